@@ -1,0 +1,104 @@
+//! Deployed apps, and the port that finds them.
+
+use crate::{AppId, OrganizationId, ProjectId, StoreError};
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use std::{sync::Arc, time::Duration};
+
+/// One version of a deployed app.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct App {
+    /// The app.
+    pub id: AppId,
+    /// Its project.
+    pub project: ProjectId,
+    /// Its project's organization.
+    pub organization: OrganizationId,
+    /// Its name, which is also its host's first label: letters, digits, `-` and `_`.
+    pub name: String,
+    /// Whether anyone may create a run of it and follow it by its id.
+    #[serde(default)]
+    pub public: bool,
+    /// Further host names that it answers on.
+    #[serde(default)]
+    pub hosts: Vec<String>,
+    /// Names this version: a hash of everything that makes the app behave as it does.
+    pub version: String,
+    /// The workflow file, as deployed.
+    pub workflow: WorkflowSource,
+    /// What a run may use.
+    #[serde(default)]
+    pub limits: Limits,
+    /// For how many days a run is kept after the longest time that it may take.
+    #[serde(default = "default_retention_days")]
+    pub retention_days: u32,
+    /// The names that `${oc.env:NAME}` may resolve for this app.
+    #[serde(default)]
+    pub env: Vec<String>,
+    /// Hosts that its nodes may call although they resolve to a loopback, link-local or private address.
+    #[serde(default)]
+    pub allow_hosts: Vec<String>,
+}
+
+fn default_retention_days() -> u32 {
+    30
+}
+
+/// A workflow file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkflowSource {
+    /// Its name, for messages.
+    pub file: String,
+    /// Which workflow of the file; the only one if it holds one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Its text.
+    pub text: Arc<str>,
+}
+
+/// What a run of an app may use.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Seconds from the first claim to the end, waiting for people not counted. 900 by default, 86,400 at most.
+    pub run_seconds: u64,
+    /// Bytes of `input` as JSON. 4 MiB by default and at most.
+    pub input_bytes: u64,
+    /// Runs of this app that one process executes at the same time; more wait, or get 429. 256 by default.
+    pub concurrent_runs: u32,
+    /// LLM tokens, in and out.
+    pub tokens: Option<u64>,
+    /// LLM cost in US dollars.
+    pub cost_usd: Option<f64>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { run_seconds: 900, input_bytes: 4 << 20, concurrent_runs: 256, tokens: None, cost_usd: None }
+    }
+}
+
+impl App {
+    /// How long a run may take, waiting for people not counted.
+    pub fn longest_run(&self) -> Duration {
+        Duration::from_secs(self.limits.run_seconds)
+    }
+
+    /// How long everything of a run is kept, from its creation.
+    pub fn lifetime(&self) -> Duration {
+        self.longest_run() + Duration::from_secs(u64::from(self.retention_days) * 86_400)
+    }
+}
+
+/// Finds deployed apps. Answers from memory for up to 30 s.
+#[async_trait]
+pub trait AppStore: Send + Sync + 'static {
+    /// The app that answers on `host` (lower case, without a port), in its current version.
+    async fn by_host(&self, host: &str) -> Result<Option<Arc<App>>, StoreError>;
+
+    /// One version of an app, also when a later one is current or the app was removed.
+    async fn version(&self, app: AppId, version: &str) -> Result<Option<Arc<App>>, StoreError>;
+
+    /// The current version of every app, by name.
+    async fn list(&self) -> Result<Vec<Arc<App>>, StoreError>;
+}

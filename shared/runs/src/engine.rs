@@ -1,0 +1,309 @@
+//! The port to the engine, and all that the engine sees of a run.
+
+use crate::{
+    App, BoxError, EventBody, File, FileId, FileStore, InputRequest, Logged, ModelUsage, NewRun, RequestId,
+    RunError, StoreError, Usage,
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use serde_json::{Map, Value};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::sync::{Notify, watch};
+
+/// Executes workflows.
+///
+/// Deterministic but for what it gets from a [`RunContext`]: executed again on the same journal, it asks for the same
+/// steps under the same keys. Compiled workflows are kept by `(app.id, app.version)`.
+#[async_trait]
+pub trait Engine: Send + Sync + 'static {
+    /// Checks an app before it is served: whether its workflow loads, and all that is wrong with it.
+    async fn check_app(&self, app: &App) -> Result<(), BoxError>;
+
+    /// Checks `input` against the schema of the app's Input node. The error maps a field to what is wrong with it;
+    /// the field `input` stands for the whole.
+    fn check_input(&self, app: &App, input: &Map<String, Value>) -> Result<(), FieldErrors>;
+
+    /// Executes the run from its start; what its journal has is not done again.
+    ///
+    /// May be dropped at any await: the run is then canceled, or goes on elsewhere from what was recorded.
+    async fn execute(&self, app: &App, run: RunContext) -> Outcome;
+}
+
+/// What is wrong with a request, by field.
+pub type FieldErrors = BTreeMap<String, String>;
+
+/// How an execution ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// With the run's output.
+    Completed(Value),
+    /// With an error.
+    Failed(RunError),
+    /// Nothing can go on without an answer to one of the requests that were asked.
+    Suspended,
+}
+
+/// What the engine sees of a run. Cheap to clone.
+#[derive(Clone)]
+pub struct RunContext {
+    shared: Arc<Shared>,
+}
+
+/// What was recorded under a key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recorded {
+    /// The event that it rode on.
+    pub body: EventBody,
+    /// The journal.
+    pub journal: Value,
+}
+
+/// The answer of a person, as it stands in the journal of `input.received`.
+pub type Answer = Value;
+
+/// Why [`RunContext::outside`] or [`RunContext::step`] does not go on: the execution is about to be dropped.
+/// Return, or wait to be dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the run is no longer executed here")]
+pub struct Stopped;
+
+impl RunContext {
+    /// What was asked for.
+    pub fn new_run(&self) -> &NewRun {
+        &self.shared.new
+    }
+
+    /// Shows an event to who follows the run: written first, at most 100 ms later, then shown.
+    ///
+    /// For what a replay does not do again, like a piece of an LLM's text.
+    pub fn emit(&self, body: EventBody) {
+        self.shared.push(body.into());
+    }
+
+    /// Records a step that is done, under a key that is unique in the run, with what a replay needs to know of it.
+    /// Does nothing if the key is recorded. It is written at most 100 ms later, and before the next call outside.
+    pub fn record(&self, key: &str, body: EventBody, journal: Option<Value>) {
+        let mut state = self.shared.lock();
+        if !state.recorded.contains_key(key) && state.keys.insert(key.to_owned()) {
+            drop(state);
+            self.shared.push(Logged { body, key: Some(key.to_owned()), journal });
+        }
+    }
+
+    /// What an earlier execution recorded under this key.
+    pub fn recorded(&self, key: &str) -> Option<Recorded> {
+        self.shared.lock().recorded.get(key).cloned()
+    }
+
+    /// Returns when the run may call outside (an LLM, a tool): the claim is acknowledged, and all that was recorded.
+    /// Call it before each such call, and again before each retry.
+    pub async fn outside(&self) -> Result<(), Stopped> {
+        let mut written = self.shared.written.subscribe();
+        let target = {
+            let mut state = self.shared.lock();
+            state.wants_claim = true;
+            state.flush = true;
+            state.pushed
+        };
+        self.shared.wake.notify_one();
+        match written.wait_for(|progress| progress.stopped || (progress.claimed && progress.events >= target)).await {
+            Ok(progress) if !progress.stopped => Ok(()),
+            _ => Err(Stopped),
+        }
+    }
+
+    /// Does something outside once: gives the journaled result if there is one, else runs `work` after
+    /// [`RunContext::outside`] and journals its result under `key`, with a `run.checkpoint`.
+    pub async fn step<F>(&self, key: &str, work: F) -> Result<Value, Stopped>
+    where
+        F: Future<Output = Value> + Send,
+    {
+        if let Some(recorded) = self.recorded(key) {
+            return Ok(recorded.journal);
+        }
+        self.outside().await?;
+        let result = work.await;
+        self.record(key, EventBody::RunCheckpoint, Some(result.clone()));
+        Ok(result)
+    }
+
+    /// Asks a person. Gives the answer if it is in the log; else records the request once, and the caller suspends:
+    /// when no other work is left, [`Engine::execute`] gives [`Outcome::Suspended`].
+    ///
+    /// `body` makes the event that asks; the request's id is the run's and the key's (UUID version 5), so a replay asks
+    /// the same question.
+    pub fn ask(
+        &self,
+        key: &str,
+        mut request: InputRequest,
+        body: impl FnOnce(InputRequest) -> EventBody,
+    ) -> Option<Answer> {
+        request.id = RequestId(uuid::Uuid::new_v5(&self.shared.new.id.0, key.as_bytes()));
+        if let Some(answer) = self.recorded(&answer_key(request.id)) {
+            return Some(answer.journal);
+        }
+        self.record(key, body(request), Some(Value::Null));
+        None
+    }
+
+    /// What is known of one of the run's files.
+    pub fn file(&self, id: FileId) -> Option<&File> {
+        self.shared.new.files.iter().find(|file| file.id == id)
+    }
+
+    /// The content of one of the run's files.
+    pub async fn open(
+        &self,
+        id: FileId,
+    ) -> Result<Option<BoxStream<'static, Result<Bytes, StoreError>>>, StoreError> {
+        if self.file(id).is_none() {
+            return Ok(None);
+        }
+        self.shared.files.open(self.shared.new.app, id).await
+    }
+
+    /// Whether the execution is about to be dropped: nothing more is to be spent.
+    pub fn canceled(&self) -> bool {
+        self.shared.written.borrow().stopped
+    }
+
+    /// Adds one LLM call to the run's usage; call it beside the record of its answer.
+    pub fn used(&self, model: &str, usage: &ModelUsage) {
+        self.shared.lock().usage.add(model, usage);
+    }
+
+    /// What the run has used so far.
+    pub fn usage(&self) -> Usage {
+        self.shared.lock().usage.clone()
+    }
+}
+
+/// The key under which the answer to a request is recorded.
+pub(crate) fn answer_key(request: RequestId) -> String {
+    format!("answer:{request}")
+}
+
+/// What the engine and the executor share.
+pub(crate) struct Shared {
+    new: Arc<NewRun>,
+    files: Arc<dyn FileStore>,
+    state: Mutex<State>,
+    /// Wakes the executor: something was pushed, or is wanted.
+    pub(crate) wake: Notify,
+    written: watch::Sender<Progress>,
+}
+
+#[derive(Default)]
+struct State {
+    recorded: HashMap<String, Recorded>,
+    keys: std::collections::HashSet<String>,
+    outbox: Vec<Logged>,
+    pushed: u64,
+    flush: bool,
+    wants_claim: bool,
+    usage: Usage,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Progress {
+    events: u64,
+    claimed: bool,
+    stopped: bool,
+}
+
+/// What the executor takes over from the engine.
+pub(crate) struct Taken {
+    pub(crate) events: Vec<Logged>,
+    pub(crate) usage: Usage,
+    /// Whether somebody waits for them to be written.
+    pub(crate) flush: bool,
+    /// Whether the claim is wanted.
+    pub(crate) wants_claim: bool,
+    /// How many were pushed so far, these included.
+    pub(crate) pushed: u64,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        new: Arc<NewRun>,
+        files: Arc<dyn FileStore>,
+        journal: &[Logged],
+        usage: Usage,
+        claimed: bool,
+    ) -> Arc<Self> {
+        let shared = Self {
+            new,
+            files,
+            state: Mutex::new(State { usage, ..State::default() }),
+            wake: Notify::new(),
+            written: watch::Sender::new(Progress { claimed, ..Progress::default() }),
+        };
+        shared.absorb(journal);
+        Arc::new(shared)
+    }
+
+    pub(crate) fn context(self: &Arc<Self>) -> RunContext {
+        RunContext { shared: Arc::clone(self) }
+    }
+
+    /// Makes what stands in the log known to the engine.
+    pub(crate) fn absorb(&self, journal: &[Logged]) {
+        let mut state = self.lock();
+        for logged in journal {
+            if let Some(key) = &logged.key {
+                let journal = logged.journal.clone().unwrap_or(Value::Null);
+                state.recorded.insert(key.clone(), Recorded { body: logged.body.clone(), journal });
+            }
+        }
+    }
+
+    pub(crate) fn take(&self) -> Taken {
+        let mut state = self.lock();
+        Taken {
+            events: std::mem::take(&mut state.outbox),
+            usage: state.usage.clone(),
+            flush: std::mem::take(&mut state.flush),
+            wants_claim: std::mem::take(&mut state.wants_claim),
+            pushed: state.pushed,
+        }
+    }
+
+    /// Whether something waits for [`Shared::take`], and whether urgently.
+    pub(crate) fn waiting(&self) -> (bool, bool) {
+        let state = self.lock();
+        (!state.outbox.is_empty(), state.flush)
+    }
+
+    /// Tells the engine that so many of its events are written.
+    pub(crate) fn wrote(&self, events: u64, claimed: bool) {
+        self.written.send_modify(|progress| {
+            progress.events = progress.events.max(events);
+            progress.claimed |= claimed;
+        });
+    }
+
+    /// Tells the engine that it is about to be dropped.
+    pub(crate) fn stop(&self) {
+        self.written.send_modify(|progress| progress.stopped = true);
+    }
+
+    fn push(&self, logged: Logged) {
+        let first = {
+            let mut state = self.lock();
+            state.outbox.push(logged);
+            state.pushed += 1;
+            state.outbox.len() == 1
+        };
+        if first {
+            self.wake.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,175 @@
+//! The log of a run: its entries, and the state that they add up to.
+
+use crate::{ClaimId, EventBody, RequestId, RunEvent, RunId, RunStatus, Sequence, Timestamp, Usage};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The format that this release writes. A reader refuses a later one.
+pub const ENTRY_VERSION: u32 = 1;
+
+/// One append to a run's log: one or more events, and how the run stands after them.
+///
+/// Stored under `(run, first)`. Two entries never share a sequence.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Entry {
+    /// The run.
+    #[serde(skip, default = "nil_run")]
+    pub run: RunId,
+    /// The sequence of its first event.
+    #[serde(skip)]
+    pub first: Sequence,
+    /// The format, [`ENTRY_VERSION`].
+    #[serde(rename = "v")]
+    pub version: u32,
+    /// Who wrote it: a worker's claim, or an id made for one cancel or answer.
+    #[serde(rename = "w")]
+    pub writer: ClaimId,
+    /// Tells the entries of one writer apart, so that it knows its own after a lost reply.
+    #[serde(rename = "n")]
+    pub nonce: u64,
+    /// When it was written.
+    #[serde(rename = "t")]
+    pub at: Timestamp,
+    /// How the run stands after it.
+    #[serde(rename = "s")]
+    pub state: LogState,
+    /// What it records; never empty.
+    #[serde(rename = "e")]
+    pub events: Vec<Logged>,
+}
+
+fn nil_run() -> RunId {
+    RunId(uuid::Uuid::nil())
+}
+
+impl Entry {
+    /// The sequence of its last event.
+    pub fn last(&self) -> Sequence {
+        self.first + self.events.len() as Sequence - 1
+    }
+
+    /// Its events after `after`, as callers may see them.
+    pub fn events_after(&self, after: Sequence) -> impl Iterator<Item = RunEvent> + '_ {
+        self.events.iter().zip(self.first..).filter(move |(_, sequence)| *sequence > after).map(
+            |(logged, sequence)| RunEvent {
+                run: self.run,
+                sequence,
+                timestamp: self.at,
+                body: logged.body.clone(),
+            },
+        )
+    }
+
+    /// Whether both are the same append, sent twice.
+    pub fn is_same_append(&self, other: &Self) -> bool {
+        self.writer == other.writer && self.nonce == other.nonce
+    }
+
+    /// Whether it begins a claim.
+    pub fn is_claim(&self) -> bool {
+        self.events.iter().any(|logged| logged.body.is_claim())
+    }
+}
+
+/// An event in the log, with what must be remembered but is not shown.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Logged {
+    /// What happened.
+    #[serde(flatten)]
+    pub body: EventBody,
+    /// Names a step of the run: a replay does not record a key a second time.
+    #[serde(default, rename = "k", skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// The journal: what a replay needs to go on as if the step had just been done.
+    #[serde(default, rename = "j", skip_serializing_if = "Option::is_none")]
+    pub journal: Option<Value>,
+}
+
+impl From<EventBody> for Logged {
+    fn from(body: EventBody) -> Self {
+        Self { body, key: None, journal: None }
+    }
+}
+
+/// How a run stands after an entry. The last entry of a log tells it alone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct LogState {
+    /// Where the run stands.
+    #[serde(rename = "st")]
+    pub status: RunStatus,
+    /// How often the run was claimed.
+    #[serde(rename = "ep")]
+    pub epoch: u32,
+    /// The latest claim.
+    #[serde(default, rename = "cl", skip_serializing_if = "Option::is_none")]
+    pub claim: Option<ClaimId>,
+    /// Whether a paused run was answered since: a worker may claim it.
+    #[serde(default, rename = "wk", skip_serializing_if = "std::ops::Not::not")]
+    pub woken: bool,
+    /// The requests without an answer, oldest first, each with the sequence of the event that asks it.
+    #[serde(default, rename = "pe", skip_serializing_if = "Vec::is_empty")]
+    pub pending: Vec<(RequestId, Sequence)>,
+    /// The last sequence that journals something new: progress that a takeover does not repeat.
+    #[serde(default, rename = "jo")]
+    pub journaled: Sequence,
+    /// What the run has used.
+    #[serde(default, rename = "us", skip_serializing_if = "Usage::is_empty")]
+    pub usage: Usage,
+}
+
+impl Default for LogState {
+    fn default() -> Self {
+        Self {
+            status: RunStatus::Created,
+            epoch: 0,
+            claim: None,
+            woken: false,
+            pending: Vec::new(),
+            journaled: 0,
+            usage: Usage::default(),
+        }
+    }
+}
+
+impl LogState {
+    /// The state after `events`, the first of which has sequence `first`, written by `writer`.
+    #[must_use]
+    pub fn after(&self, writer: ClaimId, first: Sequence, events: &[Logged]) -> Self {
+        let mut state = self.clone();
+        for (logged, sequence) in events.iter().zip(first..) {
+            if logged.journal.is_some() {
+                state.journaled = sequence;
+            }
+            match &logged.body {
+                EventBody::RunStarted | EventBody::RunResumed => {
+                    state.status = RunStatus::Started;
+                    state.epoch += 1;
+                    state.claim = Some(writer);
+                    state.woken = false;
+                }
+                EventBody::RunPaused => {
+                    state.status = RunStatus::Paused;
+                    state.woken = false;
+                }
+                EventBody::InputReceived { request_id, .. } => {
+                    state.pending.retain(|(id, _)| id != request_id);
+                    state.woken |= state.status == RunStatus::Paused;
+                }
+                body => {
+                    if let Some(request) = body.request() {
+                        state.pending.push((request.id, sequence));
+                    } else if let Some(status) = body.ends_as() {
+                        state.status = status;
+                        state.pending.clear();
+                    }
+                }
+            }
+        }
+        state
+    }
+
+    /// Whether the run waits for a person, and no worker may claim it.
+    pub fn is_asleep(&self) -> bool {
+        self.status == RunStatus::Paused && !self.woken
+    }
+}

@@ -1,0 +1,250 @@
+//! The events of a run: what happened, in order, as callers may see it.
+
+use crate::{InputRequest, InputRequestKind, RequestId, RunError, RunId, RunStatus, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// The place of an event in its run: from 1, without gaps. 0 is the place before the first.
+pub type Sequence = u64;
+
+/// One event of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunEvent {
+    /// The run.
+    pub run: RunId,
+    /// Its place.
+    pub sequence: Sequence,
+    /// When it was written.
+    pub timestamp: Timestamp,
+    /// What happened.
+    pub body: EventBody,
+}
+
+impl RunEvent {
+    /// The event's id: derived from the run and the sequence (UUID version 5), so it is never stored.
+    pub fn id(&self) -> Uuid {
+        Uuid::new_v5(&self.run.0, &self.sequence.to_be_bytes())
+    }
+}
+
+/// What happened. Its serialized form is that of the log; `http` shows it to callers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum EventBody {
+    /// A worker claimed the run for the first time.
+    #[serde(rename = "run.started")]
+    RunStarted,
+    /// A worker claimed a run that another had left, or that was paused.
+    #[serde(rename = "run.resumed")]
+    RunResumed,
+    /// Something was journaled that no other event tells.
+    #[serde(rename = "run.checkpoint")]
+    RunCheckpoint,
+    /// Nothing can go on without a person.
+    #[serde(rename = "run.paused")]
+    RunPaused,
+    /// The run ended with an output.
+    #[serde(rename = "run.completed")]
+    RunCompleted {
+        /// What it gave.
+        output: Value,
+    },
+    /// The run ended with an error.
+    #[serde(rename = "run.failed")]
+    RunFailed {
+        /// Why.
+        error: RunError,
+    },
+    /// The run was canceled by a caller.
+    #[serde(rename = "run.canceled")]
+    RunCanceled,
+    /// A node began.
+    #[serde(rename = "node.started")]
+    NodeStarted {
+        /// Which.
+        node: Arc<NodeRef>,
+    },
+    /// A node ended with an output.
+    #[serde(rename = "node.completed")]
+    NodeCompleted {
+        /// Which.
+        node: Arc<NodeRef>,
+        /// What it gave.
+        output: Value,
+    },
+    /// A node ended with an error.
+    #[serde(rename = "node.failed")]
+    NodeFailed {
+        /// Which.
+        node: Arc<NodeRef>,
+        /// Why.
+        error: RunError,
+    },
+    /// A node was not run.
+    #[serde(rename = "node.skipped")]
+    NodeSkipped {
+        /// Which.
+        node: Arc<NodeRef>,
+        /// Why.
+        error: RunError,
+    },
+    /// A piece of an LLM's text.
+    #[serde(rename = "llm.delta")]
+    LlmDelta {
+        /// The node that called it.
+        node: Arc<NodeRef>,
+        /// The piece.
+        delta: String,
+    },
+    /// A piece of an agent's reasoning.
+    #[serde(rename = "agent.reasoning.delta")]
+    AgentReasoningDelta {
+        /// The piece.
+        delta: String,
+        /// The agent's loop, from 1.
+        iteration: u32,
+    },
+    /// A piece of an agent's answer.
+    #[serde(rename = "agent.answer.delta")]
+    AgentAnswerDelta {
+        /// The piece.
+        delta: String,
+        /// The agent's loop, from 1.
+        iteration: u32,
+    },
+    /// An agent called a tool.
+    #[serde(rename = "agent.tool_call.started")]
+    AgentToolCallStarted {
+        /// The call.
+        #[serde(flatten)]
+        call: ToolCall,
+    },
+    /// A tool answered.
+    #[serde(rename = "agent.tool_call.completed")]
+    AgentToolCallCompleted {
+        /// The call.
+        #[serde(flatten)]
+        call: ToolCall,
+        /// What it gave.
+        result: Value,
+    },
+    /// A tool failed.
+    #[serde(rename = "agent.tool_call.failed")]
+    AgentToolCallFailed {
+        /// The call.
+        #[serde(flatten)]
+        call: ToolCall,
+        /// Why.
+        error: RunError,
+    },
+    /// An agent asked a person.
+    #[serde(rename = "agent.human_feedback.requested")]
+    AgentHumanFeedbackRequested {
+        /// The question.
+        request: InputRequest,
+    },
+    /// A node or tool waits for a person's approval.
+    #[serde(rename = "approval_request.created")]
+    ApprovalRequestCreated {
+        /// The question.
+        request: InputRequest,
+    },
+    /// A person answered.
+    #[serde(rename = "input.received")]
+    InputReceived {
+        /// The question that was answered.
+        request_id: RequestId,
+        /// Its kind.
+        kind: InputRequestKind,
+    },
+}
+
+impl EventBody {
+    /// The status of a run that this event ends.
+    pub fn ends_as(&self) -> Option<RunStatus> {
+        match self {
+            Self::RunCompleted { .. } => Some(RunStatus::Completed),
+            Self::RunFailed { .. } => Some(RunStatus::Failed),
+            Self::RunCanceled => Some(RunStatus::Canceled),
+            _ => None,
+        }
+    }
+
+    /// Whether this event begins a claim.
+    pub fn is_claim(&self) -> bool {
+        matches!(self, Self::RunStarted | Self::RunResumed)
+    }
+
+    /// The question that this event asks.
+    pub fn request(&self) -> Option<&InputRequest> {
+        match self {
+            Self::AgentHumanFeedbackRequested { request } | Self::ApprovalRequestCreated { request } => {
+                Some(request)
+            }
+            _ => None,
+        }
+    }
+
+    /// The name of the event in the API.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::RunStarted => "run.started",
+            Self::RunResumed => "run.resumed",
+            Self::RunCheckpoint => "run.checkpoint",
+            Self::RunPaused => "run.paused",
+            Self::RunCompleted { .. } => "run.completed",
+            Self::RunFailed { .. } => "run.failed",
+            Self::RunCanceled => "run.canceled",
+            Self::NodeStarted { .. } => "node.started",
+            Self::NodeCompleted { .. } => "node.completed",
+            Self::NodeFailed { .. } => "node.failed",
+            Self::NodeSkipped { .. } => "node.skipped",
+            Self::LlmDelta { .. } => "llm.delta",
+            Self::AgentReasoningDelta { .. } => "agent.reasoning.delta",
+            Self::AgentAnswerDelta { .. } => "agent.answer.delta",
+            Self::AgentToolCallStarted { .. } => "agent.tool_call.started",
+            Self::AgentToolCallCompleted { .. } => "agent.tool_call.completed",
+            Self::AgentToolCallFailed { .. } => "agent.tool_call.failed",
+            Self::AgentHumanFeedbackRequested { .. } => "agent.human_feedback.requested",
+            Self::ApprovalRequestCreated { .. } => "approval_request.created",
+            Self::InputReceived { .. } => "input.received",
+        }
+    }
+}
+
+/// A node, as an event names it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct NodeRef {
+    /// Its id in the workflow.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its type, as the workflow file says it.
+    #[serde(rename = "type")]
+    pub kind: String,
+}
+
+/// A tool call, as an event names it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ToolCall {
+    /// The call's own id.
+    pub id: String,
+    /// What the tool was given.
+    pub input: Value,
+    /// The agent's loop, from 1.
+    pub iteration: u32,
+    /// The tool.
+    pub tool: ToolRef,
+}
+
+/// A tool, as an event names it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ToolRef {
+    /// Its name.
+    pub name: String,
+    /// Its type, as the workflow file says it.
+    #[serde(rename = "type")]
+    pub kind: String,
+}

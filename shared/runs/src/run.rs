@@ -1,0 +1,250 @@
+//! A run as its callers know it.
+
+use crate::{AppId, File, RequestId, RunId, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+/// Where a run stands, as stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunStatus {
+    /// Accepted; no worker has claimed it yet.
+    Created,
+    /// Claimed by a worker at least once.
+    Started,
+    /// Nothing of it can go on without a person; no worker holds it.
+    Paused,
+    /// Ended with an output.
+    Completed,
+    /// Ended with an error.
+    Failed,
+    /// Ended by its caller.
+    Canceled,
+}
+
+impl RunStatus {
+    /// Whether the run has ended: its log is sealed.
+    pub fn is_terminal(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Canceled)
+    }
+
+    /// The status that callers see: a live run with an unanswered request is awaiting input.
+    pub fn reported(self, unanswered: bool) -> ReportedStatus {
+        match self {
+            Self::Started | Self::Paused if unanswered => ReportedStatus::AwaitingInput,
+            Self::Created => ReportedStatus::Created,
+            Self::Started => ReportedStatus::Started,
+            Self::Paused => ReportedStatus::Paused,
+            Self::Completed => ReportedStatus::Completed,
+            Self::Failed => ReportedStatus::Failed,
+            Self::Canceled => ReportedStatus::Canceled,
+        }
+    }
+}
+
+/// Where a run stands, as callers see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReportedStatus {
+    /// See [`RunStatus::Created`].
+    Created,
+    /// See [`RunStatus::Started`].
+    Started,
+    /// Started or paused, with a request that nobody has answered. Never stored.
+    AwaitingInput,
+    /// See [`RunStatus::Paused`].
+    Paused,
+    /// See [`RunStatus::Completed`].
+    Completed,
+    /// See [`RunStatus::Failed`].
+    Failed,
+    /// See [`RunStatus::Canceled`].
+    Canceled,
+}
+
+impl ReportedStatus {
+    /// All of them, in the order in which they sort.
+    pub const ALL: [Self; 7] = [
+        Self::Created,
+        Self::Started,
+        Self::AwaitingInput,
+        Self::Paused,
+        Self::Completed,
+        Self::Failed,
+        Self::Canceled,
+    ];
+
+    /// Its name in the API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Started => "started",
+            Self::AwaitingInput => "awaiting_input",
+            Self::Paused => "paused",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Canceled => "canceled",
+        }
+    }
+}
+
+/// Why a run failed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct RunError {
+    /// What kind of failure, in `snake_case`: `node_failed`, `timeout`, `expired`, `worker_lost`, …
+    pub code: String,
+    /// What happened, for a person.
+    pub message: String,
+    /// The id of the node that failed, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+}
+
+impl RunError {
+    /// An error of the run as a whole.
+    pub fn new(code: &str, message: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), message: message.into(), node: None }
+    }
+}
+
+/// A question to a person.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct InputRequest {
+    /// Unique for each question asked.
+    pub id: RequestId,
+    /// What kind of answer it wants.
+    #[serde(rename = "type")]
+    pub kind: InputRequestKind,
+    /// The question.
+    pub prompt: String,
+    /// What is to be approved.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub params: Map<String, Value>,
+    /// The names of the `params` that the answer may change.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub editable_params: Vec<String>,
+}
+
+/// The kinds of [`InputRequest`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InputRequestKind {
+    /// Answered with `approval`.
+    ApprovalRequest,
+    /// Answered with `human_feedback`.
+    HumanFeedback,
+}
+
+/// What a run has used, summed over its LLM calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Usage {
+    /// The sum.
+    #[serde(flatten)]
+    pub total: ModelUsage,
+    /// The same by the model's name, sorted by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub models: BTreeMap<String, ModelUsage>,
+}
+
+impl Usage {
+    /// Adds one call.
+    pub fn add(&mut self, model: &str, used: &ModelUsage) {
+        self.total.add(used);
+        self.models.entry(model.to_owned()).or_default().add(used);
+    }
+
+    /// Whether no call was made.
+    pub fn is_empty(&self) -> bool {
+        self.total.llm_calls == 0
+    }
+}
+
+/// What the calls to one model have used.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ModelUsage {
+    /// Calls that were answered.
+    pub llm_calls: u64,
+    /// Tokens sent, cached ones included.
+    pub input_tokens: u64,
+    /// Tokens received.
+    pub output_tokens: u64,
+    /// Of the tokens sent, those that the provider had cached.
+    pub cached_tokens: u64,
+    /// The cost in billionths of a US dollar, where a price is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_nanodollars: Option<u64>,
+}
+
+impl ModelUsage {
+    fn add(&mut self, other: &Self) {
+        self.llm_calls += other.llm_calls;
+        self.input_tokens += other.input_tokens;
+        self.output_tokens += other.output_tokens;
+        self.cached_tokens += other.cached_tokens;
+        if let Some(cost) = other.cost_nanodollars {
+            self.cost_nanodollars = Some(self.cost_nanodollars.unwrap_or(0) + cost);
+        }
+    }
+}
+
+/// What was asked for when a run was created: the part of a run that never changes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct NewRun {
+    /// The run.
+    pub id: RunId,
+    /// The app that it runs.
+    pub app: AppId,
+    /// The version of the app; a run stays on the version that it started with.
+    pub app_version: String,
+    /// When it was created, which its callers see as `started_at`.
+    pub created_at: Timestamp,
+    /// From then on it fails if it has not ended, and everything of it may be deleted if it has.
+    pub expires_at: Timestamp,
+    /// The input, by field of the app's Input node.
+    pub input: Map<String, Value>,
+    /// The caller's own identifier of its user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<String>,
+    /// The conversation that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<uuid::Uuid>,
+    /// The caller's own labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+    /// The files that it may read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<File>,
+}
+
+/// A run as its callers see it: what was asked for, and where it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Run {
+    /// What was asked for.
+    pub new: NewRun,
+    /// Where it stands.
+    pub status: RunStatus,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// What it gave, once completed.
+    pub output: Option<Value>,
+    /// Why it failed, once failed.
+    pub error: Option<RunError>,
+    /// What it has used so far.
+    pub usage: Usage,
+    /// The questions that nobody has answered, oldest first.
+    pub input_requests: Vec<InputRequest>,
+}
+
+impl Run {
+    /// The status that callers see.
+    pub fn reported_status(&self) -> ReportedStatus {
+        self.status.reported(!self.input_requests.is_empty())
+    }
+
+    /// Whether nothing of the run can go on by itself: it has ended, or waits for a person.
+    pub fn is_settled(&self) -> bool {
+        self.status.is_terminal() || (self.status == RunStatus::Paused && !self.input_requests.is_empty())
+    }
+}
