@@ -72,6 +72,25 @@ pub type Answer = Value;
 pub struct Stopped;
 
 impl RunContext {
+    /// A context without a log, for the engine alone: calls outside are granted at once, and `sink` gets what would be
+    /// written. Starts from `journal`, which may be empty.
+    pub fn detached(
+        new: NewRun,
+        files: Arc<dyn FileStore>,
+        journal: &[Logged],
+        sink: impl Fn(Logged) + Send + Sync + 'static,
+    ) -> Self {
+        let mut shared = Shared::empty(
+            Arc::new(new),
+            files,
+            Usage::default(),
+            Progress { events: u64::MAX, claimed: true, stopped: false },
+        );
+        shared.sink = Some(Box::new(sink));
+        shared.absorb(journal);
+        Self { shared: Arc::new(shared) }
+    }
+
     /// What was asked for.
     pub fn new_run(&self) -> &NewRun {
         &self.shared.new
@@ -110,7 +129,10 @@ impl RunContext {
             state.pushed
         };
         self.shared.wake.notify_one();
-        match written.wait_for(|progress| progress.stopped || (progress.claimed && progress.events >= target)).await {
+        match written
+            .wait_for(|progress| progress.stopped || (progress.claimed && progress.events >= target))
+            .await
+        {
             Ok(progress) if !progress.stopped => Ok(()),
             _ => Err(Stopped),
         }
@@ -195,6 +217,8 @@ pub(crate) struct Shared {
     /// Wakes the executor: something was pushed, or is wanted.
     pub(crate) wake: Notify,
     written: watch::Sender<Progress>,
+    /// Where events go if there is no log.
+    sink: Option<Box<dyn Fn(Logged) + Send + Sync>>,
 }
 
 #[derive(Default)]
@@ -235,15 +259,20 @@ impl Shared {
         usage: Usage,
         claimed: bool,
     ) -> Arc<Self> {
-        let shared = Self {
+        let shared = Self::empty(new, files, usage, Progress { claimed, ..Progress::default() });
+        shared.absorb(journal);
+        Arc::new(shared)
+    }
+
+    fn empty(new: Arc<NewRun>, files: Arc<dyn FileStore>, usage: Usage, progress: Progress) -> Self {
+        Self {
             new,
             files,
             state: Mutex::new(State { usage, ..State::default() }),
             wake: Notify::new(),
-            written: watch::Sender::new(Progress { claimed, ..Progress::default() }),
-        };
-        shared.absorb(journal);
-        Arc::new(shared)
+            written: watch::Sender::new(progress),
+            sink: None,
+        }
     }
 
     pub(crate) fn context(self: &Arc<Self>) -> RunContext {
@@ -292,6 +321,9 @@ impl Shared {
     }
 
     fn push(&self, logged: Logged) {
+        if let Some(sink) = &self.sink {
+            return sink(logged);
+        }
         let first = {
             let mut state = self.lock();
             state.outbox.push(logged);

@@ -59,8 +59,7 @@ impl Credential {
     ) -> (Self, AccessKey) {
         let id = hex(&ids.secret()[..8]);
         let credential = Self { id: id.clone(), secret: ids.secret() };
-        let key =
-            AccessKey { id, hash: credential.hash(), scope, created_at, expires_at, revoked_at: None };
+        let key = AccessKey { id, hash: credential.hash(), scope, created_at, expires_at, revoked_at: None };
         (credential, key)
     }
 

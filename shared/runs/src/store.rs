@@ -1,8 +1,6 @@
 //! The port that keeps runs.
 
-use crate::{
-    AppId, Entry, Guard, NewRun, Record, RecordChange, ReportedStatus, RunId, Sequence, Timestamp,
-};
+use crate::{AppId, Entry, Guard, NewRun, Record, RecordChange, ReportedStatus, RunId, Sequence, Timestamp};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -45,12 +43,8 @@ pub trait RunStore: Send + Sync + 'static {
     async fn append(&self, entry: &Entry) -> Result<Append, StoreError>;
 
     /// Appends an entry, if its place is free and the guard holds, and changes the record, in one transaction.
-    async fn commit(
-        &self,
-        entry: &Entry,
-        change: &RecordChange,
-        guard: &Guard,
-    ) -> Result<Append, StoreError>;
+    async fn commit(&self, entry: &Entry, change: &RecordChange, guard: &Guard)
+    -> Result<Append, StoreError>;
 
     /// Changes the record, if the guard holds.
     async fn update(&self, run: RunId, change: &RecordChange, guard: &Guard) -> Result<Update, StoreError>;
