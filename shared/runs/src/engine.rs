@@ -124,7 +124,6 @@ impl RunContext {
         let mut written = self.shared.written.subscribe();
         let target = {
             let mut state = self.shared.lock();
-            state.wants_claim = true;
             state.flush = true;
             state.pushed
         };
@@ -228,7 +227,6 @@ struct State {
     outbox: Vec<Logged>,
     pushed: u64,
     flush: bool,
-    wants_claim: bool,
     usage: Usage,
 }
 
@@ -243,12 +241,6 @@ struct Progress {
 pub(crate) struct Taken {
     pub(crate) events: Vec<Logged>,
     pub(crate) usage: Usage,
-    /// Whether somebody waits for them to be written.
-    pub(crate) flush: bool,
-    /// Whether the claim is wanted.
-    pub(crate) wants_claim: bool,
-    /// How many were pushed so far, these included.
-    pub(crate) pushed: u64,
 }
 
 impl Shared {
@@ -292,13 +284,8 @@ impl Shared {
 
     pub(crate) fn take(&self) -> Taken {
         let mut state = self.lock();
-        Taken {
-            events: std::mem::take(&mut state.outbox),
-            usage: state.usage.clone(),
-            flush: std::mem::take(&mut state.flush),
-            wants_claim: std::mem::take(&mut state.wants_claim),
-            pushed: state.pushed,
-        }
+        state.flush = false;
+        Taken { events: std::mem::take(&mut state.outbox), usage: state.usage.clone() }
     }
 
     /// Whether something waits for [`Shared::take`], and whether urgently.

@@ -38,6 +38,11 @@ pub struct Entry {
     pub events: Vec<Logged>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this form")]
+fn is_zero(number: &i64) -> bool {
+    *number == 0
+}
+
 fn nil_run() -> RunId {
     RunId(uuid::Uuid::nil())
 }
@@ -112,6 +117,12 @@ pub struct LogState {
     /// The last sequence that journals something new: progress that a takeover does not repeat.
     #[serde(default, rename = "jo")]
     pub journaled: Sequence,
+    /// Since when the run is being executed, by whomever; absent before the first claim and while it is paused.
+    #[serde(default, rename = "si", skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// For how many milliseconds it was executed before `since`.
+    #[serde(default, rename = "ac", skip_serializing_if = "is_zero")]
+    pub active_ms: i64,
     /// What the run has used.
     #[serde(default, rename = "us", skip_serializing_if = "Usage::is_empty")]
     pub usage: Usage,
@@ -126,15 +137,17 @@ impl Default for LogState {
             woken: false,
             pending: Vec::new(),
             journaled: 0,
+            since: None,
+            active_ms: 0,
             usage: Usage::default(),
         }
     }
 }
 
 impl LogState {
-    /// The state after `events`, the first of which has sequence `first`, written by `writer`.
+    /// The state after `events`, the first of which has sequence `first`, written by `writer` at `at`.
     #[must_use]
-    pub fn after(&self, writer: ClaimId, first: Sequence, events: &[Logged]) -> Self {
+    pub fn after(&self, writer: ClaimId, first: Sequence, at: Timestamp, events: &[Logged]) -> Self {
         let mut state = self.clone();
         for (logged, sequence) in events.iter().zip(first..) {
             if logged.journal.is_some() {
@@ -146,8 +159,12 @@ impl LogState {
                     state.epoch += 1;
                     state.claim = Some(writer);
                     state.woken = false;
+                    state.since.get_or_insert(at);
                 }
                 EventBody::RunPaused => {
+                    if let Some(since) = state.since.take() {
+                        state.active_ms += at.0 - since.0;
+                    }
                     state.status = RunStatus::Paused;
                     state.woken = false;
                 }
@@ -166,6 +183,11 @@ impl LogState {
             }
         }
         state
+    }
+
+    /// When the run has used up `limit`, waiting for people not counted; unknown while it is not executed.
+    pub fn deadline(&self, limit: std::time::Duration) -> Option<Timestamp> {
+        self.since.map(|since| Timestamp(since.0 - self.active_ms) + limit)
     }
 
     /// Whether the run waits for a person, and no worker may claim it.

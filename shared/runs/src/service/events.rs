@@ -1,8 +1,13 @@
 //! `GET /v1/runs/{run_id}/events` and `…/stream`: what happened.
 
-use super::{App, RunService, create::Created, get::Error};
-use crate::{RunEvent, RunId, Sequence, StoreError};
-use futures::stream::BoxStream;
+use super::{Ports, RunService, create::Created, get::Error};
+use crate::{App, Entry, RunEvent, RunId, Sequence, StoreError};
+use futures::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::broadcast;
 
 /// A page of events.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,6 +17,9 @@ pub struct EventPage {
     /// How many there are on all pages.
     pub total_count: u64,
 }
+
+/// How long a follower waits for a hint before it looks at the log by itself.
+const LOOK: Duration = Duration::from_secs(1);
 
 impl RunService {
     /// A page of a run's events: `page` from 1, `page_size` up to 100, in sequence order or against it.
@@ -23,8 +31,29 @@ impl RunService {
         page_size: u32,
         descending: bool,
     ) -> Result<EventPage, Error> {
-        let _ = (app, id, page, page_size, descending);
-        todo!()
+        let head = self.ports.runs.head(id).await?;
+        let head = head.filter(|head| head.app == app.id).ok_or(Error::NotFound)?;
+        let total_count = head.last.as_ref().map_or(0, Entry::last);
+        let skipped = page.saturating_sub(1).saturating_mul(u64::from(page_size));
+        let (after, upto) = if descending {
+            let upto = total_count.saturating_sub(skipped);
+            (upto.saturating_sub(u64::from(page_size)), upto)
+        } else {
+            (skipped, skipped.saturating_add(u64::from(page_size)).min(total_count))
+        };
+        let mut events = Vec::new();
+        let mut next = after;
+        while next < upto {
+            let Some(log) = self.ports.runs.read(id, next + 1).await? else { return Err(Error::NotFound) };
+            let Some(last) = log.entries.last().map(Entry::last) else { break };
+            let found = log.entries.iter().flat_map(|entry| entry.events_after(next));
+            events.extend(found.filter(|event| event.sequence <= upto));
+            next = last;
+        }
+        if descending {
+            events.reverse();
+        }
+        Ok(EventPage { events, total_count })
     }
 
     /// The events of a run after `after` (0: all), as they happen, ending after the terminal one. Only what is on disk.
@@ -34,13 +63,100 @@ impl RunService {
         id: RunId,
         after: Sequence,
     ) -> Result<BoxStream<'static, Result<RunEvent, StoreError>>, Error> {
-        let _ = (app, id, after);
-        todo!()
+        let head = self.ports.runs.head(id).await?;
+        head.filter(|head| head.app == app.id).ok_or(Error::NotFound)?;
+        // Subscribed before the log is read, so that nothing falls in between.
+        let live = self.live.find(id).map(|live| live.subscribe());
+        Ok(Follower { ports: self.ports.clone(), run: id, after, live, lagging: true, over: false }.events())
     }
 
     /// [`RunService::follow`] from the start, for a run that was just created.
     pub fn follow_created(&self, created: Created) -> BoxStream<'static, Result<RunEvent, StoreError>> {
-        let _ = created;
-        todo!()
+        let live = created.live.and_then(|live| live.take_expected());
+        let lagging = live.is_none();
+        let run = created.run.new.id;
+        Follower { ports: self.ports.clone(), run, after: 0, live, lagging, over: false }.events()
+    }
+}
+
+/// Follows one run's log: the entries of an execution in this process as it writes them, else the store.
+struct Follower {
+    ports: Ports,
+    run: RunId,
+    /// The last sequence that was given.
+    after: Sequence,
+    live: Option<broadcast::Receiver<Arc<Entry>>>,
+    /// Whether the store may have what `live` will not give.
+    lagging: bool,
+    over: bool,
+}
+
+impl Follower {
+    fn events(self) -> BoxStream<'static, Result<RunEvent, StoreError>> {
+        stream::unfold(self, |mut follower| async move {
+            if follower.over {
+                return None;
+            }
+            let batch = match follower.next().await {
+                Ok(events) => events.into_iter().map(Ok).collect(),
+                Err(error) => {
+                    follower.over = true;
+                    vec![Err(error)]
+                }
+            };
+            Some((stream::iter(batch), follower))
+        })
+        .flatten()
+        .boxed()
+    }
+
+    /// The next events, at least one unless the stream is over.
+    async fn next(&mut self) -> Result<Vec<RunEvent>, StoreError> {
+        loop {
+            if self.lagging {
+                self.lagging = false;
+                let events = self.read().await?;
+                if !events.is_empty() || self.over {
+                    return Ok(events);
+                }
+            }
+            let Some(live) = &mut self.live else {
+                self.ports.runs.changed(self.run, self.after, LOOK).await;
+                self.lagging = true;
+                continue;
+            };
+            match tokio::time::timeout(LOOK, live.recv()).await {
+                Ok(Ok(entry)) if entry.first > self.after + 1 => self.lagging = true,
+                Ok(Ok(entry)) if entry.last() > self.after => return Ok(self.take(&[entry.as_ref()])),
+                Ok(Ok(_)) => {}
+                Ok(Err(broadcast::error::RecvError::Lagged(_))) => self.lagging = true,
+                // The execution is over: the run has ended, or others go on with it, or wrote last.
+                Ok(Err(broadcast::error::RecvError::Closed)) => {
+                    self.live = None;
+                    self.lagging = true;
+                }
+                // Others (a cancel, an answer) write past the execution.
+                Err(_) => self.lagging = true,
+            }
+        }
+    }
+
+    async fn read(&mut self) -> Result<Vec<RunEvent>, StoreError> {
+        let Some(log) = self.ports.runs.read(self.run, self.after + 1).await? else {
+            self.over = true;
+            return Ok(Vec::new());
+        };
+        self.lagging = log.more;
+        let entries: Vec<&Entry> = log.entries.iter().collect();
+        Ok(self.take(&entries))
+    }
+
+    fn take(&mut self, entries: &[&Entry]) -> Vec<RunEvent> {
+        let after = self.after;
+        if let Some(last) = entries.last() {
+            self.after = last.last();
+            self.over = last.state.status.is_terminal();
+        }
+        entries.iter().flat_map(|entry| entry.events_after(after)).collect()
     }
 }

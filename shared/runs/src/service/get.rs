@@ -1,7 +1,7 @@
 //! `GET /v1/runs/{run_id}`: one run.
 
-use super::{App, RunService};
-use crate::{Run, RunId, StoreError};
+use super::RunService;
+use crate::{App, Entry, EventBody, LogState, Run, RunId, StoreError, StoredRun};
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -15,9 +15,42 @@ pub enum Error {
 }
 
 impl RunService {
-    /// One run of an app, as its log says.
+    /// One run of an app, as its log says. One read; two while a request has no answer.
     pub async fn get(&self, app: &App, id: RunId) -> Result<Run, Error> {
-        let _ = (app, id);
-        todo!()
+        let stored = self.ports.runs.get(id).await?.filter(|stored| stored.new.app == app.id);
+        Ok(self.run_of(stored.ok_or(Error::NotFound)?).await?)
+    }
+
+    /// The run that a store gave, with the questions that nobody has answered.
+    pub(crate) async fn run_of(&self, stored: StoredRun) -> Result<Run, StoreError> {
+        let pending = stored.last.as_ref().map(|last| last.state.pending.clone()).unwrap_or_default();
+        let mut run = Run::created(stored.new);
+        if let Some(last) = stored.last {
+            run.update(&last);
+        }
+        if let Some((_, first)) = pending.first() {
+            let log = self.ports.runs.read(run.new.id, *first).await?;
+            let events = log.into_iter().flat_map(|log| log.entries).flat_map(|entry| entry.events);
+            run.input_requests = events
+                .filter_map(|logged| logged.body.request().cloned())
+                .filter(|request| pending.iter().any(|(id, _)| *id == request.id))
+                .collect();
+        }
+        Ok(run)
+    }
+}
+
+impl Run {
+    /// Brings the run to where it stands after the last entry of its log.
+    pub(crate) fn update(&mut self, last: &Entry) {
+        let LogState { status, usage, .. } = &last.state;
+        self.status = *status;
+        self.usage = usage.clone();
+        self.ended_at = status.is_terminal().then_some(last.at);
+        match last.events.last().map(|logged| &logged.body) {
+            Some(EventBody::RunCompleted { output }) => self.output = Some(output.clone()),
+            Some(EventBody::RunFailed { error }) => self.error = Some(error.clone()),
+            _ => {}
+        }
     }
 }

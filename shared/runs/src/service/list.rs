@@ -19,7 +19,11 @@ pub struct Page {
 impl RunService {
     /// A page of an app's runs.
     pub async fn list(&self, query: &ListQuery) -> Result<Page, ListError> {
-        let _ = query;
-        todo!()
+        let page = self.ports.runs.list(query).await?;
+        let mut runs = Vec::with_capacity(page.runs.len());
+        for stored in page.runs {
+            runs.push(self.run_of(stored).await?);
+        }
+        Ok(Page { runs, total_count: page.total_count, capped: page.capped, next_cursor: page.next_cursor })
     }
 }

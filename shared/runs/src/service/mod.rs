@@ -1,16 +1,29 @@
 //! The use cases, written once against the ports, the same on every backend.
 //!
-//! One file an operation, each with its own error.
+//! One file an operation, each with its own error; `execute` is what they have a run done by.
 
 pub mod cancel;
 pub mod create;
+mod drive;
 pub mod events;
+mod execute;
 pub mod get;
 pub mod input;
 pub mod list;
+mod live;
+mod slots;
+mod sweep;
+mod work;
 
-use crate::{App, AppStore, Clock, Engine, FileStore, Ids, RunId, RunQueue, RunStore};
+pub use sweep::Swept;
+
+use crate::protocol::Writer;
+use crate::{App, AppStore, ClaimId, Clock, Engine, FileStore, Ids, NewRun, RunQueue, RunStore, StoreError};
+use execute::Execution;
+use live::{Live, LiveRuns};
+use slots::{Slot, Slots};
 use std::sync::Arc;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// All that a service is plugged together from.
 #[derive(Clone)]
@@ -35,46 +48,69 @@ pub struct Ports {
 #[derive(Clone)]
 pub struct RunService {
     ports: Ports,
+    live: Arc<LiveRuns>,
+    slots: Arc<Slots>,
+    executions: TaskTracker,
+    handing_over: CancellationToken,
 }
 
 impl RunService {
     /// A service on these ports.
     pub fn new(ports: Ports) -> Self {
-        Self { ports }
-    }
-
-    /// Executes one run as far as it goes here: what a worker does with a message from the queue.
-    /// Gives nothing: whatever comes of it stands in the log.
-    pub async fn work(&self, run: RunId) -> Result<(), crate::StoreError> {
-        let _ = run;
-        todo!()
-    }
-
-    /// Looks at up to `limit` runs that are due, and removes what expired: what the sweeper does each minute.
-    pub async fn sweep(&self, limit: usize) -> Result<Swept, crate::StoreError> {
-        let _ = limit;
-        todo!()
+        Self {
+            ports,
+            live: Arc::default(),
+            slots: Arc::default(),
+            executions: TaskTracker::new(),
+            handing_over: CancellationToken::new(),
+        }
     }
 
     /// Stops accepting runs ([`create::Error::ShuttingDown`]), has every execution in this process hand its run over to
     /// the queue, and returns when all have.
     pub async fn shut_down(&self) {
-        todo!()
+        self.handing_over.cancel();
+        self.executions.close();
+        self.executions.wait().await;
     }
 
     /// Whether [`RunService::shut_down`] was called.
     pub fn is_shutting_down(&self) -> bool {
-        todo!()
+        self.handing_over.is_cancelled()
     }
-}
 
-/// What a sweep did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Swept {
-    /// Runs that were brought to a worker again.
-    pub requeued: usize,
-    /// Runs that were failed: expired, or lost by too many workers.
-    pub failed: usize,
-    /// Runs and files that were deleted.
-    pub deleted: usize,
+    /// Executes a run in a task of its own, so that nobody's going away ends it.
+    fn execute(
+        &self,
+        app: &Arc<App>,
+        new: Arc<NewRun>,
+        writer: Writer,
+        live: Arc<Live>,
+        followed: bool,
+        slot: Slot,
+    ) -> tokio::task::JoinHandle<Result<Writer, StoreError>> {
+        let execution = Execution {
+            ports: self.ports.clone(),
+            app: Arc::clone(app),
+            new,
+            writer,
+            live: Arc::clone(&live),
+            followed,
+            handing_over: self.handing_over.clone(),
+        };
+        let entered = self.live.enter(execution.new.id, live);
+        self.executions.spawn(async move {
+            let run = execution.new.id;
+            let result = execution.run().await;
+            drop((entered, slot));
+            if let Err(error) = &result {
+                tracing::error!(%run, %error, "the store failed; another worker takes the run over");
+            }
+            result
+        })
+    }
+
+    fn new_claim(&self) -> ClaimId {
+        ClaimId(self.ports.ids.random())
+    }
 }

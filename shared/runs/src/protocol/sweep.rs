@@ -1,0 +1,137 @@
+//! Looking at a run that is due: rules 17 and 18.
+
+use super::{Ended, Ender, LEASE, Machine, Next, Op, Reply, terminal_change, verdict};
+use crate::{ClaimId, Field, Guard, Head, RecordChange, RunId, Timestamp};
+use std::time::Duration;
+
+/// Looks at one run that is due, and has a worker look at it, or ends it, or takes it off the list.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Sweep {
+    run: RunId,
+    writer: ClaimId,
+    step: Step,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Step {
+    Look,
+    Update { change: RecordChange, rev: u64, then: After },
+    End(Ender),
+    Enqueue { delay: Duration },
+    Done(Swept),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum After {
+    Enqueue(Duration),
+    Done(Swept),
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Swept {
+    /// A worker will look at the run.
+    Requeued,
+    /// The run was failed.
+    Failed,
+    /// The run has ended or waits for a person; its record says so now.
+    Repaired,
+    /// There was nothing to do, or somebody else did it.
+    Nothing,
+}
+
+impl Sweep {
+    /// Looks at `run`; `writer` is an id used for nothing else.
+    pub fn new(run: RunId, writer: ClaimId) -> Self {
+        Self { run, writer, step: Step::Look }
+    }
+
+    fn decide(&self, head: &Head, now: Timestamp) -> Step {
+        let record = &head.record;
+        if record.due.is_none_or(|due| due > now) {
+            return Step::Done(Swept::Nothing);
+        }
+        let state = head.last.as_ref().map(|entry| entry.state.clone()).unwrap_or_default();
+        if let Some(last) = head.last.as_ref().filter(|_| state.status.is_terminal()) {
+            let change = terminal_change(last);
+            return Step::Update { change, rev: record.rev, then: After::Done(Swept::Repaired) };
+        }
+        if let Some(body) = verdict(&state, record, head.expires_at, now) {
+            return Step::End(Ender::judged(self.run, self.writer, body, head, now));
+        }
+        if state.is_asleep() {
+            let change = RecordChange {
+                status: Some(state.status),
+                unanswered: Some(!state.pending.is_empty()),
+                owner: Field::Clear,
+                due: Field::Set(head.expires_at),
+                ..RecordChange::default()
+            };
+            return Step::Update { change, rev: record.rev, then: After::Done(Swept::Repaired) };
+        }
+        // A run without an owner lost no worker: it was never enqueued, or waits in a long queue. Whoever takes it
+        // next claims it first, so that a run that kills its workers is counted.
+        let (attempts, lease) = if record.owner.is_some() {
+            let before = if state.journaled > record.attempts_at { 0 } else { record.attempts };
+            (before + 1, LEASE)
+        } else {
+            (record.attempts.max(1), LEASE * 5)
+        };
+        let delay = if record.owner.is_some() { back_off(attempts) } else { Duration::ZERO };
+        let change = RecordChange {
+            owner: Field::Clear,
+            due: Field::Set(now + delay + lease),
+            attempts: Some((attempts, state.journaled)),
+            ..RecordChange::default()
+        };
+        Step::Update { change, rev: record.rev, then: After::Enqueue(delay) }
+    }
+}
+
+/// How long a takeover waits: the first does not, later ones back off.
+fn back_off(attempts: u32) -> Duration {
+    Duration::from_secs(match attempts {
+        0 | 1 => 0,
+        2 => 1,
+        3 => 5,
+        4 => 20,
+        _ => 60,
+    })
+}
+
+impl Machine for Sweep {
+    type Outcome = Swept;
+
+    fn next(&self, now: Timestamp) -> Next<Swept> {
+        match &self.step {
+            Step::Look => Next::Do(Op::Head),
+            Step::Update { change, rev, .. } => Next::Do(Op::Update(change.clone(), Guard::Rev(*rev))),
+            Step::End(ender) => match ender.next(now) {
+                Next::Do(op) => Next::Do(op),
+                Next::Done(Ended::Now(_)) => Next::Done(Swept::Failed),
+                Next::Done(_) => Next::Done(Swept::Nothing),
+            },
+            Step::Enqueue { delay } => Next::Do(Op::Enqueue { delay: *delay }),
+            Step::Done(swept) => Next::Done(*swept),
+        }
+    }
+
+    fn reply(&mut self, op: Op, reply: Reply, now: Timestamp) {
+        let step = std::mem::replace(&mut self.step, Step::Look);
+        self.step = match (step, reply) {
+            (Step::Look, Reply::Head(head)) => self.decide(&head, now),
+            (Step::Update { then, .. }, Reply::Done) => match then {
+                After::Enqueue(delay) => Step::Enqueue { delay },
+                After::Done(swept) => Step::Done(swept),
+            },
+            (Step::End(mut ender), reply) => {
+                ender.reply(op, reply, now);
+                if ender.is_looking() { Step::Look } else { Step::End(ender) }
+            }
+            // Lost or not: the run is due.
+            (Step::Enqueue { .. }, _) => Step::Done(Swept::Requeued),
+            // Refused: somebody else has moved it. Unknown: it is due still, or was moved.
+            _ => Step::Done(Swept::Nothing),
+        };
+    }
+}

@@ -1,0 +1,481 @@
+//! One attempt to execute a run: rules 4 to 12, 15, 16 and 20.
+
+use super::{LEASE, MAX_ATTEMPTS, Op, Reply, terminal_change, verdict};
+use crate::{
+    ClaimId, ENTRY_VERSION, Entry, EventBody, Field, Guard, LogRead, LogState, Logged, Record, RecordChange,
+    RunId, Sequence, Timestamp, Usage, engine::Taken,
+};
+use std::{sync::Arc, time::Duration};
+
+/// Writes the log of one run for one attempt to execute it.
+///
+/// It reads the log ([`Writer::open`]) or knows that it is empty ([`Writer::fresh`]); then its user executes and pushes
+/// what happens. The claim is deferred: the first entry begins with `run.started` or `run.resumed`, and only from then on
+/// ([`Writer::is_claimed`]) may the user call outside. At any reply others may turn out to have written: then there is
+/// something to [absorb](Writer::take_absorbed), to [start over](Writer::take_restart), or it is [over](Writer::stopped).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Writer {
+    run: RunId,
+    claim: ClaimId,
+    expires_at: Timestamp,
+    phase: Phase,
+    step: Step,
+    /// The end of the log, as read in full or by our own acknowledged entry.
+    last: Sequence,
+    state: LogState,
+    /// Whether the record names us as owner, as far as we know.
+    held: bool,
+    attempts: u32,
+    journaled_before: Sequence,
+    outbox: Vec<Logged>,
+    usage: Usage,
+    wants: Wants,
+    absorbed: Vec<Logged>,
+    written: Vec<Arc<Entry>>,
+    restart: bool,
+    acknowledged: u64,
+    end: Option<Arc<Entry>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Phase {
+    Unread,
+    Unclaimed,
+    Claimed,
+    /// The lease is lost: what is done is offered to the log, nothing is begun.
+    Draining,
+    Stopped(Stop),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Step {
+    Idle,
+    Read,
+    Send(Arc<Entry>),
+    /// The reply was lost, or the place is taken: by whom?
+    Check(Arc<Entry>),
+    Renew,
+    Release {
+        enqueue: bool,
+    },
+    Enqueue,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[expect(clippy::struct_excessive_bools, reason = "wants are independent of each other")]
+struct Wants {
+    flush: bool,
+    claim: bool,
+    end: Option<EventBody>,
+    pause: bool,
+    hand_over: bool,
+    renewal: bool,
+    look: bool,
+}
+
+/// Why a writer stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Stop {
+    /// The run has ended, by whomever.
+    Ended,
+    /// The run waits for a person.
+    Paused,
+    /// The run went back to the queue.
+    HandedOver,
+    /// Another claim executes the run, or may.
+    Superseded,
+    /// Nobody may execute the run any more: it is to be ended like this.
+    Condemned(Box<EventBody>),
+    /// There is no such run.
+    NoRun,
+}
+
+impl Writer {
+    /// For a run that was created with `claim` as its owner.
+    pub fn fresh(run: RunId, claim: ClaimId, expires_at: Timestamp) -> Self {
+        Self { phase: Phase::Unclaimed, step: Step::Idle, held: true, ..Self::open(run, claim, expires_at) }
+    }
+
+    /// For a run that came from the queue.
+    pub fn open(run: RunId, claim: ClaimId, expires_at: Timestamp) -> Self {
+        Self {
+            run,
+            claim,
+            expires_at,
+            phase: Phase::Unread,
+            step: Step::Read,
+            last: 0,
+            state: LogState::default(),
+            held: false,
+            attempts: 0,
+            journaled_before: 0,
+            outbox: Vec::new(),
+            usage: Usage::default(),
+            wants: Wants::default(),
+            absorbed: Vec::new(),
+            written: Vec::new(),
+            restart: false,
+            acknowledged: 0,
+            end: None,
+        }
+    }
+
+    /// Adds events to be written by the next entry, and what the run has used by then.
+    pub fn push(&mut self, events: impl IntoIterator<Item = Logged>, usage: Usage) {
+        self.outbox.extend(events);
+        self.usage = usage;
+    }
+
+    /// [`Writer::push`] of what the engine shares.
+    pub(crate) fn push_all(&mut self, taken: Taken) {
+        self.push(taken.events, taken.usage);
+    }
+
+    /// Wants what was pushed to be written now, with the claim if that is not made yet and `claim` says so.
+    pub fn flush(&mut self, claim: bool) {
+        self.wants.flush = true;
+        self.wants.claim |= claim;
+    }
+
+    /// Wants the run to end with this terminal event.
+    pub fn end(&mut self, body: EventBody) {
+        self.wants.end = Some(body);
+    }
+
+    /// Wants the run to pause. What others write first undoes that: see [`Writer::take_restart`].
+    pub fn pause(&mut self) {
+        self.wants.pause = true;
+    }
+
+    /// Wants to give the run back to the queue, with what was pushed.
+    pub fn hand_over(&mut self) {
+        self.wants.hand_over = true;
+    }
+
+    /// Wants the lease renewed.
+    pub fn renew(&mut self) {
+        self.wants.renewal = self.phase == Phase::Claimed;
+    }
+
+    /// Wants to know whether others wrote.
+    pub fn look(&mut self) {
+        self.wants.look = true;
+    }
+
+    /// Whether the run may call outside.
+    pub fn is_claimed(&self) -> bool {
+        self.phase == Phase::Claimed
+    }
+
+    /// Whether the log is known, and execution may begin or go on.
+    pub fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Unclaimed | Phase::Claimed)
+    }
+
+    /// Whether the claim must be acknowledged before anything is executed: an earlier worker may have died of the run.
+    pub fn claims_first(&self) -> bool {
+        self.attempts > 0
+    }
+
+    /// Why it stopped, if it did.
+    pub fn stopped(&self) -> Option<&Stop> {
+        match &self.phase {
+            Phase::Stopped(stop) => Some(stop),
+            _ => None,
+        }
+    }
+
+    /// How the run stands at the end of the log, as far as it is known.
+    pub fn state(&self) -> &LogState {
+        &self.state
+    }
+
+    /// How many of the pushed events are in the log.
+    pub fn acknowledged(&self) -> u64 {
+        self.acknowledged
+    }
+
+    /// What stands in the log and was not taken before, in order.
+    pub fn take_absorbed(&mut self) -> Vec<Logged> {
+        std::mem::take(&mut self.absorbed)
+    }
+
+    /// The last entry of the log, if this writer wrote or read it and the run has ended by it.
+    pub(crate) fn take_last(&mut self) -> Option<Arc<Entry>> {
+        self.end.take()
+    }
+
+    /// The entries of this writer that were acknowledged and not taken before, in order; to be shown to followers.
+    pub fn take_written(&mut self) -> Vec<Arc<Entry>> {
+        std::mem::take(&mut self.written)
+    }
+
+    /// Whether the execution is to start over on all that was absorbed: what was pushed is discarded, or the pause that
+    /// was wanted has been answered before it was made.
+    pub fn take_restart(&mut self) -> bool {
+        std::mem::take(&mut self.restart)
+    }
+
+    /// What it wants of the store now, if anything. Asked again without a reply, it wants the same.
+    pub fn next(&mut self, now: Timestamp) -> Option<Op> {
+        if self.step == Step::Idle {
+            self.step = self.choose(now);
+        }
+        match &self.step {
+            Step::Idle => None,
+            Step::Read => Some(Op::Read { from: self.last + 1 }),
+            Step::Send(entry) => Some(self.send(entry)),
+            Step::Check(entry) => Some(Op::Read { from: entry.first }),
+            Step::Renew => {
+                let change = RecordChange { due: Field::Set(now + LEASE), ..RecordChange::default() };
+                Some(Op::Update(change, Guard::Owner(self.claim)))
+            }
+            Step::Release { enqueue } => {
+                let change = RecordChange {
+                    owner: Field::Clear,
+                    due: if *enqueue { Field::Set(now) } else { Field::Keep },
+                    attempts: (*enqueue && self.phase == Phase::Claimed).then(|| self.attempts_after()),
+                    ..RecordChange::default()
+                };
+                Some(Op::Update(change, Guard::Owner(self.claim)))
+            }
+            Step::Enqueue => Some(Op::Enqueue { delay: Duration::ZERO }),
+        }
+    }
+
+    /// Takes the reply to what it wanted.
+    pub fn reply(&mut self, reply: Reply, now: Timestamp) {
+        let step = std::mem::replace(&mut self.step, Step::Idle);
+        match (step, reply) {
+            (_, Reply::NoRun) => self.stop(Stop::NoRun),
+            (Step::Read, Reply::Log(log)) => self.absorb(log, now),
+            (Step::Send(entry), Reply::Done) => self.acknowledge(entry),
+            (Step::Send(entry), Reply::Taken | Reply::Unknown) => self.step = Step::Check(entry),
+            (Step::Check(entry), Reply::Log(mut log)) => match log.entries.first() {
+                None => self.step = Step::Send(entry),
+                Some(there) if there.is_same_append(&entry) => {
+                    self.acknowledge(entry);
+                    log.entries.remove(0);
+                    if self.stopped().is_none() {
+                        self.absorb(log, now);
+                    }
+                }
+                Some(_) => {
+                    self.take_back(entry);
+                    self.absorb(log, now);
+                }
+            },
+            (Step::Renew, Reply::Refused) => self.phase = Phase::Draining,
+            (Step::Release { enqueue: true }, Reply::Done) => self.step = Step::Enqueue,
+            (Step::Release { enqueue: false }, Reply::Done | Reply::Refused) => self.stop(Stop::Paused),
+            // Lost or not: the run is due.
+            (Step::Enqueue, _) => self.stop(Stop::HandedOver),
+            (Step::Send(_) | Step::Release { .. }, Reply::Refused) => self.stop(Stop::Superseded),
+            // A renewal is wanted again soon enough; anything else is asked again as it is.
+            (Step::Renew, _) => {}
+            (step, _) => self.step = step,
+        }
+    }
+
+    fn choose(&mut self, now: Timestamp) -> Step {
+        let wants_entry = match self.phase {
+            Phase::Unread => return Step::Read,
+            Phase::Stopped(_) => return Step::Idle,
+            Phase::Unclaimed if self.wants.hand_over => {
+                return if self.held { Step::Release { enqueue: true } } else { Step::Enqueue };
+            }
+            Phase::Unclaimed => self.wants.claim || self.wants.end.is_some() || self.wants.pause,
+            Phase::Claimed => {
+                ((self.wants.flush || self.wants.hand_over) && !self.outbox.is_empty())
+                    || self.wants.end.is_some()
+                    || self.wants.pause
+            }
+            Phase::Draining => !self.outbox.is_empty() || self.wants.end.is_some(),
+        };
+        if wants_entry {
+            return Step::Send(Arc::new(self.compose(now)));
+        }
+        self.wants.flush = false;
+        if self.phase == Phase::Draining {
+            self.stop(Stop::Superseded);
+            return Step::Idle;
+        }
+        if self.wants.hand_over {
+            return Step::Release { enqueue: true };
+        }
+        if std::mem::take(&mut self.wants.renewal) {
+            return Step::Renew;
+        }
+        if std::mem::take(&mut self.wants.look) { Step::Read } else { Step::Idle }
+    }
+
+    fn compose(&mut self, now: Timestamp) -> Entry {
+        let mut events = Vec::with_capacity(self.outbox.len() + 2);
+        if self.phase == Phase::Unclaimed {
+            let body = if self.state.epoch == 0 { EventBody::RunStarted } else { EventBody::RunResumed };
+            events.push(body.into());
+        }
+        events.append(&mut self.outbox);
+        if let Some(body) = self.wants.end.take() {
+            events.push(body.into());
+        } else if std::mem::take(&mut self.wants.pause) {
+            events.push(EventBody::RunPaused.into());
+        }
+        self.wants.flush = false;
+        self.wants.claim = false;
+        let first = self.last + 1;
+        let mut state = self.state.after(self.claim, first, now, &events);
+        state.usage = self.usage.clone();
+        Entry {
+            run: self.run,
+            first,
+            version: ENTRY_VERSION,
+            writer: self.claim,
+            nonce: first,
+            at: now,
+            state,
+            events,
+        }
+    }
+
+    fn send(&self, entry: &Arc<Entry>) -> Op {
+        let claims = self.phase == Phase::Unclaimed;
+        let guard =
+            if claims { Guard::LeaseFree { claim: self.claim, now: entry.at } } else { Guard::Always };
+        let unanswered = !entry.state.pending.is_empty();
+        if entry.state.status.is_terminal() {
+            return Op::Commit(Arc::clone(entry), terminal_change(entry), guard);
+        }
+        let change = RecordChange {
+            upto: Some(entry.last()),
+            status: Some(entry.state.status),
+            unanswered: Some(unanswered),
+            ..RecordChange::default()
+        };
+        if entry.state.is_asleep() {
+            // Not without `due`: on its last day a run that nobody answered fails.
+            let change = RecordChange { owner: Field::Clear, due: Field::Set(self.expires_at), ..change };
+            return Op::Commit(Arc::clone(entry), change, guard);
+        }
+        if claims {
+            let due = Field::Set(entry.at + LEASE);
+            return Op::Commit(
+                Arc::clone(entry),
+                RecordChange { owner: Field::Set(self.claim), due, ..change },
+                guard,
+            );
+        }
+        // A question is told to the record, so that listings show it while other branches go on.
+        if entry.events.iter().any(|logged| logged.body.request().is_some()) {
+            return Op::Commit(Arc::clone(entry), change, guard);
+        }
+        Op::Append(Arc::clone(entry))
+    }
+
+    fn acknowledge(&mut self, entry: Arc<Entry>) {
+        self.acknowledged += entry.events.iter().filter(|logged| is_pushed(&logged.body)).count() as u64;
+        self.last = entry.last();
+        self.state = entry.state.clone();
+        if entry.is_claim() {
+            self.phase = Phase::Claimed;
+            self.held = true;
+        }
+        if entry.state.status.is_terminal() {
+            self.end = Some(Arc::clone(&entry));
+            self.stop(Stop::Ended);
+        } else if entry.state.is_asleep() {
+            self.stop(Stop::Paused);
+        }
+        self.written.push(entry);
+    }
+
+    /// Takes back what an entry was to say, since its place is taken. The claim and a pause are decided anew.
+    fn take_back(&mut self, entry: Arc<Entry>) {
+        for logged in Arc::unwrap_or_clone(entry).events.into_iter().rev() {
+            if logged.body.ends_as().is_some() {
+                self.wants.end = Some(logged.body);
+            } else if logged.body == EventBody::RunPaused {
+                self.restart = true;
+            } else if !logged.body.is_claim() {
+                self.outbox.insert(0, logged);
+            }
+        }
+        self.wants.flush = true;
+    }
+
+    fn absorb(&mut self, log: LogRead, now: Timestamp) {
+        let foreign_claim = log.entries.iter().any(|entry| entry.is_claim() && entry.writer != self.claim);
+        let news = !log.entries.is_empty();
+        if let Some(last) = log.entries.last() {
+            self.last = last.last();
+            self.state = last.state.clone();
+        }
+        if self.state.status.is_terminal() {
+            self.end = log.entries.into_iter().next_back().map(Arc::new);
+            return self.stop(Stop::Ended);
+        }
+        match self.phase {
+            Phase::Unread => {
+                if self.state.is_asleep() {
+                    return self.stop(Stop::Paused);
+                }
+                if !(Guard::LeaseFree { claim: self.claim, now }).holds(&log.record) {
+                    return self.stop(Stop::Superseded);
+                }
+                if let Some(body) = verdict(&self.state, &log.record, self.expires_at, now) {
+                    return self.stop(Stop::Condemned(Box::new(body)));
+                }
+                self.open_at(&log.record);
+            }
+            _ if foreign_claim => return self.stop(Stop::Superseded),
+            Phase::Unclaimed if self.state.is_asleep() => {
+                if self.held {
+                    self.step = Step::Release { enqueue: false };
+                } else {
+                    self.stop(Stop::Paused);
+                }
+                return;
+            }
+            Phase::Unclaimed if news => {
+                self.outbox.clear();
+                self.wants = Wants { claim: self.claims_first(), ..Wants::default() };
+                self.restart = true;
+            }
+            // Decided on a log that has grown since.
+            Phase::Claimed if news && std::mem::take(&mut self.wants.pause) => self.restart = true,
+            _ => {}
+        }
+        let news: Vec<Logged> = log.entries.into_iter().flat_map(|entry| entry.events).collect();
+        let before = self.outbox.len();
+        self.outbox.retain(|mine| mine.key.is_none() || news.iter().all(|theirs| theirs.key != mine.key));
+        self.acknowledged += (before - self.outbox.len()) as u64;
+        self.absorbed.extend(news);
+    }
+
+    fn open_at(&mut self, record: &Record) {
+        self.phase = Phase::Unclaimed;
+        self.held = record.owner == Some(self.claim);
+        self.attempts = record.attempts.min(MAX_ATTEMPTS);
+        self.journaled_before = self.state.journaled;
+        self.usage = self.state.usage.clone();
+        self.wants.claim = self.claims_first();
+    }
+
+    /// A hand-over without progress counts like a lost worker: a step longer than the platform's limit would loop forever.
+    fn attempts_after(&self) -> (u32, Sequence) {
+        let progressed = self.state.journaled > self.journaled_before;
+        (if progressed { 0 } else { self.attempts + 1 }, self.state.journaled)
+    }
+
+    fn stop(&mut self, stop: Stop) {
+        self.phase = Phase::Stopped(stop);
+        self.step = Step::Idle;
+        self.wants = Wants::default();
+        self.outbox.clear();
+    }
+}
+
+/// Whether an event was pushed by the writer's user, and not made by the writer.
+fn is_pushed(body: &EventBody) -> bool {
+    !body.is_claim() && body.ends_as().is_none() && *body != EventBody::RunPaused
+}

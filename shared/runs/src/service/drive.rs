@@ -1,0 +1,104 @@
+//! Performs what the protocol's machines want, against the ports.
+
+use super::Ports;
+use crate::{
+    AppId, Create, LogRead, NewRun, RunId, StoreError, Update,
+    protocol::{Machine, Next, Op, Reply},
+};
+use std::time::Duration;
+
+/// So many times in a row the store may leave an outcome unknown before a machine gives up. Waits add up to some 6 s.
+const PATIENCE: u32 = 7;
+
+/// The run that a machine is about.
+#[derive(Clone, Copy)]
+pub(crate) struct Target<'a> {
+    pub(crate) app: AppId,
+    pub(crate) run: RunId,
+    /// What [`Op::Create`] stores.
+    pub(crate) new: Option<&'a NewRun>,
+}
+
+impl Ports {
+    /// Drives a machine to its outcome.
+    pub(crate) async fn drive<M: Machine>(
+        &self,
+        target: Target<'_>,
+        machine: &mut M,
+    ) -> Result<M::Outcome, StoreError> {
+        let mut patience = Patience::default();
+        loop {
+            let op = match machine.next(self.clock.now()) {
+                Next::Done(outcome) => return Ok(outcome),
+                Next::Do(op) => op,
+            };
+            let reply = patience.judge(self.perform(target, &op).await).await?;
+            machine.reply(op, reply, self.clock.now());
+        }
+    }
+
+    /// Performs one operation.
+    pub(crate) async fn perform(&self, target: Target<'_>, op: &Op) -> Result<Reply, StoreError> {
+        let run = target.run;
+        Ok(match op {
+            Op::Bind(item) => Reply::Bound(self.runs.bind(item).await?),
+            Op::Create(record) => {
+                let Some(new) = target.new else { return Ok(Reply::NoRun) };
+                match self.runs.create(new, record).await? {
+                    Create::Done => Reply::Done,
+                    Create::Exists => Reply::Exists,
+                }
+            }
+            Op::Read { from } => self.read_to_end(run, *from).await?.map_or(Reply::NoRun, Reply::Log),
+            Op::Head => self.runs.head(run).await?.map_or(Reply::NoRun, Reply::Head),
+            Op::Append(entry) => self.runs.append(entry).await?.into(),
+            Op::Commit(entry, change, guard) => self.runs.commit(entry, change, guard).await?.into(),
+            Op::Update(change, guard) => match self.runs.update(run, change, guard).await? {
+                Update::Done => Reply::Done,
+                Update::Refused => Reply::Refused,
+            },
+            Op::Enqueue { delay } => {
+                self.queue.enqueue(target.app, run, *delay).await?;
+                Reply::Done
+            }
+        })
+    }
+
+    async fn read_to_end(&self, run: RunId, from: u64) -> Result<Option<LogRead>, StoreError> {
+        let Some(mut log) = self.runs.read(run, from).await? else { return Ok(None) };
+        while log.more {
+            let next = log.entries.last().map_or(from, |entry| entry.last() + 1);
+            let Some(rest) = self.runs.read(run, next).await? else { return Ok(None) };
+            log.record = rest.record;
+            log.entries.extend(rest.entries);
+            log.more = rest.more;
+        }
+        Ok(Some(log))
+    }
+}
+
+/// Turns failures of the store into replies, with a growing wait, until it is enough.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Patience {
+    failures: u32,
+}
+
+impl Patience {
+    /// The reply; [`Reply::Unknown`] after a wait if the store failed; its error if it failed too often in a row.
+    pub(crate) async fn judge(&mut self, result: Result<Reply, StoreError>) -> Result<Reply, StoreError> {
+        let error = match result {
+            Ok(reply) => {
+                self.failures = 0;
+                return Ok(reply);
+            }
+            Err(error) => error,
+        };
+        self.failures += 1;
+        if self.failures > PATIENCE || matches!(error, StoreError::Failed(_)) {
+            return Err(error);
+        }
+        tracing::warn!(%error, failures = self.failures, "the store did not answer; looking again");
+        tokio::time::sleep(Duration::from_millis(25 << self.failures)).await;
+        Ok(Reply::Unknown)
+    }
+}

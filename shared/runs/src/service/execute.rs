@@ -1,0 +1,313 @@
+//! Executing a run: the engine, its journal, the lease and the clock, in one task.
+
+use super::{
+    Ports,
+    drive::{Patience, Target},
+    live::Live,
+};
+use crate::{
+    App, EventBody, Logged, NewRun, Outcome, RunError, StoreError,
+    engine::Shared,
+    protocol::{Ender, Op, RENEWAL, Reply, Stop, Writer},
+};
+use futures::{FutureExt, future::BoxFuture};
+use std::{future::pending, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+/// What an execution that calls nothing outside may take before it is claimed, and between two entries.
+const GATHER: Duration = Duration::from_millis(100);
+
+/// What lies at least between two entries of an execution, so that a cancel gets in.
+const BREATH: Duration = Duration::from_millis(20);
+
+/// How often an execution looks whether others wrote.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// One execution of one run.
+pub(crate) struct Execution {
+    pub(crate) ports: Ports,
+    pub(crate) app: Arc<App>,
+    pub(crate) new: Arc<NewRun>,
+    pub(crate) writer: Writer,
+    pub(crate) live: Arc<Live>,
+    /// Whether a client waits for the first event.
+    pub(crate) followed: bool,
+    /// Cancelled when this process hands its runs over.
+    pub(crate) handing_over: CancellationToken,
+}
+
+enum Next {
+    Over,
+    StartOver,
+}
+
+impl Execution {
+    /// Executes the run until the writer stops. What came of it stands in the log.
+    pub(crate) async fn run(mut self) -> Result<Writer, StoreError> {
+        self.settle().await?;
+        let mut journal = self.writer.take_absorbed();
+        while self.writer.is_open() {
+            if self.writer.claims_first() && !self.writer.is_claimed() {
+                self.writer.flush(true);
+                self.settle().await?;
+                continue;
+            }
+            match self.attempt(&journal).await? {
+                Next::Over => break,
+                Next::StartOver => journal = self.reread().await?,
+            }
+        }
+        if let Some(Stop::Condemned(body)) = self.writer.stopped() {
+            let mut ender =
+                Ender::new(self.new.id, crate::ClaimId(self.ports.ids.random()), EventBody::clone(body));
+            self.ports.drive(self.target(), &mut ender).await?;
+        }
+        Ok(self.writer)
+    }
+
+    fn target(&self) -> Target<'_> {
+        Target { app: self.new.app, run: self.new.id, new: None }
+    }
+
+    /// Does what the writer wants until it wants nothing.
+    async fn settle(&mut self) -> Result<(), StoreError> {
+        let mut patience = Patience::default();
+        while let Some(op) = self.writer.next(self.ports.clock.now()) {
+            let reply = patience.judge(self.ports.perform(self.target(), &op).await).await?;
+            self.writer.reply(reply, self.ports.clock.now());
+            self.live.publish(self.writer.take_written());
+        }
+        Ok(())
+    }
+
+    /// Writes what is left and reads the whole log again: rare, so no copy is kept for it.
+    async fn reread(&mut self) -> Result<Vec<Logged>, StoreError> {
+        self.writer.flush(false);
+        self.settle().await?;
+        self.writer.take_absorbed();
+        let mut patience = Patience::default();
+        loop {
+            match patience.judge(self.ports.perform(self.target(), &Op::Read { from: 1 }).await).await? {
+                Reply::Log(log) => {
+                    return Ok(log.entries.into_iter().flat_map(|entry| entry.events).collect());
+                }
+                Reply::NoRun => return Ok(Vec::new()),
+                _ => {}
+            }
+        }
+    }
+
+    /// Executes the engine once, writing as it goes.
+    async fn attempt(&mut self, journal: &[Logged]) -> Result<Next, StoreError> {
+        let (ports, new, live) = (&self.ports, &self.new, &self.live);
+        let target = Target { app: new.app, run: new.id, new: None };
+        let writer = &mut self.writer;
+        let shared = Shared::new(
+            Arc::clone(new),
+            Arc::clone(&ports.files),
+            journal,
+            writer.state().usage.clone(),
+            writer.is_claimed(),
+        );
+        // A panic of a node must not take the server along.
+        let execution = AssertUnwindSafe(ports.engine.execute(&self.app, shared.context())).catch_unwind();
+        let mut engine = Some(Box::pin(execution));
+        let mut flight: Option<BoxFuture<'_, (Result<Reply, StoreError>, Patience)>> = None;
+        let mut patience = Patience::default();
+        let mut pace = Pace::new(self.followed, Instant::now());
+        let written_before = writer.acknowledged();
+        let mut answered = false;
+        let mut handing_over = false;
+        loop {
+            if engine.is_some() && !writer.is_open() {
+                // The lease is lost: nothing more is begun, what is done is offered to the log.
+                engine = None;
+                writer.push_all(shared.take());
+            }
+            if flight.is_none() {
+                let now = Instant::now();
+                let (waiting, urgent) = shared.waiting();
+                if pace.flush_at(waiting, urgent, writer.is_claimed()).is_some_and(|at| at <= now) {
+                    writer.push_all(shared.take());
+                    writer.flush(true);
+                    pace.flushed(urgent, now);
+                }
+                pace.want_of(writer, now);
+                if let Some(op) = writer.next(ports.clock.now()) {
+                    flight = Some(Box::pin(async move {
+                        let result = patience.judge(ports.perform(target, &op).await).await;
+                        (result, patience)
+                    }));
+                }
+            }
+            if writer.stopped().is_some() {
+                shared.stop();
+                return Ok(Next::Over);
+            }
+            let (waiting, urgent) = shared.waiting();
+            let flush_at = pace.flush_at(waiting && engine.is_some(), urgent, writer.is_claimed());
+            let deadline = Pace::deadline(writer, &self.app, ports.clock.now());
+            let wake_at = pace.next(flush_at.filter(|_| flight.is_none()), deadline);
+            tokio::select! {
+                biased;
+                outcome = poll_some(&mut engine) => {
+                    engine = None;
+                    writer.push_all(shared.take());
+                    match conclude(outcome) {
+                        Some(body) => writer.end(body),
+                        // Decided on a log that has grown since.
+                        None if answered => return Ok(Next::StartOver),
+                        None => writer.pause(),
+                    }
+                }
+                (result, judge) = poll_some(&mut flight) => {
+                    flight = None;
+                    patience = judge;
+                    writer.reply(result?, ports.clock.now());
+                    live.publish(writer.take_written());
+                    let absorbed = writer.take_absorbed();
+                    answered |= absorbed.iter().any(|logged| matches!(logged.body, EventBody::InputReceived { .. }));
+                    shared.absorb(&absorbed);
+                    shared.wrote(writer.acknowledged() - written_before, writer.is_claimed());
+                    if writer.take_restart() {
+                        shared.stop();
+                        return Ok(Next::StartOver);
+                    }
+                }
+                () = shared.wake.notified() => {}
+                () = live.nudge.notified() => writer.look(),
+                () = self.handing_over.cancelled(), if !handing_over => {
+                    handing_over = true;
+                    engine = None;
+                    writer.push_all(shared.take());
+                    writer.hand_over();
+                }
+                () = sleep_until(wake_at) => {
+                    if deadline.is_some_and(|at| at <= Instant::now()) && engine.take().is_some() {
+                        writer.push_all(shared.take());
+                        writer.end(EventBody::RunFailed { error: timed_out(&self.app) });
+                    }
+                }
+            }
+            pace.polled = true;
+        }
+    }
+}
+
+/// Waits for a future that may not be there; for ever if it is not.
+async fn poll_some<F: Future + Unpin>(future: &mut Option<F>) -> F::Output {
+    match future {
+        Some(future) => future.await,
+        None => pending().await,
+    }
+}
+
+/// The event that ends the run; none if it is to pause.
+fn conclude(outcome: Result<Outcome, Box<dyn std::any::Any + Send>>) -> Option<EventBody> {
+    match outcome {
+        Ok(Outcome::Completed(output)) => Some(EventBody::RunCompleted { output }),
+        Ok(Outcome::Failed(error)) => Some(EventBody::RunFailed { error }),
+        Ok(Outcome::Suspended) => None,
+        Err(panic) => {
+            let cause = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied())
+                .unwrap_or("no message");
+            tracing::error!(cause, "the engine panicked");
+            let error =
+                RunError::new("internal_error", "a node stopped unexpectedly; the server's log says why");
+            Some(EventBody::RunFailed { error })
+        }
+    }
+}
+
+fn timed_out(app: &App) -> RunError {
+    RunError::new(
+        "timeout",
+        format!(
+            "the run took longer than the {} s that its app allows (limits.run_seconds)",
+            app.limits.run_seconds
+        ),
+    )
+}
+
+/// When what is to happen.
+struct Pace {
+    started: Instant,
+    /// Whether a client waits for the first event.
+    followed: bool,
+    /// Whether the engine had its first turn: many runs end in it.
+    polled: bool,
+    last_entry: Option<Instant>,
+    last_gathered: Option<Instant>,
+    renew_at: Option<Instant>,
+    look_at: Option<Instant>,
+}
+
+impl Pace {
+    fn new(followed: bool, now: Instant) -> Self {
+        Self {
+            started: now,
+            followed,
+            polled: false,
+            last_entry: None,
+            last_gathered: None,
+            renew_at: None,
+            look_at: None,
+        }
+    }
+
+    /// When the next entry is to be written, if one is wanted.
+    fn flush_at(&self, waiting: bool, urgent: bool, claimed: bool) -> Option<Instant> {
+        if !self.polled {
+            return None;
+        }
+        if !claimed {
+            return Some(if urgent || self.followed { self.started } else { self.started + GATHER });
+        }
+        let breath = self.last_entry.map_or(self.started, |at| at + BREATH);
+        if urgent {
+            return Some(breath);
+        }
+        waiting.then(|| self.last_gathered.map_or(breath, |at| breath.max(at + GATHER)))
+    }
+
+    fn flushed(&mut self, urgent: bool, now: Instant) {
+        self.last_entry = Some(now);
+        if !urgent {
+            self.last_gathered = Some(now);
+        }
+    }
+
+    /// Has the writer renew its lease and look for others in time.
+    fn want_of(&mut self, writer: &mut Writer, now: Instant) {
+        if !writer.is_claimed() {
+            return;
+        }
+        let renew_at = self.renew_at.get_or_insert(now + RENEWAL);
+        if *renew_at <= now {
+            *renew_at = now + RENEWAL;
+            writer.renew();
+        }
+        let look_at = self.look_at.get_or_insert(now + LOOK);
+        if *look_at <= now {
+            *look_at = now + LOOK;
+            writer.look();
+        }
+    }
+
+    fn deadline(writer: &Writer, app: &App, now: crate::Timestamp) -> Option<Instant> {
+        let deadline = writer.state().deadline(app.longest_run())?;
+        Some(Instant::now() + deadline.since(now))
+    }
+
+    fn next(&self, flush_at: Option<Instant>, deadline: Option<Instant>) -> Instant {
+        [flush_at, deadline, self.renew_at, self.look_at]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or_else(|| Instant::now() + LOOK)
+    }
+}

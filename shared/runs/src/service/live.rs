@@ -1,0 +1,90 @@
+//! The executions of this process: who follows or cancels a run reaches its executor without the store.
+
+use crate::{Entry, RunId};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+};
+use tokio::sync::{Notify, broadcast};
+
+/// So many entries a follower may lag before it reads the store again.
+const LAG: usize = 64;
+
+/// All executions of this process.
+#[derive(Default)]
+pub(crate) struct LiveRuns {
+    runs: Mutex<HashMap<RunId, Arc<Live>>>,
+}
+
+/// One execution.
+#[derive(Default)]
+pub(crate) struct Live {
+    /// Woken when somebody else wrote to the run's log.
+    pub(crate) nudge: Notify,
+    /// Made for the first follower.
+    entries: OnceLock<broadcast::Sender<Arc<Entry>>>,
+    expected: Mutex<Option<broadcast::Receiver<Arc<Entry>>>>,
+}
+
+impl Live {
+    /// Keeps what is written from now on for a follower that is about to come.
+    pub(crate) fn expect_follower(&self) {
+        let receiver = self.subscribe();
+        *self.expected.lock().unwrap_or_else(PoisonError::into_inner) = Some(receiver);
+    }
+
+    /// The entries since [`Live::expect_follower`], for the follower that was expected.
+    pub(crate) fn take_expected(&self) -> Option<broadcast::Receiver<Arc<Entry>>> {
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The entries that the execution writes from now on.
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<Entry>> {
+        self.entries.get_or_init(|| broadcast::Sender::new(LAG)).subscribe()
+    }
+
+    /// Shows entries that are on disk to who follows.
+    pub(crate) fn publish(&self, entries: Vec<Arc<Entry>>) {
+        if let Some(sender) = self.entries.get() {
+            for entry in entries {
+                let _ = sender.send(entry);
+            }
+        }
+    }
+}
+
+impl LiveRuns {
+    /// Registers an execution until the guard is dropped.
+    pub(crate) fn enter(self: &Arc<Self>, run: RunId, live: Arc<Live>) -> Entered {
+        self.lock().insert(run, live);
+        Entered { runs: Arc::clone(self), run }
+    }
+
+    /// The execution of this run, if this process executes it.
+    pub(crate) fn find(&self, run: RunId) -> Option<Arc<Live>> {
+        self.lock().get(&run).cloned()
+    }
+
+    /// Tells the execution of this run, if any, that somebody wrote to its log.
+    pub(crate) fn nudge(&self, run: RunId) {
+        if let Some(live) = self.find(run) {
+            live.nudge.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<RunId, Arc<Live>>> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Registers an execution while it lives.
+pub(crate) struct Entered {
+    runs: Arc<LiveRuns>,
+    run: RunId,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.runs.lock().remove(&self.run);
+    }
+}

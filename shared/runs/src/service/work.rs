@@ -1,0 +1,43 @@
+//! What a worker does with a message from the queue.
+
+use super::{Live, RunService, drive::Target};
+use crate::{
+    EventBody, RunError, RunId, StoreError,
+    protocol::{Ender, Writer},
+};
+use std::{sync::Arc, time::Duration};
+
+/// How long a run waits whose app executes as many runs as it may.
+const WAIT_FOR_SLOT: Duration = Duration::from_millis(250);
+
+impl RunService {
+    /// Executes one run as far as it goes here. Gives nothing: whatever comes of it stands in the log.
+    ///
+    /// An error means that the store failed and the message should come again; a run that has ended, is held by
+    /// somebody alive, or waits for a person is simply done.
+    pub async fn work(&self, run: RunId) -> Result<(), StoreError> {
+        if self.is_shutting_down() {
+            return Ok(());
+        }
+        let Some(stored) = self.ports.runs.get(run).await? else { return Ok(()) };
+        if stored.record.status.is_terminal() {
+            return Ok(());
+        }
+        let new = Arc::new(stored.new);
+        let Some(app) = self.ports.apps.version(new.app, &new.app_version).await? else {
+            let message = format!("version {} of the app is gone; deploy it again", new.app_version);
+            let body = EventBody::RunFailed { error: RunError::new("app_not_found", message) };
+            let target = Target { app: new.app, run, new: None };
+            self.ports.drive(target, &mut Ender::new(run, self.new_claim(), body)).await?;
+            return Ok(());
+        };
+        let Some(slot) = self.slots.take(&app) else {
+            return self.ports.queue.enqueue(app.id, run, WAIT_FOR_SLOT).await;
+        };
+        let writer = Writer::open(run, self.new_claim(), new.expires_at);
+        match self.execute(&app, new, writer, Arc::new(Live::default()), false, slot).await {
+            Ok(result) => result.map(|_| ()),
+            Err(error) => Err(StoreError::Failed(error.into())),
+        }
+    }
+}
