@@ -135,17 +135,22 @@ fn terminal_change(entry: &Entry) -> RecordChange {
 }
 
 /// The terminal event for a run that nobody may execute any more, if it is one.
-fn verdict(state: &LogState, record: &Record, expires_at: Timestamp, now: Timestamp) -> Option<EventBody> {
+fn verdict(state: &LogState, lost: u32, expires_at: Timestamp, now: Timestamp) -> Option<EventBody> {
     if state.status.is_terminal() {
         return None;
     }
     let error = if now >= expires_at {
         RunError::new("expired", "the run did not end before its last day")
-    } else if record.attempts >= MAX_ATTEMPTS && state.journaled <= record.attempts_at {
+    } else if lost >= MAX_ATTEMPTS {
         let message = format!("{MAX_ATTEMPTS} workers in a row took the run and were lost without progress");
         RunError::new("worker_lost", message)
     } else {
         return None;
     };
     Some(EventBody::RunFailed { error })
+}
+
+/// How many workers in a row were lost, or gave the run back, without progress.
+fn lost(state: &LogState, record: &Record) -> u32 {
+    if state.journaled > record.attempts_at { 0 } else { record.attempts }
 }

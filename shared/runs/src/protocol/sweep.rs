@@ -1,6 +1,6 @@
 //! Looking at a run that is due: rules 17 and 18.
 
-use super::{Ended, Ender, LEASE, Machine, Next, Op, Reply, terminal_change, verdict};
+use super::{Ended, Ender, LEASE, Machine, Next, Op, Reply, lost, terminal_change, verdict};
 use crate::{ClaimId, Field, Guard, Head, RecordChange, RunId, Timestamp};
 use std::time::Duration;
 
@@ -56,7 +56,10 @@ impl Sweep {
             let change = terminal_change(last);
             return Step::Update { change, rev: record.rev, then: After::Done(Swept::Repaired) };
         }
-        if let Some(body) = verdict(&state, record, head.expires_at, now) {
+        // A run without an owner lost no worker now: it was never enqueued, waits in a long queue, or for a person.
+        let taken = record.owner.is_some();
+        let lost = lost(&state, record) + u32::from(taken);
+        if let Some(body) = verdict(&state, lost, head.expires_at, now) {
             return Step::End(Ender::judged(self.run, self.writer, body, head, now));
         }
         if state.is_asleep() {
@@ -69,15 +72,9 @@ impl Sweep {
             };
             return Step::Update { change, rev: record.rev, then: After::Done(Swept::Repaired) };
         }
-        // A run without an owner lost no worker: it was never enqueued, or waits in a long queue. Whoever takes it
-        // next claims it first, so that a run that kills its workers is counted.
-        let (attempts, lease) = if record.owner.is_some() {
-            let before = if state.journaled > record.attempts_at { 0 } else { record.attempts };
-            (before + 1, LEASE)
-        } else {
-            (record.attempts.max(1), LEASE * 5)
-        };
-        let delay = if record.owner.is_some() { back_off(attempts) } else { Duration::ZERO };
+        // Whoever takes it next claims it first, so that a run that kills its workers is counted.
+        let (attempts, delay, lease) =
+            if taken { (lost, back_off(lost), LEASE) } else { (lost.max(1), Duration::ZERO, LEASE * 5) };
         let change = RecordChange {
             owner: Field::Clear,
             due: Field::Set(now + delay + lease),

@@ -1,6 +1,6 @@
 //! One attempt to execute a run: rules 4 to 12, 15, 16 and 20.
 
-use super::{LEASE, MAX_ATTEMPTS, Op, Reply, terminal_change, verdict};
+use super::{LEASE, MAX_ATTEMPTS, Op, Reply, lost, terminal_change, verdict};
 use crate::{
     ClaimId, ENTRY_VERSION, Entry, EventBody, Field, Guard, LogRead, LogState, Logged, Record, RecordChange,
     RunId, Sequence, Timestamp, Usage, engine::Taken,
@@ -422,7 +422,8 @@ impl Writer {
                 if !(Guard::LeaseFree { claim: self.claim, now }).holds(&log.record) {
                     return self.stop(Stop::Superseded);
                 }
-                if let Some(body) = verdict(&self.state, &log.record, self.expires_at, now) {
+                if let Some(body) = verdict(&self.state, lost(&self.state, &log.record), self.expires_at, now)
+                {
                     return self.stop(Stop::Condemned(Box::new(body)));
                 }
                 self.open_at(&log.record);
