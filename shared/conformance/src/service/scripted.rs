@@ -1,0 +1,122 @@
+//! An engine whose workflow is the run's own input, and a clock that can be moved.
+
+use async_trait::async_trait;
+use runyard_runs::{
+    App, BoxError, Clock, Engine, EventBody, FieldErrors, InputRequest, InputRequestKind, NodeRef, Outcome,
+    RequestId, RunContext, RunError, SystemClock, Timestamp,
+};
+use serde_json::{Map, Value};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+/// Executes `input.do`, a list of commands in order; the output is the list of what they gave.
+///
+/// | command | what it does |
+/// | --- | --- |
+/// | `{"say": text}` | emits it as `llm.delta`, after a call outside was allowed |
+/// | `{"step": key, "wait_ms": n}` | a journaled step that takes so long; counted when it is begun; gives the key |
+/// | `{"wait_ms": n}` | a silent call outside |
+/// | `{"ask": prompt}` | asks a person; gives the answer |
+/// | `{"fail": message}`, `{"panic": message}` | ends so |
+/// | anything else | is given as it is |
+#[derive(Debug, Default)]
+pub struct Scripted {
+    begun: Mutex<HashMap<String, u32>>,
+}
+
+impl Scripted {
+    /// How often the step with this key was begun.
+    pub fn begun(&self, key: &str) -> u32 {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied().unwrap_or(0)
+    }
+
+    fn begin(&self, key: &str) {
+        *self.begun.lock().unwrap_or_else(PoisonError::into_inner).entry(key.to_owned()).or_default() += 1;
+    }
+
+    async fn command(&self, run: &RunContext, index: usize, command: &Value) -> Result<Value, Outcome> {
+        let text = |name: &str| command.get(name).and_then(Value::as_str);
+        let wait = Duration::from_millis(command.get("wait_ms").and_then(Value::as_u64).unwrap_or(0));
+        if let Some(delta) = text("say") {
+            run.outside().await.map_err(|_| Outcome::Suspended)?;
+            let node = NodeRef { id: "say".into(), name: "say".into(), kind: "test".into() };
+            run.emit(EventBody::LlmDelta { node: Arc::new(node), delta: delta.to_owned() });
+        } else if let Some(key) = text("step") {
+            let work = async {
+                self.begin(key);
+                tokio::time::sleep(wait).await;
+                Value::from(key)
+            };
+            return run.step(key, work).await.map_err(|_| Outcome::Suspended);
+        } else if let Some(prompt) = text("ask") {
+            let request = InputRequest {
+                id: RequestId(run.new_run().id.0),
+                kind: InputRequestKind::HumanFeedback,
+                prompt: prompt.to_owned(),
+                params: Map::new(),
+                editable_params: Vec::new(),
+            };
+            let asked = |request| EventBody::AgentHumanFeedbackRequested { request };
+            return run.ask(&format!("ask:{index}"), request, asked).ok_or(Outcome::Suspended);
+        } else if let Some(message) = text("fail") {
+            return Err(Outcome::Failed(RunError::new("node_failed", message)));
+        } else if let Some(message) = text("panic") {
+            panic!("{message}");
+        } else if !wait.is_zero() {
+            run.outside().await.map_err(|_| Outcome::Suspended)?;
+            tokio::time::sleep(wait).await;
+        }
+        Ok(command.clone())
+    }
+}
+
+#[async_trait]
+impl Engine for Scripted {
+    async fn check_app(&self, _app: &App) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    fn check_input(&self, _app: &App, input: &Map<String, Value>) -> Result<(), FieldErrors> {
+        if input.get("do").is_some_and(Value::is_array) {
+            return Ok(());
+        }
+        Err(FieldErrors::from([("do".to_owned(), "must be a list of commands".to_owned())]))
+    }
+
+    async fn execute(&self, _app: &App, run: RunContext) -> Outcome {
+        let commands = run.new_run().input.get("do").and_then(Value::as_array).cloned().unwrap_or_default();
+        let mut output = Vec::new();
+        for (index, command) in commands.iter().enumerate() {
+            match self.command(&run, index, command).await {
+                Ok(value) => output.push(value),
+                Err(outcome) => return outcome,
+            }
+        }
+        Outcome::Completed(output.into())
+    }
+}
+
+/// The system's clock, moved.
+#[derive(Debug, Default)]
+pub struct MovedClock {
+    by_ms: AtomicI64,
+}
+
+impl MovedClock {
+    /// Moves it forward.
+    pub fn forward(&self, by: Duration) {
+        self.by_ms.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
+}
+
+impl Clock for MovedClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(SystemClock.now().0 + self.by_ms.load(Ordering::Relaxed))
+    }
+}
