@@ -1,1 +1,5 @@
 //! conformance
+#![expect(clippy::missing_panics_doc, reason = "a suite panics where a promise is broken")]
+
+pub mod memory;
+pub mod service;

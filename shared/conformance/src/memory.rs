@@ -1,0 +1,369 @@
+//! The ports in memory: the plainest implementation of their promises, for tests.
+//!
+//! Nothing is durable, and every run is looked at by every listing.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
+use runyard_runs::{
+    AccessKey, AppId, Append, COUNT_CAP, Create, Entry, File, FileId, FileStore, Guard, Head,
+    IdempotencyItem, KeyStore, ListError, ListQuery, LogRead, NewFile, NewRun, PageStart, Record,
+    RecordChange, RunId, RunPage, RunQueue, RunStore, Sequence, SortBy, StoreError, StoredRun, Timestamp,
+    Update, Upload,
+};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::sync::{Notify, mpsc};
+
+/// [`RunStore`] in memory.
+#[derive(Default)]
+pub struct MemoryRuns {
+    state: Mutex<Runs>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Runs {
+    runs: BTreeMap<RunId, Stored>,
+    keys: HashMap<[u8; 32], IdempotencyItem>,
+}
+
+struct Stored {
+    new: NewRun,
+    record: Record,
+    log: Vec<Entry>,
+}
+
+impl Stored {
+    fn end(&self) -> Sequence {
+        self.log.last().map_or(0, Entry::last)
+    }
+
+    fn append(&mut self, entry: &Entry, change: Option<&RecordChange>, guard: &Guard) -> Append {
+        if !guard.holds(&self.record) {
+            return Append::Refused;
+        }
+        if self.log.iter().any(|there| there.first == entry.first) {
+            return Append::Taken;
+        }
+        assert_eq!(entry.first, self.end() + 1, "nobody writes past the end of the log");
+        self.log.push(entry.clone());
+        if let Some(change) = change {
+            change.apply(&mut self.record);
+        }
+        Append::Done
+    }
+
+    fn stored_run(&self) -> StoredRun {
+        StoredRun { new: self.new.clone(), record: self.record.clone(), last: self.log.last().cloned() }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[async_trait]
+impl RunStore for MemoryRuns {
+    async fn create(&self, run: &NewRun, record: &Record) -> Result<Create, StoreError> {
+        let mut state = lock(&self.state);
+        if state.runs.contains_key(&run.id) {
+            return Ok(Create::Exists);
+        }
+        state.runs.insert(run.id, Stored { new: run.clone(), record: record.clone(), log: Vec::new() });
+        Ok(Create::Done)
+    }
+
+    async fn bind(&self, item: &IdempotencyItem) -> Result<IdempotencyItem, StoreError> {
+        let mut state = lock(&self.state);
+        let bound = state.keys.entry(item.key).or_insert_with(|| item.clone());
+        if bound.bound_at < item.valid_since {
+            *bound = item.clone();
+        }
+        Ok(bound.clone())
+    }
+
+    async fn append(&self, entry: &Entry) -> Result<Append, StoreError> {
+        let done = lock(&self.state)
+            .runs
+            .get_mut(&entry.run)
+            .map_or(Append::Refused, |run| run.append(entry, None, &Guard::Always));
+        self.changed.notify_waiters();
+        Ok(done)
+    }
+
+    async fn commit(
+        &self,
+        entry: &Entry,
+        change: &RecordChange,
+        guard: &Guard,
+    ) -> Result<Append, StoreError> {
+        let done = lock(&self.state)
+            .runs
+            .get_mut(&entry.run)
+            .map_or(Append::Refused, |run| run.append(entry, Some(change), guard));
+        self.changed.notify_waiters();
+        Ok(done)
+    }
+
+    async fn update(&self, run: RunId, change: &RecordChange, guard: &Guard) -> Result<Update, StoreError> {
+        let mut state = lock(&self.state);
+        let Some(run) = state.runs.get_mut(&run).filter(|run| guard.holds(&run.record)) else {
+            return Ok(Update::Refused);
+        };
+        change.apply(&mut run.record);
+        Ok(Update::Done)
+    }
+
+    async fn read(&self, run: RunId, from: Sequence) -> Result<Option<LogRead>, StoreError> {
+        Ok(lock(&self.state).runs.get(&run).map(|run| LogRead {
+            app: run.new.app,
+            record: run.record.clone(),
+            entries: run.log.iter().filter(|entry| entry.last() >= from).cloned().collect(),
+            more: false,
+        }))
+    }
+
+    async fn head(&self, run: RunId) -> Result<Option<Head>, StoreError> {
+        Ok(lock(&self.state).runs.get(&run).map(|run| Head {
+            app: run.new.app,
+            expires_at: run.new.expires_at,
+            record: run.record.clone(),
+            last: run.log.last().cloned(),
+        }))
+    }
+
+    async fn get(&self, run: RunId) -> Result<Option<StoredRun>, StoreError> {
+        Ok(lock(&self.state).runs.get(&run).map(Stored::stored_run))
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<RunPage, ListError> {
+        let state = lock(&self.state);
+        let mut runs: Vec<StoredRun> =
+            state.runs.values().map(Stored::stored_run).filter(|run| matches(query, run)).collect();
+        runs.sort_by(|a, b| order(query, a, b));
+        let found = runs.len() as u64;
+        let start = match &query.start {
+            PageStart::Offset(offset) => usize::try_from(*offset).unwrap_or(usize::MAX),
+            PageStart::Cursor(id) => {
+                let id: RunId = id.parse().map_err(|_| ListError::BadCursor)?;
+                runs.iter().position(|run| run.new.id == id).ok_or(ListError::BadCursor)? + 1
+            }
+        };
+        let page: Vec<StoredRun> = runs.into_iter().skip(start).take(query.page_size as usize).collect();
+        let more = found > (start + page.len()) as u64;
+        Ok(RunPage {
+            total_count: found.min(COUNT_CAP),
+            capped: found > COUNT_CAP,
+            next_cursor: page.last().filter(|_| more).map(|last| last.new.id.to_string()),
+            runs: page,
+        })
+    }
+
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<(AppId, RunId)>, StoreError> {
+        let state = lock(&self.state);
+        let mut due: Vec<_> =
+            state.runs.values().filter(|run| run.record.due.is_some_and(|due| due <= now)).collect();
+        due.sort_by_key(|run| run.record.due);
+        Ok(due.into_iter().take(limit).map(|run| (run.new.app, run.new.id)).collect())
+    }
+
+    async fn delete_expired(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        let mut state = lock(&self.state);
+        let expired: Vec<RunId> = state
+            .runs
+            .values()
+            .filter(|run| run.new.expires_at <= now && run.record.status.is_terminal())
+            .map(|run| run.new.id)
+            .take(limit)
+            .collect();
+        for run in &expired {
+            state.runs.remove(run);
+        }
+        Ok(expired.len())
+    }
+
+    async fn changed(&self, run: RunId, after: Sequence, at_most: Duration) {
+        let changed = self.changed.notified();
+        tokio::pin!(changed);
+        changed.as_mut().enable();
+        if lock(&self.state).runs.get(&run).is_none_or(|run| run.end() <= after) {
+            let _ = tokio::time::timeout(at_most, changed).await;
+        }
+    }
+}
+
+/// Whether a run is one of those that are asked for.
+pub fn matches(query: &ListQuery, run: &StoredRun) -> bool {
+    let status = run.record.status.reported(run.record.unanswered);
+    run.new.app == query.app
+        && (query.statuses.is_empty() || query.statuses.contains(&status))
+        && (query.user_id.is_none() || run.new.user_id == query.user_id)
+        && (query.session_id.is_none() || run.new.session_id == query.session_id)
+        && query.metadata.iter().all(|(key, value)| run.new.metadata.get(key) == Some(value))
+}
+
+/// Which of two runs comes first; ties go by id, in the direction of the last term.
+pub fn order(query: &ListQuery, a: &StoredRun, b: &StoredRun) -> Ordering {
+    let mut descending = false;
+    for sort in &query.sort {
+        descending = sort.descending;
+        let turn = |order: Ordering| if sort.descending { order.reverse() } else { order };
+        let order = match sort.by {
+            SortBy::StartedAt => turn(a.new.created_at.cmp(&b.new.created_at)),
+            SortBy::EndedAt => match (a.record.ended_at, b.record.ended_at) {
+                (Some(a), Some(b)) => turn(a.cmp(&b)),
+                (a, b) => a.is_none().cmp(&b.is_none()),
+            },
+            SortBy::Status => {
+                let status = |run: &StoredRun| run.record.status.reported(run.record.unanswered);
+                turn(status(a).cmp(&status(b)))
+            }
+        };
+        if order.is_ne() {
+            return order;
+        }
+    }
+    let ids = a.new.id.cmp(&b.new.id);
+    if descending { ids.reverse() } else { ids }
+}
+
+/// [`RunQueue`] in memory.
+pub struct MemoryQueue {
+    sender: mpsc::UnboundedSender<RunId>,
+    receiver: tokio::sync::Mutex<mpsc::UnboundedReceiver<RunId>>,
+}
+
+impl Default for MemoryQueue {
+    fn default() -> Self {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        Self { sender, receiver: tokio::sync::Mutex::new(receiver) }
+    }
+}
+
+impl MemoryQueue {
+    /// The next message.
+    pub async fn receive(&self) -> RunId {
+        let received = self.receiver.lock().await.recv().await;
+        received.expect("the sender lives as long as the receiver")
+    }
+}
+
+#[async_trait]
+impl RunQueue for MemoryQueue {
+    async fn enqueue(&self, _app: AppId, run: RunId, delay: Duration) -> Result<(), StoreError> {
+        let sender = self.sender.clone();
+        if delay.is_zero() {
+            let _ = sender.send(run);
+            return Ok(());
+        }
+        tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            let _ = sender.send(run);
+        });
+        Ok(())
+    }
+}
+
+type StoredFiles = HashMap<FileId, (AppId, Timestamp, File, Bytes)>;
+
+/// [`FileStore`] in memory.
+#[derive(Default)]
+pub struct MemoryFiles {
+    files: Arc<Mutex<StoredFiles>>,
+}
+
+impl MemoryFiles {
+    /// How many files there are.
+    pub fn count(&self) -> usize {
+        lock(&self.files).len()
+    }
+}
+
+struct MemoryUpload {
+    files: Arc<Mutex<StoredFiles>>,
+    new: NewFile,
+    content: Vec<u8>,
+}
+
+#[async_trait]
+impl FileStore for MemoryFiles {
+    async fn create(&self, file: NewFile) -> Result<Box<dyn Upload>, StoreError> {
+        Ok(Box::new(MemoryUpload { files: Arc::clone(&self.files), new: file, content: Vec::new() }))
+    }
+
+    async fn get(&self, app: AppId, id: FileId) -> Result<Option<File>, StoreError> {
+        let files = lock(&self.files);
+        Ok(files.get(&id).filter(|(owner, ..)| *owner == app).map(|(_, _, file, _)| file.clone()))
+    }
+
+    async fn open(
+        &self,
+        app: AppId,
+        id: FileId,
+    ) -> Result<Option<BoxStream<'static, Result<Bytes, StoreError>>>, StoreError> {
+        let content = {
+            let files = lock(&self.files);
+            files.get(&id).filter(|(owner, ..)| *owner == app).map(|(.., content)| content.clone())
+        };
+        Ok(content.map(|content| {
+            let pieces: Vec<_> = content.chunks(65_536).map(|piece| Ok(content.slice_ref(piece))).collect();
+            stream::iter(pieces).boxed()
+        }))
+    }
+
+    async fn delete(&self, app: AppId, id: FileId) -> Result<(), StoreError> {
+        lock(&self.files).retain(|found, (owner, ..)| *found != id || *owner != app);
+        Ok(())
+    }
+
+    async fn delete_expired(&self, now: Timestamp, _limit: usize) -> Result<usize, StoreError> {
+        let mut files = lock(&self.files);
+        let before = files.len();
+        files.retain(|_, (_, expires_at, ..)| *expires_at > now);
+        Ok(before - files.len())
+    }
+}
+
+#[async_trait]
+impl Upload for MemoryUpload {
+    async fn write(&mut self, piece: Bytes) -> Result<(), StoreError> {
+        self.content.extend_from_slice(&piece);
+        Ok(())
+    }
+
+    async fn finish(self: Box<Self>) -> Result<File, StoreError> {
+        let Self { files, new, content } = *self;
+        let NewFile { id, app, name, mime_type, expires_at } = new;
+        let file = File { id, name, size: content.len() as u64, mime_type };
+        lock(&files).insert(id, (app, expires_at, file.clone(), content.into()));
+        Ok(file)
+    }
+}
+
+/// [`KeyStore`] in memory.
+#[derive(Default)]
+pub struct MemoryKeys {
+    keys: Mutex<HashMap<String, AccessKey>>,
+}
+
+impl MemoryKeys {
+    /// Keeps a key.
+    pub fn insert(&self, key: AccessKey) {
+        lock(&self.keys).insert(key.id.clone(), key);
+    }
+}
+
+#[async_trait]
+impl KeyStore for MemoryKeys {
+    async fn find(&self, id: &str) -> Result<Option<AccessKey>, StoreError> {
+        Ok(lock(&self.keys).get(id).cloned())
+    }
+}

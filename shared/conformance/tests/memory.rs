@@ -1,0 +1,25 @@
+//! The suite against the plainest implementation: what fails here is wrong in the suite or the service.
+
+use runyard_conformance::{
+    memory::{MemoryFiles, MemoryQueue, MemoryRuns},
+    service::Backend,
+    service_conformance,
+};
+use std::sync::Arc;
+
+fn backend() -> Backend {
+    let queue = Arc::<MemoryQueue>::default();
+    let receiver = Arc::clone(&queue);
+    Backend {
+        runs: Arc::<MemoryRuns>::default(),
+        files: Arc::<MemoryFiles>::default(),
+        queue,
+        receive: Arc::new(move || {
+            let receiver = Arc::clone(&receiver);
+            Box::pin(async move { receiver.receive().await })
+        }),
+        keep: Box::new(()),
+    }
+}
+
+service_conformance!(backend());
