@@ -205,7 +205,8 @@ impl Writer {
         self.end.take()
     }
 
-    /// The entries of this writer that were acknowledged and not taken before, in order; to be shown to followers.
+    /// The entries that are known to be in the log since it was opened and were not taken before, in order; to be shown
+    /// to followers.
     pub fn take_written(&mut self) -> Vec<Arc<Entry>> {
         std::mem::take(&mut self.written)
     }
@@ -281,7 +282,7 @@ impl Writer {
         let wants_entry = match self.phase {
             Phase::Unread => return Step::Read,
             Phase::Stopped(_) => return Step::Idle,
-            Phase::Unclaimed if self.wants.hand_over => {
+            Phase::Unclaimed if self.wants.hand_over && self.wants.end.is_none() => {
                 return if self.held { Step::Release { enqueue: true } } else { Step::Enqueue };
             }
             Phase::Unclaimed => self.wants.claim || self.wants.end.is_some() || self.wants.pause,
@@ -411,7 +412,8 @@ impl Writer {
             self.state = last.state.clone();
         }
         if self.state.status.is_terminal() {
-            self.end = log.entries.into_iter().next_back().map(Arc::new);
+            self.written.extend(log.entries.into_iter().map(Arc::new));
+            self.end = self.written.last().cloned();
             return self.stop(Stop::Ended);
         }
         match self.phase {
@@ -445,6 +447,9 @@ impl Writer {
             // Decided on a log that has grown since.
             Phase::Claimed if news && std::mem::take(&mut self.wants.pause) => self.restart = true,
             _ => {}
+        }
+        if self.phase == Phase::Claimed {
+            self.written.extend(log.entries.iter().cloned().map(Arc::new));
         }
         let news: Vec<Logged> = log.entries.into_iter().flat_map(|entry| entry.events).collect();
         let before = self.outbox.len();

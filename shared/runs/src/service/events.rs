@@ -18,8 +18,8 @@ pub struct EventPage {
     pub total_count: u64,
 }
 
-/// How long a follower waits for a hint before it looks at the log by itself.
-const LOOK: Duration = Duration::from_secs(1);
+/// How long a follower waits for news before it looks at the log by itself.
+const LOOK: Duration = Duration::from_secs(10);
 
 impl RunService {
     /// A page of a run's events: `page` from 1, `page_size` up to 100, in sequence order or against it.
@@ -135,7 +135,6 @@ impl Follower {
                     self.live = None;
                     self.lagging = true;
                 }
-                // Others (a cancel, an answer) write past the execution.
                 Err(_) => self.lagging = true,
             }
         }

@@ -56,8 +56,8 @@ impl Live {
 impl LiveRuns {
     /// Registers an execution until the guard is dropped.
     pub(crate) fn enter(self: &Arc<Self>, run: RunId, live: Arc<Live>) -> Entered {
-        self.lock().insert(run, live);
-        Entered { runs: Arc::clone(self), run }
+        self.lock().insert(run, Arc::clone(&live));
+        Entered { runs: Arc::clone(self), run, live }
     }
 
     /// The execution of this run, if this process executes it.
@@ -81,10 +81,15 @@ impl LiveRuns {
 pub(crate) struct Entered {
     runs: Arc<LiveRuns>,
     run: RunId,
+    live: Arc<Live>,
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        self.runs.lock().remove(&self.run);
+        let mut runs = self.runs.lock();
+        // A later execution of the same run may have taken the place.
+        if runs.get(&self.run).is_some_and(|live| Arc::ptr_eq(live, &self.live)) {
+            runs.remove(&self.run);
+        }
     }
 }

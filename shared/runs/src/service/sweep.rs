@@ -5,10 +5,16 @@ use crate::{
     StoreError,
     protocol::{Sweep, Swept as One},
 };
+use futures::{StreamExt, stream};
+
+/// So many runs are looked at at the same time.
+const AT_ONCE: usize = 64;
 
 /// What a sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
+    /// Runs that were due. As many as the limit: there may be more, sweep again.
+    pub looked_at: usize,
     /// Runs that were brought to a worker again.
     pub requeued: usize,
     /// Runs that were failed: expired, or lost by too many workers.
@@ -22,14 +28,22 @@ impl RunService {
     pub async fn sweep(&self, limit: usize) -> Result<Swept, StoreError> {
         let mut swept = Swept::default();
         let now = self.ports.clock.now();
-        for (app, run) in self.ports.runs.due(now, limit).await? {
-            let target = Target { app, run, new: None };
-            match self.ports.drive(target, &mut Sweep::new(run, self.new_claim())).await? {
+        let due = self.ports.runs.due(now, limit).await?;
+        swept.looked_at = due.len();
+        let mut sweeps = stream::iter(due)
+            .map(|(app, run)| async move {
+                let target = Target { app, run, new: None };
+                self.ports.drive(target, &mut Sweep::new(run, self.new_claim())).await
+            })
+            .buffer_unordered(AT_ONCE);
+        while let Some(one) = sweeps.next().await {
+            match one? {
                 One::Requeued => swept.requeued += 1,
                 One::Failed => swept.failed += 1,
                 One::Repaired | One::Nothing => {}
             }
         }
+        drop(sweeps);
         swept.deleted += self.ports.runs.delete_expired(now, limit).await?;
         swept.deleted += self.ports.files.delete_expired(now, limit).await?;
         Ok(swept)

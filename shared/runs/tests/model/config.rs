@@ -1,0 +1,177 @@
+//! What a configuration is made of.
+
+use runyard_runs::Timestamp;
+
+/// One thing that a workflow does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Item {
+    /// Calls outside, once, and journals the result under this number.
+    Call(u8),
+    /// Asks a person.
+    Ask(u8),
+    /// Kills its worker before anything is called.
+    Die,
+    /// Calls outside and kills its worker.
+    Kill(u8),
+    /// Calls outside for longer than any worker lives: the platform has it handed over.
+    Long(u8),
+}
+
+/// Branches that go on at the same time; the run ends when all have.
+pub type Script = &'static [&'static [Item]];
+
+/// How many of each may happen while the model explores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Budget {
+    /// Crashes of a worker or of any other participant.
+    pub crashes: u8,
+    /// Requests whose reply is lost; they may be performed at any later moment, or never.
+    pub lost: u8,
+    /// Messages that the queue loses.
+    pub dropped: u8,
+    /// Messages that the queue delivers once more.
+    pub duplicated: u8,
+    /// Workers that are told to hand over.
+    pub hand_overs: u8,
+    /// Steps of the clock.
+    pub ticks: u8,
+    /// Looks of the sweeper.
+    pub sweeps: u8,
+    /// Lease renewals.
+    pub renewals: u8,
+    /// Deadlines that pass.
+    pub deadlines: u8,
+    /// Times a client asks again whose request to create a run came to nothing that it knows of.
+    pub retries: u8,
+    /// Workers that messages bring forth.
+    pub workers: u8,
+    /// Under [`Off::OneTransaction`]: records that do not hear of an entry.
+    pub split: u8,
+}
+
+/// A request to create a run.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    /// Executed by who accepts it.
+    pub sync: bool,
+    /// With the idempotency key; the number stands for the parsed request.
+    pub key: Option<u8>,
+}
+
+/// A rule of the design that is switched off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Off {
+    /// Rule 2: created with `due`.
+    DueOnCreate,
+    /// Rule 3: entry and record in one transaction; the record hears of it late or never.
+    OneTransaction,
+    /// Rule 4: the end of the log is never taken from the record.
+    NeverTheRecord,
+    /// Rule 5: an executor reads the whole log.
+    WholeLog,
+    /// Rules 5 and 6: leases.
+    Leases,
+    /// Rule 6: the condition of the claim's transaction.
+    LeaseGuard,
+    /// Rule 7: a refused claim stops.
+    RefusedStops,
+    /// Rule 8: a replay that others overtook is discarded.
+    DiscardReplay,
+    /// Rule 9: every entry to the end is read after a collision.
+    ReadToEnd,
+    /// Rule 9: a pause is decided anew.
+    DecideAnew,
+    /// Rule 10: a time-out is no success.
+    LookAfterTimeOut,
+    /// Rule 10: a collision is no success.
+    LookAfterCollision,
+    /// Rule 10: what is sent again is byte-identical.
+    SameBatch,
+    /// Rule 11: the claim before the first call.
+    ClaimBeforeCall,
+    /// Rule 11: the journal before the next call.
+    JournalBeforeCall,
+    /// Rule 12: a pause gives the lease up.
+    PauseFrees,
+    /// Rule 13: an answer makes a paused run due.
+    DueOnAnswer,
+    /// Rule 13: an answer makes a paused run due, and enqueues it.
+    WakeOnAnswer,
+    /// Rule 15: renewal on condition of being the owner.
+    OwnerOfRenewal,
+    /// Rule 16: a hand-over keeps `due`.
+    DueOnHandOver,
+    /// Rule 16: hand-over on condition of being the owner.
+    OwnerOfHandOver,
+    /// Rule 17: the sweeper acts on an unchanged `rev`.
+    SweepRev,
+    /// Rule 17: only what has ended or waits leaves the index.
+    DueOnSweep,
+    /// Rule 18: lost workers are counted.
+    CountLosses,
+    /// Rule 18: only lost workers are counted.
+    CountOnlyLosses,
+    /// Rule 18: a hand-over without progress counts.
+    CountHandOvers,
+    /// The log: append is put-if-absent.
+    PutIfAbsent,
+    /// The log: written first, shown second.
+    WrittenFirst,
+    /// Idempotency: the key is bound before the run is created.
+    BindFirst,
+    /// Idempotency: the key is put if absent.
+    BindIfAbsent,
+    /// Idempotency: the parsed requests are compared.
+    CompareRequests,
+}
+
+/// One configuration, explored exhaustively.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub script: Script,
+    pub requests: Vec<Request>,
+    /// Cancels.
+    pub cancels: u8,
+    /// Answers, by the number of the question.
+    pub answers: Vec<u8>,
+    pub budget: Budget,
+    /// Workers at the same time.
+    pub at_once: u8,
+    /// By how much the clocks of every second worker and of the sweeper are ahead, in ticks.
+    pub ahead: i64,
+    /// Milliseconds.
+    pub tick: i64,
+    /// Whether a client follows the events.
+    pub followed: bool,
+    /// In the continuation, workers take nothing before so many sweeps have been.
+    pub backlog: u8,
+    pub off: Option<Off>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            script: &[&[Item::Call(0)]],
+            requests: vec![Request { sync: false, key: None }],
+            cancels: 0,
+            answers: Vec::new(),
+            budget: Budget { workers: 2, ..Budget::default() },
+            at_once: 2,
+            ahead: 0,
+            tick: 60_000,
+            followed: false,
+            backlog: 0,
+            off: None,
+        }
+    }
+}
+
+/// When a world begins.
+pub fn begins_at() -> Timestamp {
+    Timestamp(1_000_000_000_000)
+}
+
+/// The last day of its runs.
+pub fn expires_at() -> Timestamp {
+    Timestamp(begins_at().0 + 24 * 3_600_000)
+}

@@ -1,0 +1,202 @@
+//! A deterministic engine: what `RunContext` and its `Shared` do, over a script, with keys as bits.
+
+use crate::config::{Item, Script};
+use runyard_runs::{EventBody, InputRequest, InputRequestKind, Logged, RequestId};
+use serde_json::Value;
+use uuid::Uuid;
+
+/// Keys that are recorded: calls, questions, answers, a byte each.
+pub type Keys = u32;
+
+pub fn call_bit(call: u8) -> Keys {
+    1 << call
+}
+
+pub fn ask_bit(ask: u8) -> Keys {
+    1 << (8 + ask)
+}
+
+pub fn answer_bit(ask: u8) -> Keys {
+    1 << (16 + ask)
+}
+
+pub fn request(ask: u8) -> RequestId {
+    RequestId(Uuid::from_u128(0x1000 + u128::from(ask)))
+}
+
+/// The keys of what stands in a log.
+pub fn keys_of(events: &[Logged]) -> Keys {
+    events.iter().filter_map(|logged| logged.key.as_deref()).map(bit_of).fold(0, |keys, bit| keys | bit)
+}
+
+fn bit_of(key: &str) -> Keys {
+    let number = |text: &str| text.parse::<u8>().expect("a key of this model");
+    match key.split_at(1) {
+        ("s", call) => call_bit(number(call)),
+        ("q", ask) => ask_bit(number(ask)),
+        _ => (0..8)
+            .find(|ask| key == format!("answer:{}", request(*ask)))
+            .map(answer_bit)
+            .expect("a key of this model"),
+    }
+}
+
+/// One execution of the script.
+#[derive(Clone, Debug, Hash)]
+pub struct Engine {
+    pub branches: Vec<Branch>,
+    /// What the log has, as far as it is known here.
+    known: Keys,
+    /// What this execution recorded.
+    keys: Keys,
+    outbox: Vec<Logged>,
+    pushed: u64,
+    flush: bool,
+    events: u64,
+    claimed: bool,
+}
+
+#[derive(Clone, Debug, Hash)]
+pub struct Branch {
+    pub at: u8,
+    pub stands: Stands,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stands {
+    Ready,
+    /// In `outside`, until so many events are written.
+    Waits {
+        target: u64,
+    },
+    /// `outside` has returned; the call may begin at any moment.
+    Granted,
+    /// The call is being made.
+    Calls,
+    /// Asked, and suspended for good.
+    Asked,
+    Done,
+}
+
+/// What the engine came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    Waits,
+    Completed,
+    Suspended,
+    /// It killed its worker.
+    Died,
+}
+
+impl Engine {
+    pub fn new(script: Script, known: Keys, claimed: bool) -> Self {
+        let branches = script.iter().map(|_| Branch { at: 0, stands: Stands::Ready }).collect();
+        Self { branches, known, keys: 0, outbox: Vec::new(), pushed: 0, flush: false, events: 0, claimed }
+    }
+
+    pub fn absorb(&mut self, events: &[Logged]) {
+        self.known |= keys_of(events);
+    }
+
+    pub fn wrote(&mut self, events: u64, claimed: bool) {
+        self.events = self.events.max(events);
+        self.claimed |= claimed;
+    }
+
+    /// Rule 11 switched off.
+    pub fn grant(&mut self, claim: bool, journal: bool) {
+        self.claimed |= claim;
+        if journal {
+            self.events = u64::MAX;
+        }
+    }
+
+    pub fn take(&mut self) -> Vec<Logged> {
+        self.flush = false;
+        std::mem::take(&mut self.outbox)
+    }
+
+    /// Whether something waits to be taken, and whether urgently.
+    pub fn waiting(&self) -> (bool, bool) {
+        (!self.outbox.is_empty(), self.flush)
+    }
+
+    /// Goes as far as it can without the outside.
+    pub fn poll(&mut self, script: Script) -> Turn {
+        for (number, items) in script.iter().enumerate() {
+            loop {
+                let Branch { at, stands } = self.branches[number].clone();
+                let (at, stands) = match (stands, items.get(usize::from(at))) {
+                    (Stands::Ready, None) => (at, Stands::Done),
+                    (Stands::Ready, Some(Item::Die)) => return Turn::Died,
+                    (Stands::Ready, Some(Item::Call(call) | Item::Kill(call) | Item::Long(call))) => {
+                        if self.known & call_bit(*call) != 0 {
+                            (at + 1, Stands::Ready)
+                        } else {
+                            self.flush = true;
+                            (at, Stands::Waits { target: self.pushed })
+                        }
+                    }
+                    (Stands::Ready, Some(Item::Ask(ask))) => {
+                        if self.known & answer_bit(*ask) != 0 {
+                            (at + 1, Stands::Ready)
+                        } else {
+                            self.record(ask_bit(*ask), question(*ask));
+                            (at, Stands::Asked)
+                        }
+                    }
+                    (Stands::Waits { target }, _) if self.claimed && self.events >= target => {
+                        (at, Stands::Granted)
+                    }
+                    _ => break,
+                };
+                self.branches[number] = Branch { at, stands };
+            }
+        }
+        if self.branches.iter().all(|branch| branch.stands == Stands::Done) {
+            return Turn::Completed;
+        }
+        let rests = |branch: &Branch| matches!(branch.stands, Stands::Done | Stands::Asked);
+        if self.branches.iter().all(rests) { Turn::Suspended } else { Turn::Waits }
+    }
+
+    pub fn begin(&mut self, branch: usize) {
+        self.branches[branch].stands = Stands::Calls;
+    }
+
+    pub fn finish(&mut self, branch: usize, call: u8) {
+        let bit = call_bit(call);
+        let logged = Logged {
+            body: EventBody::RunCheckpoint,
+            key: Some(format!("s{call}")),
+            journal: Some(Value::Null),
+        };
+        self.record(bit, logged);
+        let branch = &mut self.branches[branch];
+        branch.at += 1;
+        branch.stands = Stands::Ready;
+    }
+
+    fn record(&mut self, bit: Keys, logged: Logged) {
+        if (self.known | self.keys) & bit == 0 {
+            self.keys |= bit;
+            self.outbox.push(logged);
+            self.pushed += 1;
+        }
+    }
+}
+
+fn question(ask: u8) -> Logged {
+    let request = InputRequest {
+        id: request(ask),
+        kind: InputRequestKind::HumanFeedback,
+        prompt: String::new(),
+        params: serde_json::Map::new(),
+        editable_params: Vec::new(),
+    };
+    Logged {
+        body: EventBody::AgentHumanFeedbackRequested { request },
+        key: Some(format!("q{ask}")),
+        journal: Some(Value::Null),
+    }
+}
