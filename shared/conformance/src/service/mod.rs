@@ -154,7 +154,8 @@ impl World {
         self.create(mode, commands).await.expect("the run is accepted")
     }
 
-    async fn sync(&self, commands: Value) -> Run {
+    /// One run of these commands, to its end.
+    pub async fn sync(&self, commands: Value) -> Run {
         let created = self.created(Mode::Sync, commands).await;
         self.service.settled(created, Duration::from_secs(30)).await.expect("the store answers")
     }

@@ -1,0 +1,30 @@
+//! What the service itself costs a run: the ports are in memory, the engine does next to nothing.
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use runyard_conformance::{
+    memory::{MemoryFiles, MemoryQueue, MemoryRuns},
+    service::{Backend, World},
+};
+use std::sync::Arc;
+
+fn world() -> World {
+    World::new(Backend {
+        runs: Arc::<MemoryRuns>::default(),
+        files: Arc::<MemoryFiles>::default(),
+        queue: Arc::<MemoryQueue>::default(),
+        receive: Arc::new(|| Box::pin(std::future::pending())),
+        keep: Box::new(()),
+    })
+}
+
+fn sync_run(criterion: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let world = world();
+    criterion.bench_function("sync run, no store", |bencher| {
+        bencher.to_async(&runtime).iter(|| world.sync(serde_json::json!([1])));
+    });
+}
+
+criterion_group!(benches, sync_run);
+criterion_main!(benches);
