@@ -6,7 +6,7 @@ use super::{
     live::Live,
 };
 use crate::{
-    App, EventBody, Logged, NewRun, Outcome, RunError, StoreError,
+    App, EventBody, Logged, NewRun, Outcome, RunError, StoreError, Timestamp,
     engine::Shared,
     protocol::{Ender, Op, RENEWAL, Reply, Stop, Writer},
 };
@@ -145,10 +145,12 @@ impl Execution {
                 shared.stop();
                 return Ok(Next::Over);
             }
-            let (waiting, urgent) = shared.waiting();
-            let flush_at = pace.flush_at(waiting && engine.is_some(), urgent, writer.is_claimed());
-            let deadline = Pace::deadline(writer, &self.app, ports.clock.now());
-            let wake_at = pace.next(flush_at.filter(|_| flight.is_none()), deadline);
+            let deadline = engine.as_ref().and_then(|_| deadline(writer, &self.app, ports.clock.now()));
+            let mut wake_at = deadline;
+            if flight.is_none() {
+                let (waiting, urgent) = shared.waiting();
+                wake_at = pace.next(waiting && engine.is_some(), urgent, writer.is_claimed(), deadline);
+            }
             tokio::select! {
                 biased;
                 outcome = poll_some(&mut engine) => {
@@ -183,7 +185,7 @@ impl Execution {
                     writer.push_all(shared.take());
                     writer.hand_over();
                 }
-                () = sleep_until(wake_at) => {
+                () = sleep_until(wake_at.unwrap_or_else(Instant::now)), if wake_at.is_some() => {
                     if deadline.is_some_and(|at| at <= Instant::now()) && engine.take().is_some() {
                         writer.push_all(shared.take());
                         writer.end(EventBody::RunFailed { error: timed_out(&self.app) });
@@ -298,16 +300,15 @@ impl Pace {
         }
     }
 
-    fn deadline(writer: &Writer, app: &App, now: crate::Timestamp) -> Option<Instant> {
-        let deadline = writer.state().deadline(app.longest_run())?;
-        Some(Instant::now() + deadline.since(now))
+    /// When there is something to do next.
+    fn next(&self, waiting: bool, urgent: bool, claimed: bool, deadline: Option<Instant>) -> Option<Instant> {
+        let flush_at = self.flush_at(waiting, urgent, claimed);
+        [flush_at, deadline, self.renew_at, self.look_at].into_iter().flatten().min()
     }
+}
 
-    fn next(&self, flush_at: Option<Instant>, deadline: Option<Instant>) -> Instant {
-        [flush_at, deadline, self.renew_at, self.look_at]
-            .into_iter()
-            .flatten()
-            .min()
-            .unwrap_or_else(|| Instant::now() + LOOK)
-    }
+/// When the run will have taken as long as its app allows.
+fn deadline(writer: &Writer, app: &App, now: Timestamp) -> Option<Instant> {
+    let deadline = writer.state().deadline(app.longest_run())?;
+    Some(Instant::now() + deadline.since(now))
 }

@@ -1,0 +1,362 @@
+//! One executor: the real `Writer`, and the decisions of `service/execute.rs` around it, step by step.
+
+use crate::{
+    config::{Config, Item, Off, expires_at},
+    engine::{Engine, Keys, Stands, Turn, keys_of},
+    store::Role,
+};
+use runyard_runs::{
+    ClaimId, Entry, EventBody, Logged, RunError, RunId, Timestamp, Usage,
+    protocol::{Ended, Ender, Machine, Next, Op, Reply, Stop, Writer},
+};
+use std::sync::Arc;
+use uuid::Uuid;
+
+#[derive(Clone, Debug, Hash)]
+pub struct Worker {
+    pub run: RunId,
+    pub claim: ClaimId,
+    pub writer: Writer,
+    pub phase: Phase,
+    /// What was asked of the store, and not answered yet.
+    pub flight: Option<Op>,
+    /// Whether it was told to hand over.
+    pub told: bool,
+    /// By how many ticks its clock is ahead.
+    pub ahead: i64,
+    /// Calls that it began after others had superseded it or ended the run, by branch.
+    pub late: [u8; 2],
+    /// When the lease was last taken or renewed.
+    pub renewed_at: Timestamp,
+    /// The journal that the next attempt starts from.
+    journal: Keys,
+    sent: Option<(u64, u64)>,
+}
+
+#[derive(Clone, Debug, Hash)]
+pub enum Phase {
+    /// The first `settle` of `run`.
+    Opening,
+    /// The top of the loop of `run`.
+    Enter,
+    /// `settle` for a claim that comes first.
+    Claiming,
+    /// `attempt`.
+    Attempt(Attempt),
+    /// `settle` of `reread`.
+    Flushing,
+    /// The read of `reread`.
+    Rereading,
+    /// A condemned run is ended.
+    Ending(Ender),
+    Over,
+}
+
+#[derive(Clone, Debug, Hash)]
+pub struct Attempt {
+    pub engine: Option<Engine>,
+    answered: bool,
+    handing_over: bool,
+    before: u64,
+}
+
+/// What a worker's turn did to the world around it.
+#[derive(Debug, Default)]
+pub struct Turned {
+    /// Entries that are shown to who follows.
+    pub shown: Vec<Arc<Entry>>,
+    /// A request that was abandoned half-way: it may be performed or not.
+    pub abandoned: Option<Op>,
+    pub died: bool,
+}
+
+impl Worker {
+    pub fn new(run: RunId, number: u8, writer: impl FnOnce(RunId, ClaimId, Timestamp) -> Writer, ahead: i64) -> Self {
+        let claim = ClaimId(Uuid::from_u128(u128::from(number)));
+        Self {
+            run,
+            claim,
+            writer: writer(run, claim, expires_at()),
+            phase: Phase::Opening,
+            flight: None,
+            told: false,
+            ahead,
+            late: [0; 2],
+            renewed_at: Timestamp(0),
+            journal: 0,
+            sent: None,
+        }
+    }
+
+    pub fn role(&self) -> Role {
+        if matches!(self.phase, Phase::Ending(_)) { Role::Ender } else { Role::Writer }
+    }
+
+    pub fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Over)
+    }
+
+    pub fn engine(&self) -> Option<&Engine> {
+        match &self.phase {
+            Phase::Attempt(attempt) => attempt.engine.as_ref(),
+            _ => None,
+        }
+    }
+
+    pub fn engine_mut(&mut self) -> Option<&mut Engine> {
+        match &mut self.phase {
+            Phase::Attempt(attempt) => attempt.engine.as_mut(),
+            _ => None,
+        }
+    }
+
+    /// The calls that may begin, or end: branch and item.
+    pub fn calls(&self, config: &Config, stands: Stands) -> Vec<(usize, Item)> {
+        let Some(engine) = self.engine() else { return Vec::new() };
+        let branches = engine.branches.iter().enumerate().filter(|(_, branch)| branch.stands == stands);
+        branches.map(|(number, branch)| (number, config.script[number][usize::from(branch.at)])).collect()
+    }
+
+    /// Does all that it can do without a reply.
+    pub fn advance(&mut self, now: Timestamp, config: &Config, turned: &mut Turned) {
+        loop {
+            match &mut self.phase {
+                Phase::Opening | Phase::Claiming | Phase::Flushing => {
+                    if self.flight.is_some() {
+                        return;
+                    }
+                    if let Some(op) = self.writer.next(now) {
+                        self.flight = Some(op);
+                        return;
+                    }
+                    let absorbed = self.writer.take_absorbed();
+                    self.phase = match self.phase {
+                        Phase::Opening => {
+                            self.journal = keys_of(&absorbed);
+                            Phase::Enter
+                        }
+                        Phase::Claiming => {
+                            self.settled_claim(&absorbed);
+                            Phase::Enter
+                        }
+                        _ => {
+                            self.flight = Some(Op::Read { from: 1 });
+                            Phase::Rereading
+                        }
+                    };
+                }
+                Phase::Enter => self.enter(now, config),
+                Phase::Rereading => return,
+                Phase::Attempt(_) => {
+                    if !self.attempt(now, config, turned) {
+                        return;
+                    }
+                }
+                Phase::Ending(ender) => {
+                    if self.flight.is_some() {
+                        return;
+                    }
+                    match ender.next(now) {
+                        Next::Do(op) => {
+                            self.flight = Some(op);
+                            return;
+                        }
+                        Next::Done(ended) => {
+                            if let Ended::Now(entry) = ended {
+                                turned.shown.push(entry);
+                            }
+                            self.phase = Phase::Over;
+                        }
+                    }
+                }
+                Phase::Over => return,
+            }
+        }
+    }
+
+    fn settled_claim(&mut self, _absorbed: &[Logged]) {}
+
+    fn enter(&mut self, now: Timestamp, config: &Config) {
+        self.phase = if !self.writer.is_open() {
+            match self.writer.stopped() {
+                Some(Stop::Condemned(body)) => {
+                    let id = ClaimId(Uuid::from_u128(self.claim.0.as_u128() + 0x100));
+                    Phase::Ending(Ender::new(self.run, id, EventBody::clone(body)))
+                }
+                _ => Phase::Over,
+            }
+        } else if self.writer.claims_first() && !self.writer.is_claimed() {
+            self.writer.flush(true);
+            Phase::Claiming
+        } else {
+            self.renewed_at = now;
+            let mut engine = Engine::new(config.script, self.journal, self.writer.is_claimed());
+            engine.grant(config.off == Some(Off::ClaimBeforeCall), config.off == Some(Off::JournalBeforeCall));
+            Phase::Attempt(Attempt {
+                engine: Some(engine),
+                answered: false,
+                handing_over: false,
+                before: self.writer.acknowledged(),
+            })
+        };
+    }
+
+    /// One turn of the loop of `attempt`; whether there may be another.
+    fn attempt(&mut self, now: Timestamp, config: &Config, turned: &mut Turned) -> bool {
+        let Self { phase: Phase::Attempt(attempt), writer, flight, .. } = self else { return true };
+        let turn = attempt.engine.as_mut().map(|engine| engine.poll(config.script));
+        if turn == Some(Turn::Died) {
+            turned.died = true;
+            return false;
+        }
+        if attempt.engine.is_some()
+            && !writer.is_open()
+            && let Some(mut engine) = attempt.engine.take()
+        {
+            writer.push(engine.take(), Usage::default());
+        }
+        if flight.is_none() {
+            if let Some(engine) = &mut attempt.engine
+                && engine.waiting().1
+            {
+                writer.push(engine.take(), Usage::default());
+                writer.flush(true);
+            }
+            *flight = writer.next(now);
+            if config.off == Some(Off::WrittenFirst)
+                && let Some(Op::Append(entry) | Op::Commit(entry, ..)) = flight
+            {
+                turned.shown.push(Arc::clone(entry));
+            }
+        }
+        if writer.stopped().is_some() {
+            self.phase = Phase::Enter;
+            return true;
+        }
+        let end = match turn {
+            Some(Turn::Completed) => Some(Some(EventBody::RunCompleted { output: serde_json::Value::Null })),
+            Some(Turn::Suspended) => Some(None),
+            _ => None,
+        };
+        if let Some(end) = end
+            && let Some(mut engine) = attempt.engine.take()
+        {
+            writer.push(engine.take(), Usage::default());
+            match end {
+                Some(body) => writer.end(body),
+                None if attempt.answered && config.off != Some(Off::DecideAnew) => {
+                    // The request on its way is abandoned; the writer asks again.
+                    turned.abandoned = flight.take();
+                    writer.flush(false);
+                    self.phase = Phase::Flushing;
+                }
+                None => writer.pause(),
+            }
+            return true;
+        }
+        if self.told && !attempt.handing_over {
+            attempt.handing_over = true;
+            if let Some(mut engine) = attempt.engine.take() {
+                writer.push(engine.take(), Usage::default());
+            }
+            writer.hand_over();
+            return true;
+        }
+        false
+    }
+
+    /// What waits is written, though nothing is urgent.
+    pub fn gather(&mut self) {
+        let Self { phase: Phase::Attempt(attempt), writer, .. } = self else { return };
+        if let Some(engine) = &mut attempt.engine {
+            writer.push(engine.take(), Usage::default());
+            writer.flush(true);
+        }
+    }
+
+    /// The run's time is over.
+    pub fn time_out(&mut self) {
+        let Self { phase: Phase::Attempt(attempt), writer, .. } = self else { return };
+        if let Some(mut engine) = attempt.engine.take() {
+            writer.push(engine.take(), Usage::default());
+            writer.end(EventBody::RunFailed { error: RunError::new("timeout", "") });
+        }
+    }
+
+    /// Takes the reply to what is in flight.
+    pub fn reply(&mut self, op: Op, reply: Reply, now: Timestamp, config: &Config, turned: &mut Turned) {
+        let reply = self.mistaken(&op, reply, config);
+        match &mut self.phase {
+            Phase::Ending(ender) => return ender.reply(op, reply, now),
+            Phase::Rereading => {
+                match reply {
+                    Reply::Log(log) => {
+                        let events: Vec<Logged> =
+                            log.entries.into_iter().flat_map(|entry| entry.events).collect();
+                        self.journal = keys_of(&events);
+                    }
+                    Reply::NoRun => self.journal = 0,
+                    _ => {
+                        self.flight = Some(op);
+                        return;
+                    }
+                }
+                self.phase = Phase::Enter;
+                return;
+            }
+            _ => {}
+        }
+        if matches!((&op, &reply), (Op::Update(..), Reply::Done)) {
+            self.renewed_at = now;
+        }
+        self.writer.reply(reply, now);
+        turned.shown.extend(self.writer.take_written());
+        let Phase::Attempt(attempt) = &mut self.phase else { return };
+        let absorbed = self.writer.take_absorbed();
+        attempt.answered |=
+            absorbed.iter().any(|logged| matches!(logged.body, EventBody::InputReceived { .. }));
+        if let Some(engine) = &mut attempt.engine {
+            engine.absorb(&absorbed);
+            engine.wrote(self.writer.acknowledged() - attempt.before, self.writer.is_claimed());
+        }
+        if !self.writer.take_restart() {
+            return;
+        }
+        match config.off {
+            // The pause is sent again as it was decided.
+            Some(Off::DecideAnew) if attempt.engine.is_none() => self.writer.pause(),
+            // The replay goes on as it was.
+            Some(Off::DiscardReplay) => {}
+            _ => {
+                self.writer.flush(false);
+                self.phase = Phase::Flushing;
+            }
+        }
+    }
+
+    /// The reply as a worker takes it for whom a rule is switched off.
+    fn mistaken(&mut self, op: &Op, reply: Reply, config: &Config) -> Reply {
+        let (Op::Append(entry) | Op::Commit(entry, ..)) = op else { return reply };
+        let is_again = self.sent == Some((entry.first, entry.nonce));
+        self.sent = Some((entry.first, entry.nonce));
+        match (config.off, reply) {
+            (Some(Off::LookAfterTimeOut), Reply::Unknown) => Reply::Done,
+            (Some(Off::LookAfterCollision), Reply::Taken) if is_again || config.budget.lost == 0 => Reply::Done,
+            (Some(Off::RefusedStops), Reply::Refused) => Reply::Done,
+            (_, reply) => reply,
+        }
+    }
+
+    /// The engine's next call outside begins.
+    pub fn begin(&mut self, branch: usize) {
+        if let Some(engine) = self.engine_mut() {
+            engine.begin(branch);
+        }
+    }
+
+    pub fn finish(&mut self, branch: usize, call: u8) {
+        if let Some(engine) = self.engine_mut() {
+            engine.finish(branch, call);
+        }
+    }
+}

@@ -1,0 +1,649 @@
+//! Everything there is at one moment, and what may happen next.
+
+use crate::{
+    actor::{Actor, Doing, Outcome, run_id},
+    config::{Budget, Config, Item, Off, begins_at},
+    engine::{Stands, request},
+    properties::{self, Property},
+    store::{Role, Store, Tells},
+    worker::{Phase, Turned, Worker},
+};
+use runyard_runs::{
+    Entry, Guard, RunId, Sequence, Timestamp,
+    protocol::{Op, Reply, Writer},
+};
+use std::{sync::Arc, time::Duration};
+
+#[derive(Clone, Debug, Hash)]
+pub struct World {
+    pub store: Store,
+    pub now: Timestamp,
+    /// Messages, each with the moment from which it may be delivered.
+    pub queue: Vec<(RunId, Timestamp)>,
+    /// Requests whose reply nobody waits for; each may be performed at any moment, or never.
+    pub network: Vec<(RunId, Role, Op)>,
+    pub workers: Vec<Arc<Worker>>,
+    pub actors: Vec<Arc<Actor>>,
+    pub left: Budget,
+    /// How many claims there were.
+    pub claims: u8,
+    pub sweeps: u8,
+    /// How often each call began.
+    pub begun: [u8; 4],
+    /// Up to where a client was shown the first run, and whether it was told that this is all.
+    pub shown: (Sequence, bool),
+    /// The runs that a client was told of.
+    pub accepted: Vec<RunId>,
+    pub runs: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    Worker(usize),
+    Actor(usize),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// What is in flight is performed and answered.
+    Do(Who),
+    /// The same; of two conditions that fail, the other is told.
+    DoRefused(Who),
+    /// The reply is lost; the request may be performed later.
+    Lose(Who),
+    /// The entry is appended, the record does not hear of it, and the reply is lost.
+    Split(Who),
+    Crash(Who),
+    /// A request that somebody gave up is performed.
+    Land(usize),
+    Deliver(usize),
+    Duplicate(usize),
+    Drop(usize),
+    Begin(usize, usize),
+    Finish(usize, usize),
+    Gather(usize),
+    Renew(usize),
+    Look(usize),
+    HandOver(usize),
+    TimeOut(usize),
+    Tick,
+    Sweep(usize),
+    /// The client reads the events that are new to it.
+    Read,
+}
+
+/// A property that does not hold.
+#[derive(Clone, Debug)]
+pub struct Violation {
+    pub property: Property,
+    pub text: String,
+}
+
+impl Violation {
+    pub fn new(property: Property, text: impl Into<String>) -> Self {
+        Self { property, text: text.into() }
+    }
+
+    pub fn lease(entry: &Entry) -> Self {
+        Self::new(Property::LeaseRespected, format!("{} claims while another's lease lives", name(entry)))
+    }
+}
+
+const QUEUE: usize = 2;
+
+impl World {
+    pub fn new(config: &Config) -> Self {
+        let mut world = Self {
+            store: Store::default(),
+            now: begins_at(),
+            queue: Vec::new(),
+            network: Vec::new(),
+            workers: Vec::new(),
+            actors: Vec::new(),
+            left: config.budget,
+            claims: 0,
+            sweeps: 0,
+            begun: [0; 4],
+            shown: (0, false),
+            accepted: Vec::new(),
+            runs: 0,
+        };
+        for (number, request) in (0..).zip(&config.requests) {
+            let key = request.key;
+            world.enter_create(number, request.sync, key);
+        }
+        for number in 0..config.cancels {
+            world.enter(Actor::cancel(number));
+        }
+        for (number, ask) in (0..).zip(&config.answers) {
+            world.enter(Actor::answer(number, *ask));
+        }
+        world
+    }
+
+    fn enter_create(&mut self, request: u8, sync: bool, key: Option<u8>) {
+        let claim = sync.then(|| {
+            self.claims += 1;
+            self.claims
+        });
+        let run = self.runs;
+        self.runs += 1;
+        self.enter(Actor::create(run, key.unwrap_or(request), claim, key, self.now));
+    }
+
+    fn enter(&mut self, mut actor: Actor) {
+        let now = self.clock(actor.ahead);
+        actor.advance(now);
+        self.actors.push(Arc::new(actor));
+    }
+
+    fn clock(&self, ahead: i64) -> Timestamp {
+        Timestamp(self.now.0 + ahead)
+    }
+
+    fn flight(&self, who: Who) -> Option<(RunId, Role, &Op)> {
+        match who {
+            Who::Worker(index) => {
+                let worker = &self.workers[index];
+                worker.flight.as_ref().map(|op| (worker.run, worker.role(), op))
+            }
+            Who::Actor(index) => {
+                let actor = &self.actors[index];
+                actor.flight.as_ref().map(|op| (actor.run, actor.role(), op))
+            }
+        }
+    }
+
+    /// Everybody with a request in flight whose turn it may be.
+    fn busy(&self) -> impl Iterator<Item = Who> + '_ {
+        let workers = (0..self.workers.len()).map(Who::Worker);
+        let actors = (0..self.actors.len()).filter(|index| self.may_act(*index)).map(Who::Actor);
+        workers.chain(actors).filter(|who| self.flight(*who).is_some())
+    }
+
+    /// Nobody can know of a run before it is there, or of a question before it is asked.
+    fn may_act(&self, index: usize) -> bool {
+        let actor = &self.actors[index];
+        let Some(run) = self.store.run(actor.run) else { return matches!(actor.doing, Doing::Create { .. }) };
+        match &actor.doing {
+            Doing::Answer { ask, .. } => {
+                let id = request(*ask);
+                let mut events = run.log.iter().flat_map(|entry| &entry.events);
+                events.any(|logged| logged.body.request().is_some_and(|asked| asked.id == id))
+            }
+            _ => true,
+        }
+    }
+
+    /// All that may happen now.
+    pub fn actions(&self, config: &Config) -> Vec<Action> {
+        let mut actions = Vec::with_capacity(16);
+        let left = &self.left;
+        for who in self.busy() {
+            let Some((run, _, op)) = self.flight(who) else { continue };
+            actions.push(Action::Do(who));
+            if self.store.fails_twice(run, op) {
+                actions.push(Action::DoRefused(who));
+            }
+            if left.lost > 0 {
+                actions.push(Action::Lose(who));
+            }
+            if left.split > 0 && matches!(op, Op::Commit(..)) {
+                actions.push(Action::Split(who));
+            }
+        }
+        if left.crashes > 0 {
+            actions.extend((0..self.workers.len()).map(|index| Action::Crash(Who::Worker(index))));
+            let actors = (0..self.actors.len()).filter(|index| self.may_act(*index));
+            actions.extend(actors.map(|index| Action::Crash(Who::Actor(index))));
+        }
+        actions.extend((0..self.network.len()).map(Action::Land));
+        for (index, (_, from)) in self.queue.iter().enumerate() {
+            if *from <= self.now && left.workers > 0 && self.workers.len() < usize::from(config.at_once) {
+                actions.push(Action::Deliver(index));
+                if left.duplicated > 0 {
+                    actions.push(Action::Duplicate(index));
+                }
+            }
+            if left.dropped > 0 {
+                actions.push(Action::Drop(index));
+            }
+        }
+        for index in 0..self.workers.len() {
+            self.worker_actions(index, config, &mut actions);
+        }
+        if left.ticks > 0 {
+            actions.push(Action::Tick);
+        }
+        let sweeps = self.actors.iter().any(|actor| matches!(actor.doing, Doing::Sweep(_)));
+        if left.sweeps > 0 && !sweeps {
+            actions.extend(self.due(config).map(Action::Sweep));
+        }
+        if config.followed && self.store.run(run_id(0)).is_some_and(|run| run.end() > self.shown.0) {
+            actions.push(Action::Read);
+        }
+        actions
+    }
+
+    fn worker_actions(&self, index: usize, config: &Config, actions: &mut Vec<Action>) {
+        let worker = &self.workers[index];
+        let begins = worker.calls(config, Stands::Granted);
+        actions.extend(begins.into_iter().map(|(branch, _)| Action::Begin(index, branch)));
+        for (branch, item) in worker.calls(config, Stands::Calls) {
+            if !matches!(item, Item::Long(_)) {
+                actions.push(Action::Finish(index, branch));
+            }
+        }
+        if !worker.told && (self.left.hand_overs > 0 || self.is_long(index, config)) {
+            actions.push(Action::HandOver(index));
+        }
+        if !matches!(worker.phase, Phase::Attempt(_)) || worker.flight.is_some() {
+            return;
+        }
+        if worker.engine().is_some_and(|engine| engine.waiting() == (true, false)) {
+            actions.push(Action::Gather(index));
+        }
+        if self.left.deadlines > 0 && worker.writer.is_claimed() && worker.engine().is_some() {
+            actions.push(Action::TimeOut(index));
+        }
+        let now = self.clock(worker.ahead);
+        if self.left.renewals > 0 && worker.writer.is_claimed() && worker.renewed_at < now {
+            actions.push(Action::Renew(index));
+        }
+        if self.sees_news(index) {
+            actions.push(Action::Look(index));
+        }
+    }
+
+    /// Whether a look would show something to a worker.
+    fn sees_news(&self, index: usize) -> bool {
+        let worker = &self.workers[index];
+        if !worker.writer.is_claimed() || worker.flight.is_some() {
+            return false;
+        }
+        let mut writer = worker.writer.clone();
+        writer.look();
+        let end = self.store.run(worker.run).map_or(0, |run| run.end());
+        matches!(writer.next(self.now), Some(Op::Read { from }) if from <= end)
+    }
+
+    fn is_long(&self, index: usize, config: &Config) -> bool {
+        let calls = self.workers[index].calls(config, Stands::Calls);
+        calls.iter().any(|(_, item)| matches!(item, Item::Long(_)))
+    }
+
+    /// The runs that the sweeper finds.
+    fn due<'a>(&'a self, config: &Config) -> impl Iterator<Item = usize> + 'a {
+        let now = self.clock(config.ahead * config.tick);
+        let due = move |run: &crate::store::Stored| run.record.due.is_some_and(|due| due <= now);
+        self.store.runs.iter().enumerate().filter(move |(_, run)| due(run)).map(|(index, _)| index)
+    }
+
+    /// Does it.
+    pub fn apply(&mut self, action: Action, config: &Config) -> Result<(), Violation> {
+        match action {
+            Action::Do(who) => self.answer(who, Tells::Taken, config)?,
+            Action::DoRefused(who) => self.answer(who, Tells::Refused, config)?,
+            Action::Lose(who) => {
+                self.left.lost -= 1;
+                if let Some((run, role, op)) = self.take_flight(who) {
+                    self.strand(run, role, &op, config);
+                    self.reply(who, op, Reply::Unknown, config)?;
+                }
+            }
+            Action::Split(who) => {
+                self.left.split -= 1;
+                if let Some((run, role, op)) = self.take_flight(who) {
+                    if let Op::Commit(entry, change, guard) = &op
+                        && self.store.run(run).is_some_and(|stored| guard.holds(&stored.record))
+                    {
+                        self.store.perform(run, role, &Op::Append(Arc::clone(entry)), Tells::Taken, config.off)?;
+                        self.network.push((run, role, Op::Update(change.clone(), Guard::Always)));
+                    }
+                    self.reply(who, op, Reply::Unknown, config)?;
+                }
+            }
+            Action::Crash(who) => {
+                self.left.crashes -= 1;
+                self.crash(who, config);
+            }
+            Action::Land(index) => {
+                let (run, role, op) = self.network.remove(index);
+                self.perform(run, role, &op, Tells::Taken, config)?;
+            }
+            Action::Deliver(index) | Action::Duplicate(index) => {
+                let run = self.queue[index].0;
+                if action == Action::Deliver(index) {
+                    self.queue.remove(index);
+                } else {
+                    self.left.duplicated -= 1;
+                }
+                self.left.workers = self.left.workers.saturating_sub(1);
+                self.claims += 1;
+                let ahead = if self.claims.is_multiple_of(2) { config.ahead * config.tick } else { 0 };
+                self.start(Worker::new(run, self.claims, Writer::open, ahead), config)?;
+            }
+            Action::Drop(index) => {
+                self.left.dropped -= 1;
+                self.queue.remove(index);
+            }
+            Action::Begin(index, branch) => self.begin(index, branch, config)?,
+            Action::Finish(index, branch) => {
+                let calls = self.workers[index].calls(config, Stands::Calls);
+                let item = calls.iter().find(|(number, _)| *number == branch).map(|(_, item)| *item);
+                let Some(Item::Call(call) | Item::Long(call) | Item::Kill(call)) = item else { return Ok(()) };
+                self.turn(index, config, |worker, _, _| worker.finish(branch, call))?;
+            }
+            Action::Gather(index) => self.turn(index, config, |worker, _, _| worker.gather())?,
+            Action::Renew(index) => {
+                self.left.renewals -= 1;
+                self.turn(index, config, |worker, now, _| {
+                    worker.renewed_at = now;
+                    worker.writer.renew();
+                })?;
+            }
+            Action::Look(index) => self.turn(index, config, |worker, _, _| worker.writer.look())?,
+            Action::HandOver(index) => {
+                if !self.is_long(index, config) {
+                    self.left.hand_overs -= 1;
+                }
+                self.turn(index, config, |worker, _, _| worker.told = true)?;
+            }
+            Action::TimeOut(index) => {
+                self.left.deadlines -= 1;
+                self.turn(index, config, |worker, _, _| worker.time_out())?;
+            }
+            Action::Tick => {
+                self.left.ticks -= 1;
+                self.now = self.now + Duration::from_millis(config.tick.unsigned_abs());
+            }
+            Action::Sweep(index) => {
+                self.left.sweeps = self.left.sweeps.saturating_sub(1);
+                self.sweeps += 1;
+                let run = self.store.runs[index].id;
+                self.enter(Actor::sweep(run, self.sweeps, config.ahead * config.tick));
+            }
+            Action::Read => {
+                if let Some(run) = self.store.run(run_id(0)) {
+                    self.shown = (run.end(), run.state().status.is_terminal());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What may still happen to a request that nobody waits for.
+    fn strand(&mut self, run: RunId, role: Role, op: &Op, config: &Config) {
+        if matches!(op, Op::Read { .. } | Op::Head) {
+            return;
+        }
+        let mut op = op.clone();
+        if config.off == Some(Off::SameBatch)
+            && role == Role::Writer
+            && let Op::Append(entry) | Op::Commit(entry, ..) = &mut op
+            && entry.events.len() > 1
+            && !entry.state.status.is_terminal()
+        {
+            // It had been sent before the last event was there; what is sent again has both.
+            let mut before = Entry::clone(entry);
+            before.events.pop();
+            *entry = Arc::new(before);
+        }
+        self.network.push((run, role, op));
+    }
+
+    fn take_flight(&mut self, who: Who) -> Option<(RunId, Role, Op)> {
+        match who {
+            Who::Worker(index) => {
+                let worker = Arc::make_mut(&mut self.workers[index]);
+                let role = worker.role();
+                worker.flight.take().map(|op| (worker.run, role, op))
+            }
+            Who::Actor(index) => {
+                let actor = Arc::make_mut(&mut self.actors[index]);
+                let role = actor.role();
+                actor.flight.take().map(|op| (actor.run, role, op))
+            }
+        }
+    }
+
+    fn answer(&mut self, who: Who, tells: Tells, config: &Config) -> Result<(), Violation> {
+        let Some((run, role, op)) = self.take_flight(who) else { return Ok(()) };
+        let reply = self.perform(run, role, &op, tells, config)?;
+        self.reply(who, op, reply, config)
+    }
+
+    fn perform(
+        &mut self,
+        run: RunId,
+        role: Role,
+        op: &Op,
+        tells: Tells,
+        config: &Config,
+    ) -> Result<Reply, Violation> {
+        let Op::Enqueue { delay } = op else { return self.store.perform(run, role, op, tells, config.off) };
+        let forgets = config.off == Some(Off::WakeOnAnswer) && role == Role::Answerer;
+        if self.queue.len() < QUEUE && !forgets {
+            self.queue.push((run, self.now + *delay));
+            self.queue.sort_unstable();
+        }
+        Ok(Reply::Done)
+    }
+
+    fn reply(&mut self, who: Who, op: Op, reply: Reply, config: &Config) -> Result<(), Violation> {
+        match who {
+            Who::Worker(index) => self.turn(index, config, |worker, now, turned| {
+                worker.reply(op, reply, now, config, turned);
+            }),
+            Who::Actor(index) => {
+                let now = self.clock(self.actors[index].ahead);
+                let actor = Arc::make_mut(&mut self.actors[index]);
+                actor.reply(op, reply, now);
+                match actor.advance(now) {
+                    Some(outcome) => self.conclude(index, &outcome, config),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
+    fn conclude(&mut self, index: usize, outcome: &Outcome, config: &Config) -> Result<(), Violation> {
+        let actor = self.actors.remove(index);
+        properties::outcome(self, &actor, outcome)?;
+        let Doing::Create { machine, request, sync, key } = &actor.doing else { return Ok(()) };
+        use runyard_runs::protocol::CreateOutcome;
+        match outcome {
+            Outcome::Create(CreateOutcome::Created(run)) => {
+                self.accepted.push(*run);
+                if *sync {
+                    let claim = u8::try_from(request_claim(machine, self)).unwrap_or(0);
+                    self.start(Worker::new(*run, claim, Writer::fresh, 0), config)?;
+                }
+            }
+            Outcome::Create(CreateOutcome::Replayed(run)) => self.accepted.push(*run),
+            Outcome::Create(CreateOutcome::Unknown) if self.left.retries > 0 => {
+                self.left.retries -= 1;
+                self.enter_create(*request, *sync, *key);
+            }
+            _ => {}
+        }
+        self.accepted.sort_unstable();
+        self.accepted.dedup();
+        Ok(())
+    }
+
+    fn start(&mut self, worker: Worker, config: &Config) -> Result<(), Violation> {
+        self.workers.push(Arc::new(worker));
+        self.turn(self.workers.len() - 1, config, |_, _, _| {})
+    }
+
+    /// Something happens to a worker, which then does all that it can.
+    fn turn(
+        &mut self,
+        index: usize,
+        config: &Config,
+        happens: impl FnOnce(&mut Worker, Timestamp, &mut Turned),
+    ) -> Result<(), Violation> {
+        let now = self.clock(self.workers[index].ahead);
+        let worker = Arc::make_mut(&mut self.workers[index]);
+        let mut turned = Turned::default();
+        happens(worker, now, &mut turned);
+        worker.advance(now, config, &mut turned);
+        let (run, role, is_over) = (worker.run, worker.role(), worker.is_over());
+        for entry in &turned.shown {
+            properties::shown(&self.store, entry)?;
+            if config.followed && entry.first <= self.shown.0 + 1 && entry.last() > self.shown.0 {
+                self.shown = (entry.last(), entry.state.status.is_terminal());
+            }
+        }
+        if let Some(op) = turned.abandoned {
+            self.strand(run, role, &op, config);
+        }
+        if turned.died {
+            self.crash(Who::Worker(index), config);
+        } else if is_over {
+            self.workers.remove(index);
+        }
+        Ok(())
+    }
+
+    fn crash(&mut self, who: Who, config: &Config) {
+        if let Some((run, role, op)) = self.take_flight(who) {
+            self.strand(run, role, &op, config);
+        }
+        match who {
+            Who::Worker(index) => drop(self.workers.remove(index)),
+            Who::Actor(index) => drop(self.actors.remove(index)),
+        }
+    }
+
+    fn begin(&mut self, index: usize, branch: usize, config: &Config) -> Result<(), Violation> {
+        let calls = self.workers[index].calls(config, Stands::Granted);
+        let item = calls.iter().find(|(number, _)| *number == branch).map(|(_, item)| *item);
+        let Some(item @ (Item::Call(call) | Item::Long(call) | Item::Kill(call))) = item else { return Ok(()) };
+        self.begun[usize::from(call)] = self.begun[usize::from(call)].saturating_add(1);
+        let is_late = properties::begins(self, &self.workers[index], branch, call, config)?;
+        let worker = Arc::make_mut(&mut self.workers[index]);
+        if is_late {
+            worker.late[branch] += 1;
+        }
+        worker.begin(branch);
+        if matches!(item, Item::Kill(_)) {
+            self.crash(Who::Worker(index), config);
+        }
+        Ok(())
+    }
+
+    /// What a fair and faultless world does next; `None` if nothing is left to do.
+    ///
+    /// `idle` tells that time passed although an executor was there.
+    pub fn goes_on(&mut self, config: &Config) -> Result<Option<Action>, Violation> {
+        self.left.workers = u8::MAX;
+        let in_turn = (0..self.workers.len()).find_map(|index| {
+            let worker = &self.workers[index];
+            if worker.flight.is_some() {
+                return Some(Action::Do(Who::Worker(index)));
+            }
+            if let Some((branch, _)) = worker.calls(config, Stands::Granted).first() {
+                return Some(Action::Begin(index, *branch));
+            }
+            let calls = worker.calls(config, Stands::Calls);
+            if let Some((branch, item)) = calls.first() {
+                let long = matches!(item, Item::Long(_));
+                return Some(if long { Action::HandOver(index) } else { Action::Finish(index, *branch) });
+            }
+            let waits = worker.engine().is_some_and(|engine| engine.waiting() == (true, false));
+            if waits {
+                return Some(Action::Gather(index));
+            }
+            self.sees_news(index).then_some(Action::Look(index))
+        });
+        if in_turn.is_some() {
+            return Ok(in_turn);
+        }
+        if let Some(worker) = self.workers.first() {
+            let text = format!("the executor {:?} waits for nothing: {:?}", worker.claim, worker.writer);
+            return Err(Violation::new(Property::NobodyIdles, text));
+        }
+        if let Some(who) = self.busy().find(|who| matches!(who, Who::Actor(_))) {
+            return Ok(Some(Action::Do(who)));
+        }
+        if self.sweeps >= config.backlog
+            && let Some(index) = self.queue.iter().position(|(_, from)| *from <= self.now)
+        {
+            return Ok(Some(Action::Deliver(index)));
+        }
+        if let Some(index) = self.due(config).next() {
+            return Ok(Some(Action::Sweep(index)));
+        }
+        let due = self.store.runs.iter().filter_map(|run| run.record.due);
+        let messages = self.queue.iter().map(|(_, from)| *from).filter(|from| *from > self.now);
+        let Some(next) = due.chain(messages).min() else { return Ok(None) };
+        self.now = self.now.max(next);
+        self.goes_on(config)
+    }
+
+    /// What an action is about, for a person.
+    pub fn tell(&self, action: Action, config: &Config) -> String {
+        let about = |who: Who| {
+            let name = match who {
+                Who::Worker(index) => format!("worker {}", short(self.workers[index].claim.0.as_u128())),
+                Who::Actor(index) => match &self.actors[index].doing {
+                    Doing::Create { request, .. } => format!("creator of request {request}"),
+                    Doing::Cancel(_) => "canceler".to_owned(),
+                    Doing::Answer { ask, .. } => format!("answerer of question {ask}"),
+                    Doing::Sweep(_) => "sweeper".to_owned(),
+                },
+            };
+            match self.flight(who) {
+                Some((_, _, op)) => format!("{name}: {}", brief(op)),
+                None => name,
+            }
+        };
+        match action {
+            Action::Do(who) => about(who),
+            Action::DoRefused(who) => format!("{} (refused)", about(who)),
+            Action::Lose(who) => format!("{} (reply lost)", about(who)),
+            Action::Split(who) => format!("{} (the record does not hear of it)", about(who)),
+            Action::Crash(who) => format!("{} (crashes)", about(who)),
+            Action::Land(index) => format!("late request: {}", brief(&self.network[index].2)),
+            Action::Begin(index, branch) => {
+                let calls = self.workers[index].calls(config, Stands::Granted);
+                format!("{} begins {:?}", about(Who::Worker(index)), calls.iter().find(|(at, _)| *at == branch))
+            }
+            Action::Finish(index, _) => format!("{} finishes a call", about(Who::Worker(index))),
+            Action::HandOver(index) => format!("{} is told to hand over", about(Who::Worker(index))),
+            other => format!("{other:?}"),
+        }
+    }
+}
+
+fn request_claim(machine: &runyard_runs::protocol::Creator, world: &World) -> u128 {
+    world.store.run(machine.run()).and_then(|run| run.record.owner).map_or(0, |owner| owner.0.as_u128())
+}
+
+fn short(id: u128) -> String {
+    format!("{id:x}")
+}
+
+pub fn name(entry: &Entry) -> String {
+    let events: Vec<String> = entry
+        .events
+        .iter()
+        .map(|logged| match &logged.key {
+            Some(key) => format!("{}({key})", logged.body.name()),
+            None => logged.body.name().to_owned(),
+        })
+        .collect();
+    format!("{}:[{}] by {}", entry.first, events.join(", "), short(entry.writer.0.as_u128()))
+}
+
+fn brief(op: &Op) -> String {
+    match op {
+        Op::Append(entry) => format!("append {}", name(entry)),
+        Op::Commit(entry, change, guard) => format!("commit {} {change:?} if {guard:?}", name(entry)),
+        Op::Create(record) => format!("create, owner {:?}, due {:?}", record.owner, record.due),
+        Op::Bind(item) => format!("bind to {}", item.run),
+        other => format!("{other:?}"),
+    }
+}
