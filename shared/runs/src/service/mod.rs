@@ -79,6 +79,11 @@ impl RunService {
         self.handing_over.is_cancelled()
     }
 
+    /// Returns once [`RunService::shut_down`] is called.
+    pub fn shutting_down(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.handing_over.clone().cancelled_owned()
+    }
+
     /// Executes a run in a task of its own, so that nobody's going away ends it.
     fn execute(
         &self,
