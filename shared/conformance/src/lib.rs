@@ -1,5 +1,69 @@
-//! What each port promises, as tests that every implementation passes.
-#![expect(clippy::missing_panics_doc, reason = "a suite panics where a promise is broken")]
+//! What each port of `runyard-runs` promises, as tests that every implementation passes.
+//!
+//! A test is an `async fn` that takes the port as a trait object and panics where a promise is broken. It makes its own
+//! apps and runs, with new ids, so that it can be pointed at a store that holds others'. The macros
+//! ([`run_store_tests`], [`file_store_tests`], [`queue_tests`]) make a `#[tokio::test]` of each, so that an
+//! implementation cannot leave one out.
+//!
+//! Knows no implementation. What the ports leave open is not tested: in which order runs of the same millisecond are
+//! listed, and whether an append to a run that does not exist is refused or merely never seen.
 
-pub mod memory;
-pub mod service;
+pub mod files;
+pub mod list;
+pub mod log;
+pub mod make;
+mod model;
+pub mod queue;
+pub mod record;
+
+/// A `#[tokio::test]` for each promise of `RunStore`. Takes the name of an `async fn() -> (Arc<dyn RunStore>, T)` that gives
+/// an empty store, and what must live as long as it.
+#[macro_export]
+macro_rules! run_store_tests {
+    ($fixture:ident) => {
+        $crate::tests! { $fixture, log:
+            create_is_put_if_absent, creators_race_for_one_run, append_is_put_if_absent, writers_race_for_one_place,
+            writers_race_through_a_log, what_is_written_is_read, read_starts_at_the_entry_that_holds_a_sequence,
+            long_logs_are_read_in_pieces, there_is_no_run_where_none_was_created, changed_wakes_on_an_append,
+            changed_returns_at_once_if_the_log_is_ahead, changed_gives_up_in_time,
+        }
+        $crate::tests! { $fixture, record:
+            commit_is_all_or_nothing, guards_are_judged_on_the_record, a_lease_is_free_when_it_is_due,
+            updates_change_what_they_say, a_guard_lets_one_of_many_through, idempotency_keys_bind_once,
+            due_runs_come_longest_due_first, ended_runs_expire_with_all_that_is_theirs,
+        }
+        $crate::tests! { $fixture, list:
+            lists_are_as_the_model_says, pages_walk_every_run_once, a_walk_is_not_disturbed_by_new_runs,
+            total_counts_are_capped, cursors_belong_to_their_query, what_is_not_served_is_refused,
+        }
+    };
+}
+
+/// A `#[tokio::test]` for each promise of `FileStore`. Takes the name of an `async fn() -> (Arc<dyn FileStore>, T)`.
+#[macro_export]
+macro_rules! file_store_tests {
+    ($fixture:ident) => {
+        $crate::tests! { $fixture, files:
+            what_is_stored_is_read_in_pieces, an_unfinished_upload_leaves_nothing, files_belong_to_one_app,
+            names_are_never_paths, deleted_and_expired_files_are_gone,
+        }
+    };
+}
+
+/// Makes the tests of one module of this crate. For the macros above.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! tests {
+    ($fixture:ident, $module:ident: $($test:ident,)+) => {
+        mod $module {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    let (port, keep) = super::$fixture().await;
+                    $crate::$module::$test(port).await;
+                    drop(keep);
+                }
+            )+
+        }
+    };
+}

@@ -1,1 +1,32 @@
-//! embedded
+//! The ports of `runyard-runs` on SQLite and the file system, for one machine.
+//!
+//! Promises: what a write acknowledged is on disk and survives `kill -9` and power loss (WAL, `synchronous=FULL`); one
+//! fsync serves all writes that wait for it; several processes may share a data directory; the runs of a process that
+//! died are due as soon as another one looks ([`Embedded::suspect_dead_workers`]); memory is bounded, however many
+//! runs are stored.
+//!
+//! Knows `runyard-runs` only: nothing of HTTP, of how a workflow runs, or of the process that it lives in. It
+//! starts no task and watches no file; its threads are one that writes and a few that read.
+//!
+//! ```text
+//! <data>/runyard.db            runs, logs, keys, app versions, what is known of files
+//! <data>/files/<app>/<file>    file contents
+//! <data>/uploads/<worker>/     files being stored by a live process
+//! <data>/workers/<worker>.lock held (flock) by a live process
+//! ```
+
+mod apps;
+mod database;
+mod embedded;
+mod files;
+mod keys;
+mod queue;
+mod runs;
+mod worker;
+
+pub use apps::{Apps, AppsError, Check, Problem};
+pub use embedded::{Embedded, Error, Options};
+pub use files::Files;
+pub use keys::Keys;
+pub use queue::Queue;
+pub use runs::Runs;

@@ -1,0 +1,1 @@
+//! Lists as a naive program makes them.

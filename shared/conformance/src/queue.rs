@@ -1,0 +1,1 @@
+//! `RunQueue`, with a way to receive, which is the platform's business.

@@ -1,0 +1,376 @@
+//! What `app.yaml` may say.
+
+use super::{
+    problem::Complaint,
+    yaml::{self, Node, Place, Value},
+};
+use runyard_runs::{AppId, Limits, OrganizationId, ProjectId};
+use std::{
+    ops::RangeInclusive,
+    path::{Component, Path},
+};
+use uuid::Uuid;
+
+/// What `app.yaml` says.
+#[derive(Debug, PartialEq)]
+pub(super) struct Manifest {
+    pub(super) id: AppId,
+    pub(super) project: ProjectId,
+    pub(super) organization: OrganizationId,
+    pub(super) name: String,
+    pub(super) public: bool,
+    pub(super) hosts: Vec<String>,
+    pub(super) workflow_file: String,
+    pub(super) workflow_id: Option<String>,
+    pub(super) limits: Limits,
+    pub(super) retention_days: u32,
+    pub(super) env: Vec<String>,
+    pub(super) allow_hosts: Vec<String>,
+}
+
+const KEYS: [&str; 11] = [
+    "id",
+    "project",
+    "organization",
+    "name",
+    "public",
+    "hosts",
+    "workflow",
+    "limits",
+    "retention_days",
+    "env",
+    "allow_hosts",
+];
+const WORKFLOW_KEYS: [&str; 2] = ["file", "id"];
+const LIMIT_KEYS: [&str; 5] = ["run_seconds", "input_bytes", "concurrent_runs", "tokens", "cost_usd"];
+
+/// Reads `app.yaml`; all that is wrong with it, if anything is.
+pub(super) fn read(text: &str, folder: &str) -> Result<Manifest, Vec<Complaint>> {
+    let root = yaml::parse(text).map_err(|complaint| vec![complaint])?;
+    let Some(root) = root.filter(|root| !root.is_null()) else {
+        return Err(vec![Complaint::of_file(format!("the file is empty: it says {}", KEYS.join(", ")))]);
+    };
+    let mut reader = Reader::default();
+    let manifest = reader.manifest(&root, folder);
+    match manifest {
+        Some(manifest) if reader.complaints.is_empty() => Ok(manifest),
+        _ => Err(reader.complaints),
+    }
+}
+
+#[derive(Default)]
+struct Reader {
+    complaints: Vec<Complaint>,
+}
+
+impl Reader {
+    fn manifest(&mut self, root: &Node, folder: &str) -> Option<Manifest> {
+        let fields = self.fields(root, "", &KEYS)?;
+        let id = self.required(&fields, root.at, "id").map(AppId);
+        let project = self.required(&fields, root.at, "project").map(ProjectId);
+        let organization = self.required(&fields, root.at, "organization").map(OrganizationId);
+        let name = match fields.get("name") {
+            Some(node) => self.name(node),
+            None if is_name(folder) => Some(folder.to_owned()),
+            None => self.complain(root.at, format!(
+                "the folder's name \"{folder}\" is no name for an app: say `name`, of letters, digits, `-` and `_`"
+            )),
+        };
+        let public = fields.get("public").map_or(Some(false), |node| self.boolean(node));
+        let hosts = self.list(fields.get("hosts"), "hosts", Self::host);
+        let env = self.list(fields.get("env"), "env", Self::env);
+        let allow_hosts = self.list(fields.get("allow_hosts"), "allow_hosts", Self::text);
+        let (workflow_file, workflow_id) = match fields.get("workflow") {
+            Some(node) => self.workflow(node)?,
+            None => ("workflow.yaml".to_owned(), None),
+        };
+        let limits = fields.get("limits").map_or_else(|| Some(Limits::default()), |node| self.limits(node));
+        let retention_days =
+            fields.get("retention_days").map_or(Some(30), |node| self.integer(node, 1..=3650));
+        Some(Manifest {
+            id: id?,
+            project: project?,
+            organization: organization?,
+            name: name?,
+            public: public?,
+            hosts,
+            workflow_file,
+            workflow_id,
+            limits: limits?,
+            retention_days: u32::try_from(retention_days?).ok()?,
+            env,
+            allow_hosts,
+        })
+    }
+
+    fn workflow(&mut self, node: &Node) -> Option<(String, Option<String>)> {
+        let fields = self.fields(node, "workflow.", &WORKFLOW_KEYS)?;
+        let file = match fields.get("file") {
+            Some(node) => {
+                let file = self.text(node)?;
+                let is_inside =
+                    Path::new(&file).components().all(|part| matches!(part, Component::Normal(_)));
+                if !is_inside || file.is_empty() {
+                    let message = format!("\"{file}\" is not in the app's folder: name a file there");
+                    return self.complain(node.at, message);
+                }
+                file
+            }
+            None => "workflow.yaml".to_owned(),
+        };
+        let id = fields.get("id").map(|node| self.text(node));
+        Some((file, id.flatten()))
+    }
+
+    fn limits(&mut self, node: &Node) -> Option<Limits> {
+        let fields = self.fields(node, "limits.", &LIMIT_KEYS)?;
+        let mut limits = Limits::default();
+        if let Some(node) = fields.get("run_seconds") {
+            limits.run_seconds = self.integer(node, 1..=86_400)?;
+        }
+        if let Some(node) = fields.get("input_bytes") {
+            limits.input_bytes = self.integer(node, 1..=4 << 20)?;
+        }
+        if let Some(node) = fields.get("concurrent_runs") {
+            limits.concurrent_runs = u32::try_from(self.integer(node, 1..=100_000)?).ok()?;
+        }
+        if let Some(node) = fields.get("tokens") {
+            limits.tokens = Some(self.integer(node, 1..=u64::from(u32::MAX) * 1000)?);
+        }
+        if let Some(node) = fields.get("cost_usd") {
+            limits.cost_usd = Some(self.cost(node)?);
+        }
+        Some(limits)
+    }
+
+    /// The fields of a map that has no others than `known`, without those that are null.
+    fn fields<'n>(&mut self, node: &'n Node, path: &str, known: &[&'static str]) -> Option<Fields<'n>> {
+        let Value::Map(pairs) = &node.value else {
+            let what = if path.is_empty() { "the file" } else { path.trim_end_matches('.') };
+            return self.complain(node.at, format!("{what} wants keys and values: {}", known.join(", ")));
+        };
+        let mut fields = Fields::default();
+        for (key, value) in pairs {
+            let Value::Scalar { text, .. } = &key.value else {
+                self.complain::<()>(key.at, "a key is a plain word");
+                continue;
+            };
+            let Some(name) = known.iter().find(|name| *name == text) else {
+                self.complain::<()>(key.at, unknown_key(path, text, known));
+                continue;
+            };
+            if fields.get(name).is_some() {
+                self.complain::<()>(key.at, format!("`{path}{name}` stands here a second time: keep one"));
+            } else if !value.is_null() {
+                fields.0.push((name, value));
+            }
+        }
+        Some(fields)
+    }
+
+    fn required(&mut self, fields: &Fields<'_>, at: Place, name: &str) -> Option<Uuid> {
+        let Some(node) = fields.get(name) else {
+            return self.complain(at, format!("`{name}` is missing: give a UUID, as `uuidgen` makes them"));
+        };
+        let text = self.text(node)?;
+        match text.parse() {
+            Ok(id) => Some(id),
+            Err(_) => self.complain(node.at, format!("`{name}` is not a UUID: make one with `uuidgen`")),
+        }
+    }
+
+    fn name(&mut self, node: &Node) -> Option<String> {
+        let name = self.text(node)?;
+        if is_name(&name) {
+            return Some(name);
+        }
+        self.complain(
+            node.at,
+            "`name` is made of 1 to 63 letters, digits, `-` and `_`: it is also a host's first label",
+        )
+    }
+
+    fn host(&mut self, node: &Node) -> Option<String> {
+        let host = self.text(node)?.to_lowercase();
+        let is_host = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+        if !host.is_empty() && host.bytes().all(is_host) {
+            return Some(host);
+        }
+        self.complain(
+            node.at,
+            format!("\"{host}\" is no host: give its name alone, without scheme, port or path"),
+        )
+    }
+
+    fn env(&mut self, node: &Node) -> Option<String> {
+        let name = self.text(node)?;
+        let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        if name.is_empty() || !name.bytes().all(is_word) || name.as_bytes()[0].is_ascii_digit() {
+            return self.complain(node.at, format!("\"{name}\" is no name of an environment variable"));
+        }
+        let upper = name.to_uppercase();
+        if upper.starts_with("AWS_") || upper.starts_with("RUNYARD_") {
+            return self.complain(
+                node.at,
+                format!(
+                    "an app never sees `{name}`: names that begin with AWS_ or RUNYARD_ belong to the server"
+                ),
+            );
+        }
+        Some(name)
+    }
+
+    fn list(
+        &mut self,
+        node: Option<&Node>,
+        name: &str,
+        item: fn(&mut Self, &Node) -> Option<String>,
+    ) -> Vec<String> {
+        match node.map(|node| (&node.value, node.at)) {
+            None => Vec::new(),
+            Some((Value::List(items), _)) => items.iter().filter_map(|node| item(self, node)).collect(),
+            Some((_, at)) => {
+                self.complain::<()>(at, format!("`{name}` wants a list, as in `{name}: [a, b]`"));
+                Vec::new()
+            }
+        }
+    }
+
+    fn text(&mut self, node: &Node) -> Option<String> {
+        match &node.value {
+            Value::Scalar { text, .. } => Some(text.clone()),
+            _ => self.complain(node.at, "a text is wanted here"),
+        }
+    }
+
+    fn boolean(&mut self, node: &Node) -> Option<bool> {
+        match self.text(node)?.as_str() {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => self.complain(node.at, "`true` or `false` is wanted here"),
+        }
+    }
+
+    fn integer(&mut self, node: &Node, range: RangeInclusive<u64>) -> Option<u64> {
+        let number = self.text(node)?.parse().ok().filter(|number| range.contains(number));
+        if number.is_some() {
+            return number;
+        }
+        self.complain(
+            node.at,
+            format!("a whole number from {} to {} is wanted here", range.start(), range.end()),
+        )
+    }
+
+    fn cost(&mut self, node: &Node) -> Option<f64> {
+        let number = self.text(node)?.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0);
+        if number.is_some() {
+            return number;
+        }
+        self.complain(node.at, "a number of US dollars above 0 is wanted here")
+    }
+
+    fn complain<T>(&mut self, at: Place, message: impl Into<String>) -> Option<T> {
+        self.complaints.push(Complaint::at(at, message));
+        None
+    }
+}
+
+#[derive(Default)]
+struct Fields<'n>(Vec<(&'static str, &'n Node)>);
+
+impl<'n> Fields<'n> {
+    fn get(&self, name: &str) -> Option<&'n Node> {
+        self.0.iter().find(|(known, _)| *known == name).map(|(_, node)| *node)
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    (1..=63).contains(&name.len()) && name.bytes().all(is_letter)
+}
+
+fn unknown_key(path: &str, key: &str, known: &[&str]) -> String {
+    let nearest = known.iter().map(|name| (distance(key, name), name)).min();
+    match nearest {
+        Some((distance, name)) if distance <= 1 + key.chars().count() / 4 => {
+            format!("there is no key `{path}{key}`: did you mean `{name}`?")
+        }
+        _ => format!("there is no key `{path}{key}`: known are {}", known.join(", ")),
+    }
+}
+
+/// How many letters must be put in, left out or changed to make one word of the other.
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (line, letter) in one.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = line + 1;
+        for (column, wanted) in other.iter().enumerate() {
+            let change = diagonal + usize::from(letter != *wanted);
+            diagonal = row[column + 1];
+            row[column + 1] = change.min(row[column] + 1).min(diagonal + 1);
+        }
+    }
+    row[other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IDS: &str = "id: 00000000-0000-0000-0000-000000000001\n\
+        project: 00000000-0000-0000-0000-000000000002\n\
+        organization: 00000000-0000-0000-0000-000000000003\n";
+
+    fn complaints(rest: &str) -> Vec<String> {
+        let complaints = read(&format!("{IDS}{rest}"), "echo").expect_err(rest);
+        complaints.into_iter().map(|complaint| complaint.about(Path::new("f")).to_string()).collect()
+    }
+
+    #[test]
+    fn reads_everything_that_a_manifest_may_say() {
+        let text = format!(
+            "{IDS}name: Echo-2\npublic: true\nhosts: [Echo.Example.com]\nworkflow: {{file: flows/w.yaml, id: main}}\n\
+             limits:\n  run_seconds: 60\n  cost_usd: 1.5\nretention_days: 7\nenv:\n  - OPENAI_API_KEY\n\
+             allow_hosts: [localhost]\n"
+        );
+        let manifest = read(&text, "echo").unwrap();
+        assert_eq!(manifest.name, "Echo-2");
+        assert!(manifest.public);
+        assert_eq!(manifest.hosts, ["echo.example.com"]);
+        assert_eq!(
+            (manifest.workflow_file.as_str(), manifest.workflow_id.as_deref()),
+            ("flows/w.yaml", Some("main"))
+        );
+        assert_eq!(manifest.limits, Limits { run_seconds: 60, cost_usd: Some(1.5), ..Limits::default() });
+        assert_eq!((manifest.retention_days, manifest.env.len(), manifest.allow_hosts.len()), (7, 1, 1));
+        assert_eq!(read(IDS, "echo").unwrap().name, "echo");
+    }
+
+    #[test]
+    fn says_where_and_what_to_do() {
+        assert_eq!(
+            complaints("retension_days: 3\nlimits:\n  run_seconds: 86401\n  tokns: 5\npublic: yes\n"),
+            [
+                "f:4:1: there is no key `retension_days`: did you mean `retention_days`?",
+                "f:8:9: `true` or `false` is wanted here",
+                "f:7:3: there is no key `limits.tokns`: did you mean `tokens`?",
+                "f:6:16: a whole number from 1 to 86400 is wanted here",
+            ]
+        );
+        assert_eq!(
+            complaints("colour: red\n"),
+            [format!("f:4:1: there is no key `colour`: known are {}", KEYS.join(", "))]
+        );
+        assert_eq!(complaints("env: [aws_secret_access_key, RUNYARD_KEY, 1A, FINE]\n").len(), 3);
+        assert_eq!(complaints("workflow: {file: ../other/workflow.yaml}\n").len(), 1);
+        assert_eq!(complaints("workflow: {file: /etc/passwd}\n").len(), 1);
+        assert_eq!(complaints("hosts: ['http://a', 'a:80', 'a/b']\n").len(), 3);
+        assert_eq!(complaints("id: 00000000-0000-0000-0000-000000000009\n").len(), 1);
+        assert_eq!(complaints("limits: {input_bytes: 4194305}\n").len(), 1);
+        assert_eq!(complaints("hosts: [a\n").len(), 1);
+        assert_eq!(read("name: x\n", "x").expect_err("ids are missing").len(), 3);
+    }
+}

@@ -1,0 +1,196 @@
+//! Apps: a folder each, with `app.yaml` and a workflow file.
+
+mod load;
+mod manifest;
+mod problem;
+mod yaml;
+
+pub use problem::Problem;
+
+use crate::{Embedded, database::Fault, embedded::Home};
+use async_trait::async_trait;
+use load::Loaded;
+use runyard_runs::{App, AppId, AppStore, BoxError, StoreError};
+use rusqlite::{Connection, OptionalExtension, params};
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, RwLock},
+};
+
+/// [`AppStore`] on a folder of apps, `<dir>/*/app.yaml`.
+///
+/// The files are read by [`Apps::open`] and [`Apps::reload`] and at no other time. Each version that was ever current
+/// is kept in the database: a run stays on its own.
+pub struct Apps {
+    dir: PathBuf,
+    default_app: Option<String>,
+    check: Check,
+    home: Arc<Home>,
+    current: RwLock<Arc<Current>>,
+    /// Versions that are not current any more, and that were asked for.
+    former: Mutex<HashMap<(AppId, String), Arc<App>>>,
+}
+
+/// Says what is wrong with an app's workflow, which this crate does not read.
+pub type Check = Box<dyn Fn(&App) -> Result<(), BoxError> + Send + Sync>;
+
+/// So many former versions are remembered.
+const FORMER: usize = 64;
+
+/// Why no app can be found at all.
+#[derive(Debug, thiserror::Error)]
+pub enum AppsError {
+    /// The folder cannot be read.
+    #[error("cannot read the apps in {path}: {source}", path = path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The versions were not stored.
+    #[error("cannot store the apps: {0}")]
+    Store(#[from] StoreError),
+}
+
+#[derive(Default)]
+struct Current {
+    by_folder: BTreeMap<String, Arc<App>>,
+    by_host: HashMap<String, Arc<App>>,
+    default: Option<Arc<App>>,
+}
+
+impl Apps {
+    /// Loads the apps of a folder. `default_app` names the app that answers on all other hosts; without it that is the
+    /// first by name. An app with a problem is left out.
+    pub fn open(
+        dir: &Path,
+        embedded: &Embedded,
+        default_app: Option<String>,
+    ) -> Result<(Self, Vec<Problem>), AppsError> {
+        Self::open_checked(dir, embedded, default_app, Box::new(|_| Ok(())))
+    }
+
+    /// [`Apps::open`], where what `check` refuses is a problem of the app too, now and at each reload.
+    pub fn open_checked(
+        dir: &Path,
+        embedded: &Embedded,
+        default_app: Option<String>,
+        check: Check,
+    ) -> Result<(Self, Vec<Problem>), AppsError> {
+        let apps = Self {
+            dir: dir.to_owned(),
+            default_app,
+            check,
+            home: Arc::clone(embedded.home()),
+            current: RwLock::default(),
+            former: Mutex::default(),
+        };
+        let problems = apps.reload()?;
+        Ok((apps, problems))
+    }
+
+    /// Reads the apps of a folder without deploying them: those that are good, and what is wrong with the others.
+    pub fn check(dir: &Path) -> Result<(Vec<App>, Vec<Problem>), AppsError> {
+        let Loaded { apps, problems, .. } =
+            load::load(dir, &BTreeMap::new(), &(Box::new(|_: &App| Ok(())) as Check))?;
+        Ok((apps.into_values().map(|app| App::clone(&app)).collect(), problems))
+    }
+
+    /// Reads the files again and makes what they say current, all at once. An app whose files have a problem stays as it
+    /// is; one whose folder is gone answers no longer. Blocks for the files and a write.
+    pub fn reload(&self) -> Result<Vec<Problem>, AppsError> {
+        let before = self.current();
+        let Loaded { apps, mut problems } = load::load(&self.dir, &before.by_folder, &self.check)?;
+        let is_known = |app: &Arc<App>| {
+            before.by_folder.values().any(|known| known.id == app.id && known.version == app.version)
+        };
+        let new: Vec<_> = apps.values().filter(|app| !is_known(app)).cloned().collect();
+        if !new.is_empty() {
+            self.home.database.write_blocking(move |connection| store(connection, &new))?;
+        }
+        let mut by_name: Vec<_> = apps.values().collect();
+        by_name.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        let default = match &self.default_app {
+            None => by_name.first().copied(),
+            Some(name) => {
+                let named = by_name.iter().find(|app| app.name == *name).copied();
+                if named.is_none() {
+                    problems.push(load::no_default(&self.dir, name, &by_name));
+                }
+                named
+            }
+        };
+        let current = Current {
+            default: default.cloned(),
+            by_host: apps
+                .values()
+                .flat_map(|app| load::hosts(app).map(|host| (host, Arc::clone(app))))
+                .collect(),
+            by_folder: apps,
+        };
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(current);
+        Ok(problems)
+    }
+
+    fn current(&self) -> Arc<Current> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[async_trait]
+impl AppStore for Apps {
+    async fn by_host(&self, host: &str) -> Result<Option<Arc<App>>, StoreError> {
+        let current = self.current();
+        Ok(current.by_host.get(host).or(current.default.as_ref()).cloned())
+    }
+
+    async fn version(&self, app: AppId, version: &str) -> Result<Option<Arc<App>>, StoreError> {
+        let is_it = |found: &&Arc<App>| found.id == app && found.version == version;
+        if let Some(found) = self.current().by_folder.values().find(is_it) {
+            return Ok(Some(Arc::clone(found)));
+        }
+        let key = (app, version.to_owned());
+        if let Some(found) = self.former.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(Some(Arc::clone(found)));
+        }
+        let wanted = key.clone();
+        let found = self.home.database.read(move |connection| find(connection, wanted.0, &wanted.1)).await?;
+        let Some(found) = found.map(Arc::new) else { return Ok(None) };
+        let mut former = self.former.lock().unwrap_or_else(PoisonError::into_inner);
+        if former.len() >= FORMER {
+            former.clear();
+        }
+        former.insert(key, Arc::clone(&found));
+        Ok(Some(found))
+    }
+
+    async fn list(&self) -> Result<Vec<Arc<App>>, StoreError> {
+        let mut apps: Vec<_> = self.current().by_folder.values().cloned().collect();
+        apps.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        Ok(apps)
+    }
+}
+
+fn store(connection: &Connection, apps: &[Arc<App>]) -> Result<(), Fault> {
+    for app in apps {
+        connection.execute(
+            "INSERT OR IGNORE INTO app_versions (app, version, content) VALUES (?1, ?2, ?3)",
+            params![app.id.0, app.version, serde_json::to_string(app)?],
+        )?;
+    }
+    Ok(())
+}
+
+fn find(connection: &Connection, app: AppId, version: &str) -> Result<Option<App>, Fault> {
+    let content: Option<String> = connection
+        .query_row(
+            "SELECT content FROM app_versions WHERE app = ?1 AND version = ?2",
+            params![app.0, version],
+            |row| row.get(0),
+        )
+        .optional()?;
+    Ok(content.map(|content| serde_json::from_str(&content)).transpose()?)
+}

@@ -1,0 +1,88 @@
+//! YAML as a tree that knows its lines, for messages that point at them.
+
+use super::problem::Complaint;
+use saphyr_parser::{Event, Parser, ScalarStyle, Span};
+
+/// A value and where it stands.
+pub(super) struct Node {
+    pub(super) at: Place,
+    pub(super) value: Value,
+}
+
+/// A line and a column, from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) line: usize,
+    pub(super) column: usize,
+}
+
+pub(super) enum Value {
+    Scalar { text: String, is_plain: bool },
+    List(Vec<Node>),
+    Map(Vec<(Node, Node)>),
+}
+
+impl Node {
+    pub(super) fn is_null(&self) -> bool {
+        matches!(&self.value, Value::Scalar { text, is_plain: true } if matches!(text.as_str(), "" | "~" | "null"))
+    }
+}
+
+/// Reads the one document of `text`; `None` if it is empty.
+pub(super) fn parse(text: &str) -> Result<Option<Node>, Complaint> {
+    let mut open: Vec<(Place, Open)> = Vec::new();
+    let mut root = None;
+    for event in Parser::new_from_str(text) {
+        let (event, span) = event.map_err(|error| {
+            let at = Place { line: error.marker().line(), column: error.marker().col() + 1 };
+            Complaint::at(at, format!("this is no YAML: {}", error.info()))
+        })?;
+        let at = place(span);
+        let node = match event {
+            Event::Scalar(text, style, ..) => {
+                let is_plain = style == ScalarStyle::Plain;
+                Node { at, value: Value::Scalar { text: text.into_owned(), is_plain } }
+            }
+            Event::SequenceStart(..) => {
+                open.push((at, Open::List(Vec::new())));
+                continue;
+            }
+            Event::MappingStart(..) => {
+                open.push((at, Open::Map(Vec::new(), None)));
+                continue;
+            }
+            Event::SequenceEnd | Event::MappingEnd => match open.pop() {
+                Some((at, Open::List(items))) => Node { at, value: Value::List(items) },
+                Some((at, Open::Map(fields, _))) => Node { at, value: Value::Map(fields) },
+                None => continue,
+            },
+            Event::Alias(_) => {
+                return Err(Complaint::at(at, "write the value out: aliases are not read here"));
+            }
+            Event::DocumentStart(_) if root.is_some() => {
+                return Err(Complaint::at(at, "keep one document in this file: here a second one begins"));
+            }
+            _ => continue,
+        };
+        match open.last_mut() {
+            None => root = Some(node),
+            Some((_, Open::List(items))) => items.push(node),
+            Some((_, Open::Map(fields, key))) => match key.take() {
+                None => *key = Some(node),
+                Some(key) => fields.push((key, node)),
+            },
+        }
+    }
+    Ok(root)
+}
+
+/// A list or map whose end has not come.
+enum Open {
+    List(Vec<Node>),
+    /// The fields, and the key whose value has not come.
+    Map(Vec<(Node, Node)>, Option<Node>),
+}
+
+fn place(span: Span) -> Place {
+    Place { line: span.start.line(), column: span.start.col() + 1 }
+}

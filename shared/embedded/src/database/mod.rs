@@ -1,0 +1,101 @@
+//! One SQLite database: a thread that writes, with group commit, and threads that read.
+
+mod fault;
+mod reader;
+mod schema;
+mod writer;
+
+pub(crate) use fault::Fault;
+
+use crate::{Error, Options, runs::Waiters};
+use reader::Readers;
+use runyard_runs::StoreError;
+use rusqlite::Connection;
+use std::{path::Path, sync::Arc};
+use tokio::sync::oneshot;
+use writer::Writer;
+
+/// The database of a data directory.
+pub(crate) struct Database {
+    readers: Readers,
+    writer: Writer,
+}
+
+impl Database {
+    /// Opens the database at `path`, made or migrated if need be.
+    pub(crate) fn open(path: &Path, options: &Options, waiters: Arc<Waiters>) -> Result<Self, Error> {
+        let mut connection = schema::connect(path, options.writer_cache_kib)?;
+        schema::prepare(&mut connection, path)?;
+        let copies = schema::connect(path, 64)?;
+        let readers = (0..options.readers.max(1))
+            .map(|_| {
+                let connection = schema::connect(path, options.reader_cache_kib)?;
+                connection.pragma_update(None, "query_only", true)?;
+                Ok(connection)
+            })
+            .collect::<Result<_, rusqlite::Error>>()?;
+        Ok(Self {
+            readers: Readers::start(readers).map_err(Error::Thread)?,
+            writer: Writer::start(connection, copies, waiters)?,
+        })
+    }
+
+    /// Does `work` in a transaction, and answers once it is on disk.
+    ///
+    /// `work` may be done again from the start if the transaction that it shared with others failed.
+    pub(crate) async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&Connection) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.write_then(work, |_| ()).await
+    }
+
+    /// The same; `then` is called once it is on disk, also if nobody waits for the answer any more.
+    pub(crate) async fn write_then<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&Connection) -> Result<T, Fault> + Send + 'static,
+        then: impl FnOnce(&T) + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.writer.send(work, move |outcome| {
+            if let Ok(done) = &outcome {
+                then(done);
+            }
+            let _ = reply.send(outcome);
+        });
+        answer.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// [`Database::write`], blocking the thread.
+    pub(crate) fn write_blocking<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&Connection) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = std::sync::mpsc::sync_channel(1);
+        self.writer.send(work, move |outcome| {
+            let _ = reply.send(outcome);
+        });
+        answer.recv().unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Does `work` on a connection that reads; it sees all that was acknowledged before.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.readers.send(Box::new(move |connection| {
+            let _ = reply.send(work(connection));
+        }));
+        answer.await.map_err(|_| gone())?.map_err(StoreError::from)
+    }
+
+    /// Has the writing thread look for other processes' writes as long as somebody waits for them.
+    pub(crate) fn watch(&self) {
+        self.writer.wake();
+    }
+}
+
+fn gone() -> StoreError {
+    StoreError::Unknown("the database is closed".into())
+}

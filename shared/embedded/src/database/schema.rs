@@ -1,0 +1,150 @@
+//! How the data lies in SQLite.
+
+use crate::Error;
+use rusqlite::{Connection, TransactionBehavior};
+use std::{path::Path, time::Duration};
+
+/// The schema that this release knows, kept in `PRAGMA user_version`.
+const VERSION: i64 = 1;
+
+/// How long a write waits for another process.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// `steps[n]` brings a database of version n to n + 1.
+const STEPS: [&str; 1] = [V1];
+
+/// A connection with this release's settings.
+pub(super) fn connect(path: &Path, cache_kib: u32) -> Result<Connection, rusqlite::Error> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    // Log entries of about 1 KiB lie within a page of 8 KiB; with 4 KiB each would take a page more to overflow to.
+    connection.pragma_update(None, "page_size", 8192)?;
+    connection.pragma_update(None, "cache_size", -i64::from(cache_kib))?;
+    connection.pragma_update(None, "mmap_size", 0)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update(None, "foreign_keys", false)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    // Checkpoints are the writing thread's business.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+    Ok(connection)
+}
+
+/// Brings the database at `path` to this release's schema.
+pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), Error> {
+    let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(Error::NoWal(path.to_owned()));
+    }
+    if version(connection)? == VERSION {
+        return Ok(());
+    }
+    // Another process may be doing the same: look again with the lock held.
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let found = version(&transaction)?;
+    let Some(steps) = usize::try_from(found).ok().and_then(|found| STEPS.get(found..)) else {
+        return Err(Error::Newer { path: path.to_owned(), found, known: VERSION });
+    };
+    for step in steps {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+fn version(connection: &Connection) -> Result<i64, rusqlite::Error> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// Ids are their 16 bytes, times are milliseconds, statuses the numbers of `runs::row`.
+///
+/// `reported` stands in every index that lists, so that each filter goes together with any statuses: a list over
+/// several statuses merges one ordered range of the index for each. `log` holds what was asked for as JSON
+/// under `first` = 0, beside the entries. `garbage` names deleted runs whose logs are still to be removed.
+const V1: &str = "
+CREATE TABLE runs (
+    id BLOB NOT NULL PRIMARY KEY,
+    app BLOB NOT NULL,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    upto INTEGER NOT NULL,
+    status INTEGER NOT NULL,
+    reported INTEGER NOT NULL,
+    unanswered INTEGER NOT NULL,
+    ended_at INTEGER,
+    owner BLOB,
+    worker BLOB,
+    due INTEGER,
+    attempts INTEGER NOT NULL,
+    attempts_at INTEGER NOT NULL,
+    rev INTEGER NOT NULL,
+    session_id BLOB,
+    user_id TEXT,
+    metadata TEXT
+) WITHOUT ROWID;
+CREATE INDEX runs_by_status ON runs (app, reported, created_at, id);
+CREATE INDEX runs_by_user ON runs (app, user_id, reported, created_at, id) WHERE user_id IS NOT NULL;
+CREATE INDEX runs_by_session ON runs (app, session_id, reported, created_at, id) WHERE session_id IS NOT NULL;
+CREATE INDEX runs_by_end ON runs (app, reported, ended_at, id) WHERE ended_at IS NOT NULL;
+CREATE INDEX runs_by_expiry ON runs (expires_at, id) WHERE ended_at IS NOT NULL;
+CREATE INDEX runs_by_due ON runs (due, id, worker) WHERE due IS NOT NULL;
+
+CREATE TABLE metadata (
+    app BLOB NOT NULL,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    reported INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    run BLOB NOT NULL,
+    PRIMARY KEY (app, key, value, reported, created_at, run)
+) WITHOUT ROWID;
+
+CREATE TABLE log (
+    run BLOB NOT NULL,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    entry BLOB NOT NULL,
+    PRIMARY KEY (run, first)
+) WITHOUT ROWID;
+CREATE TABLE garbage (run BLOB NOT NULL PRIMARY KEY) WITHOUT ROWID;
+
+CREATE TABLE idempotency (
+    key BLOB NOT NULL PRIMARY KEY,
+    run BLOB NOT NULL,
+    request BLOB NOT NULL,
+    bound_at INTEGER NOT NULL,
+    valid_since INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX idempotency_by_run ON idempotency (run);
+
+CREATE TABLE files (
+    app BLOB NOT NULL,
+    id BLOB NOT NULL,
+    expires_at INTEGER NOT NULL,
+    deleted INTEGER NOT NULL DEFAULT 0,
+    size INTEGER NOT NULL,
+    mime_type TEXT NOT NULL,
+    name TEXT NOT NULL,
+    PRIMARY KEY (app, id)
+) WITHOUT ROWID;
+CREATE INDEX files_by_expiry ON files (expires_at);
+
+CREATE TABLE app_versions (
+    app BLOB NOT NULL,
+    version TEXT NOT NULL,
+    content TEXT NOT NULL,
+    PRIMARY KEY (app, version)
+) WITHOUT ROWID;
+
+CREATE TABLE access_keys (
+    id TEXT NOT NULL PRIMARY KEY,
+    hash BLOB NOT NULL,
+    organization BLOB NOT NULL,
+    project BLOB,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER,
+    revoked_at INTEGER
+) WITHOUT ROWID;
+";

@@ -1,0 +1,78 @@
+//! Removing what expired, in steps that are short enough for other writes to get in between.
+
+use super::{int, row::run_id, statement, write};
+use crate::database::{Database, Fault};
+use runyard_runs::{AppId, RunId, StoreError, Timestamp};
+use rusqlite::{Connection, OptionalExtension, params};
+
+/// So many runs are removed in one step,
+const RUNS_A_STEP: usize = 32;
+
+/// and so many rows of their logs.
+const ROWS_A_STEP: i64 = 256;
+
+/// Ended runs that expired disappear first, their logs after that.
+pub(super) async fn delete_expired(
+    database: &Database,
+    now: Timestamp,
+    limit: usize,
+) -> Result<usize, StoreError> {
+    let mut deleted = 0;
+    while deleted < limit {
+        let step = RUNS_A_STEP.min(limit - deleted);
+        let removed = database.write(move |connection| remove_runs(connection, now, step)).await?;
+        deleted += removed;
+        if removed < step {
+            break;
+        }
+    }
+    while database.write(remove_log_rows).await? {}
+    Ok(deleted)
+}
+
+fn remove_runs(connection: &Connection, now: Timestamp, limit: usize) -> Result<usize, Fault> {
+    let runs: Vec<(RunId, AppId, i64, i64)> = statement(
+        connection,
+        "SELECT id, app, reported, created_at FROM runs INDEXED BY runs_by_expiry \
+         WHERE ended_at IS NOT NULL AND expires_at < ?1 ORDER BY expires_at LIMIT ?2",
+    )?
+    .query_map(params![now.0, int(limit as u64)], |row| {
+        Ok((run_id(row, 0)?, AppId(row.get(1)?), row.get(2)?, row.get(3)?))
+    })?
+    .collect::<Result<_, _>>()?;
+    for (run, app, reported, created_at) in &runs {
+        for (key, value) in write::metadata(connection, *run)? {
+            statement(
+                connection,
+                "DELETE FROM metadata WHERE app = ?1 AND key = ?2 AND value = ?3 AND reported = ?4 \
+                    AND created_at = ?5 AND run = ?6",
+            )?
+            .execute(params![app.0, key, value, reported, created_at, run.0])?;
+        }
+        statement(connection, "DELETE FROM idempotency WHERE run = ?1")?.execute([run.0])?;
+        statement(connection, "DELETE FROM runs WHERE id = ?1")?.execute([run.0])?;
+        statement(connection, "INSERT OR IGNORE INTO garbage (run) VALUES (?1)")?.execute([run.0])?;
+    }
+    Ok(runs.len())
+}
+
+/// Removes some rows of the logs of deleted runs; gives whether there may be more.
+fn remove_log_rows(connection: &Connection) -> Result<bool, Fault> {
+    let mut left = ROWS_A_STEP;
+    while left > 0 {
+        let run: Option<RunId> = statement(connection, "SELECT run FROM garbage LIMIT 1")?
+            .query_row((), |row| run_id(row, 0))
+            .optional()?;
+        let Some(run) = run else { return Ok(false) };
+        let removed = statement(
+            connection,
+            "DELETE FROM log WHERE run = ?1 AND first IN (SELECT first FROM log WHERE run = ?1 ORDER BY first LIMIT ?2)",
+        )?
+        .execute(params![run.0, left])?;
+        left -= int(removed as u64);
+        if left > 0 {
+            statement(connection, "DELETE FROM garbage WHERE run = ?1")?.execute([run.0])?;
+        }
+    }
+    Ok(true)
+}

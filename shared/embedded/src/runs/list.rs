@@ -1,0 +1,377 @@
+//! Lists of runs.
+//!
+//! Every index that lists holds `(what is filtered by, reported status, time, run)`, so runs of one status lie in order of
+//! time. A list over several statuses merges their ranges. An order is a row of *parts*, each merged by time: `started_at`
+//! is one part with all statuses, `status` one for each, `ended_at` those that ended and then those that have not.
+//!
+//! Of several filters the one with the fewest runs picks the index, and the others are looked up for each of its
+//! runs: two filters that each match very many runs, and hardly any run both, are the slow case.
+
+use super::{
+    cursor::{Cursor, QueryHash},
+    int, read,
+    row::reported_code,
+    statement,
+};
+use crate::database::Fault;
+use runyard_runs::{
+    AppId, COUNT_CAP, ListError, ListQuery, PageStart, ReportedStatus, RunId, RunPage, SortBy,
+};
+use rusqlite::{Connection, ToSql};
+use std::collections::VecDeque;
+use uuid::Uuid;
+
+/// A list that is served.
+pub(super) struct Plan {
+    app: AppId,
+    query: QueryHash,
+    filters: Vec<Filter>,
+    /// The statuses asked for, each once.
+    statuses: Vec<ReportedStatus>,
+    parts: Vec<Part>,
+    start: Start,
+    page_size: usize,
+}
+
+/// A piece of the order, merged from one range an status.
+struct Part {
+    statuses: Vec<i64>,
+    time: Time,
+    descending: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Time {
+    Created,
+    Ended,
+}
+
+enum Start {
+    Offset(usize),
+    After(Cursor),
+}
+
+enum Filter {
+    User(String),
+    Session(Uuid),
+    Metadata(String, String),
+}
+
+impl Plan {
+    pub(super) fn of(query: &ListQuery) -> Result<Self, ListError> {
+        let statuses: Vec<_> = ReportedStatus::ALL
+            .into_iter()
+            .filter(|status| query.statuses.is_empty() || query.statuses.contains(status))
+            .collect();
+        let mut filters = Vec::new();
+        filters.extend(query.session_id.map(Filter::Session));
+        filters.extend(query.user_id.clone().map(Filter::User));
+        filters.extend(query.metadata.iter().cloned().map(|(key, value)| Filter::Metadata(key, value)));
+        let parts = parts(query, &statuses, filters.is_empty()).ok_or_else(not_served)?;
+        let hash = QueryHash::of(query);
+        let start = match &query.start {
+            PageStart::Offset(offset) => Start::Offset(usize::try_from(*offset).unwrap_or(usize::MAX)),
+            PageStart::Cursor(text) => Start::After(
+                Cursor::decode(text, hash)
+                    .filter(|cursor| usize::from(cursor.part) < parts.len())
+                    .ok_or(ListError::BadCursor)?,
+            ),
+        };
+        let page_size = query.page_size as usize;
+        Ok(Self { app: query.app, query: hash, filters, statuses, parts, start, page_size })
+    }
+
+    pub(super) fn page(&self, connection: &Connection) -> Result<RunPage, Fault> {
+        read::snapshot(connection, || {
+            let (driver, counted) = self.driver(connection)?;
+            let total = match counted {
+                Some(total) if self.filters.len() < 2 => total,
+                _ => self.count(connection, driver, true)?,
+            };
+            let (rows, more) = self.rows(connection, driver)?;
+            let next_cursor = match rows.last() {
+                Some(last) if more => Some(last.encode(self.query)),
+                _ => None,
+            };
+            let mut runs = Vec::with_capacity(rows.len());
+            for row in &rows {
+                runs.extend(read::stored(connection, RunId(row.run))?);
+            }
+            Ok(RunPage { runs, total_count: total.min(COUNT_CAP), capped: total > COUNT_CAP, next_cursor })
+        })
+    }
+
+    /// The filter with the fewest runs, and how many.
+    fn driver(&self, connection: &Connection) -> Result<(Option<usize>, Option<u64>), Fault> {
+        let mut best = (None, None);
+        for index in 0..self.filters.len() {
+            let count = self.count(connection, Some(index), false)?;
+            if best.1.is_none_or(|least| count < least) {
+                best = (Some(index), Some(count));
+            }
+        }
+        Ok(best)
+    }
+
+    /// How many runs there are, to one more than [`COUNT_CAP`]; with `all` filters or with that of the driver only.
+    fn count(&self, connection: &Connection, driver: Option<usize>, all: bool) -> Result<u64, Fault> {
+        let mut total = 0;
+        let (status, codes) = if self.statuses.len() == ReportedStatus::ALL.len() {
+            (false, vec![0])
+        } else {
+            (true, self.statuses.iter().map(|status| reported_code(*status)).collect())
+        };
+        for code in codes {
+            let mut select = Select::of(self, driver, Time::Created, all);
+            if status {
+                select.and("t.reported = ?", code);
+            }
+            let limit = int(COUNT_CAP + 1 - total);
+            let sql = format!("SELECT count(*) FROM (SELECT 1{} LIMIT ?)", select.sql);
+            select.values.push(Box::new(limit));
+            let count: i64 =
+                statement(connection, &sql)?.query_row(select.params().as_slice(), |row| row.get(0))?;
+            total += count.unsigned_abs();
+            if total > COUNT_CAP {
+                break;
+            }
+        }
+        Ok(total)
+    }
+
+    /// The rows of the page, and whether there are more after them.
+    fn rows(&self, connection: &Connection, driver: Option<usize>) -> Result<(Vec<Cursor>, bool), Fault> {
+        let (mut skip, first_part, mut after) = match self.start {
+            Start::Offset(offset) => (offset, 0, None),
+            Start::After(cursor) => (0, cursor.part, Some((cursor.time, cursor.run))),
+        };
+        let mut page = Vec::with_capacity(self.page_size);
+        for (number, part) in (0_u8..).zip(&self.parts).skip(usize::from(first_part)) {
+            let mut merge = Merge::new(self, part, driver, after.take(), skip);
+            while let Some((time, run)) = merge.next(connection)? {
+                if skip > 0 {
+                    skip -= 1;
+                } else if page.len() < self.page_size {
+                    page.push(Cursor { part: number, time, run });
+                } else {
+                    return Ok((page, true));
+                }
+            }
+        }
+        Ok((page, false))
+    }
+}
+
+/// The parts of the order that is asked for, if an index serves it.
+fn parts(query: &ListQuery, statuses: &[ReportedStatus], unfiltered: bool) -> Option<Vec<Part>> {
+    let codes = |keep: fn(ReportedStatus) -> bool| -> Vec<i64> {
+        statuses.iter().copied().filter(|status| keep(*status)).map(reported_code).collect()
+    };
+    let [first, rest @ ..] = query.sort.as_slice() else { return None };
+    match (first.by, rest) {
+        (SortBy::StartedAt, []) => {
+            Some(vec![Part { statuses: codes(|_| true), time: Time::Created, descending: first.descending }])
+        }
+        (SortBy::Status, [] | [_]) => {
+            let within = match rest {
+                [] => true,
+                [within] if within.by == SortBy::StartedAt => within.descending,
+                _ => return None,
+            };
+            let mut codes = codes(|_| true);
+            if first.descending {
+                codes.reverse();
+            }
+            let part = |code| Part { statuses: vec![code], time: Time::Created, descending: within };
+            Some(codes.into_iter().map(part).collect())
+        }
+        (SortBy::EndedAt, []) if unfiltered => Some(vec![
+            Part { statuses: codes(has_ended), time: Time::Ended, descending: first.descending },
+            Part {
+                statuses: codes(|status| !has_ended(status)),
+                time: Time::Created,
+                descending: first.descending,
+            },
+        ]),
+        _ => None,
+    }
+}
+
+fn has_ended(status: ReportedStatus) -> bool {
+    matches!(status, ReportedStatus::Completed | ReportedStatus::Failed | ReportedStatus::Canceled)
+}
+
+fn not_served() -> ListError {
+    ListError::NotServed(
+        "served are: started_at and status, each alone or as \"status,started_at\", with any filters; ended_at alone, \
+         with no filter but status; each of them also descending"
+            .to_owned(),
+    )
+}
+
+/// The part of a statement from `FROM` on, and its values.
+struct Select {
+    sql: String,
+    values: Vec<Box<dyn ToSql>>,
+}
+
+impl Select {
+    /// The runs of one index, `t` with `t.reported`, `t.run_id` being `run` or `id`.
+    fn of(plan: &Plan, driver: Option<usize>, time: Time, all: bool) -> Self {
+        let mut select = Self { sql: String::new(), values: Vec::new() };
+        let of_app = plan.app.0;
+        match driver.map(|index| &plan.filters[index]) {
+            None => {
+                let index = if time == Time::Ended {
+                    "runs t INDEXED BY runs_by_end"
+                } else {
+                    "runs t INDEXED BY runs_by_status"
+                };
+                select.from(index, of_app);
+                if time == Time::Ended {
+                    select.sql += " AND t.ended_at IS NOT NULL";
+                }
+            }
+            Some(Filter::User(user)) => {
+                select.from("runs t INDEXED BY runs_by_user", of_app);
+                select.and("t.user_id = ?", user.clone());
+            }
+            Some(Filter::Session(session)) => {
+                select.from("runs t INDEXED BY runs_by_session", of_app);
+                select.and("t.session_id = ?", *session);
+            }
+            Some(Filter::Metadata(key, value)) => {
+                select.from("metadata t", of_app);
+                select.and("t.key = ?", key.clone());
+                select.and("t.value = ?", value.clone());
+            }
+        }
+        let run = plan.run_column(driver);
+        let others = plan.filters.iter().enumerate().filter(|(index, _)| all && Some(*index) != driver);
+        for (_, filter) in others {
+            match filter {
+                Filter::User(user) => {
+                    select
+                        .add(&["(SELECT r.user_id FROM runs r WHERE r.id = t.", run, ") = ?"], user.clone());
+                }
+                Filter::Session(session) => {
+                    select.add(&["(SELECT r.session_id FROM runs r WHERE r.id = t.", run, ") = ?"], *session);
+                }
+                Filter::Metadata(key, value) => {
+                    select.add(
+                        &["EXISTS (SELECT 1 FROM metadata m WHERE m.app = t.app AND m.key = ?"],
+                        key.clone(),
+                    );
+                    let rest =
+                        ["m.reported = t.reported AND m.created_at = t.created_at AND m.run = t.", run];
+                    select.add(&[&rest.concat(), " AND m.value = ?)"], value.clone());
+                }
+            }
+        }
+        select
+    }
+
+    fn from(&mut self, table: &str, app: Uuid) {
+        self.sql += " FROM ";
+        self.sql += table;
+        self.sql += " WHERE t.app = ?";
+        self.values.push(Box::new(app));
+    }
+
+    fn and(&mut self, condition: &str, value: impl ToSql + 'static) {
+        self.add(&[condition], value);
+    }
+
+    fn add(&mut self, condition: &[&str], value: impl ToSql + 'static) {
+        self.sql += " AND ";
+        self.sql.extend(condition.iter().copied());
+        self.values.push(Box::new(value));
+    }
+
+    fn params(&self) -> Vec<&dyn ToSql> {
+        self.values.iter().map(AsRef::as_ref).collect()
+    }
+}
+
+impl Plan {
+    fn run_column(&self, driver: Option<usize>) -> &'static str {
+        match driver.map(|index| &self.filters[index]) {
+            Some(Filter::Metadata(..)) => "run",
+            _ => "id",
+        }
+    }
+}
+
+/// The ranges of a part, merged by time and run.
+struct Merge<'p> {
+    plan: &'p Plan,
+    part: &'p Part,
+    driver: Option<usize>,
+    ranges: Vec<Range>,
+    /// So many rows are fetched of a range at once.
+    fetch: usize,
+}
+
+struct Range {
+    status: i64,
+    fetched: VecDeque<(i64, Uuid)>,
+    after: Option<(i64, Uuid)>,
+    is_whole: bool,
+}
+
+impl<'p> Merge<'p> {
+    fn new(
+        plan: &'p Plan,
+        part: &'p Part,
+        driver: Option<usize>,
+        after: Option<(i64, Uuid)>,
+        skip: usize,
+    ) -> Self {
+        let range =
+            |status: &i64| Range { status: *status, fetched: VecDeque::new(), after, is_whole: false };
+        let ranges = part.statuses.iter().map(range).collect();
+        Self { plan, part, driver, ranges, fetch: (plan.page_size + 1).max(skip.min(1024)) }
+    }
+
+    fn next(&mut self, connection: &Connection) -> Result<Option<(i64, Uuid)>, Fault> {
+        let mut best: Option<(usize, (i64, Uuid))> = None;
+        for index in 0..self.ranges.len() {
+            if self.ranges[index].fetched.is_empty() && !self.ranges[index].is_whole {
+                self.fill(connection, index)?;
+            }
+            let Some(row) = self.ranges[index].fetched.front().copied() else { continue };
+            let is_better =
+                best.is_none_or(|(_, best)| if self.part.descending { row > best } else { row < best });
+            if is_better {
+                best = Some((index, row));
+            }
+        }
+        Ok(best.and_then(|(index, _)| self.ranges[index].fetched.pop_front()))
+    }
+
+    fn fill(&mut self, connection: &Connection, index: usize) -> Result<(), Fault> {
+        let range = &mut self.ranges[index];
+        let time = if self.part.time == Time::Ended { "ended_at" } else { "created_at" };
+        let run = self.plan.run_column(self.driver);
+        let mut select = Select::of(self.plan, self.driver, self.part.time, true);
+        select.and("t.reported = ?", range.status);
+        let (than, direction) = if self.part.descending { ('<', "DESC") } else { ('>', "ASC") };
+        if let Some((time_after, run_after)) = range.after {
+            select.and(&format!("(t.{time}, t.{run}) {than} (?, ?)"), time_after);
+            select.values.push(Box::new(run_after));
+        }
+        select.values.push(Box::new(int(self.fetch as u64)));
+        let sql = format!(
+            "SELECT t.{time}, t.{run}{} ORDER BY t.{time} {direction}, t.{run} {direction} LIMIT ?",
+            select.sql
+        );
+        let mut statement = statement(connection, &sql)?;
+        let mut rows = statement.query(select.params().as_slice())?;
+        while let Some(row) = rows.next()? {
+            range.fetched.push_back((row.get(0)?, row.get(1)?));
+        }
+        range.is_whole = range.fetched.len() < self.fetch;
+        range.after = range.fetched.back().copied();
+        Ok(())
+    }
+}

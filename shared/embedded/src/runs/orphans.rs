@@ -1,0 +1,30 @@
+//! The runs of processes that died.
+
+use super::{row::run_id, statement};
+use crate::database::Fault;
+use runyard_runs::{RunId, Timestamp};
+use rusqlite::{Connection, params};
+use uuid::Uuid;
+
+/// The processes whose claims hold runs. Reads the index of the unfinished runs and no run.
+pub(crate) fn owning_workers(connection: &Connection) -> Result<Vec<Uuid>, Fault> {
+    let mut statement = statement(
+        connection,
+        "SELECT DISTINCT worker FROM runs INDEXED BY runs_by_due WHERE due IS NOT NULL AND worker IS NOT NULL",
+    )?;
+    let workers = statement.query_map((), |row| row.get(0))?.collect::<Result<_, _>>()?;
+    Ok(workers)
+}
+
+/// Makes the runs that are held by claims of `worker` due `now`; gives their number.
+pub(crate) fn make_due(connection: &Connection, worker: Uuid, now: Timestamp) -> Result<usize, Fault> {
+    let runs: Vec<RunId> =
+        statement(connection, "SELECT id FROM runs INDEXED BY runs_by_due WHERE due > ?1 AND worker = ?2")?
+            .query_map(params![now.0, worker], |row| run_id(row, 0))?
+            .collect::<Result<_, _>>()?;
+    for run in &runs {
+        statement(connection, "UPDATE runs SET due = ?2, rev = rev + 1 WHERE id = ?1")?
+            .execute(params![run.0, now.0])?;
+    }
+    Ok(runs.len())
+}

@@ -1,0 +1,288 @@
+//! The writes. Conditions are looked at first, so that one that fails leaves nothing to undo.
+
+use super::{
+    int,
+    row::{COLUMNS, Stored, reported, status_code},
+    statement,
+};
+use crate::{database::Fault, embedded::failed};
+use runyard_runs::{
+    AppId, Append, Create, Entry, Field, Guard, IdempotencyItem, NewRun, Record, RecordChange, RunId,
+    StoreError, Timestamp, Update,
+};
+use rusqlite::{Connection, OptionalExtension, params};
+use serde::Serialize;
+use std::{collections::BTreeMap, sync::LazyLock};
+use uuid::Uuid;
+
+/// A run to be created.
+pub(super) struct NewRow {
+    id: RunId,
+    app: AppId,
+    created_at: Timestamp,
+    expires_at: Timestamp,
+    session_id: Option<Uuid>,
+    user_id: Option<String>,
+    metadata: BTreeMap<String, String>,
+    metadata_json: Option<String>,
+    content: Vec<u8>,
+    worker: Option<Uuid>,
+    record: Record,
+}
+
+impl NewRow {
+    pub(super) fn of(run: &NewRun, record: &Record, worker: Uuid) -> Result<Self, StoreError> {
+        let metadata_json = if run.metadata.is_empty() {
+            None
+        } else {
+            Some(String::from_utf8_lossy(&json(&run.metadata)?).into_owned())
+        };
+        Ok(Self {
+            id: run.id,
+            app: run.app,
+            created_at: run.created_at,
+            expires_at: run.expires_at,
+            session_id: run.session_id,
+            user_id: run.user_id.clone(),
+            metadata: run.metadata.clone(),
+            metadata_json,
+            content: json(run)?,
+            worker: record.owner.map(|_| worker),
+            record: record.clone(),
+        })
+    }
+
+    pub(super) fn insert(&self, connection: &Connection) -> Result<Create, Fault> {
+        let reported = reported(&self.record);
+        let inserted = statement(
+            connection,
+            "INSERT INTO runs (id, app, created_at, expires_at, upto, status, reported, unanswered, ended_at, \
+                owner, worker, due, attempts, attempts_at, rev, session_id, user_id, metadata) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18) \
+             ON CONFLICT DO NOTHING",
+        )?
+        .execute(params![
+            self.id.0,
+            self.app.0,
+            self.created_at.0,
+            self.expires_at.0,
+            int(self.record.upto),
+            status_code(self.record.status),
+            reported,
+            self.record.unanswered,
+            self.record.ended_at.map(|time| time.0),
+            self.record.owner.map(|claim| claim.0),
+            self.worker,
+            self.record.due.map(|time| time.0),
+            self.record.attempts,
+            int(self.record.attempts_at),
+            int(self.record.rev),
+            self.session_id,
+            self.user_id,
+            self.metadata_json,
+        ])?;
+        if inserted == 0 {
+            return Ok(Create::Exists);
+        }
+        statement(connection, "INSERT INTO log (run, first, last, entry) VALUES (?1, 0, 0, ?2)")?
+            .execute(params![self.id.0, self.content])?;
+        for (key, value) in &self.metadata {
+            statement(
+                connection,
+                "INSERT INTO metadata (app, key, value, reported, created_at, run) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?
+            .execute(params![self.app.0, key, value, reported, self.created_at.0, self.id.0])?;
+        }
+        Ok(Create::Done)
+    }
+}
+
+/// An entry to be appended.
+pub(super) struct EntryRow {
+    run: RunId,
+    first: i64,
+    last: i64,
+    content: Vec<u8>,
+}
+
+impl EntryRow {
+    pub(super) fn of(entry: &Entry) -> Result<Self, StoreError> {
+        Ok(Self { run: entry.run, first: int(entry.first), last: int(entry.last()), content: json(entry)? })
+    }
+
+    pub(super) fn append(&self, connection: &Connection) -> Result<Append, Fault> {
+        let exists = statement(connection, "SELECT 1 FROM runs WHERE id = ?1")?.exists([self.run.0])?;
+        if !exists {
+            return Ok(Append::Refused);
+        }
+        self.insert(connection)
+    }
+
+    pub(super) fn commit(
+        &self,
+        connection: &Connection,
+        change: &RecordChange,
+        guard: &Guard,
+        worker: Uuid,
+    ) -> Result<Append, Fault> {
+        let Some(stored) = find(connection, self.run)?.filter(|stored| guard.holds(&stored.record)) else {
+            return Ok(Append::Refused);
+        };
+        let append = self.insert(connection)?;
+        if append == Append::Done {
+            apply(connection, self.run, &stored, change, worker)?;
+        }
+        Ok(append)
+    }
+
+    fn insert(&self, connection: &Connection) -> Result<Append, Fault> {
+        let inserted = statement(
+            connection,
+            "INSERT INTO log (run, first, last, entry) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
+        )?
+        .execute(params![self.run.0, self.first, self.last, self.content])?;
+        Ok(if inserted == 0 { Append::Taken } else { Append::Done })
+    }
+}
+
+pub(super) fn update(
+    connection: &Connection,
+    run: RunId,
+    change: &RecordChange,
+    guard: &Guard,
+    worker: Uuid,
+) -> Result<Update, Fault> {
+    let Some(stored) = find(connection, run)?.filter(|stored| guard.holds(&stored.record)) else {
+        return Ok(Update::Refused);
+    };
+    apply(connection, run, &stored, change, worker)?;
+    Ok(Update::Done)
+}
+
+pub(super) fn bind(connection: &Connection, item: &IdempotencyItem) -> Result<IdempotencyItem, Fault> {
+    let bound = statement(
+        connection,
+        "SELECT run, request, bound_at, valid_since FROM idempotency WHERE key = ?1 AND bound_at >= ?2",
+    )?
+    .query_row(params![item.key, item.valid_since.0], |row| {
+        Ok(IdempotencyItem {
+            key: item.key,
+            run: RunId(row.get(0)?),
+            request: row.get(1)?,
+            bound_at: Timestamp(row.get(2)?),
+            valid_since: Timestamp(row.get(3)?),
+        })
+    })
+    .optional()?;
+    if let Some(bound) = bound {
+        return Ok(bound);
+    }
+    statement(
+        connection,
+        "INSERT OR REPLACE INTO idempotency (key, run, request, bound_at, valid_since) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute(params![item.key, item.run.0, item.request, item.bound_at.0, item.valid_since.0])?;
+    Ok(item.clone())
+}
+
+fn find(connection: &Connection, run: RunId) -> Result<Option<Stored>, Fault> {
+    static SQL: LazyLock<String> = LazyLock::new(|| format!("SELECT {COLUMNS} FROM runs WHERE id = ?1"));
+    let mut statement = statement(connection, &SQL)?;
+    let mut rows = statement.query([run.0])?;
+    rows.next()?.map(Stored::read).transpose()
+}
+
+/// Writes the record as `change` makes it.
+fn apply(
+    connection: &Connection,
+    run: RunId,
+    stored: &Stored,
+    change: &RecordChange,
+    worker: Uuid,
+) -> Result<(), Fault> {
+    let before = &stored.record;
+    let mut after = before.clone();
+    change.apply(&mut after);
+    let owning = match change.owner {
+        Field::Keep => stored.worker,
+        Field::Set(_) => Some(worker),
+        Field::Clear => None,
+    };
+    let (reported_before, reported_after) = (reported(before), reported(&after));
+    let shown = reported_before != reported_after;
+    let waking = before.due != after.due || stored.worker != owning;
+    let ended = before.ended_at != after.ended_at;
+    statement(connection, update_sql(shown, waking, ended))?.execute(params![
+        run.0,
+        reported_after,
+        after.due.map(|time| time.0),
+        owning,
+        after.ended_at.map(|time| time.0),
+        int(after.upto),
+        status_code(after.status),
+        after.unanswered,
+        after.owner.map(|claim| claim.0),
+        after.attempts,
+        int(after.attempts_at),
+        int(after.rev),
+    ])?;
+    if shown {
+        move_metadata(connection, run, stored, reported_before, reported_after)?;
+    }
+    Ok(())
+}
+
+/// The update that names the indexed columns that change and no others: SQLite rewrites the indexes of every column
+/// that an update names.
+fn update_sql(shown: bool, waking: bool, ended: bool) -> &'static str {
+    static ALL: LazyLock<[String; 8]> = LazyLock::new(|| {
+        std::array::from_fn(|bits| {
+            let mut sql =
+                "UPDATE runs SET upto = ?6, status = ?7, unanswered = ?8, owner = ?9, attempts = ?10, \
+                 attempts_at = ?11, rev = ?12"
+                    .to_owned();
+            let indexed = ["reported = ?2", "due = ?3, worker = ?4", "ended_at = ?5"];
+            for (bit, columns) in indexed.into_iter().enumerate() {
+                if bits & (1 << bit) != 0 {
+                    sql += ", ";
+                    sql += columns;
+                }
+            }
+            sql + " WHERE id = ?1"
+        })
+    });
+    &ALL[usize::from(shown) | usize::from(waking) << 1 | usize::from(ended) << 2]
+}
+
+fn move_metadata(
+    connection: &Connection,
+    run: RunId,
+    stored: &Stored,
+    before: i64,
+    after: i64,
+) -> Result<(), Fault> {
+    for (key, value) in metadata(connection, run)? {
+        statement(
+            connection,
+            "UPDATE metadata SET reported = ?7 \
+             WHERE app = ?1 AND key = ?2 AND value = ?3 AND reported = ?4 AND created_at = ?5 AND run = ?6",
+        )?
+        .execute(params![stored.app.0, key, value, before, stored.created_at.0, run.0, after])?;
+    }
+    Ok(())
+}
+
+/// A run's labels.
+pub(super) fn metadata(connection: &Connection, run: RunId) -> Result<BTreeMap<String, String>, Fault> {
+    let json: Option<Option<String>> = statement(connection, "SELECT metadata FROM runs WHERE id = ?1")?
+        .query_row([run.0], |row| row.get(0))
+        .optional()?;
+    Ok(match json.flatten() {
+        Some(json) => serde_json::from_str(&json)?,
+        None => BTreeMap::new(),
+    })
+}
+
+fn json(value: &impl Serialize) -> Result<Vec<u8>, StoreError> {
+    serde_json::to_vec(value).map_err(|error| failed(error.into()))
+}

@@ -1,0 +1,77 @@
+//! Which processes that share a data directory are alive: each holds a lock that the kernel drops with it.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+use uuid::Uuid;
+
+/// This process, as long as it lives: `<data>/workers/<id>.lock`, locked.
+pub(crate) struct Worker {
+    pub(crate) id: Uuid,
+    _lock: File,
+}
+
+impl Worker {
+    /// Begins the life of worker `id`. It ends with the process or when this is dropped; the file stays, so that
+    /// another process finds what it left.
+    pub(crate) fn start(dir: &Path, id: Uuid) -> io::Result<Self> {
+        let path = lock_path(dir, id);
+        loop {
+            let lock = File::create(&path)?;
+            lock.lock()?;
+            // Whoever looked between these two steps took it for a dead worker's file, and removed it.
+            if lock.metadata()?.nlink() > 0 {
+                return Ok(Self { id, _lock: lock });
+            }
+        }
+    }
+}
+
+/// A worker that is dead for good: its lock is held here, so that nobody else buries it meanwhile.
+pub(crate) struct Dead {
+    path: PathBuf,
+    _lock: Option<File>,
+}
+
+impl Dead {
+    /// The worker `id`, if it is dead.
+    pub(crate) fn find(dir: &Path, id: Uuid) -> io::Result<Option<Self>> {
+        let path = lock_path(dir, id);
+        let lock = match File::open(&path) {
+            Ok(lock) => lock,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Some(Self { path, _lock: None }));
+            }
+            Err(error) => return Err(error),
+        };
+        match lock.try_lock() {
+            Ok(()) => Ok(Some(Self { path, _lock: Some(lock) })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    /// Forgets it, once its runs are due.
+    pub(crate) fn bury(self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// The workers that have a lock file, dead or alive.
+pub(crate) fn known(dir: &Path) -> io::Result<Vec<Uuid>> {
+    let mut ids = Vec::new();
+    for file in fs::read_dir(dir)? {
+        let name = file?.file_name();
+        let id: Option<Uuid> =
+            name.to_str().and_then(|name| name.strip_suffix(".lock")).and_then(|id| id.parse().ok());
+        ids.extend(id);
+    }
+    Ok(ids)
+}
+
+fn lock_path(dir: &Path, id: Uuid) -> PathBuf {
+    dir.join(format!("{id}.lock"))
+}
