@@ -1,1 +1,41 @@
-fn main() {}
+//! `runyard`: the Runs API in one process, on SQLite and files, and its command line.
+
+mod bench;
+mod cli;
+mod client;
+mod connection;
+mod dev_key;
+mod engine;
+mod exit;
+mod listen;
+mod logs;
+mod place;
+mod plug;
+mod progress;
+mod reload;
+mod server;
+mod sweeper;
+mod worker;
+
+use crate::exit::Exit;
+use std::{process::ExitCode, time::Duration};
+
+fn main() -> ExitCode {
+    // A sandbox is this same executable, started again: then nothing of what follows happens.
+    runyard_sandbox::enter_if_asked();
+    let cli = cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            anstream::eprintln!("error: cannot start threads: {error}");
+            return Exit::Trouble.into();
+        }
+    };
+    let exit = runtime.block_on(cli::dispatch(cli)).unwrap_or_else(|error| {
+        anstream::eprintln!("error: {error:#}");
+        Exit::of(&error)
+    });
+    // What still blocks a thread then has nothing left to say.
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    exit.into()
+}

@@ -1,0 +1,196 @@
+//! The load: some connections, each sending its request again as soon as it is answered.
+
+use super::connection::Connection;
+use anyhow::{Context, Result};
+use hdrhistogram::Histogram;
+use serde_json::{Value, json};
+use std::{cell::RefCell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use tokio::{task::LocalSet, time::Instant};
+
+/// What is sent.
+#[derive(Clone)]
+pub(super) struct Request {
+    /// As it goes over the wire.
+    pub(super) bytes: Arc<[u8]>,
+    /// What must stand in the body of a good answer.
+    pub(super) expect: &'static str,
+    /// Measure to the first event of the stream, instead of to the end.
+    pub(super) first_event: bool,
+}
+
+impl Request {
+    /// A request to the app at `host`, with or without a JSON body.
+    pub(super) fn new(
+        method: &str,
+        path: &str,
+        host: &str,
+        key: &str,
+        headers: &str,
+        body: Option<&Value>,
+        expect: &'static str,
+    ) -> Self {
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let content = if body.is_empty() {
+            String::new()
+        } else {
+            format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len())
+        };
+        let text = format!(
+            "{method} {path} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {key}\r\n{headers}{content}\r\n{body}"
+        );
+        Self { bytes: text.into_bytes().into(), expect, first_event: false }
+    }
+}
+
+/// When it is enough.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Until {
+    /// After so long.
+    Time(Duration),
+    /// After so many requests.
+    Requests(u64),
+}
+
+/// What came of it.
+pub(super) struct Figures {
+    pub(super) connections: usize,
+    pub(super) requests: u64,
+    pub(super) errors: u64,
+    /// The first error.
+    pub(super) error: Option<String>,
+    pub(super) took: Duration,
+    /// In microseconds.
+    pub(super) latency: Histogram<u64>,
+}
+
+impl Figures {
+    /// In milliseconds.
+    #[expect(clippy::cast_precision_loss, reason = "no latency here comes near 2^52 µs")]
+    pub(super) fn millis(&self, quantile: f64) -> f64 {
+        self.latency.value_at_quantile(quantile) as f64 / 1000.0
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "no count here comes near 2^52")]
+    pub(super) fn per_second(&self) -> f64 {
+        self.requests as f64 / self.took.as_secs_f64()
+    }
+
+    pub(super) fn json(&self) -> Value {
+        json!({
+            "connections": self.connections,
+            "requests": self.requests,
+            "errors": self.errors,
+            "error": self.error,
+            "seconds": self.took.as_secs_f64(),
+            "p50_ms": self.millis(0.5),
+            "p90_ms": self.millis(0.9),
+            "p99_ms": self.millis(0.99),
+            "max_ms": self.millis(1.0),
+            "per_second": self.per_second().round(),
+        })
+    }
+}
+
+/// Puts the load on a server, from a thread of its own: so it takes one core at most.
+pub(super) async fn drive(
+    address: SocketAddr,
+    request: Request,
+    connections: usize,
+    until: Until,
+) -> Result<Figures> {
+    on_one_thread(move || drive_here(address, request, connections, until)).await
+}
+
+/// Runs what `make` gives on a thread with a runtime of its own.
+pub(super) async fn on_one_thread<T: Send + 'static, F: Future<Output = Result<T>>>(
+    make: impl FnOnce() -> F + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        LocalSet::new().block_on(&runtime, make())
+    })
+    .await
+    .context("the load generator panicked")?
+}
+
+async fn drive_here(
+    address: SocketAddr,
+    request: Request,
+    connections: usize,
+    until: Until,
+) -> Result<Figures> {
+    let started = Instant::now();
+    let figures = Rc::new(RefCell::new(Figures {
+        connections,
+        requests: 0,
+        errors: 0,
+        error: None,
+        took: Duration::ZERO,
+        latency: Histogram::new(3).context("no histogram")?,
+    }));
+    let left = Rc::new(RefCell::new(match until {
+        Until::Time(_) => u64::MAX,
+        Until::Requests(requests) => requests,
+    }));
+    let deadline = match until {
+        Until::Time(time) => Some(started + time),
+        Until::Requests(_) => None,
+    };
+    let tasks: Vec<_> = (0..connections)
+        .map(|_| {
+            let (figures, left, request) = (Rc::clone(&figures), Rc::clone(&left), request.clone());
+            tokio::task::spawn_local(async move {
+                let mut connection = None;
+                while deadline.is_none_or(|deadline| Instant::now() < deadline) {
+                    {
+                        let mut left = left.borrow_mut();
+                        if *left == 0 {
+                            break;
+                        }
+                        *left -= 1;
+                    }
+                    let sent = once(&mut connection, address, &request).await;
+                    let mut figures = figures.borrow_mut();
+                    match sent {
+                        Ok(latency) => {
+                            figures.requests += 1;
+                            figures.latency.saturating_record(latency);
+                        }
+                        Err(error) => {
+                            connection = None;
+                            figures.errors += 1;
+                            figures.error.get_or_insert_with(|| format!("{error:#}"));
+                            drop(figures);
+                            tokio::time::sleep(Duration::from_millis(10)).await;
+                        }
+                    }
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.context("a connection panicked")?;
+    }
+    let took = started.elapsed();
+    let mut figures = Rc::into_inner(figures).context("a connection is left")?.into_inner();
+    figures.took = took;
+    Ok(figures)
+}
+
+/// Sends once; gives the latency in microseconds.
+async fn once(connection: &mut Option<Connection>, address: SocketAddr, request: &Request) -> Result<u64> {
+    let connection = match connection {
+        Some(connection) => connection,
+        none => none.insert(Connection::open(address).await?),
+    };
+    let started = Instant::now();
+    let answer = connection.send(&request.bytes).await?;
+    let whole = started.elapsed();
+    let expected = request.expect.as_bytes();
+    if answer.status >= 300 || !answer.body.windows(expected.len()).any(|window| window == expected) {
+        let body = String::from_utf8_lossy(&answer.body[..answer.body.len().min(300)]);
+        anyhow::bail!("the server answered {} {body}", answer.status);
+    }
+    let latency = if request.first_event { answer.first_event.context("no event came")? } else { whole };
+    Ok(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX))
+}

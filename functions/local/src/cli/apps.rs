@@ -1,0 +1,120 @@
+//! `runyard apps`: the apps of a folder.
+
+use super::{args::Place, output};
+use crate::{exit::Exit, plug};
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+/// See [`super::Command::Apps`].
+#[derive(Debug, Subcommand)]
+#[command(after_help = "Examples:
+  runyard apps check
+  runyard apps check apps/ticket-triage
+  runyard apps show echo --json")]
+pub(crate) enum AppsCommand {
+    /// List the apps and where they answer
+    List(ListArgs),
+    /// Say what is wrong with apps; exits 1 if anything is
+    Check(CheckArgs),
+    /// Show one app, as it would be served
+    Show(ShowArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ListArgs {
+    /// For scripts: each app as a line of JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CheckArgs {
+    /// The folder of one app, or its name; all if none is given
+    #[arg(value_name = "DIR|NAME")]
+    which: Vec<String>,
+    /// For scripts: each app as a line of JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ShowArgs {
+    /// The app's name
+    name: String,
+    /// For scripts: in one line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    place: Place,
+}
+
+pub(super) async fn apps(command: AppsCommand) -> Result<Exit> {
+    match command {
+        AppsCommand::List(args) => list(&args).await,
+        AppsCommand::Check(args) => check(&args).await,
+        AppsCommand::Show(args) => show(&args).await,
+    }
+}
+
+async fn list(args: &ListArgs) -> Result<Exit> {
+    let found = plug::look_at_apps(&args.place).await?;
+    let mut rows = Vec::new();
+    for app in &found.apps {
+        if args.json {
+            output::line(&serde_json::to_string(&app_json(app))?)?;
+            continue;
+        }
+        let mut hosts = vec![format!("{}.localhost", app.name)];
+        hosts.extend(app.hosts.iter().cloned());
+        let public = if app.public { "public" } else { "with a key" };
+        rows.push(vec![app.name.clone(), app.id.to_string(), public.to_owned(), hosts.join(", ")]);
+    }
+    if !args.json {
+        output::table(&["APP", "ID", "CALLED", "HOSTS"], &rows)?;
+    }
+    for problem in &found.problems {
+        anstream::eprintln!("error: {problem}");
+    }
+    Ok(if found.problems.is_empty() { Exit::Done } else { Exit::Failed })
+}
+
+async fn check(args: &CheckArgs) -> Result<Exit> {
+    let checked = plug::check_apps(&args.place, &args.which).await?;
+    let mut good = true;
+    for (name, problem) in &checked {
+        good &= problem.is_none();
+        if args.json {
+            output::json(&json!({ "app": name, "ok": problem.is_none(), "problem": problem }), true)?;
+        } else {
+            match problem {
+                None => output::line(&format!("ok     {name}"))?,
+                Some(problem) => output::line(&format!("wrong  {name}: {problem}"))?,
+            }
+        }
+    }
+    if checked.is_empty() && !args.json {
+        output::line(&format!("no app in {}", args.place.apps.display()))?;
+    }
+    Ok(if good { Exit::Done } else { Exit::Failed })
+}
+
+async fn show(args: &ShowArgs) -> Result<Exit> {
+    let found = plug::look_at_apps(&args.place).await?;
+    let app = found.named(&args.name)?;
+    output::json(&app_json(app), args.json)?;
+    Ok(Exit::Done)
+}
+
+/// All that `app.yaml` says, with what it left to default; of the workflow, where it is.
+fn app_json(app: &runyard_runs::App) -> serde_json::Value {
+    let mut shown = serde_json::to_value(app).unwrap_or_default();
+    if let Some(workflow) = shown["workflow"].as_object_mut() {
+        workflow.remove("text");
+    }
+    shown
+}

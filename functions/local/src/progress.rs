@@ -1,0 +1,204 @@
+//! A run's events, for a person at a terminal.
+
+use anstyle::{AnsiColor, Style};
+use serde_json::Value;
+use std::{
+    io::{self, IsTerminal, Write},
+    time::Duration,
+};
+use tokio::time::Instant;
+
+const DIM: Style = Style::new().dimmed();
+const BOLD: Style = Style::new().bold();
+const GOOD: Style = AnsiColor::Green.on_default();
+const BAD: Style = AnsiColor::Red.on_default();
+const ASKS: Style = AnsiColor::Yellow.on_default();
+
+/// Shows events on stderr as they come: a line for each node that is done, an LLM's text as it is written, and on a
+/// terminal what is running right now.
+pub(crate) struct Progress<W: Write> {
+    out: W,
+    live: bool,
+    running: Vec<(String, String, Instant)>,
+    /// The node whose text stands in the line that is not ended.
+    writing: Option<String>,
+    status_shown: bool,
+}
+
+impl Progress<anstream::AutoStream<io::Stderr>> {
+    /// On stderr.
+    pub(crate) fn stderr() -> Self {
+        Progress::new(anstream::stderr(), io::stderr().is_terminal())
+    }
+}
+
+impl<W: Write> Progress<W> {
+    /// On `out`; `live` if what stands there can be overwritten.
+    pub(crate) fn new(out: W, live: bool) -> Self {
+        Self { out, live, running: Vec::new(), writing: None, status_shown: false }
+    }
+
+    /// Shows one event. What can not be shown is left out: a closed stderr ends no run.
+    pub(crate) fn show(&mut self, event: &Value) {
+        let data = &event["data"];
+        match event["type"].as_str().unwrap_or_default() {
+            "run.started" => self.line(&format!("{BOLD}run {}{BOLD:#}", text(&data["id"]))),
+            "run.resumed" => self.line(&format!("{DIM}resumed{DIM:#}")),
+            "run.paused" => self.line(&format!("{ASKS}paused{ASKS:#}, waiting for an answer")),
+            "run.completed" => self.line(&format!("{GOOD}completed{GOOD:#}")),
+            "run.canceled" => self.line(&format!("{BAD}canceled{BAD:#}")),
+            "run.failed" => {
+                self.line(&format!("{BAD}failed{BAD:#}: {}", text(&data["error"]["message"])));
+            }
+            "node.started" => {
+                let node = &data["node"];
+                self.running.push((text(&node["id"]), name(node), Instant::now()));
+                self.status();
+            }
+            "node.completed" => {
+                let took = self.done(&data["node"]);
+                self.line(&format!("  {GOOD}✓{GOOD:#} {}{DIM}{took}{DIM:#}", name(&data["node"])));
+            }
+            "node.failed" => {
+                let took = self.done(&data["node"]);
+                let (name, why) = (name(&data["node"]), text(&data["error"]["message"]));
+                self.line(&format!("  {BAD}✗{BAD:#} {name}{DIM}{took}{DIM:#}: {why}"));
+            }
+            "node.skipped" => {
+                self.done(&data["node"]);
+                self.line(&format!("  {DIM}– {} skipped{DIM:#}", name(&data["node"])));
+            }
+            "llm.delta" => self.text(&name(&data["node"]), &data["delta"]),
+            "agent.reasoning.delta" => self.text("reasoning", &data["delta"]),
+            "agent.answer.delta" => self.text("answer", &data["delta"]),
+            "agent.tool_call.started" => {
+                self.line(&format!("  {DIM}→{DIM:#} {} {DIM}{}{DIM:#}", name(&data["tool"]), short(&data["input"])));
+            }
+            "agent.tool_call.completed" => {
+                self.line(&format!("  {GOOD}←{GOOD:#} {} {DIM}{}{DIM:#}", name(&data["tool"]), short(&data["result"])));
+            }
+            "agent.tool_call.failed" => {
+                let why = text(&data["error"]["message"]);
+                self.line(&format!("  {BAD}←{BAD:#} {}: {why}", name(&data["tool"])));
+            }
+            "agent.human_feedback.requested" | "approval_request.created" => {
+                let request = &data["request"];
+                self.line(&format!("  {ASKS}?{ASKS:#} {} {DIM}({}){DIM:#}", text(&request["prompt"]), text(&request["id"])));
+            }
+            "input.received" => self.line(&format!("  {GOOD}✓{GOOD:#} answered")),
+            _ => {}
+        }
+        let _ = self.out.flush();
+    }
+
+    /// Leaves the terminal tidy.
+    pub(crate) fn finish(&mut self) {
+        self.running.clear();
+        self.clear();
+        let _ = self.out.flush();
+    }
+
+    fn done(&mut self, node: &Value) -> String {
+        let id = text(&node["id"]);
+        let Some(at) = self.running.iter().position(|(running, ..)| *running == id) else {
+            return String::new();
+        };
+        let took = self.running.remove(at).2.elapsed();
+        // A replay of an old log takes no time; neither does most of what is worth no figure.
+        if took < Duration::from_millis(100) { String::new() } else { format!(" {:.1} s", took.as_secs_f64()) }
+    }
+
+    fn line(&mut self, line: &str) {
+        self.clear();
+        let _ = writeln!(self.out, "{line}");
+        self.status();
+    }
+
+    fn text(&mut self, whose: &str, delta: &Value) {
+        if self.writing.as_deref() != Some(whose) {
+            self.clear();
+            let _ = write!(self.out, "  {DIM}{whose}:{DIM:#} ");
+            self.writing = Some(whose.to_owned());
+        }
+        let _ = write!(self.out, "{}", text(delta));
+    }
+
+    /// Ends a line of text, or takes the status away.
+    fn clear(&mut self) {
+        if self.writing.take().is_some() {
+            let _ = writeln!(self.out);
+        }
+        if std::mem::take(&mut self.status_shown) {
+            let _ = write!(self.out, "\r\x1b[K");
+        }
+    }
+
+    fn status(&mut self) {
+        if !self.live || self.writing.is_some() || self.running.is_empty() {
+            return;
+        }
+        self.clear();
+        let names: Vec<_> = self.running.iter().map(|(_, name, _)| name.as_str()).collect();
+        let _ = write!(self.out, "  {DIM}… {}{DIM:#}", cut(&names.join(", "), 70));
+        self.status_shown = true;
+    }
+}
+
+/// A string as it is, anything else as JSON; without what would move the cursor or change the terminal.
+fn text(value: &Value) -> String {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    };
+    text.chars().filter(|char| !char.is_control() || matches!(char, '\n' | '\t')).collect()
+}
+
+fn name(node: &Value) -> String {
+    let name = text(&node["name"]);
+    if name.is_empty() { text(&node["id"]) } else { name }
+}
+
+fn short(value: &Value) -> String {
+    cut(&text(value).replace('\n', " "), 100)
+}
+
+fn cut(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    let mut cut: String = text.chars().take(most - 1).collect();
+    cut.push('…');
+    cut
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_run_reads_like_a_log_and_can_not_touch_the_terminal() {
+        let mut out = Vec::new();
+        let mut progress = Progress::new(anstream::StripStream::new(&mut out), false);
+        let node = json!({"id": "n1", "name": "Classify\u{1b}[2J", "type": "x"});
+        for (kind, data) in [
+            ("run.started", json!({"id": "r"})),
+            ("node.started", json!({"node": node})),
+            ("llm.delta", json!({"node": node, "delta": "Be"})),
+            ("llm.delta", json!({"node": node, "delta": "cause"})),
+            ("node.completed", json!({"node": node, "output": {}})),
+            ("node.failed", json!({"node": {"id": "n2"}, "error": {"message": "no"}})),
+            ("run.failed", json!({"error": {"message": "n2 failed"}})),
+        ] {
+            progress.show(&json!({"type": kind, "data": data}));
+        }
+        progress.finish();
+        drop(progress);
+        let shown = String::from_utf8(out).unwrap();
+        assert_eq!(
+            shown,
+            "run r\n  Classify[2J: Because\n  ✓ Classify[2J\n  ✗ n2: no\nfailed: n2 failed\n"
+        );
+    }
+}

@@ -1,0 +1,99 @@
+//! Bytes that are no HTTP, or only just: never a hang, never the end of the server.
+
+use crate::harness::{Home, Server};
+use std::time::Duration;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{sleep, timeout},
+};
+
+#[tokio::test]
+async fn what_is_no_request_is_refused_in_our_format_and_hurts_nobody() {
+    let home = Home::new();
+    let server = home.start("serve").await;
+    let many = "a: b\r\n".repeat(300);
+    let large = format!("a: {}\r\n", "x".repeat(100_000));
+    let cases: Vec<(&str, String, &str)> = vec![
+        ("garbage", "\u{1}\u{2}\u{3} hello\r\n\r\n".into(), "400"),
+        ("tls", "\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}\u{0}".repeat(20), "400"),
+        ("http/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".into(), "400"),
+        ("version", "GET / HTTP/9.9\r\n\r\n".into(), "400"),
+        ("header name", "GET /healthz HTTP/1.1\r\nhost: x\r\nbad header: x\r\n\r\n".into(), "400"),
+        ("many headers", format!("GET /healthz HTTP/1.1\r\nhost: x\r\n{many}\r\n"), "431"),
+        ("large headers", format!("GET /healthz HTTP/1.1\r\nhost: x\r\n{large}\r\n"), "431"),
+        ("long target", format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "x".repeat(66_000)), "414"),
+        ("two lengths", "POST /v1/runs HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab".into(), "400"),
+        ("bad length", "POST /v1/runs HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n".into(), "400"),
+        ("pipelined", "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\nnonsense nonsense nonsense\r\n\r\n".into(), "400"),
+    ];
+    for (name, bytes, status) in &cases {
+        let answer = exchange(&server, bytes.as_bytes()).await;
+        let last = answer.rfind("HTTP/1.1 ").map_or("", |at| &answer[at..]);
+        assert!(last.starts_with(&format!("HTTP/1.1 {status}")), "{name}: {answer}");
+        let (head, body) = last.split_once("\r\n\r\n").unwrap();
+        assert!(head.to_ascii_lowercase().contains("x-request-id: "), "{name}: {answer}");
+        let body: serde_json::Value = serde_json::from_str(body).unwrap_or_else(|_| panic!("{name}: {answer}"));
+        assert!(body["error"]["code"].is_string() && body["error"]["request_id"].is_string(), "{name}: {body}");
+    }
+    assert_eq!(server.get("echo", "/healthz").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_pipelined_answer_before_garbage_is_whole() {
+    let home = Home::new();
+    let server = home.start("serve").await;
+    let answer = exchange(&server, b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n\x00\x01\r\n\r\n").await;
+    assert_eq!(answer.matches("HTTP/1.1 ").count(), 2, "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test]
+async fn slow_and_broken_requests_are_dropped_and_the_server_answers_meanwhile() {
+    let home = Home::new();
+    let server = home.start("serve").await;
+    let mut slow = Vec::new();
+    for _ in 0..50 {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nho").await.unwrap();
+        slow.push(stream);
+    }
+    for truncated in [
+        &b"POST /v1/runs HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{\"inp"[..],
+        b"POST /v1/runs HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+        b"GET /hea",
+        b"",
+    ] {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(truncated).await.unwrap();
+        drop(stream);
+    }
+    assert_eq!(server.get("echo", "/healthz").await.0, 200);
+    // A byte now and then does not keep a connection.
+    let mut one = slow.pop().unwrap();
+    let closed = async {
+        let mut byte = [0; 1];
+        loop {
+            if one.write_all(b"x").await.is_err() {
+                return;
+            }
+            match timeout(Duration::from_millis(500), one.read(&mut byte)).await {
+                Ok(Ok(0) | Err(_)) => return,
+                _ => sleep(Duration::from_millis(200)).await,
+            }
+        }
+    };
+    timeout(Duration::from_secs(40), closed).await.expect("a slow request is dropped");
+    assert_eq!(server.get("echo", "/healthz").await.0, 200);
+}
+
+/// Sends bytes and reads until the server closes.
+async fn exchange(server: &Server, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let (mut read, mut write) = stream.split();
+    // The server may refuse before all is sent, and close: what it said then is still to be read.
+    let _ = write.write_all(bytes).await;
+    let mut answer = Vec::new();
+    let _ = timeout(Duration::from_secs(30), read.read_to_end(&mut answer)).await.expect("the server closes");
+    String::from_utf8_lossy(&answer).into_owned()
+}
