@@ -50,6 +50,16 @@ macro_rules! file_store_tests {
     };
 }
 
+/// A `#[tokio::test]` for each promise of `RunQueue`. Takes the name of an `async fn() -> (Ends, T)`, see [`queue::Ends`].
+#[macro_export]
+macro_rules! queue_tests {
+    ($fixture:ident) => {
+        $crate::tests! { $fixture, queue:
+            what_is_enqueued_is_delivered, receivers_share_the_work, a_delayed_run_comes_late, apps_take_turns,
+        }
+    };
+}
+
 /// Makes the tests of one module of this crate. For the macros above.
 #[doc(hidden)]
 #[macro_export]

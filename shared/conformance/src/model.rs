@@ -1,1 +1,62 @@
 //! Lists as a naive program makes them.
+
+use runyard_runs::{ListQuery, ReportedStatus, Sort, SortBy, StoredRun};
+use std::cmp::Ordering;
+
+/// Whether a run is on the list.
+pub(crate) fn matches(query: &ListQuery, run: &StoredRun) -> bool {
+    let has_label = |(key, value): &(String, String)| run.new.metadata.get(key) == Some(value);
+    run.new.app == query.app
+        && (query.statuses.is_empty() || query.statuses.contains(&status(run)))
+        && query.user_id.as_ref().is_none_or(|user| run.new.user_id.as_ref() == Some(user))
+        && query.session_id.is_none_or(|session| run.new.session_id == Some(session))
+        && query.metadata.iter().all(has_label)
+}
+
+/// How two runs lie in an order. What lies equal may come either way.
+pub(crate) fn compare(sort: &[Sort], one: &StoredRun, other: &StoredRun) -> Ordering {
+    sort.iter().fold(Ordering::Equal, |so_far, term| so_far.then_with(|| compare_by(*term, one, other)))
+}
+
+fn compare_by(term: Sort, one: &StoredRun, other: &StoredRun) -> Ordering {
+    let directed = |ordering: Ordering| if term.descending { ordering.reverse() } else { ordering };
+    match term.by {
+        SortBy::StartedAt => directed(one.new.created_at.cmp(&other.new.created_at)),
+        SortBy::Status => directed(status(one).cmp(&status(other))),
+        SortBy::EndedAt => match (one.record.ended_at, other.record.ended_at) {
+            (Some(one), Some(other)) => directed(one.cmp(&other)),
+            (one, other) => other.is_some().cmp(&one.is_some()),
+        },
+    }
+}
+
+fn status(run: &StoredRun) -> ReportedStatus {
+    run.record.status.reported(run.record.unanswered)
+}
+
+/// The same numbers each time: splitmix64.
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// A number below `bound`.
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((mixed ^ (mixed >> 31)) % bound as u64).unwrap_or(0)
+    }
+
+    /// Whether one of `in_how_many` comes up.
+    pub(crate) fn one(&mut self, in_how_many: usize) -> bool {
+        self.below(in_how_many) == 0
+    }
+
+    /// One of these.
+    pub(crate) fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())].clone()
+    }
+}

@@ -94,8 +94,12 @@ impl Apps {
 
     /// Reads the apps of a folder without deploying them: those that are good, and what is wrong with the others.
     pub fn check(dir: &Path) -> Result<(Vec<App>, Vec<Problem>), AppsError> {
-        let Loaded { apps, problems, .. } =
-            load::load(dir, &BTreeMap::new(), &(Box::new(|_: &App| Ok(())) as Check))?;
+        Self::check_with(dir, &(Box::new(|_: &App| Ok(())) as Check))
+    }
+
+    /// [`Apps::check`], where what `check` refuses is a problem of the app too.
+    pub fn check_with(dir: &Path, check: &Check) -> Result<(Vec<App>, Vec<Problem>), AppsError> {
+        let Loaded { apps, problems, .. } = load::load(dir, &BTreeMap::new(), check)?;
         Ok((apps.into_values().map(|app| App::clone(&app)).collect(), problems))
     }
 

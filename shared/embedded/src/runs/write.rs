@@ -47,7 +47,7 @@ impl NewRow {
             metadata: run.metadata.clone(),
             metadata_json,
             content: json(run)?,
-            worker: record.owner.map(|_| worker),
+            worker: Some(worker),
             record: record.clone(),
         })
     }
@@ -203,10 +203,12 @@ fn apply(
     let before = &stored.record;
     let mut after = before.clone();
     change.apply(&mut after);
+    // Who gives a lease up has the run in its queue, which dies with it; nobody answers for a run that waits for a
+    // person, or has ended.
     let owning = match change.owner {
         Field::Keep => stored.worker,
-        Field::Set(_) => Some(worker),
-        Field::Clear => None,
+        _ if after.due.is_none() || (after.owner.is_none() && after.status == RunStatus::Paused) => None,
+        Field::Set(_) | Field::Clear => Some(worker),
     };
     let (reported_before, reported_after) = (reported(before), reported(&after));
     let shown = reported_before != reported_after;
