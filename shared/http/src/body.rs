@@ -1,0 +1,218 @@
+//! Reading bodies: bounded in size, in depth, and in the time that they may take.
+
+use crate::{Config, error::Error};
+use axum::body::Body;
+use bytes::Bytes;
+use http::{
+    HeaderMap, StatusCode,
+    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT},
+};
+use http_body_util::BodyExt;
+use serde_json::{Map, Value};
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+/// A body that comes slower than this on the whole is given up, so that nobody holds a connection with drops.
+const LEAST_RATE: u64 = 4 << 10;
+
+/// What is read on after a body turned out too large, and for how long: a client that sends all before it listens
+/// would else see a broken connection in place of the refusal.
+const OVERRUN: (usize, Duration) = (8 << 20, Duration::from_secs(2));
+
+/// The kinds of bodies.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    Json,
+    Multipart { boundary: String },
+}
+
+impl Content {
+    /// What the headers say; 415 for anything else.
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Error> {
+        let refused = |header: &str, problem: String| {
+            Err(Error::of(StatusCode::UNSUPPORTED_MEDIA_TYPE, header, problem))
+        };
+        if let Some(encoding) = headers.get(CONTENT_ENCODING)
+            && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
+        {
+            return refused("Content-Encoding", "is not supported: send the body as it is".to_owned());
+        }
+        let given = headers.get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let Some(given) = given else {
+            return refused("Content-Type", format!("is missing: {EITHER}"));
+        };
+        let (essence, parameters) = given.split_once(';').unwrap_or((&given, ""));
+        match essence.trim().to_ascii_lowercase().as_str() {
+            "application/json" => Ok(Self::Json),
+            "multipart/form-data" => match boundary(parameters) {
+                Some(boundary) => Ok(Self::Multipart { boundary }),
+                None => Err(Error::bad("Content-Type", "names no boundary of 1 to 70 characters")),
+            },
+            _ => refused("Content-Type", format!("is not supported: {EITHER}")),
+        }
+    }
+}
+
+const EITHER: &str = "send application/json or multipart/form-data";
+
+fn boundary(parameters: &str) -> Option<String> {
+    let boundary = parameters.split(';').find_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("boundary").then(|| value.trim().trim_matches('"').to_owned())
+    })?;
+    ((1..=70).contains(&boundary.len()) && boundary.is_ascii()).then_some(boundary)
+}
+
+/// A body, piece by piece.
+pub(crate) struct Pieces {
+    body: Body,
+    limit: u64,
+    /// What to say when the limit is passed.
+    too_large: fn(u64) -> Error,
+    wait: Duration,
+    began: Instant,
+    received: u64,
+    waits_for_continue: bool,
+    announced: Option<u64>,
+}
+
+impl Pieces {
+    /// A JSON body.
+    pub(crate) fn of_json(headers: &HeaderMap, body: Body, config: &Config) -> Self {
+        Self::new(headers, body, config, config.json_bytes, |limit| {
+            let problem = format!(
+                "JSON bodies end at {}: send large content as files in multipart/form-data",
+                mebibytes(limit)
+            );
+            Error::of(StatusCode::PAYLOAD_TOO_LARGE, "body", problem)
+        })
+    }
+
+    /// A multipart body.
+    pub(crate) fn of_multipart(headers: &HeaderMap, body: Body, config: &Config) -> Self {
+        Self::new(headers, body, config, config.multipart_bytes, |limit| {
+            let problem = format!(
+                "multipart requests end at {}: larger files go by presigned upload (POST /v1/files with JSON), which \
+                 this release does not offer yet",
+                mebibytes(limit)
+            );
+            Error::of(StatusCode::PAYLOAD_TOO_LARGE, "body", problem)
+        })
+    }
+
+    fn new(
+        headers: &HeaderMap,
+        body: Body,
+        config: &Config,
+        limit: u64,
+        too_large: fn(u64) -> Error,
+    ) -> Self {
+        let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        Self {
+            body,
+            limit,
+            too_large,
+            wait: config.body_wait,
+            began: Instant::now(),
+            received: 0,
+            waits_for_continue: headers.contains_key(EXPECT),
+            announced,
+        }
+    }
+
+    /// The next piece, `None` at the end. 413 beyond the limit, 408 if it does not come, 400 if the body breaks off.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        if self.announced.take().is_some_and(|length| length > self.limit) {
+            return Err(self.refuse().await);
+        }
+        loop {
+            let slowest = self.began + self.wait + Duration::from_secs(self.received / LEAST_RATE);
+            let by = slowest.min(Instant::now() + self.wait);
+            let frame = timeout_at(by, self.body.frame()).await.map_err(|_| {
+                Error::of(StatusCode::REQUEST_TIMEOUT, "body", "did not come in time: send the request again")
+            })?;
+            let Some(frame) = frame else { return Ok(None) };
+            let frame = frame.map_err(|_| Error::bad("body", "broke off before its end"))?;
+            let Ok(piece) = frame.into_data() else { continue };
+            self.received += piece.len() as u64;
+            if self.received > self.limit {
+                return Err(self.refuse().await);
+            }
+            if !piece.is_empty() {
+                return Ok(Some(piece));
+            }
+        }
+    }
+
+    /// The refusal, once the client had a chance to send the rest.
+    async fn refuse(&mut self) -> Error {
+        let (mut left, by) = (OVERRUN.0, Instant::now() + OVERRUN.1);
+        while !self.waits_for_continue && left > 0 {
+            let Ok(Some(Ok(frame))) = timeout_at(by, self.body.frame()).await else { break };
+            left = left.saturating_sub(frame.data_ref().map_or(1, Bytes::len));
+        }
+        (self.too_large)(self.limit)
+    }
+}
+
+/// The JSON object that a body holds.
+///
+/// Nested 127 deep at most; of equal keys the last wins; a number beyond 64 bits is kept as a float.
+pub(crate) async fn json(
+    headers: &HeaderMap,
+    body: Body,
+    config: &Config,
+) -> Result<Map<String, Value>, Error> {
+    let mut pieces = Pieces::of_json(headers, body, config);
+    let first = pieces.next().await?.unwrap_or_default();
+    let Some(second) = pieces.next().await? else { return object(&first) };
+    let mut whole = Vec::with_capacity(2 * (first.len() + second.len()));
+    whole.extend_from_slice(&first);
+    whole.extend_from_slice(&second);
+    while let Some(piece) = pieces.next().await? {
+        whole.extend_from_slice(&piece);
+    }
+    object(&whole)
+}
+
+fn object(text: &[u8]) -> Result<Map<String, Value>, Error> {
+    if text.is_empty() {
+        return Err(Error::bad("body", "is empty: send a JSON object"));
+    }
+    match serde_json::from_slice(text) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) => Err(Error::bad("body", "must be a JSON object")),
+        Err(error) => Err(Error::bad("body", format!("is not valid JSON: {error}"))),
+    }
+}
+
+fn mebibytes(bytes: u64) -> String {
+    if bytes.is_multiple_of(1 << 20) { format!("{} MiB", bytes >> 20) } else { format!("{bytes} bytes") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Content, boundary};
+    use http::HeaderMap;
+
+    #[test]
+    fn the_content_type_decides() {
+        let of = |value: &str| {
+            let headers = HeaderMap::from_iter([(http::header::CONTENT_TYPE, value.parse().unwrap())]);
+            Content::of(&headers).map_err(|error| error.status().as_u16())
+        };
+        let multipart = |boundary: &str| Ok(Content::Multipart { boundary: boundary.to_owned() });
+        assert_eq!(of("application/json"), Ok(Content::Json));
+        assert_eq!(of("Application/JSON; charset=utf-8"), Ok(Content::Json));
+        assert_eq!(of("multipart/form-data; boundary=x"), multipart("x"));
+        assert_eq!(of("multipart/form-data; charset=utf-8; Boundary=\"a b\""), multipart("a b"));
+        assert_eq!(of("multipart/form-data"), Err(400));
+        assert_eq!(of("multipart/form-data; boundary="), Err(400));
+        assert_eq!(of("multipart/mixed; boundary=x"), Err(415));
+        assert_eq!(of("application/jsonl"), Err(415));
+        assert_eq!(of("text/plain"), Err(415));
+        assert_eq!(of(""), Err(415));
+        assert_eq!(Content::of(&HeaderMap::new()).map_err(|error| error.status().as_u16()), Err(415));
+        assert_eq!(boundary(&format!("boundary={}", "x".repeat(71))), None);
+    }
+}

@@ -1,0 +1,38 @@
+//! What a deployment may set.
+
+use http::HeaderValue;
+use std::time::Duration;
+
+/// Limits and times of the API.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Bytes of a JSON body: 4 MiB, the contract's limit on every backend.
+    pub json_bytes: u64,
+    /// Bytes of a multipart request: 128 MiB, or less where something in front takes less.
+    pub multipart_bytes: u64,
+    /// How long the next piece of a body may take: 30 s. A body must also come at 4 KiB/s on the whole.
+    pub body_wait: Duration,
+    /// How long a sync run is waited for; then its caller gets the run as it stands. A day, for a platform without a
+    /// limit of its own.
+    pub sync_wait: Duration,
+    /// The silence after which a stream sends a heartbeat: 15 s.
+    pub heartbeat: Duration,
+    /// How many streams of one app may be open: 4,096. A further one gets 429.
+    pub streams_per_app: u32,
+    /// The origins whose pages may call from a browser, like `https://example.com`; `*` stands for all. None by default.
+    pub cors_origins: Vec<HeaderValue>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            json_bytes: 4 << 20,
+            multipart_bytes: 128 << 20,
+            body_wait: Duration::from_secs(30),
+            sync_wait: Duration::from_hours(24),
+            heartbeat: Duration::from_secs(15),
+            streams_per_app: 4096,
+            cors_origins: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! The one error format: `{"error": {"code", "message", "details", "request_id"}}`.
+
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use http::{
+    HeaderValue, StatusCode,
+    header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+};
+use runyard_runs::{FieldErrors, StoreError};
+use serde::Serialize;
+use std::{sync::Arc, time::Duration};
+use utoipa::{ToResponse, ToSchema};
+
+/// A refusal. It travels through the router as an extension of an empty response, and gets its body in
+/// [`envelope`](crate::envelope), where the request's id is known.
+#[derive(Clone, Debug)]
+pub(crate) struct Error(Box<Inner>);
+
+#[derive(Clone, Debug)]
+struct Inner {
+    status: StatusCode,
+    details: FieldErrors,
+    retry_after: Option<Duration>,
+    cause: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+/// When to try again after a store did not answer.
+const STORE_RETRY: Duration = Duration::from_secs(1);
+
+impl Error {
+    /// A status alone.
+    pub(crate) fn new(status: StatusCode) -> Self {
+        Self(Box::new(Inner { status, details: FieldErrors::new(), retry_after: None, cause: None }))
+    }
+
+    /// A status, and what is wrong with one field, header or parameter.
+    pub(crate) fn of(status: StatusCode, field: &str, problem: impl Into<String>) -> Self {
+        Self::new(status).and(field, problem)
+    }
+
+    /// 400 for one field.
+    pub(crate) fn bad(field: &str, problem: impl Into<String>) -> Self {
+        Self::of(StatusCode::BAD_REQUEST, field, problem)
+    }
+
+    /// 400 by field.
+    pub(crate) fn invalid(details: FieldErrors) -> Self {
+        let mut error = Self::new(StatusCode::BAD_REQUEST);
+        error.0.details = details;
+        error
+    }
+
+    /// 404 for a run.
+    pub(crate) fn no_run() -> Self {
+        Self::of(StatusCode::NOT_FOUND, "run_id", "this app has no such run")
+    }
+
+    /// 401.
+    pub(crate) fn unauthorized(problem: &str) -> Self {
+        Self::of(StatusCode::UNAUTHORIZED, "Authorization", problem)
+    }
+
+    /// 500: what happened is logged, and not told.
+    pub(crate) fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        let mut error = Self::new(StatusCode::INTERNAL_SERVER_ERROR);
+        error.0.cause = Some(Arc::from(cause.into()));
+        error
+    }
+
+    /// Adds what is wrong with a further field.
+    pub(crate) fn and(mut self, field: &str, problem: impl Into<String>) -> Self {
+        self.0.details.insert(field.to_owned(), problem.into());
+        self
+    }
+
+    /// Says when to try again.
+    pub(crate) fn retry_after(mut self, after: Duration) -> Self {
+        self.0.retry_after = Some(after);
+        self
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        self.0.status
+    }
+
+    /// What happened, for the log alone.
+    pub(crate) fn cause(&self) -> Option<&(dyn std::error::Error + Send + Sync)> {
+        self.0.cause.as_deref()
+    }
+
+    /// The body and its type.
+    pub(crate) fn write_to(&self, response: &mut Response, request_id: &str) {
+        let message = self.0.status.canonical_reason().unwrap_or("Error");
+        let body = ErrorResponse {
+            error: ErrorBody {
+                code: message.to_ascii_lowercase().replace([' ', '-'], "_"),
+                message: message.to_owned(),
+                details: self.0.details.clone(),
+                request_id: request_id.to_owned(),
+            },
+        };
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        *response.body_mut() = Body::from(serde_json::to_vec(&body).unwrap_or_default());
+    }
+}
+
+/// What a store could not do is not the caller's fault, and not the caller's to know.
+impl From<StoreError> for Error {
+    fn from(cause: StoreError) -> Self {
+        let mut error = match &cause {
+            StoreError::Unknown(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE).retry_after(STORE_RETRY),
+            StoreError::Failed(_) => Self::new(StatusCode::INTERNAL_SERVER_ERROR),
+        };
+        error.0.cause = Some(Arc::new(cause));
+        error
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = self.0.status;
+        if let Some(after) = self.0.retry_after {
+            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
+        if self.0.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// The body of every refusal.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ErrorResponse {
+    error: ErrorBody,
+}
+
+/// What is wrong.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ErrorBody {
+    /// The reason phrase of the status, in `snake_case`.
+    #[schema(example = "bad_request")]
+    code: String,
+    /// The reason phrase of the status.
+    #[schema(example = "Bad Request")]
+    message: String,
+    /// What is wrong, by field, header or parameter.
+    #[serde(skip_serializing_if = "FieldErrors::is_empty")]
+    #[schema(value_type = std::collections::HashMap<String, String>, required = false, example = json!({"input": "cannot be blank"}))]
+    details: FieldErrors,
+    /// The response's `x-request-id`.
+    request_id: String,
+}
+
+macro_rules! responses {
+    ($($(#[$meta:meta])* $name:ident),+ $(,)?) => {
+        $(
+            #[derive(ToResponse)]
+            $(#[$meta])*
+            #[expect(dead_code, reason = "describes a response in the OpenAPI document")]
+            pub(crate) struct $name(ErrorResponse);
+        )+
+    };
+}
+
+responses! {
+    #[response(description = "Something in the request is wrong: `details` says what, by field, header or parameter; all of it at once.")]
+    BadRequest,
+    #[response(
+        description = "The `Authorization` header is missing or malformed, or the key is unknown, expired or revoked.",
+        headers(("WWW-Authenticate" = String, description = "`Bearer`"))
+    )]
+    Unauthorized,
+    #[response(description = "The key is good, but its scope does not cover the app.")]
+    Forbidden,
+    #[response(description = "No app answers on this host, or it has no such run.")]
+    NotFound,
+    #[response(description = "The body did not come: no piece of it for 30 s, or less than 4 KiB/s on the whole.")]
+    RequestTimeout,
+    #[response(description = "The `Idempotency-Key` was used for another request.")]
+    Conflict,
+    #[response(description = "The body is larger than this server takes; `details` says what it takes and how else to send it.")]
+    PayloadTooLarge,
+    #[response(description = "The body is neither `application/json` nor `multipart/form-data`, or not what this route takes, or it is compressed.")]
+    UnsupportedMediaType,
+    #[response(
+        description = "The app executes as many runs, or has as many streams open, as it may.",
+        headers(("Retry-After" = u64, description = "Seconds after which to try again."))
+    )]
+    TooManyRequests,
+    #[response(description = "The server failed; it logged why under the request's id.")]
+    InternalServerError,
+    #[response(
+        description = "The server is shutting down, or its store did not answer. Whether anything was done is not known: look, or repeat with the same `Idempotency-Key`.",
+        headers(("Retry-After" = u64, description = "Seconds after which to try again."))
+    )]
+    ServiceUnavailable,
+}

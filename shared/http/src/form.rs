@@ -1,0 +1,103 @@
+//! The form of a run to create, as `multipart/form-data`: the same fields as in JSON, in any order, and files.
+
+use crate::{
+    Api,
+    body::Pieces,
+    error::Error,
+    fields::Fields,
+    multipart::Multipart,
+    upload::{SLACK, Uploads},
+    wire::MOST_FILES,
+};
+use http::StatusCode;
+use runyard_runs::{App, FieldErrors};
+use serde_json::{Map, Value};
+
+/// The fields that are read; others are skipped.
+#[derive(Clone, Copy)]
+enum Kind {
+    Text,
+    Flag,
+    Json,
+}
+
+const FIELDS: [(&str, Kind); 8] = [
+    ("input", Kind::Json),
+    ("user_id", Kind::Text),
+    ("session_id", Kind::Text),
+    ("stream", Kind::Flag),
+    ("background", Kind::Flag),
+    ("file_ids", Kind::Json),
+    ("metadata", Kind::Json),
+    ("callbacks", Kind::Json),
+];
+
+/// Reads the whole form. Files are written as they come, and exist only once [`Uploads::finish`] is called.
+pub(crate) async fn read(
+    api: &Api,
+    app: &App,
+    pieces: Pieces,
+    boundary: &str,
+    hashed: bool,
+) -> Result<(Fields, Uploads), Error> {
+    let mut form = Multipart::new(pieces, boundary);
+    let mut uploads = Uploads::new(hashed);
+    let (mut object, mut errors) = (Map::new(), FieldErrors::new());
+    let mut left = usize::try_from(api.config.json_bytes).unwrap_or(usize::MAX);
+    let expires_at = api.clock.now() + app.lifetime() + SLACK;
+    while let Some(part) = form.part().await? {
+        if part.name == "files" {
+            if uploads.len() == MOST_FILES {
+                return Err(Error::bad("files", format!("a run takes at most {MOST_FILES} files")));
+            }
+            uploads.receive(api, app, part, &mut form, expires_at).await?;
+        } else if let Some((name, kind)) = FIELDS.iter().find(|(name, _)| *name == part.name) {
+            let text = text(&mut form, name, &mut left).await?;
+            match value(&text, *kind) {
+                Ok(Some(value)) => {
+                    object.insert((*name).to_owned(), value);
+                }
+                Ok(None) => {}
+                Err(problem) => {
+                    errors.insert((*name).to_owned(), problem);
+                }
+            }
+        }
+    }
+    Ok((Fields::with_errors(object, errors), uploads))
+}
+
+/// The content of a field. All fields together are as large as a JSON body may be.
+async fn text(form: &mut Multipart, name: &str, left: &mut usize) -> Result<Vec<u8>, Error> {
+    let mut text = Vec::new();
+    while let Some(piece) = form.content().await? {
+        *left = left.checked_sub(piece.len()).ok_or_else(|| {
+            let problem =
+                "the fields beside the files are too large: together they end where a JSON body does";
+            Error::of(StatusCode::PAYLOAD_TOO_LARGE, name, problem)
+        })?;
+        text.extend_from_slice(&piece);
+    }
+    Ok(text)
+}
+
+/// The value of a field; an empty one counts as left out, as a browser sends it.
+fn value(text: &[u8], kind: Kind) -> Result<Option<Value>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    match kind {
+        Kind::Json => {
+            serde_json::from_slice(text).map(Some).map_err(|error| format!("is not valid JSON: {error}"))
+        }
+        Kind::Text => match std::str::from_utf8(text) {
+            Ok(text) => Ok(Some(text.into())),
+            Err(_) => Err("must be UTF-8".to_owned()),
+        },
+        Kind::Flag => match text {
+            b"true" => Ok(Some(true.into())),
+            b"false" => Ok(Some(false.into())),
+            _ => Err("must be true or false".to_owned()),
+        },
+    }
+}

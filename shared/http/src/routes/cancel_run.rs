@@ -1,0 +1,37 @@
+//! `POST /v1/runs/{run_id}/cancel`: end a run.
+
+use super::{json, run_path::RunPath};
+use crate::{
+    Api,
+    auth::WithKeyOrPublic,
+    error::{Error, Forbidden, InternalServerError, NotFound, ServiceUnavailable, Unauthorized},
+    wire::Message,
+};
+use axum::{extract::State, response::Response};
+use http::StatusCode;
+
+/// Ends a run as canceled; does nothing to a run that has ended. At the latest 2 s later nothing more is spent on it. A
+/// body is not needed, and not read.
+#[utoipa::path(
+    post,
+    path = "/v1/runs/{run_id}/cancel",
+    operation_id = "cancel_run",
+    tag = "runs",
+    params(("run_id" = Uuid, Path, description = "The run.")),
+    responses(
+        (status = 200, description = "The run has ended.", body = Message, example = json!({"message": "canceled"})),
+        (status = 401, response = Unauthorized),
+        (status = 403, response = Forbidden),
+        (status = 404, response = NotFound),
+        (status = 500, response = InternalServerError),
+        (status = 503, response = ServiceUnavailable),
+    ),
+)]
+pub(crate) async fn handle(
+    State(api): State<Api>,
+    WithKeyOrPublic(caller): WithKeyOrPublic,
+    RunPath(run): RunPath,
+) -> Result<Response, Error> {
+    api.service.cancel(&caller.app, run).await?;
+    json(StatusCode::OK, &Message { message: "canceled" })
+}

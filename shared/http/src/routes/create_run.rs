@@ -1,0 +1,316 @@
+//! `POST /v1/runs`: create a run: sync, background or streaming.
+
+use super::json;
+use crate::{
+    Api,
+    auth::{Caller, WithKeyOrPublic},
+    body::{self, Content, Pieces},
+    error::{
+        BadRequest, Conflict, Error, Forbidden, InternalServerError, NotFound, PayloadTooLarge,
+        RequestTimeout, ServiceUnavailable, TooManyRequests, Unauthorized, UnsupportedMediaType,
+    },
+    fields::{Fields, USER_ID},
+    form, idempotency, sse,
+    upload::Uploads,
+    wire::{CreateRun, CreateRunForm, MOST_FILES, RunAnswer, RunEvent},
+};
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::LOCATION};
+use runyard_runs::{
+    App, FileId, Run, StoreError,
+    service::create::{self, Created, Idempotency, Mode},
+};
+use std::{sync::Arc, time::Duration};
+
+const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+/// The longest `Prefer: wait`, in seconds.
+const LONGEST_WAIT: u64 = 60;
+
+/// What a caller who waits still gets of a run that is handed over, once the server is shutting down.
+const LAST_LOOK: Duration = Duration::from_secs(1);
+
+/// Creates a run.
+///
+/// By default the answer comes with the end of the run, also where that is a failure (`status: "failed"`, `error`), or
+/// with `status: "awaiting_input"` once nothing of it can go on without a person. `background` answers 202 at once.
+/// `stream` answers with the events as Server-Sent Events (see `GET /v1/runs/{run_id}/stream`). A client that goes away
+/// changes nothing about the run.
+#[utoipa::path(
+    post,
+    path = "/v1/runs",
+    operation_id = "create_run",
+    tag = "runs",
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "A repeat with the same request gives the same run, with another request 409. In the scope of app and access key, for 24 hours.", min_length = 1, max_length = 255, nullable = false),
+        ("Prefer" = Option<String>, Header, description = "`wait=N` has a background run waited for, up to N seconds, at most 60.", example = "wait=10", nullable = false),
+    ),
+    request_body(content(
+        (CreateRun = "application/json"),
+        (CreateRunForm = "multipart/form-data"),
+    )),
+    responses(
+        (
+            status = 200,
+            description = "The run as it ended, or waits for a person; or, with `stream`, its events: the schema is that of each event's `data` line.",
+            content(
+                (RunAnswer = "application/json"),
+                (RunEvent = "text/event-stream"),
+            ),
+            headers(
+                ("Location" = String, description = "The path of the run."),
+                ("Idempotency-Replayed" = Option<String>, description = "`true` if an earlier request with the same key had created the run."),
+            ),
+        ),
+        (
+            status = 202,
+            description = "The background run as created; after `Prefer: wait`, as it stands.",
+            body = RunAnswer,
+            headers(
+                ("Location" = String, description = "The path of the run."),
+                ("Idempotency-Replayed" = Option<String>, description = "`true` if an earlier request with the same key had created the run."),
+                ("Preference-Applied" = Option<String>, description = "`wait=N`, with the seconds that were granted."),
+            ),
+        ),
+        (status = 400, response = BadRequest),
+        (status = 401, response = Unauthorized),
+        (status = 403, response = Forbidden),
+        (status = 404, response = NotFound),
+        (status = 408, response = RequestTimeout),
+        (status = 409, response = Conflict),
+        (status = 413, response = PayloadTooLarge),
+        (status = 415, response = UnsupportedMediaType),
+        (status = 429, response = TooManyRequests),
+        (status = 500, response = InternalServerError),
+        (status = 503, response = ServiceUnavailable),
+    ),
+)]
+pub(crate) async fn handle(
+    State(api): State<Api>,
+    WithKeyOrPublic(caller): WithKeyOrPublic,
+    request: Request,
+) -> Result<Response, Error> {
+    let (parts, body) = request.into_parts();
+    let content = Content::of(&parts.headers)?;
+    let key = idempotency::key(&parts.headers)?;
+    let (fields, uploads) = match content {
+        Content::Json => {
+            let object = body::json(&parts.headers, body, &api.config).await?;
+            (Fields::new(object), Uploads::new(false))
+        }
+        Content::Multipart { boundary } => {
+            let pieces = Pieces::of_multipart(&parts.headers, body, &api.config);
+            form::read(&api, &caller.app, pieces, &boundary, key.is_some()).await?
+        }
+    };
+    let request = CreateRun::parse(fields, &caller.app, uploads.len())?;
+    let key = key.map(|key| idempotency::of(key, &caller, &request, uploads.received()));
+    if request.stream {
+        let place = api.streams.enter(&caller.app, api.config.streams_per_app)?;
+        let created = create(&api, &caller, request, key, uploads).await?;
+        let (run, replayed) = (created.run.new.id, created.replayed);
+        let response = sse::response(&api, run, api.service.follow_created(created), place);
+        return Ok(with_headers(response, run, replayed));
+    }
+    let background = request.background;
+    let created = create(&api, &caller, request, key, uploads).await?;
+    let (run, replayed) = (created.run.new.id, created.replayed);
+    let response = if background {
+        in_background(&api, &caller.app, created, wait(&parts.headers)).await?
+    } else {
+        let run = settled(&api, &caller.app, created, api.config.sync_wait).await?;
+        json(StatusCode::OK, &RunAnswer { data: (&run).into() })?
+    };
+    Ok(with_headers(response, run, replayed))
+}
+
+impl CreateRun {
+    fn parse(mut fields: Fields, app: &App, uploads: usize) -> Result<Self, Error> {
+        let request = Self {
+            input: fields.required_object("input"),
+            user_id: fields.text("user_id", USER_ID),
+            session_id: fields.uuid("session_id"),
+            stream: fields.flag("stream").unwrap_or_default(),
+            background: fields.flag("background").unwrap_or_default(),
+            file_ids: fields.uuids("file_ids", MOST_FILES).into_iter().map(FileId).collect(),
+            metadata: fields.labels("metadata"),
+        };
+        if request.stream && request.background {
+            let problem = "stream and background do not go together: choose one";
+            fields.wrong("stream", problem);
+            fields.wrong("background", problem);
+        }
+        if request.file_ids.len() + uploads > MOST_FILES {
+            fields.wrong("files", format!("a run takes at most {MOST_FILES} files"));
+        }
+        // To take them and never call would be a lie.
+        if fields
+            .any("callbacks")
+            .is_some_and(|callbacks| callbacks.as_array().is_none_or(|list| !list.is_empty()))
+        {
+            fields.wrong("callbacks", "this release does not deliver callbacks yet: follow the run instead");
+        }
+        let limit = app.limits.input_bytes;
+        if serde_json::to_writer(Measure { left: limit }, &request.input).is_err() {
+            fields.wrong("input", format!("must have at most {limit} bytes as JSON"));
+        }
+        fields.check()?;
+        Ok(request)
+    }
+}
+
+/// Counts what is written, and fails once it is too much.
+struct Measure {
+    left: u64,
+}
+
+impl std::io::Write for Measure {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.left = self.left.checked_sub(bytes.len() as u64).ok_or(std::io::ErrorKind::FileTooLarge)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+async fn create(
+    api: &Api,
+    caller: &Caller,
+    request: CreateRun,
+    idempotency: Option<Idempotency>,
+    uploads: Uploads,
+) -> Result<Created, Error> {
+    let mode = match (request.stream, request.background) {
+        (true, _) => Mode::Stream,
+        (_, true) => Mode::Background,
+        _ => Mode::Sync,
+    };
+    let CreateRun { input, user_id, session_id, metadata, file_ids, .. } = request;
+    let request = create::CreateRun { input, user_id, session_id, metadata, file_ids, mode, idempotency };
+    if uploads.is_empty() {
+        return Ok(api.service.create(&caller.app, request).await?);
+    }
+    // In a task of its own: between the files' coming into being and the run's, nobody's going away may stop it.
+    let creating = tokio::spawn(create_with_files(api.clone(), Arc::clone(&caller.app), request, uploads));
+    creating.await.map_err(Error::internal)?
+}
+
+async fn create_with_files(
+    api: Api,
+    app: Arc<App>,
+    mut request: create::CreateRun,
+    uploads: Uploads,
+) -> Result<Created, Error> {
+    let stored = uploads.finish(Arc::clone(&api.files), Arc::clone(&app)).await?;
+    request.file_ids.extend(stored.files().iter().map(|file| file.id));
+    let created = api.service.create(&app, request).await;
+    match &created {
+        // The run has the files of the first request.
+        Ok(created) if created.replayed => stored.remove().await,
+        Ok(_) => {}
+        // The run may be there, and then it reads them. What is nobody's expires.
+        Err(create::Error::Store(_)) => {}
+        Err(_) => stored.remove().await,
+    }
+    Ok(created?)
+}
+
+impl From<create::Error> for Error {
+    fn from(error: create::Error) -> Self {
+        match error {
+            create::Error::Invalid(details) => Self::invalid(details),
+            create::Error::Conflict { run } => {
+                let problem = format!("was used for another request, which created run {run}");
+                Self::of(StatusCode::CONFLICT, "Idempotency-Key", problem)
+            }
+            create::Error::TooManyRuns { retry_after } => {
+                let problem = "executes as many runs as it may: try again, or create the run with background";
+                Self::of(StatusCode::TOO_MANY_REQUESTS, "app", problem).retry_after(retry_after)
+            }
+            create::Error::ShuttingDown => {
+                Self::of(StatusCode::SERVICE_UNAVAILABLE, "server", "is shutting down: try again")
+                    .retry_after(Duration::from_secs(1))
+            }
+            create::Error::Store(error) => error.into(),
+        }
+    }
+}
+
+async fn in_background(api: &Api, app: &App, created: Created, wait: Option<u64>) -> Result<Response, Error> {
+    let Some(seconds) = wait else {
+        return json(StatusCode::ACCEPTED, &RunAnswer { data: (&created.run).into() });
+    };
+    let run = settled(api, app, created, Duration::from_secs(seconds)).await?;
+    let mut response = json(StatusCode::ACCEPTED, &RunAnswer { data: (&run).into() })?;
+    if let Ok(applied) = HeaderValue::from_str(&format!("wait={seconds}")) {
+        response.headers_mut().insert(PREFERENCE_APPLIED, applied);
+    }
+    Ok(response)
+}
+
+/// The run once nothing of it can go on by itself, or as it stands after `at_most` or when the server shuts down.
+async fn settled(api: &Api, app: &App, created: Created, at_most: Duration) -> Result<Run, StoreError> {
+    let as_accepted = created.run.clone();
+    let shut_down = async {
+        api.service.shutting_down().await;
+        tokio::time::sleep(LAST_LOOK).await;
+    };
+    tokio::select! {
+        biased;
+        run = api.service.settled(created, at_most) => run,
+        () = shut_down => match api.service.get(app, as_accepted.new.id).await {
+            Ok(run) => Ok(run),
+            Err(_) => Ok(as_accepted),
+        },
+    }
+}
+
+/// The seconds of `Prefer: wait=N`. What is malformed is no preference (RFC 7240, 2).
+fn wait(headers: &HeaderMap) -> Option<u64> {
+    let preferences = headers.get_all(PREFER).iter().filter_map(|header| header.to_str().ok());
+    preferences.flat_map(|header| header.split(',')).find_map(|preference| {
+        let (name, value) = preference.split(';').next()?.split_once('=')?;
+        let seconds: u64 = value.trim().trim_matches('"').parse().ok()?;
+        name.trim().eq_ignore_ascii_case("wait").then_some(seconds.min(LONGEST_WAIT))
+    })
+}
+
+fn with_headers(mut response: Response, run: runyard_runs::RunId, replayed: bool) -> Response {
+    if let Ok(location) = HeaderValue::from_str(&format!("/v1/runs/{run}")) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    if replayed {
+        response.headers_mut().insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::wait;
+    use http::HeaderMap;
+
+    #[test]
+    fn a_preference_to_wait_is_found_among_others() {
+        let of = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append("prefer", value.parse().unwrap());
+            }
+            wait(&headers)
+        };
+        assert_eq!(of(&["wait=10"]), Some(10));
+        assert_eq!(of(&["respond-async, Wait = \"5\"; x=y"]), Some(5));
+        assert_eq!(of(&["return=minimal", "wait=600"]), Some(60));
+        assert_eq!(of(&["wait=soon"]), None);
+        assert_eq!(of(&["wait=-1", "waiting=3"]), None);
+        assert_eq!(of(&[]), None);
+    }
+}

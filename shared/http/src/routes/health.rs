@@ -1,0 +1,45 @@
+//! `GET /healthz` and `GET /readyz`: for who watches the server. No key, no app.
+
+use super::json;
+use crate::{
+    Api,
+    error::{Error, ServiceUnavailable},
+    wire::Message,
+};
+use axum::{extract::State, response::Response};
+use http::StatusCode;
+use std::time::Duration;
+
+/// Whether the process answers.
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    operation_id = "health",
+    tag = "server",
+    security(()),
+    responses((status = 200, description = "It does.", body = Message)),
+)]
+pub(crate) async fn live() -> Result<Response, Error> {
+    json(StatusCode::OK, &Message { message: "ok" })
+}
+
+/// Whether the server takes runs: it is not shutting down, and knows its apps.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    operation_id = "ready",
+    tag = "server",
+    security(()),
+    responses(
+        (status = 200, description = "It does.", body = Message),
+        (status = 503, response = ServiceUnavailable),
+    ),
+)]
+pub(crate) async fn ready(State(api): State<Api>) -> Result<Response, Error> {
+    if api.service.is_shutting_down() {
+        return Err(Error::of(StatusCode::SERVICE_UNAVAILABLE, "server", "is shutting down")
+            .retry_after(Duration::from_secs(1)));
+    }
+    api.apps.list().await?;
+    json(StatusCode::OK, &Message { message: "ok" })
+}

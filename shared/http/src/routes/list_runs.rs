@@ -1,0 +1,136 @@
+//! `GET /v1/runs`: an app's runs.
+
+use super::json;
+use crate::{
+    Api,
+    auth::WithKey,
+    error::{BadRequest, Error, Forbidden, InternalServerError, NotFound, ServiceUnavailable, Unauthorized},
+    fields::{LABEL_VALUE, LABELS, USER_ID, label_key_problem},
+    query::Query,
+    wire::{Pagination, RunList, RunStatus},
+};
+use axum::{extract::State, response::Response};
+use http::{StatusCode, Uri};
+use runyard_runs::{
+    AppId, COUNT_CAP, ListError, ListQuery, PageStart, ReportedStatus, Sort, SortBy, service::list::Page,
+};
+
+/// Terms of an order.
+const SORTS: [(&str, SortBy); 3] =
+    [("started_at", SortBy::StartedAt), ("ended_at", SortBy::EndedAt), ("status", SortBy::Status)];
+
+/// The app's runs, newest first. Needs a key, also where the app is public.
+#[utoipa::path(
+    get,
+    path = "/v1/runs",
+    operation_id = "list_runs",
+    tag = "runs",
+    params(
+        ("status" = Option<Vec<RunStatus>>, Query, description = "Only runs in one of these statuses; may be given several times.", explode, nullable = false),
+        ("user_id" = Option<String>, Query, description = "Only this user's.", max_length = 256, nullable = false),
+        ("session_id" = Option<Uuid>, Query, description = "Only this session's.", nullable = false),
+        ("metadata.KEY" = Option<String>, Query, description = "Only runs whose label KEY has this value; at most 16 labels.", max_length = 512, nullable = false),
+        ("page" = Option<u64>, Query, description = "From 1; pages reach 10,000 runs, `cursor` goes on. Not together with `cursor`.", minimum = 1, nullable = false),
+        ("page_size" = Option<u32>, Query, description = "25 if not given.", minimum = 1, maximum = 100, nullable = false),
+        ("sort" = Option<String>, Query, description = "Comma separated, `-` for descending: `started_at`, `ended_at`, `status`. `-started_at` if not given. What no index serves with the filters is refused, saying what is served.", example = "-started_at", nullable = false),
+        ("cursor" = Option<String>, Query, description = "`pagination.next_cursor` of the page before, with the same filters and order.", nullable = false),
+    ),
+    responses(
+        (status = 200, description = "A page of runs.", body = RunList),
+        (status = 400, response = BadRequest),
+        (status = 401, response = Unauthorized),
+        (status = 403, response = Forbidden),
+        (status = 404, response = NotFound),
+        (status = 500, response = InternalServerError),
+        (status = 503, response = ServiceUnavailable),
+    ),
+)]
+pub(crate) async fn handle(
+    State(api): State<Api>,
+    WithKey(caller): WithKey,
+    uri: Uri,
+) -> Result<Response, Error> {
+    let (query, page) = parse(caller.app.id, &uri)?;
+    let found = api.service.list(&query).await?;
+    let Page { runs, total_count, capped, next_cursor } = found;
+    let pagination = Pagination {
+        page,
+        page_size: query.page_size,
+        page_count: total_count.div_ceil(u64::from(query.page_size)),
+        total_count,
+        total_count_capped: capped,
+        next_cursor,
+    };
+    json(StatusCode::OK, &RunList { data: runs.iter().map(Into::into).collect(), pagination })
+}
+
+/// The query, and its page's number unless it begins at a cursor.
+fn parse(app: AppId, uri: &Uri) -> Result<(ListQuery, Option<u64>), Error> {
+    let mut query = Query::of(uri);
+    let page = query.page();
+    let mut statuses = Vec::new();
+    for name in query.all("status") {
+        match ReportedStatus::ALL.into_iter().find(|status| status.name() == name) {
+            Some(status) if statuses.contains(&status) => {}
+            Some(status) => statuses.push(status),
+            None => {
+                let known = ReportedStatus::ALL.map(ReportedStatus::name).join(", ");
+                query.wrong("status", format!("must be one of {known}"));
+            }
+        }
+    }
+    let user_id = query.one("user_id");
+    if user_id.as_ref().is_some_and(|user| user.chars().count() > USER_ID) {
+        query.wrong("user_id", format!("must have at most {USER_ID} characters"));
+    }
+    let session_id = query.parsed("session_id", "must be a UUID");
+    let metadata = query.starting_with("metadata.");
+    for (key, value) in &metadata {
+        let name = format!("metadata.{key}");
+        if let Some(problem) = label_key_problem(key) {
+            query.wrong(&name, problem);
+        }
+        if value.chars().count() > LABEL_VALUE {
+            query.wrong(&name, format!("must have at most {LABEL_VALUE} characters"));
+        }
+    }
+    if metadata.len() > LABELS {
+        query.wrong("metadata", format!("at most {LABELS} labels can be asked for"));
+    }
+    let sort = query.sort(&SORTS).unwrap_or_else(|| vec![(SortBy::StartedAt, true)]);
+    let cursor = query.one("cursor");
+    let number = page.page.unwrap_or(1);
+    let offset = number.saturating_sub(1).saturating_mul(u64::from(page.page_size));
+    if cursor.is_some() && page.page.is_some() {
+        query.wrong("page", "does not go together with `cursor`");
+    } else if offset >= COUNT_CAP {
+        query.wrong("page", format!("is past the first {COUNT_CAP} runs, where pages end: use `cursor`"));
+        query.wrong("cursor", "send `pagination.next_cursor` of the page before");
+    }
+    query.check()?;
+    let number = cursor.is_none().then_some(number);
+    let query = ListQuery {
+        app,
+        statuses,
+        user_id,
+        session_id,
+        metadata,
+        sort: sort.into_iter().map(|(by, descending)| Sort { by, descending }).collect(),
+        start: cursor.map_or(PageStart::Offset(offset), PageStart::Cursor),
+        page_size: page.page_size,
+    };
+    Ok((query, number))
+}
+
+impl From<ListError> for Error {
+    fn from(error: ListError) -> Self {
+        match error {
+            ListError::NotServed(served) => Self::bad("sort", served),
+            ListError::BadCursor => Self::bad(
+                "cursor",
+                "is not one of this query: begin again without it, or send the same filters and sort",
+            ),
+            ListError::Store(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The routes, one file each.
+
+pub(crate) mod answer_run;
+pub(crate) mod cancel_run;
+pub(crate) mod create_file;
+pub(crate) mod create_run;
+pub(crate) mod get_run;
+pub(crate) mod health;
+pub(crate) mod list_runs;
+pub(crate) mod openapi;
+pub(crate) mod run_events;
+pub(crate) mod run_path;
+pub(crate) mod stream_run;
+
+use crate::{Api, error::Error};
+use axum::{
+    Router,
+    body::Body,
+    response::Response,
+    routing::{get, post},
+};
+use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
+use serde::Serialize;
+
+/// Every route, and what is answered where there is none.
+pub(crate) fn all() -> Router<Api> {
+    Router::new()
+        .route("/v1/runs", post(create_run::handle).get(list_runs::handle))
+        .route("/v1/runs/{run_id}", get(get_run::handle))
+        .route("/v1/runs/{run_id}/cancel", post(cancel_run::handle))
+        .route("/v1/runs/{run_id}/input", post(answer_run::handle))
+        .route("/v1/runs/{run_id}/events", get(run_events::handle))
+        .route("/v1/runs/{run_id}/stream", get(stream_run::handle))
+        .route("/v1/files", post(create_file::handle))
+        .route("/openapi.json", get(openapi::handle))
+        .route("/healthz", get(health::live))
+        .route("/readyz", get(health::ready))
+        .fallback(|| async { Error::of(StatusCode::NOT_FOUND, "path", "there is no such route") })
+        .method_not_allowed_fallback(|| async {
+            Error::of(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method",
+                "this route does not take it; `Allow` says what it takes",
+            )
+        })
+}
+
+/// A response with a JSON body.
+fn json(status: StatusCode, body: &impl Serialize) -> Result<Response, Error> {
+    let mut response = Response::new(Body::from(serde_json::to_vec(body).map_err(Error::internal)?));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(response)
+}

@@ -1,0 +1,58 @@
+//! `GET /v1/runs/{run_id}/events`: the stored events, in pages.
+
+use super::{json, run_path::RunPath};
+use crate::{
+    Api,
+    auth::WithKeyOrPublic,
+    error::{BadRequest, Error, Forbidden, InternalServerError, NotFound, ServiceUnavailable, Unauthorized},
+    query::Query,
+    wire::{EventList, Pagination, RunEvent},
+};
+use axum::{extract::State, response::Response};
+use http::{StatusCode, Uri};
+
+/// The stored events of a run, in pages.
+#[utoipa::path(
+    get,
+    path = "/v1/runs/{run_id}/events",
+    operation_id = "list_run_events",
+    tag = "runs",
+    params(
+        ("run_id" = Uuid, Path, description = "The run."),
+        ("page" = Option<u64>, Query, description = "From 1.", minimum = 1, nullable = false),
+        ("page_size" = Option<u32>, Query, description = "25 if not given.", minimum = 1, maximum = 100, nullable = false),
+        ("sort" = Option<String>, Query, description = "`sequence`, or `-sequence` for the last first.", example = "-sequence", nullable = false),
+    ),
+    responses(
+        (status = 200, description = "A page of events.", body = EventList),
+        (status = 400, response = BadRequest),
+        (status = 401, response = Unauthorized),
+        (status = 403, response = Forbidden),
+        (status = 404, response = NotFound),
+        (status = 500, response = InternalServerError),
+        (status = 503, response = ServiceUnavailable),
+    ),
+)]
+pub(crate) async fn handle(
+    State(api): State<Api>,
+    WithKeyOrPublic(caller): WithKeyOrPublic,
+    RunPath(run): RunPath,
+    uri: Uri,
+) -> Result<Response, Error> {
+    let mut query = Query::of(&uri);
+    let page = query.page();
+    let sort = query.sort(&[("sequence", ())]);
+    query.check()?;
+    let descending = sort.is_some_and(|terms| terms.first().is_some_and(|(_, descending)| *descending));
+    let number = page.page.unwrap_or(1);
+    let found = api.service.events(&caller.app, run, number, page.page_size, descending).await?;
+    let pagination = Pagination {
+        page: Some(number),
+        page_size: page.page_size,
+        page_count: found.total_count.div_ceil(u64::from(page.page_size)),
+        total_count: found.total_count,
+        total_count_capped: false,
+        next_cursor: None,
+    };
+    json(StatusCode::OK, &EventList { data: found.events.iter().map(RunEvent).collect(), pagination })
+}

@@ -1,0 +1,123 @@
+//! Files of a request: written as they arrive, and made to exist only once the whole request is good.
+
+use crate::{Api, error::Error, multipart::Multipart, multipart::Part};
+use runyard_runs::{App, File, FileId, FileStore, NewFile, StoreError, Timestamp, Upload};
+use sha2::{Digest, Sha256};
+use std::{sync::Arc, time::Duration};
+
+/// Characters of a file's name.
+const LONGEST_NAME: usize = 255;
+
+/// Inline files outlive their run by so much: the upload comes before the run, by as long as the request takes.
+pub(crate) const SLACK: Duration = Duration::from_hours(24);
+
+/// The files of one request. Dropped before [`Uploads::finish`], it leaves nothing.
+pub(crate) struct Uploads {
+    open: Vec<Box<dyn Upload>>,
+    received: Vec<Received>,
+    /// Whether the content is hashed: who sends an idempotency key has it compared.
+    hashed: bool,
+}
+
+/// What was received of a file.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) name: String,
+    pub(crate) mime_type: String,
+    pub(crate) size: u64,
+    /// Zeros unless asked for.
+    pub(crate) sha256: [u8; 32],
+}
+
+impl Uploads {
+    pub(crate) fn new(hashed: bool) -> Self {
+        Self { open: Vec::new(), received: Vec::new(), hashed }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// What was received, in order.
+    pub(crate) fn received(&self) -> &[Received] {
+        &self.received
+    }
+
+    /// Writes the content of a part to the file store, piece by piece.
+    pub(crate) async fn receive(
+        &mut self,
+        api: &Api,
+        app: &App,
+        part: Part,
+        body: &mut Multipart,
+        expires_at: Timestamp,
+    ) -> Result<(), Error> {
+        let name = part.file_name.unwrap_or_else(|| "file".to_owned());
+        if name.chars().count() > LONGEST_NAME {
+            let problem = format!("a file's name must have at most {LONGEST_NAME} characters");
+            return Err(Error::bad(&part.name, problem));
+        }
+        let mime_type = part.mime_type.unwrap_or_else(|| "application/octet-stream".to_owned());
+        let file = NewFile {
+            id: FileId(api.ids.ordered()),
+            app: app.id,
+            name: name.clone(),
+            mime_type: mime_type.clone(),
+            expires_at,
+        };
+        let mut upload = api.files.create(file).await?;
+        let (mut size, mut hash) = (0, Sha256::new());
+        while let Some(piece) = body.content().await? {
+            size += piece.len() as u64;
+            if self.hashed {
+                hash.update(&piece);
+            }
+            upload.write(piece).await?;
+        }
+        self.open.push(upload);
+        let sha256 = if self.hashed { hash.finalize().into() } else { [0; 32] };
+        self.received.push(Received { name, mime_type, size, sha256 });
+        Ok(())
+    }
+
+    /// Makes all files exist, or none.
+    pub(crate) async fn finish(self, store: Arc<dyn FileStore>, app: Arc<App>) -> Result<Stored, StoreError> {
+        let mut stored = Stored { store, app, files: Vec::with_capacity(self.open.len()) };
+        for upload in self.open {
+            match upload.finish().await {
+                Ok(file) => stored.files.push(file),
+                Err(error) => {
+                    stored.remove().await;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(stored)
+    }
+}
+
+/// Files that exist, of a request that may still be refused.
+pub(crate) struct Stored {
+    store: Arc<dyn FileStore>,
+    app: Arc<App>,
+    files: Vec<File>,
+}
+
+impl Stored {
+    pub(crate) fn files(&self) -> &[File] {
+        &self.files
+    }
+
+    /// Removes them: the request was refused.
+    pub(crate) async fn remove(self) {
+        for file in self.files {
+            if let Err(error) = self.store.delete(self.app.id, file.id).await {
+                tracing::warn!(file = %file.id, %error, "a file of a refused request stays until it expires");
+            }
+        }
+    }
+}

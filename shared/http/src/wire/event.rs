@@ -1,0 +1,362 @@
+//! Events as callers see them.
+//!
+//! `data.object` names what the event is about: the event's type without its last word.
+
+use super::{InputRequest, InputRequestType, Pagination, RunError, time};
+use runyard_runs::{self as runs, EventBody, NodeRef, RunStatus, Timestamp};
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        Discriminator, KnownFormat, ObjectBuilder, OneOfBuilder, Ref, RefOr, Schema, SchemaFormat, Type,
+    },
+};
+use uuid::Uuid;
+
+/// An event of a run.
+pub(crate) struct RunEvent<'a>(pub(crate) &'a runs::RunEvent);
+
+/// A page of events.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct EventList<'a> {
+    pub(crate) data: Vec<RunEvent<'a>>,
+    pub(crate) pagination: Pagination,
+}
+
+impl Serialize for RunEvent<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let event = self.0;
+        let r#type = event.body.name();
+        let data = Data {
+            object: r#type.rsplit_once('.').map_or(r#type, |(object, _)| object),
+            about: event.into(),
+        };
+        Envelope { id: event.id(), r#type, sequence: event.sequence, timestamp: event.timestamp, data }
+            .serialize(serializer)
+    }
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    id: Uuid,
+    r#type: &'static str,
+    sequence: u64,
+    #[serde(serialize_with = "time")]
+    timestamp: Timestamp,
+    data: Data<'a>,
+}
+
+#[derive(Serialize)]
+struct Data<'a> {
+    object: &'static str,
+    #[serde(flatten)]
+    about: About<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum About<'a> {
+    Run(RunState),
+    RunOutput(RunOutput<'a>),
+    RunFailure(RunFailure<'a>),
+    Node(Node<'a>),
+    NodeOutput(NodeOutput<'a>),
+    NodeFailure(NodeFailure<'a>),
+    NodeDelta(NodeDelta<'a>),
+    Delta(Delta<'a>),
+    ToolCall(ToolCall<'a>),
+    ToolResult(ToolResult<'a>),
+    ToolFailure(ToolFailure<'a>),
+    Request(Request<'a>),
+    Received(Received),
+}
+
+/// The run, and where it stands.
+#[derive(Serialize, ToSchema)]
+struct RunState {
+    id: Uuid,
+    #[schema(value_type = super::run::RunStatus)]
+    status: RunStatus,
+}
+
+#[derive(Serialize, ToSchema)]
+struct RunOutput<'a> {
+    id: Uuid,
+    #[schema(value_type = super::run::RunStatus)]
+    status: RunStatus,
+    /// Any JSON value.
+    output: &'a Value,
+}
+
+#[derive(Serialize, ToSchema)]
+struct RunFailure<'a> {
+    id: Uuid,
+    #[schema(value_type = super::run::RunStatus)]
+    status: RunStatus,
+    error: RunError<'a>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Node<'a> {
+    #[schema(value_type = NodeSchema)]
+    node: &'a NodeRef,
+}
+
+#[derive(Serialize, ToSchema)]
+struct NodeOutput<'a> {
+    #[schema(value_type = NodeSchema)]
+    node: &'a NodeRef,
+    /// Any JSON value.
+    output: &'a Value,
+}
+
+#[derive(Serialize, ToSchema)]
+struct NodeFailure<'a> {
+    #[schema(value_type = NodeSchema)]
+    node: &'a NodeRef,
+    error: RunError<'a>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct NodeDelta<'a> {
+    #[schema(value_type = NodeSchema)]
+    node: &'a NodeRef,
+    /// The next piece of text.
+    delta: &'a str,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Delta<'a> {
+    /// The next piece of text.
+    delta: &'a str,
+    /// The agent's loop, from 1.
+    iteration: u32,
+}
+
+#[derive(Serialize, ToSchema)]
+struct ToolCall<'a> {
+    /// The call.
+    id: &'a str,
+    /// What the tool was given: any JSON value.
+    input: &'a Value,
+    /// The agent's loop, from 1.
+    iteration: u32,
+    #[schema(value_type = ToolSchema)]
+    tool: &'a runs::ToolRef,
+}
+
+#[derive(Serialize, ToSchema)]
+struct ToolResult<'a> {
+    #[serde(flatten)]
+    call: ToolCall<'a>,
+    /// Any JSON value.
+    result: &'a Value,
+}
+
+#[derive(Serialize, ToSchema)]
+struct ToolFailure<'a> {
+    #[serde(flatten)]
+    call: ToolCall<'a>,
+    error: RunError<'a>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Request<'a> {
+    request: InputRequest<'a>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Received {
+    /// The question that was answered.
+    request_id: Uuid,
+    r#type: InputRequestType,
+}
+
+/// A node of the workflow.
+#[derive(ToSchema)]
+#[schema(as = Node)]
+#[expect(dead_code, reason = "describes the domain's type")]
+struct NodeSchema {
+    id: String,
+    name: String,
+    /// As the workflow file says it.
+    r#type: String,
+}
+
+/// A tool of an agent.
+#[derive(ToSchema)]
+#[schema(as = Tool)]
+#[expect(dead_code, reason = "describes the domain's type")]
+struct ToolSchema {
+    name: String,
+    /// As the workflow file says it.
+    r#type: String,
+}
+
+impl<'a> From<&'a runs::RunEvent> for About<'a> {
+    fn from(event: &'a runs::RunEvent) -> Self {
+        let id = event.run.0;
+        match &event.body {
+            EventBody::RunStarted | EventBody::RunResumed | EventBody::RunCheckpoint => {
+                Self::Run(RunState { id, status: RunStatus::Started })
+            }
+            EventBody::RunPaused => Self::Run(RunState { id, status: RunStatus::Paused }),
+            EventBody::RunCanceled => Self::Run(RunState { id, status: RunStatus::Canceled }),
+            EventBody::RunCompleted { output } => {
+                Self::RunOutput(RunOutput { id, status: RunStatus::Completed, output })
+            }
+            EventBody::RunFailed { error } => {
+                Self::RunFailure(RunFailure { id, status: RunStatus::Failed, error: error.into() })
+            }
+            EventBody::NodeStarted { node } => Self::Node(Node { node }),
+            EventBody::NodeCompleted { node, output } => Self::NodeOutput(NodeOutput { node, output }),
+            EventBody::NodeFailed { node, error } | EventBody::NodeSkipped { node, error } => {
+                Self::NodeFailure(NodeFailure { node, error: error.into() })
+            }
+            EventBody::LlmDelta { node, delta } => Self::NodeDelta(NodeDelta { node, delta }),
+            EventBody::AgentReasoningDelta { delta, iteration }
+            | EventBody::AgentAnswerDelta { delta, iteration } => {
+                Self::Delta(Delta { delta, iteration: *iteration })
+            }
+            EventBody::AgentToolCallStarted { call } => Self::ToolCall(call.into()),
+            EventBody::AgentToolCallCompleted { call, result } => {
+                Self::ToolResult(ToolResult { call: call.into(), result })
+            }
+            EventBody::AgentToolCallFailed { call, error } => {
+                Self::ToolFailure(ToolFailure { call: call.into(), error: error.into() })
+            }
+            EventBody::AgentHumanFeedbackRequested { request }
+            | EventBody::ApprovalRequestCreated { request } => {
+                Self::Request(Request { request: request.into() })
+            }
+            EventBody::InputReceived { request_id, kind } => {
+                Self::Received(Received { request_id: request_id.0, r#type: (*kind).into() })
+            }
+        }
+    }
+}
+
+impl<'a> From<&'a runs::ToolCall> for ToolCall<'a> {
+    fn from(call: &'a runs::ToolCall) -> Self {
+        Self { id: &call.id, input: &call.input, iteration: call.iteration, tool: &call.tool }
+    }
+}
+
+type DataSchema = fn() -> RefOr<Schema>;
+
+/// Every type of event: its name, its schema's name, what it tells, and its data.
+const EVENTS: [(&str, &str, &str, DataSchema); 20] = [
+    ("run.started", "RunStartedEvent", "A worker began the run.", RunState::schema),
+    ("run.paused", "RunPausedEvent", "Nothing can go on without a person.", RunState::schema),
+    (
+        "run.resumed",
+        "RunResumedEvent",
+        "A worker goes on with a run that was paused, or left by another.",
+        RunState::schema,
+    ),
+    ("run.checkpoint", "RunCheckpointEvent", "The run recorded something for itself.", RunState::schema),
+    ("run.completed", "RunCompletedEvent", "The run ended with an output. Terminal.", RunOutput::schema),
+    ("run.failed", "RunFailedEvent", "The run ended with an error. Terminal.", RunFailure::schema),
+    ("run.canceled", "RunCanceledEvent", "A caller ended the run. Terminal.", RunState::schema),
+    ("node.started", "NodeStartedEvent", "A node began.", Node::schema),
+    ("node.completed", "NodeCompletedEvent", "A node ended with an output.", NodeOutput::schema),
+    ("node.failed", "NodeFailedEvent", "A node ended with an error.", NodeFailure::schema),
+    ("node.skipped", "NodeSkippedEvent", "A node was not run; `error` says why.", NodeFailure::schema),
+    ("llm.delta", "LlmDeltaEvent", "A piece of an LLM's text.", NodeDelta::schema),
+    ("agent.reasoning.delta", "AgentReasoningDeltaEvent", "A piece of an agent's reasoning.", Delta::schema),
+    ("agent.answer.delta", "AgentAnswerDeltaEvent", "A piece of an agent's answer.", Delta::schema),
+    ("agent.tool_call.started", "AgentToolCallStartedEvent", "An agent called a tool.", ToolCall::schema),
+    ("agent.tool_call.completed", "AgentToolCallCompletedEvent", "A tool answered.", ToolResult::schema),
+    ("agent.tool_call.failed", "AgentToolCallFailedEvent", "A tool failed.", ToolFailure::schema),
+    (
+        "agent.human_feedback.requested",
+        "AgentHumanFeedbackRequestedEvent",
+        "An agent asked a person.",
+        Request::schema,
+    ),
+    (
+        "approval_request.created",
+        "ApprovalRequestCreatedEvent",
+        "A node or tool waits for a person's approval.",
+        Request::schema,
+    ),
+    ("input.received", "InputReceivedEvent", "A person answered.", Received::schema),
+];
+
+impl PartialSchema for RunEvent<'_> {
+    fn schema() -> RefOr<Schema> {
+        let mut discriminator = Discriminator::new("type");
+        let mut union = OneOfBuilder::new().description(Some("An event of a run; `type` tells which."));
+        for (r#type, schema, ..) in EVENTS {
+            let reference = Ref::from_schema_name(schema);
+            discriminator.mapping.insert(r#type.to_owned(), reference.ref_location.clone());
+            union = union.item(reference);
+        }
+        union.discriminator(Some(discriminator)).into()
+    }
+}
+
+impl ToSchema for RunEvent<'_> {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "RunEvent".into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        for (r#type, name, description, data) in EVENTS {
+            schemas.push((name.to_owned(), event_schema(r#type, description, data())));
+        }
+        for (name, schema) in [
+            (RunError::name(), RunError::schema()),
+            (InputRequest::name(), InputRequest::schema()),
+            (InputRequestType::name(), InputRequestType::schema()),
+            (super::run::RunStatus::name(), super::run::RunStatus::schema()),
+            ("Node".into(), NodeSchema::schema()),
+            ("Tool".into(), ToolSchema::schema()),
+        ] {
+            schemas.push((name.into_owned(), schema));
+        }
+    }
+}
+
+fn event_schema(r#type: &str, description: &str, data: RefOr<Schema>) -> RefOr<Schema> {
+    let text = |format| {
+        ObjectBuilder::new().schema_type(Type::String).format(Some(SchemaFormat::KnownFormat(format)))
+    };
+    let constant = |value: &str| ObjectBuilder::new().schema_type(Type::String).enum_values(Some([value]));
+    let object = r#type.rsplit_once('.').map_or(r#type, |(object, _)| object);
+    ObjectBuilder::new()
+        .description(Some(description))
+        .property("id", text(KnownFormat::Uuid))
+        .property("type", constant(r#type))
+        .property(
+            "sequence",
+            ObjectBuilder::new()
+                .schema_type(Type::Integer)
+                .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)))
+                .minimum(Some(1))
+                .description(Some("Its place in the run: from 1, without gaps.")),
+        )
+        .property("timestamp", text(KnownFormat::DateTime))
+        .property("data", with_object(data, constant(object)))
+        .required("id")
+        .required("type")
+        .required("sequence")
+        .required("timestamp")
+        .required("data")
+        .into()
+}
+
+/// The data of an event with `object` before its own properties.
+fn with_object(data: RefOr<Schema>, object: ObjectBuilder) -> RefOr<Schema> {
+    let object = ObjectBuilder::new().property("object", object).required("object");
+    match data {
+        RefOr::T(Schema::Object(data)) => {
+            let mut merged = object.build();
+            merged.properties.extend(data.properties);
+            merged.required.extend(data.required);
+            merged.into()
+        }
+        data => utoipa::openapi::AllOfBuilder::new().item(object).item(data).into(),
+    }
+}

@@ -1,0 +1,116 @@
+//! What callers send.
+
+use runyard_runs::FileId;
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, HashMap};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// Files of one run, uploaded before or with it.
+pub(crate) const MOST_FILES: usize = 100;
+
+/// A run to create. Unknown fields are ignored; null counts as left out.
+#[derive(Debug, ToSchema)]
+#[schema(example = json!({"input": {"ticket": "My invoice is wrong"}, "user_id": "u-17", "metadata": {"channel": "mail"}}))]
+pub(crate) struct CreateRun {
+    /// The fields of the app's Input node, checked against its schema.
+    #[schema(value_type = HashMap<String, Value>)]
+    pub(crate) input: Map<String, Value>,
+    /// The caller's own identifier of its user: stored, filterable, handed to the app.
+    #[schema(nullable = true, max_length = 256)]
+    pub(crate) user_id: Option<String>,
+    /// Groups the runs of one conversation: stored, filterable, handed to the app as memory scope.
+    pub(crate) session_id: Option<Uuid>,
+    /// Answer with the run's events. Not together with `background`.
+    #[schema(required = false, default = false)]
+    pub(crate) stream: bool,
+    /// Answer 202 at once. Not together with `stream`.
+    #[schema(required = false, default = false)]
+    pub(crate) background: bool,
+    /// Files uploaded earlier to this app; with those in the request itself at most 100.
+    #[schema(required = false, value_type = Vec<Uuid>, max_items = 100)]
+    pub(crate) file_ids: Vec<FileId>,
+    /// Labels to filter by: at most 16 strings of at most 512 characters, with keys of 1 to 64 characters.
+    #[schema(required = false, value_type = HashMap<String, String>)]
+    pub(crate) metadata: BTreeMap<String, String>,
+}
+
+/// A run to create, with files: the fields in any order, 128 MiB in all at most.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes a form in the OpenAPI document")]
+pub(crate) struct CreateRunForm {
+    /// A JSON object: the fields of the app's Input node. 4 MiB at most.
+    #[schema(example = "{\"ticket\": \"My invoice is wrong\"}")]
+    input: String,
+    /// The caller's own identifier of its user.
+    #[schema(nullable = false, max_length = 256)]
+    user_id: Option<String>,
+    /// Groups the runs of one conversation.
+    #[schema(nullable = false)]
+    session_id: Option<Uuid>,
+    /// `true` or `false`.
+    #[schema(nullable = false)]
+    stream: Option<bool>,
+    /// `true` or `false`.
+    #[schema(nullable = false)]
+    background: Option<bool>,
+    /// A JSON array of UUIDs.
+    #[schema(nullable = false)]
+    file_ids: Option<String>,
+    /// A JSON object of strings.
+    #[schema(nullable = false)]
+    metadata: Option<String>,
+    /// At most 100, with those of `file_ids`.
+    #[schema(required = false, value_type = Vec<String>, format = Binary)]
+    files: Vec<Vec<u8>>,
+}
+
+/// One file.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes a form in the OpenAPI document")]
+pub(crate) struct UploadFileForm {
+    /// 128 MiB at most, with all that surrounds it.
+    #[schema(value_type = String, format = Binary)]
+    file: Vec<u8>,
+}
+
+/// The answer to an input request.
+#[derive(ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[expect(dead_code, reason = "describes a body in the OpenAPI document")]
+pub(crate) enum AnswerInput {
+    HumanFeedback(FeedbackAnswer),
+    Approval(ApprovalAnswer),
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes a body in the OpenAPI document")]
+pub(crate) struct FeedbackAnswer {
+    data: FeedbackData,
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes a body in the OpenAPI document")]
+pub(crate) struct FeedbackData {
+    /// `id` of the input request.
+    request_id: Uuid,
+    feedback: String,
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes a body in the OpenAPI document")]
+pub(crate) struct ApprovalAnswer {
+    data: ApprovalData,
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes a body in the OpenAPI document")]
+pub(crate) struct ApprovalData {
+    /// `id` of the input request.
+    request_id: Uuid,
+    approved: bool,
+    /// New values of the request's `editable_params`; others cannot be changed.
+    #[schema(nullable = true)]
+    params: Option<HashMap<String, Value>>,
+    feedback: Option<String>,
+}
