@@ -8,13 +8,17 @@
 //! Knows no implementation. What the ports leave open is not tested: in which order runs of the same millisecond are
 //! listed, and whether an append to a run that does not exist is refused or merely never seen.
 
+#![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "these are tests")]
+
 pub mod files;
 pub mod list;
 pub mod log;
 pub mod make;
+pub mod memory;
 mod model;
 pub mod queue;
 pub mod record;
+pub mod service;
 
 /// A `#[tokio::test]` for each promise of `RunStore`. Takes the name of an `async fn() -> (Arc<dyn RunStore>, T)` that gives
 /// an empty store, and what must live as long as it.

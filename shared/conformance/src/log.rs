@@ -10,7 +10,7 @@ use std::{
 type Store = Arc<dyn RunStore>;
 
 /// A wait that is never reached unless a promise is broken.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 /// A second create under the same id changes nothing.
 pub async fn create_is_put_if_absent(store: Store) {

@@ -24,7 +24,7 @@ pub struct Ends {
     pub receive: Arc<dyn Receive>,
 }
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 async fn receive(ends: &Ends) -> (AppId, RunId) {
     tokio::time::timeout(LONG, ends.receive.receive()).await.expect("what is enqueued is delivered")
@@ -74,7 +74,7 @@ pub async fn receivers_share_the_work(ends: Ends) {
 
 /// A delayed run does not come early, and does not hold up others.
 pub async fn a_delayed_run_comes_late(ends: Ends) {
-    const DELAY: Duration = Duration::from_millis(1000);
+    const DELAY: Duration = Duration::from_secs(1);
     let (app, late, now) = (make::app(), make::run(make::app()).id, make::run(make::app()).id);
     let begun = Instant::now();
     ends.queue.enqueue(app, late, DELAY).await.unwrap();

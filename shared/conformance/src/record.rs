@@ -185,7 +185,11 @@ pub async fn idempotency_keys_bind_once(store: Store) {
     let race = item(3, 0, 2000, 1000);
     let bound = at_once(16, |index| {
         let store = Arc::clone(&store);
-        let mine = IdempotencyItem { run: RunId(make::app().0), request: [index as u8; 32], ..race.clone() };
+        let mine = IdempotencyItem {
+            run: RunId(make::app().0),
+            request: [u8::try_from(index).unwrap(); 32],
+            ..race.clone()
+        };
         async move { store.bind(&mine).await.unwrap() }
     })
     .await;
@@ -273,7 +277,7 @@ pub async fn ended_runs_expire_with_all_that_is_theirs(store: Store) {
     query.metadata = vec![("k".to_owned(), "v".to_owned())];
     let page = store.list(&query).await.unwrap();
     assert_eq!((page.runs.len(), page.total_count), (2, 2));
-    tokio::time::timeout(Duration::from_secs(60), store.changed(runs[0], 0, Duration::from_millis(10)))
+    tokio::time::timeout(Duration::from_mins(1), store.changed(runs[0], 0, Duration::from_millis(10)))
         .await
         .unwrap();
 }

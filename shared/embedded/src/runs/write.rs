@@ -8,7 +8,7 @@ use super::{
 use crate::{database::Fault, embedded::failed};
 use runyard_runs::{
     AppId, Append, Create, Entry, Field, Guard, IdempotencyItem, NewRun, Record, RecordChange, RunId,
-    StoreError, Timestamp, Update,
+    RunStatus, StoreError, Timestamp, Update,
 };
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;

@@ -1,0 +1,11 @@
+//! How fast the store is. `cargo bench -p runyard-embedded -- FILTER`.
+
+mod data;
+mod list;
+mod open;
+mod write;
+
+use criterion::{criterion_group, criterion_main};
+
+criterion_group!(benches, write::run, open::run, list::run);
+criterion_main!(benches);

@@ -1,0 +1,122 @@
+//! A run is created and ended, the two writes of a synchronous run, by 1, 16 and 256 callers at a time. µs a run; beside it,
+//! the CPU time of the thread that writes.
+
+use crate::data;
+use criterion::{Criterion, Throughput};
+use runyard_runs::{
+    AppId, ClaimId, Create, ENTRY_VERSION, Entry, EventBody, Field, Guard, Ids, LogState, Logged, NewRun,
+    NodeRef, Record, RecordChange, RunId, RunStatus, RunStore, SystemIds, Timestamp,
+};
+use serde_json::json;
+use std::{
+    collections::BTreeMap,
+    fs,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+pub(crate) fn run(criterion: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().expect("a runtime");
+    let dir = data::directory();
+    let embedded = data::open(dir.path());
+    let mut group = criterion.benchmark_group("create and commit");
+    group.throughput(Throughput::Elements(1)).sample_size(10).measurement_time(Duration::from_secs(5));
+    for callers in [1, 16, 256] {
+        let (mut runs, before) = (0, writer_cpu());
+        group.bench_function(format!("{callers} callers"), |bencher| {
+            bencher.iter_custom(|count| {
+                runs += count;
+                runtime.block_on(many(&embedded.runs(), callers, count))
+            });
+        });
+        let cpu = writer_cpu().saturating_sub(before);
+        println!("    the writing thread: {} µs of CPU a run", cpu.as_micros() / u128::from(runs.max(1)));
+    }
+    group.finish();
+    let size: u64 = fs::metadata(dir.path().join("runyard.db")).map_or(0, |file| file.len());
+    println!("    the database: {} KiB", size / 1024);
+}
+
+async fn many(store: &Arc<runyard_embedded::Runs>, callers: u64, count: u64) -> Duration {
+    let begun = Instant::now();
+    let tasks: Vec<_> = (0..callers)
+        .map(|caller| {
+            let store = Arc::clone(store);
+            let runs = count / callers + u64::from(caller < count % callers);
+            tokio::spawn(async move {
+                for _ in 0..runs {
+                    one(store.as_ref()).await;
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.expect("no caller panics");
+    }
+    begun.elapsed()
+}
+
+/// What a synchronous run of `echo` writes: about 1 KiB of log.
+async fn one(store: &dyn RunStore) {
+    let (id, claim, now) =
+        (RunId(SystemIds.ordered()), ClaimId(SystemIds.random()), Timestamp(1_781_082_921_000));
+    let due = Some(now + Duration::from_mins(1));
+    let run = NewRun {
+        id,
+        app: AppId(uuid::Uuid::from_u128(7)),
+        app_version: "1d2fa4c1e2c34b1f1d2fa4c1e2c34b1f".to_owned(),
+        created_at: now,
+        expires_at: now + Duration::from_hours(720),
+        input: json!({"text": "hello"}).as_object().cloned().unwrap_or_default(),
+        user_id: None,
+        session_id: None,
+        metadata: BTreeMap::new(),
+        files: Vec::new(),
+    };
+    let record = Record {
+        upto: 0,
+        status: RunStatus::Created,
+        unanswered: false,
+        ended_at: None,
+        owner: Some(claim),
+        due,
+        attempts: 0,
+        attempts_at: 0,
+        rev: 0,
+    };
+    assert_eq!(store.create(&run, &record).await.expect("it is created"), Create::Done);
+    let mut events = vec![EventBody::RunStarted];
+    for name in ["input", "echo", "output"] {
+        let kind = format!("dynamiq.nodes.utils.{name}");
+        let node = Arc::new(NodeRef { id: name.to_owned(), name: name.to_owned(), kind });
+        events.push(EventBody::NodeStarted { node: Arc::clone(&node) });
+        events.push(EventBody::NodeCompleted { node, output: json!({"text": "hello"}) });
+    }
+    events.push(EventBody::RunCompleted { output: json!({"text": "hello"}) });
+    let events: Vec<_> = events.into_iter().map(Logged::from).collect();
+    let state = LogState::default().after(claim, 1, now, &events);
+    let entry =
+        Entry { run: id, first: 1, version: ENTRY_VERSION, writer: claim, nonce: 0, at: now, state, events };
+    let change = RecordChange {
+        upto: Some(entry.last()),
+        status: Some(RunStatus::Completed),
+        unanswered: Some(false),
+        ended_at: Some(now),
+        owner: Field::Clear,
+        due: Field::Clear,
+        attempts: None,
+    };
+    let guard = Guard::LeaseFree { claim, now };
+    store.commit(&entry, &change, &guard).await.expect("it is ended");
+}
+
+/// CPU time of the thread that writes, by Linux's ticks of 10 ms.
+fn writer_cpu() -> Duration {
+    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let stats = tasks.filter_map(|task| fs::read_to_string(task.path().join("stat")).ok());
+    let ticks = stats.filter(|stat| stat.contains("(runyard-write)")).map(|stat| {
+        let fields: Vec<_> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+        [11, 12].iter().filter_map(|field| fields.get(*field)?.parse::<u64>().ok()).sum::<u64>()
+    });
+    Duration::from_millis(ticks.sum::<u64>() * 10)
+}
