@@ -22,9 +22,9 @@ pub struct Actor {
 
 #[derive(Clone, Debug, Hash)]
 pub enum Doing {
-    Create { machine: Creator, request: u8, sync: bool, key: Option<u8> },
+    Create { machine: Creator, request: u8, sync: Option<u8>, key: Option<u8> },
     Cancel(Ender),
-    Answer { machine: Answerer, ask: u8 },
+    Answer { machine: Answerer, ask: u8, writer: ClaimId },
     Sweep(Sweep),
 }
 
@@ -57,7 +57,7 @@ impl Actor {
         });
         let owner = sync.map(|claim| ClaimId(Uuid::from_u128(u128::from(claim))));
         let machine = Creator::new(run, owner, item);
-        Self::of(run, Doing::Create { machine, request, sync: sync.is_some(), key }, 0)
+        Self::of(run, Doing::Create { machine, request, sync, key }, 0)
     }
 
     pub fn cancel(number: u8) -> Self {
@@ -69,7 +69,7 @@ impl Actor {
         let (writer, request) = (writer_id(0x20 + number), engine::request(ask));
         let machine =
             Answerer::new(run_id(0), writer, request, InputRequestKind::HumanFeedback, Value::from(number));
-        Self::of(run_id(0), Doing::Answer { machine, ask }, 0)
+        Self::of(run_id(0), Doing::Answer { machine, ask, writer }, 0)
     }
 
     pub fn sweep(run: RunId, number: u8, ahead: i64) -> Self {

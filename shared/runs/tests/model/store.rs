@@ -2,10 +2,11 @@
 
 use crate::{
     config::{Off, expires_at},
-    world::Violation,
+    properties::Property,
+    world::{Found, Violation},
 };
 use runyard_runs::{
-    AppId, Entry, Field, Guard, Head, IdempotencyItem, LogRead, LogState, Record, RunId, Sequence,
+    AppId, Entry, Field, Guard, Head, IdempotencyItem, LogRead, LogState, Record, RunId, Sequence, Timestamp,
     protocol::{Op, Reply},
 };
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use uuid::Uuid;
 pub struct Store {
     pub runs: Vec<Stored>,
     pub key: Option<IdempotencyItem>,
+    pub found: Found,
 }
 
 #[derive(Clone, Debug, Hash)]
@@ -78,10 +80,6 @@ impl Store {
         self.runs.iter().find(|run| run.id == id)
     }
 
-    fn run_mut(&mut self, id: RunId) -> Option<&mut Stored> {
-        self.runs.iter_mut().find(|run| run.id == id)
-    }
-
     /// Whether a transaction fails on both conditions.
     pub fn fails_twice(&self, run: RunId, op: &Op) -> bool {
         match (op, self.run(run)) {
@@ -90,7 +88,7 @@ impl Store {
         }
     }
 
-    /// Performs one operation on `run`; not [`Op::Enqueue`].
+    /// Performs one operation on `run`, at the latest clock's `now`; not [`Op::Enqueue`].
     pub fn perform(
         &mut self,
         run: RunId,
@@ -98,26 +96,27 @@ impl Store {
         op: &Op,
         tells: Tells,
         off: Option<Off>,
-    ) -> Result<Reply, Violation> {
+        now: Timestamp,
+    ) -> Reply {
         if let Op::Bind(item) = op {
-            return Ok(self.bind(item, role, off));
+            return self.bind(item, role, off);
         }
         if let (Op::Create(record), Role::Creator { request }) = (op, role) {
             if self.run(run).is_some() {
-                return Ok(Reply::Exists);
+                return Reply::Exists;
             }
             let due = if off == Some(Off::DueOnCreate) { None } else { record.due };
             let record = Record { due, ..record.clone() };
             self.runs.push(Stored { id: run, request, record, log: Vec::new() });
-            return Ok(Reply::Done);
+            return Reply::Done;
         }
-        let Some(stored) = self.run_mut(run) else {
-            return Ok(match op {
+        let Some(stored) = self.runs.iter_mut().find(|stored| stored.id == run) else {
+            return match op {
                 Op::Read { .. } | Op::Head => Reply::NoRun,
                 _ => Reply::Refused,
-            });
+            };
         };
-        Ok(match op {
+        match op {
             Op::Read { from } => Reply::Log(stored.read(*from, role, off)),
             Op::Head => Reply::Head(Head {
                 app: APP,
@@ -139,13 +138,13 @@ impl Store {
                     || (matches!(guard, Guard::Rev(_)) && off == Some(Off::SweepRev));
                 let is_free = !stored.is_taken(entry.first) || off == Some(Off::PutIfAbsent);
                 if !holds && (is_free || tells == Tells::Refused) {
-                    return Ok(Reply::Refused);
+                    return Reply::Refused;
                 }
                 if !is_free {
-                    return Ok(Reply::Taken);
+                    return Reply::Taken;
                 }
                 if entry.is_claim() && is_held_by_another(&stored.record, entry) {
-                    return Err(Violation::lease(entry));
+                    self.found.note(Err(Violation::lease(entry)));
                 }
                 stored.append(entry, off);
                 let mut change = change.clone();
@@ -180,13 +179,18 @@ impl Store {
                     _ => {}
                 }
                 if !guard.holds(&stored.record) && !ignored {
-                    return Ok(Reply::Refused);
+                    return Reply::Refused;
+                }
+                let lives = stored.record.due.is_some_and(|due| due > now);
+                if role == Role::Sweeper && change.owner == Field::Clear && stored.record.owner.is_some() && lives {
+                    let text = "the sweeper ends a lease that lives";
+                    self.found.note(Err(Violation::new(Property::LeaseKept, text)));
                 }
                 change.apply(&mut stored.record);
                 Reply::Done
             }
             Op::Bind(_) | Op::Create(_) | Op::Enqueue { .. } => Reply::Refused,
-        })
+        }
     }
 
     fn bind(&mut self, item: &IdempotencyItem, role: Role, off: Option<Off>) -> Reply {

@@ -12,7 +12,11 @@ use runyard_runs::{
     Entry, Guard, RunId, Sequence, Timestamp,
     protocol::{Op, Reply, Writer},
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    hash::{Hash, Hasher},
+    sync::Arc,
+    time::Duration,
+};
 
 #[derive(Clone, Debug, Hash)]
 pub struct World {
@@ -79,6 +83,20 @@ pub struct Violation {
     pub text: String,
 }
 
+/// What was seen not to hold since it was last asked. No part of a state.
+#[derive(Clone, Debug, Default)]
+pub struct Found(pub Vec<Violation>);
+
+impl Found {
+    pub fn note(&mut self, result: Result<(), Violation>) {
+        self.0.extend(result.err());
+    }
+}
+
+impl Hash for Found {
+    fn hash<H: Hasher>(&self, _state: &mut H) {}
+}
+
 impl Violation {
     pub fn new(property: Property, text: impl Into<String>) -> Self {
         Self { property, text: text.into() }
@@ -139,6 +157,11 @@ impl World {
 
     fn clock(&self, ahead: i64) -> Timestamp {
         Timestamp(self.now.0 + ahead)
+    }
+
+    /// What the clock says that is most ahead.
+    fn latest(&self, config: &Config) -> Timestamp {
+        self.clock(config.ahead.max(0) * config.tick)
     }
 
     fn flight(&self, who: Who) -> Option<(RunId, Role, &Op)> {
@@ -280,15 +303,15 @@ impl World {
     }
 
     /// Does it.
-    pub fn apply(&mut self, action: Action, config: &Config) -> Result<(), Violation> {
+    pub fn apply(&mut self, action: Action, config: &Config) {
         match action {
-            Action::Do(who) => self.answer(who, Tells::Taken, config)?,
-            Action::DoRefused(who) => self.answer(who, Tells::Refused, config)?,
+            Action::Do(who) => self.answer(who, Tells::Taken, config),
+            Action::DoRefused(who) => self.answer(who, Tells::Refused, config),
             Action::Lose(who) => {
                 self.left.lost -= 1;
                 if let Some((run, role, op)) = self.take_flight(who) {
                     self.strand(run, role, &op, config);
-                    self.reply(who, op, Reply::Unknown, config)?;
+                    self.reply(who, op, Reply::Unknown, config);
                 }
             }
             Action::Split(who) => {
@@ -297,10 +320,10 @@ impl World {
                     if let Op::Commit(entry, change, guard) = &op
                         && self.store.run(run).is_some_and(|stored| guard.holds(&stored.record))
                     {
-                        self.store.perform(run, role, &Op::Append(Arc::clone(entry)), Tells::Taken, config.off)?;
+                        self.perform(run, role, &Op::Append(Arc::clone(entry)), Tells::Taken, config);
                         self.network.push((run, role, Op::Update(change.clone(), Guard::Always)));
                     }
-                    self.reply(who, op, Reply::Unknown, config)?;
+                    self.reply(who, op, Reply::Unknown, config);
                 }
             }
             Action::Crash(who) => {
@@ -309,7 +332,7 @@ impl World {
             }
             Action::Land(index) => {
                 let (run, role, op) = self.network.remove(index);
-                self.perform(run, role, &op, Tells::Taken, config)?;
+                self.perform(run, role, &op, Tells::Taken, config);
             }
             Action::Deliver(index) | Action::Duplicate(index) => {
                 let run = self.queue[index].0;
@@ -321,37 +344,37 @@ impl World {
                 self.left.workers = self.left.workers.saturating_sub(1);
                 self.claims += 1;
                 let ahead = if self.claims.is_multiple_of(2) { config.ahead * config.tick } else { 0 };
-                self.start(Worker::new(run, self.claims, Writer::open, ahead), config)?;
+                self.start(Worker::new(run, self.claims, Writer::open, ahead), config);
             }
             Action::Drop(index) => {
                 self.left.dropped -= 1;
                 self.queue.remove(index);
             }
-            Action::Begin(index, branch) => self.begin(index, branch, config)?,
+            Action::Begin(index, branch) => self.begin(index, branch, config),
             Action::Finish(index, branch) => {
                 let calls = self.workers[index].calls(config, Stands::Calls);
                 let item = calls.iter().find(|(number, _)| *number == branch).map(|(_, item)| *item);
-                let Some(Item::Call(call) | Item::Long(call) | Item::Kill(call)) = item else { return Ok(()) };
-                self.turn(index, config, |worker, _, _| worker.finish(branch, call))?;
+                let Some(Item::Call(call) | Item::Long(call) | Item::Kill(call)) = item else { return };
+                self.turn(index, config, |worker, _, _| worker.finish(branch, call));
             }
-            Action::Gather(index) => self.turn(index, config, |worker, _, _| worker.gather())?,
+            Action::Gather(index) => self.turn(index, config, |worker, _, _| worker.gather()),
             Action::Renew(index) => {
                 self.left.renewals -= 1;
                 self.turn(index, config, |worker, now, _| {
                     worker.renewed_at = now;
                     worker.writer.renew();
-                })?;
+                });
             }
-            Action::Look(index) => self.turn(index, config, |worker, _, _| worker.writer.look())?,
+            Action::Look(index) => self.turn(index, config, |worker, _, _| worker.writer.look()),
             Action::HandOver(index) => {
                 if !self.is_long(index, config) {
                     self.left.hand_overs -= 1;
                 }
-                self.turn(index, config, |worker, _, _| worker.told = true)?;
+                self.turn(index, config, |worker, _, _| worker.told = true);
             }
             Action::TimeOut(index) => {
                 self.left.deadlines -= 1;
-                self.turn(index, config, |worker, _, _| worker.time_out())?;
+                self.turn(index, config, |worker, _, _| worker.time_out());
             }
             Action::Tick => {
                 self.left.ticks -= 1;
@@ -369,7 +392,6 @@ impl World {
                 }
             }
         }
-        Ok(())
     }
 
     /// What may still happen to a request that nobody waits for.
@@ -407,9 +429,9 @@ impl World {
         }
     }
 
-    fn answer(&mut self, who: Who, tells: Tells, config: &Config) -> Result<(), Violation> {
-        let Some((run, role, op)) = self.take_flight(who) else { return Ok(()) };
-        let reply = self.perform(run, role, &op, tells, config)?;
+    fn answer(&mut self, who: Who, tells: Tells, config: &Config) {
+        let Some((run, role, op)) = self.take_flight(who) else { return };
+        let reply = self.perform(run, role, &op, tells, config);
         self.reply(who, op, reply, config)
     }
 
@@ -420,17 +442,17 @@ impl World {
         op: &Op,
         tells: Tells,
         config: &Config,
-    ) -> Result<Reply, Violation> {
-        let Op::Enqueue { delay } = op else { return self.store.perform(run, role, op, tells, config.off) };
+    ) -> Reply {
+        let Op::Enqueue { delay } = op else { return self.store.perform(run, role, op, tells, config.off, self.latest(config)) };
         let forgets = config.off == Some(Off::WakeOnAnswer) && role == Role::Answerer;
         if self.queue.len() < QUEUE && !forgets {
             self.queue.push((run, self.now + *delay));
             self.queue.sort_unstable();
         }
-        Ok(Reply::Done)
+        Reply::Done
     }
 
-    fn reply(&mut self, who: Who, op: Op, reply: Reply, config: &Config) -> Result<(), Violation> {
+    fn reply(&mut self, who: Who, op: Op, reply: Reply, config: &Config) {
         match who {
             Who::Worker(index) => self.turn(index, config, |worker, now, turned| {
                 worker.reply(op, reply, now, config, turned);
@@ -441,38 +463,37 @@ impl World {
                 actor.reply(op, reply, now);
                 match actor.advance(now) {
                     Some(outcome) => self.conclude(index, &outcome, config),
-                    None => Ok(()),
+                    None => {}
                 }
             }
         }
     }
 
-    fn conclude(&mut self, index: usize, outcome: &Outcome, config: &Config) -> Result<(), Violation> {
+    fn conclude(&mut self, index: usize, outcome: &Outcome, config: &Config) {
         let actor = self.actors.remove(index);
-        properties::outcome(self, &actor, outcome)?;
-        let Doing::Create { machine, request, sync, key } = &actor.doing else { return Ok(()) };
+        let result = properties::outcome(self, &actor, outcome);
+        self.store.found.note(result);
+        let Doing::Create { request, sync, key, .. } = &actor.doing else { return };
         use runyard_runs::protocol::CreateOutcome;
         match outcome {
             Outcome::Create(CreateOutcome::Created(run)) => {
                 self.accepted.push(*run);
-                if *sync {
-                    let claim = u8::try_from(request_claim(machine, self)).unwrap_or(0);
-                    self.start(Worker::new(*run, claim, Writer::fresh, 0), config)?;
+                if let Some(claim) = sync {
+                    self.start(Worker::new(*run, *claim, Writer::fresh, 0), config);
                 }
             }
             Outcome::Create(CreateOutcome::Replayed(run)) => self.accepted.push(*run),
             Outcome::Create(CreateOutcome::Unknown) if self.left.retries > 0 => {
                 self.left.retries -= 1;
-                self.enter_create(*request, *sync, *key);
+                self.enter_create(*request, sync.is_some(), *key);
             }
             _ => {}
         }
         self.accepted.sort_unstable();
         self.accepted.dedup();
-        Ok(())
     }
 
-    fn start(&mut self, worker: Worker, config: &Config) -> Result<(), Violation> {
+    fn start(&mut self, worker: Worker, config: &Config) {
         self.workers.push(Arc::new(worker));
         self.turn(self.workers.len() - 1, config, |_, _, _| {})
     }
@@ -483,7 +504,7 @@ impl World {
         index: usize,
         config: &Config,
         happens: impl FnOnce(&mut Worker, Timestamp, &mut Turned),
-    ) -> Result<(), Violation> {
+    ) {
         let now = self.clock(self.workers[index].ahead);
         let worker = Arc::make_mut(&mut self.workers[index]);
         let mut turned = Turned::default();
@@ -491,7 +512,8 @@ impl World {
         worker.advance(now, config, &mut turned);
         let (run, role, is_over) = (worker.run, worker.role(), worker.is_over());
         for entry in &turned.shown {
-            properties::shown(&self.store, entry)?;
+            let result = properties::shown(&self.store, entry);
+            self.store.found.note(result);
             if config.followed && entry.first <= self.shown.0 + 1 && entry.last() > self.shown.0 {
                 self.shown = (entry.last(), entry.state.status.is_terminal());
             }
@@ -504,7 +526,6 @@ impl World {
         } else if is_over {
             self.workers.remove(index);
         }
-        Ok(())
     }
 
     fn crash(&mut self, who: Who, config: &Config) {
@@ -517,12 +538,13 @@ impl World {
         }
     }
 
-    fn begin(&mut self, index: usize, branch: usize, config: &Config) -> Result<(), Violation> {
+    fn begin(&mut self, index: usize, branch: usize, config: &Config) {
         let calls = self.workers[index].calls(config, Stands::Granted);
         let item = calls.iter().find(|(number, _)| *number == branch).map(|(_, item)| *item);
-        let Some(item @ (Item::Call(call) | Item::Long(call) | Item::Kill(call))) = item else { return Ok(()) };
+        let Some(item @ (Item::Call(call) | Item::Long(call) | Item::Kill(call))) = item else { return };
         self.begun[usize::from(call)] = self.begun[usize::from(call)].saturating_add(1);
-        let is_late = properties::begins(self, &self.workers[index], branch, call, config)?;
+        let (is_late, result) = properties::begins(self, &self.workers[index], branch, call, config);
+        self.store.found.note(result);
         let worker = Arc::make_mut(&mut self.workers[index]);
         if is_late {
             worker.late[branch] += 1;
@@ -531,13 +553,10 @@ impl World {
         if matches!(item, Item::Kill(_)) {
             self.crash(Who::Worker(index), config);
         }
-        Ok(())
     }
 
     /// What a fair and faultless world does next; `None` if nothing is left to do.
-    ///
-    /// `idle` tells that time passed although an executor was there.
-    pub fn goes_on(&mut self, config: &Config) -> Result<Option<Action>, Violation> {
+    pub fn goes_on(&mut self, config: &Config) -> Option<Action> {
         self.left.workers = u8::MAX;
         let in_turn = (0..self.workers.len()).find_map(|index| {
             let worker = &self.workers[index];
@@ -559,26 +578,27 @@ impl World {
             self.sees_news(index).then_some(Action::Look(index))
         });
         if in_turn.is_some() {
-            return Ok(in_turn);
+            return in_turn;
         }
         if let Some(worker) = self.workers.first() {
             let text = format!("the executor {:?} waits for nothing: {:?}", worker.claim, worker.writer);
-            return Err(Violation::new(Property::NobodyIdles, text));
+            self.store.found.note(Err(Violation::new(Property::NobodyIdles, text)));
+            return None;
         }
         if let Some(who) = self.busy().find(|who| matches!(who, Who::Actor(_))) {
-            return Ok(Some(Action::Do(who)));
+            return Some(Action::Do(who));
         }
         if self.sweeps >= config.backlog
             && let Some(index) = self.queue.iter().position(|(_, from)| *from <= self.now)
         {
-            return Ok(Some(Action::Deliver(index)));
+            return Some(Action::Deliver(index));
         }
         if let Some(index) = self.due(config).next() {
-            return Ok(Some(Action::Sweep(index)));
+            return Some(Action::Sweep(index));
         }
         let due = self.store.runs.iter().filter_map(|run| run.record.due);
         let messages = self.queue.iter().map(|(_, from)| *from).filter(|from| *from > self.now);
-        let Some(next) = due.chain(messages).min() else { return Ok(None) };
+        let Some(next) = due.chain(messages).min() else { return None };
         self.now = self.now.max(next);
         self.goes_on(config)
     }
@@ -616,10 +636,6 @@ impl World {
             other => format!("{other:?}"),
         }
     }
-}
-
-fn request_claim(machine: &runyard_runs::protocol::Creator, world: &World) -> u128 {
-    world.store.run(machine.run()).and_then(|run| run.record.owner).map_or(0, |owner| owner.0.as_u128())
 }
 
 fn short(id: u128) -> String {

@@ -1,0 +1,275 @@
+//! What must hold, in every state, at every step, and in the end.
+
+use crate::{
+    actor::{Actor, Doing, Outcome, run_id},
+    config::{Config, Item, begins_at, expires_at},
+    engine::{Keys, answer_bit, ask_bit, call_bit, keys_of},
+    store::{Store, Stored},
+    worker::Worker,
+    world::{Violation, World, name},
+};
+use runyard_runs::{
+    Entry, EventBody, RequestId,
+    protocol::{Answered, CreateOutcome, Ended},
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Property {
+    /// The sequences of a log have no gap and no overlap.
+    Gapless,
+    /// One terminal event at most, and nothing after it.
+    Sealed,
+    /// After a claim nobody writes who claimed earlier; nobody executes who did not claim.
+    NoneSuperseded,
+    /// No call begins that the log had recorded by the claim, or by the same claim since.
+    NotRecordedAgain,
+    /// No call begins before the claim is in the log.
+    ClaimedFirst,
+    /// No call begins before what it depends on is in the log.
+    JournaledFirst,
+    /// A claim that is superseded, or whose run has ended, begins one call more at most in each branch.
+    OneLateStep,
+    /// Without suspicion each call begins once, and once more for each crash or hand-over.
+    PaidOnce,
+    /// Nobody claims while another's lease lives.
+    LeaseRespected,
+    /// Nobody but its holder ends a lease that lives.
+    LeaseKept,
+    /// The record says of status, questions and owner what the log says.
+    RecordAgrees,
+    /// A run that has not ended is on the list of what is due, in time.
+    StaysDue,
+    /// What was shown is in the log, as it was shown.
+    Shown,
+    /// A key has one run at most, that of the request that the key is bound to.
+    OneRunPerKey,
+    /// A client is told of its own request's run, and of a conflict if and only if there is one.
+    ToldRight,
+    /// What was acknowledged to a client is so: a run, a cancel, an answer.
+    AcknowledgedIsKept,
+    /// A question is answered once.
+    AnsweredOnce,
+    /// No executor waits for nothing.
+    NobodyIdles,
+    /// From every state a fair world without faults comes to the end of every run.
+    Ends,
+    /// A run whose questions are all answered does not wait until its last day.
+    Wakes,
+    /// A run fails with `worker_lost` only if it kills its workers.
+    NotLost,
+}
+
+fn fails(property: Property, text: impl Into<String>) -> Result<(), Violation> {
+    Err(Violation::new(property, text))
+}
+
+/// What must hold in every state.
+pub fn state(world: &mut World, config: &Config) {
+    let mut results: Vec<_> = world.store.runs.iter().flat_map(|run| [log(run), record(run), due(run)]).collect();
+    results.push(clients(world, config));
+    for result in results {
+        world.store.found.note(result);
+    }
+}
+
+fn clients(world: &World, config: &Config) -> Result<(), Violation> {
+    let (end, over) = world.shown;
+    if over && world.store.run(run_id(0)).is_some_and(|run| run.end() > end) {
+        return fails(Property::Shown, "a client was told that this is all");
+    }
+    if config.requests.iter().all(|request| request.key.is_some()) {
+        let bound = world.store.key.as_ref().map(|item| (item.run, item.request[0]));
+        if world.store.runs.iter().any(|run| Some((run.id, run.request)) != bound) {
+            return fails(Property::OneRunPerKey, "there is a run that the key does not name");
+        }
+    }
+    for id in &world.accepted {
+        if world.store.run(*id).is_none() {
+            return fails(Property::AcknowledgedIsKept, "a client was told of a run that is not there");
+        }
+    }
+    Ok(())
+}
+
+fn log(run: &Stored) -> Result<(), Violation> {
+    let (mut end, mut over, mut claim) = (0, false, None);
+    let mut answered: Vec<RequestId> = Vec::new();
+    for entry in &run.log {
+        if entry.first != end + 1 || entry.events.is_empty() {
+            return fails(Property::Gapless, format!("{} after {end}", name(entry)));
+        }
+        end = entry.last();
+        let is_worker = entry.writer.0.as_u128() < 0x100;
+        if entry.is_claim() {
+            if claim == Some(entry.writer) {
+                return fails(Property::NoneSuperseded, format!("{} claims twice", name(entry)));
+            }
+            claim = Some(entry.writer);
+        }
+        let earlier = run.log.iter().take_while(|there| there.first < entry.first);
+        let claims_again = entry.is_claim() && earlier.clone().any(|there| there.writer == entry.writer);
+        if claims_again || (is_worker && claim != Some(entry.writer)) {
+            return fails(Property::NoneSuperseded, format!("{} after the claim {claim:?}", name(entry)));
+        }
+        for logged in &entry.events {
+            if over {
+                return fails(Property::Sealed, format!("{} after the end", name(entry)));
+            }
+            over = logged.body.ends_as().is_some();
+            if let EventBody::InputReceived { request_id, .. } = &logged.body {
+                if answered.contains(request_id) {
+                    return fails(Property::AnsweredOnce, name(entry));
+                }
+                answered.push(*request_id);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn record(run: &Stored) -> Result<(), Violation> {
+    let (record, state) = (&run.record, run.state());
+    let over = state.status.is_terminal();
+    let agrees = record.status == state.status
+        && record.unanswered != state.pending.is_empty()
+        && record.upto <= run.end()
+        && record.ended_at.is_some() == over
+        && (!(over || state.is_asleep()) || record.owner.is_none())
+        && (!over || record.due.is_none());
+    if !agrees {
+        return fails(Property::RecordAgrees, format!("{record:?} beside {state:?}"));
+    }
+    Ok(())
+}
+
+fn due(run: &Stored) -> Result<(), Violation> {
+    let (record, state) = (&run.record, run.state());
+    let in_time = |due| due < expires_at() || state.is_asleep();
+    if !state.status.is_terminal() && !record.due.is_some_and(in_time) {
+        return fails(Property::StaysDue, format!("{record:?} beside {state:?}"));
+    }
+    Ok(())
+}
+
+/// What must hold when an entry is shown.
+pub fn shown(store: &Store, entry: &Entry) -> Result<(), Violation> {
+    let run = store.run(entry.run);
+    if run.is_some_and(|run| run.log.iter().any(|there| **there == *entry)) {
+        return Ok(());
+    }
+    fails(Property::Shown, format!("{} is not in the log", name(entry)))
+}
+
+/// What must hold when a call begins; whether the call is late.
+pub fn begins(
+    world: &World,
+    worker: &Worker,
+    branch: usize,
+    call: u8,
+    config: &Config,
+) -> (bool, Result<(), Violation>) {
+    let log = world.store.run(worker.run).map_or(&[][..], |run| &run.log);
+    let violates = |property, what: &str| {
+        Err(Violation::new(property, format!("call {call} begins by {:?}: {what}", worker.claim)))
+    };
+    let Some(claimed_at) = log.iter().position(|entry| entry.is_claim() && entry.writer == worker.claim)
+    else {
+        return (false, violates(Property::ClaimedFirst, "its claim is not in the log"));
+    };
+    let superseded_at = log.iter().skip(claimed_at + 1).position(|entry| entry.is_claim());
+    let is_over = log.last().is_some_and(|entry| entry.state.status.is_terminal());
+    let is_late = superseded_at.is_some() || is_over;
+    let recorded = log.iter().fold(0, |keys: Keys, entry| keys | keys_of(&entry.events));
+    let needs = config.script[branch].iter().map_while(|item| match item {
+        Item::Call(number) | Item::Kill(number) | Item::Long(number) if *number == call => None,
+        Item::Call(number) | Item::Kill(number) | Item::Long(number) => Some(call_bit(*number)),
+        Item::Ask(number) => Some(ask_bit(*number) | answer_bit(*number)),
+        Item::Die => Some(0),
+    });
+    let needs = needs.fold(0, |keys, bit| keys | bit);
+    let own = &log[..superseded_at.map_or(log.len(), |at| claimed_at + 1 + at)];
+    let (had, left) = (&config.budget, &world.left);
+    let lost = had.crashes.saturating_sub(left.crashes) + had.hand_overs.saturating_sub(left.hand_overs);
+    let suspects = world.now != begins_at() || config.ahead != 0;
+    let result = if recorded & needs != needs {
+        violates(Property::JournaledFirst, "what it depends on is not in the log")
+    } else if own.iter().any(|entry| keys_of(&entry.events) & call_bit(call) != 0) {
+        violates(Property::NotRecordedAgain, "it is recorded")
+    } else if is_late && worker.late[branch] > 0 {
+        violates(Property::OneLateStep, "it was late before")
+    } else if !suspects && world.begun[usize::from(call)] > 1 + lost {
+        violates(Property::PaidOnce, "it began before")
+    } else {
+        Ok(())
+    };
+    (is_late, result)
+}
+
+/// What must hold when a client is answered.
+pub fn outcome(world: &World, actor: &Actor, outcome: &Outcome) -> Result<(), Violation> {
+    let run = world.store.run(actor.run);
+    match (&actor.doing, outcome) {
+        (Doing::Create { request, key, .. }, Outcome::Create(outcome)) => {
+            let told = match outcome {
+                CreateOutcome::Created(id) | CreateOutcome::Replayed(id) => {
+                    let Some(run) = world.store.run(*id) else {
+                        return fails(Property::AcknowledgedIsKept, "a run that is not there");
+                    };
+                    run.request == key.unwrap_or(*request)
+                }
+                CreateOutcome::Conflict(id) => {
+                    let bound = world.store.key.as_ref().map(|item| (item.run, item.request[0]));
+                    bound.is_some_and(|(run, of)| run == *id && Some(of) != *key)
+                }
+                CreateOutcome::Unknown => true,
+            };
+            if !told {
+                return fails(Property::ToldRight, format!("request {request} was told {outcome:?}"));
+            }
+        }
+        (_, Outcome::Cancel(Ended::Now(_) | Ended::Before)) => {
+            if !run.is_some_and(|run| run.state().status.is_terminal()) {
+                return fails(Property::AcknowledgedIsKept, "a cancel");
+            }
+        }
+        (Doing::Answer { writer, .. }, Outcome::Answer(Answered::Now)) => {
+            if !run.is_some_and(|run| run.log.iter().any(|entry| entry.writer == *writer)) {
+                return fails(Property::AcknowledgedIsKept, "an answer");
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// What must hold once nothing is left to do.
+pub fn end(world: &mut World, config: &Config) {
+    let results: Vec<_> = world.store.runs.iter().map(|run| ended(run, config)).collect();
+    for result in results {
+        world.store.found.note(result);
+    }
+}
+
+fn ended(run: &Stored, config: &Config) -> Result<(), Violation> {
+    {
+        let Some(last) = run.log.last().filter(|last| last.state.status.is_terminal()) else {
+            return fails(Property::Ends, "nothing is left to do, and the run has not ended");
+        };
+        let Some(EventBody::RunFailed { error }) = last.events.last().map(|logged| &logged.body) else {
+            return Ok(());
+        };
+        let before = run.log.iter().rev().nth(1);
+        let waited = before.is_some_and(|entry| !entry.state.pending.is_empty());
+        let asked = run.log.iter().any(|entry| keys_of(&entry.events) & 0xff00 != 0);
+        let deadly = |item: &Item| matches!(item, Item::Die | Item::Kill(_) | Item::Long(_));
+        let kills = config.script.iter().any(|branch| branch.iter().any(deadly));
+        match error.code.as_str() {
+            "expired" if waited => {}
+            "expired" if asked => return fails(Property::Wakes, "it waited until its last day"),
+            "expired" => return fails(Property::Ends, "it was not executed until its last day"),
+            "worker_lost" if !kills => return fails(Property::NotLost, "it lost no worker so often"),
+            _ => {}
+        }
+    }
+    Ok(())
+}
