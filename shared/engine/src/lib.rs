@@ -1,1 +1,35 @@
-//! engine
+//! Executes dynamiq workflow files natively.
+//!
+//! Promises: a file that loads runs as the reference (Python `dynamiq` 0.69.0) runs it; a file that does not load says
+//! every mistake with line and column; nothing that a run recorded is done again; nodes that do not depend on each
+//! other run at the same time, and nothing is parsed for a run.
+//!
+//! Knows runs only by their context, and nothing of HTTP servers or stores. Python code is given to a sandbox, and every
+//! call to the network goes through one guard.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | `load` | YAML, references, and everything that can be wrong with them |
+//! | `flow` | the scheduler, and what all nodes have in common: dependencies, retries, records, events |
+//! | `transform`, `condition` | selectors and conditions |
+//! | `nodes` | the kinds of nodes, one file each |
+//! | `engine` | the port of the domain, and the cache of what was compiled |
+
+mod condition;
+mod egress;
+mod engine;
+mod flow;
+mod load;
+mod nodes;
+mod python;
+mod python_text;
+mod schema;
+mod services;
+mod transform;
+mod workflow;
+
+pub use engine::{Engine, EngineConfig};
+pub use flow::{FailedNode, NodeError, Status};
+pub use load::{LoadErrors, Mistake, Spot};
+pub use python::{PythonError, PythonRunner};
+pub use workflow::RunResults;

@@ -1,0 +1,242 @@
+//! Conditions, as options of a Choice and dependencies have them.
+
+use crate::{
+    flow::NodeError,
+    python_text,
+    transform::{Data, Pointer},
+};
+use fancy_regex::Regex;
+use serde_json::{Number, Value};
+use std::cmp::Ordering;
+
+/// A compiled condition.
+#[derive(Debug)]
+pub(crate) struct Condition {
+    pub(crate) variable: Option<Pointer>,
+    pub(crate) test: Test,
+    pub(crate) is_not: bool,
+}
+
+/// What a condition asks of its variable.
+#[derive(Debug)]
+pub(crate) enum Test {
+    Any(Vec<Condition>),
+    All(Vec<Condition>),
+    /// With a value of the file.
+    Literal(Comparison, Value),
+    /// With what another path selects.
+    Path(Comparison, Option<Pointer>, String),
+    /// With a pattern, or why it is none.
+    Pattern(Result<Box<Regex>, String>),
+}
+
+/// How two values are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Comparison {
+    Equal,
+    Greater,
+    GreaterOrEqual,
+    Less,
+    LessOrEqual,
+    StartsWith,
+    EndsWith,
+    Contains,
+}
+
+/// The operators by their names in files; `and`, `or` and `string-regexp` stand apart.
+pub(crate) const OPERATORS: &[(&str, Comparison)] = &[
+    ("boolean-equals", Comparison::Equal),
+    ("numeric-equals", Comparison::Equal),
+    ("numeric-greater-than", Comparison::Greater),
+    ("numeric-greater-than-or-equals", Comparison::GreaterOrEqual),
+    ("numeric-less-than", Comparison::Less),
+    ("numeric-less-than-or-equals", Comparison::LessOrEqual),
+    ("string-equals", Comparison::Equal),
+    ("string-greater-than", Comparison::Greater),
+    ("string-greater-than-or-equals", Comparison::GreaterOrEqual),
+    ("string-less-than", Comparison::Less),
+    ("string-less-than-or-equals", Comparison::LessOrEqual),
+    ("string-starts-with", Comparison::StartsWith),
+    ("string-ends-with", Comparison::EndsWith),
+    ("string-contains", Comparison::Contains),
+];
+
+impl Condition {
+    /// Whether it holds for `data`; an error if it cannot be told, which fails the node.
+    pub(crate) fn holds(&self, data: &Value) -> Result<bool, NodeError> {
+        let picked;
+        let value = match &self.variable {
+            Some(pointer) => {
+                picked = pointer.filter(Data::Json(data))?;
+                &*picked
+            }
+            None => data,
+        };
+        let held = match &self.test {
+            Test::Any(operands) => any(operands, value)?,
+            Test::All(operands) => !any_not(operands, value)?,
+            Test::Literal(comparison, expected) => compare(*comparison, value, expected)?,
+            Test::Path(comparison, pointer, text) => {
+                compare(*comparison, value, &selected(pointer.as_ref(), text, data)?)?
+            }
+            Test::Pattern(Ok(pattern)) => pattern
+                .is_match(&python_text::str(value))
+                .map_err(|error| NodeError::new("ValueError", error.to_string()))?,
+            Test::Pattern(Err(problem)) => return Err(NodeError::new("ValueError", problem.clone())),
+        };
+        Ok(held != self.is_not)
+    }
+}
+
+/// A Python pattern as the regular expressions here write it.
+pub(crate) fn pattern(text: &str) -> Result<Box<Regex>, String> {
+    Regex::new(&translate(text))
+        .map(Box::new)
+        .map_err(|error| format!("Invalid regular expression '{text}': {error}"))
+}
+
+/// `\Z` is Python's end of the text, and `$` also stands before a last line break.
+fn translate(text: &str) -> String {
+    let multiline = text.contains("(?m") || text.contains("(?im") || text.contains("(?sm");
+    let mut translated = String::with_capacity(text.len());
+    let mut in_class = false;
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' => match characters.next() {
+                Some('Z') => translated.push_str("\\z"),
+                Some(escaped) => translated.extend(['\\', escaped]),
+                None => translated.push('\\'),
+            },
+            '$' if !in_class && !multiline => translated.push_str("(?=\\n?\\z)"),
+            _ => {
+                in_class = character == '[' || (in_class && character != ']');
+                translated.push(character);
+            }
+        }
+    }
+    translated
+}
+
+fn any(operands: &[Condition], value: &Value) -> Result<bool, NodeError> {
+    for operand in operands {
+        if operand.holds(value)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn any_not(operands: &[Condition], value: &Value) -> Result<bool, NodeError> {
+    for operand in operands {
+        if !operand.holds(value)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The one value that a path operator compares with.
+fn selected(pointer: Option<&Pointer>, text: &str, data: &Value) -> Result<Value, NodeError> {
+    let Some(pointer) = pointer else {
+        let message = format!("a path operator requires a JSONPath as its value, not {text}");
+        return Err(NodeError::new("ValueError", message));
+    };
+    let mut found = pointer.filter_all(Data::Json(data))?;
+    match found.len() {
+        1 => Ok(found.swap_remove(0).into_owned()),
+        count => Err(NodeError::new(
+            "ValueError",
+            format!("the value path {text} selected {count} values, expected exactly one"),
+        )),
+    }
+}
+
+fn compare(comparison: Comparison, value: &Value, expected: &Value) -> Result<bool, NodeError> {
+    let (text, part) = match comparison {
+        Comparison::StartsWith | Comparison::EndsWith | Comparison::Contains => {
+            (python_text::str(value), python_text::str(expected))
+        }
+        Comparison::Equal => return Ok(equal(value, expected)),
+        _ => {
+            let Some(order) = order(value, expected) else {
+                return Err(unordered(comparison, value, expected));
+            };
+            return Ok(match comparison {
+                Comparison::Greater => order == Some(Ordering::Greater),
+                Comparison::GreaterOrEqual => order.is_some_and(Ordering::is_ge),
+                Comparison::Less => order == Some(Ordering::Less),
+                _ => order.is_some_and(Ordering::is_le),
+            });
+        }
+    };
+    Ok(match comparison {
+        Comparison::StartsWith => text.starts_with(&part),
+        Comparison::EndsWith => text.ends_with(&part),
+        _ => text.contains(&part),
+    })
+}
+
+fn unordered(comparison: Comparison, value: &Value, expected: &Value) -> NodeError {
+    let sign = match comparison {
+        Comparison::Greater => ">",
+        Comparison::GreaterOrEqual => ">=",
+        Comparison::Less => "<",
+        _ => "<=",
+    };
+    let (left, right) = (python_text::type_name(value), python_text::type_name(expected));
+    NodeError::new("TypeError", format!("'{sign}' not supported between instances of '{left}' and '{right}'"))
+}
+
+/// Python's `==`: 1, 1.0 and true are equal.
+pub(crate) fn equal(left: &Value, right: &Value) -> bool {
+    match (left, right) {
+        (Value::Array(left), Value::Array(right)) => {
+            left.len() == right.len() && left.iter().zip(right).all(|(left, right)| equal(left, right))
+        }
+        (Value::Object(left), Value::Object(right)) => {
+            left.len() == right.len()
+                && left.iter().all(|(key, left)| right.get(key).is_some_and(|right| equal(left, right)))
+        }
+        _ => match (numeric(left), numeric(right)) {
+            (Some(left), Some(right)) => number_order(&left, &right) == Some(Ordering::Equal),
+            _ => left == right,
+        },
+    }
+}
+
+/// Python's order; the outer `None` if it has none for these types.
+#[expect(
+    clippy::option_option,
+    reason = "types without an order, and numbers without one, are different things"
+)]
+fn order(left: &Value, right: &Value) -> Option<Option<Ordering>> {
+    match (left, right) {
+        (Value::String(left), Value::String(right)) => Some(Some(left.cmp(right))),
+        (Value::Array(left_items), Value::Array(right_items)) => {
+            for (left, right) in left_items.iter().zip(right_items) {
+                if !equal(left, right) {
+                    return order(left, right);
+                }
+            }
+            Some(Some(left_items.len().cmp(&right_items.len())))
+        }
+        _ => Some(number_order(&numeric(left)?, &numeric(right)?)),
+    }
+}
+
+/// A number; true is 1 and false is 0.
+fn numeric(value: &Value) -> Option<Number> {
+    match value {
+        Value::Bool(flag) => Some(Number::from(u8::from(*flag))),
+        Value::Number(number) => Some(number.clone()),
+        _ => None,
+    }
+}
+
+fn number_order(left: &Number, right: &Number) -> Option<Ordering> {
+    match (left.as_i128(), right.as_i128()) {
+        (Some(left), Some(right)) => Some(left.cmp(&right)),
+        _ => left.as_f64()?.partial_cmp(&right.as_f64()?),
+    }
+}

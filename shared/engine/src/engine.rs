@@ -1,0 +1,131 @@
+//! The engine as the domain knows it: apps in, outcomes out.
+
+use crate::{
+    egress::Http,
+    load::{LoadErrors, is_reserved},
+    python::PythonRunner,
+    services::Services,
+    workflow::{RunResults, Workflow},
+};
+use async_trait::async_trait;
+use runyard_runs::{App, AppId, BoxError, FieldErrors, Outcome, RunContext, RunError};
+use serde_json::{Map, Value};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// Versions of apps that are kept compiled.
+const KEPT: usize = 256;
+
+/// What an [`Engine`] is made of.
+#[derive(Clone)]
+pub struct EngineConfig {
+    /// Runs the Python of nodes.
+    pub python: Arc<dyn PythonRunner>,
+    /// Reads environment variables. An app is given only those that it declares, and never the platform's
+    /// (`AWS_…`) or Runyard's own (`RUNYARD_…`).
+    pub env: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    /// Whether nodes may reach loopback addresses although the app does not allow it; for a developer's machine.
+    pub allow_loopback: bool,
+    /// Whether an app may read any environment variable; for `runyard exec`, which runs the user's own file.
+    pub any_env: bool,
+}
+
+impl fmt::Debug for EngineConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EngineConfig")
+            .field("allow_loopback", &self.allow_loopback)
+            .field("any_env", &self.any_env)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Runs workflows. Cheap to make: everything else is made on first use.
+#[derive(Debug)]
+pub struct Engine {
+    config: EngineConfig,
+    compiled: Mutex<HashMap<(AppId, String), Arc<Compiled>>>,
+}
+
+/// One version of an app, ready to run.
+#[derive(Debug)]
+struct Compiled {
+    workflow: Workflow,
+    services: Services,
+}
+
+impl Engine {
+    /// An engine.
+    pub fn new(config: EngineConfig) -> Self {
+        Self { config, compiled: Mutex::default() }
+    }
+
+    /// Executes a run as [`runyard_runs::Engine::execute`] does, and gives every node's result as the reference shows
+    /// them; for `runyard exec`.
+    pub async fn results(&self, app: &App, run: &RunContext) -> Result<RunResults, LoadErrors> {
+        let compiled = self.compiled(app)?;
+        Ok(compiled.workflow.results(run, &compiled.services).await)
+    }
+
+    /// Loads the app's workflow; the error tells all that is wrong with the file.
+    pub fn check(&self, app: &App) -> Result<(), LoadErrors> {
+        self.compiled(app).map(drop)
+    }
+
+    fn compiled(&self, app: &App) -> Result<Arc<Compiled>, LoadErrors> {
+        let key = (app.id, app.version.clone());
+        let lock = || self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(compiled) = lock().get(&key) {
+            return Ok(Arc::clone(compiled));
+        }
+        let compiled = Arc::new(self.compile(app)?);
+        let mut kept = lock();
+        if kept.len() >= KEPT {
+            kept.clear();
+        }
+        kept.insert(key, Arc::clone(&compiled));
+        Ok(compiled)
+    }
+
+    fn compile(&self, app: &App) -> Result<Compiled, LoadErrors> {
+        let env = |name: &str| {
+            if self.config.any_env {
+                return Ok((self.config.env)(name));
+            }
+            if is_reserved(name) {
+                return Err(format!("`{name}` may not be read by an app"));
+            }
+            if !app.env.iter().any(|declared| declared == name) {
+                return Err(format!("`{name}` is not declared; add it to `env` in app.yaml"));
+            }
+            Ok((self.config.env)(name))
+        };
+        let workflow = Workflow::load(&app.workflow, &env)?;
+        let services = Services { python: Arc::clone(&self.config.python), http: Http };
+        Ok(Compiled { workflow, services })
+    }
+}
+
+#[async_trait]
+impl runyard_runs::Engine for Engine {
+    async fn check_app(&self, app: &App) -> Result<(), BoxError> {
+        Ok(self.check(app)?)
+    }
+
+    fn check_input(&self, app: &App, input: &Map<String, Value>) -> Result<(), FieldErrors> {
+        match self.compiled(app) {
+            Ok(compiled) => compiled.workflow.check_input(input),
+            // An app that does not load is refused when it is deployed; a run of one fails and says why.
+            Err(_) => Ok(()),
+        }
+    }
+
+    async fn execute(&self, app: &App, run: RunContext) -> Outcome {
+        match self.compiled(app) {
+            Ok(compiled) => compiled.workflow.execute(&run, &compiled.services).await,
+            Err(errors) => Outcome::Failed(RunError::new("invalid_workflow", errors.to_string())),
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Dependencies: which outcome of other nodes lets a node run.
+
+use super::{Behavior, FlowNodes, NodeError, Source, Status, node::Node, result::NodeResult};
+use crate::{condition::Condition, nodes::is_option_result};
+use serde_json::Value;
+
+/// One dependency of a node.
+#[derive(Debug)]
+pub(crate) struct Depend {
+    /// The place of the node it is about.
+    pub(crate) node: u32,
+    /// The option of a Choice that must have been taken.
+    pub(crate) option: Option<String>,
+    /// What must hold for the result.
+    pub(crate) condition: Option<Condition>,
+    /// Whether it is an error edge.
+    pub(crate) on_failure: bool,
+}
+
+impl Depend {
+    fn branches(&self) -> bool {
+        self.option.is_some() || self.condition.is_some() || self.on_failure
+    }
+}
+
+/// What an Output node needs to know to join branches of which only one was taken.
+#[derive(Debug, Default)]
+pub(crate) struct Branches {
+    /// The dependencies, by place, that stand on a branch.
+    gated: Vec<u32>,
+    /// The nodes that an error edge leaves.
+    error_sources: Vec<u32>,
+}
+
+impl Branches {
+    /// For a node that depends on `depends`.
+    pub(crate) fn of(depends: &[Depend], all: &[Vec<Depend>]) -> Self {
+        let mut error_sources = Vec::new();
+        let mut seen = Vec::new();
+        let mut rest: Vec<&Depend> = depends.iter().collect();
+        while let Some(depend) = rest.pop() {
+            if depend.on_failure {
+                error_sources.push(depend.node);
+            }
+            if !seen.contains(&depend.node) {
+                seen.push(depend.node);
+                rest.extend(&all[depend.node as usize]);
+            }
+        }
+        let gated = depends
+            .iter()
+            .map(|depend| depend.node)
+            .filter(|node| is_gated(*node, &error_sources, all))
+            .collect();
+        Self { gated, error_sources }
+    }
+
+    fn taken(&self, depend: &Depend, result: &NodeResult) -> bool {
+        let wanted = if depend.on_failure { Status::Failure } else { Status::Success };
+        self.gated.contains(&depend.node) && result.status == wanted
+    }
+
+    fn not_taken(&self, depend: &Depend, result: &NodeResult) -> bool {
+        self.gated.contains(&depend.node)
+            && match result.status {
+                Status::Success => depend.on_failure,
+                Status::Skip => true,
+                Status::Failure => !depend.on_failure && self.error_sources.contains(&depend.node),
+            }
+    }
+}
+
+/// Whether a node may be skipped because a branch was not taken: it, or one that it depends on in the end, stands on one.
+fn is_gated(node: u32, error_sources: &[u32], all: &[Vec<Depend>]) -> bool {
+    let mut seen = vec![node];
+    let mut next = 0;
+    while let Some(node) = seen.get(next).copied() {
+        next += 1;
+        let depends = &all[node as usize];
+        if error_sources.contains(&node) || depends.iter().any(Depend::branches) {
+            return true;
+        }
+        for depend in depends {
+            if !seen.contains(&depend.node) {
+                seen.push(depend.node);
+            }
+        }
+    }
+    false
+}
+
+/// Why a node does not run.
+pub(crate) enum Refused {
+    /// It is skipped.
+    Skip(NodeError),
+    /// It fails: a condition could not be told.
+    Fail(NodeError),
+}
+
+/// Whether a node may run.
+pub(crate) fn check(node: &Node, source: &Source<'_>) -> Result<(), Refused> {
+    let result = |depend: &Depend| source.results.get(depend.node);
+    let tolerant = node.branches.as_ref().filter(|branches| {
+        node.depends.iter().any(|depend| result(depend).is_some_and(|result| branches.taken(depend, result)))
+    });
+    for depend in &node.depends {
+        let Some(result) = result(depend) else { continue };
+        if tolerant.is_some_and(|branches| branches.not_taken(depend, result)) {
+            continue;
+        }
+        status(depend, result, source.nodes)?;
+        condition(depend, result, source)?;
+        option(depend, result, source.nodes)?;
+    }
+    Ok(())
+}
+
+fn skip(kind: &'static str, message: String) -> Refused {
+    Refused::Skip(NodeError::new(kind, message))
+}
+
+fn status(depend: &Depend, result: &NodeResult, nodes: &FlowNodes) -> Result<(), Refused> {
+    let node = nodes.get(depend.node);
+    let id = &node.id;
+    if depend.on_failure {
+        return match result.status {
+            Status::Failure => Ok(()),
+            _ => Err(skip("NodeSkippedException", format!("Dependency {id}: did not fail"))),
+        };
+    }
+    match result.status {
+        Status::Failure if node.errors.behavior == Behavior::Raise => {
+            Err(skip("NodeFailedException", format!("Dependency {id}: failed")))
+        }
+        Status::Skip if node.errors.behavior == Behavior::Raise => {
+            Err(skip("NodeSkippedException", format!("Dependency {id}: skipped")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn condition(depend: &Depend, result: &NodeResult, source: &Source<'_>) -> Result<(), Refused> {
+    let Some(condition) = &depend.condition else { return Ok(()) };
+    if condition.holds(&source.result_with_input(result)).map_err(Refused::Fail)? {
+        return Ok(());
+    }
+    let id = source.nodes.id(depend.node);
+    Err(skip("NodeConditionFailedException", format!("Dependency {id} result condition: result is false")))
+}
+
+fn option(depend: &Depend, result: &NodeResult, nodes: &FlowNodes) -> Result<(), Refused> {
+    let Some(option) = &depend.option else { return Ok(()) };
+    let Some(taken) = result.output.get(option).filter(|taken| is_option_result(taken)) else {
+        return Ok(());
+    };
+    let id = nodes.id(depend.node);
+    match taken.get("status").and_then(Value::as_str) {
+        Some("failure") => Err(skip(
+            "NodeConditionFailedException",
+            format!("Dependency {id} option {option}: result is false"),
+        )),
+        Some("skip") => {
+            Err(skip("NodeConditionSkippedException", format!("Dependency {id} option {option}: skipped")))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,58 @@
+//! `error_handling`: how long a node may take, how often it is tried, and what its failure means to others.
+
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    time::Duration,
+};
+
+/// The settings of one node.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ErrorHandling {
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) retry_interval: f64,
+    pub(crate) max_retries: u32,
+    pub(crate) backoff_rate: f64,
+    pub(crate) max_retry_interval: Option<f64>,
+    pub(crate) behavior: Behavior,
+}
+
+/// What the failure of a node means to those that depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Behavior {
+    /// They are skipped, and the flow fails.
+    Raise,
+    /// They run and see it.
+    Return,
+}
+
+impl Default for ErrorHandling {
+    fn default() -> Self {
+        Self {
+            timeout: None,
+            retry_interval: 1.0,
+            max_retries: 0,
+            backoff_rate: 1.0,
+            max_retry_interval: None,
+            behavior: Behavior::Raise,
+        }
+    }
+}
+
+impl ErrorHandling {
+    /// The wait after the failed attempt `attempt` (from 0): interval × rate^attempt, spread by 10 % so that nodes that
+    /// failed together are not tried together. The spread follows from `seed`, so a run is the same each time.
+    pub(crate) fn wait(&self, attempt: u32, seed: impl Hash) -> Duration {
+        let mut hasher = DefaultHasher::new();
+        (seed, attempt).hash(&mut hasher);
+        let spread = f64::from(u16::try_from(hasher.finish() & 0xffff).unwrap_or(0)) / f64::from(u16::MAX);
+        let exponent = i32::try_from(attempt).unwrap_or(i32::MAX);
+        let wait = self.retry_interval * self.backoff_rate.powi(exponent) * (0.9 + 0.2 * spread);
+        let wait = self.max_retry_interval.map_or(wait, |highest| wait.min(highest));
+        seconds(wait)
+    }
+}
+
+/// A duration of so many seconds; none if that is not positive, the longest if it is not finite.
+pub(crate) fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
+}

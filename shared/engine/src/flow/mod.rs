@@ -1,0 +1,146 @@
+//! Flows: nodes, what they depend on, and the scheduler that runs them.
+
+mod depends;
+mod errors;
+mod node;
+mod result;
+mod schedule;
+mod source;
+
+pub(crate) use depends::{Branches, Depend};
+pub(crate) use errors::{Behavior, ErrorHandling, seconds};
+pub(crate) use node::{Call, Halt, Kind, Node, NodeSpec, Role};
+pub use result::{FailedNode, NodeError, Status};
+pub(crate) use source::{Results, Source};
+
+use serde_json::{Map, Value};
+use std::{collections::HashMap, sync::Arc};
+
+/// A flow, compiled.
+#[derive(Debug)]
+pub(crate) struct Flow {
+    pub(crate) nodes: FlowNodes,
+    /// How many nodes may run at the same time.
+    pub(crate) max_node_workers: Option<usize>,
+}
+
+/// The nodes of a flow, in the order of the file.
+#[derive(Debug)]
+pub(crate) struct FlowNodes {
+    nodes: Vec<Node>,
+    by_id: HashMap<Arc<str>, u32>,
+    /// By node, the nodes that depend on it.
+    dependents: Vec<Vec<u32>>,
+}
+
+/// How a flow ended.
+pub(crate) struct FlowEnd {
+    pub(crate) results: Results,
+    /// The nodes that ended, in the order in which they did.
+    pub(crate) order: Vec<u32>,
+    pub(crate) stop: Stop,
+}
+
+/// Why a flow does not go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// All nodes have ended.
+    Done,
+    /// What is left waits for a person.
+    Suspended,
+    /// The run is no longer executed here.
+    Stopped,
+}
+
+impl FlowNodes {
+    /// `nodes` are sorted out already: unique ids, every dependency among them, no cycle.
+    pub(crate) fn new(nodes: Vec<Node>) -> Self {
+        let by_id = (0..).zip(&nodes).map(|(place, node)| (Arc::clone(&node.id), place)).collect();
+        let mut dependents = vec![Vec::new(); nodes.len()];
+        for (place, node) in (0..).zip(&nodes) {
+            for depend in &node.depends {
+                dependents[depend.node as usize].push(place);
+            }
+        }
+        Self { nodes, by_id, dependents }
+    }
+
+    pub(crate) fn find(&self, id: &str) -> Option<u32> {
+        self.by_id.get(id).copied()
+    }
+
+    pub(crate) fn id(&self, node: u32) -> &str {
+        &self.nodes[node as usize].id
+    }
+
+    pub(crate) fn get(&self, node: u32) -> &Node {
+        &self.nodes[node as usize]
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Node)> {
+        (0..).zip(&self.nodes)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    pub(crate) fn dependents(&self, node: u32) -> &[u32] {
+        &self.dependents[node as usize]
+    }
+}
+
+impl Flow {
+    /// The nodes whose failure fails the flow: those that raise, unless an error edge took the failure over.
+    pub(crate) fn failures(&self, end: &FlowEnd) -> Vec<u32> {
+        let mut handled = Vec::new();
+        for (place, node) in self.nodes.iter() {
+            let ran = end.results.get(place).is_some_and(|result| result.status != Status::Skip);
+            if ran {
+                handled
+                    .extend(node.depends.iter().filter(|depend| depend.on_failure).map(|depend| depend.node));
+            }
+        }
+        let failed = |place: &u32| {
+            !handled.contains(place)
+                && self.nodes.get(*place).errors.behavior == Behavior::Raise
+                && end.results.get(*place).is_some_and(|result| result.status == Status::Failure)
+        };
+        end.order.iter().copied().filter(failed).collect()
+    }
+
+    /// The error of a flow that failed.
+    pub(crate) fn error(&self, end: &FlowEnd) -> Option<NodeError> {
+        let failed: Vec<FailedNode> = self
+            .failures(end)
+            .into_iter()
+            .map(|place| {
+                let node = self.nodes.get(place);
+                let error = end.results.get(place).and_then(|result| result.error.as_ref());
+                FailedNode {
+                    id: node.id.to_string(),
+                    name: node.name.clone(),
+                    message: error.map(|error| error.message.clone()).unwrap_or_default(),
+                }
+            })
+            .collect();
+        if failed.is_empty() {
+            return None;
+        }
+        let names: Vec<&str> = failed.iter().map(|node| node.name.as_deref().unwrap_or(&node.id)).collect();
+        let message = format!("Flow execution failed due to node failures: {}", names.join(", "));
+        Some(NodeError { failed_nodes: failed, ..NodeError::new("FlowNodeFailureException", message) })
+    }
+
+    /// Every node's `{status, input, output, error?}`, by id.
+    pub(crate) fn results(&self, input: &Map<String, Value>, end: &FlowEnd) -> Map<String, Value> {
+        let source = Source { input, nodes: &self.nodes, results: &end.results, seen: &end.order };
+        end.order
+            .iter()
+            .filter_map(|place| {
+                let result = end.results.get(*place)?;
+                Some((self.nodes.id(*place).to_owned(), source.result_with_input(result)))
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,296 @@
+//! One node: what all kinds have in common, and how it is run.
+
+use super::{
+    Branches, Depend, ErrorHandling, NodeError, Source, Status, depends,
+    depends::Refused,
+    result::{Input, NodeResult},
+};
+use crate::{
+    services::Services,
+    transform::{Data, Transformer},
+};
+use async_trait::async_trait;
+use runyard_runs::{EventBody, NodeRef, RunContext, RunError, Stopped};
+use serde_json::{Map, Value, json};
+use std::{fmt, sync::Arc};
+
+/// A node of a workflow, compiled.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) id: Arc<str>,
+    pub(crate) name: Option<String>,
+    /// How events name it.
+    pub(crate) reference: Arc<NodeRef>,
+    pub(crate) kind: Box<dyn Kind>,
+    pub(crate) input: Transformer,
+    pub(crate) mapping: Map<String, Value>,
+    pub(crate) output: Transformer,
+    pub(crate) errors: ErrorHandling,
+    pub(crate) depends: Vec<Depend>,
+    /// Only for nodes that join branches.
+    pub(crate) branches: Option<Branches>,
+}
+
+/// A node before its flow is known: what [`Node`] has, without what ties it to others.
+#[derive(Debug)]
+pub(crate) struct NodeSpec {
+    pub(crate) id: Arc<str>,
+    pub(crate) name: Option<String>,
+    pub(crate) type_path: String,
+    pub(crate) kind: Box<dyn Kind>,
+    pub(crate) input: Transformer,
+    pub(crate) mapping: Map<String, Value>,
+    pub(crate) output: Transformer,
+    pub(crate) errors: ErrorHandling,
+}
+
+/// What a kind of node does.
+///
+/// One file for each kind in `nodes/`. The flow does all that is the same for every kind: dependencies, transformers,
+/// timeouts, retries, records and events.
+#[async_trait]
+pub(crate) trait Kind: fmt::Debug + Send + Sync {
+    /// Does it. Called again for each retry.
+    async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt>;
+
+    /// Whether `input` is what it can work on; checked once, before it is executed.
+    fn check(&self, input: &Value) -> Result<(), NodeError> {
+        is_mapping(input)
+    }
+
+    /// Another way to get the output, once all tries have failed.
+    async fn rescue(
+        &self,
+        _call: Call<'_>,
+        _input: &Arc<Value>,
+        error: NodeError,
+    ) -> Result<Arc<Value>, Halt> {
+        Err(error.into())
+    }
+
+    /// The options that others can depend on.
+    fn options(&self) -> &[String] {
+        &[]
+    }
+
+    /// The role that it has for the run as a whole.
+    fn role(&self) -> Role<'_> {
+        Role::Step
+    }
+}
+
+/// The role of a node for the run as a whole.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Role<'a> {
+    /// It takes the run's input, which its schema describes.
+    Input(Option<&'a crate::schema::Schema>),
+    /// It gives the run's output, and joins branches.
+    Output,
+    /// Anything else.
+    Step,
+}
+
+/// What a kind of node is given beside its input. Cheap to copy.
+#[derive(Clone, Copy)]
+pub(crate) struct Call<'a> {
+    pub(crate) run: &'a RunContext,
+    pub(crate) services: &'a Services,
+    pub(crate) node: &'a Node,
+    /// The node's name in the journal, unique in the run: its id, after those of the nodes that it is within.
+    pub(crate) key: &'a str,
+}
+
+/// Why a node gives no output.
+#[derive(Debug)]
+pub(crate) enum Halt {
+    /// It failed.
+    Failed(NodeError),
+    /// It waits for a person.
+    Suspended,
+    /// The run is no longer executed here.
+    Stopped,
+}
+
+impl From<NodeError> for Halt {
+    fn from(error: NodeError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<Stopped> for Halt {
+    fn from(_: Stopped) -> Self {
+        Self::Stopped
+    }
+}
+
+/// How running a node ended.
+pub(crate) enum Ended {
+    With(NodeResult),
+    Suspended,
+    Stopped,
+}
+
+/// Python's `dict(input)`, which every node's input goes through.
+pub(crate) fn is_mapping(input: &Value) -> Result<(), NodeError> {
+    match input {
+        Value::Object(_) => Ok(()),
+        Value::String(_) | Value::Array(_) => {
+            Err(NodeError::new("ValueError", "the node's input is no mapping; its transformer must give one"))
+        }
+        _ => {
+            Err(NodeError::new("TypeError", "the node's input is no mapping; its transformer must give one"))
+        }
+    }
+}
+
+/// Runs a node once its dependencies have ended: restores it from the journal, skips it, or executes it.
+pub(crate) async fn run_node(call: Call<'_>, source: Source<'_>) -> Ended {
+    let Call { run, node, key, .. } = call;
+    let done = format!("node:{key}:done");
+    if let Some(result) = restore(call, source, &done) {
+        return Ended::With(result);
+    }
+    let failed = |input: Input, error: NodeError| {
+        let body =
+            EventBody::NodeFailed { node: Arc::clone(&node.reference), error: run_error(node, &error) };
+        let journal = json!({"after": source.seen, "error": error.to_json()});
+        run.record(&done, body, Some(journal));
+        Ended::With(NodeResult {
+            status: Status::Failure,
+            input,
+            output: Arc::new(Value::Null),
+            error: Some(error),
+        })
+    };
+    match depends::check(node, &source) {
+        Ok(()) => {}
+        Err(Refused::Fail(error)) => return failed(run_input(&source), error),
+        Err(Refused::Skip(error)) => {
+            let body =
+                EventBody::NodeSkipped { node: Arc::clone(&node.reference), error: run_error(node, &error) };
+            run.record(&done, body, Some(json!({"after": source.seen, "error": error.to_json()})));
+            return Ended::With(skipped(&source, error));
+        }
+    }
+    let started = EventBody::NodeStarted { node: Arc::clone(&node.reference) };
+    run.record(&format!("node:{key}:started"), started, None);
+    let (input, given) = match prepare(node, &source) {
+        Ok(prepared) => prepared,
+        Err(error) => return failed(run_input(&source), error),
+    };
+    if let Err(error) = node.kind.check(&given) {
+        return failed(input, error);
+    }
+    let output = match attempts(call, &given).await {
+        Err(Halt::Failed(error)) => node.kind.rescue(call, &given, error).await,
+        other => other,
+    };
+    drop(given);
+    match output.and_then(|output| finish(node, output)) {
+        Ok(output) => {
+            let body =
+                EventBody::NodeCompleted { node: Arc::clone(&node.reference), output: (*output).clone() };
+            run.record(&done, body, Some(json!({"after": source.seen})));
+            Ended::With(NodeResult { status: Status::Success, input, output, error: None })
+        }
+        Err(Halt::Failed(error)) => failed(input, error),
+        Err(Halt::Suspended) => Ended::Suspended,
+        Err(Halt::Stopped) => Ended::Stopped,
+    }
+}
+
+fn skipped(source: &Source<'_>, error: NodeError) -> NodeResult {
+    NodeResult {
+        status: Status::Skip,
+        input: Input::Merged(source.seen.into()),
+        output: Arc::new(Value::Null),
+        error: Some(error),
+    }
+}
+
+fn run_error(node: &Node, error: &NodeError) -> RunError {
+    RunError { node: Some(node.id.to_string()), ..RunError::new("node_failed", error.message.clone()) }
+}
+
+fn run_input(source: &Source<'_>) -> Input {
+    Input::Given(Arc::new(Value::Object(source.input.clone())))
+}
+
+/// The node's input, as it is kept and as it is given to the node.
+fn prepare(node: &Node, source: &Source<'_>) -> Result<(Input, Arc<Value>), NodeError> {
+    if node.input.is_identity() && node.mapping.is_empty() {
+        return Ok((Input::Merged(source.seen.into()), Arc::new(source.without_inputs())));
+    }
+    let mut input = if node.input.is_identity() {
+        source.without_inputs()
+    } else {
+        node.input.apply(Data::Source(source))?
+    };
+    for (key, value) in &node.mapping {
+        let Value::Object(map) = &mut input else {
+            return Err(NodeError::new("TypeError", "input_mapping needs an input that is a mapping"));
+        };
+        map.insert(key.clone(), value.clone());
+    }
+    let input = Arc::new(input);
+    Ok((Input::Given(Arc::clone(&input)), input))
+}
+
+async fn attempts(call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
+    let errors = &call.node.errors;
+    for attempt in 0.. {
+        let work = call.node.kind.execute(call, input);
+        let ended = match errors.timeout {
+            Some(limit) => match tokio::time::timeout(limit, work).await {
+                Ok(ended) => ended,
+                Err(_) => Err(NodeError::new("TimeoutError", "").into()),
+            },
+            None => work.await,
+        };
+        match ended {
+            Err(Halt::Failed(error)) if error.retryable && attempt < errors.max_retries => {
+                tracing::debug!(node = %call.key, attempt, error = %error.message, "a node failed, trying again");
+                tokio::time::sleep(errors.wait(attempt, (call.run.new_run().id, call.key))).await;
+            }
+            ended => return ended,
+        }
+    }
+    Err(Halt::Stopped)
+}
+
+fn finish(node: &Node, output: Arc<Value>) -> Result<Arc<Value>, Halt> {
+    if node.output.is_identity() {
+        return Ok(output);
+    }
+    Ok(Arc::new(node.output.apply(Data::Json(&output))?))
+}
+
+/// The result that an earlier execution recorded. The journal holds what cannot be worked out again; a node's input
+/// can, from the nodes that had finished when it began.
+fn restore(call: Call<'_>, source: Source<'_>, done: &str) -> Option<NodeResult> {
+    let recorded = call.run.recorded(done)?;
+    let seen: Vec<u32> = recorded.journal["after"]
+        .as_array()?
+        .iter()
+        .filter_map(|place| place.as_u64().and_then(|place| u32::try_from(place).ok()))
+        .collect();
+    let source = Source { seen: &seen, ..source };
+    let error = || NodeError::from_json(&recorded.journal["error"]);
+    let input = || prepare(call.node, &source).map_or_else(|_| run_input(&source), |(input, _)| input);
+    match recorded.body {
+        EventBody::NodeCompleted { output, .. } => Some(NodeResult {
+            status: Status::Success,
+            input: input(),
+            output: Arc::new(output),
+            error: None,
+        }),
+        EventBody::NodeFailed { .. } => Some(NodeResult {
+            status: Status::Failure,
+            input: input(),
+            output: Arc::new(Value::Null),
+            error: Some(error()),
+        }),
+        EventBody::NodeSkipped { .. } => Some(skipped(&source, error())),
+        _ => None,
+    }
+}

@@ -1,0 +1,136 @@
+//! What a node ended with, in the reference's shape.
+
+use serde_json::{Map, Value, json};
+use std::{borrow::Cow, sync::Arc};
+
+/// How a node ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// With an output.
+    Success,
+    /// With an error.
+    Failure,
+    /// It was not run, for what it depends on.
+    Skip,
+}
+
+impl Status {
+    /// Its name in the reference.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failure => "failure",
+            Self::Skip => "skip",
+        }
+    }
+}
+
+/// Why a node failed or was skipped, or why a workflow failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeError {
+    /// The name of the exception that the reference raises.
+    pub kind: Cow<'static, str>,
+    /// What happened.
+    pub message: String,
+    /// Whether an agent may go on after it.
+    pub recoverable: bool,
+    /// The nodes that made a workflow fail.
+    pub failed_nodes: Vec<FailedNode>,
+    /// Whether trying again can help.
+    pub(crate) retryable: bool,
+}
+
+/// A node that made a workflow fail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedNode {
+    /// Its id.
+    pub id: String,
+    /// Its name, if it has one.
+    pub name: Option<String>,
+    /// Why it failed.
+    pub message: String,
+}
+
+impl NodeError {
+    pub(crate) fn new(kind: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self {
+            kind: kind.into(),
+            message: message.into(),
+            recoverable: false,
+            failed_nodes: Vec::new(),
+            retryable: true,
+        }
+    }
+
+    /// The same, for good: no retry can mend it.
+    pub(crate) fn lasting(self) -> Self {
+        Self { retryable: false, ..self }
+    }
+
+    /// `{type, message, recoverable, failed_nodes}`.
+    pub fn to_json(&self) -> Value {
+        let failed: Vec<Value> = self
+            .failed_nodes
+            .iter()
+            .map(|node| json!({"id": node.id, "name": node.name, "error_message": node.message}))
+            .collect();
+        json!({
+            "type": self.kind,
+            "message": self.message,
+            "recoverable": self.recoverable,
+            "failed_nodes": failed,
+        })
+    }
+
+    /// What [`NodeError::to_json`] gave for a node.
+    pub(crate) fn from_json(value: &Value) -> Self {
+        let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
+        Self {
+            recoverable: value["recoverable"].as_bool().unwrap_or_default(),
+            ..Self::new(text("type"), text("message"))
+        }
+    }
+}
+
+/// What a node ended with.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeResult {
+    pub(crate) status: Status,
+    pub(crate) input: Input,
+    pub(crate) output: Arc<Value>,
+    pub(crate) error: Option<NodeError>,
+}
+
+/// What a node was given.
+#[derive(Clone, Debug)]
+pub(crate) enum Input {
+    /// This.
+    Given(Arc<Value>),
+    /// The run's input merged with the results of these nodes, without their inputs; built when it is asked for.
+    Merged(Box<[u32]>),
+}
+
+impl NodeResult {
+    /// `{status, output, error?}`.
+    pub(crate) fn without_input(&self) -> Value {
+        let mut map = Map::new();
+        map.insert("status".into(), self.status.name().into());
+        self.rest(map)
+    }
+
+    /// `{status, input, output, error?}`.
+    pub(crate) fn with_input(&self, input: Value) -> Value {
+        let mut map = Map::new();
+        map.insert("status".into(), self.status.name().into());
+        map.insert("input".into(), input);
+        self.rest(map)
+    }
+
+    fn rest(&self, mut map: Map<String, Value>) -> Value {
+        map.insert("output".into(), (*self.output).clone());
+        if let Some(error) = &self.error {
+            map.insert("error".into(), error.to_json());
+        }
+        Value::Object(map)
+    }
+}

@@ -1,0 +1,79 @@
+//! A node's source: the run's input, merged with the result of every node of the flow that has finished.
+
+use super::{
+    FlowNodes,
+    result::{Input, NodeResult},
+};
+use serde_json::{Map, Value};
+use std::sync::OnceLock;
+
+/// The results of a flow's nodes, by their place in it.
+#[derive(Debug)]
+pub(crate) struct Results(Box<[OnceLock<NodeResult>]>);
+
+impl Results {
+    pub(crate) fn new(nodes: usize) -> Self {
+        Self((0..nodes).map(|_| OnceLock::new()).collect())
+    }
+
+    pub(crate) fn get(&self, node: u32) -> Option<&NodeResult> {
+        self.0.get(node as usize)?.get()
+    }
+
+    pub(crate) fn set(&self, node: u32, result: NodeResult) {
+        // A node ends once; a second result would be a bug of the scheduler, and the first stands.
+        let _ = self.0[node as usize].set(result);
+    }
+}
+
+/// What one node sees.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'a> {
+    /// The run's input.
+    pub(crate) input: &'a Map<String, Value>,
+    pub(crate) nodes: &'a FlowNodes,
+    pub(crate) results: &'a Results,
+    /// The nodes that had finished, in the order in which they did.
+    pub(crate) seen: &'a [u32],
+}
+
+impl<'a> Source<'a> {
+    /// The result of a finished node.
+    pub(crate) fn result(&self, id: &str) -> Option<&'a NodeResult> {
+        let node = self.nodes.find(id)?;
+        if self.seen.contains(&node) { self.results.get(node) } else { None }
+    }
+
+    /// All of it, each result as `{status, input, output, error?}`.
+    pub(crate) fn with_inputs(&self) -> Value {
+        self.merged(|result| self.result_with_input(result))
+    }
+
+    /// All of it, each result as `{status, output, error?}`.
+    pub(crate) fn without_inputs(&self) -> Value {
+        self.merged(NodeResult::without_input)
+    }
+
+    /// `{status, input, output, error?}`.
+    pub(crate) fn result_with_input(&self, result: &NodeResult) -> Value {
+        result.with_input(self.input_of(result))
+    }
+
+    /// What a node was given.
+    pub(crate) fn input_of(&self, result: &NodeResult) -> Value {
+        match &result.input {
+            Input::Given(value) => (**value).clone(),
+            Input::Merged(seen) => Source { seen, ..*self }.without_inputs(),
+        }
+    }
+
+    fn merged(&self, show: impl Fn(&NodeResult) -> Value) -> Value {
+        let mut merged = self.input.clone();
+        for node in self.seen {
+            if let Some(result) = self.results.get(*node) {
+                merged.insert(self.nodes.id(*node).to_owned(), show(result));
+            }
+        }
+        Value::Object(merged)
+    }
+}

@@ -1,0 +1,92 @@
+//! Connections: where a node's service is, and how to be let in.
+
+use super::{Fields, meant};
+use std::fmt;
+
+/// A connection of a workflow file.
+#[derive(Clone)]
+pub(crate) struct Connection {
+    /// The last part of its type: `OpenAI`, `HttpApiKey`, `Http`.
+    pub(crate) class: String,
+    pub(crate) url: Option<String>,
+    pub(crate) api_key: Option<String>,
+}
+
+/// Without the key.
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("class", &self.class)
+            .field("url", &self.url)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The classes of connections that the reference has and that are of use here.
+const CLASSES: &[&str] = &[
+    "AI21",
+    "AWS",
+    "Anthropic",
+    "Anyscale",
+    "AzureAI",
+    "Cerebras",
+    "Chroma",
+    "Cohere",
+    "DatabricksConnection",
+    "DeepInfra",
+    "DeepSeek",
+    "Exa",
+    "Firecrawl",
+    "FireworksAI",
+    "Gemini",
+    "Groq",
+    "Http",
+    "HttpApiKey",
+    "HuggingFace",
+    "Jina",
+    "MCPStreamableHTTP",
+    "MCPSse",
+    "Milvus",
+    "Mistral",
+    "NvidiaNIM",
+    "Ollama",
+    "OpenAI",
+    "OpenRouter",
+    "Perplexity",
+    "Pinecone",
+    "PostgreSQL",
+    "Qdrant",
+    "Replicate",
+    "SambaNova",
+    "ScaleSerp",
+    "Tavily",
+    "TogetherAI",
+    "VertexAI",
+    "WatsonX",
+    "Weaviate",
+    "Whisper",
+    "ZenRows",
+    "xAI",
+];
+
+impl Connection {
+    pub(crate) fn read(fields: Fields<'_>, what: &str) -> Option<Self> {
+        let Some(path) = fields.text("type") else {
+            if fields.get("type").is_none() {
+                fields.mistake(fields.yaml.spot, format!("{what} lacks its `type`"));
+            }
+            return None;
+        };
+        let class = path.rsplit('.').next().unwrap_or(path).to_owned();
+        if !path.starts_with("dynamiq.connections.") {
+            let near = meant(&class, CLASSES).replace("did you mean `", "did you mean `dynamiq.connections.");
+            fields.mistake(fields.spot("type"), format!("`{path}` is no type of connection{near}"));
+            return None;
+        }
+        Some(Self {
+            class,
+            url: fields.text("url").map(str::to_owned),
+            api_key: fields.text("api_key").map(str::to_owned),
+        })
+    }
+}

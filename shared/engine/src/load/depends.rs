@@ -1,0 +1,98 @@
+//! Reads `depends` and conditions.
+
+use super::{Fields, meant};
+use crate::{
+    condition::{self, Condition, OPERATORS, Test},
+    python_text,
+    transform::Pointer,
+};
+use serde_json::Value;
+
+/// A dependency as the file has it.
+#[derive(Debug)]
+pub(super) struct DependSpec {
+    pub(super) node: String,
+    pub(super) spot: super::Spot,
+    pub(super) option: Option<String>,
+    pub(super) option_spot: super::Spot,
+    pub(super) condition: Option<Condition>,
+    pub(super) on_failure: bool,
+}
+
+pub(super) fn read(fields: Fields<'_>) -> Vec<DependSpec> {
+    let mut depends: Vec<DependSpec> = Vec::new();
+    for item in fields.items("depends", "a dependency") {
+        let Some(node) = item.text("node") else {
+            if item.get("node").is_none() {
+                item.mistake(item.yaml.spot, "a dependency lacks its `node`".into());
+            }
+            continue;
+        };
+        if depends.iter().any(|known| known.node == node) {
+            item.mistake(item.spot("node"), format!("a dependency on `{node}` stands here already"));
+        }
+        let on_failure = item.choice("trigger", &[("success", false), ("failure", true)]).unwrap_or(false);
+        let option = item.text("option").filter(|option| !option.is_empty()).map(str::to_owned);
+        if on_failure && option.is_some() {
+            let message = "a dependency cannot have both an `option` and `trigger: failure`";
+            item.mistake(item.spot("trigger"), message.into());
+        }
+        depends.push(DependSpec {
+            node: node.to_owned(),
+            spot: item.spot("node"),
+            option,
+            option_spot: item.spot("option"),
+            condition: item.fields("condition").and_then(condition),
+            on_failure,
+        });
+    }
+    depends
+}
+
+/// Reads one condition; `None`, and a mistake, if it is none.
+pub(crate) fn condition(fields: Fields<'_>) -> Option<Condition> {
+    let variable = fields.text("variable").filter(|text| !text.is_empty()).map(Pointer::new);
+    let is_not = fields.bool("is_not").unwrap_or(false);
+    let operator = fields.text("operator").unwrap_or_default();
+    let value = fields.json("value").unwrap_or(Value::Null);
+    let test = match operator {
+        "and" | "or" => {
+            if fields.get("operands").is_none() {
+                fields.mistake(fields.spot("operator"), format!("`{operator}` lacks its `operands`"));
+            }
+            let operands =
+                fields.items("operands", "a condition").into_iter().filter_map(condition).collect();
+            if operator == "or" { Test::Any(operands) } else { Test::All(operands) }
+        }
+        "string-regexp" => Test::Pattern(condition::pattern(&python_text::str(&value))),
+        "" => {
+            fields.mistake(fields.spot("operator"), "a condition lacks its `operator`".into());
+            return None;
+        }
+        _ => return comparison(fields, operator, value).map(|test| Condition { variable, test, is_not }),
+    };
+    Some(Condition { variable, test, is_not })
+}
+
+fn comparison(fields: Fields<'_>, operator: &str, value: Value) -> Option<Test> {
+    let with_path = operator.strip_suffix("-path");
+    let name = with_path.unwrap_or(operator);
+    let found = OPERATORS.iter().find(|(known, _)| *known == name).map(|(_, comparison)| *comparison);
+    let found = found.filter(|_| {
+        // Only values that have an order or equality can come from a path.
+        with_path.is_none() || !["string-starts-with", "string-ends-with", "string-contains"].contains(&name)
+    });
+    let Some(comparison) = found else {
+        let mut known: Vec<&str> = OPERATORS.iter().map(|(known, _)| *known).collect();
+        known.extend(["and", "or", "string-regexp"]);
+        let message = format!("`{operator}` is no operator{}", meant(operator, &known));
+        fields.mistake(fields.spot("operator"), message);
+        return None;
+    };
+    if with_path.is_none() {
+        return Some(Test::Literal(comparison, value));
+    }
+    let text = python_text::repr(&value);
+    let pointer = value.as_str().filter(|text| crate::transform::is_rooted(text)).map(Pointer::new);
+    Some(Test::Path(comparison, pointer.filter(|pointer| pointer.refusal().is_none()), text))
+}

@@ -1,0 +1,183 @@
+//! Reads the fields of a mapping, and reports what is not as it should be.
+
+use super::{
+    Mistakes, Spot, scalar,
+    yaml::{Yaml, YamlValue},
+};
+use serde_json::Value;
+use std::cell::RefCell;
+
+/// The fields of one mapping of the file.
+#[derive(Clone, Copy)]
+pub(crate) struct Fields<'y> {
+    pub(crate) yaml: &'y Yaml,
+    mistakes: &'y RefCell<Mistakes>,
+}
+
+impl<'y> Fields<'y> {
+    /// `None`, and a mistake, if `yaml` is no mapping. `what` names it.
+    pub(crate) fn new(yaml: &'y Yaml, what: &str, mistakes: &'y RefCell<Mistakes>) -> Option<Self> {
+        if yaml.entries().is_some() {
+            return Some(Self { yaml, mistakes });
+        }
+        let message = format!("{what} must be a mapping, but this is {}", yaml.kind());
+        mistakes.borrow_mut().add(yaml.spot, message);
+        None
+    }
+
+    pub(crate) fn mistake(&self, spot: Spot, message: String) {
+        self.mistakes.borrow_mut().add(spot, message);
+    }
+
+    /// The field, unless it is absent or null.
+    pub(crate) fn get(&self, key: &str) -> Option<&'y Yaml> {
+        self.yaml.get(key).filter(|value| !value.is_null())
+    }
+
+    /// Where the field stands, or the mapping if it lacks it.
+    pub(crate) fn spot(&self, key: &str) -> Spot {
+        self.yaml.get(key).map_or(self.yaml.spot, |value| value.spot)
+    }
+
+    pub(crate) fn json(&self, key: &str) -> Option<Value> {
+        self.get(key).map(Yaml::to_json)
+    }
+
+    pub(crate) fn text(&self, key: &str) -> Option<&'y str> {
+        let value = self.get(key)?;
+        let text = value.text();
+        if text.is_none() {
+            self.wrong(key, "text", value);
+        }
+        text
+    }
+
+    pub(crate) fn bool(&self, key: &str) -> Option<bool> {
+        let value = self.get(key)?;
+        let flag = match &value.value {
+            YamlValue::Bool(flag) => Some(*flag),
+            YamlValue::Number(number) => match number.as_f64() {
+                Some(0.0) => Some(false),
+                Some(1.0) => Some(true),
+                _ => None,
+            },
+            YamlValue::Text(text) => scalar::boolean(text),
+            _ => None,
+        };
+        if flag.is_none() {
+            self.wrong(key, "true or false", value);
+        }
+        flag
+    }
+
+    pub(crate) fn float(&self, key: &str) -> Option<f64> {
+        let value = self.get(key)?;
+        let number = match &value.value {
+            YamlValue::Number(number) => number.as_f64(),
+            YamlValue::Text(text) => text.trim().parse().ok().filter(|number: &f64| number.is_finite()),
+            _ => None,
+        };
+        if number.is_none() {
+            self.wrong(key, "a number", value);
+        }
+        number
+    }
+
+    /// A whole number that is not negative.
+    pub(crate) fn count(&self, key: &str) -> Option<u32> {
+        let value = self.get(key)?;
+        let number = match &value.value {
+            YamlValue::Number(number) => number.as_f64(),
+            YamlValue::Text(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        let whole = number.filter(|number| number.fract() == 0.0 && (0.0..4e9).contains(number));
+        if whole.is_none() {
+            self.wrong(key, "a whole number that is not negative", value);
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "whole and within bounds, as just checked"
+        )]
+        whole.map(|number| number as u32)
+    }
+
+    pub(crate) fn fields(&self, key: &str) -> Option<Self> {
+        Self::new(self.get(key)?, &format!("`{key}`"), self.mistakes)
+    }
+
+    pub(crate) fn list(&self, key: &str) -> Option<&'y [Yaml]> {
+        let value = self.get(key)?;
+        match &value.value {
+            YamlValue::List(items) => Some(items),
+            _ => {
+                self.wrong(key, "a list", value);
+                None
+            }
+        }
+    }
+
+    /// The items of a list of mappings; `what` names one.
+    pub(crate) fn items(&self, key: &str, what: &str) -> Vec<Self> {
+        let items = self.list(key).unwrap_or_default();
+        items.iter().filter_map(|item| Self::new(item, what, self.mistakes)).collect()
+    }
+
+    /// One of a few words.
+    pub(crate) fn choice<T: Copy>(&self, key: &str, words: &[(&str, T)]) -> Option<T> {
+        let word = self.text(key)?;
+        let found = words.iter().find(|(known, _)| *known == word).map(|(_, meaning)| *meaning);
+        if found.is_none() {
+            let known: Vec<&str> = words.iter().map(|(known, _)| *known).collect();
+            let message =
+                format!("`{key}` is `{word}`, which is none of {}{}", quoted(&known), meant(word, &known));
+            self.mistake(self.spot(key), message);
+        }
+        found
+    }
+
+    fn wrong(&self, key: &str, expected: &str, value: &Yaml) {
+        let message = format!("`{key}` must be {expected}, but this is {}", value.kind());
+        self.mistake(value.spot, message);
+    }
+}
+
+fn quoted(words: &[&str]) -> String {
+    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// `; did you mean …?` if one of `known` is near.
+pub(crate) fn meant(word: &str, known: &[&str]) -> String {
+    match nearest(word, known) {
+        Some(near) => format!("; did you mean `{near}`?"),
+        None => String::new(),
+    }
+}
+
+/// The nearest of `known` to `word`, if any is near enough to be meant.
+pub(crate) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+    let lower = word.to_lowercase();
+    known
+        .iter()
+        .map(|known| (distance(&lower, &known.to_lowercase()), *known))
+        .filter(|(distance, known)| *distance <= known.chars().count().max(word.chars().count()).div_ceil(3))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, known)| known)
+}
+
+/// How many letters must be put in, taken out or changed.
+fn distance(left: &str, right: &str) -> usize {
+    let right: Vec<char> = right.chars().collect();
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (line, letter) in left.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = line + 1;
+        for (column, other) in right.iter().enumerate() {
+            let changed = diagonal + usize::from(letter != *other);
+            diagonal = row[column + 1];
+            row[column + 1] = changed.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[right.len()]
+}

@@ -1,0 +1,25 @@
+//! Loads workflow files: YAML as the reference reads it, then all that it means, with every mistake at once.
+
+mod connection;
+mod depends;
+mod document;
+mod fields;
+mod interpolate;
+mod mistakes;
+mod node;
+mod scalar;
+mod yaml;
+
+pub(crate) use connection::Connection;
+pub(crate) use depends::condition;
+pub(crate) use document::load;
+use fields::nearest;
+pub(crate) use fields::{Fields, meant};
+pub(crate) use interpolate::is_reserved;
+pub(crate) use mistakes::Mistakes;
+pub use mistakes::{LoadErrors, Mistake, Spot};
+pub(crate) use node::{Loading, build_node, transformer};
+pub(crate) use yaml::Yaml;
+
+/// Resolves environment variables: the value, nothing if it is not set, or why it may not be read.
+pub(crate) type Env<'e> = dyn Fn(&str) -> Result<Option<String>, String> + Send + Sync + 'e;

@@ -1,0 +1,314 @@
+//! Reads YAML as the reference does (`PyYAML` under `OmegaConf`), keeping where everything stands.
+
+use super::{Mistakes, Spot, scalar};
+use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
+use serde_json::{Map, Number, Value};
+use std::{borrow::Cow, collections::HashMap};
+
+/// Values that one file may hold once its aliases are expanded: a few lines of aliases can otherwise ask for any
+/// amount of memory.
+const MAX_VALUES: usize = 500_000;
+/// How deep values may nest.
+const MAX_DEPTH: usize = 64;
+
+/// A value and where it begins.
+#[derive(Clone, Debug)]
+pub(crate) struct Yaml {
+    pub(crate) spot: Spot,
+    pub(crate) value: YamlValue,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum YamlValue {
+    Null,
+    Bool(bool),
+    Number(Number),
+    Text(String),
+    List(Vec<Yaml>),
+    Map(Vec<Entry>),
+}
+
+/// One entry of a mapping.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) key: String,
+    pub(crate) key_spot: Spot,
+    pub(crate) value: Yaml,
+}
+
+impl Yaml {
+    pub(crate) fn entries(&self) -> Option<&[Entry]> {
+        match &self.value {
+            YamlValue::Map(entries) => Some(entries),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<&Self> {
+        self.entries()?.iter().find(|entry| entry.key == key).map(|entry| &entry.value)
+    }
+
+    pub(crate) fn text(&self) -> Option<&str> {
+        match &self.value {
+            YamlValue::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_null(&self) -> bool {
+        matches!(self.value, YamlValue::Null)
+    }
+
+    /// What it is, for a message.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self.value {
+            YamlValue::Null => "nothing",
+            YamlValue::Bool(_) => "true or false",
+            YamlValue::Number(_) => "a number",
+            YamlValue::Text(_) => "text",
+            YamlValue::List(_) => "a list",
+            YamlValue::Map(_) => "a mapping",
+        }
+    }
+
+    pub(crate) fn to_json(&self) -> Value {
+        match &self.value {
+            YamlValue::Null => Value::Null,
+            YamlValue::Bool(flag) => Value::Bool(*flag),
+            YamlValue::Number(number) => Value::Number(number.clone()),
+            YamlValue::Text(text) => Value::String(text.clone()),
+            YamlValue::List(items) => items.iter().map(Self::to_json).collect(),
+            YamlValue::Map(entries) => Value::Object(
+                entries.iter().map(|entry| (entry.key.clone(), entry.value.to_json())).collect::<Map<_, _>>(),
+            ),
+        }
+    }
+}
+
+/// Reads the one document of `text`. `None` if it is not YAML at all; then a mistake says why.
+pub(crate) fn read(text: &str, mistakes: &mut Mistakes) -> Option<Yaml> {
+    Reader { mistakes, open: Vec::new(), anchors: HashMap::new(), values: 0, root: None, documents: 0 }
+        .read(text)
+}
+
+struct Reader<'m> {
+    mistakes: &'m mut Mistakes,
+    open: Vec<Open>,
+    anchors: HashMap<usize, Yaml>,
+    values: usize,
+    root: Option<Yaml>,
+    documents: usize,
+}
+
+/// A list or mapping whose end has not been read.
+struct Open {
+    spot: Spot,
+    anchor: usize,
+    content: Content,
+}
+
+enum Content {
+    List(Vec<Yaml>),
+    Map { own: Vec<Entry>, merged: Vec<Entry>, key: Option<(Key, Spot)> },
+}
+
+enum Key {
+    Text(String),
+    Merge,
+    /// Reported already; its value is read and dropped.
+    Bad,
+}
+
+impl Reader<'_> {
+    fn read(mut self, text: &str) -> Option<Yaml> {
+        let mut parser = Parser::new_from_str(text);
+        while let Some(event) = parser.next_event() {
+            let (event, span) = match event {
+                Ok(event) => event,
+                Err(error) => {
+                    let spot = Spot::of(*error.marker());
+                    self.mistakes.add(spot, format!("this is not YAML: {}", error.info()));
+                    return None;
+                }
+            };
+            let spot = Spot::of(span.start);
+            if !self.take(event, spot) {
+                return None;
+            }
+        }
+        self.root
+    }
+
+    /// Takes in one event; gives whether reading goes on.
+    fn take(&mut self, event: Event<'_>, spot: Spot) -> bool {
+        match event {
+            Event::DocumentStart(_) => {
+                self.documents += 1;
+                if self.documents > 1 {
+                    self.mistakes
+                        .add(spot, "a workflow file holds one YAML document; remove the `---`".into());
+                    return false;
+                }
+            }
+            Event::Scalar(text, style, anchor, tag) => return self.scalar(text, style, anchor, tag, spot),
+            Event::SequenceStart(anchor, _) => return self.begin(spot, anchor, Content::List(Vec::new())),
+            Event::MappingStart(anchor, _) => {
+                let content = Content::Map { own: Vec::new(), merged: Vec::new(), key: None };
+                return self.begin(spot, anchor, content);
+            }
+            Event::SequenceEnd | Event::MappingEnd => return self.end(),
+            Event::Alias(anchor) => {
+                let Some(value) = self.anchors.get(&anchor).cloned() else {
+                    self.mistakes.add(spot, "this alias names an anchor that does not exist yet".into());
+                    return false;
+                };
+                return self.place(Yaml { spot, value: value.value }, None);
+            }
+            _ => {}
+        }
+        true
+    }
+
+    fn begin(&mut self, spot: Spot, anchor: usize, content: Content) -> bool {
+        if self.open.len() >= MAX_DEPTH {
+            self.mistakes.add(spot, format!("values nest deeper than {MAX_DEPTH}"));
+            return false;
+        }
+        if let Some(Open { content: Content::Map { key: None, .. }, .. }) = self.open.last() {
+            self.mistakes.add(spot, "a key must be text".into());
+            return false;
+        }
+        self.open.push(Open { spot, anchor, content });
+        true
+    }
+
+    fn end(&mut self) -> bool {
+        let Some(Open { spot, anchor, content }) = self.open.pop() else { return false };
+        let value = match content {
+            Content::List(items) => YamlValue::List(items),
+            Content::Map { own, merged, .. } => YamlValue::Map(combine(merged, own)),
+        };
+        let yaml = Yaml { spot, value };
+        if anchor > 0 {
+            self.anchors.insert(anchor, yaml.clone());
+        }
+        self.place(yaml, None)
+    }
+
+    fn scalar(
+        &mut self,
+        text: Cow<'_, str>,
+        style: ScalarStyle,
+        anchor: usize,
+        tag: Option<Cow<'_, Tag>>,
+        spot: Spot,
+    ) -> bool {
+        let plain = style == ScalarStyle::Plain && tag.is_none();
+        let value = match tag {
+            None if plain => scalar::resolve(&text),
+            None => Ok(YamlValue::Text(text.to_string())),
+            Some(tag) => scalar::tagged(&tag, &text),
+        };
+        let value = value.unwrap_or_else(|problem| {
+            self.mistakes.add(spot, problem);
+            YamlValue::Null
+        });
+        let yaml = Yaml { spot, value };
+        if anchor > 0 {
+            self.anchors.insert(anchor, yaml.clone());
+        }
+        self.place(yaml, plain.then_some(&*text))
+    }
+
+    /// Puts a finished value where it belongs. `plain` is its text if it was written without quotes.
+    fn place(&mut self, yaml: Yaml, plain: Option<&str>) -> bool {
+        self.values += count(&yaml);
+        if self.values > MAX_VALUES {
+            self.mistakes.add(yaml.spot, format!("the file holds more than {MAX_VALUES} values"));
+            return false;
+        }
+        let Some(open) = self.open.last_mut() else {
+            self.root = Some(yaml);
+            return true;
+        };
+        match &mut open.content {
+            Content::List(items) => items.push(yaml),
+            Content::Map { own, merged, key } => match key.take() {
+                None => *key = Some((as_key(&yaml, plain, self.mistakes), yaml.spot)),
+                Some((Key::Bad, _)) => {}
+                Some((Key::Merge, spot)) => merge(yaml, merged, spot, self.mistakes),
+                Some((Key::Text(name), key_spot)) => {
+                    if own.iter().any(|entry| entry.key == name) {
+                        self.mistakes
+                            .add(key_spot, format!("the key `{name}` stands here twice; remove one"));
+                    } else {
+                        own.push(Entry { key: name, key_spot, value: yaml });
+                    }
+                }
+            },
+        }
+        true
+    }
+}
+
+fn count(yaml: &Yaml) -> usize {
+    match &yaml.value {
+        YamlValue::List(items) => 1 + items.iter().map(count).sum::<usize>(),
+        YamlValue::Map(entries) => 1 + entries.iter().map(|entry| count(&entry.value)).sum::<usize>(),
+        _ => 1,
+    }
+}
+
+fn as_key(yaml: &Yaml, plain: Option<&str>, mistakes: &mut Mistakes) -> Key {
+    if plain == Some("<<") {
+        return Key::Merge;
+    }
+    if let YamlValue::Text(text) = &yaml.value {
+        return Key::Text(text.clone());
+    }
+    let written = plain.unwrap_or_default();
+    mistakes.add(
+        yaml.spot,
+        format!(
+            "the key `{written}` is {} in YAML 1.1; quote it (\"{written}\") to mean the text",
+            yaml.kind()
+        ),
+    );
+    Key::Bad
+}
+
+/// `<<: *base` or `<<: [*a, *b]`; of several, the earlier wins.
+fn merge(yaml: Yaml, merged: &mut Vec<Entry>, spot: Spot, mistakes: &mut Mistakes) {
+    let sources = match yaml.value {
+        YamlValue::Map(entries) => vec![entries],
+        YamlValue::List(items) => {
+            let mut sources = Vec::new();
+            for item in items {
+                match item.value {
+                    YamlValue::Map(entries) => sources.push(entries),
+                    _ => mistakes.add(item.spot, "only mappings can be merged with `<<`".into()),
+                }
+            }
+            sources.reverse();
+            sources
+        }
+        _ => return mistakes.add(spot, "only mappings can be merged with `<<`".into()),
+    };
+    for entries in sources {
+        *merged = combine(std::mem::take(merged), entries);
+    }
+}
+
+/// The entries of `base`, then those of `over`; a key in both keeps its place and takes the value of `over`.
+fn combine(mut base: Vec<Entry>, over: Vec<Entry>) -> Vec<Entry> {
+    if base.is_empty() {
+        return over;
+    }
+    for entry in over {
+        match base.iter_mut().find(|known| known.key == entry.key) {
+            Some(known) => *known = entry,
+            None => base.push(entry),
+        }
+    }
+    base
+}

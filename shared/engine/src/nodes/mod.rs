@@ -1,0 +1,305 @@
+//! The kinds of nodes, one file each.
+//!
+//! To add one: write `nodes/<name>.rs` with a type that implements [`Kind`] and a [`Registered`] that builds it from its
+//! fields, and put that into [`NATIVE`].
+
+mod choice;
+mod input;
+mod output;
+mod pass;
+mod python;
+
+pub(crate) use choice::is_option_result;
+
+use crate::{
+    flow::Kind,
+    load::{Fields, Loading, meant},
+};
+use std::time::Duration;
+
+/// A kind of node that runs here.
+pub(crate) struct Registered {
+    /// Its group and class: `operators.Pass` for `dynamiq.nodes.operators.Pass`.
+    pub(crate) class: &'static str,
+    /// The name that a node has which is not given one.
+    pub(crate) name: Option<&'static str>,
+    /// How long it may take unless the file says something of `error_handling`.
+    pub(crate) timeout: Option<Duration>,
+    /// Builds it from the node's fields, given its id. `None` if that cannot be done; then there is a mistake.
+    pub(crate) build: Build,
+}
+
+/// Builds a node's kind from its fields.
+pub(crate) type Build = fn(&str, Fields<'_>, &Loading<'_>) -> Option<Box<dyn Kind>>;
+
+/// All that run here.
+const NATIVE: &[&Registered] =
+    &[&choice::CHOICE, &input::INPUT, &output::OUTPUT, &pass::PASS, &python::PYTHON];
+
+/// The node types of the reference that do not run here, by group.
+const NOT_NATIVE: &[(&str, &[&str])] = &[
+    ("agents", &["Agent", "AgentManager"]),
+    ("agents.orchestrators", &["AdaptiveOrchestrator", "GraphOrchestrator", "LinearOrchestrator"]),
+    ("audio", &["ElevenLabsSTS", "ElevenLabsTTS", "SpeechToText", "TextToSpeech", "WhisperSTT"]),
+    (
+        "converters",
+        &[
+            "CSVConverter",
+            "DOCXFileConverter",
+            "ExcelFileConverter",
+            "GoogleDocumentAIFileConverter",
+            "HTMLConverter",
+            "LLMImageConverter",
+            "LLMPDFConverter",
+            "MultiFileTypeConverter",
+            "PPTXFileConverter",
+            "PyPDFConverter",
+            "TextFileConverter",
+            "TextractFileConverter",
+            "UnstructuredFileConverter",
+        ],
+    ),
+    ("detectors", &["LlamaGuardDetector", "PIIDetector", "PromptInjectionDetector", "SystemOne"]),
+    (
+        "embedders",
+        &[
+            "BedrockDocumentEmbedder",
+            "BedrockTextEmbedder",
+            "CohereDocumentEmbedder",
+            "CohereTextEmbedder",
+            "GeminiDocumentEmbedder",
+            "GeminiTextEmbedder",
+            "HuggingFaceDocumentEmbedder",
+            "HuggingFaceTextEmbedder",
+            "MistralDocumentEmbedder",
+            "MistralTextEmbedder",
+            "OpenAIDocumentEmbedder",
+            "OpenAITextEmbedder",
+            "VertexAIDocumentEmbedder",
+            "VertexAITextEmbedder",
+            "WatsonXDocumentEmbedder",
+            "WatsonXTextEmbedder",
+        ],
+    ),
+    ("extractors", &["ByIndexExtractor", "ByRegexExtractor", "FileTypeExtractor"]),
+    ("filters", &["FileFilter", "ListFilter"]),
+    ("images", &["ImageEdit", "ImageGeneration"]),
+    (
+        "knowledge_graphs",
+        &["KnowledgeGraphEntityExtractor", "KnowledgeGraphRetriever", "KnowledgeGraphWriter"],
+    ),
+    (
+        "knowledgebases",
+        &[
+            "BedrockKnowledgeBaseSearch",
+            "DynamiqKnowledgebaseGraphSearch",
+            "DynamiqKnowledgebaseHybridSearch",
+            "DynamiqKnowledgebaseVectorSearch",
+            "VertexAIRagSearch",
+        ],
+    ),
+    (
+        "llms",
+        &[
+            "AI21",
+            "Anthropic",
+            "Anyscale",
+            "AtlasCloud",
+            "AzureAI",
+            "Bedrock",
+            "Cerebras",
+            "Cohere",
+            "CustomLLM",
+            "Databricks",
+            "DeepInfra",
+            "DeepSeek",
+            "FireworksAI",
+            "Gemini",
+            "Groq",
+            "HuggingFace",
+            "Mistral",
+            "Novita",
+            "NvidiaNIM",
+            "Ollama",
+            "OpenAI",
+            "OpenRouter",
+            "Perplexity",
+            "Replicate",
+            "SambaNova",
+            "TogetherAI",
+            "VertexAI",
+            "WatsonX",
+            "xAI",
+        ],
+    ),
+    ("operators", &["DecisionTable", "Delay", "Expression", "Map", "Rules", "SubWorkflow"]),
+    ("parsers", &["MistralOCR"]),
+    ("rankers", &["CohereReranker", "LLMDocumentRanker", "TimeWeightedDocumentRanker"]),
+    (
+        "retrievers",
+        &[
+            "ChromaDocumentRetriever",
+            "ElasticsearchDocumentRetriever",
+            "MilvusDocumentRetriever",
+            "OpenSearchDocumentRetriever",
+            "PGVectorDocumentRetriever",
+            "PineconeDocumentRetriever",
+            "QdrantDocumentRetriever",
+            "TurbopufferDocumentRetriever",
+            "VectorStoreRetriever",
+            "WeaviateDocumentRetriever",
+        ],
+    ),
+    (
+        "splitters",
+        &[
+            "AutoSplitter",
+            "CodeSplitter",
+            "ContextualSplitter",
+            "DocumentSplitter",
+            "HTMLHeaderSplitter",
+            "HTMLSectionSplitter",
+            "MarkdownHeaderSplitter",
+            "RecursiveCharacterSplitter",
+            "RecursiveJsonSplitter",
+            "SemanticSplitter",
+            "TokenSplitter",
+        ],
+    ),
+    (
+        "tools",
+        &[
+            "ArtifactTool",
+            "BedrockAgentCoreInterpreterTool",
+            "BedrockAgentCoreRuntimeInterpreterTool",
+            "Composio",
+            "CuaDesktopTool",
+            "CypherExecutor",
+            "DaytonaInterpreterTool",
+            "E2BDesktopTool",
+            "E2BInterpreterTool",
+            "ExaTool",
+            "FileListTool",
+            "FileReadTool",
+            "FileWriteTool",
+            "FirecrawlSearchTool",
+            "FirecrawlTool",
+            "HttpApiCall",
+            "HumanFeedbackTool",
+            "JinaScrapeTool",
+            "JinaSearchTool",
+            "Judgement",
+            "LinkupTool",
+            "MCPServer",
+            "MCPTool",
+            "MemoryStoreTool",
+            "MessageSenderTool",
+            "ParallelToolCallsTool",
+            "Pipedream",
+            "PreprocessTool",
+            "PythonCodeExecutor",
+            "PythonMonty",
+            "RecallFactsTool",
+            "RememberFactTool",
+            "SQLExecutor",
+            "ScaleSerpTool",
+            "SerplyTool",
+            "SkillsTool",
+            "Stagehand",
+            "SubAgentTool",
+            "SummarizerTool",
+            "TavilyTool",
+            "ThinkingTool",
+            "TodoWriteTool",
+            "ZenRowsTool",
+        ],
+    ),
+    (
+        "transformers",
+        &[
+            "AnyToJSON",
+            "CSVToList",
+            "ExcelToList",
+            "HTMLMarkdownToText",
+            "JSONToAny",
+            "JSONToCSV",
+            "MarkdownToPDF",
+            "SortList",
+            "TextTemplate",
+            "TextToDynamiqDocument",
+        ],
+    ),
+    ("validators", &["RegexMatch", "ValidChoices", "ValidJSON", "ValidPython"]),
+    (
+        "writers",
+        &[
+            "ChromaDocumentWriter",
+            "ElasticsearchDocumentWriter",
+            "MilvusDocumentWriter",
+            "OpenSearchDocumentWriter",
+            "PGVectorDocumentWriter",
+            "PineconeDocumentWriter",
+            "QdrantDocumentWriter",
+            "TurbopufferDocumentWriter",
+            "VectorStoreWriter",
+            "WeaviateDocumentWriter",
+        ],
+    ),
+];
+
+/// What a node type turned out to be.
+pub(crate) enum Found {
+    Native(&'static Registered),
+    /// It is unknown, or does not run here; the text says which, and what may be meant.
+    Other(String),
+}
+
+/// Looks a node type up.
+pub(crate) fn find(type_path: &str) -> Found {
+    if let Some(class) = class_of(type_path) {
+        if let Some(registered) = NATIVE.iter().find(|registered| registered.class == class) {
+            return Found::Native(registered);
+        }
+        if is_not_native(&class) {
+            return Found::Other(format!("nodes of type `{type_path}` do not run here yet"));
+        }
+    }
+    let known: Vec<String> = known().map(|class| format!("dynamiq.nodes.{class}")).collect();
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    let plain = class_of(type_path).map(|class| format!("dynamiq.nodes.{class}"));
+    let near = meant(plain.as_deref().unwrap_or(type_path), &known);
+    Found::Other(format!("there is no node type `{type_path}`{near}"))
+}
+
+/// Whether the reference has such nodes.
+pub(crate) fn is_known(type_path: &str) -> bool {
+    class_of(type_path).is_some_and(|class| known().any(|known| known == class))
+}
+
+/// `operators.Pass` of both `dynamiq.nodes.operators.Pass` and `dynamiq.nodes.operators.operators.Pass`.
+fn class_of(type_path: &str) -> Option<String> {
+    let (path, class) = type_path.strip_prefix("dynamiq.nodes.")?.rsplit_once('.')?;
+    let group = if path == "agents.orchestrators" || path.starts_with("agents.orchestrators.") {
+        "agents.orchestrators"
+    } else {
+        path.split('.').next()?
+    };
+    Some(format!("{group}.{class}"))
+}
+
+fn is_not_native(class: &str) -> bool {
+    NOT_NATIVE.iter().any(|(group, classes)| {
+        class
+            .strip_prefix(group)
+            .and_then(|rest| rest.strip_prefix('.'))
+            .is_some_and(|c| classes.contains(&c))
+    })
+}
+
+fn known() -> impl Iterator<Item = String> {
+    let native = NATIVE.iter().map(|registered| registered.class.to_owned());
+    let others = NOT_NATIVE
+        .iter()
+        .flat_map(|(group, classes)| classes.iter().map(move |class| format!("{group}.{class}")));
+    native.chain(others)
+}

@@ -1,0 +1,28 @@
+//! Output: what it gives is the run's output. It joins branches: one that was not taken does not skip it.
+
+use super::{Registered, pass::Pass};
+use crate::flow::{Call, Halt, Kind, Role};
+use async_trait::async_trait;
+use serde_json::Value;
+use std::sync::Arc;
+
+pub(super) const OUTPUT: Registered = Registered {
+    class: "utils.Output",
+    name: Some("end"),
+    timeout: None,
+    build: |_, fields, _| Some(Box::new(Output(Pass::read(fields)))),
+};
+
+#[derive(Debug)]
+struct Output(Pass);
+
+#[async_trait]
+impl Kind for Output {
+    async fn execute(&self, _: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
+        self.0.apply(input)
+    }
+
+    fn role(&self) -> Role<'_> {
+        Role::Output
+    }
+}

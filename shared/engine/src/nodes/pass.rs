@@ -1,0 +1,47 @@
+//! Pass: gives what it is given, through its transformers if it has any.
+
+use super::Registered;
+use crate::{
+    flow::{Call, Halt, Kind},
+    load::{Fields, transformer},
+    transform::{Data, Transformer},
+};
+use async_trait::async_trait;
+use serde_json::Value;
+use std::sync::Arc;
+
+pub(super) const PASS: Registered = Registered {
+    class: "operators.Pass",
+    name: None,
+    timeout: None,
+    build: |_, fields, _| Some(Box::new(Pass::read(fields))),
+};
+
+/// What Pass, Input and Output do.
+#[derive(Debug)]
+pub(super) struct Pass {
+    transformers: Vec<Transformer>,
+}
+
+impl Pass {
+    pub(super) fn read(fields: Fields<'_>) -> Self {
+        let transformers =
+            fields.items("transformers", "a transformer").into_iter().map(transformer).collect();
+        Self { transformers }
+    }
+
+    pub(super) fn apply(&self, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
+        let mut output = Arc::clone(input);
+        for transformer in &self.transformers {
+            output = Arc::new(transformer.apply(Data::Json(&output))?);
+        }
+        Ok(output)
+    }
+}
+
+#[async_trait]
+impl Kind for Pass {
+    async fn execute(&self, _: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
+        self.apply(input)
+    }
+}

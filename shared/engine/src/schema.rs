@@ -1,0 +1,153 @@
+//! The schema of an Input node: JSON Schema, with the words that workflow files use for types.
+
+use jsonschema::{ValidationError, Validator, error::ValidationErrorKind, paths::LocationSegment};
+use runyard_runs::FieldErrors;
+use serde_json::{Map, Value, json};
+
+/// A schema, compiled.
+#[derive(Debug)]
+pub(crate) struct Schema(Validator);
+
+impl Schema {
+    /// `schema` as the file has it; the error says what is wrong with it.
+    pub(crate) fn new(schema: &Value) -> Result<Self, String> {
+        let mut schema = schema.clone();
+        normalize(&mut schema);
+        if let Value::Object(map) = &mut schema {
+            map.entry("type").or_insert_with(|| "object".into());
+        }
+        jsonschema::validator_for(&schema).map(Self).map_err(|error| error.to_string())
+    }
+
+    /// Adds what is wrong with `input` to `errors`, by field; the first problem of a field stands.
+    pub(crate) fn check(&self, input: &Value, errors: &mut FieldErrors) {
+        for error in self.0.iter_errors(input) {
+            let mut field = location(&error);
+            if let ValidationErrorKind::Required { property } = error.kind() {
+                let name = property.as_str().unwrap_or_default();
+                field = if field.is_empty() { name.to_owned() } else { format!("{field}.{name}") };
+            }
+            if field.is_empty() {
+                "input".clone_into(&mut field);
+            }
+            errors.entry(field).or_insert_with(|| problem(&error));
+        }
+    }
+}
+
+/// `a.b[0]`.
+fn location(error: &ValidationError<'_>) -> String {
+    let mut text = String::new();
+    for segment in error.instance_path() {
+        match segment {
+            LocationSegment::Property(name) => {
+                if !text.is_empty() {
+                    text.push('.');
+                }
+                text.push_str(&name);
+            }
+            LocationSegment::Index(index) => text.push_str(&format!("[{index}]")),
+        }
+    }
+    text
+}
+
+fn problem(error: &ValidationError<'_>) -> String {
+    let count = |value: &dyn std::fmt::Display, what: &str| format!("must have {what} {value}");
+    match error.kind() {
+        ValidationErrorKind::Required { .. } => "is required".into(),
+        ValidationErrorKind::Type { .. } => type_problem(error),
+        ValidationErrorKind::Enum { options } => format!("must be one of {options}"),
+        ValidationErrorKind::Constant { expected_value } => format!("must be {expected_value}"),
+        ValidationErrorKind::MinLength { limit } => count(limit, "a length of at least"),
+        ValidationErrorKind::MaxLength { limit } => count(limit, "a length of at most"),
+        ValidationErrorKind::MinItems { limit } => count(limit, "a number of items of at least"),
+        ValidationErrorKind::MaxItems { limit } => count(limit, "a number of items of at most"),
+        ValidationErrorKind::Minimum { limit } => format!("must be at least {limit}"),
+        ValidationErrorKind::Maximum { limit } => format!("must be at most {limit}"),
+        ValidationErrorKind::Pattern { pattern } => format!("must match {pattern}"),
+        ValidationErrorKind::AdditionalProperties { unexpected } => {
+            format!("has unknown fields: {}", unexpected.join(", "))
+        }
+        _ => error.masked().to_string(),
+    }
+}
+
+fn type_problem(error: &ValidationError<'_>) -> String {
+    let text = error.masked().to_string();
+    match text.split_once("is not of type") {
+        Some((_, types)) => format!("must be of type{}", types.replace('"', "")),
+        None => text,
+    }
+}
+
+/// Replaces the words of workflow files, wherever a type stands, by those of JSON Schema.
+fn normalize(schema: &mut Value) {
+    let Value::Object(map) = schema else { return };
+    if let Some(Value::String(word)) = map.get("type") {
+        match json_type(word) {
+            Some("") => {
+                map.remove("type");
+            }
+            Some(word) => {
+                map.insert("type".into(), word.into());
+            }
+            None => {}
+        }
+    }
+    // A property may be marked `required: true`, as the editors of workflow files do.
+    if let Some(Value::Object(properties)) = map.get_mut("properties") {
+        let required = take_required(properties);
+        if !required.is_empty() {
+            let list = map.entry("required").or_insert_with(|| json!([]));
+            if let Value::Array(list) = list {
+                list.extend(required.into_iter().map(Value::String));
+                list.dedup();
+            }
+        }
+    }
+    for (key, value) in map.iter_mut() {
+        match (key.as_str(), value) {
+            ("properties" | "$defs" | "definitions" | "patternProperties", Value::Object(schemas)) => {
+                schemas.values_mut().for_each(normalize);
+            }
+            ("anyOf" | "oneOf" | "allOf" | "prefixItems", Value::Array(schemas)) => {
+                schemas.iter_mut().for_each(normalize);
+            }
+            ("items" | "additionalProperties" | "not" | "if" | "then" | "else", value) => normalize(value),
+            _ => {}
+        }
+    }
+}
+
+fn take_required(properties: &mut Map<String, Value>) -> Vec<String> {
+    let mut required = Vec::new();
+    for (name, property) in properties {
+        if let Value::Object(property) = property
+            && let Some(Value::Bool(flag)) = property.get("required")
+        {
+            if *flag {
+                required.push(name.clone());
+            }
+            property.remove("required");
+        }
+    }
+    required
+}
+
+/// JSON Schema's name of a type; empty for any type, `None` for what is its own already.
+fn json_type(word: &str) -> Option<&'static str> {
+    let plain = word.trim().to_ascii_lowercase();
+    Some(match plain.as_str() {
+        "any" => "",
+        "str" | "text" => "string",
+        "int" => "integer",
+        "float" => "number",
+        "bool" => "boolean",
+        "dict" | "map" | "json" => "object",
+        "list" | "files" => "array",
+        _ if plain.starts_with("list[") => "array",
+        _ if plain.starts_with("dict[") => "object",
+        _ => return None,
+    })
+}

@@ -1,0 +1,265 @@
+//! The dialect of `JSONPath` that workflow files are written in: what `jsonpath-ng` 1.6 reads, parsed to the letter.
+//!
+//! Its grammar is unusual, and files rely on it: `.` binds weaker than `|`, `&` and `where`; brackets bind weakest of
+//! all, so `$..a[0]` is `($..a)[0]`; text that its *parser* refuses is a literal, text that its *lexer* refuses fails
+//! the node. So the parser takes one token at a time, and stops at whichever refusal comes first.
+
+/// A path as parsed.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Path {
+    Root,
+    This,
+    Parent,
+    Fields(Vec<String>),
+    Index(i64),
+    Slice { start: Option<i64>, end: Option<i64>, step: Option<i64> },
+    Child(Box<Path>, Box<Path>),
+    Descendants(Box<Path>, Box<Path>),
+    Where(Box<Path>, Box<Path>),
+    Union(Box<Path>, Box<Path>),
+    Intersect(Box<Path>, Box<Path>),
+}
+
+/// Why a text is no path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// It holds a character that no path may hold.
+    Lexer(String),
+    /// Its words do not make a path.
+    Parser(String),
+}
+
+/// Parses a path.
+pub(crate) fn parse(text: &str) -> Result<Path, Refusal> {
+    let mut parser = Parser { lexer: Lexer { rest: text }, ahead: None };
+    let path = parser.expression(0)?;
+    match parser.peek()? {
+        Token::End => Ok(path),
+        other => Err(other.unexpected()),
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Token {
+    Name(String),
+    Number(i64),
+    Operator(String),
+    DoubleDot,
+    Where,
+    Sign(char),
+    End,
+}
+
+impl Token {
+    fn unexpected(&self) -> Refusal {
+        Refusal::Parser(match self {
+            Self::End => "parse error near the end of the path".into(),
+            other => format!("parse error near {other:?}"),
+        })
+    }
+
+    /// How strongly an operator binds; 0 for what is none.
+    fn strength(&self) -> u8 {
+        match self {
+            Self::DoubleDot => 2,
+            Self::Sign('.') => 3,
+            Self::Sign('|') => 4,
+            Self::Sign('&') => 5,
+            Self::Where => 6,
+            _ => 0,
+        }
+    }
+}
+
+struct Parser<'t> {
+    lexer: Lexer<'t>,
+    ahead: Option<Token>,
+}
+
+impl Parser<'_> {
+    fn peek(&mut self) -> Result<Token, Refusal> {
+        if self.ahead.is_none() {
+            self.ahead = Some(self.lexer.next()?);
+        }
+        Ok(self.ahead.clone().unwrap_or(Token::End))
+    }
+
+    fn next(&mut self) -> Result<Token, Refusal> {
+        let token = self.peek()?;
+        self.ahead = None;
+        Ok(token)
+    }
+
+    fn expect(&mut self, sign: char) -> Result<(), Refusal> {
+        match self.next()? {
+            Token::Sign(found) if found == sign => Ok(()),
+            other => Err(other.unexpected()),
+        }
+    }
+
+    /// An expression of operators that bind stronger than `floor`.
+    fn expression(&mut self, floor: u8) -> Result<Path, Refusal> {
+        let mut left = self.primary()?;
+        loop {
+            let token = self.peek()?;
+            if token == Token::Sign('[') && floor == 0 {
+                left = Path::Child(Box::new(left), Box::new(self.brackets()?));
+                continue;
+            }
+            let strength = token.strength();
+            if strength <= floor {
+                return Ok(left);
+            }
+            self.ahead = None;
+            let (left_side, right) = (Box::new(left), Box::new(self.expression(strength)?));
+            left = match token {
+                Token::DoubleDot => Path::Descendants(left_side, right),
+                Token::Where => Path::Where(left_side, right),
+                Token::Sign('|') => Path::Union(left_side, right),
+                Token::Sign('&') => Path::Intersect(left_side, right),
+                _ => Path::Child(left_side, right),
+            };
+        }
+    }
+
+    fn primary(&mut self) -> Result<Path, Refusal> {
+        match self.peek()? {
+            Token::Sign('[') => self.brackets(),
+            Token::Sign('$') => self.skip(Path::Root),
+            Token::Sign('*') => self.skip(Path::Fields(vec!["*".into()])),
+            Token::Sign('(') => {
+                self.ahead = None;
+                let inner = self.expression(0)?;
+                self.expect(')')?;
+                Ok(inner)
+            }
+            Token::Name(_) => self.fields(),
+            Token::Operator(name) => match name.as_str() {
+                "this" => self.skip(Path::This),
+                "parent" => self.skip(Path::Parent),
+                _ => Err(Refusal::Parser(format!("unknown operator `{name}`"))),
+            },
+            other => Err(other.unexpected()),
+        }
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "stands in arms beside calls that can fail")]
+    fn skip(&mut self, path: Path) -> Result<Path, Refusal> {
+        self.ahead = None;
+        Ok(path)
+    }
+
+    fn fields(&mut self) -> Result<Path, Refusal> {
+        let mut names = Vec::new();
+        loop {
+            match self.next()? {
+                Token::Name(name) => names.push(name),
+                other => return Err(other.unexpected()),
+            }
+            if self.peek()? != Token::Sign(',') {
+                return Ok(Path::Fields(names));
+            }
+            self.ahead = None;
+        }
+    }
+
+    fn brackets(&mut self) -> Result<Path, Refusal> {
+        self.expect('[')?;
+        let path = match self.peek()? {
+            Token::Name(_) => self.fields()?,
+            Token::Sign('*') => self.skip(Path::Slice { start: None, end: None, step: None })?,
+            Token::Number(number) => {
+                self.ahead = None;
+                if self.peek()? == Token::Sign(':') { self.slice(Some(number))? } else { Path::Index(number) }
+            }
+            Token::Sign(':') => self.slice(None)?,
+            other => return Err(other.unexpected()),
+        };
+        self.expect(']')?;
+        Ok(path)
+    }
+
+    fn slice(&mut self, start: Option<i64>) -> Result<Path, Refusal> {
+        self.expect(':')?;
+        let end = self.number()?;
+        let mut step = None;
+        if self.peek()? == Token::Sign(':') {
+            self.ahead = None;
+            step = self.number()?;
+        }
+        Ok(Path::Slice { start, end, step })
+    }
+
+    fn number(&mut self) -> Result<Option<i64>, Refusal> {
+        if let Token::Number(number) = self.peek()? {
+            self.ahead = None;
+            return Ok(Some(number));
+        }
+        Ok(None)
+    }
+}
+
+struct Lexer<'t> {
+    rest: &'t str,
+}
+
+impl Lexer<'_> {
+    fn next(&mut self) -> Result<Token, Refusal> {
+        self.rest = self.rest.trim_start_matches([' ', '\t', '\n']);
+        let mut characters = self.rest.chars();
+        let Some(first) = characters.next() else { return Ok(Token::End) };
+        let second = characters.next();
+        let token = match first {
+            'a'..='z' | 'A'..='Z' | '_' | '@' => {
+                let name = self.take(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '@' | '-'));
+                return Ok(if name == "where" { Token::Where } else { Token::Name(name) });
+            }
+            '-' if second.is_some_and(|second| second.is_ascii_digit()) => {
+                self.rest = &self.rest[1..];
+                return Ok(Token::Number(-self.digits()));
+            }
+            '0'..='9' => return Ok(Token::Number(self.digits())),
+            '\'' | '"' => return self.quoted(first).map(Token::Name),
+            '`' => return self.quoted(first).map(Token::Operator),
+            '.' if second == Some('.') => {
+                self.rest = &self.rest[2..];
+                return Ok(Token::DoubleDot);
+            }
+            '*' | '.' | '[' | ']' | '(' | ')' | '$' | ',' | ':' | '|' | '&' | '~' => Token::Sign(first),
+            _ => return Err(Refusal::Lexer(format!("unexpected character: {first}"))),
+        };
+        self.rest = &self.rest[1..];
+        Ok(token)
+    }
+
+    fn take(&mut self, belongs: impl Fn(char) -> bool) -> String {
+        let end = self.rest.find(|c| !belongs(c)).unwrap_or(self.rest.len());
+        let (taken, rest) = self.rest.split_at(end);
+        self.rest = rest;
+        taken.to_owned()
+    }
+
+    /// A number too large for an index never matches anything; it stays large.
+    fn digits(&mut self) -> i64 {
+        self.take(|c| c.is_ascii_digit()).parse().unwrap_or(i64::MAX)
+    }
+
+    fn quoted(&mut self, quote: char) -> Result<String, Refusal> {
+        let mut text = String::new();
+        let mut characters = self.rest[1..].char_indices();
+        while let Some((index, character)) = characters.next() {
+            match character {
+                '\\' => match characters.next() {
+                    Some((_, escaped)) if escaped != '\n' => text.push(escaped),
+                    _ => return Err(Refusal::Lexer("unexpected character: \\".into())),
+                },
+                _ if character == quote => {
+                    self.rest = &self.rest[index + 2..];
+                    return Ok(text);
+                }
+                _ => text.push(character),
+            }
+        }
+        Err(Refusal::Lexer("unexpected end in a string literal or identifier".into()))
+    }
+}

@@ -1,0 +1,169 @@
+//! A path as it stands in a file, ready to be followed.
+
+use super::{
+    Data, FindError, find,
+    path::{self, Path, Refusal},
+};
+use crate::flow::NodeError;
+use serde_json::Value;
+use std::borrow::Cow;
+
+/// A text that is meant as a path. Whether it is one shows when it is followed, as in the reference.
+#[derive(Debug)]
+pub(crate) struct Pointer {
+    text: String,
+    parsed: Result<Followed, Refusal>,
+}
+
+#[derive(Debug)]
+struct Followed {
+    /// The path as plain steps, if it is that simple.
+    steps: Option<Vec<Step>>,
+    path: Path,
+}
+
+#[derive(Debug)]
+pub(super) enum Step {
+    Key(String),
+    At(usize),
+}
+
+impl Pointer {
+    pub(crate) fn new(text: &str) -> Self {
+        let parsed = path::parse(text).map(|path| Followed { steps: steps(&path), path });
+        Self { text: text.to_owned(), parsed }
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    pub(crate) fn refusal(&self) -> Option<&Refusal> {
+        self.parsed.as_ref().err()
+    }
+
+    /// All matches.
+    pub(crate) fn find<'a>(&'a self, data: Data<'a>) -> Result<Vec<Cow<'a, Value>>, FindError> {
+        let Ok(followed) = &self.parsed else { return Ok(Vec::new()) };
+        if let Some(steps) = &followed.steps
+            && let Ok(found) = walk(steps, data)
+        {
+            return Ok(found.into_iter().collect());
+        }
+        match data.whole() {
+            Cow::Borrowed(value) => find::find(&followed.path, value),
+            Cow::Owned(value) => {
+                let found = find::find(&followed.path, &value)?;
+                Ok(found.into_iter().map(|value| Cow::Owned(value.into_owned())).collect())
+            }
+        }
+    }
+
+    /// The one match, a list of several, or null; an error if it is no path.
+    pub(crate) fn filter<'a>(&'a self, data: Data<'a>) -> Result<Cow<'a, Value>, NodeError> {
+        self.filter_all(data).map(one_or_list)
+    }
+
+    /// All matches; an error if it is no path.
+    pub(crate) fn filter_all<'a>(&'a self, data: Data<'a>) -> Result<Vec<Cow<'a, Value>>, NodeError> {
+        match self.refusal() {
+            Some(Refusal::Lexer(problem)) => return Err(lexer_error(problem)),
+            Some(Refusal::Parser(_)) => {
+                let message = format!("Invalid `expression_filter` {}: must be a jsonpath", self.text);
+                return Err(NodeError::new("ValueError", message));
+            }
+            None => {}
+        }
+        self.find(data).map_err(|error| {
+            let message = format!(
+                "Error in path during parsing with `expression_filter` {}: {}",
+                self.text, error.message
+            );
+            NodeError::new("ValueError", message)
+        })
+    }
+}
+
+pub(super) fn lexer_error(problem: &str) -> NodeError {
+    NodeError::new("JsonPathLexerError", problem.to_owned())
+}
+
+/// One match as it is, several as a list, none as null.
+pub(super) fn one_or_list(mut found: Vec<Cow<'_, Value>>) -> Cow<'_, Value> {
+    match found.len() {
+        0 => Cow::Owned(Value::Null),
+        1 => found.swap_remove(0),
+        _ => Cow::Owned(found.into_iter().map(Cow::into_owned).collect()),
+    }
+}
+
+fn steps(path: &Path) -> Option<Vec<Step>> {
+    fn collect(path: &Path, first: bool, steps: &mut Vec<Step>) -> bool {
+        match path {
+            Path::Root if first => {}
+            Path::Fields(names) => match names.as_slice() {
+                [name] if name != "*" => steps.push(Step::Key(name.clone())),
+                _ => return false,
+            },
+            Path::Index(index) => match usize::try_from(*index) {
+                Ok(index) => steps.push(Step::At(index)),
+                Err(_) => return false,
+            },
+            Path::Child(left, right) => {
+                return collect(left, first, steps) && collect(right, false, steps);
+            }
+            _ => return false,
+        }
+        true
+    }
+    let mut steps = Vec::new();
+    collect(path, true, &mut steps).then_some(steps)
+}
+
+/// Not a walk of plain steps after all: the general way must be taken.
+struct NotPlain;
+
+fn walk<'a>(steps: &[Step], data: Data<'a>) -> Result<Option<Cow<'a, Value>>, NotPlain> {
+    match data {
+        Data::Json(value) => walk_json(steps, value).map(|found| found.map(Cow::Borrowed)),
+        Data::Source(source) => {
+            let Some((Step::Key(key), rest)) = steps.split_first() else { return Err(NotPlain) };
+            let Some(result) = source.result(key) else {
+                let Some(value) = source.input.get(key) else { return Ok(None) };
+                return walk_json(rest, value).map(|found| found.map(Cow::Borrowed));
+            };
+            let Some((field, rest)) = rest.split_first() else {
+                return Ok(Some(Cow::Owned(source.result_with_input(result))));
+            };
+            let Step::Key(field) = field else { return Err(NotPlain) };
+            let owned = match field.as_str() {
+                "output" => return walk_json(rest, &result.output).map(|found| found.map(Cow::Borrowed)),
+                "status" => Value::String(result.status.name().to_owned()),
+                "input" => source.input_of(result),
+                "error" => match &result.error {
+                    Some(error) => error.to_json(),
+                    None => return Ok(None),
+                },
+                _ => return Ok(None),
+            };
+            Ok(walk_json(rest, &owned)?.cloned().map(Cow::Owned))
+        }
+    }
+}
+
+fn walk_json<'v>(steps: &[Step], value: &'v Value) -> Result<Option<&'v Value>, NotPlain> {
+    let mut here = value;
+    for step in steps {
+        let next = match (step, here) {
+            (Step::Key(key), Value::Object(map)) => map.get(key),
+            (Step::Key(_), _) => None,
+            (Step::At(index), Value::Array(items)) => items.get(*index),
+            (Step::At(_), _) => return Err(NotPlain),
+        };
+        match next {
+            Some(value) => here = value,
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(here))
+}

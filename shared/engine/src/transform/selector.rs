@@ -1,0 +1,110 @@
+//! `selector`: a mapping of keys to paths, alternatives (`||`) or plain text.
+
+use super::{Data, Pointer, path::Refusal, pointer};
+use crate::flow::NodeError;
+use serde_json::{Map, Value};
+
+/// A compiled selector.
+#[derive(Debug)]
+pub(crate) struct Selector(Vec<(String, Expression)>);
+
+#[derive(Debug)]
+enum Expression {
+    /// Text that its parser refuses.
+    Literal(String),
+    /// A path; if nothing matches, the text itself where `or_text`, else null.
+    Path { pointer: Pointer, or_text: bool },
+    /// The first of several that is found.
+    Coalesce(Vec<Candidate>),
+}
+
+#[derive(Debug)]
+enum Candidate {
+    Literal(String),
+    Path(Pointer),
+}
+
+impl Selector {
+    pub(crate) fn new<'t>(entries: impl Iterator<Item = (&'t str, &'t str)>) -> Self {
+        Self(entries.map(|(key, text)| (key.to_owned(), Expression::new(text))).collect())
+    }
+
+    pub(crate) fn apply(&self, data: Data<'_>) -> Result<Value, NodeError> {
+        if let Data::Json(value) = data
+            && !matches!(value, Value::Object(_) | Value::Array(_))
+        {
+            return Err(NodeError::new("TypeError", "Invalid `json`: must be a dictionary or a list"));
+        }
+        let mut selected = Map::with_capacity(self.0.len());
+        for (key, expression) in &self.0 {
+            selected.insert(key.clone(), expression.value(data)?);
+        }
+        Ok(Value::Object(selected))
+    }
+}
+
+impl Expression {
+    fn new(text: &str) -> Self {
+        let candidates: Vec<&str> =
+            text.split("||").map(str::trim).filter(|candidate| !candidate.is_empty()).collect();
+        if text.contains("||") && candidates.iter().any(|candidate| is_rooted(candidate)) {
+            return Self::Coalesce(candidates.into_iter().filter_map(Candidate::new).collect());
+        }
+        let pointer = Pointer::new(text);
+        match pointer.refusal() {
+            Some(Refusal::Parser(_)) => Self::Literal(text.to_owned()),
+            _ => Self::Path { or_text: !text.starts_with(['$', '@']), pointer },
+        }
+    }
+
+    fn value(&self, data: Data<'_>) -> Result<Value, NodeError> {
+        match self {
+            Self::Literal(text) => Ok(Value::String(text.clone())),
+            Self::Path { pointer, or_text } => {
+                if let Some(Refusal::Lexer(problem)) = pointer.refusal() {
+                    return Err(pointer::lexer_error(problem));
+                }
+                let found = pointer.find(data).map_err(|error| {
+                    NodeError::new(
+                        "ValueError",
+                        format!("Error in jsonpath during parsing: {}", error.message),
+                    )
+                })?;
+                if found.is_empty() && *or_text {
+                    return Ok(Value::String(pointer.text().to_owned()));
+                }
+                Ok(pointer::one_or_list(found).into_owned())
+            }
+            Self::Coalesce(candidates) => {
+                for candidate in candidates {
+                    let pointer = match candidate {
+                        Candidate::Literal(text) => return Ok(Value::String(text.clone())),
+                        Candidate::Path(pointer) => pointer,
+                    };
+                    let found =
+                        pointer.find(data).map_err(|error| NodeError::new(error.kind, error.message))?;
+                    if found.iter().any(|value| !value.is_null()) {
+                        return Ok(pointer::one_or_list(found).into_owned());
+                    }
+                }
+                Ok(Value::Null)
+            }
+        }
+    }
+}
+
+impl Candidate {
+    /// `None` for what was meant as a path but is none: it is passed over.
+    fn new(text: &str) -> Option<Self> {
+        if !is_rooted(text) {
+            return Some(Self::Literal(text.to_owned()));
+        }
+        let pointer = Pointer::new(text);
+        pointer.refusal().is_none().then_some(Self::Path(pointer))
+    }
+}
+
+/// Whether a text is meant as a path: `$` or `@`, alone or before `.` or `[`.
+pub(crate) fn is_rooted(text: &str) -> bool {
+    text.strip_prefix(['$', '@']).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}

@@ -1,0 +1,130 @@
+//! A workflow, loaded and ready to run.
+
+use crate::{
+    flow::{Flow, FlowEnd, NodeError, Role, Status, Stop},
+    load::{self, Env, LoadErrors},
+    services::Services,
+};
+use runyard_runs::{FieldErrors, Outcome, RunContext, RunError, WorkflowSource};
+use serde_json::{Map, Value, json};
+
+/// A workflow of a file, compiled: nothing of it is parsed again for a run.
+#[derive(Debug)]
+pub(crate) struct Workflow {
+    id: String,
+    flow: Flow,
+}
+
+/// How a workflow ended, in the reference's shape.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunResults {
+    /// Whether no node failed that may not.
+    pub status: Status,
+    /// By node that ended: `{status, input, output, error?}`.
+    pub output: Map<String, Value>,
+    /// Why it failed.
+    pub error: Option<NodeError>,
+}
+
+impl RunResults {
+    /// `{status, output, error}`.
+    pub fn to_json(&self) -> Value {
+        let error = self.error.as_ref().map(NodeError::to_json);
+        json!({"status": self.status.name(), "output": self.output, "error": error})
+    }
+}
+
+impl Workflow {
+    pub(crate) fn new(id: String, flow: Flow) -> Self {
+        Self { id, flow }
+    }
+
+    /// Loads the workflow that `source` names, with all that is wrong with it at once.
+    pub(crate) fn load(source: &WorkflowSource, env: &Env<'_>) -> Result<Self, LoadErrors> {
+        load::load(source, env)
+    }
+
+    pub(crate) fn check_input(&self, input: &Map<String, Value>) -> Result<(), FieldErrors> {
+        let mut errors = FieldErrors::new();
+        let mut whole = None;
+        for (_, node) in self.flow.nodes.iter() {
+            if let Role::Input(Some(schema)) = node.kind.role() {
+                let whole = whole.get_or_insert_with(|| Value::Object(input.clone()));
+                schema.check(whole, &mut errors);
+            }
+        }
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    pub(crate) async fn execute(&self, run: &RunContext, services: &Services) -> Outcome {
+        let end = self.run(run, services).await;
+        let failed = self.flow.failures(&end);
+        if let Some(place) = failed.first() {
+            let node = self.flow.nodes.get(*place);
+            let error = end.results.get(*place).and_then(|result| result.error.as_ref());
+            let message = match error {
+                Some(error) if error.message.is_empty() => error.kind.to_string(),
+                Some(error) => error.message.clone(),
+                None => format!("the node `{}` failed", node.id),
+            };
+            return Outcome::Failed(RunError {
+                node: Some(node.id.to_string()),
+                ..RunError::new("node_failed", message)
+            });
+        }
+        if end.stop == Stop::Suspended {
+            return Outcome::Suspended;
+        }
+        Outcome::Completed(self.output(&end))
+    }
+
+    /// The same as [`Workflow::execute`], with every node's result.
+    pub(crate) async fn results(&self, run: &RunContext, services: &Services) -> RunResults {
+        let end = self.run(run, services).await;
+        let error = self.flow.error(&end);
+        RunResults {
+            status: if error.is_some() { Status::Failure } else { Status::Success },
+            output: self.flow.results(&run.new_run().input, &end),
+            error,
+        }
+    }
+
+    async fn run(&self, run: &RunContext, services: &Services) -> FlowEnd {
+        tracing::debug!(workflow = %self.id, run = %run.new_run().id, "executing");
+        let end = self.flow.run(run, services, &run.new_run().input, "").await;
+        if end.stop == Stop::Stopped {
+            // Nobody wants the outcome any more; whoever stopped the run drops this.
+            futures::future::pending::<()>().await;
+        }
+        end
+    }
+
+    /// The output of the Output node; without one, of the one node that nothing depends on, or of all those by id.
+    fn output(&self, end: &FlowEnd) -> Value {
+        let output =
+            |place: u32| end.results.get(place).map_or(Value::Null, |result| (*result.output).clone());
+        let nodes = &self.flow.nodes;
+        let mut last: Vec<u32> = nodes
+            .iter()
+            .filter(|(_, node)| matches!(node.kind.role(), Role::Output))
+            .map(|(p, _)| p)
+            .collect();
+        if last.is_empty() {
+            last = nodes.iter().map(|(place, _)| place).filter(|p| nodes.dependents(*p).is_empty()).collect();
+        } else {
+            // Of several Output nodes, each at the end of its branch, those count whose branch was taken.
+            let ran: Vec<u32> = last
+                .iter()
+                .copied()
+                .filter(|place| end.results.get(*place).is_some_and(|r| r.status == Status::Success))
+                .collect();
+            if !ran.is_empty() {
+                last = ran;
+            }
+        }
+        match last.as_slice() {
+            [only] => output(*only),
+            _ => last.iter().map(|place| (nodes.id(*place).to_owned(), output(*place))).collect(),
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! What the tests share: apps out of workflow text, runs without a log, Python by the system's interpreter.
+
+#![allow(clippy::allow_attributes, dead_code, reason = "each test binary uses a part of it")]
+
+use async_trait::async_trait;
+use runyard_engine::{Engine, EngineConfig, PythonError, PythonRunner};
+use runyard_runs::{
+    App, AppId, File, FileId, FileStore, Logged, NewFile, NewRun, RunContext, RunId, StoreError, Timestamp,
+    Upload, WorkflowSource,
+};
+use serde_json::{Map, Value, json};
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    process::Stdio,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::{io::AsyncWriteExt, process::Command};
+use uuid::Uuid;
+
+/// A file under the repository's `tests`.
+pub(crate) fn shared(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests").join(path)
+}
+
+/// What the reference printed.
+pub(crate) fn golden(name: &str) -> Value {
+    let text = std::fs::read_to_string(shared(&format!("dynamiq/golden/{name}.json"))).expect("golden");
+    serde_json::from_str(&text).expect("JSON")
+}
+
+/// An app that runs `text`.
+pub(crate) fn app(text: &str) -> App {
+    let uuid = "5f0c6b1e-3a7d-4c58-9a43-6a1f0a1e0009";
+    let mut app: App = serde_json::from_value(json!({
+        "id": uuid, "project": uuid, "organization": uuid, "name": "test", "version": "1",
+        "workflow": {"file": "workflow.yaml", "text": ""},
+    }))
+    .expect("an app");
+    app.workflow = WorkflowSource { file: "workflow.yaml".into(), id: None, text: text.into() };
+    app
+}
+
+/// A run of it without a log.
+pub(crate) fn run_of(
+    input: Map<String, Value>,
+    journal: &[Logged],
+    sink: impl Fn(Logged) + Send + Sync + 'static,
+) -> RunContext {
+    let new = NewRun {
+        id: RunId(Uuid::from_u128(1)),
+        app: AppId(Uuid::from_u128(2)),
+        app_version: "1".into(),
+        created_at: Timestamp(0),
+        expires_at: Timestamp(i64::MAX),
+        input,
+        user_id: None,
+        session_id: None,
+        metadata: std::collections::BTreeMap::default(),
+        files: Vec::new(),
+    };
+    RunContext::detached(new, Arc::new(NoFiles), journal, sink)
+}
+
+/// One workflow and how to run it.
+pub(crate) struct Case {
+    pub(crate) text: String,
+    input: Map<String, Value>,
+    env: HashMap<String, String>,
+    journal: Vec<Logged>,
+    events: Arc<Mutex<Vec<Logged>>>,
+    python: Arc<dyn PythonRunner>,
+}
+
+impl Case {
+    /// A case of the reference.
+    pub(crate) fn new(name: &str) -> Self {
+        Self::text(&std::fs::read_to_string(shared(&format!("dynamiq/cases/{name}.yaml"))).expect("case"))
+    }
+
+    pub(crate) fn text(text: &str) -> Self {
+        Self {
+            text: text.to_owned(),
+            input: Map::new(),
+            env: HashMap::new(),
+            journal: Vec::new(),
+            events: Arc::default(),
+            python: Arc::new(SystemPython),
+        }
+    }
+
+    pub(crate) fn input(mut self, input: Value) -> Self {
+        self.input = match input {
+            Value::Object(map) => map,
+            _ => panic!("the input is a mapping"),
+        };
+        self
+    }
+
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    pub(crate) fn python(mut self, python: Arc<dyn PythonRunner>) -> Self {
+        self.python = python;
+        self
+    }
+
+    /// Begins from what an earlier execution recorded.
+    pub(crate) fn journal(mut self, journal: Vec<Logged>) -> Self {
+        self.journal = journal;
+        self
+    }
+
+    pub(crate) fn engine(&self) -> Engine {
+        let env = self.env.clone();
+        Engine::new(EngineConfig {
+            python: Arc::clone(&self.python),
+            env: Arc::new(move |name| env.get(name).cloned()),
+            allow_loopback: true,
+            any_env: true,
+        })
+    }
+
+    pub(crate) fn context(&self) -> RunContext {
+        let events = Arc::clone(&self.events);
+        run_of(self.input.clone(), &self.journal, move |logged| events.lock().expect("events").push(logged))
+    }
+
+    /// The results in the reference's shape.
+    pub(crate) async fn run(&self) -> Value {
+        let results = self.engine().results(&app(&self.text), &self.context()).await;
+        results.expect("the file loads").to_json()
+    }
+
+    /// What was recorded and emitted.
+    pub(crate) fn events(&self) -> Vec<Logged> {
+        self.events.lock().expect("events").clone()
+    }
+}
+
+struct NoFiles;
+
+#[async_trait]
+impl FileStore for NoFiles {
+    async fn create(&self, _: NewFile) -> Result<Box<dyn Upload>, StoreError> {
+        unreachable!("no test stores files")
+    }
+
+    async fn get(&self, _: AppId, _: FileId) -> Result<Option<File>, StoreError> {
+        Ok(None)
+    }
+
+    async fn open(
+        &self,
+        _: AppId,
+        _: FileId,
+    ) -> Result<Option<futures::stream::BoxStream<'static, Result<bytes::Bytes, StoreError>>>, StoreError>
+    {
+        Ok(None)
+    }
+
+    async fn delete(&self, _: AppId, _: FileId) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn delete_expired(&self, _: Timestamp, _: usize) -> Result<usize, StoreError> {
+        Ok(0)
+    }
+}
+
+/// The system's `python3`, without any sandbox: the tests' own code only.
+pub(crate) struct SystemPython;
+
+const DRIVER: &str = "
+import json, sys
+given = json.load(sys.stdin)
+try:
+    scope = {}
+    exec(given['code'], scope)
+    run = scope['run']
+    result = run(**given['input']) if given['keywords'] else run(given['input'])
+    print(json.dumps({'result': result}))
+except Exception as error:
+    print(json.dumps({'error': str(error)}))
+";
+
+#[async_trait]
+impl PythonRunner for SystemPython {
+    async fn run(
+        &self,
+        code: &str,
+        input: &Map<String, Value>,
+        as_keywords: bool,
+        _: Option<Duration>,
+    ) -> Result<Value, PythonError> {
+        let broken = |error: std::io::Error| PythonError::Broken(error.to_string());
+        let mut child = Command::new("python3")
+            .args(["-I", "-c", DRIVER])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(broken)?;
+        let given = json!({"code": code, "input": input, "keywords": as_keywords}).to_string();
+        let mut stdin = child.stdin.take().expect("piped");
+        stdin.write_all(given.as_bytes()).await.map_err(broken)?;
+        drop(stdin);
+        let output = child.wait_with_output().await.map_err(broken)?;
+        let answer: Value =
+            serde_json::from_slice(&output.stdout).map_err(|error| PythonError::Broken(error.to_string()))?;
+        match answer.get("error").and_then(Value::as_str) {
+            Some(error) => Err(PythonError::Raised(error.to_owned())),
+            None => Ok(answer["result"].clone()),
+        }
+    }
+}
