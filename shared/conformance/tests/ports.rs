@@ -1,0 +1,20 @@
+//! The suite of the ports against the plainest implementation: what fails here is wrong in the suite.
+
+use async_trait::async_trait;
+use runyard_conformance::{
+    memory::{MemoryFiles, MemoryQueue, MemoryRuns},
+    queue::{Ends, Receive},
+};
+use runyard_runs::{AppId, FileStore, RunId, RunStore};
+use std::sync::Arc;
+
+async fn runs() -> (Arc<dyn RunStore>, ()) {
+    (Arc::<MemoryRuns>::default(), ())
+}
+
+async fn file_store() -> (Arc<dyn FileStore>, ()) {
+    (Arc::<MemoryFiles>::default(), ())
+}
+
+runyard_conformance::run_store_tests!(runs);
+runyard_conformance::file_store_tests!(file_store);
