@@ -285,6 +285,51 @@ pub(super) fn metadata(connection: &Connection, run: RunId) -> Result<BTreeMap<S
     })
 }
 
+/// How deep JSON may be nested to be read again: `serde_json` stops at 128.
+const DEPTH: usize = 127;
+
+/// A value as JSON, if that can be read again: else a run would be stored that nobody can look at any more.
 fn json(value: &impl Serialize) -> Result<Vec<u8>, StoreError> {
-    serde_json::to_vec(value).map_err(|error| failed(error.into()))
+    let json = serde_json::to_vec(value).map_err(|error| failed(error.into()))?;
+    if depth(&json) > DEPTH {
+        return Err(StoreError::Failed(format!("it is nested deeper than {DEPTH} levels").into()));
+    }
+    Ok(json)
+}
+
+/// How deep good JSON is nested.
+fn depth(json: &[u8]) -> usize {
+    let (mut depth, mut deepest, mut in_text) = (0_usize, 0, false);
+    let mut bytes = json.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' if in_text => {
+                bytes.next();
+            }
+            b'"' => in_text = !in_text,
+            b'[' | b'{' if !in_text => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_text => depth -= 1,
+            _ => {}
+        }
+    }
+    deepest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json as value};
+
+    #[test]
+    fn what_is_written_can_be_read() {
+        let nested = |levels: usize| (0..levels).fold(value!("[\"{{\\"), |inner, _| value!([inner]));
+        let readable = json(&nested(DEPTH)).unwrap();
+        assert!(serde_json::from_slice::<Value>(&readable).is_ok());
+        assert!(json(&nested(DEPTH + 1)).is_err());
+        let unreadable = serde_json::to_vec(&nested(DEPTH + 1)).unwrap();
+        assert!(serde_json::from_slice::<Value>(&unreadable).is_err(), "the limit may go");
+    }
 }
