@@ -103,6 +103,8 @@ impl Execution {
         let (ports, new, live) = (&self.ports, &self.new, &self.live);
         let target = Target { app: new.app, run: new.id, new: None };
         let writer = &mut self.writer;
+        // This is the start over; left standing, it would throw away the first call in flight.
+        writer.take_restart();
         let shared = Shared::new(
             Arc::clone(new),
             Arc::clone(&ports.files),
