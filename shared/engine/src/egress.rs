@@ -1,5 +1,268 @@
-//! The one way to the network.
+//! The one way to the network, with a guard at its gate.
+//!
+//! A workflow's author is not the operator: what nodes call may not reach loopback, link-local, private or metadata
+//! addresses unless the app's operator allows the host. A name is resolved once, every address is checked, and the
+//! connection is made to one of those very addresses; redirects go the same way.
 
-/// The network, as one app may use it.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Http;
+use reqwest::{
+    Client, Url,
+    dns::{Addrs, Name, Resolve, Resolving},
+    redirect,
+};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+const MAX_REDIRECTS: usize = 5;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Silence after which a call is given up; the reference's client waits as long.
+const READ_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Where an app's nodes may go.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Egress {
+    /// Hosts, in lower case and without a port, that may have any address.
+    pub(crate) allow_hosts: Vec<String>,
+    /// Whether loopback addresses are open.
+    pub(crate) allow_loopback: bool,
+}
+
+/// The network, as some apps may use it. Cheap to clone; the connections are shared.
+#[derive(Clone)]
+pub(crate) struct Http {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    egress: Arc<Egress>,
+    /// Made on first use: reading the certificates takes time.
+    client: OnceLock<Result<Client, String>>,
+}
+
+impl fmt::Debug for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Http").field("egress", &self.shared.egress).finish_non_exhaustive()
+    }
+}
+
+/// Why nothing may be, or can be, sent to a place.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refused {
+    #[error("{0} is no http or https URL")]
+    Url(String),
+    #[error("{0} is not a public address; the app's operator can allow it with `allow_hosts`")]
+    Address(String),
+    #[error("the HTTP client cannot be made: {0}")]
+    Client(String),
+}
+
+impl Http {
+    pub(crate) fn new(egress: Egress) -> Self {
+        Self { shared: Arc::new(Shared { egress: Arc::new(egress), client: OnceLock::new() }) }
+    }
+
+    /// The client, and the URL that was checked.
+    pub(crate) fn open(&self, url: &str) -> Result<(Client, Url), Refused> {
+        let url = Url::parse(url).map_err(|_| Refused::Url(url.to_owned()))?;
+        self.shared.egress.check_url(&url)?;
+        let client = self.shared.client.get_or_init(|| build(&self.shared.egress));
+        client.clone().map(|client| (client, url)).map_err(Refused::Client)
+    }
+}
+
+fn build(egress: &Arc<Egress>) -> Result<Client, String> {
+    // Somebody else may have chosen the provider of the process already; any will do.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let guard = Arc::clone(egress);
+    let policy = redirect::Policy::custom(move |attempt| {
+        if attempt.previous().len() > MAX_REDIRECTS {
+            return attempt.error("too many redirects");
+        }
+        match guard.check_url(attempt.url()) {
+            Ok(()) => attempt.follow(),
+            Err(refused) => attempt.error(refused),
+        }
+    });
+    Client::builder()
+        .no_proxy()
+        .dns_resolver(Guarded(Arc::clone(egress)))
+        .redirect(policy)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(READ_TIMEOUT)
+        .user_agent(concat!("runyard/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|error| error.to_string())
+}
+
+impl Egress {
+    fn allows_host(&self, host: &str) -> bool {
+        let host = host.trim_end_matches('.');
+        self.allow_hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(host))
+    }
+
+    fn allows_address(&self, address: IpAddr) -> bool {
+        is_public(address) || (self.allow_loopback && canonical(address).is_loopback())
+    }
+
+    /// Checks all of a URL but the addresses that its name has; those the resolver checks.
+    fn check_url(&self, url: &Url) -> Result<(), Refused> {
+        let host = url.host_str().filter(|_| matches!(url.scheme(), "http" | "https"));
+        let Some(host) = host else { return Err(Refused::Url(url.to_string())) };
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        match host.parse::<IpAddr>() {
+            Ok(address) if !self.allows_host(host) && !self.allows_address(address) => {
+                Err(Refused::Address(host.to_owned()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Resolves names to the addresses that may be reached.
+struct Guarded(Arc<Egress>);
+
+impl Resolve for Guarded {
+    fn resolve(&self, name: Name) -> Resolving {
+        let egress = Arc::clone(&self.0);
+        Box::pin(async move {
+            let host = name.as_str().to_owned();
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((host.as_str(), 0)).await?.collect();
+            let allowed: Vec<SocketAddr> = if egress.allows_host(&host) {
+                found
+            } else {
+                found.into_iter().filter(|address| egress.allows_address(address.ip())).collect()
+            };
+            if allowed.is_empty() {
+                return Err(Refused::Address(host).into());
+            }
+            Ok(Box::new(allowed.into_iter()) as Addrs)
+        })
+    }
+}
+
+/// The IPv4 address that an IPv6 address stands for, if it stands for one.
+fn canonical(address: IpAddr) -> IpAddr {
+    let IpAddr::V6(v6) = address else { return address };
+    let segments = v6.segments();
+    let embedded = match segments {
+        [0, 0, 0, 0, 0, 0xffff, high, low] => Some((high, low)),
+        // NAT64 and 6to4 gateways send these on to the IPv4 address within.
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some((high, low)),
+        [0x2002, high, low, ..] => Some((high, low)),
+        [0, 0, 0, 0, 0, 0, high, low] if high != 0 => Some((high, low)),
+        _ => None,
+    };
+    embedded.map_or(address, |(high, low)| {
+        let [a, b] = high.to_be_bytes();
+        let [c, d] = low.to_be_bytes();
+        IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+    })
+}
+
+/// Whether an address is one of the public internet (the registries of special addresses, RFC 6890 and later).
+fn is_public(address: IpAddr) -> bool {
+    match canonical(address) {
+        IpAddr::V4(v4) => is_public_v4(v4),
+        IpAddr::V6(v6) => is_public_v6(v6),
+    }
+}
+
+fn is_public_v4(address: Ipv4Addr) -> bool {
+    let special = match address.octets() {
+        [0 | 10 | 127, ..] => true,
+        [100, b, ..] => (64..128).contains(&b),
+        [169, 254, ..] => true,
+        [172, b, ..] => (16..32).contains(&b),
+        [192, 0, 0 | 2, _] | [192, 88, 99, _] | [192, 168, ..] => true,
+        [198, 18 | 19, ..] | [198, 51, 100, _] | [203, 0, 113, _] => true,
+        [a, ..] => a >= 224,
+    };
+    !special
+}
+
+fn is_public_v6(address: Ipv6Addr) -> bool {
+    // Only 2000::/3 is given out; of it, the parts for documentation, benchmarks and tunnels are not public.
+    let [first, second, ..] = address.segments();
+    let special = match (first, second) {
+        (0x2001, 0x0db8) => true,
+        (0x2001, second) => second < 0x0200,
+        (0x3fff, second) => second < 0x1000,
+        _ => false,
+    };
+    (0x2000..0x4000).contains(&first) && !special
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(url: &str, egress: &Egress) -> Result<(), Refused> {
+        Http::new(egress.clone()).open(url).map(drop)
+    }
+
+    #[test]
+    fn addresses() {
+        let closed = Egress::default();
+        for url in [
+            "http://127.0.0.1/",
+            "http://127.1/",
+            "http://2130706433/",
+            "http://0x7f000001/",
+            "http://0177.0.0.1/",
+            "http://10.0.0.1/",
+            "http://172.31.0.1/",
+            "http://192.168.1.1/",
+            "http://169.254.169.254/latest",
+            "http://100.64.0.1/",
+            "http://0.0.0.0/",
+            "http://[::1]/",
+            "http://[::]/",
+            "http://[fd00:ec2::254]/",
+            "http://[fe80::1]/",
+            "http://[::ffff:127.0.0.1]/",
+            "http://[::ffff:a9fe:a9fe]/",
+            "http://[64:ff9b::10.0.0.1]/",
+            "http://[2002:7f00:1::]/",
+            "http://255.255.255.255/",
+            "http://[ff02::1]/",
+        ] {
+            assert!(matches!(open(url, &closed), Err(Refused::Address(_))), "{url}");
+        }
+        for url in ["file:///etc/passwd", "ftp://example.com/", "not a url", "data:text/plain,x"] {
+            assert!(matches!(open(url, &closed), Err(Refused::Url(_))), "{url}");
+        }
+        for url in
+            ["https://1.1.1.1/", "https://[2606:4700::1111]/", "https://example.com/", "http://172.32.0.1/"]
+        {
+            assert_eq!(open(url, &closed), Ok(()), "{url}");
+        }
+    }
+
+    #[test]
+    fn what_the_operator_allows() {
+        let dev = Egress { allow_loopback: true, ..Egress::default() };
+        assert_eq!(open("http://127.0.0.1:1/", &dev), Ok(()));
+        assert_eq!(open("http://[::1]/", &dev), Ok(()));
+        assert!(open("http://169.254.169.254/", &dev).is_err());
+        let host = Egress { allow_hosts: vec!["10.1.2.3".into()], allow_loopback: false };
+        assert_eq!(open("http://10.1.2.3:9/", &host), Ok(()));
+        assert!(open("http://10.1.2.4/", &host).is_err());
+    }
+
+    /// What a resolver gives for a name is checked, not the name.
+    #[tokio::test]
+    async fn names() {
+        let (client, url) = Http::new(Egress::default()).open("http://localhost:9/").expect("a name is open");
+        let error = client.get(url).send().await.expect_err("its address is not");
+        let mut text = String::new();
+        let mut cause: Option<&dyn std::error::Error> = Some(&error);
+        while let Some(error) = cause {
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        assert!(text.contains("not a public address"), "{text}");
+    }
+}

@@ -1,7 +1,7 @@
 //! The engine as the domain knows it: apps in, outcomes out.
 
 use crate::{
-    egress::Http,
+    egress::{Egress, Http},
     load::{LoadErrors, is_reserved},
     python::PythonRunner,
     services::Services,
@@ -47,6 +47,8 @@ impl fmt::Debug for EngineConfig {
 pub struct Engine {
     config: EngineConfig,
     compiled: Mutex<HashMap<(AppId, String), Arc<Compiled>>>,
+    /// Apps that may go to the same places share their connections.
+    http: Mutex<HashMap<Egress, Http>>,
 }
 
 /// One version of an app, ready to run.
@@ -59,7 +61,7 @@ struct Compiled {
 impl Engine {
     /// An engine.
     pub fn new(config: EngineConfig) -> Self {
-        Self { config, compiled: Mutex::default() }
+        Self { config, compiled: Mutex::default(), http: Mutex::default() }
     }
 
     /// Executes a run as [`runyard_runs::Engine::execute`] does, and gives every node's result as the reference shows
@@ -89,6 +91,18 @@ impl Engine {
         Ok(compiled)
     }
 
+    fn http(&self, app: &App) -> Http {
+        let mut allow_hosts: Vec<String> =
+            app.allow_hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
+        allow_hosts.sort();
+        let egress = Egress { allow_hosts, allow_loopback: self.config.allow_loopback };
+        let mut known = self.http.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= KEPT {
+            known.clear();
+        }
+        known.entry(egress.clone()).or_insert_with(|| Http::new(egress)).clone()
+    }
+
     fn compile(&self, app: &App) -> Result<Compiled, LoadErrors> {
         let env = |name: &str| {
             if self.config.any_env {
@@ -103,7 +117,11 @@ impl Engine {
             Ok((self.config.env)(name))
         };
         let workflow = Workflow::load(&app.workflow, &env)?;
-        let services = Services { python: Arc::clone(&self.config.python), http: Http };
+        let services = Services {
+            python: Arc::clone(&self.config.python),
+            http: self.http(app),
+            limits: app.limits.clone(),
+        };
         Ok(Compiled { workflow, services })
     }
 }

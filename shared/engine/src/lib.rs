@@ -13,18 +13,23 @@
 //! | `flow` | the scheduler, and what all nodes have in common: dependencies, retries, records, events |
 //! | `transform`, `condition` | selectors and conditions |
 //! | `nodes` | the kinds of nodes, one file each |
+//! | `prompt`, `template`, `llm` | prompts in Jinja, and the models that get them |
+//! | `egress` | the guard at the gate to the network |
 //! | `engine` | the port of the domain, and the cache of what was compiled |
 
 mod condition;
 mod egress;
 mod engine;
 mod flow;
+mod llm;
 mod load;
 mod nodes;
+mod prompt;
 mod python;
 mod python_text;
 mod schema;
 mod services;
+mod template;
 mod transform;
 mod workflow;
 

@@ -1,16 +1,35 @@
-//! What nodes share beside the run: the ways to the outside.
+//! What nodes share beside the run: the ways to the outside, and how much may be spent there.
 
-use crate::python::PythonRunner;
+use crate::{egress::Http, flow::NodeError, python::PythonRunner};
+use runyard_runs::{Limits, RunContext};
 use std::{fmt, sync::Arc};
 
 /// The services of one app.
 pub(crate) struct Services {
     pub(crate) python: Arc<dyn PythonRunner>,
-    pub(crate) http: crate::egress::Http,
+    pub(crate) http: Http,
+    pub(crate) limits: Limits,
 }
 
 impl fmt::Debug for Services {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Services").finish_non_exhaustive()
+        f.debug_struct("Services").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+/// The kind of the error of a run that has used what its app allows.
+pub(crate) const BUDGET_EXCEEDED: &str = "BudgetExceededError";
+
+impl Services {
+    /// Refuses a call to a model once the run has used what the app's limits allow.
+    pub(crate) fn check_budget(&self, run: &RunContext) -> Result<(), NodeError> {
+        let used = run.usage().total;
+        if let Some(limit) = self.limits.tokens
+            && used.input_tokens + used.output_tokens >= limit
+        {
+            let message = format!("the run has used the {limit} tokens that its app allows");
+            return Err(NodeError::new(BUDGET_EXCEEDED, message).lasting());
+        }
+        Ok(())
     }
 }

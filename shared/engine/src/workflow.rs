@@ -3,7 +3,7 @@
 use crate::{
     flow::{Flow, FlowEnd, NodeError, Role, Status, Stop},
     load::{self, Env, LoadErrors},
-    services::Services,
+    services::{BUDGET_EXCEEDED, Services},
 };
 use runyard_runs::{FieldErrors, Outcome, RunContext, RunError, WorkflowSource};
 use serde_json::{Map, Value, json};
@@ -67,9 +67,13 @@ impl Workflow {
                 Some(error) => error.message.clone(),
                 None => format!("the node `{}` failed", node.id),
             };
+            let code = match error {
+                Some(error) if error.kind == BUDGET_EXCEEDED => "budget_exceeded",
+                _ => "node_failed",
+            };
             return Outcome::Failed(RunError {
                 node: Some(node.id.to_string()),
-                ..RunError::new("node_failed", message)
+                ..RunError::new(code, message)
             });
         }
         if end.stop == Stop::Suspended {

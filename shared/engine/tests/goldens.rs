@@ -3,7 +3,7 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::{Case, golden};
+use support::{Case, golden, scripted::Scripted};
 
 /// Compares status, error and every node's result. What a skipped node was given depends on timing in the reference.
 fn assert_same(name: &str, ours: &Value) {
@@ -60,4 +60,49 @@ async fn choice() {
 #[tokio::test]
 async fn errors() {
     assert_same("errors", &Case::new("errors").run().await);
+}
+
+fn question() -> Value {
+    json!({"question": "why?", "topic": "cats", "items": ["a", "b"]})
+}
+
+#[tokio::test]
+async fn llm() {
+    let model = Scripted::start(json!(["Because."])).await;
+    let case = Case::new("llm").env("STUB_URL", &model.url).input(question());
+    assert_same("llm", &case.run().await);
+    let mut requests = model.requests();
+    // The reference streams only if somebody listens; here somebody always may.
+    for request in &mut requests {
+        request.as_object_mut().expect("a request").retain(|key, _| !key.starts_with("stream"));
+    }
+    assert_eq!(Value::from(requests), golden("llm")["llm_requests"]);
+}
+
+#[tokio::test]
+async fn llm_stream() {
+    let model = Scripted::start(json!(["Because it is so."])).await;
+    let case = Case::new("llm").env("STUB_URL", &model.url).input(question());
+    assert_same("llm_stream", &case.run().await);
+    let theirs: String = golden("llm_stream")["events"]
+        .as_array()
+        .expect("events")
+        .iter()
+        .filter_map(|event| event["data"]["choices"][0]["delta"]["content"].as_str())
+        .collect();
+    let pieces: Vec<String> = case.events().into_iter().filter_map(support::delta).collect();
+    assert_eq!(pieces.concat(), theirs);
+    assert!(pieces.len() > 1, "the answer came in one piece");
+}
+
+#[tokio::test]
+async fn map() {
+    let script = json!([
+        {"match": "item 1", "content": "r1"},
+        {"match": "item 3", "content": "r3"},
+        {"match": "item 2", "content": "r2"},
+    ]);
+    let model = Scripted::start(script).await;
+    let case = Case::new("map").env("STUB_URL", &model.url);
+    assert_same("map", &case.input(json!({"items": [{"x": 1}, {"x": 3}, {"x": 2}]})).run().await);
 }

@@ -9,7 +9,7 @@ mod source;
 
 pub(crate) use depends::{Branches, Depend};
 pub(crate) use errors::{Behavior, ErrorHandling, seconds};
-pub(crate) use node::{Call, Halt, Kind, Node, NodeSpec, Role};
+pub(crate) use node::{Call, Halt, Kind, Node, NodeSpec, Role, run_within};
 pub use result::{FailedNode, NodeError, Status};
 pub(crate) use source::{Results, Source};
 

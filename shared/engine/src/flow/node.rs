@@ -1,11 +1,12 @@
 //! One node: what all kinds have in common, and how it is run.
 
 use super::{
-    Branches, Depend, ErrorHandling, NodeError, Source, Status, depends,
+    Branches, Depend, ErrorHandling, FlowNodes, NodeError, Results, Source, Status, depends,
     depends::Refused,
     result::{Input, NodeResult},
 };
 use crate::{
+    python_text,
     services::Services,
     transform::{Data, Transformer},
 };
@@ -196,6 +197,32 @@ pub(crate) async fn run_node(call: Call<'_>, source: Source<'_>) -> Ended {
         Err(Halt::Failed(error)) => failed(input, error),
         Err(Halt::Suspended) => Ended::Suspended,
         Err(Halt::Stopped) => Ended::Stopped,
+    }
+}
+
+/// Runs a node that another holds, with `input` as all that it sees; `place` tells it from others in the same holder.
+pub(crate) async fn run_within(
+    holder: Call<'_>,
+    node: &Node,
+    place: &str,
+    input: &Value,
+) -> Result<Arc<Value>, Halt> {
+    let Value::Object(input) = input else {
+        let message = format!("a node's input must be a mapping, but this is {}", python_text::repr(input));
+        return Err(NodeError::new("TypeError", message).into());
+    };
+    let key = format!("{}/{place}/{}", holder.key, node.id);
+    let call = Call { node, key: &key, ..holder };
+    let (nodes, results) = (FlowNodes::new(Vec::new()), Results::new(0));
+    let source = Source { input, nodes: &nodes, results: &results, seen: &[] };
+    // A node that holds others is itself run by this function, so its future must be kept apart.
+    match Box::pin(run_node(call, source)).await {
+        Ended::With(NodeResult { status: Status::Success, output, .. }) => Ok(output),
+        Ended::With(NodeResult { error, .. }) => {
+            Err(error.unwrap_or_else(|| NodeError::new("Exception", "the node failed")).into())
+        }
+        Ended::Suspended => Err(Halt::Suspended),
+        Ended::Stopped => Err(Halt::Stopped),
     }
 }
 

@@ -132,7 +132,8 @@ impl<'y> Document<'y> {
             fields.mistake(fields.spot("flow"), message);
             return None;
         };
-        let loading = Loading { mistakes, connections: &self.connections, prompts: &self.prompts, env };
+        let loading =
+            Loading { mistakes, connections: &self.connections, prompts: &self.prompts, env, prompt: None };
         let flow = self.flow(*flow, &loading);
         self.check_others(&loading);
         Some(Workflow::new((*id).to_owned(), flow?))

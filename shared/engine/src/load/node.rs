@@ -4,10 +4,11 @@ use super::{Connection, Fields, Mistakes, Yaml};
 use crate::{
     flow::{Behavior, ErrorHandling, NodeSpec},
     nodes::{self, Found},
+    prompt::Prompt,
     transform::{Pointer, Selector, Transformer},
 };
 use serde_json::{Map, Value};
-use std::{cell::RefCell, collections::HashMap, time::Duration};
+use std::{cell::RefCell, collections::HashMap, sync::Arc, time::Duration};
 
 /// What nodes of a file can refer to.
 pub(crate) struct Loading<'l> {
@@ -15,6 +16,8 @@ pub(crate) struct Loading<'l> {
     pub(crate) connections: &'l HashMap<String, Option<Connection>>,
     pub(crate) prompts: &'l HashMap<String, &'l Yaml>,
     pub(crate) env: &'l super::Env<'l>,
+    /// The prompt that a node has instead of its own.
+    pub(crate) prompt: Option<Arc<Prompt>>,
 }
 
 /// Builds the node `id`. `None` if it cannot be built; then there is a mistake.

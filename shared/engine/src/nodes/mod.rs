@@ -5,9 +5,12 @@
 
 mod choice;
 mod input;
+mod llm;
+mod map;
 mod output;
 mod pass;
 mod python;
+mod text_template;
 
 pub(crate) use choice::is_option_result;
 
@@ -33,8 +36,17 @@ pub(crate) struct Registered {
 pub(crate) type Build = fn(&str, Fields<'_>, &Loading<'_>) -> Option<Box<dyn Kind>>;
 
 /// All that run here.
-const NATIVE: &[&Registered] =
-    &[&choice::CHOICE, &input::INPUT, &output::OUTPUT, &pass::PASS, &python::PYTHON];
+const NATIVE: &[&Registered] = &[
+    &choice::CHOICE,
+    &input::INPUT,
+    &llm::CUSTOM,
+    &llm::OPENAI,
+    &map::MAP,
+    &output::OUTPUT,
+    &pass::PASS,
+    &python::PYTHON,
+    &text_template::TEXT_TEMPLATE,
+];
 
 /// The node types of the reference that do not run here, by group.
 const NOT_NATIVE: &[(&str, &[&str])] = &[

@@ -6,6 +6,7 @@ mod pointer;
 mod selector;
 
 use find::FindError;
+pub(crate) use find::is_falsy;
 pub(crate) use pointer::Pointer;
 pub(crate) use selector::{Selector, is_rooted};
 

@@ -2,11 +2,13 @@
 
 #![allow(clippy::allow_attributes, dead_code, reason = "each test binary uses a part of it")]
 
+pub(crate) mod scripted;
+
 use async_trait::async_trait;
 use runyard_engine::{Engine, EngineConfig, PythonError, PythonRunner};
 use runyard_runs::{
-    App, AppId, File, FileId, FileStore, Logged, NewFile, NewRun, RunContext, RunId, StoreError, Timestamp,
-    Upload, WorkflowSource,
+    App, AppId, EventBody, File, FileId, FileStore, Logged, NewFile, NewRun, RunContext, RunId, StoreError,
+    Timestamp, Upload, WorkflowSource,
 };
 use serde_json::{Map, Value, json};
 use std::{
@@ -76,7 +78,8 @@ pub(crate) struct Case {
 impl Case {
     /// A case of the reference.
     pub(crate) fn new(name: &str) -> Self {
-        Self::text(&std::fs::read_to_string(shared(&format!("dynamiq/cases/{name}.yaml"))).expect("case"))
+        let text = std::fs::read_to_string(shared(&format!("dynamiq/cases/{name}.yaml"))).expect("case");
+        Self::text(&text).env("STUB_URL", "http://127.0.0.1:9/v1")
     }
 
     pub(crate) fn text(text: &str) -> Self {
@@ -215,5 +218,13 @@ impl PythonRunner for SystemPython {
             Some(error) => Err(PythonError::Raised(error.to_owned())),
             None => Ok(answer["result"].clone()),
         }
+    }
+}
+
+/// The piece of an LLM's text that an event is about.
+pub(crate) fn delta(logged: Logged) -> Option<String> {
+    match logged.body {
+        EventBody::LlmDelta { delta, .. } => Some(delta),
+        _ => None,
     }
 }

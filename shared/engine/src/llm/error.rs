@@ -1,0 +1,79 @@
+//! Errors of providers, by the names that the reference gives them.
+
+use crate::flow::NodeError;
+use reqwest::StatusCode;
+use std::time::Duration;
+
+/// Why a model did not answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LlmError {
+    /// The name of the exception that the reference raises.
+    pub(crate) kind: &'static str,
+    pub(crate) message: String,
+    /// The HTTP status, if there was an answer.
+    pub(crate) status: Option<u16>,
+    /// Whether the client tries again by itself.
+    pub(crate) client_retries: bool,
+    /// How long the provider asks to wait.
+    pub(crate) retry_after: Option<Duration>,
+}
+
+impl LlmError {
+    /// No answer came.
+    pub(crate) fn connection(message: String) -> Self {
+        Self { kind: "InternalServerError", message, status: None, client_retries: true, retry_after: None }
+    }
+
+    /// Nothing may be sent there; no retry can mend it.
+    pub(crate) fn refused(message: String) -> Self {
+        Self { kind: "BadRequestError", message, status: None, client_retries: false, retry_after: None }
+    }
+
+    /// The provider answered with an error.
+    pub(crate) fn status(
+        provider: &str,
+        status: StatusCode,
+        text: &str,
+        retry_after: Option<Duration>,
+    ) -> Self {
+        let code = status.as_u16();
+        Self {
+            kind: kind(code, text),
+            message: format!("{provider} answered {code}: {text}"),
+            status: Some(code),
+            client_retries: matches!(code, 408 | 409 | 429) || status.is_server_error(),
+            retry_after,
+        }
+    }
+}
+
+fn kind(status: u16, text: &str) -> &'static str {
+    match status {
+        400 if text.contains("context_length_exceeded") || text.contains("maximum context length") => {
+            "ContextWindowExceededError"
+        }
+        400 | 422 => "BadRequestError",
+        401 => "AuthenticationError",
+        404 => "NotFoundError",
+        408 | 504 => "Timeout",
+        429 => "RateLimitError",
+        500 => "InternalServerError",
+        502 => "BadGatewayError",
+        503 => "ServiceUnavailableError",
+        _ => "APIError",
+    }
+}
+
+impl From<LlmError> for NodeError {
+    fn from(error: LlmError) -> Self {
+        let node_error = Self::new(error.kind, error.message);
+        let lasting = [
+            "AuthenticationError",
+            "PermissionDeniedError",
+            "BadRequestError",
+            "ContextWindowExceededError",
+            "NotFoundError",
+        ];
+        if lasting.contains(&error.kind) { node_error.lasting() } else { node_error }
+    }
+}

@@ -1,0 +1,55 @@
+//! Takes Server-Sent Events apart, however the network cut them.
+
+/// What has come so far of the next event.
+#[derive(Debug, Default)]
+pub(super) struct Events {
+    buffer: Vec<u8>,
+}
+
+/// A provider that sends so much without ending an event is not understood.
+const MAX_EVENT: usize = 8 << 20;
+
+impl Events {
+    /// Adds bytes, and gives the data of each line that is complete. `None` if an event grows without bound.
+    ///
+    /// Providers put an event's data on one line, so a line is an event.
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Option<Vec<String>> {
+        self.buffer.extend_from_slice(bytes);
+        let mut data = Vec::new();
+        let mut begin = 0;
+        while let Some(length) = self.buffer[begin..].iter().position(|byte| *byte == b'\n') {
+            let line = String::from_utf8_lossy(&self.buffer[begin..begin + length]);
+            if let Some(text) = line.trim_end_matches('\r').strip_prefix("data:") {
+                data.push(text.trim_start().to_owned());
+            }
+            begin += length + 1;
+        }
+        self.buffer.drain(..begin);
+        (self.buffer.len() <= MAX_EVENT).then_some(data)
+    }
+
+    /// What was left when the stream ended without a line break.
+    pub(super) fn rest(self) -> Option<String> {
+        let line = String::from_utf8_lossy(&self.buffer).into_owned();
+        Some(line.strip_prefix("data:")?.trim().to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cut_anywhere() {
+        let text = ": hi\r\ndata: {\"a\":\"ü\"}\r\n\r\nevent: x\ndata:2\n\ndata: [DONE]";
+        for size in 1..text.len() {
+            let mut events = Events::default();
+            let mut data = Vec::new();
+            for piece in text.as_bytes().chunks(size) {
+                data.extend(events.push(piece).expect("within bounds"));
+            }
+            data.extend(events.rest());
+            assert_eq!(data, ["{\"a\":\"ü\"}", "2", "[DONE]"], "pieces of {size}");
+        }
+    }
+}

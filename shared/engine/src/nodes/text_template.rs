@@ -1,0 +1,71 @@
+//! TextTemplate: renders a Jinja template with its input.
+
+use super::Registered;
+use crate::{
+    flow::{Call, Halt, Kind, NodeError},
+    load::Fields,
+    template::Template,
+};
+use async_trait::async_trait;
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+pub(super) const TEXT_TEMPLATE: Registered = Registered {
+    class: "transformers.TextTemplate",
+    name: Some("text-template"),
+    timeout: None,
+    build: |_, fields, _| Some(Box::new(TextTemplate::read(fields)?)),
+};
+
+#[derive(Debug)]
+struct TextTemplate {
+    /// Used unless the input has a `template` of its own.
+    template: Option<Template>,
+}
+
+impl TextTemplate {
+    fn read(fields: Fields<'_>) -> Option<Self> {
+        let template = match fields.text("template").filter(|text| !text.is_empty()).map(Template::new) {
+            Some(Ok(template)) => Some(template),
+            Some(Err(problem)) => {
+                fields.mistake(fields.spot("template"), format!("this is no Jinja template: {problem}"));
+                return None;
+            }
+            None => None,
+        };
+        Some(Self { template })
+    }
+}
+
+#[async_trait]
+impl Kind for TextTemplate {
+    async fn execute(&self, _: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
+        let empty = Map::new();
+        let input = input.as_object().unwrap_or(&empty);
+        let given = input.get("template").and_then(Value::as_str).filter(|text| !text.is_empty());
+        let given = match given.map(Template::new) {
+            Some(Ok(template)) => Some(template),
+            Some(Err(problem)) => return Err(NodeError::new("TemplateSyntaxError", problem).into()),
+            None => None,
+        };
+        let Some(template) = given.as_ref().or(self.template.as_ref()) else {
+            return Err(NodeError::new("ValueError", "Text template was not provided.").into());
+        };
+        if let Some(missing) = template.required().iter().find(|name| !input.contains_key(*name)) {
+            let message = format!("the template needs `{missing}`, which the input lacks");
+            return Err(NodeError::new("ValueError", message).into());
+        }
+        match template.render(input) {
+            Ok(text) => Ok(Arc::new(json!({"content": text}))),
+            Err(error) => Err(NodeError::new("ValueError", error.message).into()),
+        }
+    }
+
+    fn check(&self, input: &Value) -> Result<(), NodeError> {
+        let template_fits = matches!(input.get("template"), None | Some(Value::Null | Value::String(_)));
+        if input.is_object() && template_fits {
+            return Ok(());
+        }
+        Err(NodeError::new("ValidationError", "the input must be a mapping, and its `template` text"))
+    }
+}

@@ -1,0 +1,136 @@
+//! A model that answers from a script, over the chat completions API.
+//!
+//! An item of the script is a text, or `{content, tool_calls, status, headers, match, repeat}`; the first whose `match`
+//! stands in the request is taken, else the first without a `match`.
+
+use serde_json::{Value, json};
+use std::sync::{Arc, Mutex};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream},
+};
+
+const CHUNK: usize = 7;
+
+pub(crate) struct Scripted {
+    pub(crate) url: String,
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    script: Vec<Value>,
+    requests: Vec<Value>,
+}
+
+impl Scripted {
+    pub(crate) async fn start(script: Value) -> Self {
+        let Value::Array(script) = script else { panic!("a script is a list") };
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}/v1", listener.local_addr().expect("an address"));
+        let state = Arc::new(Mutex::new(State { script, requests: Vec::new() }));
+        let shared = Arc::clone(&state);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let state = Arc::clone(&shared);
+                tokio::spawn(async move {
+                    let _ = serve(stream, &state).await;
+                });
+            }
+        });
+        Self { url, state }
+    }
+
+    pub(crate) fn requests(&self) -> Vec<Value> {
+        self.state.lock().expect("state").requests.clone()
+    }
+}
+
+async fn serve(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line).await? == 0 {
+            return Ok(());
+        }
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("content-length")
+        {
+            length = value.trim().parse().unwrap_or(0);
+        }
+        if line == "\r\n" {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await?;
+    let request: Value = serde_json::from_slice(&body)?;
+    let streams = request["stream"] == true;
+    let item = state.lock().expect("state").take(request);
+    stream.write_all(answer(&item, streams).as_bytes()).await?;
+    stream.shutdown().await
+}
+
+impl State {
+    fn take(&mut self, request: Value) -> Value {
+        let text = request.to_string();
+        self.requests.push(request);
+        let wanted = |item: &Value| item["match"].as_str().is_some_and(|part| text.contains(part));
+        let place = self.script.iter().position(wanted);
+        let place = place.or_else(|| self.script.iter().position(|item| item["match"].is_null()));
+        match place {
+            Some(place) if self.script[place]["repeat"] == true => self.script[place].clone(),
+            Some(place) => self.script.remove(place),
+            None => json!({"status": 400, "error": "the script is at its end"}),
+        }
+    }
+}
+
+fn answer(item: &Value, streams: bool) -> String {
+    if let Some(status) = item["status"].as_u64() {
+        let message = item["error"].as_str().unwrap_or("scripted");
+        let headers = item["headers"].as_str().unwrap_or_default();
+        let body = json!({"error": {"message": message}}).to_string();
+        return http(status, &format!("content-type: application/json\r\n{headers}"), &body);
+    }
+    let content = item.as_str().or_else(|| item["content"].as_str());
+    let usage =
+        json!({"prompt_tokens": 10, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 3}});
+    if !streams {
+        let message = json!({"role": "assistant", "content": content, "tool_calls": item["tool_calls"]});
+        let choice = json!({"index": 0, "message": message, "finish_reason": "stop"});
+        return http(
+            200,
+            "content-type: application/json\r\n",
+            &json!({"choices": [choice], "usage": usage}).to_string(),
+        );
+    }
+    let event = |delta: Value, finish: Value| {
+        format!("data: {}\n\n", json!({"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}))
+    };
+    let mut body = event(json!({"role": "assistant", "content": ""}), Value::Null);
+    let characters: Vec<char> = content.unwrap_or_default().chars().collect();
+    for piece in characters.chunks(CHUNK) {
+        body.push_str(&event(json!({"content": piece.iter().collect::<String>()}), Value::Null));
+    }
+    for (index, call) in item["tool_calls"].as_array().into_iter().flatten().enumerate() {
+        let name = json!({"index": index, "id": call["id"], "function": {"name": call["function"]["name"]}});
+        body.push_str(&event(json!({"tool_calls": [name]}), Value::Null));
+        let arguments = call["function"]["arguments"].as_str().unwrap_or_default();
+        for piece in arguments.as_bytes().chunks(CHUNK) {
+            let piece = String::from_utf8_lossy(piece);
+            let piece = json!({"index": index, "function": {"arguments": piece}});
+            body.push_str(&event(json!({"tool_calls": [piece]}), Value::Null));
+        }
+    }
+    body.push_str(&event(json!({}), "stop".into()));
+    body.push_str(&format!("data: {}\n\ndata: [DONE]\n\n", json!({"choices": [], "usage": usage})));
+    http(200, "content-type: text/event-stream\r\n", &body)
+}
+
+fn http(status: u64, headers: &str, body: &str) -> String {
+    format!(
+        "HTTP/1.1 {status} Scripted\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    )
+}
