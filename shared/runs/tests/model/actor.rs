@@ -1,11 +1,9 @@
 //! Everybody but the executors: each drives one of the real machines, as `service/drive.rs` does.
 
-use crate::{engine, store::Role};
+use crate::{engine, store::Role, worker::FIRST_ACTOR};
 use runyard_runs::{
     ClaimId, EventBody, IdempotencyItem, InputRequestKind, RunId, Timestamp,
-    protocol::{
-        Answered, Answerer, CreateOutcome, Creator, Ended, Ender, Machine, Next, Op, Reply, Sweep, Swept,
-    },
+    protocol::{Answered, Answerer, CreateOutcome, Creator, Ended, Ender, Machine, Next, Op, Reply, Sweep},
 };
 use serde_json::Value;
 use std::time::Duration;
@@ -22,7 +20,7 @@ pub struct Actor {
 
 #[derive(Clone, Debug, Hash)]
 pub enum Doing {
-    Create { machine: Creator, request: u8, sync: Option<u8>, key: Option<u8> },
+    Create { machine: Creator, request: u8, sync: Option<u32>, key: Option<u8> },
     Cancel(Ender),
     Answer { machine: Answerer, ask: u8, writer: ClaimId },
     Sweep(Sweep),
@@ -34,19 +32,19 @@ pub enum Outcome {
     Create(CreateOutcome),
     Cancel(Ended),
     Answer(Answered),
-    Sweep(Swept),
+    Sweep,
 }
 
 pub fn run_id(number: u8) -> RunId {
     RunId(Uuid::from_u128(0x2000 + u128::from(number)))
 }
 
-fn writer_id(number: u8) -> ClaimId {
-    ClaimId(Uuid::from_u128(0x3000 + u128::from(number)))
+fn writer_id(kind: u128, number: u32) -> ClaimId {
+    ClaimId(Uuid::from_u128(kind * 2 * FIRST_ACTOR + u128::from(number)))
 }
 
 impl Actor {
-    pub fn create(number: u8, request: u8, sync: Option<u8>, key: Option<u8>, now: Timestamp) -> Self {
+    pub fn create(number: u8, request: u8, sync: Option<u32>, key: Option<u8>, now: Timestamp) -> Self {
         let run = run_id(number);
         let item = key.map(|hash| IdempotencyItem {
             key: [7; 32],
@@ -60,20 +58,20 @@ impl Actor {
         Self::of(run, Doing::Create { machine, request, sync, key }, 0)
     }
 
-    pub fn cancel(number: u8) -> Self {
-        let machine = Ender::new(run_id(0), writer_id(number), EventBody::RunCanceled);
+    pub fn cancel(number: u32) -> Self {
+        let machine = Ender::new(run_id(0), writer_id(1, number), EventBody::RunCanceled);
         Self::of(run_id(0), Doing::Cancel(machine), 0)
     }
 
-    pub fn answer(number: u8, ask: u8) -> Self {
-        let (writer, request) = (writer_id(0x20 + number), engine::request(ask));
+    pub fn answer(number: u32, ask: u8) -> Self {
+        let (writer, request) = (writer_id(2, number), engine::request(ask));
         let machine =
             Answerer::new(run_id(0), writer, request, InputRequestKind::HumanFeedback, Value::from(number));
         Self::of(run_id(0), Doing::Answer { machine, ask, writer }, 0)
     }
 
-    pub fn sweep(run: RunId, number: u8, ahead: i64) -> Self {
-        Self::of(run, Doing::Sweep(Sweep::new(run, writer_id(0x40 + number))), ahead)
+    pub fn sweep(run: RunId, number: u32, ahead: i64) -> Self {
+        Self::of(run, Doing::Sweep(Sweep::new(run, writer_id(3, number))), ahead)
     }
 
     fn of(run: RunId, doing: Doing, ahead: i64) -> Self {
@@ -101,7 +99,7 @@ impl Actor {
             }
             Doing::Cancel(machine) => machine.next(now).map(Outcome::Cancel),
             Doing::Answer { machine, .. } => machine.next(now).map(Outcome::Answer),
-            Doing::Sweep(machine) => machine.next(now).map(Outcome::Sweep),
+            Doing::Sweep(machine) => machine.next(now).map(|_| Outcome::Sweep),
         };
         match outcome {
             Next::Do(op) => {

@@ -77,6 +77,8 @@ pub enum Off {
     RefusedStops,
     /// Rule 8: a replay that others overtook is discarded.
     DiscardReplay,
+    /// Rule 8: an execution that begins on all that was absorbed does not start over once more.
+    StartOverOnce,
     /// Rule 9: every entry to the end is read after a collision.
     ReadToEnd,
     /// Rule 9: a pause is decided anew.
@@ -144,7 +146,7 @@ pub struct Config {
     /// Whether a client follows the events.
     pub followed: bool,
     /// In the continuation, workers take nothing before so many sweeps have been.
-    pub backlog: u8,
+    pub backlog: u32,
     pub off: Option<Off>,
 }
 
@@ -173,5 +175,5 @@ pub fn begins_at() -> Timestamp {
 
 /// The last day of its runs.
 pub fn expires_at() -> Timestamp {
-    Timestamp(begins_at().0 + 24 * 3_600_000)
+    Timestamp(begins_at().0 + 3_600_000)
 }

@@ -13,10 +13,10 @@ use std::{
 };
 
 /// How long a world may go on by itself: a run that loops until its last day takes fewer steps.
-const PATIENCE: usize = 60_000;
+const PATIENCE: usize = 3_000;
 
 /// So many states are more than a test should take the time for.
-const MOST: usize = 3_000_000;
+const MOST: usize = 400_000;
 
 /// What an exploration saw.
 #[derive(Debug)]
@@ -117,13 +117,13 @@ struct Explorer<'a> {
 }
 
 /// Explores `config` to the end, or to the first violation; of `only`, if given.
-pub fn explore(config: &Config, only: Option<Property>) -> Result<Report, Box<Counterexample>> {
+pub fn explore(config: &Config, only: Option<Property>) -> Result<Report, Counterexample> {
     let mut explorer = Explorer { config, only, ways: vec![(0, 0)], proved: Prints::default() };
     explorer.run()
 }
 
 impl Explorer<'_> {
-    fn run(&mut self) -> Result<Report, Box<Counterexample>> {
+    fn run(&mut self) -> Result<Report, Counterexample> {
         let started = Instant::now();
         let mut seen = Prints::default();
         let mut waiting = VecDeque::new();
@@ -167,7 +167,7 @@ impl Explorer<'_> {
     }
 
     /// Whether all holds in a state, and on the way from there to the end.
-    fn check(&mut self, world: &World, number: u32) -> Result<(), Box<Counterexample>> {
+    fn check(&mut self, world: &World, number: u32) -> Result<(), Counterexample> {
         let mut world = world.clone();
         properties::state(&mut world, self.config);
         if let Some(violation) = self.found(&mut world) {
@@ -190,7 +190,10 @@ impl Explorer<'_> {
         let mut prints = vec![Print::of(&world)];
         while !self.proved.contains(&prints[prints.len() - 1]) {
             if prints.len() > PATIENCE {
-                return self.only.is_none_or(|only| only == Property::Ends).then(|| Violation::new(Property::Ends, "it goes on for ever"));
+                return self
+                    .only
+                    .is_none_or(|only| only == Property::Ends)
+                    .then(|| Violation::new(Property::Ends, "it goes on for ever"));
             }
             let action = world.goes_on(&config);
             match action {
@@ -220,7 +223,7 @@ impl Explorer<'_> {
         last: Option<u32>,
         violation: &Violation,
         path: &[Action],
-    ) -> Box<Counterexample> {
+    ) -> Counterexample {
         let mut way: Vec<u32> = last.into_iter().collect();
         while number != 0 {
             let (from, index) = self.ways[number as usize];
@@ -245,6 +248,6 @@ impl Explorer<'_> {
             let _ = writeln!(text, "  … {}", world.tell(*action, self.config));
             world.apply(*action, self.config);
         }
-        Box::new(Counterexample { property: violation.property, text })
+        Counterexample { property: violation.property, text }
     }
 }

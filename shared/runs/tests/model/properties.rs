@@ -5,7 +5,7 @@ use crate::{
     config::{Config, Item, begins_at, expires_at},
     engine::{Keys, answer_bit, ask_bit, call_bit, keys_of},
     store::{Store, Stored},
-    worker::Worker,
+    worker::{FIRST_ACTOR, Worker},
     world::{Violation, World, name},
 };
 use runyard_runs::{
@@ -29,6 +29,8 @@ pub enum Property {
     JournaledFirst,
     /// A claim that is superseded, or whose run has ended, begins one call more at most in each branch.
     OneLateStep,
+    /// A claim begins each call once.
+    OncePerClaim,
     /// Without suspicion each call begins once, and once more for each crash or hand-over.
     PaidOnce,
     /// Nobody claims while another's lease lives.
@@ -65,7 +67,8 @@ fn fails(property: Property, text: impl Into<String>) -> Result<(), Violation> {
 
 /// What must hold in every state.
 pub fn state(world: &mut World, config: &Config) {
-    let mut results: Vec<_> = world.store.runs.iter().flat_map(|run| [log(run), record(run), due(run)]).collect();
+    let mut results: Vec<_> =
+        world.store.runs.iter().flat_map(|run| [log(run), record(run), due(run)]).collect();
     results.push(clients(world, config));
     for result in results {
         world.store.found.note(result);
@@ -99,7 +102,7 @@ fn log(run: &Stored) -> Result<(), Violation> {
             return fails(Property::Gapless, format!("{} after {end}", name(entry)));
         }
         end = entry.last();
-        let is_worker = entry.writer.0.as_u128() < 0x100;
+        let is_worker = entry.writer.0.as_u128() < FIRST_ACTOR;
         if entry.is_claim() {
             if claim == Some(entry.writer) {
                 return fails(Property::NoneSuperseded, format!("{} claims twice", name(entry)));
@@ -190,13 +193,17 @@ pub fn begins(
     let own = &log[..superseded_at.map_or(log.len(), |at| claimed_at + 1 + at)];
     let (had, left) = (&config.budget, &world.left);
     let lost = had.crashes.saturating_sub(left.crashes) + had.hand_overs.saturating_sub(left.hand_overs);
-    let suspects = world.now != begins_at() || config.ahead != 0;
+    let deadly =
+        config.script.iter().flat_map(|branch| branch.iter()).any(|item| matches!(item, Item::Long(_)));
+    let suspects = deadly || world.now != begins_at() || config.ahead != 0;
     let result = if recorded & needs != needs {
         violates(Property::JournaledFirst, "what it depends on is not in the log")
     } else if own.iter().any(|entry| keys_of(&entry.events) & call_bit(call) != 0) {
         violates(Property::NotRecordedAgain, "it is recorded")
     } else if is_late && worker.late[branch] > 0 {
         violates(Property::OneLateStep, "it was late before")
+    } else if worker.began & call_bit(call) != 0 {
+        violates(Property::OncePerClaim, "this claim began it before")
     } else if !suspects && world.begun[usize::from(call)] > 1 + lost {
         violates(Property::PaidOnce, "it began before")
     } else {
@@ -227,15 +234,15 @@ pub fn outcome(world: &World, actor: &Actor, outcome: &Outcome) -> Result<(), Vi
                 return fails(Property::ToldRight, format!("request {request} was told {outcome:?}"));
             }
         }
-        (_, Outcome::Cancel(Ended::Now(_) | Ended::Before)) => {
-            if !run.is_some_and(|run| run.state().status.is_terminal()) {
-                return fails(Property::AcknowledgedIsKept, "a cancel");
-            }
+        (_, Outcome::Cancel(Ended::Now(_) | Ended::Before))
+            if !run.is_some_and(|run| run.state().status.is_terminal()) =>
+        {
+            return fails(Property::AcknowledgedIsKept, "a cancel");
         }
-        (Doing::Answer { writer, .. }, Outcome::Answer(Answered::Now)) => {
-            if !run.is_some_and(|run| run.log.iter().any(|entry| entry.writer == *writer)) {
-                return fails(Property::AcknowledgedIsKept, "an answer");
-            }
+        (Doing::Answer { writer, .. }, Outcome::Answer(Answered::Now))
+            if !run.is_some_and(|run| run.log.iter().any(|entry| entry.writer == *writer)) =>
+        {
+            return fails(Property::AcknowledgedIsKept, "an answer");
         }
         _ => {}
     }

@@ -23,6 +23,7 @@ fn fails(off: Off, property: Property, config: &Config) {
 
 const TWO_CALLS: &[&[Item]] = &[&[Item::Call(0), Item::Call(1)]];
 const A_QUESTION: &[&[Item]] = &[&[Item::Ask(0), Item::Call(0)]];
+const A_CALL_AND_A_QUESTION: &[&[Item]] = &[&[Item::Call(0), Item::Ask(0)]];
 const A_QUESTION_BESIDE_A_CALL: &[&[Item]] = &[&[Item::Ask(0)], &[Item::Call(0)]];
 
 fn one_worker() -> Budget {
@@ -115,9 +116,14 @@ fn rule_7_a_refused_claim_that_goes_on() {
 
 #[test]
 fn rule_8_a_replay_of_what_others_had_recorded() {
-    let config = asks(Budget { workers: 2, hand_overs: 1, duplicated: 1, ..Budget::default() });
-    fails(Off::DiscardReplay, Property::NotRecordedAgain, &calls(Budget { workers: 2, ..a_lease_ends() }));
-    let _ = config;
+    let budget = Budget { workers: 2, duplicated: 1, ticks: 1, ..Budget::default() };
+    fails(Off::DiscardReplay, Property::NotRecordedAgain, &calls(budget));
+}
+
+#[test]
+fn rule_8_a_first_call_thrown_away_by_an_old_collision() {
+    let budget = Budget { workers: 2, ticks: 2, sweeps: 1, renewals: 1, ..Budget::default() };
+    fails(Off::StartOverOnce, Property::OncePerClaim, &calls(budget));
 }
 
 #[test]
@@ -145,9 +151,9 @@ fn rule_10_a_collision_taken_for_success() {
 
 #[test]
 fn rule_10_a_retry_with_a_regrouped_batch() {
-    let config = Config { script: &[&[Item::Call(0)]], ..calls(Budget { lost: 1, ..one_worker() }) };
+    let config = asks_beside(Budget { lost: 1, ..one_worker() });
+    fails(Off::SameBatch, Property::Gapless, &config);
     fails(Off::SameBatch, Property::Shown, &config);
-    fails(Off::SameBatch, Property::Gapless, &asks_beside(Budget { lost: 1, ..one_worker() }));
 }
 
 #[test]
@@ -162,7 +168,11 @@ fn rule_11_a_call_before_the_journal() {
 
 #[test]
 fn rule_12_a_pause_that_keeps_the_lease() {
-    fails(Off::PauseFrees, Property::RecordAgrees, &asks(one_worker()));
+    fails(
+        Off::PauseFrees,
+        Property::RecordAgrees,
+        &Config { script: A_CALL_AND_A_QUESTION, ..asks(one_worker()) },
+    );
 }
 
 #[test]
@@ -201,9 +211,8 @@ fn rule_17_a_sweeper_that_stripped_a_fresh_lease() {
 }
 
 #[test]
-fn rule_17_a_sweeper_that_put_an_answered_run_to_sleep() {
-    let config = asks(Budget { dropped: 1, ticks: 1, sweeps: 1, ..one_worker() });
-    fails(Off::SweepRev, Property::Wakes, &config);
+fn rule_17_a_sweeper_that_brought_an_ended_run_back() {
+    fails(Off::SweepRev, Property::RecordAgrees, &calls(a_lease_ends()));
 }
 
 #[test]

@@ -24,6 +24,7 @@ const TWO_CALLS: &[&[Item]] = &[&[Item::Call(0), Item::Call(1)]];
 const A_QUESTION: &[&[Item]] = &[&[Item::Call(0), Item::Ask(0), Item::Call(1)]];
 const A_QUESTION_BESIDE_A_CALL: &[&[Item]] = &[&[Item::Ask(0)], &[Item::Call(0)]];
 const TWO_QUESTIONS: &[&[Item]] = &[&[Item::Ask(0)], &[Item::Ask(1)]];
+const DEADLY: [Script; 3] = [&[&[Item::Die]], &[&[Item::Kill(0)]], &[&[Item::Call(0), Item::Kill(1)]]];
 const BACKGROUND: Request = Request { sync: false, key: None };
 const SYNC: Request = Request { sync: true, key: None };
 
@@ -36,7 +37,10 @@ fn a_worker_dies_or_is_suspected() {
 #[test]
 fn a_slow_worker_writes_while_another_claims() {
     let budget = Budget { workers: 3, ticks: 2, sweeps: 2, renewals: 1, ..Budget::default() };
-    holds("a_slow_worker_writes_while_another_claims", &Config { script: TWO_CALLS, budget, ..Config::default() });
+    holds(
+        "a_slow_worker_writes_while_another_claims",
+        &Config { script: TWO_CALLS, budget, ..Config::default() },
+    );
 }
 
 #[test]
@@ -55,70 +59,62 @@ fn clocks_differ() {
 #[test]
 fn a_question_is_answered_by_two() {
     let budget = Budget { workers: 2, lost: 1, dropped: 1, ..Budget::default() };
-    holds("a_question_is_answered_by_two", &Config {
-        script: A_QUESTION,
-        answers: vec![0, 0],
-        budget,
-        ..Config::default()
-    });
+    holds(
+        "a_question_is_answered_by_two",
+        &Config { script: A_QUESTION, answers: vec![0, 0], budget, ..Config::default() },
+    );
 }
 
 #[test]
 fn a_question_is_answered_while_workers_are_lost() {
     let budget =
         Budget { workers: 2, crashes: 1, dropped: 1, lost: 1, ticks: 1, sweeps: 1, ..Budget::default() };
-    holds("a_question_is_answered_while_workers_are_lost", &Config {
-        script: &[&[Item::Ask(0), Item::Call(0)]],
-        answers: vec![0],
-        budget,
-        ..Config::default()
-    });
+    holds(
+        "a_question_is_answered_while_workers_are_lost",
+        &Config { script: &[&[Item::Ask(0), Item::Call(0)]], answers: vec![0], budget, ..Config::default() },
+    );
 }
 
 #[test]
 fn an_answer_comes_while_a_branch_goes_on() {
     let budget = Budget { workers: 2, lost: 1, crashes: 1, ..Budget::default() };
-    holds("an_answer_comes_while_a_branch_goes_on", &Config {
-        script: A_QUESTION_BESIDE_A_CALL,
-        answers: vec![0, 0],
-        budget,
-        ..Config::default()
-    });
+    holds(
+        "an_answer_comes_while_a_branch_goes_on",
+        &Config { script: A_QUESTION_BESIDE_A_CALL, answers: vec![0, 0], budget, ..Config::default() },
+    );
 }
 
 #[test]
 fn two_questions_are_answered_at_once() {
     let budget = Budget { workers: 2, lost: 1, dropped: 1, ..Budget::default() };
-    holds("two_questions_are_answered_at_once", &Config {
-        script: TWO_QUESTIONS,
-        answers: vec![0, 1],
-        budget,
-        ..Config::default()
-    });
+    holds(
+        "two_questions_are_answered_at_once",
+        &Config { script: TWO_QUESTIONS, answers: vec![0, 1], budget, ..Config::default() },
+    );
 }
 
 #[test]
 fn a_cancel_comes_at_any_moment() {
-    let budget = Budget { workers: 2, lost: 1, ticks: 1, sweeps: 1, deadlines: 1, ..Budget::default() };
-    holds("a_cancel_comes_at_any_moment", &Config {
-        script: TWO_CALLS,
-        cancels: 2,
-        followed: true,
-        budget,
-        ..Config::default()
-    });
+    let budget = Budget { workers: 1, lost: 1, crashes: 1, deadlines: 1, ..Budget::default() };
+    holds(
+        "a_cancel_comes_at_any_moment",
+        &Config { cancels: 2, followed: true, budget, ..Config::default() },
+    );
 }
 
 #[test]
 fn a_cancel_meets_an_answer() {
     let budget = Budget { workers: 2, lost: 1, crashes: 1, ..Budget::default() };
-    holds("a_cancel_meets_an_answer", &Config {
-        script: &[&[Item::Ask(0), Item::Call(0)]],
-        cancels: 1,
-        answers: vec![0],
-        budget,
-        ..Config::default()
-    });
+    holds(
+        "a_cancel_meets_an_answer",
+        &Config {
+            script: &[&[Item::Ask(0), Item::Call(0)]],
+            cancels: 1,
+            answers: vec![0],
+            budget,
+            ..Config::default()
+        },
+    );
 }
 
 #[test]
@@ -131,31 +127,37 @@ fn a_run_is_handed_over() {
 #[test]
 fn a_run_is_handed_over_while_it_is_answered() {
     let budget = Budget { workers: 2, hand_overs: 1, lost: 1, ..Budget::default() };
-    holds("a_run_is_handed_over_while_it_is_answered", &Config {
-        script: A_QUESTION_BESIDE_A_CALL,
-        answers: vec![0],
-        budget,
-        ..Config::default()
-    });
+    holds(
+        "a_run_is_handed_over_while_it_is_answered",
+        &Config { script: A_QUESTION_BESIDE_A_CALL, answers: vec![0], budget, ..Config::default() },
+    );
 }
 
 #[test]
 fn who_accepts_a_run_executes_it() {
-    let budget =
-        Budget { workers: 1, crashes: 1, lost: 1, ticks: 1, sweeps: 1, hand_overs: 1, ..Budget::default() };
-    holds("who_accepts_a_run_executes_it", &Config {
-        requests: vec![SYNC],
-        cancels: 1,
-        followed: true,
-        budget,
-        ..Config::default()
-    });
+    let budget = Budget { workers: 1, crashes: 1, lost: 1, ticks: 1, sweeps: 1, ..Budget::default() };
+    holds(
+        "who_accepts_a_run_executes_it",
+        &Config { requests: vec![SYNC], followed: true, budget, ..Config::default() },
+    );
+}
+
+#[test]
+fn who_accepts_a_run_hands_it_over() {
+    let budget = Budget { workers: 1, lost: 1, crashes: 1, hand_overs: 1, ..Budget::default() };
+    holds(
+        "who_accepts_a_run_hands_it_over",
+        &Config { requests: vec![SYNC], cancels: 1, budget, ..Config::default() },
+    );
 }
 
 #[test]
 fn a_client_follows() {
     let budget = Budget { workers: 2, crashes: 1, lost: 1, ticks: 1, sweeps: 1, ..Budget::default() };
-    holds("a_client_follows", &Config { requests: vec![BACKGROUND], followed: true, budget, ..Config::default() });
+    holds(
+        "a_client_follows",
+        &Config { requests: vec![BACKGROUND], followed: true, budget, ..Config::default() },
+    );
 }
 
 fn keyed(requests: &[(bool, u8)], budget: Budget) -> Config {
@@ -182,8 +184,6 @@ fn another_request_has_the_same_key() {
 #[test]
 fn a_run_kills_its_workers() {
     let budget = Budget { workers: 2, lost: 1, dropped: 1, ticks: 2, sweeps: 2, ..Budget::default() };
-    const DEADLY: [Script; 3] =
-        [&[&[Item::Die]], &[&[Item::Kill(0)]], &[&[Item::Call(0), Item::Kill(1)]]];
     for script in DEADLY {
         holds("a_run_kills_its_workers", &Config { script, budget, ..Config::default() });
     }
@@ -192,11 +192,10 @@ fn a_run_kills_its_workers() {
 #[test]
 fn a_call_takes_longer_than_any_worker_lives() {
     let budget = Budget { workers: 2, lost: 1, ticks: 1, sweeps: 1, ..Budget::default() };
-    holds("a_call_takes_longer_than_any_worker_lives", &Config {
-        script: &[&[Item::Long(0)]],
-        budget,
-        ..Config::default()
-    });
+    holds(
+        "a_call_takes_longer_than_any_worker_lives",
+        &Config { script: &[&[Item::Long(0)]], budget, ..Config::default() },
+    );
 }
 
 #[test]

@@ -6,7 +6,8 @@ use crate::{
     world::{Found, Violation},
 };
 use runyard_runs::{
-    AppId, Entry, Field, Guard, Head, IdempotencyItem, LogRead, LogState, Record, RunId, Sequence, Timestamp,
+    AppId, Entry, Field, Guard, Head, IdempotencyItem, LogRead, LogState, Record, RecordChange, RunId,
+    Sequence, Timestamp,
     protocol::{Op, Reply},
 };
 use std::sync::Arc;
@@ -83,7 +84,9 @@ impl Store {
     /// Whether a transaction fails on both conditions.
     pub fn fails_twice(&self, run: RunId, op: &Op) -> bool {
         match (op, self.run(run)) {
-            (Op::Commit(entry, _, guard), Some(run)) => run.is_taken(entry.first) && !guard.holds(&run.record),
+            (Op::Commit(entry, _, guard), Some(run)) => {
+                run.is_taken(entry.first) && !guard.holds(&run.record)
+            }
             _ => false,
         }
     }
@@ -159,30 +162,16 @@ impl Store {
                 Reply::Done
             }
             Op::Update(change, guard) => {
-                let mut change = change.clone();
-                let mut ignored = false;
-                match off {
-                    Some(Off::SweepRev) => ignored = matches!(guard, Guard::Rev(_)),
-                    Some(Off::OwnerOfRenewal) => {
-                        ignored = role == Role::Writer && matches!(change.due, Field::Set(_)) && change.owner == Field::Keep;
-                    }
-                    Some(Off::OwnerOfHandOver) => ignored = role == Role::Writer && change.owner == Field::Clear,
-                    Some(Off::DueOnHandOver) if role == Role::Writer && change.owner == Field::Clear => {
-                        change.due = Field::Clear;
-                    }
-                    Some(Off::DueOnSweep) if role == Role::Sweeper => change.due = Field::Clear,
-                    Some(Off::CountLosses) if role == Role::Sweeper => change.attempts = None,
-                    Some(Off::CountHandOvers) if role == Role::Writer => change.attempts = None,
-                    Some(Off::CountOnlyLosses) if role == Role::Sweeper && stored.record.owner.is_none() => {
-                        change.attempts = change.attempts.map(|(_, at)| (stored.record.attempts + 1, at));
-                    }
-                    _ => {}
-                }
+                let (change, ignored) = mistaken(change.clone(), *guard, &stored.record, role, off);
                 if !guard.holds(&stored.record) && !ignored {
                     return Reply::Refused;
                 }
                 let lives = stored.record.due.is_some_and(|due| due > now);
-                if role == Role::Sweeper && change.owner == Field::Clear && stored.record.owner.is_some() && lives {
+                if role == Role::Sweeper
+                    && change.owner == Field::Clear
+                    && stored.record.owner.is_some()
+                    && lives
+                {
                     let text = "the sweeper ends a lease that lives";
                     self.found.note(Err(Violation::new(Property::LeaseKept, text)));
                 }
@@ -213,7 +202,9 @@ impl Store {
             self.runs.push(Stored { id: item.run, request, record, log: Vec::new() });
         }
         let bound = match &self.key {
-            Some(bound) if bound.bound_at >= item.valid_since && off != Some(Off::BindIfAbsent) => bound.clone(),
+            Some(bound) if bound.bound_at >= item.valid_since && off != Some(Off::BindIfAbsent) => {
+                bound.clone()
+            }
             _ => item.clone(),
         };
         self.key = Some(bound.clone());
@@ -248,4 +239,29 @@ impl Stored {
 
 fn is_held_by_another(record: &Record, entry: &Entry) -> bool {
     record.owner.is_some_and(|owner| owner != entry.writer) && record.due.is_none_or(|due| due > entry.at)
+}
+
+/// What is written to the record while a rule is switched off, and whether the condition is ignored.
+fn mistaken(
+    mut change: RecordChange,
+    guard: Guard,
+    record: &Record,
+    role: Role,
+    off: Option<Off>,
+) -> (RecordChange, bool) {
+    let mut ignored = false;
+    match (off, role) {
+        (Some(Off::SweepRev), _) => ignored = matches!(guard, Guard::Rev(_)),
+        (Some(Off::OwnerOfRenewal), Role::Writer) => ignored = change.owner == Field::Keep,
+        (Some(Off::OwnerOfHandOver), Role::Writer) => ignored = change.owner == Field::Clear,
+        (Some(Off::DueOnHandOver), Role::Writer) if change.owner == Field::Clear => change.due = Field::Clear,
+        (Some(Off::DueOnSweep), Role::Sweeper) => change.due = Field::Clear,
+        (Some(Off::CountLosses), Role::Sweeper) => change.attempts = None,
+        (Some(Off::CountHandOvers), Role::Writer) => change.attempts = None,
+        (Some(Off::CountOnlyLosses), Role::Sweeper) if record.owner.is_none() => {
+            change.attempts = change.attempts.map(|(_, at)| (record.attempts + 1, at));
+        }
+        _ => {}
+    }
+    (change, ignored)
 }

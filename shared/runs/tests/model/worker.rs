@@ -12,6 +12,9 @@ use runyard_runs::{
 use std::sync::Arc;
 use uuid::Uuid;
 
+/// The ids of workers lie below.
+pub const FIRST_ACTOR: u128 = 0x1_0000_0000;
+
 #[derive(Clone, Debug, Hash)]
 pub struct Worker {
     pub run: RunId,
@@ -26,6 +29,8 @@ pub struct Worker {
     pub ahead: i64,
     /// Calls that it began after others had superseded it or ended the run, by branch.
     pub late: [u8; 2],
+    /// The calls that it began.
+    pub began: Keys,
     /// When the lease was last taken or renewed.
     pub renewed_at: Timestamp,
     /// The journal that the next attempt starts from.
@@ -34,6 +39,7 @@ pub struct Worker {
 }
 
 #[derive(Clone, Debug, Hash)]
+#[expect(clippy::large_enum_variant, reason = "a worker is behind a pointer")]
 pub enum Phase {
     /// The first `settle` of `run`.
     Opening,
@@ -71,7 +77,12 @@ pub struct Turned {
 }
 
 impl Worker {
-    pub fn new(run: RunId, number: u8, writer: impl FnOnce(RunId, ClaimId, Timestamp) -> Writer, ahead: i64) -> Self {
+    pub fn new(
+        run: RunId,
+        number: u32,
+        writer: impl FnOnce(RunId, ClaimId, Timestamp) -> Writer,
+        ahead: i64,
+    ) -> Self {
         let claim = ClaimId(Uuid::from_u128(u128::from(number)));
         Self {
             run,
@@ -82,6 +93,7 @@ impl Worker {
             told: false,
             ahead,
             late: [0; 2],
+            began: 0,
             renewed_at: Timestamp(0),
             journal: 0,
             sent: None,
@@ -135,10 +147,7 @@ impl Worker {
                             self.journal = keys_of(&absorbed);
                             Phase::Enter
                         }
-                        Phase::Claiming => {
-                            self.settled_claim(&absorbed);
-                            Phase::Enter
-                        }
+                        Phase::Claiming => Phase::Enter,
                         _ => {
                             self.flight = Some(Op::Read { from: 1 });
                             Phase::Rereading
@@ -174,13 +183,11 @@ impl Worker {
         }
     }
 
-    fn settled_claim(&mut self, _absorbed: &[Logged]) {}
-
     fn enter(&mut self, now: Timestamp, config: &Config) {
         self.phase = if !self.writer.is_open() {
             match self.writer.stopped() {
                 Some(Stop::Condemned(body)) => {
-                    let id = ClaimId(Uuid::from_u128(self.claim.0.as_u128() + 0x100));
+                    let id = ClaimId(Uuid::from_u128(self.claim.0.as_u128() + FIRST_ACTOR));
                     Phase::Ending(Ender::new(self.run, id, EventBody::clone(body)))
                 }
                 _ => Phase::Over,
@@ -190,8 +197,12 @@ impl Worker {
             Phase::Claiming
         } else {
             self.renewed_at = now;
+            if config.off != Some(Off::StartOverOnce) {
+                self.writer.take_restart();
+            }
             let mut engine = Engine::new(config.script, self.journal, self.writer.is_claimed());
-            engine.grant(config.off == Some(Off::ClaimBeforeCall), config.off == Some(Off::JournalBeforeCall));
+            engine
+                .grant(config.off == Some(Off::ClaimBeforeCall), config.off == Some(Off::JournalBeforeCall));
             Phase::Attempt(Attempt {
                 engine: Some(engine),
                 answered: false,
@@ -326,7 +337,7 @@ impl Worker {
             // The pause is sent again as it was decided.
             Some(Off::DecideAnew) if attempt.engine.is_none() => self.writer.pause(),
             // The replay goes on as it was.
-            Some(Off::DiscardReplay) => {}
+            Some(Off::DiscardReplay) => self.writer.flush(true),
             _ => {
                 self.writer.flush(false);
                 self.phase = Phase::Flushing;
@@ -341,7 +352,9 @@ impl Worker {
         self.sent = Some((entry.first, entry.nonce));
         match (config.off, reply) {
             (Some(Off::LookAfterTimeOut), Reply::Unknown) => Reply::Done,
-            (Some(Off::LookAfterCollision), Reply::Taken) if is_again || config.budget.lost == 0 => Reply::Done,
+            (Some(Off::LookAfterCollision), Reply::Taken) if is_again || config.budget.lost == 0 => {
+                Reply::Done
+            }
             (Some(Off::RefusedStops), Reply::Refused) => Reply::Done,
             (_, reply) => reply,
         }

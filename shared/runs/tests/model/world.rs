@@ -3,14 +3,14 @@
 use crate::{
     actor::{Actor, Doing, Outcome, run_id},
     config::{Budget, Config, Item, Off, begins_at},
-    engine::{Stands, request},
+    engine::{Stands, call_bit, request},
     properties::{self, Property},
-    store::{Role, Store, Tells},
+    store::{Role, Store, Stored, Tells},
     worker::{Phase, Turned, Worker},
 };
 use runyard_runs::{
     Entry, Guard, RunId, Sequence, Timestamp,
-    protocol::{Op, Reply, Writer},
+    protocol::{CreateOutcome, Op, Reply, Writer},
 };
 use std::{
     hash::{Hash, Hasher},
@@ -30,8 +30,8 @@ pub struct World {
     pub actors: Vec<Arc<Actor>>,
     pub left: Budget,
     /// How many claims there were.
-    pub claims: u8,
-    pub sweeps: u8,
+    pub claims: u32,
+    pub sweeps: u32,
     /// How often each call began.
     pub begun: [u8; 4],
     /// Up to where a client was shown the first run, and whether it was told that this is all.
@@ -130,7 +130,7 @@ impl World {
             let key = request.key;
             world.enter_create(number, request.sync, key);
         }
-        for number in 0..config.cancels {
+        for number in 0..u32::from(config.cancels) {
             world.enter(Actor::cancel(number));
         }
         for (number, ask) in (0..).zip(&config.answers) {
@@ -286,7 +286,7 @@ impl World {
         }
         let mut writer = worker.writer.clone();
         writer.look();
-        let end = self.store.run(worker.run).map_or(0, |run| run.end());
+        let end = self.store.run(worker.run).map_or(0, Stored::end);
         matches!(writer.next(self.now), Some(Op::Read { from }) if from <= end)
     }
 
@@ -298,7 +298,7 @@ impl World {
     /// The runs that the sweeper finds.
     fn due<'a>(&'a self, config: &Config) -> impl Iterator<Item = usize> + 'a {
         let now = self.clock(config.ahead * config.tick);
-        let due = move |run: &crate::store::Stored| run.record.due.is_some_and(|due| due <= now);
+        let due = move |run: &Stored| run.record.due.is_some_and(|due| due <= now);
         self.store.runs.iter().enumerate().filter(move |(_, run)| due(run)).map(|(index, _)| index)
     }
 
@@ -432,18 +432,13 @@ impl World {
     fn answer(&mut self, who: Who, tells: Tells, config: &Config) {
         let Some((run, role, op)) = self.take_flight(who) else { return };
         let reply = self.perform(run, role, &op, tells, config);
-        self.reply(who, op, reply, config)
+        self.reply(who, op, reply, config);
     }
 
-    fn perform(
-        &mut self,
-        run: RunId,
-        role: Role,
-        op: &Op,
-        tells: Tells,
-        config: &Config,
-    ) -> Reply {
-        let Op::Enqueue { delay } = op else { return self.store.perform(run, role, op, tells, config.off, self.latest(config)) };
+    fn perform(&mut self, run: RunId, role: Role, op: &Op, tells: Tells, config: &Config) -> Reply {
+        let Op::Enqueue { delay } = op else {
+            return self.store.perform(run, role, op, tells, config.off, self.latest(config));
+        };
         let forgets = config.off == Some(Off::WakeOnAnswer) && role == Role::Answerer;
         if self.queue.len() < QUEUE && !forgets {
             self.queue.push((run, self.now + *delay));
@@ -461,9 +456,8 @@ impl World {
                 let now = self.clock(self.actors[index].ahead);
                 let actor = Arc::make_mut(&mut self.actors[index]);
                 actor.reply(op, reply, now);
-                match actor.advance(now) {
-                    Some(outcome) => self.conclude(index, &outcome, config),
-                    None => {}
+                if let Some(outcome) = actor.advance(now) {
+                    self.conclude(index, &outcome, config);
                 }
             }
         }
@@ -474,7 +468,6 @@ impl World {
         let result = properties::outcome(self, &actor, outcome);
         self.store.found.note(result);
         let Doing::Create { request, sync, key, .. } = &actor.doing else { return };
-        use runyard_runs::protocol::CreateOutcome;
         match outcome {
             Outcome::Create(CreateOutcome::Created(run)) => {
                 self.accepted.push(*run);
@@ -495,7 +488,7 @@ impl World {
 
     fn start(&mut self, worker: Worker, config: &Config) {
         self.workers.push(Arc::new(worker));
-        self.turn(self.workers.len() - 1, config, |_, _, _| {})
+        self.turn(self.workers.len() - 1, config, |_, _, _| {});
     }
 
     /// Something happens to a worker, which then does all that it can.
@@ -549,6 +542,7 @@ impl World {
         if is_late {
             worker.late[branch] += 1;
         }
+        worker.began |= call_bit(call);
         worker.begin(branch);
         if matches!(item, Item::Kill(_)) {
             self.crash(Who::Worker(index), config);
@@ -598,7 +592,7 @@ impl World {
         }
         let due = self.store.runs.iter().filter_map(|run| run.record.due);
         let messages = self.queue.iter().map(|(_, from)| *from).filter(|from| *from > self.now);
-        let Some(next) = due.chain(messages).min() else { return None };
+        let next = due.chain(messages).min()?;
         self.now = self.now.max(next);
         self.goes_on(config)
     }
@@ -629,7 +623,11 @@ impl World {
             Action::Land(index) => format!("late request: {}", brief(&self.network[index].2)),
             Action::Begin(index, branch) => {
                 let calls = self.workers[index].calls(config, Stands::Granted);
-                format!("{} begins {:?}", about(Who::Worker(index)), calls.iter().find(|(at, _)| *at == branch))
+                format!(
+                    "{} begins {:?}",
+                    about(Who::Worker(index)),
+                    calls.iter().find(|(at, _)| *at == branch)
+                )
             }
             Action::Finish(index, _) => format!("{} finishes a call", about(Who::Worker(index))),
             Action::HandOver(index) => format!("{} is told to hand over", about(Who::Worker(index))),

@@ -1,0 +1,310 @@
+//! The machines where the model is coarse: what is counted, and what runs out.
+
+use runyard_runs::{
+    AppId, Append, ClaimId, Entry, EventBody, Guard, Head, InputRequestKind, LogRead, LogState, Logged,
+    Record, RequestId, RunId, RunStatus, Timestamp, Usage,
+    protocol::{Ended, Ender, LEASE, MAX_ATTEMPTS, Machine, Next, Op, Reply, Stop, Sweep, Swept, Writer},
+};
+use serde_json::Value;
+use std::time::Duration;
+use uuid::Uuid;
+
+const RUN: RunId = RunId(Uuid::from_u128(1));
+const START: Timestamp = Timestamp(1_000_000_000_000);
+
+/// One run, kept as `RunStore` promises.
+struct Kept {
+    record: Record,
+    log: Vec<Entry>,
+    now: Timestamp,
+    expires_at: Timestamp,
+    claims: u128,
+    enqueued: usize,
+}
+
+impl Kept {
+    fn new() -> Self {
+        let record = Record {
+            upto: 0,
+            status: RunStatus::Created,
+            unanswered: false,
+            ended_at: None,
+            owner: None,
+            due: Some(START + LEASE),
+            attempts: 0,
+            attempts_at: 0,
+            rev: 0,
+        };
+        let expires_at = START + Duration::from_hours(24);
+        Self { record, log: Vec::new(), now: START, expires_at, claims: 0, enqueued: 0 }
+    }
+
+    fn id(&mut self) -> ClaimId {
+        self.claims += 1;
+        ClaimId(Uuid::from_u128(self.claims))
+    }
+
+    fn state(&self) -> LogState {
+        self.log.last().map(|entry| entry.state.clone()).unwrap_or_default()
+    }
+
+    fn append(&mut self, entry: &Entry) -> Append {
+        if self.log.iter().any(|there| there.first == entry.first) {
+            return Append::Taken;
+        }
+        self.log.push(entry.clone());
+        Append::Done
+    }
+
+    fn perform(&mut self, op: &Op) -> Reply {
+        let app = AppId(Uuid::nil());
+        match op {
+            Op::Read { from } => {
+                let entries = self.log.iter().filter(|entry| entry.last() >= *from).cloned().collect();
+                Reply::Log(LogRead { app, record: self.record.clone(), entries, more: false })
+            }
+            Op::Head => Reply::Head(Head {
+                app,
+                expires_at: self.expires_at,
+                record: self.record.clone(),
+                last: self.log.last().cloned(),
+            }),
+            Op::Append(entry) => self.append(entry).into(),
+            Op::Commit(_, _, guard) | Op::Update(_, guard) if !guard.holds(&self.record) => Reply::Refused,
+            Op::Commit(entry, change, _) => {
+                let append = self.append(entry);
+                if append == Append::Done {
+                    change.apply(&mut self.record);
+                }
+                append.into()
+            }
+            Op::Update(change, _) => {
+                change.apply(&mut self.record);
+                Reply::Done
+            }
+            Op::Enqueue { .. } => {
+                self.enqueued += 1;
+                Reply::Done
+            }
+            Op::Bind(_) | Op::Create(_) => unreachable!("no machine of these tests creates"),
+        }
+    }
+
+    fn drive<M: Machine>(&mut self, mut machine: M) -> M::Outcome {
+        loop {
+            match machine.next(self.now) {
+                Next::Done(outcome) => return outcome,
+                Next::Do(op) => {
+                    let reply = self.perform(&op);
+                    machine.reply(op, reply, self.now);
+                }
+            }
+        }
+    }
+
+    fn settle(&mut self, writer: &mut Writer) {
+        while let Some(op) = writer.next(self.now) {
+            let reply = self.perform(&op);
+            writer.reply(reply, self.now);
+        }
+    }
+
+    fn open(&mut self) -> Writer {
+        let mut writer = Writer::open(RUN, self.id(), self.expires_at);
+        self.settle(&mut writer);
+        writer
+    }
+
+    /// A worker that claims the run, and dies.
+    fn lose_a_worker(&mut self, with_progress: bool) {
+        let mut writer = self.open();
+        assert!(writer.is_open(), "{:?}", writer.stopped());
+        if with_progress {
+            let key = format!("step {}", self.log.len());
+            writer.push([journaled(&key)], Usage::default());
+        }
+        writer.flush(true);
+        self.settle(&mut writer);
+        assert!(writer.is_claimed());
+    }
+
+    /// The sweeper, when the run is due next.
+    fn sweep(&mut self) -> Swept {
+        self.now = self.now.max(self.record.due.expect("a live run is due"));
+        let id = self.id();
+        self.drive(Sweep::new(RUN, id))
+    }
+
+    fn error(&self) -> Option<&str> {
+        match &self.log.last()?.events.last()?.body {
+            EventBody::RunFailed { error } => Some(&error.code),
+            _ => None,
+        }
+    }
+}
+
+fn journaled(key: &str) -> Logged {
+    Logged { body: EventBody::RunCheckpoint, key: Some(key.to_owned()), journal: Some(Value::Null) }
+}
+
+#[test]
+fn a_run_past_its_last_day_fails_with_expired() {
+    let mut kept = Kept::new();
+    kept.record.due = Some(kept.expires_at);
+    assert_eq!(kept.sweep(), Swept::Failed);
+    assert_eq!(kept.error(), Some("expired"));
+    assert_eq!((kept.record.status, kept.record.due, kept.record.owner), (RunStatus::Failed, None, None));
+    assert_eq!(kept.record.ended_at, Some(kept.now));
+}
+
+#[test]
+fn nobody_executes_a_run_past_its_last_day() {
+    let mut kept = Kept::new();
+    kept.now = kept.expires_at;
+    let writer = kept.open();
+    let Some(Stop::Condemned(body)) = writer.stopped() else { panic!("{:?}", writer.stopped()) };
+    let (id, body) = (kept.id(), EventBody::clone(body));
+    assert!(matches!(kept.drive(Ender::new(RUN, id, body)), Ended::Now(_)));
+    assert_eq!(kept.error(), Some("expired"));
+}
+
+#[test]
+fn a_run_that_loses_its_workers_fails_with_worker_lost() {
+    let mut kept = Kept::new();
+    for lost in 1..MAX_ATTEMPTS {
+        kept.lose_a_worker(false);
+        assert_eq!(kept.sweep(), Swept::Requeued);
+        assert_eq!((kept.record.attempts, kept.record.owner), (lost, None));
+    }
+    kept.lose_a_worker(false);
+    assert_eq!(kept.sweep(), Swept::Failed);
+    assert_eq!(kept.error(), Some("worker_lost"));
+}
+
+#[test]
+fn progress_begins_the_count_anew() {
+    let mut kept = Kept::new();
+    for _ in 0..3 * MAX_ATTEMPTS {
+        kept.lose_a_worker(true);
+        assert_eq!(kept.sweep(), Swept::Requeued);
+        assert_eq!(kept.record.attempts, 1);
+    }
+    assert!(!kept.state().status.is_terminal());
+}
+
+#[test]
+fn a_long_queue_fails_no_run() {
+    let mut kept = Kept::new();
+    for _ in 0..10 * MAX_ATTEMPTS {
+        assert_eq!(kept.sweep(), Swept::Requeued);
+    }
+    assert!(kept.now < kept.expires_at);
+    assert_eq!(kept.record.attempts, 1);
+    assert!(kept.open().is_claimed(), "whoever takes a run that was looked for claims it first");
+}
+
+#[test]
+fn takeovers_back_off() {
+    let mut kept = Kept::new();
+    let mut waits = Vec::new();
+    for _ in 1..MAX_ATTEMPTS {
+        kept.lose_a_worker(false);
+        kept.sweep();
+        waits.push(kept.record.due.expect("it is due").since(kept.now + LEASE));
+    }
+    assert_eq!(waits, [0, 1, 5, 20].map(Duration::from_secs));
+}
+
+#[test]
+fn hand_overs_without_progress_are_counted() {
+    let mut kept = Kept::new();
+    for given_back in 1..=MAX_ATTEMPTS {
+        let mut writer = kept.open();
+        writer.flush(true);
+        kept.settle(&mut writer);
+        writer.hand_over();
+        kept.settle(&mut writer);
+        assert_eq!(writer.stopped(), Some(&Stop::HandedOver));
+        assert_eq!((kept.record.attempts, kept.record.owner), (given_back, None));
+        assert_eq!(kept.record.due, Some(kept.now));
+    }
+    assert_eq!(kept.enqueued, MAX_ATTEMPTS as usize);
+    let Some(Stop::Condemned(body)) = kept.open().stopped().cloned() else { panic!("it goes on") };
+    assert!(matches!(*body, EventBody::RunFailed { error } if error.code == "worker_lost"));
+}
+
+#[test]
+fn a_hand_over_with_progress_is_not_counted() {
+    let mut kept = Kept::new();
+    kept.lose_a_worker(false);
+    kept.sweep();
+    let mut writer = kept.open();
+    writer.push([journaled("step")], Usage::default());
+    writer.hand_over();
+    kept.settle(&mut writer);
+    assert_eq!(writer.stopped(), Some(&Stop::HandedOver));
+    assert_eq!(kept.record.attempts, 0);
+    assert_eq!(kept.state().journaled, kept.log.last().expect("a log").last());
+}
+
+#[test]
+fn a_refused_renewal_offers_what_is_done_and_stops() {
+    let mut kept = Kept::new();
+    let mut writer = kept.open();
+    writer.flush(true);
+    kept.settle(&mut writer);
+    assert_eq!(kept.sweep(), Swept::Requeued);
+    writer.push([journaled("step")], Usage::default());
+    writer.renew();
+    kept.settle(&mut writer);
+    assert_eq!(writer.stopped(), Some(&Stop::Superseded));
+    assert_eq!(kept.log.last().and_then(|entry| entry.events[0].key.as_deref()), Some("step"));
+}
+
+#[test]
+fn the_deadline_does_not_run_while_the_run_waits_for_a_person() {
+    let claim = ClaimId(Uuid::from_u128(1));
+    let limit = Duration::from_secs(100);
+    let at = |seconds: u64| START + Duration::from_secs(seconds);
+    let created = LogState::default();
+    assert_eq!(created.deadline(limit), None);
+
+    let started = created.after(claim, 1, at(0), &[EventBody::RunStarted.into()]);
+    assert_eq!(started.deadline(limit), Some(at(100)));
+
+    // A takeover while it is being executed does not begin it anew.
+    let taken_over = started.after(claim, 2, at(20), &[EventBody::RunResumed.into()]);
+    assert_eq!(taken_over.deadline(limit), Some(at(100)));
+
+    let paused = taken_over.after(claim, 3, at(30), &[EventBody::RunPaused.into()]);
+    assert_eq!(paused.deadline(limit), None);
+    assert!(paused.is_asleep());
+
+    let answer = EventBody::InputReceived {
+        request_id: RequestId(Uuid::nil()),
+        kind: InputRequestKind::HumanFeedback,
+    };
+    let answered = paused.after(claim, 4, at(5_000), &[answer.into()]);
+    assert_eq!(answered.deadline(limit), None);
+    assert!(!answered.is_asleep());
+
+    // 30 s are used up, 70 s are left.
+    let resumed = answered.after(claim, 5, at(6_000), &[EventBody::RunResumed.into()]);
+    assert_eq!(resumed.deadline(limit), Some(at(6_070)));
+    let paused_again = resumed.after(claim, 6, at(6_010), &[EventBody::RunPaused.into()]);
+    let resumed_again = paused_again.after(claim, 7, at(9_000), &[EventBody::RunResumed.into()]);
+    assert_eq!(resumed_again.deadline(limit), Some(at(9_060)));
+}
+
+#[test]
+fn a_live_lease_is_left_alone() {
+    let mut kept = Kept::new();
+    kept.lose_a_worker(false);
+    let (record, id) = (kept.record.clone(), kept.id());
+    assert_eq!(kept.drive(Sweep::new(RUN, id)), Swept::Nothing);
+    assert_eq!(kept.open().stopped(), Some(&Stop::Superseded));
+    assert_eq!(kept.record, record);
+    let guard = Guard::LeaseFree { claim: id, now: kept.now };
+    assert!(!guard.holds(&record));
+    assert!(Guard::LeaseFree { claim: id, now: kept.now + LEASE }.holds(&record));
+}
