@@ -16,7 +16,7 @@ use std::{
 const PATIENCE: usize = 3_000;
 
 /// So many states are more than a test should take the time for.
-const MOST: usize = 400_000;
+const MOST: usize = 1_000_000;
 
 /// What an exploration saw.
 #[derive(Debug)]

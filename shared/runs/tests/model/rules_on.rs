@@ -30,7 +30,7 @@ const SYNC: Request = Request { sync: true, key: None };
 
 #[test]
 fn a_worker_dies_or_is_suspected() {
-    let budget = Budget { workers: 2, crashes: 1, lost: 1, ticks: 1, sweeps: 1, ..Budget::default() };
+    let budget = Budget { workers: 3, crashes: 2, lost: 1, ticks: 1, sweeps: 1, ..Budget::default() };
     holds("a_worker_dies_or_is_suspected", &Config { script: TWO_CALLS, budget, ..Config::default() });
 }
 
@@ -58,7 +58,7 @@ fn clocks_differ() {
 
 #[test]
 fn a_question_is_answered_by_two() {
-    let budget = Budget { workers: 2, lost: 1, dropped: 1, ..Budget::default() };
+    let budget = Budget { workers: 3, lost: 2, dropped: 1, duplicated: 1, crashes: 1, ..Budget::default() };
     holds(
         "a_question_is_answered_by_two",
         &Config { script: A_QUESTION, answers: vec![0, 0], budget, ..Config::default() },
@@ -77,7 +77,7 @@ fn a_question_is_answered_while_workers_are_lost() {
 
 #[test]
 fn an_answer_comes_while_a_branch_goes_on() {
-    let budget = Budget { workers: 2, lost: 1, crashes: 1, ..Budget::default() };
+    let budget = Budget { workers: 2, lost: 1, crashes: 1, dropped: 1, duplicated: 1, ..Budget::default() };
     holds(
         "an_answer_comes_while_a_branch_goes_on",
         &Config { script: A_QUESTION_BESIDE_A_CALL, answers: vec![0, 0], budget, ..Config::default() },
@@ -86,7 +86,7 @@ fn an_answer_comes_while_a_branch_goes_on() {
 
 #[test]
 fn two_questions_are_answered_at_once() {
-    let budget = Budget { workers: 2, lost: 1, dropped: 1, ..Budget::default() };
+    let budget = Budget { workers: 3, lost: 1, dropped: 1, duplicated: 1, crashes: 1, ..Budget::default() };
     holds(
         "two_questions_are_answered_at_once",
         &Config { script: TWO_QUESTIONS, answers: vec![0, 1], budget, ..Config::default() },
@@ -104,7 +104,7 @@ fn a_cancel_comes_at_any_moment() {
 
 #[test]
 fn a_cancel_meets_an_answer() {
-    let budget = Budget { workers: 2, lost: 1, crashes: 1, ..Budget::default() };
+    let budget = Budget { workers: 2, lost: 2, crashes: 1, duplicated: 1, ..Budget::default() };
     holds(
         "a_cancel_meets_an_answer",
         &Config {
@@ -126,7 +126,7 @@ fn a_run_is_handed_over() {
 
 #[test]
 fn a_run_is_handed_over_while_it_is_answered() {
-    let budget = Budget { workers: 2, hand_overs: 1, lost: 1, ..Budget::default() };
+    let budget = Budget { workers: 3, hand_overs: 1, lost: 1, dropped: 1, duplicated: 1, ..Budget::default() };
     holds(
         "a_run_is_handed_over_while_it_is_answered",
         &Config { script: A_QUESTION_BESIDE_A_CALL, answers: vec![0], budget, ..Config::default() },
@@ -135,7 +135,7 @@ fn a_run_is_handed_over_while_it_is_answered() {
 
 #[test]
 fn who_accepts_a_run_executes_it() {
-    let budget = Budget { workers: 1, crashes: 1, lost: 1, ticks: 1, sweeps: 1, ..Budget::default() };
+    let budget = Budget { workers: 1, crashes: 1, lost: 1, ticks: 2, sweeps: 2, renewals: 1, ..Budget::default() };
     holds(
         "who_accepts_a_run_executes_it",
         &Config { requests: vec![SYNC], followed: true, budget, ..Config::default() },
@@ -144,7 +144,7 @@ fn who_accepts_a_run_executes_it() {
 
 #[test]
 fn who_accepts_a_run_hands_it_over() {
-    let budget = Budget { workers: 1, lost: 1, crashes: 1, hand_overs: 1, ..Budget::default() };
+    let budget = Budget { workers: 2, lost: 1, crashes: 1, hand_overs: 1, ..Budget::default() };
     holds(
         "who_accepts_a_run_hands_it_over",
         &Config { requests: vec![SYNC], cancels: 1, budget, ..Config::default() },
