@@ -48,9 +48,8 @@ impl Kind for Python {
             Err(PythonError::TimedOut) if timeout.is_some() => Err(NodeError::new("TimeoutError", "").into()),
             Err(error) => {
                 let message = format!("Code execution error: {error}");
-                let recoverable =
-                    NodeError { recoverable: true, ..NodeError::new("ToolExecutionException", message) };
-                Err(recoverable.into())
+                let recoverable = !matches!(error, PythonError::Broken(_));
+                Err(NodeError { recoverable, ..NodeError::new("ToolExecutionException", message) }.into())
             }
         }
     }
