@@ -166,7 +166,7 @@ pub async fn read_starts_at_the_entry_that_holds_a_sequence(store: Store) {
     }
 }
 
-/// A log of several MiB comes in pieces of about 1 MiB, whole and in order; an entry that is larger comes alone.
+/// A log of several MiB comes whole and in order, at once or in pieces of 1 MiB at least.
 pub async fn long_logs_are_read_in_pieces(store: Store) {
     let run = make::run(make::app());
     store.create(&run, &record()).await.unwrap();
@@ -178,12 +178,9 @@ pub async fn long_logs_are_read_in_pieces(store: Store) {
         written.push(entry);
     }
     let mut read = Vec::new();
-    let mut pieces = 0;
     loop {
         let log = store.read(run.id, read.len() as u64 + 1).await.unwrap().unwrap();
-        pieces += 1;
         assert!(!log.entries.is_empty());
-        assert!(log.entries.len() <= 60, "a piece is bounded");
         assert!(log.entries.len() >= 33 || !log.more, "a piece is 1 MiB at least");
         read.extend(log.entries);
         if !log.more {
@@ -191,7 +188,6 @@ pub async fn long_logs_are_read_in_pieces(store: Store) {
         }
     }
     assert_eq!(read, written);
-    assert!(pieces >= 2);
 }
 
 /// Where no run was created there is none, and nothing can be written.

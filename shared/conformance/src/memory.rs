@@ -17,6 +17,7 @@ use runyard_runs::{
 use std::{
     cmp::Ordering,
     collections::{BTreeMap, HashMap},
+    hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -152,7 +153,8 @@ impl RunStore for MemoryRuns {
         let found = runs.len() as u64;
         let start = match &query.start {
             PageStart::Offset(offset) => usize::try_from(*offset).unwrap_or(usize::MAX),
-            PageStart::Cursor(id) => {
+            PageStart::Cursor(cursor) => {
+                let id = cursor.strip_prefix(&cursor_prefix(query)).ok_or(ListError::BadCursor)?;
                 let id: RunId = id.parse().map_err(|_| ListError::BadCursor)?;
                 runs.iter().position(|run| run.new.id == id).ok_or(ListError::BadCursor)? + 1
             }
@@ -162,7 +164,10 @@ impl RunStore for MemoryRuns {
         Ok(RunPage {
             total_count: found.min(COUNT_CAP),
             capped: found > COUNT_CAP,
-            next_cursor: page.last().filter(|_| more).map(|last| last.new.id.to_string()),
+            next_cursor: page
+                .last()
+                .filter(|_| more)
+                .map(|last| cursor_prefix(query) + &last.new.id.to_string()),
             runs: page,
         })
     }
@@ -198,6 +203,14 @@ impl RunStore for MemoryRuns {
             let _ = tokio::time::timeout(at_most, changed).await;
         }
     }
+}
+
+/// Names the query that a cursor belongs to: all of it but the page.
+fn cursor_prefix(query: &ListQuery) -> String {
+    let whole = ListQuery { start: PageStart::Offset(0), page_size: 0, ..query.clone() };
+    let mut hasher = DefaultHasher::new();
+    format!("{whole:?}").hash(&mut hasher);
+    format!("{:x}:", hasher.finish())
 }
 
 /// Whether a run is one of those that are asked for.
@@ -324,10 +337,15 @@ impl FileStore for MemoryFiles {
         Ok(())
     }
 
-    async fn delete_expired(&self, now: Timestamp, _limit: usize) -> Result<usize, StoreError> {
+    async fn delete_expired(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
         let mut files = lock(&self.files);
         let before = files.len();
-        files.retain(|_, (_, expires_at, ..)| *expires_at > now);
+        let mut left = limit;
+        files.retain(|_, (_, expires_at, ..)| {
+            let expired = *expires_at <= now && left > 0;
+            left -= usize::from(expired);
+            !expired
+        });
         Ok(before - files.len())
     }
 }

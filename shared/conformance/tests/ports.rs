@@ -1,11 +1,7 @@
 //! The suite of the ports against the plainest implementation: what fails here is wrong in the suite.
 
-use async_trait::async_trait;
-use runyard_conformance::{
-    memory::{MemoryFiles, MemoryQueue, MemoryRuns},
-    queue::{Ends, Receive},
-};
-use runyard_runs::{AppId, FileStore, RunId, RunStore};
+use runyard_conformance::memory::{MemoryFiles, MemoryRuns};
+use runyard_runs::{FileStore, RunStore};
 use std::sync::Arc;
 
 async fn runs() -> (Arc<dyn RunStore>, ()) {

@@ -1,7 +1,10 @@
 //! The conformance suite, on SQLite and the file system.
 
 use async_trait::async_trait;
-use runyard_conformance::queue::{Ends, Receive};
+use runyard_conformance::{
+    make,
+    queue::{Ends, Receive},
+};
 use runyard_embedded::{Embedded, Options, Queue};
 use runyard_runs::{AppId, FileStore, RunId, RunStore, SystemClock, SystemIds};
 use std::sync::Arc;
@@ -42,3 +45,18 @@ fn open() -> (Embedded, TempDir) {
 runyard_conformance::run_store_tests!(runs);
 runyard_conformance::file_store_tests!(file_store);
 runyard_conformance::queue_tests!(run_queue);
+
+/// The port leaves it open how much a read gives; here memory is bounded.
+#[tokio::test]
+async fn a_long_log_is_never_held_whole() {
+    let (store, keep) = runs().await;
+    let run = make::run(make::app());
+    store.create(&run, &make::record()).await.expect("it is created");
+    for first in 1..=90 {
+        let entry = make::checkpoints(run.id, first, make::claim(), 1, 30_000);
+        store.append(&entry).await.expect("it is appended");
+    }
+    let log = store.read(run.id, 1).await.expect("it is read").expect("there is a run");
+    assert!(log.more && (33..60).contains(&log.entries.len()));
+    drop(keep);
+}

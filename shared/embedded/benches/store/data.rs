@@ -3,7 +3,7 @@
 use runyard_embedded::{Embedded, Options};
 use runyard_runs::{AppId, SystemClock, SystemIds};
 use rusqlite::Connection;
-use std::{path::Path, sync::Arc};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -17,6 +17,21 @@ pub(crate) fn open(dir: &Path) -> Embedded {
 }
 
 pub(crate) const APP: AppId = AppId(Uuid::from_u128(7));
+
+/// CPU time of the threads of this name. The machine may have other things to do; this tells the work from the wait.
+pub(crate) fn cpu_of(thread: &str) -> Duration {
+    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten().map(|task| task.path());
+    let named =
+        tasks.filter(|task| fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == thread));
+    let stats = named.filter_map(|task| fs::read_to_string(task.join("schedstat")).ok());
+    Duration::from_nanos(stats.filter_map(|stat| stat.split(' ').next()?.parse::<u64>().ok()).sum())
+}
+
+/// The memory that this process holds.
+pub(crate) fn resident() -> String {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default().trim().to_owned()
+}
 
 /// `count` runs of [`APP`], one each 100 ms. Of 100 runs 90 completed, 5 failed, and 1 each is in the other states; 30 are of
 /// user `big`, 20 of session 1, 50 have `env=prod`, and each has one of 1,000 `customer`s.

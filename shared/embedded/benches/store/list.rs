@@ -21,14 +21,23 @@ pub(crate) fn run(criterion: &mut Criterion) {
     for (name, query) in queries() {
         let middle = ListQuery { start: PageStart::Offset(count / 50), ..query.clone() };
         let cursor = runtime.block_on(store.list(&middle)).expect("it is served").next_cursor;
-        group.bench_function(format!("{name}, first page"), |bencher| {
-            bencher.iter(|| runtime.block_on(store.list(&query)).expect("it is served"));
-        });
-        if let Some(cursor) = cursor {
-            let query = ListQuery { start: PageStart::Cursor(cursor), ..query };
-            group.bench_function(format!("{name}, by cursor"), |bencher| {
-                bencher.iter(|| runtime.block_on(store.list(&query)).expect("it is served"));
+        let mut bench = |name: String, query: &ListQuery| {
+            let (mut pages, before) = (0_u32, data::cpu_of("runyard-read"));
+            group.bench_function(name, |bencher| {
+                bencher.iter(|| {
+                    pages += 1;
+                    runtime.block_on(store.list(query)).expect("it is served")
+                });
             });
+            let cpu = data::cpu_of("runyard-read").saturating_sub(before) / pages.max(1);
+            println!("    the reading thread: {} µs of CPU a page", cpu.as_micros());
+        };
+        bench(format!("{name}, first page"), &query);
+        if let Some(cursor) = cursor {
+            bench(
+                format!("{name}, by cursor"),
+                &ListQuery { start: PageStart::Cursor(cursor), ..query.clone() },
+            );
         }
     }
     group.finish();

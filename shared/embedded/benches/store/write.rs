@@ -22,19 +22,19 @@ pub(crate) fn run(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("create and commit");
     group.throughput(Throughput::Elements(1)).sample_size(10).measurement_time(Duration::from_secs(5));
     for callers in [1, 16, 256] {
-        let (mut runs, before) = (0, writer_cpu());
+        let (mut runs, before) = (0, data::cpu_of("runyard-write"));
         group.bench_function(format!("{callers} callers"), |bencher| {
             bencher.iter_custom(|count| {
                 runs += count;
                 runtime.block_on(many(&embedded.runs(), callers, count))
             });
         });
-        let cpu = writer_cpu().saturating_sub(before);
+        let cpu = data::cpu_of("runyard-write").saturating_sub(before);
         println!("    the writing thread: {} µs of CPU a run", cpu.as_micros() / u128::from(runs.max(1)));
     }
     group.finish();
     let size: u64 = fs::metadata(dir.path().join("runyard.db")).map_or(0, |file| file.len());
-    println!("    the database: {} KiB", size / 1024);
+    println!("    the database: {} KiB; resident: {}", size / 1024, data::resident());
 }
 
 async fn many(store: &Arc<runyard_embedded::Runs>, callers: u64, count: u64) -> Duration {
@@ -108,15 +108,4 @@ async fn one(store: &dyn RunStore) {
     };
     let guard = Guard::LeaseFree { claim, now };
     store.commit(&entry, &change, &guard).await.expect("it is ended");
-}
-
-/// CPU time of the thread that writes, by Linux's ticks of 10 ms.
-fn writer_cpu() -> Duration {
-    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
-    let stats = tasks.filter_map(|task| fs::read_to_string(task.path().join("stat")).ok());
-    let ticks = stats.filter(|stat| stat.contains("(runyard-write)")).map(|stat| {
-        let fields: Vec<_> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
-        [11, 12].iter().filter_map(|field| fields.get(*field)?.parse::<u64>().ok()).sum::<u64>()
-    });
-    Duration::from_millis(ticks.sum::<u64>() * 10)
 }

@@ -246,29 +246,34 @@ impl Select {
                 select.and("t.value = ?", value.clone());
             }
         }
-        let run = plan.run_column(driver);
         let others = plan.filters.iter().enumerate().filter(|(index, _)| all && Some(*index) != driver);
         for (_, filter) in others {
-            match filter {
-                Filter::User(user) => {
-                    select
-                        .add(&["(SELECT r.user_id FROM runs r WHERE r.id = t.", run, ") = ?"], user.clone());
-                }
-                Filter::Session(session) => {
-                    select.add(&["(SELECT r.session_id FROM runs r WHERE r.id = t.", run, ") = ?"], *session);
-                }
-                Filter::Metadata(key, value) => {
-                    select.add(
-                        &["EXISTS (SELECT 1 FROM metadata m WHERE m.app = t.app AND m.key = ?"],
-                        key.clone(),
-                    );
-                    let rest =
-                        ["m.reported = t.reported AND m.created_at = t.created_at AND m.run = t.", run];
-                    select.add(&[&rest.concat(), " AND m.value = ?)"], value.clone());
-                }
-            }
+            select.also(filter, plan.run_column(driver));
         }
         select
+    }
+
+    /// Of these runs, those that `filter` holds too: one look into its index each. (As a value, not as `EXISTS`, which
+    /// SQLite may turn into a join in an order of its own.)
+    fn also(&mut self, filter: &Filter, run: &str) {
+        let (table, own_run) = match filter {
+            Filter::User(_) => ("runs o INDEXED BY runs_by_user", "id"),
+            Filter::Session(_) => ("runs o INDEXED BY runs_by_session", "id"),
+            Filter::Metadata(..) => ("metadata o", "run"),
+        };
+        self.sql += " AND (SELECT 1 FROM ";
+        self.sql += table;
+        self.sql += " WHERE o.app = t.app AND o.reported = t.reported AND o.created_at = t.created_at AND o.";
+        self.sql.extend([own_run, " = t.", run]);
+        match filter {
+            Filter::User(user) => self.and("o.user_id = ?", user.clone()),
+            Filter::Session(session) => self.and("o.session_id = ?", *session),
+            Filter::Metadata(key, value) => {
+                self.and("o.key = ?", key.clone());
+                self.and("o.value = ?", value.clone());
+            }
+        }
+        self.sql += ") = 1";
     }
 
     fn from(&mut self, table: &str, app: Uuid) {
@@ -279,12 +284,8 @@ impl Select {
     }
 
     fn and(&mut self, condition: &str, value: impl ToSql + 'static) {
-        self.add(&[condition], value);
-    }
-
-    fn add(&mut self, condition: &[&str], value: impl ToSql + 'static) {
         self.sql += " AND ";
-        self.sql.extend(condition.iter().copied());
+        self.sql += condition;
         self.values.push(Box::new(value));
     }
 
