@@ -127,6 +127,15 @@ pub enum Off {
     CompareRequests,
 }
 
+/// Whose entries the record may not hear of under [`Off::OneTransaction`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Splits {
+    Claims,
+    /// Of paused runs.
+    Cancels,
+    Answers,
+}
+
 /// One configuration, explored exhaustively.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -147,6 +156,7 @@ pub struct Config {
     pub followed: bool,
     /// In the continuation, workers take nothing before so many sweeps have been.
     pub backlog: u32,
+    pub splits: Splits,
     pub off: Option<Off>,
 }
 
@@ -163,6 +173,7 @@ impl Default for Config {
             tick: 60_000,
             followed: false,
             backlog: 0,
+            splits: Splits::Claims,
             off: None,
         }
     }

@@ -39,6 +39,8 @@ pub enum Property {
     LeaseKept,
     /// The record says of status, questions and owner what the log says.
     RecordAgrees,
+    /// The record of an ended run says so.
+    EndIsHeard,
     /// A run that has not ended is on the list of what is due, in time.
     StaysDue,
     /// What was shown is in the log, as it was shown.
@@ -67,8 +69,12 @@ fn fails(property: Property, text: impl Into<String>) -> Result<(), Violation> {
 
 /// What must hold in every state.
 pub fn state(world: &mut World, config: &Config) {
-    let mut results: Vec<_> =
-        world.store.runs.iter().flat_map(|run| [log(run), record(run), due(run)]).collect();
+    let mut results: Vec<_> = world
+        .store
+        .runs
+        .iter()
+        .flat_map(|run| [log(run), record(run), end_is_heard(run), due(run)])
+        .collect();
     results.push(clients(world, config));
     for result in results {
         world.store.found.note(result);
@@ -141,6 +147,13 @@ fn record(run: &Stored) -> Result<(), Violation> {
         && (!over || record.due.is_none());
     if !agrees {
         return fails(Property::RecordAgrees, format!("{record:?} beside {state:?}"));
+    }
+    Ok(())
+}
+
+fn end_is_heard(run: &Stored) -> Result<(), Violation> {
+    if run.state().status.is_terminal() && !run.record.status.is_terminal() {
+        return fails(Property::EndIsHeard, format!("{:?}", run.record));
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Each rule switched off once: the history that it forbids happens, and a property tells.
 
 use crate::{
-    config::{Budget, Config, Item, Off, Request},
+    config::{Budget, Config, Item, Off, Request, Splits},
     explore::explore,
     properties::Property,
 };
@@ -57,19 +57,21 @@ fn rule_2_an_accepted_run_that_was_never_enqueued() {
 
 #[test]
 fn rule_3_answered_but_never_resumed() {
-    let config = asks(Budget { split: 1, crashes: 1, dropped: 1, ..one_worker() });
-    fails_split(Property::Wakes, &config);
+    let budget = Budget { split: 1, crashes: 1, dropped: 1, ..one_worker() };
+    fails_split(Property::Wakes, &Config { splits: Splits::Answers, ..asks(budget) });
 }
 
 #[test]
 fn rule_3_a_cancel_of_a_paused_run_whose_record_never_heard() {
-    let config = Config { cancels: 1, answers: vec![], ..asks(Budget { split: 1, ..one_worker() }) };
-    fails_split(Property::RecordAgrees, &config);
+    let budget = Budget { split: 1, ..one_worker() };
+    let config = Config { cancels: 1, answers: vec![], splits: Splits::Cancels, ..asks(budget) };
+    fails_split(Property::EndIsHeard, &config);
 }
 
 #[test]
 fn rule_3_a_late_started_over_completed() {
-    let config = Config { script: &[&[Item::Call(0)]], ..calls(Budget { split: 1, ..one_worker() }) };
+    let config = calls(Budget { split: 1, ..one_worker() });
+    fails_split(Property::EndIsHeard, &config);
     fails_split(Property::RecordAgrees, &config);
 }
 

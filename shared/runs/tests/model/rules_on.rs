@@ -126,7 +126,8 @@ fn a_run_is_handed_over() {
 
 #[test]
 fn a_run_is_handed_over_while_it_is_answered() {
-    let budget = Budget { workers: 3, hand_overs: 1, lost: 1, dropped: 1, duplicated: 1, ..Budget::default() };
+    let budget =
+        Budget { workers: 3, hand_overs: 1, lost: 1, dropped: 1, duplicated: 1, ..Budget::default() };
     holds(
         "a_run_is_handed_over_while_it_is_answered",
         &Config { script: A_QUESTION_BESIDE_A_CALL, answers: vec![0], budget, ..Config::default() },
@@ -135,7 +136,8 @@ fn a_run_is_handed_over_while_it_is_answered() {
 
 #[test]
 fn who_accepts_a_run_executes_it() {
-    let budget = Budget { workers: 1, crashes: 1, lost: 1, ticks: 2, sweeps: 2, renewals: 1, ..Budget::default() };
+    let budget =
+        Budget { workers: 1, crashes: 1, lost: 1, ticks: 2, sweeps: 2, renewals: 1, ..Budget::default() };
     holds(
         "who_accepts_a_run_executes_it",
         &Config { requests: vec![SYNC], followed: true, budget, ..Config::default() },

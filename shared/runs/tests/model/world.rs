@@ -2,7 +2,7 @@
 
 use crate::{
     actor::{Actor, Doing, Outcome, run_id},
-    config::{Budget, Config, Item, Off, begins_at},
+    config::{Budget, Config, Item, Off, Splits, begins_at},
     engine::{Stands, call_bit, request},
     properties::{self, Property},
     store::{Role, Store, Stored, Tells},
@@ -203,7 +203,7 @@ impl World {
         let mut actions = Vec::with_capacity(16);
         let left = &self.left;
         for who in self.busy() {
-            let Some((run, _, op)) = self.flight(who) else { continue };
+            let Some((run, role, op)) = self.flight(who) else { continue };
             actions.push(Action::Do(who));
             if self.store.fails_twice(run, op) {
                 actions.push(Action::DoRefused(who));
@@ -211,7 +211,7 @@ impl World {
             if left.lost > 0 {
                 actions.push(Action::Lose(who));
             }
-            if left.split > 0 && matches!(op, Op::Commit(..)) {
+            if left.split > 0 && self.splits(run, role, op, config) {
                 actions.push(Action::Split(who));
             }
         }
@@ -391,6 +391,18 @@ impl World {
                     self.shown = (run.end(), run.state().status.is_terminal());
                 }
             }
+        }
+    }
+
+    /// Whether the record may not hear of this.
+    fn splits(&self, run: RunId, role: Role, op: &Op, config: &Config) -> bool {
+        let Op::Commit(entry, ..) = op else { return false };
+        match config.splits {
+            Splits::Claims => entry.is_claim() && !entry.state.status.is_terminal(),
+            Splits::Cancels => {
+                role == Role::Ender && self.store.run(run).is_some_and(|run| run.state().is_asleep())
+            }
+            Splits::Answers => role == Role::Answerer,
         }
     }
 
