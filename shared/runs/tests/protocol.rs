@@ -162,7 +162,7 @@ fn nobody_executes_a_run_past_its_last_day() {
     let mut kept = Kept::new();
     kept.now = kept.expires_at;
     let writer = kept.open();
-    let Some(Stop::Condemned(body)) = writer.stopped() else { panic!("{:?}", writer.stopped()) };
+    let Some(Stop::Condemned { body, .. }) = writer.stopped() else { panic!("{:?}", writer.stopped()) };
     let (id, body) = (kept.id(), EventBody::clone(body));
     assert!(matches!(kept.drive(Ender::new(RUN, id, body)), Ended::Now(_)));
     assert_eq!(kept.error(), Some("expired"));
@@ -229,7 +229,7 @@ fn hand_overs_without_progress_are_counted() {
         assert_eq!(kept.record.due, Some(kept.now));
     }
     assert_eq!(kept.enqueued, MAX_ATTEMPTS as usize);
-    let Some(Stop::Condemned(body)) = kept.open().stopped().cloned() else { panic!("it goes on") };
+    let Some(Stop::Condemned { body, .. }) = kept.open().stopped().cloned() else { panic!("it goes on") };
     assert!(matches!(*body, EventBody::RunFailed { error } if error.code == "worker_lost"));
 }
 

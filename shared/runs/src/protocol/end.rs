@@ -51,9 +51,14 @@ impl Ender {
         ender
     }
 
+    /// Ends `run` with `body` for who has judged it when its record was at `rev`, if it is so still.
+    pub fn at_rev(run: RunId, writer: ClaimId, body: EventBody, rev: u64) -> Self {
+        Self { guard: Guard::Rev(rev), ..Self::new(run, writer, body) }
+    }
+
     /// The same for who has judged the run by its `head`, and wants to judge anew if the record has moved since.
     pub fn judged(run: RunId, writer: ClaimId, body: EventBody, head: &Head, now: Timestamp) -> Self {
-        let mut ender = Self { guard: Guard::Rev(head.record.rev), ..Self::new(run, writer, body) };
+        let mut ender = Self::at_rev(run, writer, body, head.record.rev);
         ender.step = ender.decide(head, now);
         ender
     }

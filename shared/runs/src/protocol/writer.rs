@@ -85,7 +85,12 @@ pub enum Stop {
     /// Another claim executes the run, or may.
     Superseded,
     /// Nobody may execute the run any more: it is to be ended like this.
-    Condemned(Box<EventBody>),
+    Condemned {
+        /// The terminal event.
+        body: Box<EventBody>,
+        /// The record's `rev` on which that was judged: if it has moved, the judgement is void.
+        rev: u64,
+    },
     /// There is no such run.
     NoRun,
 }
@@ -426,7 +431,7 @@ impl Writer {
                 }
                 if let Some(body) = verdict(&self.state, lost(&self.state, &log.record), self.expires_at, now)
                 {
-                    return self.stop(Stop::Condemned(Box::new(body)));
+                    return self.stop(Stop::Condemned { body: Box::new(body), rev: log.record.rev });
                 }
                 self.open_at(&log.record);
             }

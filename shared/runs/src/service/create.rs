@@ -139,15 +139,16 @@ impl RunService {
         {
             run.update(&last);
         }
-        // Where the executor stopped before the end, this goes on as a reader.
-        while !run.is_settled() && tokio::time::Instant::now() < give_up {
+        // Where the executor stopped before the end, this goes on as a reader; where time ran out, it looks once more.
+        while !run.is_settled() {
             let Some(stored) = self.ports.runs.get(run.new.id).await? else { return Ok(run) };
             let seen = stored.last.as_ref().map_or(0, crate::Entry::last);
             run = self.run_of(stored).await?;
-            if !run.is_settled() {
-                let left = give_up.saturating_duration_since(tokio::time::Instant::now());
-                self.ports.runs.changed(run.new.id, seen, left.min(Duration::from_secs(1))).await;
+            let left = give_up.saturating_duration_since(tokio::time::Instant::now());
+            if run.is_settled() || left.is_zero() {
+                break;
             }
+            self.ports.runs.changed(run.new.id, seen, left.min(Duration::from_secs(1))).await;
         }
         Ok(run)
     }

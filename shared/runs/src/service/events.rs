@@ -146,6 +146,8 @@ impl Follower {
             return Ok(Vec::new());
         };
         self.lagging = log.more;
+        // A follower may begin at the end, or beyond it.
+        self.over = log.entries.is_empty() && log.record.status.is_terminal();
         let entries: Vec<&Entry> = log.entries.iter().collect();
         Ok(self.take(&entries))
     }

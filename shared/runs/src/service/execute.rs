@@ -58,9 +58,9 @@ impl Execution {
                 Next::StartOver => journal = self.reread().await?,
             }
         }
-        if let Some(Stop::Condemned(body)) = self.writer.stopped() {
-            let mut ender =
-                Ender::new(self.new.id, crate::ClaimId(self.ports.ids.random()), EventBody::clone(body));
+        if let Some(Stop::Condemned { body, rev }) = self.writer.stopped() {
+            let claim = crate::ClaimId(self.ports.ids.random());
+            let mut ender = Ender::at_rev(self.new.id, claim, EventBody::clone(body), *rev);
             self.ports.drive(self.target(), &mut ender).await?;
         }
         Ok(self.writer)

@@ -186,9 +186,9 @@ impl Worker {
     fn enter(&mut self, now: Timestamp, config: &Config) {
         self.phase = if !self.writer.is_open() {
             match self.writer.stopped() {
-                Some(Stop::Condemned(body)) => {
+                Some(Stop::Condemned { body, rev }) => {
                     let id = ClaimId(Uuid::from_u128(self.claim.0.as_u128() + FIRST_ACTOR));
-                    Phase::Ending(Ender::new(self.run, id, EventBody::clone(body)))
+                    Phase::Ending(Ender::at_rev(self.run, id, EventBody::clone(body), *rev))
                 }
                 _ => Phase::Over,
             }
