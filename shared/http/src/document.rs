@@ -1,4 +1,4 @@
-//! The OpenAPI document, made from the routes and the types that they answer with.
+//! The document that describes this API, made from the routes and the types that they answer with.
 
 use crate::{error, routes, wire};
 use utoipa::{
@@ -10,7 +10,7 @@ use utoipa::{
     },
 };
 
-/// The OpenAPI 3.1 document of this API, as pretty JSON with a final line break.
+/// The `OpenAPI` 3.1 document of this API, as pretty JSON with a final line break.
 pub fn openapi() -> String {
     let mut text = Api::openapi().to_pretty_json().unwrap_or_default();
     text.push('\n');

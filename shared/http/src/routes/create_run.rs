@@ -64,7 +64,7 @@ const LAST_LOOK: Duration = Duration::from_secs(1);
             ),
             headers(
                 ("Location" = String, description = "The path of the run."),
-                ("Idempotency-Replayed" = Option<String>, description = "`true` if an earlier request with the same key had created the run."),
+                ("Idempotency-Replayed" = String, description = "`true` if an earlier request with the same key had created the run."),
             ),
         ),
         (
@@ -73,8 +73,8 @@ const LAST_LOOK: Duration = Duration::from_secs(1);
             body = RunAnswer,
             headers(
                 ("Location" = String, description = "The path of the run."),
-                ("Idempotency-Replayed" = Option<String>, description = "`true` if an earlier request with the same key had created the run."),
-                ("Preference-Applied" = Option<String>, description = "`wait=N`, with the seconds that were granted."),
+                ("Idempotency-Replayed" = String, description = "`true` if an earlier request with the same key had created the run."),
+                ("Preference-Applied" = String, description = "`wait=N`, with the seconds that were granted."),
             ),
         ),
         (status = 400, response = BadRequest),

@@ -43,7 +43,7 @@ pub(crate) async fn handle(
     let page = query.page();
     let sort = query.sort(&[("sequence", ())]);
     query.check()?;
-    let descending = sort.is_some_and(|terms| terms.first().is_some_and(|(_, descending)| *descending));
+    let descending = sort.is_some_and(|terms| terms.first().is_some_and(|((), descending)| *descending));
     let number = page.page.unwrap_or(1);
     let found = api.service.events(&caller.app, run, number, page.page_size, descending).await?;
     let pagination = Pagination {

@@ -148,16 +148,28 @@ struct ToolCall<'a> {
 
 #[derive(Serialize, ToSchema)]
 struct ToolResult<'a> {
-    #[serde(flatten)]
-    call: ToolCall<'a>,
+    /// The call.
+    id: &'a str,
+    /// What the tool was given: any JSON value.
+    input: &'a Value,
+    /// The agent's loop, from 1.
+    iteration: u32,
+    #[schema(value_type = ToolSchema)]
+    tool: &'a runs::ToolRef,
     /// Any JSON value.
     result: &'a Value,
 }
 
 #[derive(Serialize, ToSchema)]
 struct ToolFailure<'a> {
-    #[serde(flatten)]
-    call: ToolCall<'a>,
+    /// The call.
+    id: &'a str,
+    /// What the tool was given: any JSON value.
+    input: &'a Value,
+    /// The agent's loop, from 1.
+    iteration: u32,
+    #[schema(value_type = ToolSchema)]
+    tool: &'a runs::ToolRef,
     error: RunError<'a>,
 }
 
@@ -219,12 +231,17 @@ impl<'a> From<&'a runs::RunEvent> for About<'a> {
             | EventBody::AgentAnswerDelta { delta, iteration } => {
                 Self::Delta(Delta { delta, iteration: *iteration })
             }
-            EventBody::AgentToolCallStarted { call } => Self::ToolCall(call.into()),
+            EventBody::AgentToolCallStarted { call: runs::ToolCall { id, input, iteration, tool } } => {
+                Self::ToolCall(ToolCall { id, input, iteration: *iteration, tool })
+            }
             EventBody::AgentToolCallCompleted { call, result } => {
-                Self::ToolResult(ToolResult { call: call.into(), result })
+                let runs::ToolCall { id, input, iteration, tool } = call;
+                Self::ToolResult(ToolResult { id, input, iteration: *iteration, tool, result })
             }
             EventBody::AgentToolCallFailed { call, error } => {
-                Self::ToolFailure(ToolFailure { call: call.into(), error: error.into() })
+                let runs::ToolCall { id, input, iteration, tool } = call;
+                let error = error.into();
+                Self::ToolFailure(ToolFailure { id, input, iteration: *iteration, tool, error })
             }
             EventBody::AgentHumanFeedbackRequested { request }
             | EventBody::ApprovalRequestCreated { request } => {
@@ -234,12 +251,6 @@ impl<'a> From<&'a runs::RunEvent> for About<'a> {
                 Self::Received(Received { request_id: request_id.0, r#type: (*kind).into() })
             }
         }
-    }
-}
-
-impl<'a> From<&'a runs::ToolCall> for ToolCall<'a> {
-    fn from(call: &'a runs::ToolCall) -> Self {
-        Self { id: &call.id, input: &call.input, iteration: call.iteration, tool: &call.tool }
     }
 }
 
@@ -347,16 +358,83 @@ fn event_schema(r#type: &str, description: &str, data: RefOr<Schema>) -> RefOr<S
         .into()
 }
 
-/// The data of an event with `object` before its own properties.
+/// The data of an event with `object` before its own properties. Other than objects there are none.
 fn with_object(data: RefOr<Schema>, object: ObjectBuilder) -> RefOr<Schema> {
-    let object = ObjectBuilder::new().property("object", object).required("object");
-    match data {
-        RefOr::T(Schema::Object(data)) => {
-            let mut merged = object.build();
-            merged.properties.extend(data.properties);
-            merged.required.extend(data.required);
-            merged.into()
+    let mut merged = ObjectBuilder::new().property("object", object).required("object").build();
+    if let RefOr::T(Schema::Object(data)) = data {
+        merged.properties.extend(data.properties);
+        merged.required.extend(data.required);
+    }
+    merged.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{EVENTS, RunEvent};
+    use runyard_runs::{self as runs, EventBody, Logged};
+    use serde_json::{Value, json};
+
+    /// One of each type, out of the form in which the log keeps them.
+    fn samples() -> Vec<EventBody> {
+        let uuid = "0190f3c2-7a4e-7c51-9d0b-3a1f5e8c2b77";
+        let node = json!({ "id": "n", "name": "N", "type": "t" });
+        let error = json!({ "code": "node_failed", "message": "no", "node": "n" });
+        let tool = json!({ "name": "T", "type": "t" });
+        let question = json!({ "id": uuid, "type": "human_feedback", "prompt": "?" });
+        let approval = json!({
+            "id": uuid, "type": "approval_request", "prompt": "?", "params": { "a": null }, "editable_params": ["a"],
+        });
+        let fields = |r#type: &str| match r#type {
+            "run.completed" => json!({ "output": null }),
+            "run.failed" => json!({ "error": error }),
+            "node.started" => json!({ "node": node }),
+            "node.completed" => json!({ "node": node, "output": [1] }),
+            "node.failed" | "node.skipped" => json!({ "node": node, "error": error }),
+            "llm.delta" => json!({ "node": node, "delta": "x" }),
+            "agent.reasoning.delta" | "agent.answer.delta" => json!({ "delta": "x", "iteration": 1 }),
+            "agent.tool_call.started" => json!({ "id": "c", "input": {}, "iteration": 1, "tool": tool }),
+            "agent.tool_call.completed" => {
+                json!({ "id": "c", "input": {}, "iteration": 1, "tool": tool, "result": 1.5 })
+            }
+            "agent.tool_call.failed" => {
+                json!({ "id": "c", "input": {}, "iteration": 1, "tool": tool, "error": error })
+            }
+            "agent.human_feedback.requested" => json!({ "request": question }),
+            "approval_request.created" => json!({ "request": approval }),
+            "input.received" => json!({ "request_id": uuid, "kind": "human_feedback" }),
+            _ => json!({}),
+        };
+        let of = |r#type: &str| {
+            let mut logged = fields(r#type);
+            logged["type"] = r#type.into();
+            serde_json::from_value::<Logged>(logged).unwrap().body
+        };
+        EVENTS.iter().map(|(r#type, ..)| of(r#type)).collect()
+    }
+
+    #[test]
+    fn every_event_is_as_its_schema_says() {
+        let document: Value = serde_json::from_str(&crate::openapi()).unwrap();
+        let run = runs::RunId(uuid::Uuid::from_u128(1));
+        for (body, (r#type, schema, ..)) in samples().into_iter().zip(EVENTS) {
+            let event = runs::RunEvent { run, sequence: 7, timestamp: runs::Timestamp(0), body };
+            let shown = serde_json::to_value(RunEvent(&event)).unwrap();
+            assert_eq!(shown["type"], r#type);
+            assert_eq!(shown["timestamp"], "1970-01-01T00:00:00Z");
+            let own = &document["components"]["schemas"][schema];
+            // Nothing is shown that is not documented.
+            for (shown, own) in [(&shown, own), (&shown["data"], &own["properties"]["data"])] {
+                for field in shown.as_object().unwrap().keys() {
+                    let known = own["properties"].get(field).is_some();
+                    assert!(known, "{} shows {field}", r#type);
+                }
+            }
+            for name in [schema, "RunEvent"] {
+                let reference = format!("#/components/schemas/{name}");
+                let whole = json!({ "$ref": reference, "components": document["components"] });
+                let validator = jsonschema::validator_for(&whole).unwrap();
+                assert!(validator.is_valid(&shown), "{shown} does not fit {name}");
+            }
         }
-        data => utoipa::openapi::AllOfBuilder::new().item(object).item(data).into(),
     }
 }
