@@ -29,6 +29,8 @@ mod python;
 mod python_text;
 mod schema;
 mod services;
+#[cfg(test)]
+mod tables;
 mod template;
 mod transform;
 mod workflow;

@@ -22,51 +22,19 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// The classes of connections that the reference has and that are of use here.
+/// The classes of connections that the reference has.
+#[rustfmt::skip]
 const CLASSES: &[&str] = &[
-    "AI21",
-    "AWS",
-    "Anthropic",
-    "Anyscale",
-    "AzureAI",
-    "Cerebras",
-    "Chroma",
-    "Cohere",
-    "DatabricksConnection",
-    "DeepInfra",
-    "DeepSeek",
-    "Exa",
-    "Firecrawl",
-    "FireworksAI",
-    "Gemini",
-    "Groq",
-    "Http",
-    "HttpApiKey",
-    "HuggingFace",
-    "Jina",
-    "MCPStreamableHTTP",
-    "MCPSse",
-    "Milvus",
-    "Mistral",
-    "NvidiaNIM",
-    "Ollama",
-    "OpenAI",
-    "OpenRouter",
-    "Perplexity",
-    "Pinecone",
-    "PostgreSQL",
-    "Qdrant",
-    "Replicate",
-    "SambaNova",
-    "ScaleSerp",
-    "Tavily",
-    "TogetherAI",
-    "VertexAI",
-    "WatsonX",
-    "Weaviate",
-    "Whisper",
-    "ZenRows",
-    "xAI",
+    "AI21", "AWS", "AWSNeptune", "AWSOpenSearch", "AWSRedshift", "AWSTextract", "Anthropic", "Anyscale",
+    "ApacheAGE", "AtlasCloud", "AzureAI", "Browserbase", "Cerebras", "Chroma", "Cohere", "Composio",
+    "CuaDesktop", "Databricks", "DatabricksSQL", "Daytona", "DeepInfra", "DeepSeek", "Deepgram", "Dynamiq",
+    "E2B", "Elasticsearch", "ElevenLabs", "Exa", "Firecrawl", "FireworksAI", "Gemini", "GoogleCloud",
+    "GoogleDocumentAI", "Groq", "Http", "HttpApiKey", "HuggingFace", "Jina", "Lakera", "Linkup", "MCPSse",
+    "MCPStdio", "MCPStreamableHTTP", "Milvus", "MiniMax", "Mistral", "MistralOCR", "MySQL", "Neo4j",
+    "Novita", "NvidiaNIM", "Ollama", "OpenAI", "OpenRouter", "Perplexity", "Pinecone", "PipedreamOAuth2",
+    "PostgreSQL", "Qdrant", "RedisConnection", "Replicate", "SambaNova", "ScaleSerp", "Serply", "Snowflake",
+    "Stagehand", "SteelBrowser", "Tavily", "TogetherAI", "Turbopuffer", "TypeSafe", "Unstructured",
+    "VertexAI", "WatsonX", "Weaviate", "Whisper", "ZenRows", "xAI",
 ];
 
 impl Connection {
@@ -78,7 +46,7 @@ impl Connection {
             return None;
         };
         let class = path.rsplit('.').next().unwrap_or(path).to_owned();
-        if !path.starts_with("dynamiq.connections.") {
+        if !path.starts_with("dynamiq.connections.") || !CLASSES.contains(&class.as_str()) {
             let near = meant(&class, CLASSES).replace("did you mean `", "did you mean `dynamiq.connections.");
             fields.mistake(fields.spot("type"), format!("`{path}` is no type of connection{near}"));
             return None;

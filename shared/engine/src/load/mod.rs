@@ -20,6 +20,8 @@ pub(crate) use mistakes::Mistakes;
 pub use mistakes::{LoadErrors, Mistake, Spot};
 pub(crate) use node::{Loading, build_node, transformer};
 pub(crate) use yaml::Yaml;
+#[cfg(test)]
+pub(crate) use yaml::read as read_yaml;
 
 /// Resolves environment variables: the value, nothing if it is not set, or why it may not be read.
 pub(crate) type Env<'e> = dyn Fn(&str) -> Result<Option<String>, String> + Send + Sync + 'e;

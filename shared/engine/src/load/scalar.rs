@@ -109,34 +109,47 @@ fn float(text: &str) -> Option<f64> {
         ".inf" | ".Inf" | ".INF" => f64::INFINITY,
         ".nan" | ".NaN" | ".NAN" if digits == text => f64::NAN,
         _ if digits.contains(':') => sexagesimal_float(digits)?,
-        _ => decimal(digits)?,
+        _ => decimal(digits, digits.len() < text.len())?,
     };
     Some(if negative { -magnitude } else { magnitude })
 }
 
-/// `1.5`, `.5`, `1.`, `1.5e3`, `1e3`; what has no dot needs an exponent.
-fn decimal(digits: &str) -> Option<f64> {
-    let plain: String = digits.chars().filter(|digit| *digit != '_').collect();
-    let (mantissa, exponent) = match plain.split_once(['e', 'E']) {
+/// `1.5`, `1.`, `1.5e3`, `1e3`, `.5`, `.5e+3`; `signed` tells whether a sign stood before. A word with a dot at its
+/// front has no sign, and a sign in its exponent; one without a dot has an exponent.
+fn decimal(digits: &str, signed: bool) -> Option<f64> {
+    let (mantissa, exponent) = match digits.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => (mantissa, Some(exponent)),
-        None => (plain.as_str(), None),
+        None => (digits, None),
     };
-    let all_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    let are_digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let are_loose = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_');
+    // Groups of digits with one `_` between them.
+    let are_groups = |part: &str| part.split('_').all(are_digits);
+    let exponent_sign = exponent.is_some_and(|exponent| exponent.starts_with(['+', '-']));
     if let Some(exponent) = exponent
-        && (!all_digits(exponent.trim_start_matches(['+', '-'])) || exponent.is_empty())
+        && !are_digits(exponent.strip_prefix(['+', '-']).unwrap_or(exponent))
     {
         return None;
     }
-    match mantissa.split_once('.') {
-        Some((before, after)) => {
-            if before.is_empty() && after.is_empty() || !all_digits(before) || !all_digits(after) {
-                return None;
-            }
+    let fits = match mantissa.split_once('.') {
+        Some(("", after)) => {
+            after.starts_with(|first: char| first.is_ascii_digit())
+                && are_loose(after)
+                && !signed
+                && (exponent.is_none() || exponent_sign)
         }
-        None if exponent.is_none() || mantissa.is_empty() || !all_digits(mantissa) => return None,
-        None => {}
+        Some((before, after)) => {
+            before.starts_with(|first: char| first.is_ascii_digit())
+                && are_loose(before)
+                && are_loose(after)
+                && (exponent.is_none() || exponent_sign || are_groups(before))
+        }
+        None => exponent.is_some() && are_groups(mantissa),
+    };
+    if !fits {
+        return None;
     }
-    plain.parse().ok()
+    digits.chars().filter(|digit| *digit != '_').collect::<String>().parse().ok()
 }
 
 fn sexagesimal_float(digits: &str) -> Option<f64> {

@@ -1,6 +1,8 @@
 //! Jinja templates as the reference renders them: values print as Python writes them, and a variable that the input
 //! lacks is an error even where it has a default.
 
+mod filters;
+
 use crate::{flow::NodeError, python_text};
 use minijinja::{
     Environment, ErrorKind, UndefinedBehavior, Value,
@@ -32,6 +34,7 @@ static BASE: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment.set_undefined_behavior(UndefinedBehavior::Lenient);
     environment.set_formatter(|out, _, value| out.write_str(&printed(value)).map_err(minijinja::Error::from));
     minijinja_contrib::add_to_environment(&mut environment);
+    filters::add_to(&mut environment);
     environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
     environment
 });

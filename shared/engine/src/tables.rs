@@ -1,0 +1,99 @@
+//! Compares what is compiled here with tables that the reference made (`tests/dynamiq/tables.py`): selectors,
+//! conditions, YAML and templates.
+
+use crate::{
+    flow::NodeError,
+    load::{self, Fields, Mistakes, read_yaml},
+    template::Template,
+    transform::{Data, Pointer, Selector, Transformer},
+};
+use serde_json::{Value, json};
+use std::cell::RefCell;
+
+fn table(name: &str) -> Vec<Value> {
+    let path = format!("{}/../../tests/dynamiq/tables/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    serde_json::from_str(&std::fs::read_to_string(path).expect("a table")).expect("JSON")
+}
+
+/// Lines of what differs.
+fn differences(rows: &[Value], ours: impl Fn(&Value) -> Result<Value, String>) -> Vec<String> {
+    rows.iter()
+        .filter_map(|row| {
+            let given = ours(row);
+            let same = match (&given, row.get("gives"), row["raises"].as_str()) {
+                (Ok(given), Some(expected), _) => crate::condition::equal(given, expected),
+                (Err(kind), None, Some(expected)) => kind == expected || kind.is_empty(),
+                _ => false,
+            };
+            (!same).then(|| format!("{row}\n    ours: {given:?}"))
+        })
+        .collect()
+}
+
+fn kind(error: &NodeError) -> String {
+    error.kind.to_string()
+}
+
+#[test]
+fn selectors() {
+    let rows = table("selectors");
+    let all = &rows[0]["all"];
+    let different = differences(&rows[1..], |row| {
+        let data = row.get("data").unwrap_or(all);
+        if let Some(path) = row["path"].as_str() {
+            let transformer = Transformer { path: Some(Pointer::new(path)), selector: None };
+            return transformer.apply(Data::Json(data)).map_err(|error| kind(&error));
+        }
+        let text = row["text"].as_str().expect("text");
+        let selector = Selector::new([("v", text)].into_iter());
+        selector.apply(Data::Json(data)).map(|mut value| value["v"].take()).map_err(|error| kind(&error))
+    });
+    assert!(different.is_empty(), "{} of {} differ:\n{}", different.len(), rows.len(), different.join("\n"));
+}
+
+#[test]
+fn conditions() {
+    let rows = table("conditions");
+    let different = differences(&rows, |row| {
+        let mistakes = RefCell::new(Mistakes::default());
+        let yaml =
+            read_yaml(&row["condition"].to_string(), &mut mistakes.borrow_mut()).expect("JSON is YAML");
+        let condition = Fields::new(&yaml, "a condition", &mistakes).and_then(load::condition);
+        let Some(condition) = condition else { return Err("a mistake".into()) };
+        condition.holds(&row["data"]).map(Value::from).map_err(|error| kind(&error))
+    });
+    assert!(different.is_empty(), "{} of {} differ:\n{}", different.len(), rows.len(), different.join("\n"));
+}
+
+/// Where the reference refuses a file, so do we; by which name does not matter.
+#[test]
+fn yaml() {
+    let rows = table("yaml");
+    let different = differences(&rows, |row| {
+        let mut mistakes = Mistakes::default();
+        let yaml = read_yaml(row["text"].as_str().expect("text"), &mut mistakes);
+        match yaml {
+            Some(yaml) if mistakes.is_empty() => Ok(yaml.to_json()),
+            _ => Err(String::new()),
+        }
+    });
+    assert!(different.is_empty(), "{} of {} differ:\n{}", different.len(), rows.len(), different.join("\n"));
+}
+
+/// Lists stand for tuples here, so these print brackets where Python prints parentheses.
+const TUPLES: &[&str] = &["{{ (1, 2) }}", "{{ {'b': 1, 'a': 2}|dictsort }}", "{{ d|items|list }}"];
+
+#[test]
+fn templates() {
+    let rows = table("templates");
+    let variables = rows[0]["all"].as_object().expect("variables");
+    let (tuples, rows): (Vec<Value>, Vec<Value>) =
+        rows[1..].iter().cloned().partition(|row| TUPLES.contains(&row["text"].as_str().expect("text")));
+    assert_eq!(tuples.len(), TUPLES.len());
+    let different = differences(&rows, |row| {
+        let template =
+            Template::new(row["text"].as_str().expect("text")).map_err(|_| "TemplateSyntaxError")?;
+        template.render(variables).map(|text| json!(text)).map_err(|error| kind(&error))
+    });
+    assert!(different.is_empty(), "{} of {} differ:\n{}", different.len(), rows.len(), different.join("\n"));
+}

@@ -1,0 +1,109 @@
+//! Filters that Jinja has and the engine's template library lacks or does in another way.
+
+use crate::python_text;
+use minijinja::{
+    Environment, Error, ErrorKind, Value,
+    value::{Kwargs, Rest},
+};
+
+pub(super) fn add_to(environment: &mut Environment<'static>) {
+    environment.add_filter("center", center);
+    environment.add_filter("pprint", pprint);
+    environment.add_filter("truncate", truncate);
+    environment.add_filter("wordwrap", wordwrap);
+}
+
+/// An argument given by place or by name.
+fn given(rest: &Rest<Value>, place: usize, kwargs: &Kwargs, name: &str) -> Result<Option<Value>, Error> {
+    match rest.get(place) {
+        Some(value) => Ok(Some(value.clone())),
+        None => kwargs.get(name),
+    }
+}
+
+fn argument<T>(rest: &Rest<Value>, place: usize, kwargs: &Kwargs, name: &str, default: T) -> Result<T, Error>
+where
+    T: TryFrom<Value, Error = Error>,
+{
+    given(rest, place, kwargs, name)?.map_or(Ok(default), T::try_from)
+}
+
+fn text(
+    rest: &Rest<Value>,
+    place: usize,
+    kwargs: &Kwargs,
+    name: &str,
+    default: &str,
+) -> Result<String, Error> {
+    Ok(given(rest, place, kwargs, name)?.map_or_else(|| default.to_owned(), |value| value.to_string()))
+}
+
+fn width(width: i64) -> Result<usize, Error> {
+    usize::try_from(width)
+        .map_err(|_| Error::new(ErrorKind::InvalidOperation, "the width must not be negative"))
+}
+
+/// `center(width=80)`.
+fn center(text: &str, rest: Rest<Value>, kwargs: Kwargs) -> Result<String, Error> {
+    let width = width(argument(&rest, 0, &kwargs, "width", 80)?)?;
+    let length = text.chars().count();
+    let padding = width.saturating_sub(length);
+    let left = padding / 2 + (padding & width & 1);
+    Ok(format!("{}{text}{}", " ".repeat(left), " ".repeat(padding - left)))
+}
+
+/// Python's `repr`; unlike Python's `pprint` it does not break long lines.
+fn pprint(value: &Value) -> String {
+    serde_json::to_value(value).map_or_else(|_| value.to_string(), |json| python_text::repr(&json))
+}
+
+/// `truncate(length=255, killwords=false, end='...', leeway=5)`.
+fn truncate(text: &str, rest: Rest<Value>, kwargs: Kwargs) -> Result<String, Error> {
+    let length = width(argument(&rest, 0, &kwargs, "length", 255)?)?;
+    let kill_words = argument(&rest, 1, &kwargs, "killwords", false)?;
+    let end = self::text(&rest, 2, &kwargs, "end", "...")?;
+    let leeway = width(argument(&rest, 3, &kwargs, "leeway", 5)?)?;
+    let characters: Vec<char> = text.chars().collect();
+    if characters.len() <= length.saturating_add(leeway) {
+        return Ok(text.to_owned());
+    }
+    let kept: String = characters[..length.saturating_sub(end.chars().count())].iter().collect();
+    let kept = if kill_words {
+        kept.as_str()
+    } else {
+        kept.rsplit_once(' ').map_or(kept.as_str(), |(kept, _)| kept)
+    };
+    Ok(format!("{kept}{end}"))
+}
+
+/// `wordwrap(width=79, break_long_words=true, wrapstring='\n')`.
+fn wordwrap(text: &str, rest: Rest<Value>, kwargs: Kwargs) -> Result<String, Error> {
+    let width = width(argument(&rest, 0, &kwargs, "width", 79)?)?.max(1);
+    let break_long_words = argument(&rest, 1, &kwargs, "break_long_words", true)?;
+    let between = self::text(&rest, 2, &kwargs, "wrapstring", "\n")?;
+    let lines = text.lines().flat_map(|line| wrap(line, width, break_long_words));
+    Ok(lines.collect::<Vec<_>>().join(&between))
+}
+
+fn wrap(line: &str, width: usize, break_long_words: bool) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut length = 0;
+    for word in line.split(' ') {
+        let mut letters: Vec<char> = word.chars().collect();
+        if length > 0 && length + 1 + letters.len() <= width {
+            length += 1 + letters.len();
+            if let Some(last) = lines.last_mut() {
+                last.push(' ');
+                last.extend(letters);
+            }
+            continue;
+        }
+        while break_long_words && letters.len() > width {
+            lines.push(letters.drain(..width).collect());
+        }
+        length = letters.len();
+        lines.push(letters.into_iter().collect());
+    }
+    let first_is_blank = lines.len() > 1 && lines[0].is_empty();
+    if first_is_blank { lines.split_off(1) } else { lines }
+}

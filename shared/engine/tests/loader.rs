@@ -1,0 +1,195 @@
+//! Files that do not load say all that is wrong with them, and where.
+
+mod support;
+
+use runyard_engine::{Engine, EngineConfig};
+use runyard_runs::Engine as _;
+use std::sync::Arc;
+use support::{Case, SystemPython, app};
+
+/// What is wrong with `text`, a line each.
+fn mistakes(text: &str) -> Vec<String> {
+    let errors = Case::text(text).engine().check(&app(text)).expect_err("the file has mistakes");
+    errors.to_string().lines().map(str::to_owned).collect()
+}
+
+/// The same for a file of one node and its flow.
+fn mistakes_of(node: &str) -> Vec<String> {
+    let text = format!("nodes:\n  n: {node}\nflows: {{f: {{nodes: [n]}}}}\nworkflows: {{w: {{flow: f}}}}\n");
+    mistakes(&text)
+}
+
+#[test]
+fn all_at_once() {
+    let found = mistakes(
+        "\
+connections:
+  oa: {type: dynamiq.connections.OpenAi, api_key: x}
+nodes:
+  in: {type: dynamiq.nodes.utils.Imput}
+  ch:
+    type: dynamiq.nodes.operators.Choice
+    options:
+      - {id: big, condition: {variable: $.n, operator: numeric-graeter-than, value: 1}}
+  a:
+    type: dynamiq.nodes.operators.Pass
+    depends:
+      - {node: ch, option: bigg}
+      - {node: inn}
+    input_transformer: {selector: {x: 5}}
+    error_handling: {max_retries: often, behavior: retrun}
+  b: {type: dynamiq.nodes.operators.Pass, depends: [{node: c}]}
+  c: {type: dynamiq.nodes.operators.Pass, depends: [{node: b}]}
+flows:
+  f: {nodes: [in, ch, a, b, c, dd]}
+workflows:
+  w: {flow: f}
+",
+    );
+    let expected = [
+        "workflow.yaml:2:14: `dynamiq.connections.OpenAi` is no type of connection",
+        "workflow.yaml:4:14: there is no node type `dynamiq.nodes.utils.Imput`; did you mean `dynamiq.nodes.utils.Input`?",
+        "workflow.yaml:8:56: `numeric-graeter-than` is no operator; did you mean `numeric-greater-than`?",
+        "workflow.yaml:12:28: `ch` has no option `bigg`; did you mean `big`?",
+        "workflow.yaml:13:16: `a` depends on `inn`, but there is no such node; did you mean `in`?",
+        "workflow.yaml:14:39: a selector takes paths and text, but `x` is a number; quote it",
+        "workflow.yaml:15:35: `max_retries` must be a whole number that is not negative, but this is text",
+        "workflow.yaml:15:52: `behavior` is `retrun`, which is none of `raise`, `return`; did you mean `return`?",
+        "workflow.yaml:19:14: nodes depend on each other in a circle: b → c → b",
+        "workflow.yaml:19:32: there is no node `dd`",
+    ];
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(expected), "\n   found {found}\nexpected {expected}");
+    }
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+}
+
+#[test]
+fn one_by_one() {
+    for (node, expected) in [
+        ("{}", ":2:6: the node `n` lacks its `type`"),
+        (
+            "{type: dynamiq.nodes.agents.Agent}",
+            ":2:13: nodes of type `dynamiq.nodes.agents.Agent` do not run here yet",
+        ),
+        ("{type: dynamiq.nodes.tools.Python}", ":2:6: the node `n` lacks its `code`"),
+        ("{type: dynamiq.nodes.utils.Input, schema: {type: thing}}", ":2:48: this is no JSON schema: "),
+        (
+            "{type: dynamiq.nodes.transformers.TextTemplate, template: '{% if %}'}",
+            ":2:64: this is no Jinja template: ",
+        ),
+        (
+            "{type: dynamiq.nodes.llms.OpenAI, model: m, connection: nope}",
+            ":2:62: there is no connection `nope`",
+        ),
+        (
+            "{type: dynamiq.nodes.llms.OpenAI, model: m, prompt: nope, connection: {type: dynamiq.connections.OpenAI, api_key: k}}",
+            ":2:58: there is no prompt `nope`",
+        ),
+        (
+            "{type: dynamiq.nodes.llms.OpenAI, model: m, prompt: {messages: []}}",
+            ":2:6: there is no `api_key`, and the environment variable `OPENAI_API_KEY` is not set",
+        ),
+        (
+            "{type: dynamiq.nodes.operators.Pass, approval: {enabled: true}}",
+            ":2:53: approval is not supported yet; set `enabled: false` or remove `approval`",
+        ),
+        (
+            "{type: dynamiq.nodes.operators.Pass, on: 1}",
+            ":2:43: the key `on` is true or false in YAML 1.1; quote it",
+        ),
+        ("{type: dynamiq.nodes.operators.Pass, name: a, name: b}", ":2:52: the key `name` stands here twice"),
+        ("{type: dynamiq.nodes.operators.Pass, name: '${x.y}'}", ":2:49: `${x.y}` is not supported"),
+    ] {
+        let found = mistakes_of(node);
+        assert!(
+            found.len() == 1 && found[0].contains(expected),
+            "{node}\n   found {found:#?}\nexpected {expected}"
+        );
+    }
+    for (text, expected) in [
+        ("", ":1:1: the file is empty"),
+        ("a: [1, 2", ": this is not YAML: "),
+        ("- a", ":1:1: a workflow file must be a mapping, but this is a list"),
+        ("node: {}\nworkflows: {w: {flow: f}}", ":1:1: `node` is no section; did you mean `nodes`?"),
+        (
+            "flows: {f: {nodes: []}}\nworkflows: {a: {flow: f}, b: {flow: f}}",
+            ":2:12: the file has several workflows, a, b",
+        ),
+        (
+            "flows: {flow1: {nodes: []}}\nworkflows: {a: {flow: flow2}}",
+            ":2:23: there is no flow `flow2`; did you mean `flow1`?",
+        ),
+    ] {
+        let found = mistakes(text);
+        assert!(found[0].contains(expected), "{text}\n   found {found:#?}\nexpected {expected}");
+    }
+}
+
+/// A few lines of aliases must not become gigabytes.
+#[test]
+fn aliases_are_bounded() {
+    let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+    for level in 1..9 {
+        let items = vec![format!("*a{}", level - 1); 10].join(", ");
+        text.push_str(&format!("a{level}: &a{level} [{items}]\n"));
+    }
+    assert!(mistakes(&text)[0].contains("values"));
+    assert!(mistakes(&format!("a: {}", "[".repeat(100_000)))[0].contains(":1:"));
+}
+
+#[tokio::test]
+async fn an_app_reads_only_what_it_declares() {
+    let engine = Engine::new(EngineConfig {
+        python: Arc::new(SystemPython),
+        env: Arc::new(|name| Some(format!("value of {name}"))),
+        allow_loopback: false,
+        any_env: false,
+    });
+    let text = |value: &str| {
+        format!(
+            "nodes: {{n: {{type: dynamiq.nodes.operators.Pass, name: '{value}'}}}}\n\
+             flows: {{f: {{nodes: [n]}}}}\nworkflows: {{w: {{flow: f}}}}\n"
+        )
+    };
+    let check = |value: &str, declared: &[&str]| {
+        let mut app = app(&text(value));
+        app.env = declared.iter().map(|name| (*name).to_owned()).collect();
+        app.version = format!("{value} {declared:?}");
+        engine.check(&app).map_err(|errors| errors.to_string())
+    };
+    assert_eq!(check("${oc.env:NAME}", &["NAME"]), Ok(()));
+    assert_eq!(check("${oc.env:NAME,x}", &[]), Ok(()));
+    for (value, declared, problem) in [
+        ("${oc.env:NAME}", &[][..], "`NAME` is not declared; add it to `env` in app.yaml"),
+        (
+            "${oc.env:AWS_SECRET_ACCESS_KEY}",
+            &["AWS_SECRET_ACCESS_KEY"],
+            "`AWS_SECRET_ACCESS_KEY` may not be read",
+        ),
+        ("${oc.env:RUNYARD_KEY}", &["RUNYARD_KEY"], "`RUNYARD_KEY` may not be read"),
+    ] {
+        let found = check(value, declared).expect_err(value);
+        assert!(found.contains(problem), "{found}");
+    }
+    assert!(engine.check_app(&app("nodes: {}")).await.is_err());
+}
+
+#[test]
+fn one_of_several_workflows() {
+    let text = "\
+nodes:
+  a: {type: dynamiq.nodes.operators.Pass}
+  other: {type: dynamiq.nodes.agents.Agent}
+flows: {f: {nodes: [a]}, g: {nodes: [other]}}
+workflows: {one: {flow: f}, two: {flow: g}}
+";
+    let mut app = app(text);
+    let engine = Case::text(text).engine();
+    app.workflow.id = Some("one".into());
+    assert!(engine.check(&app).is_ok());
+    app.workflow.id = Some("on".into());
+    app.version = "2".into();
+    let errors = engine.check(&app).expect_err("there is none").to_string();
+    assert_eq!(errors, "workflow.yaml:5:12: there is no workflow `on`; did you mean `one`?");
+}
