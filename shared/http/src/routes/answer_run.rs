@@ -157,3 +157,46 @@ impl Given {
 fn mismatch(asked: &str, with: &str) -> FieldErrors {
     FieldErrors::from([("type".to_owned(), format!("the request is of type {asked}: answer with {with}"))])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Given;
+    use runyard_runs::{InputRequest, InputRequestKind, RequestId};
+    use serde_json::{Value, json};
+    use uuid::Uuid;
+
+    /// What is journaled, or which fields are wrong.
+    fn answer(data: &Value) -> Result<Value, Vec<String>> {
+        let asked = InputRequest {
+            id: RequestId(Uuid::nil()),
+            kind: InputRequestKind::ApprovalRequest,
+            prompt: "?".to_owned(),
+            params: json!({ "amount": 1, "to": "a" }).as_object().unwrap().clone(),
+            editable_params: vec!["amount".to_owned(), "note".to_owned()],
+        };
+        let mut body = json!({ "type": "approval", "data": data }).as_object().unwrap().clone();
+        body["data"]["request_id"] = Uuid::nil().to_string().into();
+        let given = Given::parse(body).map_err(|error| vec![format!("{error:?}")])?;
+        given.answer(&asked).map_err(|errors| errors.into_keys().collect())
+    }
+
+    #[test]
+    fn only_editable_params_may_be_changed() {
+        assert_eq!(answer(&json!({ "approved": false })), Ok(json!({ "approved": false })));
+        assert_eq!(
+            answer(&json!({ "approved": true, "params": { "amount": 5, "to": "a" }, "feedback": "ok" })),
+            Ok(json!({ "approved": true, "params": { "amount": 5 }, "feedback": "ok" })),
+            "what stays as it is was not changed"
+        );
+        assert_eq!(
+            answer(&json!({ "approved": true, "params": { "note": "new", "amount": null } })),
+            Ok(json!({ "approved": true, "params": { "note": "new", "amount": null } }))
+        );
+        assert_eq!(
+            answer(&json!({ "approved": true, "params": { "amount": 5, "to": "b", "x": 1 } })),
+            Err(vec!["params.to".to_owned(), "params.x".to_owned()])
+        );
+        assert!(answer(&json!({ "approved": "yes" })).is_err());
+        assert!(answer(&json!({ "approved": true, "params": [] })).is_err());
+    }
+}

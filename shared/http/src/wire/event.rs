@@ -426,7 +426,7 @@ mod tests {
             for (shown, own) in [(&shown, own), (&shown["data"], &own["properties"]["data"])] {
                 for field in shown.as_object().unwrap().keys() {
                     let known = own["properties"].get(field).is_some();
-                    assert!(known, "{} shows {field}", r#type);
+                    assert!(known, "{schema} shows {field}");
                 }
             }
             for name in [schema, "RunEvent"] {

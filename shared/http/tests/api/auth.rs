@@ -1,6 +1,6 @@
 //! 401, 403 and 404, told apart.
 
-use crate::world::World;
+use crate::world::{World, project_scope};
 use axum::body::Body;
 use http::Request;
 use runyard_runs::{OrganizationId, Scope};
@@ -26,7 +26,7 @@ async fn ask(world: &World, host: &str, key: Option<&str>, path: &str) -> (u16, 
 async fn what_is_wrong_with_a_key_is_401() {
     let world = World::new();
     let good = format!("Bearer {}", world.key);
-    let scope = world.project_scope(2);
+    let scope = project_scope(2);
     let revoked = world.new_key(scope, |key| key.revoked_at = Some(key.created_at));
     let expires = world.now() + Duration::from_mins(1);
     let expiring = world.new_key(scope, |key| key.expires_at = Some(expires));
@@ -64,8 +64,8 @@ async fn a_key_opens_what_its_scope_covers() {
         (world.key.clone(), "private.test", 200),
         (world.key.clone(), "Public.Test:8080", 200),
         (world.key.clone(), "foreign.test", 403),
-        (world.new_key(world.project_scope(2), |_| {}), "private.test", 200),
-        (world.new_key(world.project_scope(3), |_| {}), "private.test", 403),
+        (world.new_key(project_scope(2), |_| {}), "private.test", 200),
+        (world.new_key(project_scope(3), |_| {}), "private.test", 403),
         (world.new_key(other, |_| {}), "private.test", 403),
         (world.new_key(other, |_| {}), "public.test", 403),
         (world.key.clone(), "nowhere.test", 404),

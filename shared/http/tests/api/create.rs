@@ -1,6 +1,6 @@
 //! `POST /v1/runs`: the three modes, validation, idempotency.
 
-use crate::world::{MULTIPART, World, multipart};
+use crate::world::{MULTIPART, World, multipart, project_scope};
 use axum::body::Body;
 use runyard_http::Config;
 use serde_json::{Value, json};
@@ -188,7 +188,7 @@ async fn an_idempotency_key_gives_the_same_run() {
 #[tokio::test]
 async fn a_key_is_its_callers_own() {
     let world = World::new();
-    let other = world.new_key(world.project_scope(2), |_| {});
+    let other = world.new_key(project_scope(2), |_| {});
     let mut ids = Vec::new();
     for key in [&world.key, &other] {
         let request = world.request("POST", "/v1/runs").header("content-type", "application/json");

@@ -74,6 +74,11 @@ fn app(number: u128, name: &str, organization: OrganizationId) -> Arc<App> {
     })
 }
 
+/// The scope of one project of the organization; the apps belong to project 2.
+pub(crate) fn project_scope(project: u128) -> Scope {
+    Scope { organization: ORGANIZATION, project: Some(ProjectId(Uuid::from_u128(project))) }
+}
+
 impl World {
     pub(crate) fn new() -> Self {
         Self::with(Config::default())
@@ -124,11 +129,6 @@ impl World {
         change(&mut key);
         self.keys.insert(key);
         credential.reveal()
-    }
-
-    /// The scope of one project of the organization.
-    pub(crate) fn project_scope(&self, project: u128) -> Scope {
-        Scope { organization: ORGANIZATION, project: Some(ProjectId(Uuid::from_u128(project))) }
     }
 
     /// `private.test`.
@@ -185,7 +185,7 @@ impl World {
     /// Has a worker do what is next in the queue.
     pub(crate) async fn work_once(&self) {
         let run =
-            tokio::time::timeout(Duration::from_secs(60), self.queue.receive()).await.expect("a message");
+            tokio::time::timeout(Duration::from_mins(1), self.queue.receive()).await.expect("a message");
         self.http.service.work(run).await.expect("the store answers");
     }
 }
