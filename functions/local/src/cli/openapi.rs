@@ -17,9 +17,9 @@ pub(crate) struct OpenapiArgs {
 }
 
 pub(super) fn openapi(args: &OpenapiArgs) -> Result<Exit> {
-    let document = serde_json::to_string_pretty(&runyard_http::openapi())?;
+    let document = runyard_http::openapi();
     let Some(file) = &args.check else {
-        output::line(&document)?;
+        output::line(document.trim_end())?;
         return Ok(Exit::Done);
     };
     let found = fs::read_to_string(file)
