@@ -1,7 +1,5 @@
 //! What the engine itself costs: workflows of five nodes and more, without models and Python.
 
-#![expect(missing_docs, reason = "criterion's macros make public functions without any")]
-
 use async_trait::async_trait;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use runyard_engine::{Engine, EngineConfig, PythonError, PythonRunner};

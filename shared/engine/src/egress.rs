@@ -19,7 +19,7 @@ use std::{
 const MAX_REDIRECTS: usize = 5;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Silence after which a call is given up; the reference's client waits as long.
-const READ_TIMEOUT: Duration = Duration::from_secs(600);
+const READ_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// Where an app's nodes may go.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

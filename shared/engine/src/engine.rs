@@ -19,6 +19,9 @@ use std::{
 /// Versions of apps that are kept compiled.
 const KEPT: usize = 256;
 
+/// Reads an environment variable.
+pub type ReadEnv = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
 /// What an [`Engine`] is made of.
 #[derive(Clone)]
 pub struct EngineConfig {
@@ -26,7 +29,7 @@ pub struct EngineConfig {
     pub python: Arc<dyn PythonRunner>,
     /// Reads environment variables. An app is given only those that it declares, and never the platform's
     /// (`AWS_…`) or Runyard's own (`RUNYARD_…`).
-    pub env: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    pub env: ReadEnv,
     /// Whether nodes may reach loopback addresses although the app does not allow it; for a developer's machine.
     pub allow_loopback: bool,
     /// Whether an app may read any environment variable; for `runyard exec`, which runs the user's own file.

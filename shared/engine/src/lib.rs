@@ -35,7 +35,7 @@ mod template;
 mod transform;
 mod workflow;
 
-pub use engine::{Engine, EngineConfig};
+pub use engine::{Engine, EngineConfig, ReadEnv};
 pub use flow::{FailedNode, NodeError, Status};
 pub use load::{LoadErrors, Mistake, Spot};
 pub use python::{PythonError, PythonRunner};

@@ -29,7 +29,7 @@ struct Message {
 enum Content {
     /// Text that is never rendered.
     Static(String),
-    Text(Template),
+    Text(Box<Template>),
     Parts(Vec<Part>),
 }
 
@@ -125,7 +125,7 @@ impl Message {
                 Content::Parts(parts.into_iter().filter_map(|part| Part::read(part, is_static)).collect())
             }
             _ if is_static => Content::Static(fields.text("content")?.to_owned()),
-            _ => Content::Text(template(fields, "content")?),
+            _ => Content::Text(Box::new(template(fields, "content")?)),
         };
         let rest = ["tool_calls", "tool_call_id", "name"]
             .into_iter()

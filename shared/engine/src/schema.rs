@@ -46,7 +46,7 @@ fn location(error: &ValidationError<'_>) -> String {
                 }
                 text.push_str(&name);
             }
-            LocationSegment::Index(index) => text.push_str(&format!("[{index}]")),
+            LocationSegment::Index(index) => text.extend(["[", &index.to_string(), "]"]),
         }
     }
     text

@@ -17,7 +17,7 @@ const CLIENT_RETRIES: u32 = 2;
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(8);
 /// A provider that asks for a longer wait is not waited for.
-const LONGEST_ASKED: Duration = Duration::from_secs(60);
+const LONGEST_ASKED: Duration = Duration::from_mins(1);
 
 /// How to talk to a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -109,13 +109,11 @@ impl<'y> Fields<'y> {
 
     pub(crate) fn list(&self, key: &str) -> Option<&'y [Yaml]> {
         let value = self.get(key)?;
-        match &value.value {
-            YamlValue::List(items) => Some(items),
-            _ => {
-                self.wrong(key, "a list", value);
-                None
-            }
+        if let YamlValue::List(items) = &value.value {
+            return Some(items);
         }
+        self.wrong(key, "a list", value);
+        None
     }
 
     /// The items of a list of mappings; `what` names one.

@@ -155,7 +155,7 @@ fn decimal(digits: &str, signed: bool) -> Option<f64> {
 fn sexagesimal_float(digits: &str) -> Option<f64> {
     let (whole, fraction) = digits.split_once('.')?;
     let mut parts = whole.split(':');
-    let mut total = radix(parts.next()?, 10)? as f64;
+    let mut total: f64 = parts.next()?.replace('_', "").parse().ok()?;
     for part in parts {
         total = total * 60.0 + f64::from(sexagesimal(part)?);
     }

@@ -3,7 +3,7 @@
 use super::{Mistakes, Spot, scalar};
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 use serde_json::{Map, Number, Value};
-use std::{borrow::Cow, collections::HashMap};
+use std::collections::HashMap;
 
 /// Values that one file may hold once its aliases are expanded: a few lines of aliases can otherwise ask for any
 /// amount of memory.
@@ -150,7 +150,9 @@ impl Reader<'_> {
                     return false;
                 }
             }
-            Event::Scalar(text, style, anchor, tag) => return self.scalar(text, style, anchor, tag, spot),
+            Event::Scalar(text, style, anchor, tag) => {
+                return self.scalar(&text, style, anchor, tag.as_deref(), spot);
+            }
             Event::SequenceStart(anchor, _) => return self.begin(spot, anchor, Content::List(Vec::new())),
             Event::MappingStart(anchor, _) => {
                 let content = Content::Map { own: Vec::new(), merged: Vec::new(), key: None };
@@ -197,17 +199,17 @@ impl Reader<'_> {
 
     fn scalar(
         &mut self,
-        text: Cow<'_, str>,
+        text: &str,
         style: ScalarStyle,
         anchor: usize,
-        tag: Option<Cow<'_, Tag>>,
+        tag: Option<&Tag>,
         spot: Spot,
     ) -> bool {
         let plain = style == ScalarStyle::Plain && tag.is_none();
         let value = match tag {
-            None if plain => scalar::resolve(&text),
+            None if plain => scalar::resolve(text),
             None => Ok(YamlValue::Text(text.to_string())),
-            Some(tag) => scalar::tagged(&tag, &text),
+            Some(tag) => scalar::tagged(tag, text),
         };
         let value = value.unwrap_or_else(|problem| {
             self.mistakes.add(spot, problem);
@@ -217,7 +219,7 @@ impl Reader<'_> {
         if anchor > 0 {
             self.anchors.insert(anchor, yaml.clone());
         }
-        self.place(yaml, plain.then_some(&*text))
+        self.place(yaml, plain.then_some(text))
     }
 
     /// Puts a finished value where it belongs. `plain` is its text if it was written without quotes.

@@ -12,7 +12,7 @@ use runyard_runs::EventBody;
 use serde_json::{Map, Value, json};
 use std::{sync::Arc, time::Duration};
 
-const TIMEOUT: Option<Duration> = Some(Duration::from_secs(600));
+const TIMEOUT: Option<Duration> = Some(Duration::from_mins(10));
 
 pub(super) const OPENAI: Registered = Registered {
     class: "llms.OpenAI",

@@ -1,4 +1,4 @@
-//! TextTemplate: renders a Jinja template with its input.
+//! `TextTemplate`: renders a Jinja template with its input.
 
 use super::Registered;
 use crate::{

@@ -1,5 +1,7 @@
 //! Filters that Jinja has and the engine's template library lacks or does in another way.
 
+#![expect(clippy::needless_pass_by_value, reason = "filters are called with their arguments' values")]
+
 use crate::python_text;
 use minijinja::{
     Environment, Error, ErrorKind, Value,

@@ -124,7 +124,8 @@ fn answer(item: &Value, streams: bool) -> String {
         }
     }
     body.push_str(&event(json!({}), "stop".into()));
-    body.push_str(&format!("data: {}\n\ndata: [DONE]\n\n", json!({"choices": [], "usage": usage})));
+    let last = json!({"choices": [], "usage": usage}).to_string();
+    body.extend(["data: ", &last, "\n\ndata: [DONE]\n\n"]);
     http(200, "content-type: text/event-stream\r\n", &body)
 }
 
