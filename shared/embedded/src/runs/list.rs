@@ -18,8 +18,11 @@ use runyard_runs::{
     AppId, COUNT_CAP, ListError, ListQuery, PageStart, ReportedStatus, RunId, RunPage, SortBy,
 };
 use rusqlite::{Connection, ToSql};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use uuid::Uuid;
+
+/// So many labels a run has at most.
+const LABELS: usize = 16;
 
 /// A list that is served.
 pub(super) struct Plan {
@@ -33,7 +36,7 @@ pub(super) struct Plan {
     page_size: usize,
 }
 
-/// A piece of the order, merged from one range an status.
+/// A piece of the order, merged from one range a status.
 struct Part {
     statuses: Vec<i64>,
     time: Time,
@@ -66,7 +69,11 @@ impl Plan {
         let mut filters = Vec::new();
         filters.extend(query.session_id.map(Filter::Session));
         filters.extend(query.user_id.clone().map(Filter::User));
-        filters.extend(query.metadata.iter().cloned().map(|(key, value)| Filter::Metadata(key, value)));
+        let labels: BTreeSet<_> = query.metadata.iter().cloned().collect();
+        if labels.len() > LABELS {
+            return Err(ListError::NotServed(format!("filter by {LABELS} labels at most: no run has more")));
+        }
+        filters.extend(labels.into_iter().map(|(key, value)| Filter::Metadata(key, value)));
         let parts = parts(query, &statuses, filters.is_empty()).ok_or_else(not_served)?;
         let hash = QueryHash::of(query);
         let start = match &query.start {
@@ -124,10 +131,10 @@ impl Plan {
         for code in codes {
             let mut select = Select::of(self, driver, Time::Created, all);
             if status {
-                select.and("t.reported = ?", code);
+                select.and(&["t.reported = ?"], code);
             }
             let limit = int(COUNT_CAP + 1 - total);
-            let sql = format!("SELECT count(*) FROM (SELECT 1{} LIMIT ?)", select.sql);
+            let sql = format!("SELECT count(*) FROM (SELECT 1 {} LIMIT ?)", select.sql());
             select.values.push(Box::new(limit));
             let count: i64 =
                 statement(connection, &sql)?.query_row(select.params().as_slice(), |row| row.get(0))?;
@@ -211,82 +218,67 @@ fn not_served() -> ListError {
 
 /// The part of a statement from `FROM` on, and its values.
 struct Select {
-    sql: String,
+    from: String,
+    conditions: String,
     values: Vec<Box<dyn ToSql>>,
 }
 
 impl Select {
-    /// The runs of one index, `t` with `t.reported`, `t.run_id` being `run` or `id`.
+    /// The runs of one index, as `t`; with `all`, those that the other filters hold too.
     fn of(plan: &Plan, driver: Option<usize>, time: Time, all: bool) -> Self {
-        let mut select = Self { sql: String::new(), values: Vec::new() };
-        let of_app = plan.app.0;
-        match driver.map(|index| &plan.filters[index]) {
-            None => {
-                let index = if time == Time::Ended {
-                    "runs t INDEXED BY runs_by_end"
-                } else {
-                    "runs t INDEXED BY runs_by_status"
-                };
-                select.from(index, of_app);
-                if time == Time::Ended {
-                    select.sql += " AND t.ended_at IS NOT NULL";
-                }
-            }
-            Some(Filter::User(user)) => {
-                select.from("runs t INDEXED BY runs_by_user", of_app);
-                select.and("t.user_id = ?", user.clone());
-            }
-            Some(Filter::Session(session)) => {
-                select.from("runs t INDEXED BY runs_by_session", of_app);
-                select.and("t.session_id = ?", *session);
-            }
-            Some(Filter::Metadata(key, value)) => {
-                select.from("metadata t", of_app);
-                select.and("t.key = ?", key.clone());
-                select.and("t.value = ?", value.clone());
-            }
+        let filter = driver.map(|index| &plan.filters[index]);
+        let table = match (filter, time) {
+            (Some(filter), _) => filter.table(),
+            (None, Time::Created) => ("runs", "INDEXED BY runs_by_status"),
+            (None, Time::Ended) => ("runs", "INDEXED BY runs_by_end"),
+        };
+        let mut select = Self {
+            from: format!("{} t {}", table.0, table.1),
+            conditions: "t.app = ?".to_owned(),
+            values: vec![Box::new(plan.app.0)],
+        };
+        match filter {
+            Some(filter) => select.filter("t", filter),
+            None if time == Time::Ended => select.conditions += " AND t.ended_at IS NOT NULL",
+            None => {}
         }
         let others = plan.filters.iter().enumerate().filter(|(index, _)| all && Some(*index) != driver);
-        for (_, filter) in others {
-            select.also(filter, plan.run_column(driver));
+        for (index, other) in others {
+            select.look_up(&format!("o{index}"), other, plan.run_column(driver));
         }
         select
     }
 
-    /// Of these runs, those that `filter` holds too: one look into its index each. (As a value, not as `EXISTS`, which
-    /// SQLite may turn into a join in an order of its own.)
-    fn also(&mut self, filter: &Filter, run: &str) {
-        let (table, own_run) = match filter {
-            Filter::User(_) => ("runs o INDEXED BY runs_by_user", "id"),
-            Filter::Session(_) => ("runs o INDEXED BY runs_by_session", "id"),
-            Filter::Metadata(..) => ("metadata o", "run"),
-        };
-        self.sql += " AND (SELECT 1 FROM ";
-        self.sql += table;
-        self.sql += " WHERE o.app = t.app AND o.reported = t.reported AND o.created_at = t.created_at AND o.";
-        self.sql.extend([own_run, " = t.", run]);
+    /// One look into the index of `filter` for each run. `CROSS JOIN` is SQLite's word for a join in this order.
+    fn look_up(&mut self, name: &str, filter: &Filter, run: &str) {
+        let (table, index) = filter.table();
+        self.from += &[" CROSS JOIN ", table, " ", name, " ", index].concat();
+        for column in ["app", "reported", "created_at"] {
+            self.conditions += &[" AND ", name, ".", column, " = t.", column].concat();
+        }
+        self.conditions += &[" AND ", name, ".", filter.run_column(), " = t.", run].concat();
+        self.filter(name, filter);
+    }
+
+    fn filter(&mut self, name: &str, filter: &Filter) {
         match filter {
-            Filter::User(user) => self.and("o.user_id = ?", user.clone()),
-            Filter::Session(session) => self.and("o.session_id = ?", *session),
+            Filter::User(user) => self.and(&[name, ".user_id = ?"], user.clone()),
+            Filter::Session(session) => self.and(&[name, ".session_id = ?"], *session),
             Filter::Metadata(key, value) => {
-                self.and("o.key = ?", key.clone());
-                self.and("o.value = ?", value.clone());
+                self.and(&[name, ".key = ?"], key.clone());
+                self.and(&[name, ".value = ?"], value.clone());
             }
         }
-        self.sql += ") = 1";
     }
 
-    fn from(&mut self, table: &str, app: Uuid) {
-        self.sql += " FROM ";
-        self.sql += table;
-        self.sql += " WHERE t.app = ?";
-        self.values.push(Box::new(app));
-    }
-
-    fn and(&mut self, condition: &str, value: impl ToSql + 'static) {
-        self.sql += " AND ";
-        self.sql += condition;
+    fn and(&mut self, condition: &[&str], value: impl ToSql + 'static) {
+        self.conditions += " AND ";
+        self.conditions.extend(condition.iter().copied());
         self.values.push(Box::new(value));
+    }
+
+    fn sql(&self) -> String {
+        format!("FROM {} WHERE {}", self.from, self.conditions)
     }
 
     fn params(&self) -> Vec<&dyn ToSql> {
@@ -294,12 +286,28 @@ impl Select {
     }
 }
 
+impl Filter {
+    /// The table whose index it is, and that index.
+    fn table(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::User(_) => ("runs", "INDEXED BY runs_by_user"),
+            Self::Session(_) => ("runs", "INDEXED BY runs_by_session"),
+            Self::Metadata(..) => ("metadata", ""),
+        }
+    }
+
+    /// How its table calls the run's id.
+    fn run_column(&self) -> &'static str {
+        match self {
+            Self::User(_) | Self::Session(_) => "id",
+            Self::Metadata(..) => "run",
+        }
+    }
+}
+
 impl Plan {
     fn run_column(&self, driver: Option<usize>) -> &'static str {
-        match driver.map(|index| &self.filters[index]) {
-            Some(Filter::Metadata(..)) => "run",
-            _ => "id",
-        }
+        driver.map_or("id", |index| self.filters[index].run_column())
     }
 }
 
@@ -355,16 +363,16 @@ impl<'p> Merge<'p> {
         let time = if self.part.time == Time::Ended { "ended_at" } else { "created_at" };
         let run = self.plan.run_column(self.driver);
         let mut select = Select::of(self.plan, self.driver, self.part.time, true);
-        select.and("t.reported = ?", range.status);
+        select.and(&["t.reported = ?"], range.status);
         let (than, direction) = if self.part.descending { ('<', "DESC") } else { ('>', "ASC") };
         if let Some((time_after, run_after)) = range.after {
-            select.and(&format!("(t.{time}, t.{run}) {than} (?, ?)"), time_after);
+            select.and(&[&format!("(t.{time}, t.{run}) {than} (?, ?)")], time_after);
             select.values.push(Box::new(run_after));
         }
         select.values.push(Box::new(int(self.fetch as u64)));
         let sql = format!(
-            "SELECT t.{time}, t.{run}{} ORDER BY t.{time} {direction}, t.{run} {direction} LIMIT ?",
-            select.sql
+            "SELECT t.{time}, t.{run} {} ORDER BY t.{time} {direction}, t.{run} {direction} LIMIT ?",
+            select.sql()
         );
         let mut statement = statement(connection, &sql)?;
         let mut rows = statement.query(select.params().as_slice())?;
