@@ -147,9 +147,8 @@ impl Watch {
 
     /// Why the connection has to be closed, if it has.
     fn overdue(&self) -> Option<&'static str> {
-        let over = |since: u64, limit: Duration| {
-            Duration::from_millis(self.now().saturating_sub(since)) > limit
-        };
+        let over =
+            |since: u64, limit: Duration| Duration::from_millis(self.now().saturating_sub(since)) > limit;
         let stalled = self.stalled.load(Ordering::Relaxed);
         if stalled != NOT_STALLED && over(stalled, UNREAD) {
             return Some("the client does not read what it is sent");
@@ -240,7 +239,11 @@ impl AsyncRead for Watched {
 }
 
 impl AsyncWrite for Watched {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
         if self.watch.phase() != BUSY
             && !self.watch.refused.load(Ordering::Relaxed)
             && let Some((head, status)) = hypers_own_refusal(data)
@@ -284,12 +287,8 @@ impl Watched {
             self.watch.stalled.store(NOT_STALLED, Ordering::Relaxed);
         } else {
             let now = self.watch.now();
-            let _ = self.watch.stalled.compare_exchange(
-                NOT_STALLED,
-                now,
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            );
+            let _ =
+                self.watch.stalled.compare_exchange(NOT_STALLED, now, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 
@@ -323,7 +322,9 @@ fn hypers_own_refusal(data: &[u8]) -> Option<(usize, StatusCode)> {
     const LONGEST: usize = 256;
     let tail_start = data.len().saturating_sub(LONGEST);
     let tail = &data[tail_start..];
-    let start = tail.windows(13).rposition(|window| window == b"HTTP/1.1 400 " || window == b"HTTP/1.1 414 " || window == b"HTTP/1.1 431 ")?;
+    let start = tail.windows(13).rposition(|window| {
+        window == b"HTTP/1.1 400 " || window == b"HTTP/1.1 414 " || window == b"HTTP/1.1 431 "
+    })?;
     let head = &tail[start..];
     let lower = head.to_ascii_lowercase();
     let has = |text: &[u8]| lower.windows(text.len()).any(|window| window == text);
@@ -341,7 +342,7 @@ fn refusal(status: StatusCode, request_id: &str) -> String {
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
             format!("more than {HEADER_COUNT} headers, or more than {} KiB of them", HEADER_BYTES >> 10)
         }
-        _ => "this is not a valid HTTP/1.1 request".to_owned(),
+        _ => "this is not a valid HTTP request".to_owned(),
     };
     let body = error_body(status, &detail, request_id);
     format!(

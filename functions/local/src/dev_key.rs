@@ -53,8 +53,7 @@ async fn is_good(plugged: &Plugged, path: &Path, organization: OrganizationId) -
     let Some(credential) = Credential::parse(text.trim()) else { return Ok(false) };
     let key = plugged.data.find_key(credential.id()).await?;
     Ok(key.is_some_and(|key| {
-        credential.opens(&key, plugged.data.now())
-            && key.scope == Scope { organization, project: None }
+        credential.opens(&key, plugged.data.now()) && key.scope == Scope { organization, project: None }
     }))
 }
 

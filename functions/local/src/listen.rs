@@ -21,7 +21,9 @@ const MOST_CONNECTIONS: u64 = 10_000;
 pub(crate) async fn bind(listen: &str) -> Result<TcpListener> {
     let address = lookup_host(listen)
         .await
-        .with_context(|| format!("cannot listen on {listen}: give an address and a port, like 127.0.0.1:8787"))?
+        .with_context(|| {
+            format!("cannot listen on {listen}: give an address and a port, like 127.0.0.1:8787")
+        })?
         .next()
         .ok_or_else(|| anyhow!("cannot listen on {listen}: the name has no address"))?;
     open(address).map_err(|error| match error.kind() {

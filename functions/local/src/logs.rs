@@ -16,7 +16,8 @@ pub(crate) fn for_people() {
 /// For machines: JSON lines on stdout.
 pub(crate) fn for_machines() {
     let layer = fmt::layer().json().flatten_event(true).with_current_span(true).with_span_list(false);
-    let _ = tracing_subscriber::registry().with(filter("info")).with(layer.with_writer(io::stdout)).try_init();
+    let _ =
+        tracing_subscriber::registry().with(filter("info")).with(layer.with_writer(io::stdout)).try_init();
 }
 
 /// `RUNYARD_LOG`, in the syntax of `tracing`'s filters, or `default`.

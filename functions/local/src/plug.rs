@@ -12,8 +12,8 @@ use axum::Router;
 use runyard_embedded::{Apps, Check, Embedded, Options, Problem, Queue, Runs};
 use runyard_http::{Config, Http};
 use runyard_runs::{
-    AccessKey, App, AppStore, Clock, Credential, Engine, Ids, KeyStore, OrganizationId, RunId, RunService, RunStore,
-    Scope, StoreError, SystemClock, SystemIds, Timestamp, service::Ports,
+    AccessKey, App, AppStore, Clock, Credential, Engine, Ids, KeyStore, OrganizationId, RunId, RunService,
+    RunStore, Scope, StoreError, SystemClock, SystemIds, Timestamp, service::Ports,
 };
 use std::{
     collections::BTreeMap,
@@ -87,12 +87,13 @@ impl Plugged {
     /// Opens the place. Apps with a problem are left out.
     pub(crate) async fn open(place: &Place, reach: Reach) -> Result<Self> {
         let data = Data::open(&place.data)?;
-        let engine = engine::start(reach)?;
+        let engine: Arc<dyn Engine> = engine::start(reach);
         let opened = {
             let (place, data, check) = (place.clone(), data.clone(), check(&engine));
             spawn_blocking(move || {
                 let default_app = default_app_name(&place)?;
-                Apps::open_checked(&place.apps, &data.embedded, default_app, check).map_err(anyhow::Error::from)
+                Apps::open_checked(&place.apps, &data.embedded, default_app, check)
+                    .map_err(anyhow::Error::from)
             })
             .await?
         };
@@ -217,7 +218,9 @@ impl Plugged {
         for (app, version) in &now {
             match before.get(app) {
                 None => tracing::info!(%app, "serving a new app"),
-                Some(was) if was != version => tracing::info!(%app, "reloaded; runs under way stay on their version"),
+                Some(was) if was != version => {
+                    tracing::info!(%app, "reloaded; runs under way stay on their version")
+                }
                 Some(_) => {}
             }
         }
@@ -259,7 +262,10 @@ fn default_app_name(place: &Place) -> Result<Option<String>> {
 }
 
 fn no_apps(place: &Place) -> String {
-    format!("no apps from {}: make the folder, with NAME/app.yaml in it, or give another with --apps", place.apps.display())
+    format!(
+        "no apps from {}: make the folder, with NAME/app.yaml in it, or give another with --apps",
+        place.apps.display()
+    )
 }
 
 /// A store with one key, for this process alone.
@@ -294,7 +300,8 @@ pub(crate) async fn look_at_apps(place: &Place) -> Result<Found> {
 }
 
 async fn look(folder: &Path) -> Result<Found> {
-    let check = check(&engine::start(Reach::Loopback)?);
+    let engine: Arc<dyn Engine> = engine::start(Reach::Loopback);
+    let check = check(&engine);
     let folder = folder.to_owned();
     let (mut apps, problems) = spawn_blocking(move || Apps::check_with(&folder, &check)).await??;
     apps.sort_unstable_by(|one, other| one.name.cmp(&other.name));

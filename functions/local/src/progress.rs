@@ -72,10 +72,18 @@ impl<W: Write> Progress<W> {
             "agent.reasoning.delta" => self.text("reasoning", &data["delta"]),
             "agent.answer.delta" => self.text("answer", &data["delta"]),
             "agent.tool_call.started" => {
-                self.line(&format!("  {DIM}→{DIM:#} {} {DIM}{}{DIM:#}", name(&data["tool"]), short(&data["input"])));
+                self.line(&format!(
+                    "  {DIM}→{DIM:#} {} {DIM}{}{DIM:#}",
+                    name(&data["tool"]),
+                    short(&data["input"])
+                ));
             }
             "agent.tool_call.completed" => {
-                self.line(&format!("  {GOOD}←{GOOD:#} {} {DIM}{}{DIM:#}", name(&data["tool"]), short(&data["result"])));
+                self.line(&format!(
+                    "  {GOOD}←{GOOD:#} {} {DIM}{}{DIM:#}",
+                    name(&data["tool"]),
+                    short(&data["result"])
+                ));
             }
             "agent.tool_call.failed" => {
                 let why = text(&data["error"]["message"]);
@@ -83,7 +91,11 @@ impl<W: Write> Progress<W> {
             }
             "agent.human_feedback.requested" | "approval_request.created" => {
                 let request = &data["request"];
-                self.line(&format!("  {ASKS}?{ASKS:#} {} {DIM}({}){DIM:#}", text(&request["prompt"]), text(&request["id"])));
+                self.line(&format!(
+                    "  {ASKS}?{ASKS:#} {} {DIM}({}){DIM:#}",
+                    text(&request["prompt"]),
+                    text(&request["id"])
+                ));
             }
             "input.received" => self.line(&format!("  {GOOD}✓{GOOD:#} answered")),
             _ => {}
@@ -105,7 +117,11 @@ impl<W: Write> Progress<W> {
         };
         let took = self.running.remove(at).2.elapsed();
         // A replay of an old log takes no time; neither does most of what is worth no figure.
-        if took < Duration::from_millis(100) { String::new() } else { format!(" {:.1} s", took.as_secs_f64()) }
+        if took < Duration::from_millis(100) {
+            String::new()
+        } else {
+            format!(" {:.1} s", took.as_secs_f64())
+        }
     }
 
     fn line(&mut self, line: &str) {
@@ -196,9 +212,6 @@ mod tests {
         progress.finish();
         drop(progress);
         let shown = String::from_utf8(out).unwrap();
-        assert_eq!(
-            shown,
-            "run r\n  Classify[2J: Because\n  ✓ Classify[2J\n  ✗ n2: no\nfailed: n2 failed\n"
-        );
+        assert_eq!(shown, "run r\n  Classify[2J: Because\n  ✓ Classify[2J\n  ✗ n2: no\nfailed: n2 failed\n");
     }
 }

@@ -50,7 +50,9 @@ impl Server {
         self.stop.cancel();
         self.accept.stop();
         if timeout(HAND_OVER, self.plugged.service.shut_down()).await.is_err() {
-            tracing::warn!("some runs were not handed over in time: they are taken over once their leases end");
+            tracing::warn!(
+                "some runs were not handed over in time: they are taken over once their leases end"
+            );
         }
         self.accept.end_now();
         let ended = async {

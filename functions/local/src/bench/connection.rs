@@ -69,13 +69,6 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads on until the connection ends; gives what came.
-    pub(super) async fn drain(&mut self) -> Result<()> {
-        let mut sink = [0; 4096];
-        while self.stream.read(&mut sink).await? > 0 {}
-        Ok(())
-    }
-
     async fn exchange(&mut self, request: &[u8]) -> Result<Answer<'_>> {
         let started = Instant::now();
         self.stream.write_all(request).await?;

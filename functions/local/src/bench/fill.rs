@@ -4,8 +4,8 @@ use crate::plug::Data;
 use anyhow::{Context, Result, bail};
 use futures::{StreamExt, TryStreamExt, stream};
 use runyard_runs::{
-    App, Append, ClaimId, Create, ENTRY_VERSION, Entry, EventBody, Field, Guard, Ids, LogState, Logged, NewRun, Record,
-    RecordChange, RunError, RunId, RunStatus, RunStore, SystemIds, Timestamp,
+    App, Append, ClaimId, Create, ENTRY_VERSION, Entry, EventBody, Field, Guard, Ids, LogState, Logged,
+    NewRun, Record, RecordChange, RunError, RunId, RunStatus, RunStore, SystemIds, Timestamp,
 };
 use serde_json::{Map, json};
 use std::{sync::Arc, time::Duration};

@@ -124,7 +124,10 @@ fn modes(plan: &Plan, target: &Target) -> [(&'static str, Request); 3] {
     let streamed = Request::new("POST", path, host, key, "", Some(&stream), "run.completed");
     [
         ("sync", sync(plan, target)),
-        ("background", Request::new("POST", path, host, key, "prefer: wait=20\r\n", Some(&background), completed)),
+        (
+            "background",
+            Request::new("POST", path, host, key, "prefer: wait=20\r\n", Some(&background), completed),
+        ),
         ("stream", Request { first_event: true, ..streamed }),
     ]
 }

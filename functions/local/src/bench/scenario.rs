@@ -151,8 +151,12 @@ async fn list(plan: &Plan) -> Result<Value> {
     stored_runs(plan, &data, stored).await?;
     let target = Target::start(&plan.place.apps, &data, &plan.app, Some(folder)).await?;
     let mut measured = json!({ "stored_runs": stored });
-    let filters =
-        [("none", String::new()), ("status_failed", "&status=failed".into()), ("status_completed", "&status=completed".into()), ("user", format!("&user_id=user-{}", USERS / 2))];
+    let filters = [
+        ("none", String::new()),
+        ("status_failed", "&status=failed".into()),
+        ("status_completed", "&status=completed".into()),
+        ("user", format!("&user_id=user-{}", USERS / 2)),
+    ];
     let mut errors = 0_u64;
     for (name, filter) in filters {
         let mut connection = Connection::open(target.address).await?;

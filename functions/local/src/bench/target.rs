@@ -69,7 +69,11 @@ impl Target {
                     .with_context(|| format!("cannot resolve {name}"))?
                     .find(SocketAddr::is_ipv4)
                     .with_context(|| format!("{name} has no IPv4 address"))?;
-                let host = if address.ip().is_loopback() { format!("{}.localhost:{port}", plan.app) } else { name.into() };
+                let host = if address.ip().is_loopback() {
+                    format!("{}.localhost:{port}", plan.app)
+                } else {
+                    name.into()
+                };
                 Ok(Self { address, host, key: given.key.clone(), pid: given.pid, own: None })
             }
             None => {
@@ -101,7 +105,8 @@ impl Target {
     /// Stops a server that was started for it, as a platform would.
     pub(super) async fn stop(mut self) -> Result<()> {
         let Some(own) = &mut self.own else { return Ok(()) };
-        let Some(pid) = own.server.id().and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?))
+        let Some(pid) =
+            own.server.id().and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?))
         else {
             bail!("the server ended by itself");
         };

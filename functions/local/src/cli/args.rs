@@ -13,7 +13,13 @@ pub(crate) struct Place {
     #[arg(long, value_name = "DIR", env = "RUNYARD_APPS", default_value = "apps", help_heading = "Place")]
     pub(crate) apps: PathBuf,
     /// The folder that keeps runs, files and keys; made if it is not there
-    #[arg(long, value_name = "DIR", env = "RUNYARD_DATA", default_value = ".runyard", help_heading = "Place")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "RUNYARD_DATA",
+        default_value = ".runyard",
+        help_heading = "Place"
+    )]
     pub(crate) data: PathBuf,
     /// The app that answers on any host that names none: ticket-triage, or else the first, if this is not given
     #[arg(long, value_name = "NAME", env = "RUNYARD_DEFAULT_APP", help_heading = "Place")]

@@ -112,7 +112,9 @@ async fn list(args: &ListArgs) -> Result<Exit> {
             output::json(&shown, true)?;
         } else {
             let cell = |field: &str| shown[field].as_str().unwrap_or("").to_owned();
-            rows.push(["id", "status", "organization", "project", "created_at", "expires_at"].map(cell).to_vec());
+            rows.push(
+                ["id", "status", "organization", "project", "created_at", "expires_at"].map(cell).to_vec(),
+            );
         }
     }
     if !args.json {
@@ -123,9 +125,13 @@ async fn list(args: &ListArgs) -> Result<Exit> {
 
 async fn revoke(args: &RevokeArgs) -> Result<Exit> {
     let data = Data::open(&args.place.data)?;
-    let id = args.key.strip_prefix("ry_").map_or(args.key.as_str(), |rest| rest.split('_').next().unwrap_or(rest));
+    let id =
+        args.key.strip_prefix("ry_").map_or(args.key.as_str(), |rest| rest.split('_').next().unwrap_or(rest));
     if !data.revoke_key(id).await? {
-        return Err(usage(format!("no key {id} in {}: `runyard keys list` names them", args.place.data.display())));
+        return Err(usage(format!(
+            "no key {id} in {}: `runyard keys list` names them",
+            args.place.data.display()
+        )));
     }
     output::line(&format!("revoked {id}"))?;
     Ok(Exit::Done)
@@ -159,7 +165,8 @@ fn shown(key: &AccessKey, now: Timestamp) -> Value {
 /// `90d`, `12h`, `4w`, a date or a time.
 fn until(text: &str, now: Timestamp) -> Result<Timestamp> {
     let bad = || usage(format!("--expires {text}: give 90d, 12h, 4w, or a date like 2027-01-31"));
-    let at = if let Some((number, unit)) = text.char_indices().last().map(|(last, unit)| (&text[..last], unit))
+    let at = if let Some((number, unit)) =
+        text.char_indices().last().map(|(last, unit)| (&text[..last], unit))
         && let Ok(number) = number.parse::<u32>()
     {
         let hours = match unit {

@@ -99,7 +99,9 @@ pub(super) async fn run(args: RunArgs) -> Result<Exit> {
         signal = tokio::signal::ctrl_c() => signal.map(|()| Exit::Interrupted).map_err(Into::into),
     };
     if matches!(exit, Ok(Exit::Interrupted)) {
-        anstream::eprintln!("\ninterrupted: the run goes on wherever a server works on it (`runyard runs list`)");
+        anstream::eprintln!(
+            "\ninterrupted: the run goes on wherever a server works on it (`runyard runs list`)"
+        );
     }
     if args.background && args.target.url.is_none() {
         anstream::eprintln!("accepted: a `runyard dev` or `serve` on the same data executes it");
@@ -219,7 +221,8 @@ fn hint(run: &Value) {
     let id = run["id"].as_str().unwrap_or_default();
     for request in run["input_requests"].as_array().into_iter().flatten() {
         let request_id = request["id"].as_str().unwrap_or_default();
-        let answer = if request["type"] == "human_feedback" { "--feedback TEXT" } else { "--approve (or --deny)" };
+        let answer =
+            if request["type"] == "human_feedback" { "--feedback TEXT" } else { "--approve (or --deny)" };
         anstream::eprintln!(
             "waiting for a person: {}\n  runyard runs input {id} --request {request_id} {answer}",
             request["prompt"].as_str().unwrap_or_default(),
@@ -244,7 +247,8 @@ fn is_settled(run: &Value) -> bool {
 }
 
 fn run_id(run: &Value) -> Result<String> {
-    run["id"].as_str().map(str::to_owned).with_context(|| {
-        format!("the server's answer names no run: {}", json!({ "data": run }))
-    })
+    run["id"]
+        .as_str()
+        .map(str::to_owned)
+        .with_context(|| format!("the server's answer names no run: {}", json!({ "data": run })))
 }

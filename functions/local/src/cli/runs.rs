@@ -151,7 +151,11 @@ pub(super) async fn runs(command: RunsCommand) -> Result<Exit> {
             on(&args.of, args.run, async |client| {
                 let path = format!("/v1/runs/{}/cancel", args.run);
                 let answer = client.json(&Call::post(path, Payload::Empty)).await?;
-                if args.of.json { output::json(&answer, true)? } else { output::line(message(&answer))? }
+                if args.of.json {
+                    output::json(&answer, true)?
+                } else {
+                    output::line(message(&answer))?
+                }
                 Ok(Exit::Done)
             })
             .await
@@ -192,7 +196,9 @@ async fn list(client: &Client, args: &ListArgs) -> Result<Exit> {
     query.extend(args.page.iter().map(|page| ("page", page.to_string())));
     query.extend(args.cursor.iter().map(|cursor| ("cursor", cursor.clone())));
     let mut text: Vec<_> = query.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();
-    text.extend(args.metadata.iter().map(|(key, value)| format!("metadata.{}={}", encode(key), encode(value))));
+    text.extend(
+        args.metadata.iter().map(|(key, value)| format!("metadata.{}={}", encode(key), encode(value))),
+    );
     let answer = client.json(&Call::get(format!("/v1/runs?{}", text.join("&")))).await?;
     if args.of.json {
         output::json(&answer, true)?;
@@ -231,7 +237,10 @@ async fn input(client: &Client, args: &InputArgs) -> Result<Exit> {
             [] => return Err(usage("the run asks nothing")),
             several => {
                 let ids: Vec<_> = several.iter().filter_map(|request| request["id"].as_str()).collect();
-                return Err(usage(format!("the run asks several things: choose one with --request: {}", ids.join(", "))));
+                return Err(usage(format!(
+                    "the run asks several things: choose one with --request: {}",
+                    ids.join(", ")
+                )));
             }
         }
     };
@@ -250,7 +259,11 @@ async fn input(client: &Client, args: &InputArgs) -> Result<Exit> {
     };
     let body = Payload::Json(json!({ "type": kind, "data": data }));
     let answer = client.json(&Call::post(format!("/v1/runs/{}/input", args.run), body)).await?;
-    if args.of.json { output::json(&answer, true)? } else { output::line(message(&answer))? }
+    if args.of.json {
+        output::json(&answer, true)?
+    } else {
+        output::line(message(&answer))?
+    }
     Ok(Exit::Done)
 }
 
@@ -283,7 +296,8 @@ async fn events(client: &Client, args: &EventsArgs) -> Result<Exit> {
 
 fn row(event: &Value) -> Vec<String> {
     let data = &event["data"];
-    let what = [&data["node"]["name"], &data["tool"]["name"], &data["error"]["message"], &data["request"]["prompt"]];
+    let what =
+        [&data["node"]["name"], &data["tool"]["name"], &data["error"]["message"], &data["request"]["prompt"]];
     let what: Vec<_> = what.iter().filter_map(|value| value.as_str()).collect();
     vec![
         event["sequence"].to_string(),

@@ -3,9 +3,9 @@
 use super::args::Place;
 use crate::{
     dev_key::{self, DevKey},
+    engine::Reach,
     exit::Exit,
     listen, logs,
-    engine::Reach,
     plug::Plugged,
     reload,
     server::{Server, Signals},
@@ -86,8 +86,7 @@ pub(super) async fn dev(args: DevArgs) -> Result<Exit> {
     }
     let apps = plugged.list_apps().await?;
     let default = plugged.default_app().await?;
-    let mut organizations: Vec<_> =
-        default.iter().chain(&apps).map(|app| app.organization).collect();
+    let mut organizations: Vec<_> = default.iter().chain(&apps).map(|app| app.organization).collect();
     let mut seen = std::collections::HashSet::new();
     organizations.retain(|organization| seen.insert(*organization));
     let keys = dev_key::ensure(&plugged, &args.place.data, &organizations).await?;
@@ -173,10 +172,13 @@ fn welcome(
     }
     let _ = writeln!(text);
     for (index, key) in keys.iter().enumerate() {
-        let whose = if index == 0 { String::new() } else { format!(" for organization {}", key.organization) };
+        let whose =
+            if index == 0 { String::new() } else { format!(" for organization {}", key.organization) };
         let path = key.path.display();
         let _ = match &key.new {
-            Some(new) => writeln!(text, "Your access key{whose}, shown this once and kept in {path}:\n  {new}"),
+            Some(new) => {
+                writeln!(text, "Your access key{whose}, shown this once and kept in {path}:\n  {new}")
+            }
             None => writeln!(text, "Your access key{whose} is in {path}"),
         };
     }

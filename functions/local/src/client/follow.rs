@@ -85,7 +85,10 @@ impl State {
         if self.body.is_none() {
             let call = Call::get(format!("/v1/runs/{}/stream", self.run))
                 .header("accept", "text/event-stream")
-                .header("last-event-id", if self.last == 0 { "-1".to_owned() } else { self.last.to_string() });
+                .header(
+                    "last-event-id",
+                    if self.last == 0 { "-1".to_owned() } else { self.last.to_string() },
+                );
             self.parser = sse::Parser::default();
             self.body = Some(self.client.send(&call).await?.body);
         }

@@ -72,7 +72,6 @@ impl Call {
 
 /// A response that is not an error, its body still to come.
 pub(crate) struct Response {
-    pub(crate) status: u16,
     pub(crate) body: BoxStream<'static, Result<Bytes>>,
 }
 
@@ -88,9 +87,9 @@ impl Client {
     /// A client of the server at `url`. On a localhost URL `app` chooses the app by the host `<app>.localhost`;
     /// elsewhere the URL's own host does.
     pub(crate) fn remote(url: &str, key: Option<String>, app: Option<&str>) -> Result<Self> {
-        let base: reqwest::Url = url
-            .parse()
-            .map_err(|error| usage(format!("--url {url} is no URL ({error}): give one like http://localhost:8787")))?;
+        let base: reqwest::Url = url.parse().map_err(|error| {
+            usage(format!("--url {url} is no URL ({error}): give one like http://localhost:8787"))
+        })?;
         if !matches!(base.scheme(), "http" | "https") {
             return Err(usage(format!("--url {url}: only http and https are served")));
         }
@@ -99,6 +98,8 @@ impl Client {
             Some(port) => format!("{app}.localhost:{port}"),
             None => format!("{app}.localhost"),
         });
+        // Once a process; the engine may have been first.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(10))
             // Longer than the heartbeats of a stream; a sync run is sent white space or has ended by then.
@@ -120,7 +121,7 @@ impl Client {
             Transport::Here(router) => self.send_here(router, call).await?,
         };
         if status < 400 {
-            return Ok(Response { status, body });
+            return Ok(Response { body });
         }
         let text = collect(body).await.unwrap_or_default();
         Err(Refused::read(status, &headers, &text).into())
@@ -250,7 +251,10 @@ impl fmt::Display for Refused {
             write!(f, "\n  {field}: {what}")?;
         }
         if self.status == 401 {
-            write!(f, "\n  give an access key with --key or in RUNYARD_KEY; `runyard keys create` makes one")?;
+            write!(
+                f,
+                "\n  give an access key with --key or in RUNYARD_KEY; `runyard keys create` makes one"
+            )?;
         }
         if let (500.., Some(id)) = (self.status, &self.request_id) {
             write!(f, "\n  request id: {id}")?;

@@ -72,8 +72,7 @@ mod tests {
         );
         for size in 1..12 {
             let mut parser = Parser::default();
-            let cut: Vec<_> =
-                stream.as_bytes().chunks(size).flat_map(|piece| parser.push(piece)).collect();
+            let cut: Vec<_> = stream.as_bytes().chunks(size).flat_map(|piece| parser.push(piece)).collect();
             assert_eq!(cut, whole, "in pieces of {size}");
         }
     }

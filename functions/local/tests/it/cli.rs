@@ -7,10 +7,9 @@ use std::{fs, time::Duration};
 #[tokio::test]
 async fn run_and_runs_are_the_same_here_and_on_a_server() {
     let home = Home::new();
-    let broken = ECHO.replace("dynamiq.nodes.utils.Output", "dynamiq.nodes.tools.Python").replace(
-        "name: Out,",
-        "name: Out, code: \"def run(input_data):\\n    return input_data['nope']\",",
-    );
+    let broken = ECHO
+        .replace("dynamiq.nodes.utils.Output", "dynamiq.nodes.tools.Python")
+        .replace("name: Out,", "name: Out, code: \"def run(input_data):\\n    return input_data['nope']\",");
     home.app("broken", "", &broken);
     let server = home.start("dev").await;
     let (url, key) = (server.url(), server.key.clone());
@@ -22,7 +21,9 @@ async fn run_and_runs_are_the_same_here_and_on_a_server() {
             }
             home.run(&all).await
         };
-        let done = run(&["run", "echo", "--input", "{\"message\": \"hi\"}", "--metadata", "a=b", "--user-id", "u"]).await;
+        let done =
+            run(&["run", "echo", "--input", "{\"message\": \"hi\"}", "--metadata", "a=b", "--user-id", "u"])
+                .await;
         assert_eq!(done.code, 0, "{}", done.err);
         let echo = done.json();
         assert_eq!(echo["output"], json!({"message": "hi"}));
@@ -94,11 +95,12 @@ async fn tail_comes_back_over_a_restart_of_the_server() {
     let (_, answer) = server.create("ask", &json!({"input": {"q": "?"}, "background": true})).await;
     let id = answer["data"]["id"].as_str().unwrap();
     let (url, key, address) = (server.url(), server.key.clone(), server.address.to_string());
-    let tail = home.command(&["runs", "tail", id, "--app", "ask", "--json", "--url", &url, "--key", &key]).output();
+    let tail =
+        home.command(&["runs", "tail", id, "--app", "ask", "--json", "--url", &url, "--key", &key]).output();
     let tail = tokio::spawn(tail);
     tokio::time::sleep(Duration::from_millis(700)).await;
     server.kill().await;
-    let server = home.start_with("serve", &["--listen", &address]).await;
+    let server = home.start_on(&address, "serve", &[]).await;
     let output = tokio::time::timeout(crate::harness::PATIENCE, tail).await.unwrap().unwrap().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let out = String::from_utf8(output.stdout).unwrap();
@@ -116,12 +118,8 @@ async fn keys_open_what_they_are_for_until_they_are_revoked() {
     assert_eq!(made.code, 0, "{}", made.err);
     let made = made.json();
     let status = async |key: &str| {
-        let request = server.request("GET", "echo", "/v1/runs").bearer_auth(key);
-        // The harness's own key comes first: send this one alone.
-        let client = reqwest::Client::new();
-        drop(request);
-        let request = client.get(format!("{}/v1/runs", server.url())).header("host", "echo.localhost");
-        request.bearer_auth(key).send().await.unwrap().status().as_u16()
+        let request = server.request_with(key, "echo.localhost", "GET", "/v1/runs");
+        request.send().await.unwrap().status().as_u16()
     };
     assert_eq!(status(made["key"].as_str().unwrap()).await, 403);
     // Apps that share an organization need none named.

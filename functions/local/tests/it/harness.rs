@@ -51,7 +51,10 @@ impl Home {
     pub(crate) fn app(&self, name: &str, more: &str, workflow: &str) {
         let folder = self.apps().join(name);
         fs::create_dir_all(&folder).unwrap();
-        let mut id = format!("{:0>12}", name.bytes().fold(0_u64, |sum, byte| sum * 31 % 999_999_937 + u64::from(byte)));
+        let mut id = format!(
+            "{:0>12}",
+            name.bytes().fold(0_u64, |sum, byte| sum * 31 % 999_999_937 + u64::from(byte))
+        );
         id.truncate(12);
         let app = format!(
             "id: 0f6a7c0e-53a2-4f3c-9c8e-{id}\nproject: {PROJECT}\norganization: {ORGANIZATION}\nname: {name}\n\
@@ -64,7 +67,11 @@ impl Home {
     /// An app that calls the LLM at `address` three times, one call after the other.
     pub(crate) fn llm_app(&self, name: &str, address: SocketAddr) {
         let ask = |id: &str, before: &str| {
-            let depends = if before.is_empty() { String::new() } else { format!("    depends: [{{node: {before}}}]\n") };
+            let depends = if before.is_empty() {
+                String::new()
+            } else {
+                format!("    depends: [{{node: {before}}}]\n")
+            };
             format!(
                 "  {id}:\n    type: dynamiq.nodes.llms.OpenAI\n    name: {id}\n    model: gpt-4o-mini\n    connection: llm\n    \
                  prompt: {{messages: [{{role: user, content: \"{{{{ q }}}}\"}}]}}\n{depends}"
@@ -109,18 +116,22 @@ impl Home {
     }
 
     pub(crate) async fn start_with(&self, command: &str, more: &[&str]) -> Server {
+        self.start_on("127.0.0.1:0", command, more).await
+    }
+
+    pub(crate) async fn start_on(&self, listen: &str, command: &str, more: &[&str]) -> Server {
         let file = self.path().join("address");
         let _ = fs::remove_file(&file);
-        let mut arguments = vec![command, "--listen", "127.0.0.1:0", "--address-file", file.to_str().unwrap()];
+        let mut arguments = vec![command, "--listen", listen, "--address-file", file.to_str().unwrap()];
         arguments.extend(more);
         let log = fs::File::create(self.path().join("log")).unwrap();
-        let child = self
-            .command(&arguments)
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let mut server = Server { child, address: ([127, 0, 0, 1], 0).into(), key: String::new(), log: self.path().join("log") };
+        let child = self.command(&arguments).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        let mut server = Server {
+            child,
+            address: ([127, 0, 0, 1], 0).into(),
+            key: String::new(),
+            log: self.path().join("log"),
+        };
         let started = Instant::now();
         loop {
             if let Some(address) = fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok()) {
@@ -196,11 +207,20 @@ impl Server {
     }
 
     pub(crate) fn request(&self, method: &str, app: &str, path: &str) -> reqwest::RequestBuilder {
+        self.request_with(&self.key, &format!("{app}.localhost"), method, path)
+    }
+
+    pub(crate) fn request_with(
+        &self,
+        key: &str,
+        host: &str,
+        method: &str,
+        path: &str,
+    ) -> reqwest::RequestBuilder {
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        client
-            .request(method.parse().unwrap(), format!("{}{path}", self.url()))
-            .header("host", format!("{app}.localhost"))
-            .bearer_auth(&self.key)
+        let request = client.request(method.parse().unwrap(), format!("{}{path}", self.url()));
+        request.header("host", host).bearer_auth(key)
     }
 
     /// Creates a run; gives the status and the answer.
@@ -250,7 +270,9 @@ impl Server {
 
 /// Sequences from 1 without a gap, one terminal event, the last.
 pub(crate) fn assert_whole(events: &[Value]) {
-    let terminal = |event: &Value| matches!(event["type"].as_str(), Some("run.completed" | "run.failed" | "run.canceled"));
+    let terminal = |event: &Value| {
+        matches!(event["type"].as_str(), Some("run.completed" | "run.failed" | "run.canceled"))
+    };
     let sequences: Vec<_> = events.iter().map(|event| event["sequence"].as_u64().unwrap()).collect();
     assert_eq!(sequences, (1..=events.len() as u64).collect::<Vec<_>>(), "{events:?}");
     assert_eq!(events.iter().filter(|event| terminal(event)).count(), 1, "{events:?}");
@@ -313,8 +335,11 @@ impl Llm {
 
 /// How long the request at the start of `bytes` is, as far as that is known.
 fn whole_request(bytes: &[u8]) -> Option<usize> {
-    let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { return Some(bytes.len() + 1) };
+    let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
+        return Some(bytes.len() + 1);
+    };
     let head = std::str::from_utf8(&bytes[..end]).ok()?.to_ascii_lowercase();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
+    let length =
+        head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
     Some(end + 4 + length.unwrap_or(0))
 }

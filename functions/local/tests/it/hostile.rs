@@ -17,15 +17,22 @@ async fn what_is_no_request_is_refused_in_our_format_and_hurts_nobody() {
     let cases: Vec<(&str, String, &str)> = vec![
         ("garbage", "\u{1}\u{2}\u{3} hello\r\n\r\n".into(), "400"),
         ("tls", "\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}\u{0}".repeat(20), "400"),
-        ("http/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".into(), "400"),
         ("version", "GET / HTTP/9.9\r\n\r\n".into(), "400"),
         ("header name", "GET /healthz HTTP/1.1\r\nhost: x\r\nbad header: x\r\n\r\n".into(), "400"),
         ("many headers", format!("GET /healthz HTTP/1.1\r\nhost: x\r\n{many}\r\n"), "431"),
         ("large headers", format!("GET /healthz HTTP/1.1\r\nhost: x\r\n{large}\r\n"), "431"),
         ("long target", format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "x".repeat(66_000)), "414"),
-        ("two lengths", "POST /v1/runs HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab".into(), "400"),
+        (
+            "two lengths",
+            "POST /v1/runs HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab".into(),
+            "400",
+        ),
         ("bad length", "POST /v1/runs HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n".into(), "400"),
-        ("pipelined", "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\nnonsense nonsense nonsense\r\n\r\n".into(), "400"),
+        (
+            "pipelined",
+            "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\nnonsense nonsense nonsense\r\n\r\n".into(),
+            "400",
+        ),
     ];
     for (name, bytes, status) in &cases {
         let answer = exchange(&server, bytes.as_bytes()).await;
@@ -33,9 +40,15 @@ async fn what_is_no_request_is_refused_in_our_format_and_hurts_nobody() {
         assert!(last.starts_with(&format!("HTTP/1.1 {status}")), "{name}: {answer}");
         let (head, body) = last.split_once("\r\n\r\n").unwrap();
         assert!(head.to_ascii_lowercase().contains("x-request-id: "), "{name}: {answer}");
-        let body: serde_json::Value = serde_json::from_str(body).unwrap_or_else(|_| panic!("{name}: {answer}"));
-        assert!(body["error"]["code"].is_string() && body["error"]["request_id"].is_string(), "{name}: {body}");
+        let body: serde_json::Value =
+            serde_json::from_str(body).unwrap_or_else(|_| panic!("{name}: {answer}"));
+        assert!(
+            body["error"]["code"].is_string() && body["error"]["request_id"].is_string(),
+            "{name}: {body}"
+        );
     }
+    // Who speaks HTTP/2 would not understand an answer in HTTP/1.1.
+    assert_eq!(exchange(&server, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await, "");
     assert_eq!(server.get("echo", "/healthz").await.0, 200);
 }
 

@@ -13,7 +13,8 @@ async fn a_run_in_each_mode() {
     assert_eq!((status, &answer["data"]["status"]), (200, &json!("completed")), "{answer}");
     assert_eq!(answer["data"]["output"], json!({"message": "hi"}));
 
-    let (status, answer) = server.create("echo", &json!({"input": {"message": "hi"}, "background": true})).await;
+    let (status, answer) =
+        server.create("echo", &json!({"input": {"message": "hi"}, "background": true})).await;
     assert_eq!((status, &answer["data"]["status"]), (202, &json!("created")), "{answer}");
     let id = answer["data"]["id"].as_str().unwrap();
     assert_eq!(server.ended("echo", id).await["output"], json!({"message": "hi"}));
@@ -34,7 +35,8 @@ async fn a_client_that_goes_away_changes_nothing() {
     home.llm_app("ask", llm.address);
     let server = home.start("serve").await;
     for mode in [json!({"input": {"q": "why?"}}), json!({"input": {"q": "why?"}, "stream": true})] {
-        let request = server.request("POST", "ask", "/v1/runs").json(&mode).timeout(Duration::from_millis(150));
+        let request =
+            server.request("POST", "ask", "/v1/runs").json(&mode).timeout(Duration::from_millis(150));
         // A sync caller gets nothing in time; a follower gets the head of the stream, and leaves.
         drop(request.send().await);
     }
@@ -58,7 +60,7 @@ async fn an_app_is_found_by_its_host() {
     let body = json!({"input": {"message": "hi"}});
     let (_, answer) = server.create("echo", &body).await;
     assert_eq!(answer["data"]["output"], json!({"message": "hi"}));
-    let request = server.request("POST", "other", "/v1/runs").header("host", "example.com").json(&body);
+    let request = server.request_with(&server.key, "example.com", "POST", "/v1/runs").json(&body);
     let answer: serde_json::Value = request.send().await.unwrap().json().await.unwrap();
     assert_eq!(answer["data"]["output"], json!({"other": "hi"}));
 }
