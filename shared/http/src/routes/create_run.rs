@@ -108,7 +108,7 @@ pub(crate) async fn handle(
             form::read(&api, &caller.app, pieces, &boundary, key.is_some()).await?
         }
     };
-    let request = CreateRun::parse(fields, &caller.app, uploads.len())?;
+    let request = CreateRun::parse(fields, &caller.app, uploads.len(), api.config.json_bytes)?;
     let key = key.map(|key| idempotency::of(key, &caller, &request, uploads.received()));
     if request.stream {
         let place = api.streams.enter(&caller.app, api.config.streams_per_app)?;
@@ -130,7 +130,7 @@ pub(crate) async fn handle(
 }
 
 impl CreateRun {
-    fn parse(mut fields: Fields, app: &App, uploads: usize) -> Result<Self, Error> {
+    fn parse(mut fields: Fields, app: &App, uploads: usize, json_bytes: u64) -> Result<Self, Error> {
         let request = Self {
             input: fields.required_object("input"),
             user_id: fields.text("user_id", USER_ID),
@@ -156,7 +156,8 @@ impl CreateRun {
             fields.wrong("callbacks", "this release does not deliver callbacks yet: follow the run instead");
         }
         let limit = app.limits.input_bytes;
-        if serde_json::to_writer(Measure { left: limit }, &request.input).is_err() {
+        // The body's own limit holds for all others.
+        if limit < json_bytes && serde_json::to_writer(Measure { left: limit }, &request.input).is_err() {
             fields.wrong("input", format!("must have at most {limit} bytes as JSON"));
         }
         fields.check()?;
@@ -226,9 +227,9 @@ impl From<create::Error> for Error {
     fn from(error: create::Error) -> Self {
         match error {
             create::Error::Invalid(details) => Self::invalid(details),
-            create::Error::Conflict { run } => {
-                let problem = format!("was used for another request, which created run {run}");
-                Self::of(StatusCode::CONFLICT, "Idempotency-Key", problem)
+            // Not for which run: on a public app that may be somebody else's.
+            create::Error::Conflict { .. } => {
+                Self::of(StatusCode::CONFLICT, "Idempotency-Key", "was used for another request")
             }
             create::Error::TooManyRuns { retry_after } => {
                 let problem = "executes as many runs as it may: try again, or create the run with background";
