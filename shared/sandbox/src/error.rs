@@ -1,0 +1,70 @@
+use std::io;
+
+use crate::wire::Failure;
+
+/// Why there is no result, in words for the author of the code.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The code raised an exception; prints as Python's `str(exception)`.
+    #[error("{message}")]
+    Raised {
+        /// The exception's class, as `ValueError`.
+        kind: String,
+        /// `str(exception)`, cut off after 8 KiB.
+        message: String,
+        /// The last line of the user's own code on the way.
+        line: Option<u32>,
+    },
+    /// The code does not compile.
+    #[error("{message}")]
+    Syntax {
+        /// What the compiler says.
+        message: String,
+        /// Where.
+        line: Option<u32>,
+    },
+    /// It defines no `run`.
+    #[error("The 'run' function is not defined in the provided code.")]
+    NoRun,
+    /// It ran into its deadline and was killed.
+    #[error("the code ran longer than its time limit")]
+    Timeout,
+    /// It wanted more memory than it may have.
+    #[error("the code used more memory than its limit")]
+    Memory,
+    /// It called itself too deeply.
+    #[error("maximum recursion depth exceeded")]
+    Recursion,
+    /// Its result cannot become JSON, or is too large.
+    #[error("{0}")]
+    Output(String),
+    /// Its code and input together are too large.
+    #[error("code and input have {bytes} bytes, {limit} are allowed")]
+    Input {
+        /// So many.
+        bytes: usize,
+        /// Allowed.
+        limit: usize,
+    },
+    /// The process that ran it died.
+    #[error("the sandbox process died: {0}")]
+    Crashed(String),
+    /// There is no sandbox to run it.
+    #[error("the sandbox cannot be started")]
+    Unavailable(#[source] io::Error),
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Raised { kind, message, line } => Self::Raised { kind, message, line },
+            Failure::Syntax { message, line } => Self::Syntax { message, line },
+            Failure::Output(why) => Self::Output(why),
+            Failure::NoRun => Self::NoRun,
+            Failure::Timeout => Self::Timeout,
+            Failure::Memory => Self::Memory,
+            Failure::Recursion => Self::Recursion,
+            Failure::Crashed(why) => Self::Crashed(why),
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Runs the Python of a workflow's nodes where it can do no harm.
+//!
+//! # Promises
+//!
+//! - User code has no file, network, process or environment, and no way to this process's memory.
+//! - It ends at its deadline, at its memory limit and at its output limit, however hostile it is. What
+//!   holds it is outside the interpreter: the kernel, and a process that never runs user code.
+//! - Nothing is carried from one run to the next: each runs in a process of its own.
+//! - A dropped [`Sandbox::run`] kills what it started.
+//!
+//! It knows nothing of workflows: neither what a node is nor how its result is wrapped.
+//!
+//! # How
+//!
+//! ```text
+//! server ── control socket ──> zygote ── fork ──> evaluation   one for each run
+//!    └────────── a socket for each run ───────────────┘
+//! ```
+//!
+//! The zygote is the server's own executable, started again on first use with an empty environment, no
+//! descriptors and no capabilities ([`enter_if_asked`] must be the first thing that `main` does). It warms
+//! an interpreter once, then forks for each run and kills what is late or no longer waited for. A forked
+//! evaluation closes all but its socket, takes its resource limits and a system call filter that leaves it
+//! little more than memory, clock and that socket, and only then reads the code. Any number of them run at
+//! once, up to [`Config::max_processes`]; idle, there is the zygote and nothing else. When the server dies,
+//! the control socket closes and all of it goes.
+//!
+//! Where the kernel refuses the filter there is a warning, and the rest still holds: no descriptor can be
+//! opened (`RLIMIT_NOFILE` 0), so neither file nor socket.
+//!
+//! # From Python to JSON
+//!
+//! `None`, `bool`, `int`, `float`, `str`, `list`, `dict` as they are, subclasses too; `tuple`, `set`,
+//! `frozenset`, `deque`, `range` and views of a dict become arrays; NaN and the infinities null; an `Enum` its value;
+//! `date`, `time`, `datetime` ISO text; `bytes`, `BytesIO` text, or base64 if they are not UTF-8; `UUID`,
+//! `Decimal`, `Fraction`, `timedelta` and exceptions `str()` of them; a dataclass an object of its fields; a
+//! function `func: name`. Keys that are numbers, booleans or None become text as in `json.dumps`. An integer of
+//! more than 64 bits, any other object or key, and what is nested over 100 levels is [`Error::Output`].
+
+mod child;
+mod convert;
+mod error;
+mod lockdown;
+mod parent;
+mod python;
+mod wire;
+
+pub use child::enter_if_asked;
+#[doc(hidden)]
+pub use child::enter_with_probe;
+pub use error::Error;
+pub use parent::{Arguments, Config, Sandbox};

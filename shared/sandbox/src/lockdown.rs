@@ -1,0 +1,201 @@
+//! What a process gives up before it sees user code.
+
+use std::{collections::BTreeMap, fs, io};
+
+use rustix::{
+    process::{DumpableBehavior, Resource, Rlimit, Signal},
+    thread::{CapabilitySet, CapabilitySets},
+};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen as Len, SeccompCmpOp as Op, SeccompCondition as Condition,
+    SeccompFilter, SeccompRule as Rule,
+};
+
+/// Deep enough for Python's own recursion limit, which must come first, in an unoptimised build too.
+const STACK_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Taken by the zygote, and inherited by all that it forks.
+pub(crate) fn zygote() -> io::Result<()> {
+    // A terminal's Ctrl-C is for the server alone; the group is what the server kills.
+    rustix::process::setsid()?;
+    raw::close_from(3)?;
+    raw::default_signals();
+    rustix::thread::set_no_new_privs(true)?;
+    let none = CapabilitySet::empty();
+    rustix::thread::set_capabilities(
+        None,
+        CapabilitySets { effective: none, permitted: none, inheritable: none },
+    )?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    limit(Resource::Core, 0)?;
+    limit(Resource::Fsize, 0)?;
+    // Short of memory, the kernel is to take these before the server. Not allowed everywhere.
+    let _ = fs::write("/proc/self/oom_score_adj", "1000");
+    // Grows on demand, so only what recursion uses is ever there. Where the hard limit is lower, that holds.
+    let hard = rustix::process::getrlimit(Resource::Stack).maximum;
+    let stack = hard.map_or(STACK_BYTES, |hard| hard.min(STACK_BYTES));
+    rustix::process::setrlimit(Resource::Stack, Rlimit { current: Some(stack), maximum: Some(stack) })
+        .map_err(Into::into)
+}
+
+/// Taken by an evaluation, after its last system call that is none of the filter's.
+pub(crate) fn evaluation(
+    zygote: rustix::process::Pid,
+    cpu_seconds: u64,
+    memory_bytes: u64,
+    filter: Option<&BpfProgram>,
+) -> io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    // It may have died before that.
+    if rustix::process::getppid() != Some(zygote) {
+        return Err(io::Error::other("the zygote is gone"));
+    }
+    raw::close_from(1)?;
+    limit(Resource::As, memory_bytes)?;
+    // A backstop: the zygote kills by the clock.
+    limit(Resource::Cpu, cpu_seconds)?;
+    limit(Resource::Nproc, 0)?;
+    limit(Resource::Memlock, 0)?;
+    limit(Resource::Msgqueue, 0)?;
+    limit(Resource::Nofile, 0)?;
+    if let Some(filter) = filter {
+        seccompiler::apply_filter(filter).map_err(io::Error::other)?;
+    }
+    Ok(())
+}
+
+/// The system calls that an evaluation may make; all others fail with `EPERM`.
+pub(crate) fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
+    let any = Vec::new;
+    let mut rules: BTreeMap<i64, Vec<Rule>> = [
+        libc::SYS_brk,
+        libc::SYS_clock_getres,
+        libc::SYS_clock_gettime,
+        libc::SYS_clock_nanosleep,
+        libc::SYS_exit,
+        libc::SYS_exit_group,
+        libc::SYS_futex,
+        libc::SYS_getpid,
+        libc::SYS_getrandom,
+        libc::SYS_gettid,
+        libc::SYS_gettimeofday,
+        libc::SYS_madvise,
+        libc::SYS_mremap,
+        libc::SYS_munmap,
+        libc::SYS_nanosleep,
+        libc::SYS_restart_syscall,
+        libc::SYS_rt_sigprocmask,
+        libc::SYS_rt_sigreturn,
+        libc::SYS_sched_yield,
+        libc::SYS_sigaltstack,
+    ]
+    .map(|call| (call, any()))
+    .into();
+    // Its socket, which is all it has, and the question whether a descriptor is open (of a debug build).
+    let socket = || Condition::new(0, Len::Dword, Op::Eq, 0);
+    rules.insert(libc::SYS_read, vec![Rule::new(vec![socket()?])?]);
+    rules.insert(libc::SYS_write, vec![Rule::new(vec![socket()?])?]);
+    rules.insert(
+        libc::SYS_fcntl,
+        vec![Rule::new(vec![Condition::new(1, Len::Dword, Op::Eq, flag(libc::F_GETFD))?])?],
+    );
+    // Memory that can be written can never be run.
+    let not_executable =
+        |argument| Condition::new(argument, Len::Dword, Op::MaskedEq(flag(libc::PROT_EXEC)), 0);
+    let anonymous =
+        || Condition::new(3, Len::Dword, Op::MaskedEq(flag(libc::MAP_ANONYMOUS)), flag(libc::MAP_ANONYMOUS));
+    rules.insert(libc::SYS_mmap, vec![Rule::new(vec![not_executable(2)?, anonymous()?])?]);
+    rules.insert(libc::SYS_mprotect, vec![Rule::new(vec![not_executable(2)?])?]);
+    // `abort` signals itself.
+    let own = u64::from(std::process::id());
+    rules.insert(libc::SYS_tgkill, vec![Rule::new(vec![Condition::new(0, Len::Dword, Op::Eq, own)?])?]);
+
+    SeccompFilter::new(
+        rules,
+        SeccompAction::Errno(libc::EPERM.cast_unsigned()),
+        SeccompAction::Allow,
+        std::env::consts::ARCH.try_into()?,
+    )?
+    .try_into()
+}
+
+fn flag(flag: libc::c_int) -> u64 {
+    u64::from(flag.cast_unsigned())
+}
+
+fn limit(resource: Resource, to: u64) -> io::Result<()> {
+    rustix::process::setrlimit(resource, Rlimit { current: Some(to), maximum: Some(to) }).map_err(Into::into)
+}
+
+/// The size of this process's address space.
+pub(crate) fn mapped_bytes() -> io::Result<u64> {
+    let text = fs::read_to_string("/proc/self/statm")?;
+    let pages: u64 = text
+        .split(' ')
+        .next()
+        .and_then(|it| it.parse().ok())
+        .ok_or_else(|| io::Error::other("no size in /proc/self/statm"))?;
+    Ok(pages * rustix::param::page_size() as u64)
+}
+
+/// The calls that have no safe form.
+pub(crate) mod raw {
+    #![expect(unsafe_code, reason = "fork, close_range, signal and _exit have no safe wrapper")]
+
+    use std::io;
+
+    use rustix::process::Pid;
+
+    /// `None` in the child.
+    pub(crate) fn fork() -> io::Result<Option<Pid>> {
+        // SAFETY: the zygote has one thread, so the child's copy of every lock and of the allocator is whole.
+        match unsafe { libc::fork() } {
+            -1 => Err(io::Error::last_os_error()),
+            pid => Ok(Pid::from_raw(pid)),
+        }
+    }
+
+    /// Closes every descriptor from `first` on.
+    pub(crate) fn close_from(first: u32) -> io::Result<()> {
+        // SAFETY: nothing that this crate holds when it calls this is used afterwards; see the callers.
+        match unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// Undoes the runtime's handler of stack overflows: its abort could not be told from an allocation's.
+    pub(crate) fn default_signals() {
+        for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGPIPE] {
+            // SAFETY: no handler of ours is replaced, and the process has one thread.
+            unsafe {
+                libc::signal(signal, if signal == libc::SIGPIPE { libc::SIG_IGN } else { libc::SIG_DFL })
+            };
+        }
+    }
+
+    /// Ends the process without running a destructor.
+    pub(crate) fn exit(code: i32) -> ! {
+        // SAFETY: always is.
+        unsafe { libc::_exit(code) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, os::unix::net::UnixStream};
+
+    use super::raw;
+
+    #[test]
+    fn without_the_filter_there_is_still_no_descriptor_to_be_had() {
+        let own = rustix::process::getpid();
+        let Some(pid) = raw::fork().unwrap() else {
+            let locked = super::evaluation(own, 1, 1 << 40, None).is_ok();
+            let reached = File::open("/proc/self/environ").is_ok() || UnixStream::pair().is_ok();
+            raw::exit(i32::from(!locked) + 2 * i32::from(reached))
+        };
+        let status = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty()).unwrap();
+        assert_eq!(status.unwrap().1.exit_status(), Some(0));
+    }
+}

@@ -1,0 +1,310 @@
+//! The server's side: starts the zygote, orders evaluations and waits for what they say.
+
+use std::{
+    io::{self, IoSlice},
+    mem::MaybeUninit,
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::net::UnixStream as StdStream,
+    },
+    path::PathBuf,
+    process::Stdio,
+    sync::Arc,
+    time::Duration,
+};
+
+use rustix::{
+    net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags},
+    process::DumpableBehavior,
+};
+use serde_json::{Map, Value};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, Interest},
+    net::UnixStream,
+    process::{Child, Command},
+    sync::{Mutex, Semaphore},
+    time,
+};
+
+use crate::{
+    Error,
+    wire::{self, ARGUMENT, Hello, Order, Reply, Request},
+};
+
+/// The zygote kills by the clock; this much later the server takes it for hung, and kills that too.
+const GRACE: Duration = Duration::from_secs(2);
+/// A cold start takes a tenth of a second; a machine that swaps takes longer.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Limits, and what to start.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Evaluations at once; more wait for their turn.
+    pub max_processes: usize,
+    /// What one evaluation may use beyond what the interpreter itself takes.
+    pub memory_bytes: u64,
+    /// Code and input together.
+    pub max_input_bytes: usize,
+    /// The result as JSON text.
+    pub max_output_bytes: usize,
+    /// A program whose `main` begins with [`crate::enter_if_asked`]; without one, the running program.
+    pub program: Option<PathBuf>,
+    /// Makes this process's memory unreadable to others of its user (`PR_SET_DUMPABLE` 0), the sandbox
+    /// among them, should code ever break out of the interpreter and the filter. The price: no core dumps,
+    /// no debugger, and a `/proc/<pid>` that belongs to root.
+    pub hide_server: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            max_processes: 8,
+            memory_bytes: 128 * 1024 * 1024,
+            max_input_bytes: 16 * 1024 * 1024,
+            max_output_bytes: 4 * 1024 * 1024,
+            program: None,
+            hide_server: true,
+        }
+    }
+}
+
+/// How `run` gets its input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arguments {
+    /// `run({"a": 1})`
+    One,
+    /// `run(a=1)`
+    Named,
+}
+
+/// Evaluates Python; cheap to clone. Starts nothing before the first evaluation.
+#[derive(Debug, Clone)]
+pub struct Sandbox {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: Config,
+    turns: Semaphore,
+    zygote: Mutex<Option<Zygote>>,
+}
+
+#[derive(Debug)]
+struct Zygote {
+    child: Child,
+    control: UnixStream,
+}
+
+impl Sandbox {
+    /// A sandbox with its own processes and limits.
+    pub fn new(config: Config) -> Self {
+        let turns = Semaphore::new(config.max_processes.clamp(1, Semaphore::MAX_PERMITS));
+        Self { inner: Arc::new(Inner { config, turns, zygote: Mutex::new(None) }) }
+    }
+
+    /// Starts what the first evaluation would start.
+    pub async fn warm(&self) -> Result<(), Error> {
+        let mut zygote = self.inner.zygote.lock().await;
+        self.inner.alive(&mut zygote).await.map(|_| ()).map_err(Error::Unavailable)
+    }
+
+    /// What the code's `run` gives for `input`. The timeout begins when it is this evaluation's turn.
+    ///
+    /// Dropping the future kills the evaluation.
+    pub async fn run(
+        &self,
+        code: &str,
+        input: &Map<String, Value>,
+        arguments: Arguments,
+        timeout: Duration,
+    ) -> Result<Value, Error> {
+        let config = &self.inner.config;
+        let input =
+            serde_json::value::to_raw_value(input).map_err(|error| Error::Unavailable(error.into()))?;
+        let bytes = code.len() + input.get().len();
+        if bytes > config.max_input_bytes {
+            return Err(Error::Input { bytes, limit: config.max_input_bytes });
+        }
+        let request = wire::frame(&Request {
+            code: code.into(),
+            input: &input,
+            named: arguments == Arguments::Named,
+            max_output_bytes: config.max_output_bytes,
+        });
+        let request = request.map_err(|error| Error::Unavailable(error.into()))?;
+        let order = Order {
+            timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).clamp(1, 24 * 60 * 60 * 1000),
+            memory_bytes: config.memory_bytes,
+        };
+
+        let _turn =
+            self.inner.turns.acquire().await.map_err(|error| Error::Unavailable(io::Error::other(error)))?;
+        // Code that reaches nothing outside can be run again if the zygote was killed under it.
+        match self.inner.evaluate(order, &request).await {
+            Err(Lost::Zygote) => {}
+            Err(Lost::Because(error)) => return Err(error),
+            Ok(value) => return Ok(value),
+        }
+        self.inner.evaluate(order, &request).await.map_err(|lost| match lost {
+            Lost::Zygote => Error::Crashed("the sandbox was killed twice".to_owned()),
+            Lost::Because(error) => error,
+        })
+    }
+
+    /// The zygote's process, if one runs.
+    pub async fn process_id(&self) -> Option<u32> {
+        self.inner.zygote.lock().await.as_ref().and_then(|it| it.child.id())
+    }
+}
+
+enum Lost {
+    /// Not by this evaluation's doing.
+    Zygote,
+    Because(Error),
+}
+
+impl From<Error> for Lost {
+    fn from(error: Error) -> Self {
+        Self::Because(error)
+    }
+}
+
+impl Inner {
+    async fn evaluate(&self, order: Order, request: &[u8]) -> Result<Value, Lost> {
+        let mut socket = self.order(order).await?;
+        let limit = self.config.max_output_bytes;
+        let told = async {
+            // An evaluation that died early has said why, or its zygote has.
+            let _ = socket.write_all(request).await;
+            receive(&mut socket, limit).await
+        };
+        let Ok(told) = time::timeout(Duration::from_millis(order.timeout_ms) + GRACE, told).await else {
+            tracing::warn!("the python sandbox did not keep a deadline, starting another");
+            self.discard().await;
+            return Err(Error::Timeout.into());
+        };
+        match told {
+            Ok(reply) => match serde_json::from_slice(&reply) {
+                Ok(Reply::Value { value }) => {
+                    serde_json::from_str(value.get()).map_err(|error| Error::Output(error.to_string()).into())
+                }
+                Ok(Reply::Failure { failure }) => Err(Error::from(failure).into()),
+                Err(error) => Err(Error::Crashed(format!("its answer is no json: {error}")).into()),
+            },
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                Err(Error::Crashed(error.to_string()).into())
+            }
+            Err(_) => Err(Lost::Zygote),
+        }
+    }
+
+    /// Has an evaluation started; gives the socket to talk to it.
+    async fn order(&self, order: Order) -> Result<UnixStream, Error> {
+        let unavailable = |error| Error::Unavailable(error);
+        let (ours, theirs) = StdStream::pair().map_err(unavailable)?;
+        ours.set_nonblocking(true).map_err(unavailable)?;
+        let mut zygote = self.zygote.lock().await;
+        let alive = self.alive(&mut zygote).await.map_err(unavailable)?;
+        if send(&alive.control, order, &theirs).await.is_err() {
+            // It died since it was last looked at.
+            *zygote = None;
+            let alive = self.alive(&mut zygote).await.map_err(unavailable)?;
+            send(&alive.control, order, &theirs).await.map_err(unavailable)?;
+        }
+        UnixStream::from_std(ours).map_err(unavailable)
+    }
+
+    async fn alive<'a>(&self, zygote: &'a mut Option<Zygote>) -> io::Result<&'a Zygote> {
+        if let Some(running) = zygote
+            && running.child.try_wait()?.is_some()
+        {
+            tracing::warn!("the python sandbox was killed, starting another");
+            *zygote = None;
+        }
+        match zygote {
+            Some(zygote) => Ok(zygote),
+            None => Ok(zygote.insert(self.start().await?)),
+        }
+    }
+
+    async fn start(&self) -> io::Result<Zygote> {
+        if self.config.hide_server {
+            rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+        }
+        let (ours, theirs) = StdStream::pair()?;
+        ours.set_nonblocking(true)?;
+        // Of our own executable even if the file was replaced since.
+        let program = self.config.program.clone().unwrap_or_else(|| "/proc/self/exe".into());
+        let child = Command::new(program)
+            .arg(ARGUMENT)
+            .env_clear()
+            .current_dir("/")
+            .stdin(OwnedFd::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()?;
+        let mut zygote = Zygote { child, control: UnixStream::from_std(ours)? };
+        let hello = time::timeout(START_TIMEOUT, receive(&mut zygote.control, 64 * 1024)).await??;
+        match serde_json::from_slice(&hello)? {
+            Hello::Ready => {}
+            Hello::Unfiltered => {
+                tracing::warn!(
+                    "the kernel refuses a system call filter: python runs on resource limits alone"
+                );
+            }
+            Hello::Failed(why) => return Err(io::Error::other(why)),
+        }
+        Ok(zygote)
+    }
+
+    async fn discard(&self) {
+        if let Some(zygote) = self.zygote.lock().await.take() {
+            zygote.kill();
+        }
+    }
+}
+
+impl Zygote {
+    /// With all that it forked.
+    fn kill(&self) {
+        let group = self.child.id().and_then(|it| rustix::process::Pid::from_raw(it.cast_signed()));
+        if let Some(group) = group {
+            // Gone already is as good.
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+impl Drop for Zygote {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+async fn send(control: &UnixStream, order: Order, socket: &StdStream) -> io::Result<()> {
+    control
+        .async_io(Interest::WRITABLE, || {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut ancillary = SendAncillaryBuffer::new(&mut space);
+            let sockets = [socket.as_fd()];
+            ancillary.push(SendAncillaryMessage::ScmRights(&sockets));
+            let bytes = order.to_bytes();
+            let sent =
+                rustix::net::sendmsg(control, &[IoSlice::new(&bytes)], &mut ancillary, SendFlags::NOSIGNAL)?;
+            if sent == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+        })
+        .await
+}
+
+/// One frame; what is written may come from hostile code, so its length is believed up to `limit` and a bit.
+async fn receive(socket: &mut UnixStream, limit: usize) -> io::Result<Vec<u8>> {
+    let length = socket.read_u32_le().await? as usize;
+    if length > limit.saturating_add(64 * 1024) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "its answer is too long"));
+    }
+    let mut body = vec![0; length];
+    socket.read_exact(&mut body).await?;
+    Ok(body)
+}

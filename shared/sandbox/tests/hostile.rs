@@ -1,0 +1,273 @@
+//! Code that means harm, and code that a broken interpreter could run.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{config, one, run, run_for, sandbox};
+use runyard_sandbox::{Config, Error, Sandbox};
+use serde_json::json;
+
+const SHORT: Duration = Duration::from_millis(300);
+
+#[tokio::test]
+async fn time_has_a_limit_that_code_cannot_move() {
+    let sandbox = sandbox();
+    sandbox.warm().await.unwrap();
+    for code in [
+        "def run(d):\n    while True: pass",
+        "while True: pass",
+        "import time\ndef run(d): time.sleep(1000)",
+        "def run(d):\n    while True:\n        try:\n            while True: pass\n        except BaseException: pass",
+        "import re\ndef run(d): return re.match('(a+)+$', 'a' * 64 + 'b')",
+        "def run(d): return 9 ** 9 ** 9",
+        "def run(d): return sum(iter(int, 1))",
+        "class E(Exception):\n    def __str__(self):\n        while True: pass\ndef run(d): raise E()",
+    ] {
+        let start = Instant::now();
+        let error = run_for(&sandbox, code, SHORT).await.unwrap_err();
+        assert!(matches!(error, Error::Timeout | Error::Memory), "{code}: {error:?}");
+        assert!(start.elapsed() < SHORT + Duration::from_millis(700), "{code}: {:?}", start.elapsed());
+    }
+    assert_eq!(run(&sandbox, "def run(d): return 1").await.unwrap(), json!(1));
+}
+
+#[tokio::test]
+async fn memory_has_a_limit() {
+    let sandbox = sandbox();
+    for code in [
+        "def run(d): return len('a' * 10 ** 10)",
+        "def run(d): return len([0] * 10 ** 9)",
+        "def run(d):\n    x = []\n    while True: x.append('a' * 1000000)",
+        "def run(d):\n    x = 'a'\n    while True: x += x",
+        "def run(d):\n    x = {}\n    while True: x[len(x)] = [len(x)]",
+        "def run(d): return bytearray(10 ** 10)",
+        "def run(d): return 1 << 10 ** 11",
+    ] {
+        let error = one(&sandbox, code).await;
+        let fine = matches!(&error, Error::Memory)
+            || matches!(&error, Error::Raised { kind, .. } if kind == "OverflowError");
+        assert!(fine, "{code}: {error:?}");
+    }
+    // And what may be used, can.
+    let code = "def run(d): return len('a' * 100_000_000)";
+    assert_eq!(run(&sandbox, code).await.unwrap(), json!(100_000_000));
+}
+
+#[tokio::test]
+async fn recursion_has_a_limit() {
+    let sandbox = sandbox();
+    for code in [
+        "def run(d): return run(d)",
+        "def f(x): return [f(y) for y in [x]]\ndef run(d): return f(1)",
+        "class A:\n    def __getattr__(self, n): return getattr(self, n + 'x')\ndef run(d): return A().b",
+        "class A:\n    def __repr__(self): return repr([self])\n    __str__ = __repr__\ndef run(d): return str(A())",
+        "def run(d):\n    x = []\n    for _ in range(1000000): x = [x]\n    return repr(x)",
+        "def run(d):\n    x = []\n    for _ in range(1000000): x = [x]\n    del x\n    return run(d)",
+    ] {
+        let error = one(&sandbox, code).await;
+        assert!(matches!(error, Error::Recursion), "{code}: {error:?}");
+    }
+    // A limit that code lifts for itself, and one in the compiler.
+    let source = format!("def run(d): return {}1{}", "(".repeat(100_000), ")".repeat(100_000));
+    for code in [
+        source.as_str(),
+        "import json\ndef run(d):\n    s = json.codecs.sys\n    s.setrecursionlimit(10 ** 9)\n    return run(d)",
+    ] {
+        let error = one(&sandbox, code).await;
+        assert!(
+            matches!(error, Error::Recursion | Error::Syntax { .. } | Error::Memory | Error::Raised { .. }),
+            "{error:?}"
+        );
+    }
+    assert_eq!(
+        run(&sandbox, "def f(n): return n and f(n - 1)\ndef run(d): return f(500)").await.unwrap(),
+        json!(0)
+    );
+}
+
+#[tokio::test]
+async fn output_and_messages_and_input_have_a_limit() {
+    let sandbox = Sandbox::new(Config { max_output_bytes: 1000, max_input_bytes: 5000, ..config() });
+    for code in [
+        "def run(d): return 'a' * 1000000",
+        "def run(d): return list(range(100000))",
+        "def run(d): return {str(i): i for i in range(100000)}",
+        "def run(d):\n    x = [0] * 10\n    for _ in range(20): x = [x] * 10\n    return x",
+    ] {
+        let error = one(&sandbox, code).await;
+        assert!(matches!(error, Error::Output(_)), "{code}: {error:?}");
+    }
+    let error = one(&sandbox, "def run(d): raise ValueError('ü' * 10_000_000)").await;
+    assert!(error.to_string().len() < 9000, "{}", error.to_string().len());
+    let error = one(&sandbox, "def run(d): raise type('K' * 10_000_000, (Exception,), {})").await;
+    assert!(matches!(&error, Error::Raised { kind, .. } if kind.len() < 9000));
+    assert!(matches!(one(&sandbox, &"#".repeat(6000)).await, Error::Input { .. }));
+}
+
+#[tokio::test]
+async fn nothing_leads_outside() {
+    let sandbox = sandbox();
+    for module in [
+        "os",
+        "sys",
+        "socket",
+        "subprocess",
+        "ctypes",
+        "_ctypes",
+        "posix",
+        "pathlib",
+        "shutil",
+        "importlib",
+        "threading",
+        "_thread",
+        "multiprocessing",
+        "signal",
+        "requests",
+        "urllib.request",
+        "http.client",
+        "tempfile",
+        "pickle",
+        "gc",
+    ] {
+        let error = one(&sandbox, &format!("import {module}\ndef run(d): return 1")).await;
+        assert!(
+            matches!(&error, Error::Raised { kind, .. } if kind.ends_with("Error")),
+            "{module}: {error:?}"
+        );
+    }
+    let error = one(&sandbox, "import os\ndef run(d): return 1").await;
+    assert_eq!(error.to_string(), "Import of 'os' is not allowed");
+    for code in [
+        "def run(d): return open('/etc/passwd').read()",
+        "import io\ndef run(d): return io.open('/proc/self/environ').read()",
+        "import io\ndef run(d): return io.FileIO('/etc/passwd').read()",
+        "import io\ndef run(d): return io.FileIO(0).read()",
+        "import io\ndef run(d): return io.open_code('/etc/passwd').read()",
+        "def run(d): return input()",
+    ] {
+        let error = one(&sandbox, code).await;
+        assert!(matches!(error, Error::Raised { .. }), "{code}: {error:?}");
+    }
+    // Around the guard of imports there is a hollow `os`, and nothing else.
+    let code = "import json\ndef run(d):\n    m = json.codecs.sys.modules\n    return [len(m['os'].environ), hasattr(m['os'], 'open'), 'posix' in m, '_socket' in m]";
+    assert_eq!(run(&sandbox, code).await.unwrap(), json!([0, false, false, false]));
+}
+
+#[tokio::test]
+async fn nothing_is_carried_to_the_next_run() {
+    let sandbox = sandbox();
+    let leak = "import json, random, math, re\n\
+        json.leak = 'json'\n\
+        json.codecs.sys.modules['leak'] = json\n\
+        __builtins__.leak = 'builtins'\n\
+        __builtins__.len = lambda x: 42\n\
+        def run(d):\n    global seen\n    seen = 1\n    random.seed(1)\n    math.pi = 3\n    json.dumps.__defaults__ = ()\n    return [len([]), json.leak, math.pi]";
+    assert_eq!(run(&sandbox, leak).await.unwrap(), json!([42, "json", 3]));
+    let look = "import json, random, math\n\
+        def run(d):\n    return [len([]), hasattr(json, 'leak'), hasattr(__builtins__, 'leak'), 'seen' in globals(), \
+        'leak' in json.codecs.sys.modules, math.pi > 3.1, json.dumps({})]";
+    assert_eq!(run(&sandbox, look).await.unwrap(), json!([0, false, false, false, false, true, "{}"]));
+    let code = "import random, uuid\ndef run(d): return [random.random(), uuid.uuid4(), uuid.uuid1().node]";
+    assert_ne!(run(&sandbox, code).await.unwrap(), run(&sandbox, code).await.unwrap(), "the same dice twice");
+}
+
+#[tokio::test]
+async fn a_broken_interpreter_finds_a_locked_process() {
+    let sandbox = sandbox();
+    let calls = run(&sandbox, "probe: system calls").await.unwrap();
+    for (name, error) in calls.as_object().unwrap() {
+        let expected = if name == "getpid" { 0 } else { libc::EPERM };
+        assert_eq!(error, &json!(expected), "{name}");
+    }
+    assert_eq!(run(&sandbox, "probe: descriptors").await.unwrap(), json!([0]), "its socket and nothing else");
+    assert_eq!(run(&sandbox, "probe: environment").await.unwrap(), json!(0));
+    assert!(matches!(one(&sandbox, "probe: abort").await, Error::Memory));
+    assert!(matches!(one(&sandbox, "probe: exit").await, Error::Crashed(_)));
+    assert!(matches!(one(&sandbox, "probe: panic").await, Error::Crashed(_)));
+    assert!(matches!(one(&sandbox, "probe: lie").await, Error::Crashed(_)));
+    assert_eq!(run(&sandbox, "def run(d): return 1").await.unwrap(), json!(1));
+    // Nobody of our user reads our memory.
+    let hidden = rustix::process::dumpable_behavior().unwrap();
+    assert_eq!(hidden, rustix::process::DumpableBehavior::NotDumpable);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sleeper_blocks_nobody_and_a_dropped_run_dies() {
+    let sandbox = sandbox();
+    sandbox.warm().await.unwrap();
+    let start = Instant::now();
+    let sleepers = (0..8).map(|i| {
+        let sandbox = sandbox.clone();
+        tokio::spawn(async move {
+            let code = format!("import time\ndef run(d):\n    time.sleep(0.5)\n    return {i}");
+            run(&sandbox, &code).await.unwrap()
+        })
+    });
+    for (i, sleeper) in sleepers.collect::<Vec<_>>().into_iter().enumerate() {
+        assert_eq!(sleeper.await.unwrap(), json!(i));
+    }
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+
+    let zygote = sandbox.process_id().await.unwrap();
+    let spinning = tokio::spawn({
+        let sandbox = sandbox.clone();
+        async move { run(&sandbox, "def run(d):\n    while True: pass").await }
+    });
+    eventually(|| children(zygote) == 1).await;
+    spinning.abort();
+    eventually(|| children(zygote) == 0).await;
+}
+
+#[tokio::test]
+async fn a_killed_sandbox_comes_back_and_a_dropped_one_leaves_nothing() {
+    let sandbox = sandbox();
+    assert_eq!(run(&sandbox, "def run(d): return 1").await.unwrap(), json!(1));
+    let first = sandbox.process_id().await.unwrap();
+    kill(first);
+    assert_eq!(run(&sandbox, "def run(d): return 2").await.unwrap(), json!(2));
+    let second = sandbox.process_id().await.unwrap();
+    assert_ne!(first, second);
+    // In the middle of an evaluation: it is run again.
+    let code = "import time\ndef run(d):\n    time.sleep(0.3)\n    return 3";
+    let (value, ()) = tokio::join!(run(&sandbox, code), async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        kill(second);
+    });
+    assert_eq!(value.unwrap(), json!(3));
+    let third = sandbox.process_id().await.unwrap();
+    drop(sandbox);
+    eventually(|| {
+        !std::path::Path::new(&format!("/proc/{third}/exe")).is_symlink() || state(third) == Some('Z')
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_program_without_the_hook_is_told_apart() {
+    let sandbox = Sandbox::new(Config { program: Some("/bin/true".into()), ..config() });
+    assert!(matches!(one(&sandbox, "def run(d): return 1").await, Error::Unavailable(_)));
+}
+
+fn kill(pid: u32) {
+    let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+fn children(pid: u32) -> usize {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    children.split_whitespace().count()
+}
+
+fn state(pid: u32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+async fn eventually(mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < Duration::from_secs(5), "it never came to pass");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
