@@ -248,8 +248,7 @@ pub async fn a_background_run_is_created_then_done_by_a_worker(world: World) {
     assert_eq!(world.get(id).await.status, RunStatus::Created);
     world.work_once(&world.service).await;
     let run = world.service.settled(created, Duration::ZERO).await.expect("the store answers");
-    assert_eq!(run.status, RunStatus::Created, "no time to look");
-    assert_eq!(world.get(id).await.status, RunStatus::Completed);
+    assert_eq!(run.status, RunStatus::Completed, "it looks once, however short the time");
     world.service.work(id).await.expect("a message too many is simply done");
     assert_eq!(world.engine.begun("a"), 1);
     world.sealed(id).await;
