@@ -106,3 +106,72 @@ async fn map() {
     let case = Case::new("map").env("STUB_URL", &model.url);
     assert_same("map", &case.input(json!({"items": [{"x": 1}, {"x": 3}, {"x": 2}]})).run().await);
 }
+
+/// The cases under `tests/dynamiq/more`: input and script stand in their first lines. Messages of errors are ours.
+#[tokio::test]
+async fn more() {
+    let folder = support::shared("dynamiq/more");
+    let mut names: Vec<String> = std::fs::read_dir(&folder)
+        .expect("cases")
+        .filter_map(|entry| {
+            entry.expect("a file").file_name().to_str()?.strip_suffix(".yaml").map(str::to_owned)
+        })
+        .collect();
+    names.sort();
+    assert!(names.len() >= 14, "{names:?}");
+    let mut different = Vec::new();
+    for name in names {
+        let text = std::fs::read_to_string(folder.join(format!("{name}.yaml"))).expect("case");
+        let expected = std::fs::read_to_string(folder.join(format!("{name}.json"))).expect("golden");
+        let header = |key: &str| -> Value {
+            let line =
+                text.lines().find_map(|line| line.strip_prefix(&format!("# {key}: "))).expect("a header");
+            serde_json::from_str(line).expect("JSON")
+        };
+        let model = Scripted::start(header("script")).await;
+        let case = Case::text(&text).env("STUB_URL", &model.url).input(header("input"));
+        let mut ours = case.run().await;
+        ours["llm_requests"] = model.requests().into();
+        let mut theirs: Value = serde_json::from_str(&expected).expect("JSON");
+        for results in [&mut ours, &mut theirs] {
+            comparable(results);
+        }
+        if ours != theirs {
+            let lines = |value: &Value| serde_json::to_string_pretty(value).expect("JSON");
+            let (ours, theirs) = (lines(&ours), lines(&theirs));
+            let known: std::collections::BTreeSet<&str> = theirs.lines().collect();
+            let extra: Vec<&str> = ours.lines().filter(|line| !known.contains(line)).collect();
+            different.push(format!("{name}: {extra:#?}\n ours: {ours}\n theirs: {theirs}"));
+        }
+    }
+    assert!(different.is_empty(), "{}", different.join("\n\n"));
+}
+
+/// Without what may differ: the words of errors, and what a skipped node saw.
+fn comparable(results: &mut Value) {
+    results["error"] = results["error"]["type"].take();
+    for (_, result) in results["output"].as_object_mut().expect("results") {
+        if let Some(error) = result.get_mut("error") {
+            *error = error["type"].take();
+        }
+        if result["status"] == "skip" {
+            result["input"] = Value::Null;
+        }
+    }
+    // Sorted, as `serde_json` compares maps without order and shows them with it.
+    *results = sorted(results);
+}
+
+fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let sorted: std::collections::BTreeMap<&String, Value> =
+                map.iter().map(|(key, value)| (key, sorted(value))).collect();
+            json!(sorted)
+        }
+        Value::Array(items) => items.iter().map(sorted).collect(),
+        // Python compares 1.0 and 1 as equal.
+        Value::Number(number) => json!(number.as_f64()),
+        other => other.clone(),
+    }
+}

@@ -132,7 +132,7 @@ fn aliases_are_bounded() {
     let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for level in 1..9 {
         let items = vec![format!("*a{}", level - 1); 10].join(", ");
-        text += &format!("a{level}: &a{level} [{items}]\n");
+        text.extend([format!("a{level}: &a{level} [{items}]\n")]);
     }
     assert!(mistakes(&text)[0].contains("values"));
     assert!(mistakes(&format!("a: {}", "[".repeat(100_000)))[0].contains(":1:"));

@@ -1,6 +1,7 @@
 //! Flows: nodes, what they depend on, and the scheduler that runs them.
 
 mod depends;
+mod dict;
 mod errors;
 mod node;
 mod result;

@@ -3,6 +3,7 @@
 use super::{
     Branches, Depend, ErrorHandling, FlowNodes, NodeError, Results, Source, Status, depends,
     depends::Refused,
+    dict::dict,
     result::{Input, NodeResult},
 };
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
 use async_trait::async_trait;
 use runyard_runs::{EventBody, NodeRef, RunContext, RunError, Stopped};
 use serde_json::{Map, Value, json};
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 /// A node of a workflow, compiled.
 #[derive(Debug)]
@@ -54,9 +55,9 @@ pub(crate) trait Kind: fmt::Debug + Send + Sync {
     /// Does it. Called again for each retry.
     async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt>;
 
-    /// Whether `input` is what it can work on; checked once, before it is executed.
-    fn check(&self, input: &Value) -> Result<(), NodeError> {
-        is_mapping(input)
+    /// Checks the input against the schema that the kind has, and fills in what it lacks; once, before it is executed.
+    fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
+        Ok(input)
     }
 
     /// Another way to get the output, once all tries have failed.
@@ -131,19 +132,6 @@ pub(crate) enum Ended {
     Stopped,
 }
 
-/// Python's `dict(input)`, which every node's input goes through.
-pub(crate) fn is_mapping(input: &Value) -> Result<(), NodeError> {
-    match input {
-        Value::Object(_) => Ok(()),
-        Value::String(_) | Value::Array(_) => {
-            Err(NodeError::new("ValueError", "the node's input is no mapping; its transformer must give one"))
-        }
-        _ => {
-            Err(NodeError::new("TypeError", "the node's input is no mapping; its transformer must give one"))
-        }
-    }
-}
-
 /// Runs a node once its dependencies have ended: restores it from the journal, skips it, or executes it.
 pub(crate) async fn run_node(call: Call<'_>, source: Source<'_>) -> Ended {
     let Call { run, node, key, .. } = call;
@@ -175,26 +163,22 @@ pub(crate) async fn run_node(call: Call<'_>, source: Source<'_>) -> Ended {
     }
     let started = EventBody::NodeStarted { node: Arc::clone(&node.reference) };
     run.record(&format!("node:{key}:started"), started, None);
-    let (input, given) = match prepare(node, &source) {
-        Ok(prepared) => prepared,
-        Err(error) => return failed(run_input(&source), error),
+    let Inputs { shown, given } = match inputs(node, &source) {
+        Ok(inputs) => inputs,
+        Err((input, error)) => return failed(input, error),
     };
-    if let Err(error) = node.kind.check(&given) {
-        return failed(input, error);
-    }
     let output = match attempts(call, &given).await {
         Err(Halt::Failed(error)) => node.kind.rescue(call, &given, error).await,
         other => other,
     };
-    drop(given);
     match output.and_then(|output| finish(node, output)) {
         Ok(output) => {
             let body =
                 EventBody::NodeCompleted { node: Arc::clone(&node.reference), output: (*output).clone() };
             run.record(&done, body, Some(json!({"after": source.seen})));
-            Ended::With(NodeResult { status: Status::Success, input, output, error: None })
+            Ended::With(NodeResult { status: Status::Success, input: shown, output, error: None })
         }
-        Err(Halt::Failed(error)) => failed(input, error),
+        Err(Halt::Failed(error)) => failed(Input::Given(given), error),
         Err(Halt::Suspended) => Ended::Suspended,
         Err(Halt::Stopped) => Ended::Stopped,
     }
@@ -243,11 +227,32 @@ fn run_input(source: &Source<'_>) -> Input {
     Input::Given(Arc::new(Value::Object(source.input.clone())))
 }
 
-/// The node's input, as it is kept and as it is given to the node.
-fn prepare(node: &Node, source: &Source<'_>) -> Result<(Input, Arc<Value>), NodeError> {
-    if node.input.is_identity() && node.mapping.is_empty() {
-        return Ok((Input::Merged(source.seen.into()), Arc::new(source.without_inputs())));
-    }
+/// A node's input.
+struct Inputs {
+    /// As the result of a node that succeeded shows it.
+    shown: Input,
+    /// As the node is given it, and as the result of a node that failed shows it.
+    given: Arc<Value>,
+}
+
+/// The node's input; or why there is none, and the input that the result then shows.
+fn inputs(node: &Node, source: &Source<'_>) -> Result<Inputs, (Input, NodeError)> {
+    let transformed = transform(node, source).map_err(|error| (run_input(source), error))?;
+    let is_merged = node.input.is_identity() && node.mapping.is_empty();
+    let given = node.kind.admit(Arc::clone(&transformed)).map_err(|error| (run_input(source), error))?;
+    let shown = match dict(&given) {
+        // Built from the other results when somebody wants to see it.
+        Ok(Cow::Borrowed(_)) if is_merged && Arc::ptr_eq(&given, &transformed) => {
+            Input::Merged(source.seen.into())
+        }
+        Ok(Cow::Borrowed(_)) => Input::Given(Arc::clone(&given)),
+        Ok(Cow::Owned(shown)) => Input::Given(Arc::new(shown)),
+        Err(error) => return Err((Input::Given(given), error)),
+    };
+    Ok(Inputs { shown, given })
+}
+
+fn transform(node: &Node, source: &Source<'_>) -> Result<Arc<Value>, NodeError> {
     let mut input = if node.input.is_identity() {
         source.without_inputs()
     } else {
@@ -259,8 +264,7 @@ fn prepare(node: &Node, source: &Source<'_>) -> Result<(Input, Arc<Value>), Node
         };
         map.insert(key.clone(), value.clone());
     }
-    let input = Arc::new(input);
-    Ok((Input::Given(Arc::clone(&input)), input))
+    Ok(Arc::new(input))
 }
 
 async fn attempts(call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
@@ -303,17 +307,17 @@ fn restore(call: Call<'_>, source: Source<'_>, done: &str) -> Option<NodeResult>
         .collect();
     let source = Source { seen: &seen, ..source };
     let error = || NodeError::from_json(&recorded.journal["error"]);
-    let input = || prepare(call.node, &source).map_or_else(|_| run_input(&source), |(input, _)| input);
+    let inputs = || inputs(call.node, &source);
     match recorded.body {
         EventBody::NodeCompleted { output, .. } => Some(NodeResult {
             status: Status::Success,
-            input: input(),
+            input: inputs().map_or_else(|(input, _)| input, |inputs| inputs.shown),
             output: Arc::new(output),
             error: None,
         }),
         EventBody::NodeFailed { .. } => Some(NodeResult {
             status: Status::Failure,
-            input: input(),
+            input: inputs().map_or_else(|(input, _)| input, |inputs| Input::Given(inputs.given)),
             output: Arc::new(Value::Null),
             error: Some(error()),
         }),

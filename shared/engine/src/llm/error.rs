@@ -24,6 +24,11 @@ impl LlmError {
         Self { kind: "InternalServerError", message, status: None, client_retries: true, retry_after: None }
     }
 
+    /// The answer broke off. Asked again by the client, its pieces would be shown twice.
+    pub(crate) fn broken(message: String) -> Self {
+        Self { client_retries: false, ..Self::connection(message) }
+    }
+
     /// Nothing may be sent there; no retry can mend it.
     pub(crate) fn refused(message: String) -> Self {
         Self { kind: "BadRequestError", message, status: None, client_retries: false, retry_after: None }

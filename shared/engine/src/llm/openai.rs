@@ -123,10 +123,10 @@ async fn stream(
 ) -> Result<Reply, LlmError> {
     let mut events = Events::default();
     let mut gathered = Gathered::default();
-    while let Some(bytes) = response.chunk().await.map_err(|error| LlmError::connection(explain(&error)))? {
+    while let Some(bytes) = response.chunk().await.map_err(|error| LlmError::broken(explain(&error)))? {
         let data = events
             .push(&bytes)
-            .ok_or_else(|| LlmError::connection(format!("{} sends no events", endpoint.provider)))?;
+            .ok_or_else(|| LlmError::broken(format!("{} sends no events", endpoint.provider)))?;
         for data in data {
             if data == "[DONE]" {
                 return gathered.finish(endpoint);
@@ -164,11 +164,11 @@ impl Gathered {
         piece: &(dyn Fn(&str) + Send + Sync),
     ) -> Result<(), LlmError> {
         let Ok(chunk) = serde_json::from_str::<Value>(data) else {
-            return Err(LlmError::connection(format!("{} sent a piece that is no JSON", endpoint.provider)));
+            return Err(LlmError::broken(format!("{} sent a piece that is no JSON", endpoint.provider)));
         };
         if chunk["error"].is_object() || chunk["error"].is_string() {
             let text = error_text(data);
-            return Err(LlmError::connection(format!("{} broke off: {text}", endpoint.provider)));
+            return Err(LlmError::broken(format!("{} broke off: {text}", endpoint.provider)));
         }
         if chunk["usage"].is_object() {
             self.usage = usage(&chunk["usage"]);
@@ -208,7 +208,7 @@ impl Gathered {
 
     fn finish(self, endpoint: &Endpoint) -> Result<Reply, LlmError> {
         if self.finish_reason.is_none() && self.content.is_none() && self.tool_calls.is_empty() {
-            return Err(LlmError::connection(format!(
+            return Err(LlmError::broken(format!(
                 "{} ended the stream without an answer",
                 endpoint.provider
             )));

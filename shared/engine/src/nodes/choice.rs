@@ -1,6 +1,6 @@
 //! Choice: tells by conditions which of its options are taken; others depend on an option.
 
-use super::Registered;
+use super::{Registered, mapping};
 use crate::{
     condition::Condition,
     flow::{Call, Halt, Kind, NodeError},
@@ -82,6 +82,10 @@ impl Kind for Choice {
             (id.clone(), json!({"status": status, "input": **input, "output": verdict}))
         });
         Ok(Arc::new(Value::Object(results.collect::<Map<_, _>>())))
+    }
+
+    fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
+        mapping(input, "a Choice")
     }
 
     fn options(&self) -> &[String] {

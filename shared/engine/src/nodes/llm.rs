@@ -1,6 +1,6 @@
 //! Language models: one kind for all providers, told apart by a table.
 
-use super::Registered;
+use super::{Registered, mapping};
 use crate::{
     flow::{Call, Halt, Kind, Node, NodeError, run_within},
     llm::{Endpoint, Protocol, Reply, Request, Unanswered},
@@ -362,13 +362,13 @@ impl Kind for Llm {
         }
     }
 
-    fn check(&self, input: &Value) -> Result<(), NodeError> {
-        let invalid = |message: &str| Err(NodeError::new("ValidationError", message));
-        let Some(input) = input.as_object() else { return invalid("the input of an LLM must be a mapping") };
-        match &self.prompt {
-            Some(prompt) => prompt.check(input),
-            None => invalid("the node has no prompt"),
-        }
+    fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
+        let input = mapping(input, "an LLM")?;
+        let Some(prompt) = &self.prompt else {
+            return Err(NodeError::new("ValidationError", "the node has no prompt"));
+        };
+        prompt.check(input.as_object().unwrap_or(&Map::new()))?;
+        Ok(input)
     }
 
     async fn rescue(&self, call: Call<'_>, input: &Arc<Value>, error: NodeError) -> Result<Arc<Value>, Halt> {

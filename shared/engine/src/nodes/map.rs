@@ -82,9 +82,9 @@ impl Kind for Map {
         if suspended { Err(Halt::Suspended) } else { Ok(Arc::new(json!({"output": outputs}))) }
     }
 
-    fn check(&self, input: &Value) -> Result<(), NodeError> {
+    fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
         match input.get("input") {
-            Some(Value::Array(_)) => Ok(()),
+            Some(Value::Array(_)) => Ok(Arc::new(json!({"input": input["input"]}))),
             _ => Err(NodeError::new("ValidationError", "the input of a Map must have a list under `input`")),
         }
     }

@@ -15,10 +15,12 @@ mod text_template;
 pub(crate) use choice::is_option_result;
 
 use crate::{
-    flow::Kind,
+    flow::{Kind, NodeError},
     load::{Fields, Loading, meant},
+    python_text,
 };
-use std::time::Duration;
+use serde_json::Value;
+use std::{sync::Arc, time::Duration};
 
 /// A kind of node that runs here.
 pub(crate) struct Registered {
@@ -258,6 +260,16 @@ const NOT_NATIVE: &[(&str, &[&str])] = &[
         ],
     ),
 ];
+
+/// The input of a kind whose schema takes any mapping.
+fn mapping(input: Arc<Value>, kind: &str) -> Result<Arc<Value>, NodeError> {
+    if input.is_object() {
+        return Ok(input);
+    }
+    let given = python_text::type_name(&input);
+    let message = format!("the input of {kind} must be a mapping, but its transformer gives {given}");
+    Err(NodeError::new("ValidationError", message))
+}
 
 /// What a node type turned out to be.
 pub(crate) enum Found {

@@ -1,6 +1,6 @@
 //! `TextTemplate`: renders a Jinja template with its input.
 
-use super::Registered;
+use super::{Registered, mapping};
 use crate::{
     flow::{Call, Halt, Kind, NodeError},
     load::Fields,
@@ -61,11 +61,16 @@ impl Kind for TextTemplate {
         }
     }
 
-    fn check(&self, input: &Value) -> Result<(), NodeError> {
-        let template_fits = matches!(input.get("template"), None | Some(Value::Null | Value::String(_)));
-        if input.is_object() && template_fits {
-            return Ok(());
+    fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
+        let input = mapping(input, "a TextTemplate")?;
+        match input.get("template") {
+            Some(Value::Null | Value::String(_)) => Ok(input),
+            Some(_) => Err(NodeError::new("ValidationError", "`template` of the input must be text")),
+            None => {
+                let mut whole = Map::from_iter([("template".to_owned(), Value::Null)]);
+                whole.extend(Arc::unwrap_or_clone(input).as_object().cloned().unwrap_or_default());
+                Ok(Arc::new(Value::Object(whole)))
+            }
         }
-        Err(NodeError::new("ValidationError", "the input must be a mapping, and its `template` text"))
     }
 }
