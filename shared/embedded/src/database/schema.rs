@@ -1,7 +1,7 @@
 //! How the data lies in SQLite.
 
 use crate::Error;
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, TransactionBehavior, config::DbConfig};
 use std::{path::Path, time::Duration};
 
 /// The schema that this release knows, kept in `PRAGMA user_version`.
@@ -18,6 +18,8 @@ pub(super) fn connect(path: &Path, cache_kib: u32) -> Result<Connection, rusqlit
     let connection = Connection::open(path)?;
     connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(64);
+    // Without it SQLite plans a statement anew each time that the value of its LIMIT is bound.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // Log entries of about 1 KiB lie within a page of 8 KiB; with 4 KiB each would take a page more to overflow to.
     connection.pragma_update(None, "page_size", 8192)?;
     connection.pragma_update(None, "cache_size", -i64::from(cache_kib))?;

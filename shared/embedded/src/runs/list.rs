@@ -4,21 +4,22 @@
 //! time. A list over several statuses merges their ranges. An order is a row of *parts*, each merged by time: `started_at`
 //! is one part with all statuses, `status` one for each, `ended_at` those that ended and then those that have not.
 //!
-//! Of several filters the one with the fewest runs picks the index, and the others are looked up for each of its
-//! runs: two filters that each match very many runs, and hardly any run both, are the slow case.
+//! Of several filters each gives a range of its own, in the same order: what stands in all of them is found by going
+//! through them side by side (`range`). Two filters that each match very many runs, and hardly any run both, are the
+//! slow case.
 
 use super::{
     cursor::{Cursor, QueryHash},
-    int, read,
+    range::{Index, Range, Row},
+    read,
     row::reported_code,
-    statement,
 };
 use crate::database::Fault;
 use runyard_runs::{
     AppId, COUNT_CAP, ListError, ListQuery, PageStart, ReportedStatus, RunId, RunPage, SortBy,
 };
-use rusqlite::{Connection, ToSql};
-use std::collections::{BTreeSet, VecDeque};
+use rusqlite::Connection;
+use std::collections::BTreeSet;
 use uuid::Uuid;
 
 /// So many labels a run has at most.
@@ -44,7 +45,7 @@ struct Part {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Time {
+pub(super) enum Time {
     Created,
     Ended,
 }
@@ -54,7 +55,7 @@ enum Start {
     After(Cursor),
 }
 
-enum Filter {
+pub(super) enum Filter {
     User(String),
     Session(Uuid),
     Metadata(String, String),
@@ -90,12 +91,8 @@ impl Plan {
 
     pub(super) fn page(&self, connection: &Connection) -> Result<RunPage, Fault> {
         read::snapshot(connection, || {
-            let (driver, counted) = self.driver(connection)?;
-            let total = match counted {
-                Some(total) if self.filters.len() < 2 => total,
-                _ => self.count(connection, driver, true)?,
-            };
-            let (rows, more) = self.rows(connection, driver)?;
+            let total = self.count(connection)?;
+            let (rows, more) = self.rows(connection)?;
             let next_cursor = match rows.last() {
                 Some(last) if more => Some(last.encode(self.query)),
                 _ => None,
@@ -108,53 +105,50 @@ impl Plan {
         })
     }
 
-    /// The filter with the fewest runs, and how many.
-    fn driver(&self, connection: &Connection) -> Result<(Option<usize>, Option<u64>), Fault> {
-        let mut best = (None, None);
-        for index in 0..self.filters.len() {
-            let count = self.count(connection, Some(index), false)?;
-            if best.1.is_none_or(|least| count < least) {
-                best = (Some(index), Some(count));
+    /// How many runs there are, to one more than [`COUNT_CAP`].
+    fn count(&self, connection: &Connection) -> Result<u64, Fault> {
+        let most = COUNT_CAP + 1;
+        let codes = self.statuses.iter().map(|status| reported_code(*status));
+        if let [] | [_] = self.filters.as_slice() {
+            let index = Index { app: self.app, filter: self.filters.first(), time: Time::Created };
+            if self.statuses.len() == ReportedStatus::ALL.len() {
+                return index.count(connection, None, most);
             }
+            let mut total = 0;
+            for code in codes {
+                total += index.count(connection, Some(code), most - total)?;
+            }
+            return Ok(total);
         }
-        Ok(best)
-    }
-
-    /// How many runs there are, to one more than [`COUNT_CAP`]; with `all` filters or with that of the driver only.
-    fn count(&self, connection: &Connection, driver: Option<usize>, all: bool) -> Result<u64, Fault> {
         let mut total = 0;
-        let (status, codes) = if self.statuses.len() == ReportedStatus::ALL.len() {
-            (false, vec![0])
-        } else {
-            (true, self.statuses.iter().map(|status| reported_code(*status)).collect())
-        };
         for code in codes {
-            let mut select = Select::of(self, driver, Time::Created, all);
-            if status {
-                select.and(&["t.reported = ?"], code);
-            }
-            let limit = int(COUNT_CAP + 1 - total);
-            let sql = format!("SELECT count(*) FROM (SELECT 1 {} LIMIT ?)", select.sql());
-            select.values.push(Box::new(limit));
-            let count: i64 =
-                statement(connection, &sql)?.query_row(select.params().as_slice(), |row| row.get(0))?;
-            total += count.unsigned_abs();
-            if total > COUNT_CAP {
-                break;
+            let mut range = self.range(code, Time::Created, true, None);
+            while total < most && range.next(connection)?.is_some() {
+                total += 1;
             }
         }
         Ok(total)
     }
 
+    /// The runs of one status.
+    fn range(&self, status: i64, time: Time, descending: bool, after: Option<Row>) -> Range {
+        let index = |filter| Index { app: self.app, filter, time };
+        let indexes: Vec<_> = match self.filters.as_slice() {
+            [] => vec![index(None)],
+            filters => filters.iter().map(|filter| index(Some(filter))).collect(),
+        };
+        Range::new(indexes, status, descending, after, self.page_size + 1)
+    }
+
     /// The rows of the page, and whether there are more after them.
-    fn rows(&self, connection: &Connection, driver: Option<usize>) -> Result<(Vec<Cursor>, bool), Fault> {
+    fn rows(&self, connection: &Connection) -> Result<(Vec<Cursor>, bool), Fault> {
         let (mut skip, first_part, mut after) = match self.start {
             Start::Offset(offset) => (offset, 0, None),
             Start::After(cursor) => (0, cursor.part, Some((cursor.time, cursor.run))),
         };
         let mut page = Vec::with_capacity(self.page_size);
         for (number, part) in (0_u8..).zip(&self.parts).skip(usize::from(first_part)) {
-            let mut merge = Merge::new(self, part, driver, after.take(), skip);
+            let mut merge = Merge::new(self, part, after.take());
             while let Some((time, run)) = merge.next(connection)? {
                 if skip > 0 {
                     skip -= 1;
@@ -216,171 +210,38 @@ fn not_served() -> ListError {
     )
 }
 
-/// The part of a statement from `FROM` on, and its values.
-struct Select {
-    from: String,
-    conditions: String,
-    values: Vec<Box<dyn ToSql>>,
-}
-
-impl Select {
-    /// The runs of one index, as `t`; with `all`, those that the other filters hold too.
-    fn of(plan: &Plan, driver: Option<usize>, time: Time, all: bool) -> Self {
-        let filter = driver.map(|index| &plan.filters[index]);
-        let table = match (filter, time) {
-            (Some(filter), _) => filter.table(),
-            (None, Time::Created) => ("runs", "INDEXED BY runs_by_status"),
-            (None, Time::Ended) => ("runs", "INDEXED BY runs_by_end"),
-        };
-        let mut select = Self {
-            from: format!("{} t {}", table.0, table.1),
-            conditions: "t.app = ?".to_owned(),
-            values: vec![Box::new(plan.app.0)],
-        };
-        match filter {
-            Some(filter) => select.filter("t", filter),
-            None if time == Time::Ended => select.conditions += " AND t.ended_at IS NOT NULL",
-            None => {}
-        }
-        let others = plan.filters.iter().enumerate().filter(|(index, _)| all && Some(*index) != driver);
-        for (index, other) in others {
-            select.look_up(&format!("o{index}"), other, plan.run_column(driver));
-        }
-        select
-    }
-
-    /// One look into the index of `filter` for each run. `CROSS JOIN` is SQLite's word for a join in this order.
-    fn look_up(&mut self, name: &str, filter: &Filter, run: &str) {
-        let (table, index) = filter.table();
-        self.from += &[" CROSS JOIN ", table, " ", name, " ", index].concat();
-        for column in ["app", "reported", "created_at"] {
-            self.conditions += &[" AND ", name, ".", column, " = t.", column].concat();
-        }
-        self.conditions += &[" AND ", name, ".", filter.run_column(), " = t.", run].concat();
-        self.filter(name, filter);
-    }
-
-    fn filter(&mut self, name: &str, filter: &Filter) {
-        match filter {
-            Filter::User(user) => self.and(&[name, ".user_id = ?"], user.clone()),
-            Filter::Session(session) => self.and(&[name, ".session_id = ?"], *session),
-            Filter::Metadata(key, value) => {
-                self.and(&[name, ".key = ?"], key.clone());
-                self.and(&[name, ".value = ?"], value.clone());
-            }
-        }
-    }
-
-    fn and(&mut self, condition: &[&str], value: impl ToSql + 'static) {
-        self.conditions += " AND ";
-        self.conditions.extend(condition.iter().copied());
-        self.values.push(Box::new(value));
-    }
-
-    fn sql(&self) -> String {
-        format!("FROM {} WHERE {}", self.from, self.conditions)
-    }
-
-    fn params(&self) -> Vec<&dyn ToSql> {
-        self.values.iter().map(AsRef::as_ref).collect()
-    }
-}
-
-impl Filter {
-    /// The table whose index it is, and that index.
-    fn table(&self) -> (&'static str, &'static str) {
-        match self {
-            Self::User(_) => ("runs", "INDEXED BY runs_by_user"),
-            Self::Session(_) => ("runs", "INDEXED BY runs_by_session"),
-            Self::Metadata(..) => ("metadata", ""),
-        }
-    }
-
-    /// How its table calls the run's id.
-    fn run_column(&self) -> &'static str {
-        match self {
-            Self::User(_) | Self::Session(_) => "id",
-            Self::Metadata(..) => "run",
-        }
-    }
-}
-
-impl Plan {
-    fn run_column(&self, driver: Option<usize>) -> &'static str {
-        driver.map_or("id", |index| self.filters[index].run_column())
-    }
-}
-
 /// The ranges of a part, merged by time and run.
-struct Merge<'p> {
-    plan: &'p Plan,
-    part: &'p Part,
-    driver: Option<usize>,
-    ranges: Vec<Range>,
-    /// So many rows are fetched of a range at once.
-    fetch: usize,
+struct Merge {
+    ranges: Vec<(Option<Row>, Range)>,
+    descending: bool,
+    is_begun: bool,
 }
 
-struct Range {
-    status: i64,
-    fetched: VecDeque<(i64, Uuid)>,
-    after: Option<(i64, Uuid)>,
-    is_whole: bool,
-}
-
-impl<'p> Merge<'p> {
-    fn new(
-        plan: &'p Plan,
-        part: &'p Part,
-        driver: Option<usize>,
-        after: Option<(i64, Uuid)>,
-        skip: usize,
-    ) -> Self {
-        let range =
-            |status: &i64| Range { status: *status, fetched: VecDeque::new(), after, is_whole: false };
-        let ranges = part.statuses.iter().map(range).collect();
-        Self { plan, part, driver, ranges, fetch: (plan.page_size + 1).max(skip.min(1024)) }
+impl Merge {
+    fn new(plan: &Plan, part: &Part, after: Option<Row>) -> Self {
+        let range = |status: &i64| (None, plan.range(*status, part.time, part.descending, after));
+        Self {
+            ranges: part.statuses.iter().map(range).collect(),
+            descending: part.descending,
+            is_begun: false,
+        }
     }
 
-    fn next(&mut self, connection: &Connection) -> Result<Option<(i64, Uuid)>, Fault> {
-        let mut best: Option<(usize, (i64, Uuid))> = None;
-        for index in 0..self.ranges.len() {
-            if self.ranges[index].fetched.is_empty() && !self.ranges[index].is_whole {
-                self.fill(connection, index)?;
+    fn next(&mut self, connection: &Connection) -> Result<Option<Row>, Fault> {
+        if !self.is_begun {
+            for (head, range) in &mut self.ranges {
+                *head = range.next(connection)?;
             }
-            let Some(row) = self.ranges[index].fetched.front().copied() else { continue };
-            let is_better =
-                best.is_none_or(|(_, best)| if self.part.descending { row > best } else { row < best });
-            if is_better {
-                best = Some((index, row));
-            }
+            self.is_begun = true;
         }
-        Ok(best.and_then(|(index, _)| self.ranges[index].fetched.pop_front()))
-    }
-
-    fn fill(&mut self, connection: &Connection, index: usize) -> Result<(), Fault> {
-        let range = &mut self.ranges[index];
-        let time = if self.part.time == Time::Ended { "ended_at" } else { "created_at" };
-        let run = self.plan.run_column(self.driver);
-        let mut select = Select::of(self.plan, self.driver, self.part.time, true);
-        select.and(&["t.reported = ?"], range.status);
-        let (than, direction) = if self.part.descending { ('<', "DESC") } else { ('>', "ASC") };
-        if let Some((time_after, run_after)) = range.after {
-            select.and(&[&format!("(t.{time}, t.{run}) {than} (?, ?)")], time_after);
-            select.values.push(Box::new(run_after));
-        }
-        select.values.push(Box::new(int(self.fetch as u64)));
-        let sql = format!(
-            "SELECT t.{time}, t.{run} {} ORDER BY t.{time} {direction}, t.{run} {direction} LIMIT ?",
-            select.sql()
-        );
-        let mut statement = statement(connection, &sql)?;
-        let mut rows = statement.query(select.params().as_slice())?;
-        while let Some(row) = rows.next()? {
-            range.fetched.push_back((row.get(0)?, row.get(1)?));
-        }
-        range.is_whole = range.fetched.len() < self.fetch;
-        range.after = range.fetched.back().copied();
-        Ok(())
+        let heads = self.ranges.iter_mut().filter(|(head, _)| head.is_some());
+        let first = if self.descending {
+            heads.max_by_key(|(head, _)| *head)
+        } else {
+            heads.min_by_key(|(head, _)| *head)
+        };
+        let Some((head, range)) = first else { return Ok(None) };
+        let next = range.next(connection)?;
+        Ok(std::mem::replace(head, next))
     }
 }

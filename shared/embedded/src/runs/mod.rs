@@ -4,6 +4,7 @@ mod cursor;
 mod expire;
 mod list;
 mod orphans;
+mod range;
 mod read;
 mod row;
 mod waiters;
