@@ -54,7 +54,6 @@ const LIBRARY: &[&str] = &[
     "heapq.py",
     "hmac.py",
     "html",
-    "io.py",
     "ipaddress.py",
     "json",
     "keyword.py",

@@ -54,7 +54,6 @@ pub(crate) struct Request<'a> {
 
 /// What came of it; the value itself follows as JSON text.
 #[derive(Serialize, Deserialize)]
-#[serde(untagged)]
 pub(crate) enum Reply<'a> {
     Value {
         #[serde(borrow)]
