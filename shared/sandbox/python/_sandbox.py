@@ -8,20 +8,14 @@ import builtins
 import sys
 
 # Loaded once, before the fork, so that no evaluation pays for them.
-import base64
 import collections.abc
-import copy
-import dataclasses
-import datetime
 import encodings
 import encodings.ascii
 import encodings.latin_1
 import encodings.utf_8
 import enum
 import functools
-import hashlib
 import io
-import itertools
 import json
 import math
 import operator
@@ -29,9 +23,6 @@ import random
 import re
 import string
 import time
-import typing
-import uuid
-import _strptime
 
 ALLOWED = frozenset(
     """
@@ -59,22 +50,46 @@ for _name in ("open", "input", "breakpoint", "exit", "quit", "help"):
         delattr(builtins, _name)
 
 
+class _Nowhere(io.TextIOBase):
+    """What is printed goes nowhere: there is no descriptor for it."""
+
+    def write(self, text):
+        return len(text)
+
+    def flush(self):
+        pass
+
+
+sys.stdout = sys.stderr = _Nowhere()
+
+
 def begin():
     """Runs in each evaluation before its code: what must differ from one to the next."""
     random.seed()
-    # A random node id with the multicast bit: there is no network card to ask.
-    uuid._node = random.getrandbits(48) | (1 << 40)
+
+
+def node():
+    """A random node id with the multicast bit, for `uuid1`: there is no network card to ask."""
+    return random.getrandbits(48) | (1 << 40)
 
 
 _VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
+# By name, since there is no such object before its module is loaded, and most code loads none of them.
+_TEXTS = {
+    ("datetime", "timedelta"),
+    ("_pydatetime", "timedelta"),
+    ("decimal", "Decimal"),
+    ("_pydecimal", "Decimal"),
+    ("fractions", "Fraction"),
+    ("uuid", "UUID"),
+}
 
 
 def plain(value):
     """An object that JSON lacks as one that it has."""
+    kind = type(value)
     if isinstance(value, enum.Enum):
         return value.value
-    if isinstance(value, (datetime.date, datetime.time)):
-        return value.isoformat()
     if isinstance(value, io.BytesIO):
         value = value.getvalue()
     if isinstance(value, (bytes, bytearray, memoryview)):
@@ -82,15 +97,20 @@ def plain(value):
         try:
             return value.decode()
         except UnicodeDecodeError:
-            return base64.b64encode(value).decode()
+            import binascii
+
+            return binascii.b2a_base64(value, newline=False).decode()
     if isinstance(value, (collections.deque, range, *_VIEWS)):
         return list(value)
-    if isinstance(value, (uuid.UUID, datetime.timedelta, BaseException)):
+    for base in kind.__mro__:
+        if (base.__module__, base.__qualname__) in _TEXTS:
+            return str(value)
+        if base.__module__ in ("datetime", "_pydatetime"):
+            return value.isoformat()
+    if isinstance(value, BaseException):
         return str(value)
-    if type(value).__name__ in ("Decimal", "Fraction") and isinstance(value, sys.modules["numbers"].Number):
-        return str(value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if "__dataclass_fields__" in dir(kind):
+        return {name: getattr(value, name) for name in kind.__dataclass_fields__}
     if callable(value):
         return f"func: {getattr(value, '__name__', value)}"
-    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+    raise TypeError(f"Object of type {kind.__name__} is not JSON serializable")

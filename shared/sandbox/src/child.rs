@@ -134,7 +134,7 @@ impl Zygote {
             };
             let running = self.running.swap_remove(i);
             if let Some(failure) = verdict {
-                let frame = wire::frame(&Reply::Failure { failure })?;
+                let frame = wire::frame(&Reply::Failure(failure))?;
                 // The server may have gone, or be deaf: then nobody wants to know.
                 let _ = rustix::net::send(&running.socket, &frame, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
             }
@@ -175,8 +175,8 @@ impl Zygote {
             None => self.python.evaluate(&request),
         };
         let reply = match value {
-            Ok(value) => wire::frame(&Reply::Value { value: &value })?,
-            Err(failure) => wire::frame(&Reply::Failure { failure })?,
+            Ok(value) => wire::frame(&Reply::Value(&value))?,
+            Err(failure) => wire::frame(&Reply::Failure(failure))?,
         };
         write_all(socket.as_fd(), &reply)
     }

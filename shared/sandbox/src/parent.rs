@@ -186,10 +186,10 @@ impl Inner {
         };
         match told {
             Ok(reply) => match serde_json::from_slice(&reply) {
-                Ok(Reply::Value { value }) => {
+                Ok(Reply::Value(value)) => {
                     serde_json::from_str(value.get()).map_err(|error| Error::Output(error.to_string()).into())
                 }
-                Ok(Reply::Failure { failure }) => Err(Error::from(failure).into()),
+                Ok(Reply::Failure(failure)) => Err(Error::from(failure).into()),
                 Err(error) => Err(Error::Crashed(format!("its answer is no json: {error}")).into()),
             },
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {

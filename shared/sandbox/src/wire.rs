@@ -52,16 +52,11 @@ pub(crate) struct Request<'a> {
     pub(crate) max_output_bytes: usize,
 }
 
-/// What came of it; the value itself follows as JSON text.
+/// What came of it.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Reply<'a> {
-    Value {
-        #[serde(borrow)]
-        value: &'a RawValue,
-    },
-    Failure {
-        failure: Failure,
-    },
+    Value(#[serde(borrow)] &'a RawValue),
+    Failure(Failure),
 }
 
 /// [`crate::Error`], as far as it is made on the other side.
