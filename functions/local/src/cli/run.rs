@@ -84,7 +84,7 @@ pub(super) async fn run(args: RunArgs) -> Result<Exit> {
             args.metadata.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
         fields.insert("metadata".to_owned(), labels.into());
     }
-    // Shown live it is streamed. A run in this process is always followed: so Ctrl-C can tell its id.
+    // To be shown as it happens, it is streamed.
     let stream = !args.background && (args.stream || (!args.json && io::stderr().is_terminal()));
     if stream {
         fields.insert("stream".to_owned(), true.into());
@@ -129,7 +129,7 @@ async fn create(client: &Client, call: &Call, args: &RunArgs, stream: bool) -> R
     if stream {
         return streamed(client, call, args.json).await;
     }
-    let run = client.json(call).await?["data"].take();
+    let run = client.send_once(call).await?.json().await?["data"].take();
     let id = run_id(&run)?;
     if args.background {
         output::json(&run, args.json)?;
@@ -144,7 +144,7 @@ async fn create(client: &Client, call: &Call, args: &RunArgs, stream: bool) -> R
 }
 
 async fn streamed(client: &Client, call: &Call, json: bool) -> Result<Exit> {
-    let response = client.send(call).await?;
+    let response = client.send_once(call).await?;
     let show = if json { Show::Json } else { Show::Progress };
     let (id, last) = watch(client, "", 0, Some(response), show).await?;
     if json { end_of_events(client, &id, &last).await } else { show_end(client, &id, false).await }

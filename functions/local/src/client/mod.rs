@@ -127,6 +127,17 @@ impl Client {
         Err(Refused::read(status, &headers, &text).into())
     }
 
+    /// [`Client::send`] of a request that has an `Idempotency-Key`: sent again if its answer was lost on the way.
+    pub(crate) async fn send_once(&self, call: &Call) -> Result<Response> {
+        for wait in [200, 1000] {
+            match self.send(call).await {
+                Err(error) if error.is::<Lost>() => tokio::time::sleep(Duration::from_millis(wait)).await,
+                answered => return answered,
+            }
+        }
+        self.send(call).await
+    }
+
     /// Sends a request and reads the JSON that answers it.
     pub(crate) async fn json(&self, call: &Call) -> Result<Value> {
         self.send(call).await?.json().await
@@ -203,8 +214,20 @@ fn unreachable_server(base: &reqwest::Url, error: &reqwest::Error) -> anyhow::Er
         let hint = if local { ": is `runyard dev` running?" } else { "" };
         return anyhow!("cannot reach {base} ({}){hint}", root(error));
     }
-    anyhow!("no answer from {base}: {}", root(error))
+    Lost(format!("no answer from {base}: {}", root(error))).into()
 }
+
+/// A request that was sent, and whose answer did not come: whether it was done is not known.
+#[derive(Debug)]
+struct Lost(String);
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Lost {}
 
 /// The innermost cause, which is what a person wants to know.
 fn root(error: &(dyn std::error::Error + 'static)) -> String {

@@ -1,6 +1,6 @@
 //! `runyard dev`: its key, its curl lines, reloading.
 
-use crate::harness::{ECHO, Home, PATIENCE, assert_whole, events_of};
+use crate::harness::{ECHO, Home, PATIENCE, Server, assert_whole, events_of};
 use serde_json::{Value, json};
 use std::{fs, os::unix::fs::PermissionsExt, process::Stdio, time::Duration};
 use tokio::{
@@ -16,14 +16,14 @@ async fn the_key_is_made_once_kept_private_and_its_curl_lines_work_as_they_are()
     let key_file = home.data().join("dev-key");
     assert_eq!(fs::metadata(&key_file).unwrap().permissions().mode() & 0o777, 0o600);
     let key = fs::read_to_string(&key_file).unwrap().trim().to_owned();
-    let first = server.log();
+    let first = printed(&server).await;
     assert_eq!(first.lines().filter(|line| line.trim() == key).count(), 1, "{first}");
     try_curl_lines(&home, &first).await;
     server.kill().await;
 
     let server = home.start("dev").await;
     assert_eq!(fs::read_to_string(&key_file).unwrap().trim(), key);
-    let second = server.log();
+    let second = printed(&server).await;
     assert!(!second.contains(&key) && second.contains("dev-key)"), "{second}");
     try_curl_lines(&home, &second).await;
     server.kill().await;
@@ -32,6 +32,12 @@ async fn the_key_is_made_once_kept_private_and_its_curl_lines_work_as_they_are()
     fs::write(&key_file, format!("ry_{}_{}", "0".repeat(16), "0".repeat(64))).unwrap();
     let server = home.start("dev").await;
     assert_eq!(server.get("echo", "/v1/runs").await.0, 200);
+}
+
+/// What the server says at its start: it listens before it has said all.
+async fn printed(server: &Server) -> String {
+    until(async || server.log().matches("curl ").count() >= 4).await;
+    server.log()
 }
 
 /// Pastes what was printed into a shell.
