@@ -63,7 +63,7 @@ async fn recursion_has_a_limit() {
         "class A:\n    def __getattr__(self, n): return getattr(self, n + 'x')\ndef run(d): return A().b",
         "class A:\n    def __repr__(self): return repr([self])\n    __str__ = __repr__\ndef run(d): return str(A())",
         "def run(d):\n    x = []\n    for _ in range(100_000): x = [x]\n    return repr(x)",
-        "def run(d):\n    x = []\n    for _ in range(100_000): x = [x]\n    del x\n    return run(d)",
+        "def f(d): return f(d)\ndef run(d):\n    x = []\n    for _ in range(100_000): x = [x]\n    del x\n    return f(d)",
     ] {
         let error = one(&sandbox, code).await;
         assert!(matches!(error, Error::Recursion), "{code}: {error:?}");

@@ -101,6 +101,9 @@ pub(super) async fn drive(
     on_one_thread(move || drive_here(address, request, connections, until)).await
 }
 
+/// The longest latency that is told apart, in microseconds: ten minutes.
+pub(super) const LONGEST: u64 = 600_000_000;
+
 /// Runs what `make` gives on a thread with a runtime of its own.
 pub(super) async fn on_one_thread<T: Send + 'static, F: Future<Output = Result<T>>>(
     make: impl FnOnce() -> F + Send + 'static,
@@ -126,7 +129,7 @@ async fn drive_here(
         errors: 0,
         error: None,
         took: Duration::ZERO,
-        latency: Histogram::new(3).context("no histogram")?,
+        latency: Histogram::new_with_max(LONGEST, 3).context("no histogram")?,
     }));
     let left = Rc::new(RefCell::new(match until {
         Until::Time(_) => u64::MAX,

@@ -58,8 +58,8 @@ async fn start(plan: &Plan) -> Result<Value> {
     let stored = plan.stored.unwrap_or(100_000);
     stored_runs(plan, &data, stored).await?;
     let key = target::make_key(&plan.place.apps, &data, &plan.app).await?;
-    let mut ready = Histogram::<u64>::new(3)?;
-    let mut first_run = Histogram::<u64>::new(3)?;
+    let mut ready = Histogram::<u64>::new_with_max(super::load::LONGEST, 3)?;
+    let mut first_run = Histogram::<u64>::new_with_max(super::load::LONGEST, 3)?;
     for _ in 0..5 {
         let started = Instant::now();
         let (server, address) = target::spawn(&plan.place.apps, &data, &plan.app).await?;
@@ -160,7 +160,7 @@ async fn list(plan: &Plan) -> Result<Value> {
     let mut errors = 0_u64;
     for (name, filter) in filters {
         let mut connection = Connection::open(target.address).await?;
-        let mut latency = Histogram::<u64>::new(3)?;
+        let mut latency = Histogram::<u64>::new_with_max(super::load::LONGEST, 3)?;
         let (mut cursor, mut total) = (String::new(), Value::Null);
         for _ in 0..PAGES {
             let path = format!("/v1/runs?page_size=25{filter}{cursor}");
