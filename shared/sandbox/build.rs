@@ -94,7 +94,10 @@ fn main() -> io::Result<()> {
     // The macro takes nothing but a literal.
     fs::write(
         Path::new(&out).join("library.rs"),
-        format!("rustpython_vm::py_freeze!(dir = {:?}, crate_name = \"rustpython_vm\")", library),
+        format!(
+            "rustpython_vm::py_freeze!(dir = {:?}, crate_name = \"rustpython_vm\")",
+            library.to_string_lossy()
+        ),
     )
 }
 

@@ -104,7 +104,9 @@ impl Writer<'_> {
             return self.array(&set.elements(), depth);
         }
         if let Some(dict) = object.downcast_ref::<PyDict>() {
-            return self.object(dict.to_owned().into_iter().collect(), depth);
+            let dict = dict.to_owned();
+            let members: Vec<_> = dict.into_iter().collect();
+            return self.object(&members, depth);
         }
         let plain = self.plain.call((object.to_owned(),), vm)?;
         self.value(&plain, depth + 1)
@@ -168,7 +170,7 @@ impl Writer<'_> {
         self.push("]")
     }
 
-    fn object(&mut self, members: Vec<(PyObjectRef, PyObjectRef)>, depth: usize) -> Result<(), Refused> {
+    fn object(&mut self, members: &[(PyObjectRef, PyObjectRef)], depth: usize) -> Result<(), Refused> {
         self.push("{")?;
         for (i, (key, value)) in members.iter().enumerate() {
             if i > 0 {

@@ -173,7 +173,8 @@ fn line(exception: &PyBaseExceptionRef) -> Option<u32> {
         if traceback.frame.code.source_path().as_str() == SOURCE {
             line = u32::try_from(traceback.lineno.get()).ok();
         }
-        next = traceback.next.lock().clone();
+        let inner = traceback.next.lock().clone();
+        next = inner;
     }
     line
 }
