@@ -219,7 +219,7 @@ impl Plugged {
             match before.get(app) {
                 None => tracing::info!(%app, "serving a new app"),
                 Some(was) if was != version => {
-                    tracing::info!(%app, "reloaded; runs under way stay on their version")
+                    tracing::info!(%app, "reloaded; runs under way stay on their version");
                 }
                 Some(_) => {}
             }

@@ -1,5 +1,7 @@
 //! Code that means harm, and code that a broken interpreter could run.
 
+#![allow(clippy::unwrap_used, clippy::allow_attributes, reason = "a test may panic")]
+
 mod common;
 
 use std::time::{Duration, Instant};

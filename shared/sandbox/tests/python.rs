@@ -1,5 +1,7 @@
 //! Python as people write it in workflows.
 
+#![allow(clippy::unwrap_used, clippy::too_many_lines, clippy::allow_attributes, reason = "a test may panic")]
+
 mod common;
 
 use common::{one, run, sandbox};

@@ -30,7 +30,7 @@ pub(super) async fn fill(data: &Data, app: &App, count: u64) -> Result<()> {
                 let created_at = now - Duration::from_millis((count - number) * 100);
                 store_one(&*store, app, number, created_at).await?;
                 let done = done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
-                if done % 50_000 == 0 {
+                if done.is_multiple_of(50_000) {
                     anstream::eprintln!("stored {done} of {count} runs");
                 }
                 Ok::<_, anyhow::Error>(())
@@ -70,7 +70,7 @@ async fn store_one(store: &dyn RunStore, app: &App, number: u64, created_at: Tim
     if store.create(&new, &record).await? != Create::Done {
         bail!("a run with this id is there already");
     }
-    let end = if number % FAILED == 0 {
+    let end = if number.is_multiple_of(FAILED) {
         EventBody::RunFailed { error: RunError::new("node_failed", "the node failed") }
     } else {
         EventBody::RunCompleted { output: json!({ "message": format!("message {number}") }) }

@@ -64,6 +64,19 @@ pub(super) struct Figures {
 }
 
 impl Figures {
+    fn add(&mut self, sent: Result<u64>) {
+        match sent {
+            Ok(latency) => {
+                self.requests += 1;
+                self.latency.saturating_record(latency);
+            }
+            Err(error) => {
+                self.errors += 1;
+                self.error.get_or_insert_with(|| format!("{error:#}"));
+            }
+        }
+    }
+
     /// In milliseconds.
     #[expect(clippy::cast_precision_loss, reason = "no latency here comes near 2^52 µs")]
     pub(super) fn millis(&self, quantile: f64) -> f64 {
@@ -153,19 +166,11 @@ async fn drive_here(
                         *left -= 1;
                     }
                     let sent = once(&mut connection, address, &request).await;
-                    let mut figures = figures.borrow_mut();
-                    match sent {
-                        Ok(latency) => {
-                            figures.requests += 1;
-                            figures.latency.saturating_record(latency);
-                        }
-                        Err(error) => {
-                            connection = None;
-                            figures.errors += 1;
-                            figures.error.get_or_insert_with(|| format!("{error:#}"));
-                            drop(figures);
-                            tokio::time::sleep(Duration::from_millis(10)).await;
-                        }
+                    let failed = sent.is_err();
+                    figures.borrow_mut().add(sent);
+                    if failed {
+                        connection = None;
+                        tokio::time::sleep(Duration::from_millis(10)).await;
                     }
                 }
             })

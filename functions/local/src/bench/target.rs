@@ -55,32 +55,29 @@ impl Drop for Folder {
 impl Target {
     /// The server of the plan, or a new one on an empty data directory.
     pub(super) async fn of(plan: &Plan) -> Result<Self> {
-        match &plan.server {
-            Some(given) => {
-                let url: reqwest::Url =
-                    given.url.parse().map_err(|error| usage(format!("--url {}: {error}", given.url)))?;
-                if url.scheme() != "http" {
-                    return Err(usage("--url: only http is measured"));
-                }
-                let name = url.host_str().unwrap_or("localhost");
-                let port = url.port_or_known_default().unwrap_or(80);
-                let address = tokio::net::lookup_host((name, port))
-                    .await
-                    .with_context(|| format!("cannot resolve {name}"))?
-                    .find(SocketAddr::is_ipv4)
-                    .with_context(|| format!("{name} has no IPv4 address"))?;
-                let host = if address.ip().is_loopback() {
-                    format!("{}.localhost:{port}", plan.app)
-                } else {
-                    name.into()
-                };
-                Ok(Self { address, host, key: given.key.clone(), pid: given.pid, own: None })
+        if let Some(given) = &plan.server {
+            let url: reqwest::Url =
+                given.url.parse().map_err(|error| usage(format!("--url {}: {error}", given.url)))?;
+            if url.scheme() != "http" {
+                return Err(usage("--url: only http is measured"));
             }
-            None => {
-                let folder = Folder::new()?;
-                let data = folder.path().join("data");
-                Self::start(&plan.place.apps, &data, &plan.app, Some(folder)).await
-            }
+            let name = url.host_str().unwrap_or("localhost");
+            let port = url.port_or_known_default().unwrap_or(80);
+            let address = tokio::net::lookup_host((name, port))
+                .await
+                .with_context(|| format!("cannot resolve {name}"))?
+                .find(SocketAddr::is_ipv4)
+                .with_context(|| format!("{name} has no IPv4 address"))?;
+            let host = if address.ip().is_loopback() {
+                format!("{}.localhost:{port}", plan.app)
+            } else {
+                name.into()
+            };
+            Ok(Self { address, host, key: given.key.clone(), pid: given.pid, own: None })
+        } else {
+            let folder = Folder::new()?;
+            let data = folder.path().join("data");
+            Self::start(&plan.place.apps, &data, &plan.app, Some(folder)).await
         }
     }
 
@@ -152,7 +149,7 @@ pub(super) async fn spawn(apps: &Path, data: &Path, app: &str) -> Result<(Child,
         if let Some(status) = server.try_wait()? {
             bail!("the server ended with {status}");
         }
-        if started.elapsed() > Duration::from_secs(60) {
+        if started.elapsed() > Duration::from_mins(1) {
             bail!("the server does not listen after 60 s");
         }
         sleep(Duration::from_millis(1)).await;

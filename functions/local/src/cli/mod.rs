@@ -50,7 +50,7 @@ enum Command {
     Keys(keys::KeysCommand),
     /// Execute a workflow file with the engine alone: no server, nothing stored
     Exec(exec::ExecArgs),
-    /// Print the OpenAPI 3.1 document, or check that a file is current
+    /// Print the `OpenAPI` 3.1 document, or check that a file is current
     Openapi(openapi::OpenapiArgs),
     /// Measure a server: latency, runs a second, memory
     Bench(bench::BenchArgs),

@@ -1,4 +1,4 @@
-//! `runyard openapi`: the OpenAPI document.
+//! `runyard openapi`: the `OpenAPI` document.
 
 use super::output;
 use crate::exit::{Exit, usage};

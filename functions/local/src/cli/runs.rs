@@ -152,9 +152,9 @@ pub(super) async fn runs(command: RunsCommand) -> Result<Exit> {
                 let path = format!("/v1/runs/{}/cancel", args.run);
                 let answer = client.json(&Call::post(path, Payload::Empty)).await?;
                 if args.of.json {
-                    output::json(&answer, true)?
+                    output::json(&answer, true)?;
                 } else {
-                    output::line(message(&answer))?
+                    output::line(message(&answer))?;
                 }
                 Ok(Exit::Done)
             })
@@ -260,9 +260,9 @@ async fn input(client: &Client, args: &InputArgs) -> Result<Exit> {
     let body = Payload::Json(json!({ "type": kind, "data": data }));
     let answer = client.json(&Call::post(format!("/v1/runs/{}/input", args.run), body)).await?;
     if args.of.json {
-        output::json(&answer, true)?
+        output::json(&answer, true)?;
     } else {
-        output::line(message(&answer))?
+        output::line(message(&answer))?;
     }
     Ok(Exit::Done)
 }
@@ -283,7 +283,7 @@ async fn events(client: &Client, args: &EventsArgs) -> Result<Exit> {
                 rows.push(row(event));
             }
         }
-        if events.len() < PAGE as usize {
+        if (events.len() as u64) < PAGE {
             break;
         }
         page += 1;

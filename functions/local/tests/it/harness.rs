@@ -17,7 +17,7 @@ use tokio::{
 };
 
 /// Everything here that is waited for happens within seconds; a machine that is busy gets a minute.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) const ORGANIZATION: &str = "0f6a7c0e-53a2-4f3c-9c8e-1d2f3a4b5c01";
 const PROJECT: &str = "0f6a7c0e-53a2-4f3c-9c8e-1d2f3a4b5c02";

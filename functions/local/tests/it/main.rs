@@ -1,5 +1,7 @@
 //! The real executable, from outside: its HTTP, its files, its signals, its output.
 
+#![allow(clippy::unwrap_used, clippy::allow_attributes, reason = "a test may panic")]
+
 mod cli;
 mod crash;
 mod dev;

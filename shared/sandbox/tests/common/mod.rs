@@ -5,7 +5,7 @@ use std::time::Duration;
 use runyard_sandbox::{Arguments, Config, Error, Sandbox};
 use serde_json::{Map, Value, json};
 
-pub(crate) const LONG: Duration = Duration::from_secs(60);
+pub(crate) const LONG: Duration = Duration::from_mins(1);
 
 pub(crate) fn config() -> Config {
     Config { program: Some(env!("CARGO_BIN_EXE_runyard-sandbox-child").into()), ..Config::default() }
