@@ -59,12 +59,14 @@ struct Zygote {
 
 /// An evaluation, as the zygote knows it.
 struct Running {
+    id: u64,
     pid: Pid,
     process: OwnedFd,
     /// The evaluation's end of its socket. It tells when the server has let go of the other, and takes
     /// what the evaluation could not say itself.
     socket: OwnedFd,
-    deadline: Instant,
+    /// `None` before it has a request.
+    deadline: Option<Instant>,
 }
 
 impl Zygote {
@@ -91,16 +93,25 @@ impl Zygote {
         loop {
             let ordered = self.wait(control)?;
             self.reap()?;
-            if ordered {
-                let Some((order, socket)) = receive(control)? else { return Ok(()) };
-                self.start(order, socket)?;
+            if !ordered {
+                continue;
+            }
+            match receive(control)? {
+                Received::Nothing => return Ok(()),
+                Received::Prepare { id, memory_bytes, socket } => self.prepare(id, memory_bytes, socket)?,
+                Received::Start { id, timeout } => {
+                    // It may have died meanwhile, and its socket tells.
+                    if let Some(running) = self.running.iter_mut().find(|it| it.id == id) {
+                        running.deadline = Some(Instant::now() + timeout);
+                    }
+                }
             }
         }
     }
 
     /// Whether there is an order.
     fn wait(&self, control: BorrowedFd<'_>) -> io::Result<bool> {
-        let next = self.running.iter().map(|it| it.deadline).min();
+        let next = self.running.iter().filter_map(|it| it.deadline).min();
         let timeout = next.map(|it| it.saturating_duration_since(Instant::now()));
         let timeout = timeout.and_then(|it| Timespec::try_from(it).ok());
         let mut polled = vec![PollFd::from_borrowed_fd(control, PollFlags::IN)];
@@ -124,7 +135,7 @@ impl Zygote {
                 rustix::process::waitpid(Some(running.pid), WaitOptions::NOHANG)?
             {
                 verdict(status)
-            } else if running.deadline <= now || abandoned(&running.socket)? {
+            } else if running.deadline.is_some_and(|it| it <= now) || abandoned(&running.socket)? {
                 rustix::process::pidfd_send_signal(&running.process, Signal::KILL)?;
                 rustix::process::waitpid(Some(running.pid), WaitOptions::empty())?;
                 Some(Failure::Timeout)
@@ -133,7 +144,10 @@ impl Zygote {
                 continue;
             };
             let running = self.running.swap_remove(i);
-            if let Some(failure) = verdict {
+            // One that had no request yet is no answer to any: the server sees its socket close, and takes another.
+            if running.deadline.is_some()
+                && let Some(failure) = verdict
+            {
                 let frame = wire::frame(&Reply::Failure(failure))?;
                 // The server may have gone, or be deaf: then nobody wants to know.
                 let _ = rustix::net::send(&running.socket, &frame, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
@@ -142,31 +156,32 @@ impl Zygote {
         Ok(())
     }
 
-    fn start(&mut self, order: Order, socket: OwnedFd) -> io::Result<()> {
-        // Before the fork, where its failure is an error and not a lost process.
-        let timeout = Duration::from_millis(order.timeout_ms);
-        let deadline = Instant::now() + timeout;
+    fn prepare(&mut self, id: u64, memory_bytes: u64, socket: OwnedFd) -> io::Result<()> {
         if let Some(pid) = raw::fork()? {
             let process = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
-            self.running.push(Running { pid, process, socket, deadline });
+            self.running.push(Running { id, pid, process, socket, deadline: None });
             return Ok(());
         }
-        let done = panic::catch_unwind(AssertUnwindSafe(|| self.evaluate(order, socket)));
+        let done = panic::catch_unwind(AssertUnwindSafe(|| self.evaluate(memory_bytes, socket)));
         raw::exit(i32::from(!matches!(done, Ok(Ok(())))))
     }
 
     /// In the forked process.
-    fn evaluate(&self, order: Order, socket: OwnedFd) -> io::Result<()> {
+    fn evaluate(&self, memory_bytes: u64, socket: OwnedFd) -> io::Result<()> {
         rustix::stdio::dup2_stdin(&socket)?;
-        // Closed with all the others below, and its number is another's by then.
+        // Closed with all the others below, and its number may be another's by then.
         mem::forget(socket);
-        let filter = self.filtered.then(lockdown::filter).transpose().map_err(io::Error::other)?;
-        let cpu_seconds = order.timeout_ms.div_ceil(1000) + 1;
-        let memory_bytes = self.mapped_bytes.saturating_add(order.memory_bytes);
-        lockdown::evaluation(self.own, cpu_seconds, memory_bytes, filter.as_ref())?;
-
         let socket = io::stdin();
-        let request = read_frame(socket.as_fd())?;
+        let socket = socket.as_fd();
+        lockdown::evaluation(self.own, self.mapped_bytes.saturating_add(memory_bytes))?;
+        let filter = self.filtered.then(lockdown::filter).transpose().map_err(io::Error::other)?;
+        // Makes its own copy of the memory that any evaluation writes to, while nobody waits.
+        self.python.rehearse();
+
+        let mut cpu_seconds = [0; 4];
+        read_exact(socket, &mut cpu_seconds)?;
+        let request = read_frame(socket)?;
+        lockdown::before_user_code(u32::from_le_bytes(cpu_seconds).into(), filter.as_ref())?;
         let request: Request<'_> = serde_json::from_slice(&request)?;
         let value = match (self.probe)(&request.code) {
             Some(value) => {
@@ -178,7 +193,7 @@ impl Zygote {
             Ok(value) => wire::frame(&Reply::Value(&value))?,
             Err(failure) => wire::frame(&Reply::Failure(failure))?,
         };
-        write_all(socket.as_fd(), &reply)
+        write_all(socket, &reply)
     }
 }
 
@@ -196,19 +211,28 @@ fn tell(hello: &Hello) -> io::Result<()> {
     write_all(io::stdin().as_fd(), &wire::frame(hello)?)
 }
 
-/// An order and the socket that came with it; `None` if the server is gone.
-fn receive(control: BorrowedFd<'_>) -> io::Result<Option<(Order, OwnedFd)>> {
+enum Received {
+    /// The server is gone.
+    Nothing,
+    Prepare {
+        id: u64,
+        memory_bytes: u64,
+        socket: OwnedFd,
+    },
+    Start {
+        id: u64,
+        timeout: Duration,
+    },
+}
+
+fn receive(control: BorrowedFd<'_>) -> io::Result<Received> {
     let mut bytes = [0; Order::LENGTH];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let received = rustix::net::recvmsg(
-        control,
-        &mut [IoSliceMut::new(&mut bytes)],
-        &mut ancillary,
-        RecvFlags::CMSG_CLOEXEC,
-    )?;
+    let mut into = [IoSliceMut::new(&mut bytes)];
+    let received = rustix::net::recvmsg(control, &mut into, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
     if received.bytes == 0 {
-        return Ok(None);
+        return Ok(Received::Nothing);
     }
     if received.bytes != Order::LENGTH || received.flags.contains(ReturnFlags::CTRUNC) {
         return Err(io::Error::other("half an order"));
@@ -217,8 +241,13 @@ fn receive(control: BorrowedFd<'_>) -> io::Result<Option<(Order, OwnedFd)>> {
         RecvAncillaryMessage::ScmRights(mut sockets) => sockets.next(),
         _ => None,
     });
-    let socket = socket.ok_or_else(|| io::Error::other("an order without a socket"))?;
-    Ok(Some((Order::from_bytes(bytes), socket)))
+    Ok(match (Order::from_bytes(bytes, socket.is_some()), socket) {
+        (Order::Prepare { id, memory_bytes }, Some(socket)) => Received::Prepare { id, memory_bytes, socket },
+        (Order::Start { id, timeout_ms }, _) => {
+            Received::Start { id, timeout: Duration::from_millis(timeout_ms) }
+        }
+        (Order::Prepare { .. }, None) => return Err(io::Error::other("an order without a socket")),
+    })
 }
 
 /// Whether the server closed its end.

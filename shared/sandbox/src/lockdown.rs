@@ -38,30 +38,26 @@ pub(crate) fn zygote() -> io::Result<()> {
         .map_err(Into::into)
 }
 
-/// Taken by an evaluation, after its last system call that is none of the filter's.
-pub(crate) fn evaluation(
-    zygote: rustix::process::Pid,
-    cpu_seconds: u64,
-    memory_bytes: u64,
-    filter: Option<&BpfProgram>,
-) -> io::Result<()> {
+/// Taken by an evaluation as soon as it is forked; its socket stands at descriptor 0.
+pub(crate) fn evaluation(zygote: rustix::process::Pid, address_space: u64) -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     // It may have died before that.
     if rustix::process::getppid() != Some(zygote) {
         return Err(io::Error::other("the zygote is gone"));
     }
     raw::close_from(1)?;
-    limit(Resource::As, memory_bytes)?;
-    // A backstop: the zygote kills by the clock.
-    limit(Resource::Cpu, cpu_seconds)?;
+    limit(Resource::As, address_space)?;
     limit(Resource::Nproc, 0)?;
     limit(Resource::Memlock, 0)?;
     limit(Resource::Msgqueue, 0)?;
-    limit(Resource::Nofile, 0)?;
-    if let Some(filter) = filter {
-        seccompiler::apply_filter(filter).map_err(io::Error::other)?;
-    }
-    Ok(())
+    limit(Resource::Nofile, 0)
+}
+
+/// The last thing before user code is looked at.
+pub(crate) fn before_user_code(cpu_seconds: u64, filter: Option<&BpfProgram>) -> io::Result<()> {
+    // A backstop: the zygote kills by the clock. Rehearsal took less than the second that is added.
+    limit(Resource::Cpu, cpu_seconds.saturating_add(1))?;
+    filter.map_or(Ok(()), |filter| seccompiler::apply_filter(filter).map_err(io::Error::other))
 }
 
 /// The system calls that an evaluation may make; all others fail with `EPERM`.
@@ -191,7 +187,7 @@ mod tests {
     fn without_the_filter_there_is_still_no_descriptor_to_be_had() {
         let own = rustix::process::getpid();
         let Some(pid) = raw::fork().unwrap() else {
-            let locked = super::evaluation(own, 1, 1 << 40, None).is_ok();
+            let locked = super::evaluation(own, 1 << 40).is_ok();
             let reached = File::open("/proc/self/environ").is_ok() || UnixStream::pair().is_ok();
             raw::exit(i32::from(!locked) + 2 * i32::from(reached))
         };

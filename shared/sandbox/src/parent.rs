@@ -33,6 +33,8 @@ use crate::{
 
 /// The zygote kills by the clock; this much later the server takes it for hung, and kills that too.
 const GRACE: Duration = Duration::from_secs(2);
+/// Far beyond what a run may take.
+const LONGEST: Duration = Duration::from_hours(24);
 /// A cold start takes a tenth of a second; a machine that swaps takes longer.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -94,6 +96,16 @@ struct Inner {
 struct Zygote {
     child: Child,
     control: UnixStream,
+    /// Forked before it is needed, since a fork takes longer than a small function.
+    spare: Option<Evaluation>,
+    last_id: u64,
+}
+
+/// A forked process that waits for its request.
+#[derive(Debug)]
+struct Evaluation {
+    id: u64,
+    socket: UnixStream,
 }
 
 impl Sandbox {
@@ -133,20 +145,19 @@ impl Sandbox {
             max_output_bytes: config.max_output_bytes,
         });
         let request = request.map_err(|error| Error::Unavailable(error.into()))?;
-        let order = Order {
-            timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).clamp(1, 24 * 60 * 60 * 1000),
-            memory_bytes: config.memory_bytes,
-        };
+        let timeout = timeout.clamp(Duration::from_millis(1), LONGEST);
+        let cpu_seconds = u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
+        let request = [&cpu_seconds.to_le_bytes()[..], &request].concat();
 
         let _turn =
             self.inner.turns.acquire().await.map_err(|error| Error::Unavailable(io::Error::other(error)))?;
         // Code that reaches nothing outside can be run again if the zygote was killed under it.
-        match self.inner.evaluate(order, &request).await {
+        match self.inner.evaluate(timeout, &request).await {
             Err(Lost::Zygote) => {}
             Err(Lost::Because(error)) => return Err(error),
             Ok(value) => return Ok(value),
         }
-        self.inner.evaluate(order, &request).await.map_err(|lost| match lost {
+        self.inner.evaluate(timeout, &request).await.map_err(|lost| match lost {
             Lost::Zygote => Error::Crashed("the sandbox was killed twice".to_owned()),
             Lost::Because(error) => error,
         })
@@ -171,19 +182,21 @@ impl From<Error> for Lost {
 }
 
 impl Inner {
-    async fn evaluate(&self, order: Order, request: &[u8]) -> Result<Value, Lost> {
-        let mut socket = self.order(order).await?;
+    async fn evaluate(&self, timeout: Duration, request: &[u8]) -> Result<Value, Lost> {
+        let mut socket = self.begin(timeout).await.map_err(Error::Unavailable)?;
         let limit = self.config.max_output_bytes;
         let told = async {
             // An evaluation that died early has said why, or its zygote has.
             let _ = socket.write_all(request).await;
             receive(&mut socket, limit).await
         };
-        let Ok(told) = time::timeout(Duration::from_millis(order.timeout_ms) + GRACE, told).await else {
+        let Ok(told) = time::timeout(timeout + GRACE, told).await else {
             tracing::warn!("the python sandbox did not keep a deadline, starting another");
             self.discard().await;
             return Err(Error::Timeout.into());
         };
+        drop(socket);
+        self.replace_spare().await;
         match told {
             Ok(reply) => match serde_json::from_slice(&reply) {
                 Ok(Reply::Value(value)) => {
@@ -200,22 +213,28 @@ impl Inner {
     }
 
     /// Has an evaluation started; gives the socket to talk to it.
-    async fn order(&self, order: Order) -> Result<UnixStream, Error> {
-        let unavailable = |error| Error::Unavailable(error);
-        let (ours, theirs) = StdStream::pair().map_err(unavailable)?;
-        ours.set_nonblocking(true).map_err(unavailable)?;
+    async fn begin(&self, timeout: Duration) -> io::Result<UnixStream> {
         let mut zygote = self.zygote.lock().await;
-        let alive = self.alive(&mut zygote).await.map_err(unavailable)?;
-        if send(&alive.control, order, &theirs).await.is_err() {
-            // It died since it was last looked at.
-            *zygote = None;
-            let alive = self.alive(&mut zygote).await.map_err(unavailable)?;
-            send(&alive.control, order, &theirs).await.map_err(unavailable)?;
+        let memory_bytes = self.config.memory_bytes;
+        if let Ok(socket) = self.alive(&mut zygote).await?.begin(timeout, memory_bytes).await {
+            return Ok(socket);
         }
-        UnixStream::from_std(ours).map_err(unavailable)
+        // It died since it was last looked at.
+        *zygote = None;
+        self.alive(&mut zygote).await?.begin(timeout, memory_bytes).await
     }
 
-    async fn alive<'a>(&self, zygote: &'a mut Option<Zygote>) -> io::Result<&'a Zygote> {
+    /// After an evaluation and not beside it, where it would take its processor.
+    async fn replace_spare(&self) {
+        if let Some(zygote) = self.zygote.lock().await.as_mut()
+            && zygote.spare.is_none()
+        {
+            // Without one the next evaluation is slower, or finds out what is wrong.
+            zygote.spare = zygote.prepare(self.config.memory_bytes).await.ok();
+        }
+    }
+
+    async fn alive<'a>(&self, zygote: &'a mut Option<Zygote>) -> io::Result<&'a mut Zygote> {
         if let Some(running) = zygote
             && running.child.try_wait()?.is_some()
         {
@@ -245,7 +264,7 @@ impl Inner {
             .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()?;
-        let mut zygote = Zygote { child, control: UnixStream::from_std(ours)? };
+        let mut zygote = Zygote { child, control: UnixStream::from_std(ours)?, spare: None, last_id: 0 };
         let hello = time::timeout(START_TIMEOUT, receive(&mut zygote.control, 64 * 1024)).await??;
         match serde_json::from_slice(&hello)? {
             Hello::Ready => {}
@@ -267,6 +286,25 @@ impl Inner {
 }
 
 impl Zygote {
+    async fn begin(&mut self, timeout: Duration, memory_bytes: u64) -> io::Result<UnixStream> {
+        let evaluation = match self.spare.take() {
+            Some(spare) => spare,
+            None => self.prepare(memory_bytes).await?,
+        };
+        let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        send(&self.control, Order::Start { id: evaluation.id, timeout_ms }, None).await?;
+        Ok(evaluation.socket)
+    }
+
+    async fn prepare(&mut self, memory_bytes: u64) -> io::Result<Evaluation> {
+        let (ours, theirs) = StdStream::pair()?;
+        ours.set_nonblocking(true)?;
+        self.last_id += 1;
+        let id = self.last_id;
+        send(&self.control, Order::Prepare { id, memory_bytes }, Some(&theirs)).await?;
+        Ok(Evaluation { id, socket: UnixStream::from_std(ours)? })
+    }
+
     /// With all that it forked.
     fn kill(&self) {
         let group = self.child.id().and_then(|it| rustix::process::Pid::from_raw(it.cast_signed()));
@@ -283,13 +321,15 @@ impl Drop for Zygote {
     }
 }
 
-async fn send(control: &UnixStream, order: Order, socket: &StdStream) -> io::Result<()> {
+async fn send(control: &UnixStream, order: Order, socket: Option<&StdStream>) -> io::Result<()> {
     control
         .async_io(Interest::WRITABLE, || {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
             let mut ancillary = SendAncillaryBuffer::new(&mut space);
-            let sockets = [socket.as_fd()];
-            ancillary.push(SendAncillaryMessage::ScmRights(&sockets));
+            let sockets = socket.map(|it| [it.as_fd()]);
+            if let Some(sockets) = &sockets {
+                ancillary.push(SendAncillaryMessage::ScmRights(sockets));
+            }
             let bytes = order.to_bytes();
             let sent =
                 rustix::net::sendmsg(control, &[IoSlice::new(&bytes)], &mut ancillary, SendFlags::NOSIGNAL)?;

@@ -18,29 +18,42 @@ pub(crate) enum Hello {
     Failed(String),
 }
 
-/// With the descriptor that the evaluation is to talk on.
+/// A record on the control socket.
 #[derive(Clone, Copy)]
-pub(crate) struct Order {
-    pub(crate) timeout_ms: u64,
-    pub(crate) memory_bytes: u64,
+pub(crate) enum Order {
+    /// Fork an evaluation that talks on the descriptor that comes along, and has so much memory for itself.
+    Prepare { id: u64, memory_bytes: u64 },
+    /// It gets its request now, and so much time.
+    Start { id: u64, timeout_ms: u64 },
 }
 
 impl Order {
     pub(crate) const LENGTH: usize = 16;
 
     pub(crate) fn to_bytes(self) -> [u8; Self::LENGTH] {
-        (u128::from(self.timeout_ms) << 64 | u128::from(self.memory_bytes)).to_le_bytes()
+        let (Self::Prepare { id, memory_bytes: amount } | Self::Start { id, timeout_ms: amount }) = self;
+        let mut bytes = [0; Self::LENGTH];
+        bytes[..8].copy_from_slice(&id.to_le_bytes());
+        bytes[8..].copy_from_slice(&amount.to_le_bytes());
+        bytes
     }
 
-    pub(crate) fn from_bytes(bytes: [u8; Self::LENGTH]) -> Self {
-        let [timeout_ms, memory_bytes] = [64, 0].map(|shift| {
-            u64::try_from(u128::from_le_bytes(bytes) >> shift & u128::from(u64::MAX)).unwrap_or(u64::MAX)
+    /// What it is shows in whether a descriptor came along.
+    pub(crate) fn from_bytes(bytes: [u8; Self::LENGTH], prepare: bool) -> Self {
+        let [id, amount] = [0, 8].map(|at| {
+            let mut half = [0; 8];
+            half.copy_from_slice(&bytes[at..at + 8]);
+            u64::from_le_bytes(half)
         });
-        Self { timeout_ms, memory_bytes }
+        if prepare {
+            Self::Prepare { id, memory_bytes: amount }
+        } else {
+            Self::Start { id, timeout_ms: amount }
+        }
     }
 }
 
-/// What to evaluate.
+/// What to evaluate. Before its frame stand four bytes: the seconds of processor time that it may take.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Request<'a> {
     #[serde(borrow)]
