@@ -38,7 +38,8 @@ fn expect(results: &Value, expected: &[(&str, &str)]) {
     assert_eq!(statuses(results), expected);
 }
 
-/// Python that does what its code says: `fail` fails, `fail 2` fails twice, all else gives its input.
+/// Python that does what its code says: `fail` fails, `fail 2` fails twice, `nest 3` gives `[[[]]]`, all else gives its
+/// input.
 #[derive(Default)]
 struct Toy {
     calls: Mutex<Vec<String>>,
@@ -59,6 +60,10 @@ impl PythonRunner for Toy {
             calls.iter().filter(|call| *call == code).count()
         };
         let failures = match code.split_once(' ') {
+            Some(("nest", depth)) => {
+                let depth: usize = depth.parse().expect("a number");
+                return Ok((1..depth).fold(json!([]), |inner, _| json!([inner])));
+            }
             Some(("fail", count)) => count.parse().expect("a number"),
             _ if code == "fail" => usize::MAX,
             _ => 0,
@@ -84,6 +89,19 @@ async fn a_failure_that_raises_skips_all_that_follows() {
     let Outcome::Failed(error) = case.engine().execute(&app(&text), case.context()).await else { panic!() };
     assert_eq!((error.code.as_str(), error.node.as_deref()), ("node_failed", Some("bad")));
     assert_eq!(error.message, "Code execution error: no");
+}
+
+#[tokio::test]
+async fn an_output_that_no_log_could_hold_fails_its_node() {
+    // The node puts what its code gives into an object.
+    let text = flow(
+        "  deep: {type: dynamiq.nodes.tools.Python, code: nest 99}
+  deeper: {type: dynamiq.nodes.tools.Python, code: nest 100}",
+    );
+    let results = Case::text(&text).python(Arc::new(Toy::default())).run().await;
+    expect(&results, &[("deep", "success"), ("deeper", "failure")]);
+    let message = "the output is nested deeper than 100 levels";
+    assert_eq!(results["output"]["deeper"]["error"]["message"], message);
 }
 
 #[tokio::test]

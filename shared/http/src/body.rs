@@ -8,6 +8,7 @@ use http::{
     header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT},
 };
 use http_body_util::BodyExt;
+use runyard_runs::{MAX_NESTING, is_too_deep};
 use serde_json::{Map, Value};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
@@ -157,7 +158,7 @@ impl Pieces {
 
 /// The JSON object that a body holds.
 ///
-/// Nested 127 deep at most; of equal keys the last wins; a number beyond 64 bits is kept as a float.
+/// Nested [`MAX_NESTING`] deep at most, the object itself not counted; of equal keys the last wins; a number beyond 64 bits is kept as a float.
 pub(crate) async fn json(
     headers: &HeaderMap,
     body: Body,
@@ -180,10 +181,16 @@ fn object(text: &[u8]) -> Result<Map<String, Value>, Error> {
         return Err(Error::bad("body", "is empty: send a JSON object"));
     }
     match serde_json::from_slice(text) {
+        Ok(Value::Object(object)) if object.values().any(is_too_deep) => Err(Error::bad("body", too_deep())),
         Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err(Error::bad("body", "must be a JSON object")),
         Err(error) => Err(Error::bad("body", format!("is not valid JSON: {error}"))),
     }
+}
+
+/// What is wrong with a value that [`is_too_deep`].
+pub(crate) fn too_deep() -> String {
+    format!("is nested deeper than {MAX_NESTING} levels")
 }
 
 fn mebibytes(bytes: u64) -> String {

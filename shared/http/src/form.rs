@@ -2,7 +2,7 @@
 
 use crate::{
     Api,
-    body::Pieces,
+    body::{Pieces, too_deep},
     error::Error,
     fields::Fields,
     multipart::Multipart,
@@ -10,7 +10,7 @@ use crate::{
     wire::MOST_FILES,
 };
 use http::StatusCode;
-use runyard_runs::{App, FieldErrors};
+use runyard_runs::{App, FieldErrors, is_too_deep};
 use serde_json::{Map, Value};
 
 /// The fields that are read; others are skipped.
@@ -87,9 +87,11 @@ fn value(text: &[u8], kind: Kind) -> Result<Option<Value>, String> {
         return Ok(None);
     }
     match kind {
-        Kind::Json => {
-            serde_json::from_slice(text).map(Some).map_err(|error| format!("is not valid JSON: {error}"))
-        }
+        Kind::Json => match serde_json::from_slice(text) {
+            Ok(value) if is_too_deep(&value) => Err(too_deep()),
+            Ok(value) => Ok(Some(value)),
+            Err(error) => Err(format!("is not valid JSON: {error}")),
+        },
         Kind::Text => match std::str::from_utf8(text) {
             Ok(text) => Ok(Some(text.into())),
             Err(_) => Err("must be UTF-8".to_owned()),

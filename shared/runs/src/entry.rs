@@ -4,6 +4,23 @@ use crate::{ClaimId, EventBody, RequestId, RunEvent, RunId, RunStatus, Sequence,
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// How deep the JSON of an input or an output may be nested: what is wrapped around it in a log must be readable again,
+/// and `serde_json` reads 127 levels.
+pub const MAX_NESTING: usize = 100;
+
+/// Whether a value is nested deeper than [`MAX_NESTING`].
+pub fn is_too_deep(value: &Value) -> bool {
+    fn deeper_than(limit: usize, value: &Value) -> bool {
+        match value {
+            Value::Array(_) | Value::Object(_) if limit == 0 => true,
+            Value::Array(items) => items.iter().any(|item| deeper_than(limit - 1, item)),
+            Value::Object(fields) => fields.values().any(|field| deeper_than(limit - 1, field)),
+            _ => false,
+        }
+    }
+    deeper_than(MAX_NESTING, value)
+}
+
 /// The format that this release writes. A reader refuses a later one.
 pub const ENTRY_VERSION: u32 = 1;
 

@@ -12,7 +12,7 @@ use crate::{
     transform::{Data, Transformer},
 };
 use async_trait::async_trait;
-use runyard_runs::{EventBody, NodeRef, RunContext, RunError, Stopped};
+use runyard_runs::{EventBody, MAX_NESTING, NodeRef, RunContext, RunError, Stopped, is_too_deep};
 use serde_json::{Map, Value, json};
 use std::{borrow::Cow, fmt, sync::Arc};
 
@@ -290,10 +290,13 @@ async fn attempts(call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt
 }
 
 fn finish(node: &Node, output: Arc<Value>) -> Result<Arc<Value>, Halt> {
-    if node.output.is_identity() {
-        return Ok(output);
+    let output =
+        if node.output.is_identity() { output } else { Arc::new(node.output.apply(Data::Json(&output))?) };
+    if is_too_deep(&output) {
+        let message = format!("the output is nested deeper than {MAX_NESTING} levels");
+        return Err(NodeError::new("RecursionError", message).lasting().into());
     }
-    Ok(Arc::new(node.output.apply(Data::Json(&output))?))
+    Ok(output)
 }
 
 /// The result that an earlier execution recorded. The journal holds what cannot be worked out again; a node's input

@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::{Notify, broadcast};
 
 /// So many entries a follower may lag before it reads the store again.
-const LAG: usize = 64;
+const LAG: usize = 16;
 
 /// All executions of this process.
 #[derive(Default)]
