@@ -138,7 +138,8 @@ impl Reader {
             limits.tokens = Some(self.integer(node, 1..=u64::from(u32::MAX) * 1000)?);
         }
         if let Some(node) = fields.get("cost_usd") {
-            limits.cost_usd = Some(self.cost(node)?);
+            // A limit that nobody holds is worse than none.
+            return self.complain(node.at, "the prices of models are not known yet: limit `tokens` instead");
         }
         Some(limits)
     }
@@ -262,14 +263,6 @@ impl Reader {
         )
     }
 
-    fn cost(&mut self, node: &Node) -> Option<f64> {
-        let number = self.text(node)?.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0);
-        if number.is_some() {
-            return number;
-        }
-        self.complain(node.at, "a number of US dollars above 0 is wanted here")
-    }
-
     fn complain<T>(&mut self, at: Place, message: impl Into<String>) -> Option<T> {
         self.complaints.push(Complaint::at(at, message));
         None
@@ -333,7 +326,7 @@ mod tests {
     fn reads_everything_that_a_manifest_may_say() {
         let text = format!(
             "{IDS}name: Echo-2\npublic: true\nhosts: [Echo.Example.com]\nworkflow: {{file: flows/w.yaml, id: main}}\n\
-             limits:\n  run_seconds: 60\n  cost_usd: 1.5\nretention_days: 7\nenv:\n  - OPENAI_API_KEY\n\
+             limits:\n  run_seconds: 60\n  tokens: 500\nretention_days: 7\nenv:\n  - OPENAI_API_KEY\n\
              allow_hosts: [localhost]\n"
         );
         let manifest = read(&text, "echo").unwrap();
@@ -344,7 +337,7 @@ mod tests {
             (manifest.workflow_file.as_str(), manifest.workflow_id.as_deref()),
             ("flows/w.yaml", Some("main"))
         );
-        assert_eq!(manifest.limits, Limits { run_seconds: 60, cost_usd: Some(1.5), ..Limits::default() });
+        assert_eq!(manifest.limits, Limits { run_seconds: 60, tokens: Some(500), ..Limits::default() });
         assert_eq!((manifest.retention_days, manifest.env.len(), manifest.allow_hosts.len()), (7, 1, 1));
         assert_eq!(read(IDS, "echo").unwrap().name, "echo");
     }
@@ -370,6 +363,7 @@ mod tests {
         assert_eq!(complaints("hosts: ['http://a', 'a:80', 'a/b']\n").len(), 3);
         assert_eq!(complaints("id: 00000000-0000-0000-0000-000000000009\n").len(), 1);
         assert_eq!(complaints("limits: {input_bytes: 4194305}\n").len(), 1);
+        assert_eq!(complaints("limits: {cost_usd: 1.5}\n").len(), 1);
         assert_eq!(complaints("hosts: [a\n").len(), 1);
         assert_eq!(read("name: x\n", "x").expect_err("ids are missing").len(), 3);
     }
