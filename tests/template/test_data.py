@@ -1,0 +1,141 @@
+"""What holds data outlives the stack, is private, encrypted and recoverable."""
+
+from stack import Stack, proves, put
+
+# Everything in CloudFormation that could hold data of runs; a new kind in the template must be judged here.
+HOLDS_DATA = {"AWS::DynamoDB::Table", "AWS::S3::Bucket", "AWS::S3::BucketPolicy"}
+HOLDS_NONE = {
+    "AWS::ApiGateway::Account",
+    "AWS::ApiGateway::BasePathMapping",
+    "AWS::ApiGateway::Deployment",
+    "AWS::ApiGateway::DomainName",
+    "AWS::ApiGateway::RestApi",
+    "AWS::ApiGateway::Stage",
+    "AWS::CloudWatch::Alarm",
+    "AWS::Events::Rule",
+    "AWS::IAM::Role",
+    "AWS::Lambda::EventInvokeConfig",
+    "AWS::Lambda::EventSourceMapping",
+    "AWS::Lambda::Function",
+    "AWS::Lambda::Permission",
+    "AWS::Logs::LogGroup",
+    "AWS::Route53::RecordSet",
+    "AWS::SNS::Subscription",
+    "AWS::SNS::Topic",
+    "AWS::SQS::Queue",
+}
+
+
+def data_is_retained(stack):
+    """Deleting the stack, or a change that replaces a resource, deletes no data."""
+    for name, resource in stack.resources.items():
+        assert resource["Type"] in HOLDS_DATA | HOLDS_NONE, f"does {resource['Type']} hold data?"
+        if resource["Type"] in HOLDS_DATA or name == "DeadLetters":
+            assert resource.get("DeletionPolicy") == "Retain", name
+            assert resource.get("UpdateReplacePolicy") == "Retain", name
+    assert stack.properties("Table").get("DeletionProtectionEnabled") is True
+
+
+test_data_is_retained = proves(
+    data_is_retained,
+    table_goes_with_the_stack=put("Table", "DeletionPolicy", None),
+    bucket_goes_when_replaced=put("Bucket", "UpdateReplacePolicy", "Delete"),
+    bucket_is_open_afterwards=put("BucketPolicy", "DeletionPolicy", None),
+    unprotected=put("Table", "Properties", "DeletionProtectionEnabled", False),
+)
+
+# What CloudFormation replaces the resource for, by the reference of each type.
+REPLACED_FOR = {
+    "Table": ("TableName", "KeySchema", "ImportSourceSpecification"),
+    "Bucket": ("BucketName", "ObjectLockEnabled"),
+    "Queue": ("QueueName", "FifoQueue"),
+    "DeadLetters": ("QueueName", "FifoQueue"),
+}
+
+
+def no_parameter_replaces_data(stack):
+    """A deployment with other parameters keeps table, bucket and queues, so that runs in flight survive it."""
+    for name, keys in REPLACED_FOR.items():
+        for key in keys:
+            given = stack.resources[name]["Properties"].get(key)
+            assert "Ref" not in str(given) and "Fn::" not in str(given), f"{name}.{key}"
+
+
+test_no_parameter_replaces_data = proves(
+    no_parameter_replaces_data,
+    named_by_stage=put("Table", "Properties", "TableName", {"Ref": "Stage"}),
+)
+
+
+def the_table_is_on_demand_and_recoverable(stack):
+    table = stack.properties("Table")
+    assert table["BillingMode"] == "PAY_PER_REQUEST"
+    assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert table["SSESpecification"] == {"SSEEnabled": True}
+    assert table["TimeToLiveSpecification"]["Enabled"] is True
+    for index in table["GlobalSecondaryIndexes"]:
+        assert "ProvisionedThroughput" not in index
+
+
+test_the_table_is_on_demand_and_recoverable = proves(
+    the_table_is_on_demand_and_recoverable,
+    no_recovery=put("Table", "Properties", "PointInTimeRecoverySpecification", "PointInTimeRecoveryEnabled", False),
+    nothing_expires=put("Table", "Properties", "TimeToLiveSpecification", "Enabled", False),
+)
+
+
+def the_bucket_is_private(stack):
+    """No public access, no ACLs, encrypted, TLS 1.2 or later only."""
+    bucket = stack.properties("Bucket")
+    assert all(bucket["PublicAccessBlockConfiguration"].values()) and len(bucket["PublicAccessBlockConfiguration"]) == 4
+    assert bucket["OwnershipControls"]["Rules"] == [{"ObjectOwnership": "BucketOwnerEnforced"}]
+    assert bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    policy = stack.properties("BucketPolicy")
+    assert policy["Bucket"] == {"Ref": "Bucket"}
+    conditions = {}
+    for statement in policy["PolicyDocument"]["Statement"]:
+        assert statement["Effect"] == "Deny" and statement["Principal"] == "*" and statement["Action"] == "s3:*"
+        assert statement["Resource"] == [{"Fn::GetAtt": ["Bucket", "Arn"]}, {"Fn::Sub": "${Bucket.Arn}/*"}]
+        conditions |= statement["Condition"]
+    assert conditions == {
+        "Bool": {"aws:SecureTransport": "false"},
+        "NumericLessThan": {"s3:TlsVersion": "1.2"},
+    }
+
+
+test_the_bucket_is_private = proves(
+    the_bucket_is_private,
+    acl=put("Bucket", "Properties", "PublicAccessBlockConfiguration", "BlockPublicAcls", False),
+    plain_http=lambda template: template["Resources"]["BucketPolicy"]["Properties"]["PolicyDocument"]["Statement"].pop(0),
+)
+
+
+def uploads_that_broke_off_go(stack):
+    """Parts of an upload that nobody completed cost storage and show nowhere."""
+    rules = stack.properties("Bucket")["LifecycleConfiguration"]["Rules"]
+    assert any(
+        rule["Status"] == "Enabled" and "Prefix" not in rule
+        and 1 <= rule.get("AbortIncompleteMultipartUpload", {}).get("DaysAfterInitiation", 0) <= 7
+        for rule in rules
+    )
+
+
+test_uploads_that_broke_off_go = proves(
+    uploads_that_broke_off_go, kept=put("Bucket", "Properties", "LifecycleConfiguration", {"Rules": []})
+)
+
+
+def test_a_browser_may_upload_only_from_the_given_origins():
+    assert "CorsConfiguration" not in Stack().properties("Bucket")
+    stack = Stack(CorsOrigins="https://a.example,https://b.example")
+    (rule,) = stack.properties("Bucket")["CorsConfiguration"]["CorsRules"]
+    assert rule["AllowedOrigins"] == ["https://a.example", "https://b.example"]
+    assert {"POST", "PUT"} <= set(rule["AllowedMethods"]) and rule["ExposedHeaders"] == ["ETag"]
+
+
+def queues_are_encrypted(stack):
+    for name in stack.of("AWS::SQS::Queue"):
+        assert stack.properties(name).get("SqsManagedSseEnabled") is True, name
+
+
+test_queues_are_encrypted = proves(queues_are_encrypted, plain=put("Queue", "Properties", "SqsManagedSseEnabled", False))
