@@ -1,0 +1,36 @@
+"""What the docs say of the template is so."""
+
+import re
+
+from document import DOCUMENT, PLACE, table
+from stack import ROOT, Stack
+
+OPERATE = ROOT / "docs" / "operate.md"
+
+
+def test_the_table_of_parameters_is_current():
+    assert PLACE.search(DOCUMENT.read_text())[0] == table(), "run tests/template/document.py"
+
+
+def test_every_alarm_says_what_to_do():
+    """Each alarm's description names a heading of docs/operate.md, and each such heading names its alarm."""
+    text = OPERATE.read_text()
+    headings = set(re.findall(r"^### (.+)$", text, re.MULTILINE))
+    alarms = Stack().of("AWS::CloudWatch::Alarm")
+    assert len(alarms) >= 8
+    for name in alarms:
+        description = Stack().properties(name)["AlarmDescription"]
+        heading = re.search(r"\(docs/operate\.md, ([^)]+)\)$", description)
+        assert heading and heading[1] in headings, (name, description)
+        assert f"`{name.removesuffix('Alarm')}`" in text, name
+
+
+def test_names_of_the_template_in_the_docs_are_names_of_the_template():
+    """A parameter, an output or a resource that a command in the docs names is there."""
+    stack = Stack()
+    known = set(stack.source["Parameters"]) | set(stack.source["Outputs"]) | set(stack.resources)
+    for document in (DOCUMENT, OPERATE):
+        for name in set(re.findall(r"--parameter-overrides (\w+)=", document.read_text())) - {"NAME"}:
+            assert name in known, (document.name, name)
+        for name in re.findall(r"OutputKey=='(\w+)'|LogicalResourceId/(\w+)|--logical-resource-id (\w+)", document.read_text()):
+            assert "".join(name) in known, (document.name, name)
