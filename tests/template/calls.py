@@ -1,0 +1,131 @@
+"""Which of the ports' methods each deployed function may come to call, read off the sources.
+
+From a function's roots (its routes, or the use case that it exists for) along calls through `shared/http` and the service of
+`shared/runs`. The log protocol's machines say what they want as an `Op`; `drive.rs` says which method does it.
+"""
+
+import functools
+import re
+
+import rust
+
+FOLDERS = ("shared/http/src", "shared/runs/src/service", "shared/runs/src/protocol", "shared/runs/src/engine.rs")
+PORTS = {
+    "runs": "RunStore",
+    "files": "FileStore",
+    "store": "FileStore",  # of files of a request, in shared/http
+    "queue": "RunQueue",
+    "apps": "AppStore",
+    "keys": "KeyStore",
+}
+PORT_CALL = re.compile(r"\b(?:self\.|ports\.|api\.|backend\.|shared\.)+(%s)\s*\.(\w+)\(" % "|".join(PORTS))
+# A `.name(` that is far oftener a method of the standard library: followed only from `self` and `service`,
+# within a file, and from a variable that is named like its type.
+COMMON = {"get", "new", "next", "take", "list", "create", "run", "read", "write", "push", "look", "end", "of", "finish", "enter",
+          "remove", "open", "delete"}
+
+
+@functools.cache
+def methods():
+    """Every method of the ports, as `Port::method`."""
+    found = set()
+    for function_file in ("store", "file", "queue", "app", "key"):
+        _, code = rust.files(f"shared/runs/src/{function_file}.rs")[f"shared/runs/src/{function_file}.rs"]
+        for trait in re.finditer(r"pub trait (\w+)", code):
+            body = code[trait.start() : rust.end_of_block(code, trait.start())]
+            found |= {f"{trait[1]}::{name}" for name in re.findall(r"\bfn (\w+)", body)}
+    return frozenset(found)
+
+
+@functools.cache
+def ops():
+    """`Op` → the port's methods that `Ports::perform` does it by."""
+    (perform,) = (found for found in rust.functions("shared/runs/src/service") if found.name == "perform")
+    (to_end,) = (found for found in rust.functions("shared/runs/src/service") if found.name == "read_to_end")
+    arms = re.split(r"\bOp::", perform.code)[1:]
+    found = {}
+    for arm in arms:
+        name = re.match(r"\w+", arm)[0]
+        text = arm + (to_end.code if "read_to_end" in arm else "")
+        found[name] = {f"{PORTS[port]}::{method}" for port, method in PORT_CALL.findall(text)}
+    return found
+
+
+@functools.cache
+def machines():
+    """Machine of the protocol → what it may want done."""
+    found = {}
+    for file, (_, code) in rust.files("shared/runs/src/protocol").items():
+        for name in re.findall(r"\bimpl(?:<[^>]*>)? Machine for (\w+)", code) + (["Writer"] if file.endswith("/writer.rs") else []):
+            found[name] = set(re.findall(r"\bOp::(\w+)", code))
+    for file, (_, code) in rust.files("shared/runs/src/protocol").items():
+        for name in set(re.findall(r"\bimpl(?:<[^>]*>)? Machine for (\w+)", code)) & set(found):
+            # A machine that becomes another one.
+            for other in found:
+                if re.search(rf"\b{other}\b", code):
+                    found[name] |= found[other]
+    return found
+
+
+@functools.cache
+def asked_by_nodes():
+    """Every name that is called as a method in the engine."""
+    return {name for _, code in rust.files("shared/engine/src").values() for name in re.findall(r"\.(\w+)\(", code)}
+
+
+@functools.cache
+def graph():
+    """Function → (functions it calls, port methods it calls, machines it drives)."""
+    everything = [found for found in rust.functions(*FOLDERS) if "/protocol/" not in found.file]
+    by_name = {}
+    for function in everything:
+        by_name.setdefault(function.name, []).append(function)
+    edges = {}
+    for function in everything:
+        code = function.code
+        ports = {f"{PORTS[port]}::{method}" for port, method in PORT_CALL.findall(code)} & methods()
+        if "FileStore::create" in ports:
+            ports |= {"Upload::write", "Upload::finish"}
+        code = PORT_CALL.sub("(", code)
+        # What the engine's nodes ask of the run that they execute.
+        calls = {called for called in everything if called.of == "RunContext" and called.name in asked_by_nodes()}
+        calls = calls if re.search(r"\bengine\.execute\(", code) else set()
+        for receiver, name in re.findall(r"(\w*)\)?\s*\.(\w+)\(", code):
+            for called in by_name.get(name, ()):
+                if receiver == "self" and called.of == function.of or receiver == "service" and called.of == "RunService":
+                    calls.add(called)
+                elif receiver not in ("self", "service") and called.of and (
+                    name not in COMMON or called.file == function.file or receiver == called.of.lower()
+                ):
+                    calls.add(called)
+        for path, name in re.findall(r"(?:(\w+)::)?\b(\w+)(?:::<[^(]*>)?\(", code):
+            for called in by_name.get(name, ()):
+                if path and (called.of == path or called.file.endswith(f"/{path}.rs")) or path == "Self" and called.of == function.of:
+                    calls.add(called)
+                elif not path and not called.of and called.file == function.file:
+                    calls.add(called)
+        # An extractor of a handler's arguments runs before it.
+        for extractor in ("WithKey", "WithKeyOrPublic"):
+            if re.search(rf"\b{extractor}\(", code):
+                calls |= {called for called in by_name.get("from_request_parts", ()) if called.of == extractor}
+        driven = {name for name in machines() if re.search(rf"\b{name}(?:::|\b)", function.code)}
+        edges[function] = (calls, ports, driven)
+    return edges
+
+
+def reached(roots):
+    """The port methods that these functions may come to call."""
+    seen, ports, stack = set(), set(), list(roots)
+    while stack:
+        function = stack.pop()
+        if function in seen:
+            continue
+        seen.add(function)
+        calls, direct, driven = graph()[function]
+        ports |= direct
+        for machine in driven:
+            for op in machines()[machine]:
+                ports |= ops()[op]
+        # `drive` and `perform` do what machines want, which is known more exactly from the machines.
+        stack += [called for called in calls if called.name not in ("perform", "read_to_end")]
+    return ports
