@@ -77,55 +77,31 @@ def asked_by_nodes():
 def graph():
     """Function → (functions it calls, port methods it calls, machines it drives)."""
     everything = [found for found in rust.functions(*FOLDERS) if "/protocol/" not in found.file]
-    by_name = {}
-    for function in everything:
-        by_name.setdefault(function.name, []).append(function)
-    edges = {}
+    edges = rust.call_graph(everything, COMMON, lambda code: PORT_CALL.sub("(", code))
+    found = {}
     for function in everything:
         code = function.code
         ports = {f"{PORTS[port]}::{method}" for port, method in PORT_CALL.findall(code)} & methods()
         if "FileStore::create" in ports:
             ports |= {"Upload::write", "Upload::finish"}
-        code = PORT_CALL.sub("(", code)
-        # What the engine's nodes ask of the run that they execute.
-        calls = {called for called in everything if called.of == "RunContext" and called.name in asked_by_nodes()}
-        calls = calls if re.search(r"\bengine\.execute\(", code) else set()
-        for receiver, name in re.findall(r"(\w*)\)?\s*\.(\w+)\(", code):
-            for called in by_name.get(name, ()):
-                if receiver == "self" and called.of == function.of or receiver == "service" and called.of == "RunService":
-                    calls.add(called)
-                elif receiver not in ("self", "service") and called.of and (
-                    name not in COMMON or called.file == function.file or receiver == called.of.lower()
-                ):
-                    calls.add(called)
-        for path, name in re.findall(r"(?:(\w+)::)?\b(\w+)(?:::<[^(]*>)?\(", code):
-            for called in by_name.get(name, ()):
-                if path and (called.of == path or called.file.endswith(f"/{path}.rs")) or path == "Self" and called.of == function.of:
-                    calls.add(called)
-                elif not path and not called.of and called.file == function.file:
-                    calls.add(called)
-        # An extractor of a handler's arguments runs before it.
-        for extractor in ("WithKey", "WithKeyOrPublic"):
-            if re.search(rf"\b{extractor}\(", code):
-                calls |= {called for called in by_name.get("from_request_parts", ()) if called.of == extractor}
-        driven = {name for name in machines() if re.search(rf"\b{name}(?:::|\b)", function.code)}
-        edges[function] = (calls, ports, driven)
-    return edges
+        # `drive` and `perform` do what machines want, which is known more exactly from the machines.
+        calls = {called for called in edges[function] if called.name not in ("perform", "read_to_end")}
+        for called in everything:
+            # What the engine's nodes ask of the run that they execute.
+            if called.of == "RunContext" and called.name in asked_by_nodes() and re.search(r"\bengine\.execute\(", code):
+                calls.add(called)
+            # An extractor among a handler's arguments runs before it.
+            if called.name == "from_request_parts" and re.search(rf"\b{called.of}\(", code):
+                calls.add(called)
+        driven = {name for name in machines() if re.search(rf"\b{name}\b", code)}
+        found[function] = (calls, ports, driven)
+    return found
 
 
 def reached(roots):
     """The port methods that these functions may come to call."""
-    seen, ports, stack = set(), set(), list(roots)
-    while stack:
-        function = stack.pop()
-        if function in seen:
-            continue
-        seen.add(function)
-        calls, direct, driven = graph()[function]
-        ports |= direct
-        for machine in driven:
-            for op in machines()[machine]:
-                ports |= ops()[op]
-        # `drive` and `perform` do what machines want, which is known more exactly from the machines.
-        stack += [called for called in calls if called.name not in ("perform", "read_to_end")]
+    ports = set()
+    for function in rust.reachable({function: calls for function, (calls, _, _) in graph().items()}, roots):
+        _, direct, driven = graph()[function]
+        ports |= direct | {method for machine in driven for op in machines()[machine] for method in ops()[op]}
     return ports

@@ -100,3 +100,45 @@ def texts(*folders):
             line = code[: found.start()].count("\n")
             if text is not None and code.split("\n")[line].strip():
                 yield file, text
+
+
+def call_graph(everything, common, blanked=lambda code: code):
+    """Function → the functions that it may call, by name.
+
+    `self.name(` and `Self::name(` go to the same type, `Type::name(` and `module::name(` where they say, `name(` to the file's own
+    functions, `variable.name(` to every method of that name; but names in `common`, which are far oftener the standard
+    library's, only within a file and from a variable that is named like its type. A value that is dropped runs its `drop`.
+    """
+    by_name = {}
+    for function in everything:
+        by_name.setdefault(function.name, []).append(function)
+    edges = {}
+    for function in everything:
+        code, calls = blanked(function.code), set()
+        for receiver, name in re.findall(r"(\w*)\)?\s*\.(\w+)\(", code):
+            for called in by_name.get(name, ()):
+                is_same = called.of == function.of if receiver == "self" else receiver == called.of.lower()
+                is_service = receiver == "service" and called.of == "RunService"
+                is_told = receiver not in ("self", "service") and called.of
+                if is_same or is_service or is_told and (name not in common or called.file == function.file):
+                    calls.add(called)
+        for path, name in re.findall(r"(?:(\w+)::)?\b(\w+)(?:::<[^(]*>)?\(", code):
+            for called in by_name.get(name, ()):
+                is_there = path and (called.of == path or called.file.endswith((f"/{path}.rs", f"/{path}/mod.rs")))
+                is_own = path == "Self" and called.of == function.of
+                if is_there or is_own or not path and not called.of and called.file == function.file:
+                    calls.add(called)
+        calls |= {drop for drop in by_name.get("drop", ()) if drop.trait == "Drop" and re.search(rf"\b{drop.of}\b", code)}
+        edges[function] = calls - {function}
+    return edges
+
+
+def reachable(edges, roots):
+    """Every function that these may come to call, themselves included."""
+    seen, stack = set(), list(roots)
+    while stack:
+        function = stack.pop()
+        if function not in seen:
+            seen.add(function)
+            stack += edges[function]
+    return seen

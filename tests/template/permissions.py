@@ -1,0 +1,92 @@
+"""Which permissions a port's methods need: the AWS operations that `shared/aws` calls for them, and what IAM calls these."""
+
+import functools
+import re
+
+import calls
+import rust
+
+# SDK operation → IAM actions. A transaction needs what its members need, which stand in the code as builders.
+ACTIONS = {
+    "batch_get_item": {"dynamodb:BatchGetItem"},
+    "batch_write_item": {"dynamodb:BatchWriteItem"},
+    "delete_item": {"dynamodb:DeleteItem"},
+    "get_item": {"dynamodb:GetItem"},
+    "put_item": {"dynamodb:PutItem"},
+    "query": {"dynamodb:Query"},
+    "scan": {"dynamodb:Scan"},
+    "transact_get_items": {"dynamodb:GetItem"},
+    "transact_write_items": set(),
+    "update_item": {"dynamodb:UpdateItem"},
+    "abort_multipart_upload": {"s3:AbortMultipartUpload"},
+    "complete_multipart_upload": {"s3:PutObject"},
+    "copy_object": {"s3:GetObject", "s3:PutObject"},
+    "create_multipart_upload": {"s3:PutObject"},
+    "delete_object": {"s3:DeleteObject"},
+    "delete_objects": {"s3:DeleteObject"},
+    "get_object": {"s3:GetObject"},
+    "head_object": {"s3:GetObject"},
+    "list_objects_v2": {"s3:ListBucket"},
+    "list_parts": {"s3:ListMultipartUploadParts"},
+    "put_object": {"s3:PutObject"},
+    "upload_part": {"s3:PutObject"},
+    "send_message": {"sqs:SendMessage"},
+    "send_message_batch": {"sqs:SendMessage"},
+    "get_secret_value": {"secretsmanager:GetSecretValue"},
+    "get_parameter": {"ssm:GetParameter"},
+    "get_parameters": {"ssm:GetParameters"},
+}
+MEMBERS = {
+    "ConditionCheck": {"dynamodb:ConditionCheckItem"},
+    "Delete": {"dynamodb:DeleteItem"},
+    "Put": {"dynamodb:PutItem"},
+    "Update": {"dynamodb:UpdateItem"},
+}
+# Any call on one of the SDK's clients, to notice an operation that is not listed above.
+CLIENT = re.compile(r"\b(?:dynamodb|s3|sqs|ssm|secrets_manager|secretsmanager)\s*\.(\w+)\(\)")
+NO_OPERATION = {"clone", "config"}
+# Names in shared/aws that are far oftener methods of the standard library or of the SDK's builders.
+COMMON = {
+    "all", "build", "clear", "complete", "create", "delete", "drop", "entry", "extend", "find", "finish", "first", "get", "insert", "item",
+    "items", "key", "keys", "last", "list", "load", "lock", "new", "next", "now", "number", "open", "page", "parse", "put", "query",
+    "read", "remove", "retain", "send", "store", "take", "text", "time", "update", "version", "write",
+}
+AWS = "shared/aws/src"
+
+
+@functools.cache
+def edges():
+    return rust.call_graph(rust.functions(AWS), COMMON)
+
+
+def resource_of(action):
+    if action == "s3:ListBucket":
+        return "bucket"
+    return {"dynamodb": "table", "s3": "objects", "sqs": "queue", "secretsmanager": "secrets", "ssm": "parameters"}[
+        action.split(":")[0]
+    ]
+
+
+def needed(roots):
+    """`(resource, action)` of everything that these functions of `shared/aws` may come to call."""
+    found = set()
+    for function in rust.reachable(edges(), roots):
+        called = set(re.findall(r"\.(\w+)\(\)", function.code))
+        unknown = set(CLIENT.findall(function.code)) - set(ACTIONS) - NO_OPERATION
+        assert not unknown, f"{function}: say in ACTIONS what {unknown} needs"
+        actions = {action for operation in called & set(ACTIONS) for action in ACTIONS[operation]}
+        for member, of_member in MEMBERS.items():
+            if re.search(rf"\b{member}::builder\(", function.code) and "ObjectIdentifier" not in function.code:
+                actions |= of_member
+        found |= {(resource_of(action), action) for action in actions}
+        if re.search(r"\.index_name\(", function.code):
+            found.add(("index", "dynamodb:Query"))
+    return found
+
+
+def of_method(method):
+    """The functions that implement `Port::method`."""
+    trait, name = method.split("::")
+    found = [function for function in edges() if function.trait == trait and function.name == name]
+    assert found, f"nothing in {AWS} implements {method}"
+    return found
