@@ -1,0 +1,86 @@
+"""Every variable that a function reads is set, and every variable that is set is read."""
+
+import re
+
+import rust
+from stack import FUNCTIONS, proves, put
+
+FOLDER = {"Stream": "functions/api/src", "Control": "functions/api/src", "Worker": "functions/worker/src", "Sweeper": "functions/sweeper/src"}
+# What a deployed function leaves at its default.
+UNSET = {
+    "RUNYARD_BACKEND": "aws by default, which is what is deployed",
+    "RUNYARD_LOG": "a filter for one investigation; LogLevel sets AWS_LAMBDA_LOG_LEVEL",
+    "RUNYARD_STREAMS_PER_APP": "a function serves one request at a time, so that this counts to one",
+}
+# The ports on SQLite, which the deployed zip does not contain.
+EMBEDDED = re.compile(r"shared/boot/src/embedded(/.*|\.rs)")
+# Read by lambda_http: without it the path of a REST event gets the stage in front.
+OF_LIBRARIES = {"Stream": {"AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH"}, "Control": {"AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH"}}
+
+
+def read_by(function):
+    folders = (FOLDER[function], "shared/boot/src", "shared/aws/src")
+    return {
+        text
+        for file, text in rust.texts(*folders)
+        if re.fullmatch(r"RUNYARD_[A-Z_]+", text) and not EMBEDDED.match(file)
+    }
+
+
+def variables_are_those_that_the_code_reads(stack):
+    for function in FUNCTIONS:
+        given = set(stack.properties(function)["Environment"]["Variables"])
+        read = read_by(function)
+        assert {"RUNYARD_TABLE", "RUNYARD_BUCKET", "RUNYARD_QUEUE_URL"} <= read, "the reading of the sources is blind"
+        wanted = read - set(UNSET) | OF_LIBRARIES.get(function, set())
+        assert not wanted - given, f"{function} reads what is not set: {sorted(wanted - given)}"
+        assert not given - wanted, f"{function} does not read {sorted(given - wanted)}"
+
+
+test_variables_are_those_that_the_code_reads = proves(
+    variables_are_those_that_the_code_reads,
+    one_missing=put("Stream", "Properties", "Environment", "Variables", "RUNYARD_ROLE", None),
+    one_too_many=put("Worker", "Properties", "Environment", "Variables", "RUNYARD_COLOR", "blue"),
+    the_stage_in_the_path=put("Control", "Properties", "Environment", "Variables", "AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH", None),
+)
+
+
+def test_what_is_left_unset_is_read_at_all():
+    read = set().union(*(read_by(function) for function in FUNCTIONS))
+    assert set(UNSET) <= read, set(UNSET) - read
+
+
+def the_two_api_functions_have_their_roles(stack):
+    """One binary, which answers as it goes in one function and whole in the other."""
+    for function, role in (("Stream", "stream"), ("Control", "control")):
+        assert stack.properties(function)["Environment"]["Variables"].get("RUNYARD_ROLE") == role
+
+
+test_the_two_api_functions_have_their_roles = proves(
+    the_two_api_functions_have_their_roles,
+    both_the_same=put("Control", "Properties", "Environment", "Variables", "RUNYARD_ROLE", "stream"),
+)
+
+
+def variables_point_at_what_the_stack_makes(stack):
+    for function in FUNCTIONS:
+        given = stack.properties(function)["Environment"]["Variables"]
+        assert given["RUNYARD_TABLE"] == {"Ref": "Table"} and given["RUNYARD_BUCKET"] == {"Ref": "Bucket"}
+        assert given["RUNYARD_QUEUE_URL"] == {"Ref": "Queue"}
+        metrics = given["RUNYARD_METRICS"]
+        assert all(
+            stack.properties(alarm)["Namespace"] == metrics
+            for alarm in stack.of("AWS::CloudWatch::Alarm")
+            if not str(stack.properties(alarm).get("Namespace", "AWS/")).startswith("AWS/")
+        )
+
+
+test_variables_point_at_what_the_stack_makes = proves(
+    variables_point_at_what_the_stack_makes,
+    dead_letters=lambda template: template["Globals"]["Function"]["Environment"]["Variables"].update(
+        RUNYARD_QUEUE_URL={"Ref": "DeadLetters"}
+    ),
+    another_namespace=lambda template: template["Globals"]["Function"]["Environment"]["Variables"].update(
+        RUNYARD_METRICS="Runyard"
+    ),
+)
