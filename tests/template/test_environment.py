@@ -40,7 +40,7 @@ def variables_are_those_that_the_code_reads(stack):
 test_variables_are_those_that_the_code_reads = proves(
     variables_are_those_that_the_code_reads,
     one_missing=put("Stream", "Properties", "Environment", "Variables", "RUNYARD_ROLE", None),
-    one_too_many=put("Worker", "Properties", "Environment", "Variables", "RUNYARD_COLOR", "blue"),
+    one_too_many=put("Worker", "Properties", "Environment", {"Variables": {"RUNYARD_COLOR": "blue"}}),
     the_stage_in_the_path=put("Control", "Properties", "Environment", "Variables", "AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH", None),
 )
 
