@@ -1,11 +1,14 @@
 """What the docs say of the template is so."""
 
 import re
+import subprocess
+import sys
 
 from document import DOCUMENT, PLACE, table
 from stack import ROOT, Stack
 
 OPERATE = ROOT / "docs" / "operate.md"
+FIGURES = ROOT / "docs" / "figures"
 
 
 def test_the_table_of_parameters_is_current():
@@ -34,3 +37,23 @@ def test_names_of_the_template_in_the_docs_are_names_of_the_template():
             assert name in known, (document.name, name)
         for name in re.findall(r"OutputKey=='(\w+)'|LogicalResourceId/(\w+)|--logical-resource-id (\w+)", document.read_text()):
             assert "".join(name) in known, (document.name, name)
+
+
+def test_the_cost_table_is_current():
+    command = [sys.executable, FIGURES / "costs.py", "--check"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_cost_table_counts_what_the_template_has():
+    """The defaults that costs are computed for, and the metrics that alarms watch."""
+    sys.path.insert(0, str(FIGURES))
+    import costs
+
+    stack = Stack()
+    assert costs.MEMORY_GB * 1024 == stack.properties("Stream")["MemorySize"] == stack.properties("Worker")["MemorySize"]
+    (mapping,) = stack.of("AWS::Lambda::EventSourceMapping")
+    assert costs.BATCH == stack.properties(mapping)["BatchSize"]
+    alarms = [stack.properties(name) for name in stack.of("AWS::CloudWatch::Alarm")]
+    watched = [sum("MetricStat" in metric for metric in alarm.get("Metrics", [{"MetricStat": {}}])) for alarm in alarms]
+    assert costs.ALARM_METRICS == sum(watched)
