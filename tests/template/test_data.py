@@ -1,5 +1,8 @@
 """What holds data outlives the stack, is private, encrypted and recoverable."""
 
+import re
+
+import rust
 from stack import Stack, proves, put
 
 # Everything in CloudFormation that could hold data of runs; a new kind in the template must be judged here.
@@ -70,7 +73,7 @@ test_no_parameter_replaces_data = proves(
 def the_table_is_on_demand_and_recoverable(stack):
     table = stack.properties("Table")
     assert table["BillingMode"] == "PAY_PER_REQUEST"
-    assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True, "RecoveryPeriodInDays": 35}
     assert table["SSESpecification"] == {"SSEEnabled": True}
     assert table["TimeToLiveSpecification"]["Enabled"] is True
     for index in table["GlobalSecondaryIndexes"]:
@@ -81,6 +84,79 @@ test_the_table_is_on_demand_and_recoverable = proves(
     the_table_is_on_demand_and_recoverable,
     no_recovery=put("Table", "Properties", "PointInTimeRecoverySpecification", "PointInTimeRecoveryEnabled", False),
     nothing_expires=put("Table", "Properties", "TimeToLiveSpecification", "Enabled", False),
+)
+
+
+def in_the_code():
+    """The table as `shared/aws/src/table.rs` defines it: keys, attributes, what expires, indexes by name."""
+    source, _ = rust.files("shared/aws/src")["shared/aws/src/table.rs"]
+    constants = dict(re.findall(r'pub const (\w+): &str = "([^"]+)";', source))
+
+    def names(text):
+        return [constants.get(name.strip().strip('"'), name.strip().strip('"')) for name in text.split(",") if name.strip()]
+
+    listed = names(re.search(r"pub const LISTED: \[&str; \d+\] = \[([^\]]*)\];", source)[1])
+    indexes, attributes = {}, {constants["PK"]: "S", constants["SK"]: "S"}
+    for name, hash_key, hash_type, range_key, range_type, holds in re.findall(
+        r'Index\s*\{\s*name:\s*"(\w+)",\s*hash:\s*\("(\w+)",\s*"(\w)"\),\s*range:\s*\("(\w+)",\s*"(\w)"\),\s*holds:\s*&(LISTED|\[[^\]]*\]),?\s*\}',
+        source,
+    ):
+        indexes[name] = (hash_key, range_key, listed if holds == "LISTED" else names(holds.strip("[]")))
+        attributes |= {hash_key: hash_type, range_key: range_type}
+    assert len(indexes) == int(re.search(r"pub const INDEXES: \[Index; (\d+)\]", source)[1]) >= 4
+    return (constants["PK"], constants["SK"]), attributes, constants["TTL"], indexes
+
+
+def keys_of(schema):
+    assert [key["KeyType"] for key in schema] == ["HASH", "RANGE"]
+    return tuple(key["AttributeName"] for key in schema)
+
+
+def the_table_is_the_codes(stack):
+    table = stack.properties("Table")
+    keys, attributes, ttl, indexes = in_the_code()
+    assert keys_of(table["KeySchema"]) == keys
+    assert {one["AttributeName"]: one["AttributeType"] for one in table["AttributeDefinitions"]} == attributes
+    assert table["TimeToLiveSpecification"] == {"AttributeName": ttl, "Enabled": True}
+    given = {}
+    for index in table["GlobalSecondaryIndexes"]:
+        assert index["Projection"]["ProjectionType"] == "INCLUDE"
+        given[index["IndexName"]] = (*keys_of(index["KeySchema"]), index["Projection"]["NonKeyAttributes"])
+    assert given == indexes
+
+
+def index(number, *path):
+    return put("Table", "Properties", "GlobalSecondaryIndexes", number, *path)
+
+
+test_the_table_is_the_codes = proves(
+    the_table_is_the_codes,
+    another_ttl=put("Table", "Properties", "TimeToLiveSpecification", "AttributeName", "expires"),
+    another_type=put("Table", "Properties", "AttributeDefinitions", 2, "AttributeType", "S"),
+    another_key=index(0, "KeySchema", 1, "AttributeName", "due"),
+    less_projected=index(1, "Projection", "NonKeyAttributes", ["st"]),
+    one_index_less=lambda template: template["Resources"]["Table"]["Properties"]["GlobalSecondaryIndexes"].pop(),
+)
+
+
+def what_is_kept_for_days_goes_after_them(stack):
+    """S3 has no time to live of its own for an object: a rule for each choice of days that the code has, and no other."""
+    source, _ = rust.files("shared/aws/src")["shared/aws/src/bodies.rs"]
+    days = [int(day) for day in re.search(r"pub const KEPT_DAYS: \[u16; \d+\] = \[([^\]]*)\];", source)[1].split(",") if day.strip()]
+    assert len(days) > 5 and 'format!("runs/{}d/' in source
+    rules = stack.properties("Bucket")["LifecycleConfiguration"]["Rules"]
+    given = {rule.get("Prefix"): rule["ExpirationInDays"] for rule in rules if "ExpirationInDays" in rule}
+    assert given == {f"runs/{day}d/": day for day in days}
+    assert all(rule["Status"] == "Enabled" for rule in rules)
+
+
+test_what_is_kept_for_days_goes_after_them = proves(
+    what_is_kept_for_days_goes_after_them,
+    too_soon=put("Bucket", "Properties", "LifecycleConfiguration", "Rules", 3, "ExpirationInDays", 1),
+    never=lambda template: template["Resources"]["Bucket"]["Properties"]["LifecycleConfiguration"]["Rules"].pop(),
+    everything=lambda template: template["Resources"]["Bucket"]["Properties"]["LifecycleConfiguration"]["Rules"].append(
+        {"Id": "all", "Status": "Enabled", "ExpirationInDays": 30}
+    ),
 )
 
 
