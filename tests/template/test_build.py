@@ -1,0 +1,21 @@
+"""What `sam build` makes of the workspace."""
+
+import tomllib
+
+from stack import ROOT
+
+MANIFEST = tomllib.loads((ROOT / "Cargo.toml").read_text())
+
+
+def test_sam_builds_with_the_profile_for_a_zip():
+    """SAM's builder calls `cargo lambda build --release` and knows no other profile; cargo-lambda takes these settings along."""
+    profile = MANIFEST["profile"]["lambda"]
+    assert profile["inherits"] == "release"
+    wanted = {f"profile.release.{name}={value!r}".replace("'", '"') for name, value in profile.items() if name != "inherits"}
+    assert set(MANIFEST["workspace"]["metadata"]["lambda"]["build"]["config"]) == wanted
+
+
+def test_a_panic_of_a_node_does_not_end_the_function():
+    """cargo-lambda sets `panic = "abort"` where the workspace's release profile says nothing, and then nothing can be caught."""
+    assert MANIFEST["profile"]["release"]["panic"] == "unwind"
+    assert {"strip", "lto", "codegen-units"} <= set(MANIFEST["profile"]["release"])
