@@ -43,8 +43,10 @@ MEMBERS = {
     "Update": {"dynamodb:UpdateItem"},
 }
 # Any call on one of the SDK's clients, to notice an operation that is not listed above.
-CLIENT = re.compile(r"\b(?:dynamodb|s3|sqs|ssm|secrets_manager|secretsmanager)\s*\.(\w+)\(\)")
+CLIENT = re.compile(r"\b(?:client|dynamodb|s3|sqs|ssm|secrets_manager|secretsmanager)(?:\(\))?\s*\.(\w+)\(\)")
 NO_OPERATION = {"clone", "config"}
+# Where the objects lie that a file of shared/aws is about.
+PREFIXES = {"apps/": "apps/", "files/": "files/", "bodies.rs": "runs/"}
 # Names in shared/aws that are far oftener methods of the standard library or of the SDK's builders.
 COMMON = {
     "all", "build", "clear", "complete", "create", "delete", "drop", "entry", "extend", "find", "finish", "first", "get", "insert", "item",
@@ -59,28 +61,35 @@ def edges():
     return rust.call_graph(rust.functions(AWS), COMMON)
 
 
-def resource_of(action):
+def resource_of(action, file):
     if action == "s3:ListBucket":
         return "bucket"
-    return {"dynamodb": "table", "s3": "objects", "sqs": "queue", "secretsmanager": "secrets", "ssm": "parameters"}[
-        action.split(":")[0]
-    ]
+    if action.startswith("s3:"):
+        (prefix,) = [prefix for start, prefix in PREFIXES.items() if file.startswith(f"{AWS}/{start}")]
+        return prefix
+    return {"dynamodb": "table", "sqs": "queue", "secretsmanager": "secrets", "ssm": "parameters"}[action.split(":")[0]]
 
 
 def needed(roots):
     """`(resource, action)` of everything that these functions of `shared/aws` may come to call."""
-    found = set()
-    for function in rust.reachable(edges(), roots):
+    found, reached = set(), rust.reachable(edges(), roots)
+    for function in reached:
         called = set(re.findall(r"\.(\w+)\(\)", function.code))
         unknown = set(CLIENT.findall(function.code)) - set(ACTIONS) - NO_OPERATION
         assert not unknown, f"{function}: say in ACTIONS what {unknown} needs"
         actions = {action for operation in called & set(ACTIONS) for action in ACTIONS[operation]}
+        _, code = rust.files(AWS)[function.file]
+        imported = " ".join(re.findall(r"\buse aws_sdk_dynamodb\b[^;]*;", code))  # S3 has a `Delete` of its own
         for member, of_member in MEMBERS.items():
-            if re.search(rf"\b{member}::builder\(", function.code) and "ObjectIdentifier" not in function.code:
+            known_as = re.findall(rf"\b{member} as (\w+)", imported) or re.findall(rf"\b{member}\b", imported)
+            if any(re.search(rf"\b{name}::builder\(", function.code) for name in known_as):
                 actions |= of_member
-        found |= {(resource_of(action), action) for action in actions}
-        if re.search(r"\.index_name\(", function.code):
-            found.add(("index", "dynamodb:Query"))
+        found |= {(resource_of(action, function.file), action) for action in actions}
+    if any(re.search(r"\.index_name\(", function.code) for function in reached):
+        source, _ = rust.files(AWS)[f"{AWS}/table.rs"]
+        for constant in {name for function in reached for name in re.findall(r"\bBY_[A-Z]+\b", function.code)}:
+            name = re.search(rf'pub const {constant}: Index\s*=\s*Index\s*\{{\s*name:\s*"(\w+)"', source)[1]
+            found.add((f"index/{name}", "dynamodb:Query"))
     return found
 
 

@@ -83,7 +83,7 @@ def functions(*folders):
                 code,
             )
         ]
-        for item in re.finditer(r"\bfn\s+(\w+)[^;{]*\{", code):
+        for item in re.finditer(r"\bfn\s+(\w+)(?:\[[^\]]*\]|[^;{\[])*\{", code):
             body = code[item.start() : end_of_block(code, item.start())]
             inside = [block for block in blocks if block[0] < item.start() < block[1]]
             of, trait = (inside[-1][2], inside[-1][3]) if inside else ("", "")
@@ -115,12 +115,13 @@ def call_graph(everything, common, blanked=lambda code: code):
     edges = {}
     for function in everything:
         code, calls = blanked(function.code), set()
-        for receiver, name in re.findall(r"(\w*)\)?\s*\.(\w+)\(", code):
+        for receiver, name in re.findall(r"(\w+|[^\w\s])\s*\.(\w+)\(", code):
             for called in by_name.get(name, ()):
                 is_same = called.of == function.of if receiver == "self" else receiver == called.of.lower()
                 is_service = receiver == "service" and called.of == "RunService"
+                is_near = receiver.isidentifier() and called.file == function.file
                 is_told = receiver not in ("self", "service") and called.of
-                if is_same or is_service or is_told and (name not in common or called.file == function.file):
+                if is_same or is_service or is_told and (name not in common or is_near):
                     calls.add(called)
         for path, name in re.findall(r"(?:(\w+)::)?\b(\w+)(?:::<[^(]*>)?\(", code):
             for called in by_name.get(name, ()):

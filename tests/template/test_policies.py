@@ -44,6 +44,7 @@ def port_methods(stack, function):
 
 
 def needed(stack, function):
+    """`(resource, action)` of everything that the function's code may come to call."""
     roots = [one for method in port_methods(stack, function) for one in permissions.of_method(method)]
     found = permissions.needed(roots) | LOGS
     return found | POLLER if function == "Worker" else found
@@ -51,9 +52,9 @@ def needed(stack, function):
 
 RESOURCES = {
     "table": [{"Fn::GetAtt": ["Table", "Arn"]}],
-    "index": [{"Fn::Sub": "${Table.Arn}/index/*"}],
+    **{f"index/{name}": [{"Fn::Sub": f"${{Table.Arn}}/index/{name}"}] for name in ("by_app", "by_due", "by_session", "by_user")},
     "bucket": [{"Fn::GetAtt": ["Bucket", "Arn"]}],
-    "objects": [{"Fn::Sub": "${Bucket.Arn}/*"}],
+    **{prefix: [{"Fn::Sub": f"${{Bucket.Arn}}/{prefix}*"}] for prefix in permissions.PREFIXES.values()},
     "queue": [{"Fn::GetAtt": ["Queue", "Arn"]}],
     "secrets": [{"Fn::Sub": "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:${SecretPrefix}*"}],
     "parameters": [{"Fn::Sub": "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter/${SecretPrefix}*"}],
@@ -70,6 +71,8 @@ def allowed(stack, function):
     for policy in role["Policies"]:
         for statement in policy["PolicyDocument"]["Statement"]:
             assert statement["Effect"] == "Allow" and "NotAction" not in statement and "NotResource" not in statement
+            listed = statement["Action"] == ["s3:ListBucket"]
+            assert statement.get("Condition") == ({"StringLike": {"s3:prefix": "files/*"}} if listed else None)
             resources = statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]]
             for resource in resources:
                 (name,) = [name for name, arns in names.items() if resource in arns] or [str(resource)]
