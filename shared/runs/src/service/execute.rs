@@ -11,7 +11,7 @@ use crate::{
     protocol::{Ender, Op, RENEWAL, Reply, Stop, Writer},
 };
 use futures::{FutureExt, future::BoxFuture};
-use std::{future::pending, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{future::pending, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +35,8 @@ pub(crate) struct Execution {
     pub(crate) followed: bool,
     /// Cancelled when this process hands its runs over.
     pub(crate) handing_over: CancellationToken,
+    /// When the platform's time for this execution ends: it hands over then too.
+    pub(crate) until: Option<Timestamp>,
 }
 
 enum Next {
@@ -121,6 +123,7 @@ impl Execution {
         let written_before = writer.acknowledged();
         let mut answered = false;
         let mut handing_over = false;
+        let mut leave = pin!(leave(&self.handing_over, self.until.map(|at| at.since(ports.clock.now()))));
         loop {
             if engine.is_some() && !writer.is_open() {
                 // The lease is lost: nothing more is begun, what is done is offered to the log.
@@ -181,7 +184,7 @@ impl Execution {
                 }
                 () = shared.wake.notified() => {}
                 () = live.nudge.notified() => writer.look(),
-                () = self.handing_over.cancelled(), if !handing_over => {
+                () = &mut leave, if !handing_over => {
                     handing_over = true;
                     engine = None;
                     writer.push_all(shared.take());
@@ -196,6 +199,14 @@ impl Execution {
             }
             pace.polled = true;
         }
+    }
+}
+
+/// Returns when an execution is to hand over: the process does, or the execution's own time is over.
+async fn leave(process: &CancellationToken, after: Option<Duration>) {
+    match after {
+        Some(after) => drop(tokio::time::timeout(after, process.cancelled()).await),
+        None => process.cancelled().await,
     }
 }
 

@@ -18,7 +18,9 @@ mod work;
 pub use sweep::Swept;
 
 use crate::protocol::Writer;
-use crate::{App, AppStore, ClaimId, Clock, Engine, FileStore, Ids, NewRun, RunQueue, RunStore, StoreError};
+use crate::{
+    App, AppStore, ClaimId, Clock, Engine, FileStore, Ids, NewRun, RunQueue, RunStore, StoreError, Timestamp,
+};
 use execute::Execution;
 use live::{Live, LiveRuns};
 use slots::{Slot, Slots};
@@ -52,6 +54,7 @@ pub struct RunService {
     slots: Arc<Slots>,
     executions: TaskTracker,
     handing_over: CancellationToken,
+    until: Option<Timestamp>,
 }
 
 impl RunService {
@@ -63,7 +66,22 @@ impl RunService {
             slots: Arc::default(),
             executions: TaskTracker::new(),
             handing_over: CancellationToken::new(),
+            until: None,
         }
+    }
+
+    /// The same service, for a request or message whose platform gives it no more time than that: what is executed on
+    /// its behalf journals what it has at `until`, and hands its run over to the queue.
+    pub fn until(&self, until: Timestamp) -> Self {
+        Self { until: Some(until), ..self.clone() }
+    }
+
+    /// Returns once nothing is executed in this process: where a process stands still between two requests, it must not
+    /// answer before. What begins meanwhile is waited for as well.
+    pub async fn idle(&self) {
+        // A closed tracker takes new tasks all the same, and is done whenever it is empty.
+        self.executions.close();
+        self.executions.wait().await;
     }
 
     /// Stops accepting runs ([`create::Error::ShuttingDown`]), has every execution in this process hand its run over to
@@ -102,6 +120,7 @@ impl RunService {
             live: Arc::clone(&live),
             followed,
             handing_over: self.handing_over.clone(),
+            until: self.until,
         };
         let entered = self.live.enter(execution.new.id, live);
         self.executions.spawn(async move {
