@@ -4,6 +4,7 @@ use super::{
     Ports,
     drive::{Patience, Target},
     live::Live,
+    measure,
 };
 use crate::{
     App, EventBody, Logged, NewRun, Outcome, RunError, StoreError, Timestamp,
@@ -63,7 +64,8 @@ impl Execution {
         if let Some(Stop::Condemned { body, rev }) = self.writer.stopped() {
             let claim = crate::ClaimId(self.ports.ids.random());
             let mut ender = Ender::at_rev(self.new.id, claim, EventBody::clone(body), *rev);
-            self.ports.drive(self.target(), &mut ender).await?;
+            let ended = self.ports.drive(self.target(), &mut ender).await?;
+            measure::ended_by(self.new.app, self.new.id, &ended);
         }
         Ok(self.writer)
     }
@@ -78,7 +80,7 @@ impl Execution {
         while let Some(op) = self.writer.next(self.ports.clock.now()) {
             let reply = patience.judge(self.ports.perform(self.target(), &op).await).await?;
             self.writer.reply(reply, self.ports.clock.now());
-            self.live.publish(self.writer.take_written());
+            show(&self.live, &self.new, &mut self.writer);
         }
         Ok(())
     }
@@ -172,7 +174,7 @@ impl Execution {
                     flight = None;
                     patience = judge;
                     writer.reply(result?, ports.clock.now());
-                    live.publish(writer.take_written());
+                    show(live, new, writer);
                     let absorbed = writer.take_absorbed();
                     answered |= absorbed.iter().any(|logged| matches!(logged.body, EventBody::InputReceived { .. }));
                     shared.absorb(&absorbed);
@@ -200,6 +202,13 @@ impl Execution {
             pace.polled = true;
         }
     }
+}
+
+/// Shows what is on disk to who follows the run, and to who counts.
+fn show(live: &Live, new: &NewRun, writer: &mut Writer) {
+    let written = writer.take_written();
+    measure::written(new, writer.claim(), &written);
+    live.publish(written);
 }
 
 /// Returns when an execution is to hand over: the process does, or the execution's own time is over.

@@ -11,6 +11,7 @@ pub mod get;
 pub mod input;
 pub mod list;
 mod live;
+mod measure;
 mod slots;
 mod sweep;
 mod work;
@@ -26,6 +27,15 @@ use live::{Live, LiveRuns};
 use slots::{Slot, Slots};
 use std::sync::Arc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// The target of the `tracing` events that tell what can be counted and timed. Each is told once, by who wrote it to the
+/// log, on level debug: a process that makes no metrics of them pays nothing.
+///
+/// | `measure` | fields beside `app` and `run` |
+/// | --- | --- |
+/// | `claimed` | `takeover`: whether another worker had the run under way; `wait_ms`: since its creation, for the first claim |
+/// | `ended` | `status`; `duration_ms`: since its creation, waiting for people and workers included |
+pub const MEASURES: &str = "runyard::measures";
 
 /// All that a service is plugged together from.
 #[derive(Clone)]
