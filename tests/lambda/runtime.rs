@@ -1,6 +1,6 @@
 //! The runtime API of Lambda, as far as a function sees it, and a function started on it.
 
-#![allow(dead_code, reason = "each test uses its part")]
+#![allow(dead_code, clippy::allow_attributes, reason = "each test uses its part")]
 
 use axum::{
     Router,
@@ -27,10 +27,10 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 
 /// A function that runs, and the runtime API that it polls.
-pub struct Function {
-    pub process: Child,
+pub(crate) struct Function {
+    pub(crate) process: Child,
     state: Arc<Shared>,
-    pub first_poll: Option<oneshot::Receiver<()>>,
+    pub(crate) first_poll: Option<oneshot::Receiver<()>>,
 }
 
 struct Shared {
@@ -56,30 +56,30 @@ enum Piece {
 }
 
 /// What a function answers.
-pub struct Answering {
+pub(crate) struct Answering {
     pieces: mpsc::UnboundedReceiver<Piece>,
 }
 
 /// A whole HTTP answer.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: HashMap<String, String>,
-    pub body: String,
-    pub streamed: bool,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HashMap<String, String>,
+    pub(crate) body: String,
+    pub(crate) streamed: bool,
     /// When each piece of the body came, since the invocation.
-    pub pieces: Vec<(Duration, String)>,
+    pub(crate) pieces: Vec<(Duration, String)>,
 }
 
 impl Answer {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
     }
 }
 
 impl Function {
     /// Starts `binary` with these variables on a runtime API of its own.
-    pub async fn start(binary: &str, variables: &[(&str, String)]) -> Self {
+    pub(crate) async fn start(binary: &str, variables: &[(&str, String)]) -> Self {
         let (send, events) = mpsc::unbounded_channel();
         let (polled, first_poll) = oneshot::channel();
         let state = Arc::new(Shared {
@@ -107,13 +107,15 @@ impl Function {
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")
             .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
+            // Its log lines; take this out to see them.
+            .stdout(Stdio::null())
             .spawn()
             .unwrap();
         Self { process, state, first_poll: Some(first_poll) }
     }
 
     /// Begins an invocation that must end within `time`.
-    pub fn begin(&self, event: Value, time: Duration) -> Answering {
+    pub(crate) fn begin(&self, event: Value, time: Duration) -> Answering {
         let (answer, pieces) = mpsc::unbounded_channel();
         let deadline = (SystemTime::now() + time).duration_since(UNIX_EPOCH).unwrap().as_millis();
         let id = format!("invocation-{}", self.state.invocations.fetch_add(1, Ordering::Relaxed));
@@ -122,12 +124,12 @@ impl Function {
     }
 
     /// An HTTP event, answered.
-    pub async fn http(&self, event: Value) -> Answer {
+    pub(crate) async fn http(&self, event: Value) -> Answer {
         self.begin(event, Duration::from_secs(900)).http().await
     }
 
     /// Any other event; the error is what the function reported.
-    pub async fn invoke(&self, event: Value) -> Result<Value, Value> {
+    pub(crate) async fn invoke(&self, event: Value) -> Result<Value, Value> {
         self.begin(event, Duration::from_secs(900)).json().await
     }
 }
@@ -145,7 +147,7 @@ impl Answering {
         piece.expect("an answer in time").expect("the runtime API lives")
     }
 
-    pub async fn json(mut self) -> Result<Value, Value> {
+    pub(crate) async fn json(mut self) -> Result<Value, Value> {
         let mut body = BytesMut::new();
         loop {
             match self.next().await {
@@ -157,7 +159,7 @@ impl Answering {
         }
     }
 
-    pub async fn http(mut self) -> Answer {
+    pub(crate) async fn http(mut self) -> Answer {
         let began = Instant::now();
         let (mut streamed, mut all, mut pieces) = (false, BytesMut::new(), Vec::new());
         loop {
@@ -258,13 +260,13 @@ async fn register() -> Response {
 }
 
 /// The repository.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     let root = FilePath::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     root.canonicalize().unwrap()
 }
 
 /// The events of a folder under `events/`, by name.
-pub fn events(folder: &str) -> Vec<(String, Value)> {
+pub(crate) fn events(folder: &str) -> Vec<(String, Value)> {
     let mut events = Vec::new();
     for file in std::fs::read_dir(root().join("events").join(folder)).unwrap() {
         let path = file.unwrap().path();
@@ -278,21 +280,21 @@ pub fn events(folder: &str) -> Vec<(String, Value)> {
 }
 
 /// One event.
-pub fn event(folder: &str, name: &str) -> Value {
+pub(crate) fn event(folder: &str, name: &str) -> Value {
     let found = events(folder).into_iter().find(|(found, _)| found == name);
     found.unwrap_or_else(|| panic!("there is no event {folder}/{name}")).1
 }
 
 /// The same with the id of a run in the place of that of the placeholder.
-pub fn of_run(event: &Value, run: &str) -> Value {
+pub(crate) fn of_run(event: &Value, run: &str) -> Value {
     serde_json::from_str(&event.to_string().replace(PLACEHOLDER, run)).unwrap()
 }
 
 /// The run that events speak of.
-pub const PLACEHOLDER: &str = "01940000-0000-7000-8000-000000000000";
+pub(crate) const PLACEHOLDER: &str = "01940000-0000-7000-8000-000000000000";
 
 /// The variables of the embedded backend on `data`.
-pub fn embedded(data: &FilePath) -> Vec<(&'static str, String)> {
+pub(crate) fn embedded(data: &FilePath) -> Vec<(&'static str, String)> {
     let mut variables: Vec<(&str, String)> = Vec::new();
     for line in include_str!("../../events/local.env").lines() {
         let (name, value) = line.split_once('=').expect("NAME=VALUE");

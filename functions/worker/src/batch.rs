@@ -23,7 +23,7 @@ impl Batch {
 async fn work(service: &RunService, message: SqsMessage) -> Option<BatchItemFailure> {
     let body = message.body.as_deref().unwrap_or_default().trim();
     let Ok(run) = body.parse::<RunId>() else {
-        tracing::error!(message = message.message_id, "a message names no run: the queue will put it aside");
+        tracing::error!(id = message.message_id, "a message names no run: the queue will put it aside");
         return Some(failure(message));
     };
     if let Err(error) = service.work(run).await {
