@@ -50,9 +50,9 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) fn from_env(env: &Env) -> Result<Self, BadVariable> {
         let beside = |function: &str| {
-            // `host:port/this-function`, as `cargo lambda watch` has it.
+            // As `cargo lambda watch` has it, `http://host:port/.rt/this-function`; Lambda itself has no path.
             let api = env.text("AWS_LAMBDA_RUNTIME_API")?;
-            let (authority, _this) = api.split_once('/')?;
+            let (authority, _this) = api.strip_prefix("http://").unwrap_or(&api).split_once('/')?;
             format!("http://{authority}/2015-03-31/functions/{function}/invocations").parse().ok()
         };
         let url = "the URL at which the function is invoked";
@@ -245,7 +245,8 @@ mod tests {
 
     #[test]
     fn the_worker_is_found_beside_this_function() {
-        let place = Place::from_env(&Env::of(&[("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9000/api")])).unwrap();
+        let place = Place::from_env(&Env::of(&[("AWS_LAMBDA_RUNTIME_API", "http://127.0.0.1:9000/.rt/api")]))
+            .unwrap();
         let url = "http://127.0.0.1:9000/2015-03-31/functions/worker/invocations";
         assert_eq!(place.worker.unwrap().to_string(), url);
         let lone = Place::from_env(&Env::of(&[("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")])).unwrap();
