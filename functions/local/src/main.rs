@@ -5,10 +5,8 @@ mod cli;
 mod client;
 mod connection;
 mod dev_key;
-mod engine;
 mod exit;
 mod listen;
-mod logs;
 mod place;
 mod plug;
 mod progress;
@@ -21,8 +19,7 @@ use crate::exit::Exit;
 use std::{process::ExitCode, time::Duration};
 
 fn main() -> ExitCode {
-    // A sandbox is this same executable, started again: then nothing of what follows happens.
-    runyard_sandbox::enter_if_asked();
+    runyard_boot::enter_sandbox_if_asked();
     let cli = cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -3,10 +3,10 @@
 use crate::{
     cli::{Place as Folders, Target},
     client::Client,
-    engine::Reach,
     plug::Plugged,
 };
 use anyhow::Result;
+use runyard_boot::engine::Reach;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -43,7 +43,7 @@ pub(crate) async fn open_for_run(target: &Target, app: Option<&str>, run: Uuid) 
 }
 
 async fn plug(folders: &Folders) -> Result<Arc<Plugged>> {
-    crate::logs::for_people();
+    runyard_boot::logs::for_people();
     // It is the user's own shell, as with `dev`.
     Ok(Arc::new(Plugged::open(folders, Reach::Loopback).await?))
 }

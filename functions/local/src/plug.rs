@@ -1,14 +1,10 @@
 //! Plugs the ports, the engine, the use cases and the API together.
 
-use crate::{
-    cli::Place,
-    client::Client,
-    engine::{self, Reach},
-    exit::usage,
-};
+use crate::{cli::Place, client::Client, exit::usage};
 use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
 use axum::Router;
+use runyard_boot::engine::{self, Reach};
 use runyard_embedded::{Apps, Check, Embedded, Options, Problem, Queue, Runs};
 use runyard_http::{Config, Http};
 use runyard_runs::{
@@ -87,7 +83,7 @@ impl Plugged {
     /// Opens the place. Apps with a problem are left out.
     pub(crate) async fn open(place: &Place, reach: Reach) -> Result<Self> {
         let data = Data::open(&place.data)?;
-        let engine: Arc<dyn Engine> = engine::start(reach);
+        let engine: Arc<dyn Engine> = engine::start(reach, Vec::new());
         let opened = {
             let (place, data, check) = (place.clone(), data.clone(), check(&engine));
             spawn_blocking(move || {
@@ -300,7 +296,7 @@ pub(crate) async fn look_at_apps(place: &Place) -> Result<Found> {
 }
 
 async fn look(folder: &Path) -> Result<Found> {
-    let engine: Arc<dyn Engine> = engine::start(Reach::Loopback);
+    let engine: Arc<dyn Engine> = engine::start(Reach::Loopback, Vec::new());
     let check = check(&engine);
     let folder = folder.to_owned();
     let (mut apps, problems) = spawn_blocking(move || Apps::check_with(&folder, &check)).await??;

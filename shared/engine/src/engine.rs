@@ -52,6 +52,8 @@ pub struct Engine {
     compiled: Mutex<HashMap<(AppId, String), Arc<Compiled>>>,
     /// Apps that may go to the same places share their connections.
     http: Mutex<HashMap<Egress, Http>>,
+    /// Hosts that every app may call, wherever they resolve to.
+    allow_hosts: Vec<String>,
 }
 
 /// One version of an app, ready to run.
@@ -64,7 +66,13 @@ struct Compiled {
 impl Engine {
     /// An engine.
     pub fn new(config: EngineConfig) -> Self {
-        Self { config, compiled: Mutex::default(), http: Mutex::default() }
+        Self { config, compiled: Mutex::default(), http: Mutex::default(), allow_hosts: Vec::new() }
+    }
+
+    /// The same, where every app may call these hosts too, although they resolve to loopback, link-local or private
+    /// addresses: its operator says so.
+    pub fn allowing(self, allow_hosts: Vec<String>) -> Self {
+        Self { allow_hosts, ..self }
     }
 
     /// Executes a run as [`runyard_runs::Engine::execute`] does, and gives every node's result as the reference shows
@@ -96,8 +104,9 @@ impl Engine {
 
     fn http(&self, app: &App) -> Http {
         let mut allow_hosts: Vec<String> =
-            app.allow_hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
+            app.allow_hosts.iter().chain(&self.allow_hosts).map(|host| host.to_ascii_lowercase()).collect();
         allow_hosts.sort();
+        allow_hosts.dedup();
         let egress = Egress { allow_hosts, allow_loopback: self.config.allow_loopback };
         let mut known = self.http.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= KEPT {

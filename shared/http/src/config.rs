@@ -15,8 +15,14 @@ pub struct Config {
     /// How long a sync run is waited for; then its caller gets the run as it stands. A day, for a platform without a
     /// limit of its own.
     pub sync_wait: Duration,
+    /// The silence after which the caller of a sync run gets white space, which JSON may begin with, and again after each
+    /// further one; none where nothing between cuts a silent connection. From then on the status is 200.
+    pub sync_silence: Option<Duration>,
     /// The silence after which a stream sends a heartbeat: 15 s.
     pub heartbeat: Duration,
+    /// How long a stream stays open on a run that waits for a person; its client then comes back. None: as long as it
+    /// waits. For a platform where an open stream costs money.
+    pub paused_stream: Option<Duration>,
     /// How many streams of one app may be open: 4,096. A further one gets 429.
     pub streams_per_app: u32,
     /// The origins whose pages may call from a browser, like `https://example.com`; `*` stands for all. None by default.
@@ -30,7 +36,9 @@ impl Default for Config {
             multipart_bytes: 128 << 20,
             body_wait: Duration::from_secs(30),
             sync_wait: Duration::from_hours(24),
+            sync_silence: None,
             heartbeat: Duration::from_secs(15),
+            paused_stream: None,
             streams_per_app: 4096,
             cors_origins: Vec::new(),
         }

@@ -15,6 +15,7 @@
 //! | `app`, `auth` | which app, and whether the caller may |
 //! | `body`, `multipart`, `fields`, `query`, `upload` | reading requests, bounded in size, depth and time |
 //! | `sse` | events as a stream |
+//! | `deadline` | requests that a platform ends after a time |
 //! | `document` | the OpenAPI document |
 
 mod app;
@@ -22,6 +23,7 @@ mod auth;
 mod body;
 mod config;
 mod cors;
+mod deadline;
 mod document;
 mod envelope;
 mod error;
@@ -36,6 +38,7 @@ mod upload;
 mod wire;
 
 pub use config::Config;
+pub use deadline::Deadline;
 pub use document::openapi;
 
 use axum::{Router, middleware};

@@ -1,6 +1,6 @@
 //! Server-Sent Events: a run's events, as they happen.
 
-use crate::{Api, error::Error, wire};
+use crate::{Api, Deadline, error::Error, wire};
 use axum::{body::Body, response::Response};
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::{
@@ -11,7 +11,7 @@ use http::{
     HeaderValue, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE},
 };
-use runyard_runs::{App, AppId, RunEvent, RunId, StoreError};
+use runyard_runs::{App, AppId, RunEvent, RunId, RunStatus, StoreError};
 use std::{
     collections::HashMap,
     convert::Infallible,
@@ -20,26 +20,42 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// So many events that are ready go into one frame of the body.
 const TOGETHER: usize = 64;
 
 const HEARTBEAT: &[u8] = b": heartbeat\n\n";
 
-/// The response that sends `events`, with what its route adds to the headers.
-pub(crate) fn response(
-    api: &Api,
-    run: RunId,
-    events: BoxStream<'static, Result<RunEvent, StoreError>>,
-    place: Place,
-) -> Response {
+/// What a stream sends, and until when.
+pub(crate) struct Source {
+    /// The app.
+    pub(crate) app: Arc<App>,
+    /// The run.
+    pub(crate) run: RunId,
+    /// Its events.
+    pub(crate) events: BoxStream<'static, Result<RunEvent, StoreError>>,
+    /// When the platform wants the response to end.
+    pub(crate) deadline: Option<Deadline>,
+}
+
+/// The response that sends events, with what its route adds to the headers.
+pub(crate) fn response(api: &Api, source: Source, place: Place) -> Response {
+    let leave = source.deadline.map(|deadline| deadline.hand_over_at.since(api.clock.now()));
+    let shutting_down = api.service.shutting_down();
     let sender = Sender {
-        run,
-        events: events.ready_chunks(TOGETHER),
+        api: api.clone(),
+        app: source.app,
+        run: source.run,
+        events: source.events.ready_chunks(TOGETHER),
         buffer: BytesMut::new(),
-        silence: api.config.heartbeat,
-        shutting_down: Box::pin(api.service.shutting_down()),
+        silent_since: Instant::now(),
+        leave: Box::pin(async move {
+            match leave {
+                Some(after) => drop(timeout(after, shutting_down).await),
+                None => shutting_down.await,
+            }
+        }),
         over: false,
         _place: place,
     };
@@ -56,11 +72,15 @@ pub(crate) fn response(
 }
 
 struct Sender {
+    api: Api,
+    app: Arc<App>,
     run: RunId,
     events: ReadyChunks<BoxStream<'static, Result<RunEvent, StoreError>>>,
     buffer: BytesMut,
-    silence: Duration,
-    shutting_down: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// Since when there was no event.
+    silent_since: Instant,
+    /// Returns when the server shuts down, or the platform wants the response to end.
+    leave: Pin<Box<dyn Future<Output = ()> + Send>>,
     over: bool,
     _place: Place,
 }
@@ -73,11 +93,14 @@ impl Sender {
         }
         let events = tokio::select! {
             biased;
-            events = timeout(self.silence, self.events.next()) => events,
+            events = timeout(self.api.config.heartbeat, self.events.next()) => events,
             // The client comes back to a server that stays, and misses nothing.
-            () = &mut self.shutting_down => return None,
+            () = &mut self.leave => return None,
         };
-        let Ok(events) = events else { return Some(Bytes::from_static(HEARTBEAT)) };
+        let Ok(events) = events else {
+            return if self.waits_too_long().await { None } else { Some(Bytes::from_static(HEARTBEAT)) };
+        };
+        self.silent_since = Instant::now();
         for event in events? {
             match event {
                 Ok(event) => {
@@ -95,6 +118,18 @@ impl Sender {
             }
         }
         if self.buffer.is_empty() { None } else { Some(self.buffer.split().freeze()) }
+    }
+
+    /// Whether the run waits for a person, longer than a stream stays for that. Looks once in that time: a client may have
+    /// come when the run was paused already.
+    async fn waits_too_long(&mut self) -> bool {
+        let Some(stay) = self.api.config.paused_stream else { return false };
+        if self.silent_since.elapsed() < stay {
+            return false;
+        }
+        self.silent_since = Instant::now();
+        let run = self.api.service.get(&self.app, self.run).await;
+        run.is_ok_and(|run| run.status == RunStatus::Paused)
     }
 }
 

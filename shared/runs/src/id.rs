@@ -1,5 +1,6 @@
 //! Identifiers: UUIDs, one type for each kind of thing, and the port that makes them.
 
+use crate::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 use uuid::Uuid;
@@ -60,6 +61,14 @@ id! {
 id! {
     /// A question that a run asked of a person.
     RequestId
+}
+
+impl RunId {
+    /// When the run was created, to the millisecond; unknown for an id that did not come from [`Ids::ordered`].
+    pub fn created_at(self) -> Option<Timestamp> {
+        let (seconds, nanos) = self.0.get_timestamp()?.to_unix();
+        Some(Timestamp(i64::try_from(seconds).ok()? * 1000 + i64::from(nanos / 1_000_000)))
+    }
 }
 
 /// The source of ids. A port, so that tests are deterministic.

@@ -58,9 +58,15 @@ impl Credential {
         expires_at: Option<Timestamp>,
     ) -> (Self, AccessKey) {
         let id = hex(&ids.secret()[..8]);
-        let credential = Self { id: id.clone(), secret: ids.secret() };
-        let key = AccessKey { id, hash: credential.hash(), scope, created_at, expires_at, revoked_at: None };
+        let credential = Self { id, secret: ids.secret() };
+        let key = AccessKey { expires_at, ..credential.key(scope, created_at) };
         (credential, key)
+    }
+
+    /// What is stored of it.
+    pub fn key(&self, scope: Scope, created_at: Timestamp) -> AccessKey {
+        let (id, hash) = (self.id.clone(), self.hash());
+        AccessKey { id, hash, scope, created_at, expires_at: None, revoked_at: None }
     }
 
     /// Reads a key; `None` if it is not of the form above.

@@ -2,7 +2,6 @@
 
 use super::{args::json_object, output};
 use crate::{
-    engine::{self, Reach},
     exit::{Exit, usage},
     progress::Progress,
 };
@@ -11,6 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use clap::Args;
 use futures::stream::BoxStream;
+use runyard_boot::engine::{self, Reach};
 use runyard_runs::{
     App, AppId, Clock, Engine, File, FileId, FileStore, Ids, Limits, Logged, NewFile, NewRun, OrganizationId,
     Outcome, ProjectId, RunContext, RunId, StoreError, SystemClock, SystemIds, Timestamp, Upload,
@@ -67,7 +67,7 @@ pub(super) async fn exec(args: ExecArgs) -> Result<Exit> {
     let text =
         fs::read_to_string(&args.file).map_err(|error| usage(format!("cannot read {file}: {error}")))?;
     let input = json_object(&args.input, "--input")?;
-    let engine = engine::start(Reach::Everything);
+    let engine = engine::start(Reach::Everything, Vec::new());
     let app = app(WorkflowSource { file: file.to_string(), id: args.workflow, text: text.into() });
     engine.check(&app).map_err(|mistakes| usage(mistakes.to_string()))?;
 

@@ -3,15 +3,15 @@
 use super::args::Place;
 use crate::{
     dev_key::{self, DevKey},
-    engine::Reach,
     exit::Exit,
-    listen, logs,
+    listen,
     plug::Plugged,
     reload,
     server::{Server, Signals},
 };
 use anyhow::{Context, Result};
 use clap::{Args, Parser};
+use runyard_boot::{engine::Reach, logs};
 use runyard_runs::App;
 use std::{
     fmt::Write,

@@ -9,8 +9,8 @@ pub use scripted::{MovedClock, Scripted};
 use async_trait::async_trait;
 use futures::{StreamExt, future::BoxFuture};
 use runyard_runs::{
-    App, AppId, AppStore, FileStore, Limits, OrganizationId, PageStart, ProjectId, ReportedStatus, Run,
-    RunEvent, RunId, RunQueue, RunService, RunStatus, RunStore, Sort, SortBy, StoreError, SystemIds,
+    App, AppId, AppStore, Clock, FileStore, Limits, OrganizationId, PageStart, ProjectId, ReportedStatus,
+    Run, RunEvent, RunId, RunQueue, RunService, RunStatus, RunStore, Sort, SortBy, StoreError, SystemIds,
     WorkflowSource,
     service::{
         Ports,
@@ -48,6 +48,7 @@ macro_rules! service_conformance {
             a_cancel_ends_a_silent_call, a_cancel_of_a_finished_run_changes_nothing,
             a_dropped_caller_changes_nothing, a_question_pauses_and_its_answer_resumes,
             an_answer_is_taken_once, a_paused_run_can_be_canceled, a_shutdown_hands_over_and_nothing_is_repeated,
+            an_execution_hands_over_when_its_time_ends, a_service_is_idle_once_nothing_is_executed,
             a_lost_worker_is_replaced_and_nothing_is_repeated, five_lost_workers_fail_the_run,
             a_run_that_takes_too_long_fails, a_paused_run_fails_on_its_last_day, a_key_gives_the_same_run,
             a_key_does_not_serve_two_requests, an_app_has_so_many_runs_at_once, a_foreign_app_sees_nothing,
@@ -393,6 +394,48 @@ pub async fn a_shutdown_hands_over_and_nothing_is_repeated(world: World) {
     assert_eq!(run.status, RunStatus::Completed);
     assert_eq!((world.engine.begun("a"), world.engine.begun("b")), (1, 1));
     world.sealed(id).await;
+}
+
+/// What a platform does that gives a request or a message only so much time; others in the process go on.
+pub async fn an_execution_hands_over_when_its_time_ends(world: World) {
+    let commands = json!([{"step": "a"}, {"wait_ms": 2000}, {"step": "b"}]);
+    let short = world.service.until(world.clock.now() + Duration::from_millis(400));
+    let created =
+        short.create(&world.app, request(Mode::Sync, commands.clone())).await.expect("it is accepted");
+    let id = created.run.new.id;
+    let other = world.created(Mode::Sync, json!([{"wait_ms": 1000}, "other"])).await;
+    let message =
+        tokio::time::timeout(Duration::from_secs(10), (world.backend.receive)()).await.expect("a message");
+    assert_eq!(message, id);
+    let head = world.backend.runs.head(id).await.expect("the store answers").expect("the run");
+    assert_eq!((head.record.status, head.record.owner), (RunStatus::Started, None), "the lease is given up");
+    // A worker with as little time journals what it can, and gives it back as well.
+    let short = world.another_service().until(world.clock.now() + Duration::from_millis(200));
+    short.work(id).await.expect("the store answers");
+    assert_eq!(world.get(id).await.status, RunStatus::Started);
+    world.work_once(&world.another_service()).await;
+    let run = world.service.settled(created, Duration::from_secs(1)).await.expect("as a reader");
+    assert_eq!(run.status, RunStatus::Completed);
+    assert_eq!((world.engine.begun("a"), world.engine.begun("b")), (1, 1));
+    world.sealed(id).await;
+    let other = world.service.settled(other, Duration::from_secs(10)).await.expect("the store answers");
+    assert_eq!(world.sealed(other.new.id).await, ["run.started", "run.completed"], "its time was its own");
+    // With no time at all nothing is begun, and nothing is lost.
+    let none = world.another_service().until(world.clock.now());
+    let created = none.create(&world.app, request(Mode::Stream, commands)).await.expect("it is accepted");
+    world.work_once(&world.service).await;
+    world.sealed(created.run.new.id).await;
+}
+
+/// A process that stands still between two requests must not answer before.
+pub async fn a_service_is_idle_once_nothing_is_executed(world: World) {
+    let soon = Duration::from_secs(10);
+    tokio::time::timeout(soon, world.service.idle()).await.expect("nothing was begun");
+    for _ in 0..2 {
+        let id = world.created(Mode::Stream, json!([{"wait_ms": 200}])).await.run.new.id;
+        tokio::time::timeout(soon, world.service.idle()).await.expect("it ends");
+        world.sealed(id).await;
+    }
 }
 
 /// A worker that hangs (or is gone) is superseded; when it wakes, it stops.

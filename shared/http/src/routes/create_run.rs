@@ -2,28 +2,37 @@
 
 use super::json;
 use crate::{
-    Api,
+    Api, Deadline,
     auth::{Caller, WithKeyOrPublic},
     body::{self, Content, Pieces},
+    deadline,
     error::{
         BadRequest, Conflict, Error, Forbidden, InternalServerError, NotFound, PayloadTooLarge,
         RequestTimeout, ServiceUnavailable, TooManyRequests, Unauthorized, UnsupportedMediaType,
     },
     fields::{Fields, USER_ID},
-    form, idempotency, sse,
+    form, idempotency,
+    sse::{self, Source},
     upload::Uploads,
     wire::{CreateRun, CreateRunForm, MOST_FILES, RunAnswer, RunEvent},
 };
 use axum::{
+    body::Body,
     extract::{Request, State},
     response::Response,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::LOCATION};
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, StatusCode,
+    header::{CONTENT_TYPE, LOCATION},
+};
 use runyard_runs::{
-    App, FileId, Run, StoreError,
+    App, FileId, FileStore, Run, RunService, StoreError,
     service::create::{self, Created, Idempotency, Mode},
 };
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
+use tokio::time::timeout;
 
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
@@ -96,6 +105,7 @@ pub(crate) async fn handle(
     request: Request,
 ) -> Result<Response, Error> {
     let (parts, body) = request.into_parts();
+    let deadline = Deadline::of(&parts.extensions);
     let content = Content::of(&parts.headers)?;
     let key = idempotency::key(&parts.headers)?;
     let (fields, uploads) = match content {
@@ -112,19 +122,20 @@ pub(crate) async fn handle(
     let key = key.map(|key| idempotency::of(key, &caller, &request, uploads.received()));
     if request.stream {
         let place = api.streams.enter(&caller.app, api.config.streams_per_app)?;
-        let created = create(&api, &caller, request, key, uploads).await?;
+        let created = create(&api, &caller, request, key, uploads, deadline).await?;
         let (run, replayed) = (created.run.new.id, created.replayed);
-        let response = sse::response(&api, run, api.service.follow_created(created), place);
+        let events = api.service.follow_created(created);
+        let response = sse::response(&api, Source { app: caller.app, run, events, deadline }, place);
         return Ok(with_headers(response, run, replayed));
     }
     let background = request.background;
-    let created = create(&api, &caller, request, key, uploads).await?;
+    let created = create(&api, &caller, request, key, uploads, deadline).await?;
     let (run, replayed) = (created.run.new.id, created.replayed);
+    let waiting = Waiting { api, app: caller.app, deadline };
     let response = if background {
-        in_background(&api, &caller.app, created, wait(&parts.headers)).await?
+        waiting.in_background(created, wait(&parts.headers)).await?
     } else {
-        let run = settled(&api, &caller.app, created, api.config.sync_wait).await?;
-        json(StatusCode::OK, &RunAnswer { data: (&run).into() })?
+        waiting.to_the_end(created).await?
     };
     Ok(with_headers(response, run, replayed))
 }
@@ -187,7 +198,9 @@ async fn create(
     request: CreateRun,
     idempotency: Option<Idempotency>,
     uploads: Uploads,
+    deadline: Option<Deadline>,
 ) -> Result<Created, Error> {
+    let service = deadline::limited(&api.service, deadline);
     let mode = match (request.stream, request.background) {
         (true, _) => Mode::Stream,
         (_, true) => Mode::Background,
@@ -196,22 +209,29 @@ async fn create(
     let CreateRun { input, user_id, session_id, metadata, file_ids, .. } = request;
     let request = create::CreateRun { input, user_id, session_id, metadata, file_ids, mode, idempotency };
     if uploads.is_empty() {
-        return Ok(api.service.create(&caller.app, request).await?);
+        return Ok(service.create(&caller.app, request).await?);
     }
     // In a task of its own: between the files' coming into being and the run's, nobody's going away may stop it.
-    let creating = tokio::spawn(create_with_files(api.clone(), Arc::clone(&caller.app), request, uploads));
+    let creating = tokio::spawn(create_with_files(
+        service,
+        Arc::clone(&api.files),
+        Arc::clone(&caller.app),
+        request,
+        uploads,
+    ));
     creating.await.map_err(Error::internal)?
 }
 
 async fn create_with_files(
-    api: Api,
+    service: RunService,
+    files: Arc<dyn FileStore>,
     app: Arc<App>,
     mut request: create::CreateRun,
     uploads: Uploads,
 ) -> Result<Created, Error> {
-    let stored = uploads.finish(Arc::clone(&api.files), Arc::clone(&app)).await?;
+    let stored = uploads.finish(files, Arc::clone(&app)).await?;
     request.file_ids.extend(stored.files().iter().map(|file| file.id));
-    let created = api.service.create(&app, request).await;
+    let created = service.create(&app, request).await;
     match &created {
         // The run has the files of the first request.
         Ok(created) if created.replayed => stored.remove().await,
@@ -244,32 +264,74 @@ impl From<create::Error> for Error {
     }
 }
 
-async fn in_background(api: &Api, app: &App, created: Created, wait: Option<u64>) -> Result<Response, Error> {
-    let Some(seconds) = wait else {
-        return json(StatusCode::ACCEPTED, &RunAnswer { data: (&created.run).into() });
-    };
-    let run = settled(api, app, created, Duration::from_secs(seconds)).await?;
-    let mut response = json(StatusCode::ACCEPTED, &RunAnswer { data: (&run).into() })?;
-    if let Ok(applied) = HeaderValue::from_str(&format!("wait={seconds}")) {
-        response.headers_mut().insert(PREFERENCE_APPLIED, applied);
-    }
-    Ok(response)
+/// A caller who waits for a run.
+struct Waiting {
+    api: Api,
+    app: Arc<App>,
+    deadline: Option<Deadline>,
 }
 
-/// The run once nothing of it can go on by itself, or as it stands after `at_most` or when the server shuts down.
-async fn settled(api: &Api, app: &App, created: Created, at_most: Duration) -> Result<Run, StoreError> {
-    let as_accepted = created.run.clone();
-    let shut_down = async {
-        api.service.shutting_down().await;
-        tokio::time::sleep(LAST_LOOK).await;
-    };
-    tokio::select! {
-        biased;
-        run = api.service.settled(created, at_most) => run,
-        () = shut_down => match api.service.get(app, as_accepted.new.id).await {
-            Ok(run) => Ok(run),
-            Err(_) => Ok(as_accepted),
-        },
+impl Waiting {
+    async fn in_background(self, created: Created, wait: Option<u64>) -> Result<Response, Error> {
+        let Some(seconds) = wait else {
+            return json(StatusCode::ACCEPTED, &RunAnswer { data: (&created.run).into() });
+        };
+        let run = self.settled(created, Duration::from_secs(seconds)).await?;
+        let mut response = json(StatusCode::ACCEPTED, &RunAnswer { data: (&run).into() })?;
+        if let Ok(applied) = HeaderValue::from_str(&format!("wait={seconds}")) {
+            response.headers_mut().insert(PREFERENCE_APPLIED, applied);
+        }
+        Ok(response)
+    }
+
+    /// The answer of a sync run. Where silence is not borne it begins before the run has ended, with white space.
+    async fn to_the_end(self, created: Created) -> Result<Response, Error> {
+        let (silence, at_most) = (self.api.config.sync_silence, self.api.config.sync_wait);
+        let as_accepted = created.run.clone();
+        let mut run = Box::pin(async move { self.settled(created, at_most).await });
+        let Some(silence) = silence else {
+            return json(StatusCode::OK, &RunAnswer { data: (&run.await?).into() });
+        };
+        if let Ok(run) = timeout(silence, &mut run).await {
+            return json(StatusCode::OK, &RunAnswer { data: (&run?).into() });
+        }
+        let space = || Ok::<_, Infallible>(Bytes::from_static(b" "));
+        let pieces = stream::unfold(Some((run, as_accepted)), move |waiting| async move {
+            let (mut run, as_accepted) = waiting?;
+            let Ok(settled) = timeout(silence, &mut run).await else {
+                return Some((space(), Some((run, as_accepted))));
+            };
+            // The status was sent long ago: what can still be said is how the run stood when it was last seen.
+            let run = settled.unwrap_or_else(|error| {
+                tracing::error!(run = %as_accepted.new.id, %error, "a caller gets its run as it was accepted: the store failed");
+                as_accepted
+            });
+            let body = serde_json::to_vec(&RunAnswer { data: (&run).into() }).unwrap_or_default();
+            Some((Ok(body.into()), None))
+        });
+        let body = Body::from_stream(stream::once(async move { space() }).chain(pieces));
+        let mut response = Response::new(body);
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Ok(response)
+    }
+
+    /// The run once nothing of it can go on by itself, or as it stands after `at_most`, when the platform wants an answer,
+    /// or when the server shuts down.
+    async fn settled(&self, created: Created, at_most: Duration) -> Result<Run, StoreError> {
+        let as_accepted = created.run.clone();
+        let at_most = deadline::wait(&*self.api.clock, at_most, self.deadline);
+        let shut_down = async {
+            self.api.service.shutting_down().await;
+            tokio::time::sleep(LAST_LOOK).await;
+        };
+        tokio::select! {
+            biased;
+            run = self.api.service.settled(created, at_most) => run,
+            () = shut_down => match self.api.service.get(&self.app, as_accepted.new.id).await {
+                Ok(run) => Ok(run),
+                Err(_) => Ok(as_accepted),
+            },
+        }
     }
 }
 

@@ -2,18 +2,18 @@
 
 use super::run_path::RunPath;
 use crate::{
-    Api,
+    Api, Deadline,
     auth::WithKeyOrPublic,
     error::{
         BadRequest, Error, Forbidden, InternalServerError, NotFound, ServiceUnavailable, TooManyRequests,
         Unauthorized,
     },
     query::Query,
-    sse,
+    sse::{self, Source},
     wire::RunEvent,
 };
 use axum::{extract::State, response::Response};
-use http::{HeaderMap, HeaderName, Uri};
+use http::{Extensions, HeaderMap, HeaderName, Uri};
 use runyard_runs::Sequence;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -58,11 +58,13 @@ pub(crate) async fn handle(
     RunPath(run): RunPath,
     uri: Uri,
     headers: HeaderMap,
+    extensions: Extensions,
 ) -> Result<Response, Error> {
     let after = after(&uri, &headers)?;
     let place = api.streams.enter(&caller.app, api.config.streams_per_app)?;
     let events = api.service.follow(&caller.app, run, after).await?;
-    Ok(sse::response(&api, run, events, place))
+    let deadline = Deadline::of(&extensions);
+    Ok(sse::response(&api, Source { app: caller.app, run, events, deadline }, place))
 }
 
 /// The last event that the client has seen. A browser that reconnects sends the header beside the first request's query,

@@ -11,4 +11,5 @@ mod files;
 mod hostile;
 mod input;
 mod list;
+mod patience;
 mod world;

@@ -167,6 +167,11 @@ impl Writer {
         self.wants.look = true;
     }
 
+    /// Who writes.
+    pub fn claim(&self) -> ClaimId {
+        self.claim
+    }
+
     /// Whether the run may call outside.
     pub fn is_claimed(&self) -> bool {
         self.phase == Phase::Claimed

@@ -1,6 +1,6 @@
 //! `POST /v1/runs/{run_id}/cancel`: end a run.
 
-use super::{RunService, drive::Target, get::Error};
+use super::{RunService, drive::Target, get::Error, measure};
 use crate::{
     App, RunId, StoreError,
     protocol::{Ended, Ender},
@@ -14,6 +14,7 @@ impl RunService {
         let mut ender = Ender::cancel(id, self.new_claim(), &head, self.ports.clock.now());
         let ended = self.ports.drive(Target { app: app.id, run: id, new: None }, &mut ender).await?;
         self.live.nudge(id);
+        measure::ended_by(app.id, id, &ended);
         match ended {
             Ended::Now(_) | Ended::Before => Ok(()),
             Ended::NoRun => Err(Error::NotFound),

@@ -4,6 +4,7 @@ use super::{
     Ports,
     drive::{Patience, Target},
     live::Live,
+    measure,
 };
 use crate::{
     App, EventBody, Logged, NewRun, Outcome, RunError, StoreError, Timestamp,
@@ -11,7 +12,7 @@ use crate::{
     protocol::{Ender, Op, RENEWAL, Reply, Stop, Writer},
 };
 use futures::{FutureExt, future::BoxFuture};
-use std::{future::pending, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{future::pending, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +36,8 @@ pub(crate) struct Execution {
     pub(crate) followed: bool,
     /// Cancelled when this process hands its runs over.
     pub(crate) handing_over: CancellationToken,
+    /// When the platform's time for this execution ends: it hands over then too.
+    pub(crate) until: Option<Timestamp>,
 }
 
 enum Next {
@@ -61,7 +64,8 @@ impl Execution {
         if let Some(Stop::Condemned { body, rev }) = self.writer.stopped() {
             let claim = crate::ClaimId(self.ports.ids.random());
             let mut ender = Ender::at_rev(self.new.id, claim, EventBody::clone(body), *rev);
-            self.ports.drive(self.target(), &mut ender).await?;
+            let ended = self.ports.drive(self.target(), &mut ender).await?;
+            measure::ended_by(self.new.app, self.new.id, &ended);
         }
         Ok(self.writer)
     }
@@ -76,7 +80,7 @@ impl Execution {
         while let Some(op) = self.writer.next(self.ports.clock.now()) {
             let reply = patience.judge(self.ports.perform(self.target(), &op).await).await?;
             self.writer.reply(reply, self.ports.clock.now());
-            self.live.publish(self.writer.take_written());
+            show(&self.live, &self.new, &mut self.writer);
         }
         Ok(())
     }
@@ -121,6 +125,7 @@ impl Execution {
         let written_before = writer.acknowledged();
         let mut answered = false;
         let mut handing_over = false;
+        let mut leave = pin!(leave(&self.handing_over, self.until.map(|at| at.since(ports.clock.now()))));
         loop {
             if engine.is_some() && !writer.is_open() {
                 // The lease is lost: nothing more is begun, what is done is offered to the log.
@@ -169,7 +174,7 @@ impl Execution {
                     flight = None;
                     patience = judge;
                     writer.reply(result?, ports.clock.now());
-                    live.publish(writer.take_written());
+                    show(live, new, writer);
                     let absorbed = writer.take_absorbed();
                     answered |= absorbed.iter().any(|logged| matches!(logged.body, EventBody::InputReceived { .. }));
                     shared.absorb(&absorbed);
@@ -181,7 +186,7 @@ impl Execution {
                 }
                 () = shared.wake.notified() => {}
                 () = live.nudge.notified() => writer.look(),
-                () = self.handing_over.cancelled(), if !handing_over => {
+                () = &mut leave, if !handing_over => {
                     handing_over = true;
                     engine = None;
                     writer.push_all(shared.take());
@@ -196,6 +201,21 @@ impl Execution {
             }
             pace.polled = true;
         }
+    }
+}
+
+/// Shows what is on disk to who follows the run, and to who counts.
+fn show(live: &Live, new: &NewRun, writer: &mut Writer) {
+    let written = writer.take_written();
+    measure::written(new, writer.claim(), &written);
+    live.publish(written);
+}
+
+/// Returns when an execution is to hand over: the process does, or the execution's own time is over.
+async fn leave(process: &CancellationToken, after: Option<Duration>) {
+    match after {
+        Some(after) => drop(tokio::time::timeout(after, process.cancelled()).await),
+        None => process.cancelled().await,
     }
 }
 

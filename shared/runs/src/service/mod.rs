@@ -11,6 +11,7 @@ pub mod get;
 pub mod input;
 pub mod list;
 mod live;
+mod measure;
 mod slots;
 mod sweep;
 mod work;
@@ -18,12 +19,23 @@ mod work;
 pub use sweep::Swept;
 
 use crate::protocol::Writer;
-use crate::{App, AppStore, ClaimId, Clock, Engine, FileStore, Ids, NewRun, RunQueue, RunStore, StoreError};
+use crate::{
+    App, AppStore, ClaimId, Clock, Engine, FileStore, Ids, NewRun, RunQueue, RunStore, StoreError, Timestamp,
+};
 use execute::Execution;
 use live::{Live, LiveRuns};
 use slots::{Slot, Slots};
 use std::sync::Arc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// The target of the `tracing` events that tell what can be counted and timed. Each is told once, by who wrote it to the
+/// log, on level debug: a process that makes no metrics of them pays nothing.
+///
+/// | `measure` | fields beside `app` and `run` |
+/// | --- | --- |
+/// | `claimed` | `takeover`: whether another worker had the run under way; `wait_ms`: since its creation, for the first claim |
+/// | `ended` | `status`; `duration_ms`: since its creation, waiting for people and workers included |
+pub const MEASURES: &str = "runyard::measures";
 
 /// All that a service is plugged together from.
 #[derive(Clone)]
@@ -52,6 +64,7 @@ pub struct RunService {
     slots: Arc<Slots>,
     executions: TaskTracker,
     handing_over: CancellationToken,
+    until: Option<Timestamp>,
 }
 
 impl RunService {
@@ -63,7 +76,22 @@ impl RunService {
             slots: Arc::default(),
             executions: TaskTracker::new(),
             handing_over: CancellationToken::new(),
+            until: None,
         }
+    }
+
+    /// The same service, for a request or message whose platform gives it no more time than that: what is executed on
+    /// its behalf journals what it has at `until`, and hands its run over to the queue.
+    pub fn until(&self, until: Timestamp) -> Self {
+        Self { until: Some(until), ..self.clone() }
+    }
+
+    /// Returns once nothing is executed in this process: where a process stands still between two requests, it must not
+    /// answer before. What begins meanwhile is waited for as well.
+    pub async fn idle(&self) {
+        // A closed tracker takes new tasks all the same, and is done whenever it is empty.
+        self.executions.close();
+        self.executions.wait().await;
     }
 
     /// Stops accepting runs ([`create::Error::ShuttingDown`]), has every execution in this process hand its run over to
@@ -102,6 +130,7 @@ impl RunService {
             live: Arc::clone(&live),
             followed,
             handing_over: self.handing_over.clone(),
+            until: self.until,
         };
         let entered = self.live.enter(execution.new.id, live);
         self.executions.spawn(async move {

@@ -1,8 +1,8 @@
 //! What the sweeper does each minute.
 
-use super::{RunService, drive::Target};
+use super::{RunService, drive::Target, measure};
 use crate::{
-    StoreError,
+    RunStatus, StoreError,
     protocol::{Sweep, Swept as One},
 };
 use futures::{StreamExt, stream};
@@ -33,7 +33,11 @@ impl RunService {
         let mut sweeps = stream::iter(due)
             .map(|(app, run)| async move {
                 let target = Target { app, run, new: None };
-                self.ports.drive(target, &mut Sweep::new(run, self.new_claim())).await
+                let one = self.ports.drive(target, &mut Sweep::new(run, self.new_claim())).await;
+                if let Ok(One::Failed) = one {
+                    measure::ended(app, run, RunStatus::Failed, now);
+                }
+                one
             })
             .buffer_unordered(AT_ONCE);
         while let Some(one) = sweeps.next().await {

@@ -1,6 +1,6 @@
 //! What a worker does with a message from the queue.
 
-use super::{Live, RunService, drive::Target};
+use super::{Live, RunService, drive::Target, measure};
 use crate::{
     EventBody, RunError, RunId, StoreError,
     protocol::{Ender, Writer},
@@ -28,7 +28,8 @@ impl RunService {
             let message = format!("version {} of the app is gone; deploy it again", new.app_version);
             let body = EventBody::RunFailed { error: RunError::new("app_not_found", message) };
             let target = Target { app: new.app, run, new: None };
-            self.ports.drive(target, &mut Ender::new(run, self.new_claim(), body)).await?;
+            let ended = self.ports.drive(target, &mut Ender::new(run, self.new_claim(), body)).await?;
+            measure::ended_by(new.app, run, &ended);
             return Ok(());
         };
         let Some(slot) = self.slots.take(&app) else {

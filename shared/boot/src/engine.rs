@@ -1,6 +1,5 @@
 //! The engine, and the sandbox that runs its Python.
 
-use anyhow::Result;
 use async_trait::async_trait;
 use runyard_engine::{Engine, EngineConfig, PythonError, PythonRunner};
 use runyard_sandbox::{Arguments, Config, Error, Sandbox};
@@ -9,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 /// What workflows may reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reach {
+pub enum Reach {
     /// The environment variables and the hosts that `app.yaml` lists: for a server.
     Listed,
     /// Loopback addresses too: on a developer's machine.
@@ -21,14 +20,16 @@ pub(crate) enum Reach {
 /// For code without a limit of its own: the run's limit comes first.
 const LONGEST: Duration = Duration::from_hours(24);
 
-/// An engine. Its sandbox is started by the first code that needs it.
-pub(crate) fn start(reach: Reach) -> Arc<Engine> {
-    Arc::new(Engine::new(EngineConfig {
+/// An engine. Its sandbox is started by the first code that needs it. `allow_hosts` may be reached by every app, wherever
+/// they resolve to.
+pub fn start(reach: Reach, allow_hosts: Vec<String>) -> Arc<Engine> {
+    let config = EngineConfig {
         python: Arc::new(Python(Sandbox::new(Config::default()))),
         env: Arc::new(|name| std::env::var(name).ok()),
         allow_loopback: reach != Reach::Listed,
         any_env: reach == Reach::Everything,
-    }))
+    };
+    Arc::new(Engine::new(config).allowing(allow_hosts))
 }
 
 struct Python(Sandbox);

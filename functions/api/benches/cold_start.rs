@@ -1,0 +1,67 @@
+//! What a cold start costs until the function first polls the runtime API: CPU over all threads, memory, and time.
+//!
+//! `cargo bench -p runyard-api --bench cold_start` measures what is deployed. Fails beyond the targets: 15 ms of CPU at the
+//! median, 30 MB resident, and says what they are where a target is missed.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a measurement that cannot go on fails, and prints"
+)]
+
+#[path = "../../../tests/lambda/runtime.rs"]
+mod runtime;
+
+use runtime::Function;
+use std::{fs, process::ExitCode, time::Instant};
+
+const STARTS: usize = 50;
+const MOST_CPU_MS: f64 = 15.0;
+const MOST_RESIDENT_MB: f64 = 30.0;
+
+/// One start.
+struct Start {
+    cpu_ms: f64,
+    resident_mb: f64,
+    wall_ms: f64,
+}
+
+fn main() -> ExitCode {
+    // `cargo test --benches` only wants to know that it runs.
+    let starts = if std::env::args().any(|argument| argument == "--bench") { STARTS } else { 1 };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let mut all: Vec<Start> = (0..starts).map(|_| runtime.block_on(start())).collect();
+    let mut at = |of: fn(&Start) -> f64| {
+        all.sort_by(|one, other| of(one).total_cmp(&of(other)));
+        (of(&all[all.len() / 2]), of(&all[all.len() * 9 / 10]))
+    };
+    let (cpu, resident, wall) = (at(|it| it.cpu_ms), at(|it| it.resident_mb), at(|it| it.wall_ms));
+    println!("{starts} starts, to the first poll          p50       p90");
+    println!("  CPU, all threads            {:>8.2} ms {:>6.2} ms   target {MOST_CPU_MS} ms", cpu.0, cpu.1);
+    println!(
+        "  resident                    {:>8.1} MB {:>6.1} MB   target {MOST_RESIDENT_MB} MB",
+        resident.0, resident.1
+    );
+    println!("  from spawn, this machine    {:>8.2} ms {:>6.2} ms", wall.0, wall.1);
+    let size = fs::metadata(env!("CARGO_BIN_EXE_api")).unwrap().len();
+    println!("  executable                  {:>8.1} MB", size as f64 / 1e6);
+    ExitCode::from(u8::from(starts > 1 && (cpu.0 > MOST_CPU_MS || resident.0 > MOST_RESIDENT_MB)))
+}
+
+async fn start() -> Start {
+    let data = tempfile::tempdir().unwrap();
+    let began = Instant::now();
+    let mut function = Function::start(env!("CARGO_BIN_EXE_api"), &runtime::embedded(data.path())).await;
+    function.first_poll.take().unwrap().await.unwrap();
+    let wall_ms = began.elapsed().as_secs_f64() * 1e3;
+    let process = format!("/proc/{}", function.process.id());
+    let mut nanos = 0;
+    for task in fs::read_dir(format!("{process}/task")).unwrap() {
+        let times = fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap();
+        nanos += times.split(' ').next().unwrap().parse::<u64>().unwrap();
+    }
+    let status = fs::read_to_string(format!("{process}/status")).unwrap();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let resident: f64 = resident.trim().trim_end_matches(" kB").parse().unwrap();
+    Start { cpu_ms: nanos as f64 / 1e6, resident_mb: resident * 1024.0 / 1e6, wall_ms }
+}

@@ -1,0 +1,91 @@
+//! The router as a service that the Lambda runtime calls.
+
+use axum::{Router, body::Body, response::Response};
+use bytes::Bytes;
+use futures::{StreamExt, future::BoxFuture, stream};
+use http_body_util::{BodyExt, Collected, Full};
+use lambda_http::{Request, RequestExt, Service};
+use runyard_boot::{
+    Backend,
+    lambda::{Opening, Time},
+};
+use runyard_http::{Config, Deadline, Http};
+use runyard_runs::RunService;
+use std::{
+    convert::Infallible,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll},
+};
+
+/// The API. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Api {
+    opening: Opening,
+    config: Arc<Config>,
+    router: Arc<OnceLock<Router>>,
+}
+
+impl Api {
+    pub(crate) fn new(opening: Opening, config: Config) -> Self {
+        Self { opening, config: Arc::new(config), router: Arc::default() }
+    }
+
+    fn router(&self, backend: &Backend) -> Router {
+        let make = || {
+            backend.tick();
+            runyard_http::router(Http {
+                service: backend.service.clone(),
+                apps: Arc::clone(&backend.apps),
+                keys: Arc::clone(&backend.keys),
+                files: Arc::clone(&backend.files),
+                clock: Arc::clone(&backend.clock),
+                ids: Arc::clone(&backend.ids),
+                config: Config::clone(&self.config),
+            })
+        };
+        self.router.get_or_init(make).clone()
+    }
+
+    /// The answer once it is whole.
+    pub(crate) async fn answer_whole(self, request: Request) -> Result<Response<Full<Bytes>>, Infallible> {
+        let (parts, body) = self.answer(request).await?.into_parts();
+        let body = body.collect().await.map(Collected::to_bytes).unwrap_or_else(|error| {
+            tracing::error!(%error, "an answer broke off");
+            Bytes::new()
+        });
+        Ok(Response::from_parts(parts, body.into()))
+    }
+
+    async fn answer(self, mut request: Request) -> Result<Response, Infallible> {
+        let backend = self.opening.backend().await;
+        let mut router = self.router(&backend);
+        if let Some(context) = request.lambda_context_ref() {
+            let Time { hand_over_at, answer_by } = Time::of(context, backend.clock.now());
+            request.extensions_mut().insert(Deadline { hand_over_at, answer_by });
+        }
+        let response = router.call(request.map(Body::new)).await?;
+        Ok(outlive(response, backend.service))
+    }
+}
+
+/// Has a response end after everything that this process executes: it may stand still from then on.
+fn outlive(response: Response, service: RunService) -> Response {
+    response.map(|body| {
+        let idle = stream::once(async move { service.idle().await }).filter_map(async |()| None);
+        Body::from_stream(body.into_data_stream().chain(idle))
+    })
+}
+
+impl Service<Request> for Api {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        Box::pin(self.clone().answer(request))
+    }
+}

@@ -1,0 +1,72 @@
+//! What a function does with its time: streams as it goes, ends when the platform wants it, and not before its runs.
+
+use crate::{runtime::event, start};
+use runyard_embedded::{Embedded, Options};
+use runyard_runs::{RunStore, SystemClock, SystemIds};
+use serde_json::{Value, json};
+use std::{path::Path, sync::Arc, time::Duration};
+
+/// The data of an app whose Python takes `seconds` in each of two nodes.
+fn slow_app(apps: &Path, seconds: f32) {
+    let folder = apps.join("slow");
+    std::fs::create_dir_all(&folder).unwrap();
+    let app = "id: 5f0c6b1e-3a7d-4c58-9a43-6a1f0a1e0009\nproject: 5f0c6b1e-3a7d-4c58-9a43-6a1f0a1e0002\n\
+        organization: 5f0c6b1e-3a7d-4c58-9a43-6a1f0a1e0001\nname: slow\nworkflow: {file: workflow.yaml}\n";
+    std::fs::write(folder.join("app.yaml"), app).unwrap();
+    let node = |name: &str, after: &str| {
+        format!(
+            "  {name}:\n    type: dynamiq.nodes.tools.Python\n    depends: [{{node: {after}}}]\n    code: |\n\
+             \x20     import time\n      def run(inputs):\n          time.sleep({seconds})\n          return '{name}'\n"
+        )
+    };
+    let workflow = format!(
+        "nodes:\n  input:\n    type: dynamiq.nodes.utils.Input\n{}{}  output:\n    type: dynamiq.nodes.utils.Output\n    depends: [{{node: second}}]\n\
+         flows:\n  slow:\n    nodes: [input, first, second, output]\nworkflows:\n  slow:\n    flow: slow\n    version: '1'\n",
+        node("first", "input"),
+        node("second", "first"),
+    );
+    std::fs::write(folder.join("workflow.yaml"), workflow).unwrap();
+}
+
+fn slow(name: &str) -> Value {
+    let mut event = event("http", name);
+    event["headers"]["host"] = "slow.localhost".into();
+    event
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_come_as_they_happen() {
+    let apps = tempfile::tempdir().unwrap();
+    slow_app(apps.path(), 0.5);
+    let (function, _data) = start("stream", &[("RUNYARD_APPS", apps.path().to_str().unwrap())]).await;
+    let answer = function.http(slow("create-run-stream")).await;
+    let came = |text: &str| {
+        let piece = answer.pieces.iter().find(|(_, piece)| piece.contains(text));
+        piece.unwrap_or_else(|| panic!("no {text}: {answer:?}")).0
+    };
+    assert!(came("run.completed") > came("run.started") + Duration::from_millis(500), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_outlasts_its_invocation_is_handed_over() {
+    let apps = tempfile::tempdir().unwrap();
+    slow_app(apps.path(), 2.0);
+    let (function, data) = start("stream", &[("RUNYARD_APPS", apps.path().to_str().unwrap())]).await;
+    // Half of it, since it is less than two minutes: the first node is done by then, and the second one is not.
+    let short = Duration::from_secs(6);
+    let stream = function.begin(slow("create-run-stream"), short).http().await;
+    assert!(stream.body.starts_with("id: 1\nevent: run.started\n"), "{stream:?}");
+    assert!(!stream.body.contains("run.completed"), "{stream:?}");
+    let path = stream.headers["location"].clone();
+    let sync = function.begin(slow("create-run-sync"), short).http().await;
+    assert_eq!(sync.json()["data"]["status"], "started", "as it stands: {sync:?}");
+    let store = Embedded::open(data.path(), Arc::new(SystemClock), &SystemIds, Options::default()).unwrap();
+    // Nobody holds a lease when the function answers: whatever worker comes goes on at once.
+    for run in [path.rsplit('/').next().unwrap(), sync.json()["data"]["id"].as_str().unwrap()] {
+        let head = store.runs().head(run.parse().unwrap()).await.unwrap().unwrap();
+        assert_eq!(head.record.owner, None);
+        let mut get = slow("get-run");
+        get["rawPath"] = format!("/v1/runs/{run}").into();
+        assert_eq!(function.http(get).await.json()["data"]["status"], json!("started"));
+    }
+}

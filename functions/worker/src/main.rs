@@ -1,0 +1,25 @@
+//! `worker`: a Lambda function that executes the runs of SQS batches.
+//!
+//! Promises: a message whose run has ended, or is held by a live worker, is done; one that names no run, or whose run met a
+//! store that failed, fails alone and comes again, until the queue puts it aside.
+
+mod batch;
+
+use batch::Batch;
+use lambda_runtime::{LambdaEvent, run_concurrent, service_fn};
+use runyard_boot::lambda;
+
+fn main() -> anyhow::Result<()> {
+    runyard_boot::enter_sandbox_if_asked();
+    lambda::run(|opening| {
+        run_concurrent(service_fn(move |event: LambdaEvent<Batch>| {
+            let opening = opening.clone();
+            async move {
+                let backend = opening.backend().await;
+                let time = lambda::Time::of(&event.context, backend.clock.now());
+                anyhow::Ok(event.payload.work(&backend.service.until(time.hand_over_at)).await)
+            }
+        }))
+    })
+    .map_err(anyhow::Error::from_boxed)
+}

@@ -1,0 +1,174 @@
+//! The ports of a backend, and the use cases on them.
+
+use crate::{
+    engine,
+    env::{BadVariable, Env},
+};
+use async_trait::async_trait;
+use runyard_runs::{
+    AppStore, Clock, FileStore, Ids, KeyStore, RunService, StoreError, SystemClock, SystemIds, Timestamp,
+    service::{Ports, Swept},
+};
+use std::sync::Arc;
+
+/// So many due runs are looked at at a time.
+const BATCH: usize = 256;
+
+/// Which backend, and where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    place: Place,
+    /// Hosts that every app may call, wherever they resolve to.
+    allow_hosts: Vec<String>,
+    /// The app that answers on a host that names none.
+    default_app: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    #[cfg(feature = "embedded")]
+    Embedded(crate::embedded::Place),
+}
+
+/// Why there is no backend.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The data directory cannot be used.
+    #[cfg(feature = "embedded")]
+    #[error(transparent)]
+    Embedded(#[from] runyard_embedded::Error),
+    /// The apps cannot be read.
+    #[cfg(feature = "embedded")]
+    #[error(transparent)]
+    Apps(#[from] runyard_embedded::AppsError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It was given up in the middle.
+    #[error("opening the backend broke off: {0}")]
+    Interrupted(#[source] tokio::task::JoinError),
+}
+
+impl Config {
+    /// What the environment says.
+    ///
+    /// | variable | meaning |
+    /// | --- | --- |
+    /// | `RUNYARD_BACKEND` | `aws`, which is the default, or `embedded` |
+    /// | `RUNYARD_ALLOW_HOSTS` | hosts that every app may call although they resolve to private addresses |
+    /// | `RUNYARD_DEFAULT_APP` | the app that answers on a host that names none |
+    /// | `RUNYARD_APPS`, `RUNYARD_DATA` | `embedded`: the folder of apps (`apps`), the folder that keeps everything (`.runyard`) |
+    /// | `RUNYARD_DEV_KEY` | `embedded`: an access key to the default app's organization that is stored nowhere |
+    /// | `RUNYARD_WORKER_URL`, `RUNYARD_SWEEPER_URL` | `embedded`: where these functions are invoked; next to this one by default |
+    pub fn from_env(env: &Env) -> Result<Self, BadVariable> {
+        const BACKEND: &str = "RUNYARD_BACKEND";
+        let place = match env.text(BACKEND).as_deref().unwrap_or("aws") {
+            #[cfg(feature = "embedded")]
+            "embedded" => Place::Embedded(crate::embedded::Place::from_env(env)?),
+            #[cfg(not(feature = "embedded"))]
+            "embedded" => {
+                let problem = "is \"embedded\", which this executable was built without: build it with --features embedded";
+                return Err(BadVariable::new(BACKEND, problem));
+            }
+            other => {
+                return Err(BadVariable::new(BACKEND, format!("is {other:?}, and must be aws or embedded")));
+            }
+        };
+        Ok(Self {
+            place,
+            allow_hosts: env.list("RUNYARD_ALLOW_HOSTS"),
+            default_app: env.text("RUNYARD_DEFAULT_APP"),
+        })
+    }
+}
+
+/// A backend, with the engine plugged in. Cheap to clone.
+#[derive(Clone)]
+pub struct Backend {
+    /// The use cases.
+    pub service: RunService,
+    /// Finds apps.
+    pub apps: Arc<dyn AppStore>,
+    /// Finds access keys.
+    pub keys: Arc<dyn KeyStore>,
+    /// Keeps files.
+    pub files: Arc<dyn FileStore>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Makes ids.
+    pub ids: Arc<dyn Ids>,
+    upkeep: Option<Arc<dyn Upkeep>>,
+}
+
+/// What a platform does between the functions, for a backend without a platform.
+#[async_trait]
+pub(crate) trait Upkeep: Send + Sync {
+    /// Makes due what the sweeper could not know of.
+    async fn before_sweep(&self) -> Result<(), StoreError>;
+
+    /// Has the sweeper look each minute.
+    fn tick(&self);
+}
+
+impl Backend {
+    /// Opens it, and its connections.
+    pub async fn open(config: Config) -> Result<Self, Error> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let ids: Arc<dyn Ids> = Arc::new(SystemIds);
+        match config.place {
+            #[cfg(feature = "embedded")]
+            Place::Embedded(place) => {
+                let engine = engine::start(engine::Reach::Loopback, config.allow_hosts);
+                let check: Arc<dyn runyard_runs::Engine> = Arc::<runyard_engine::Engine>::clone(&engine);
+                let opened = crate::embedded::Opened::open(
+                    place,
+                    config.default_app,
+                    check,
+                    Arc::clone(&clock),
+                    Arc::clone(&ids),
+                )
+                .await?;
+                let apps: Arc<dyn AppStore> = opened.apps();
+                let embedded = opened.embedded();
+                let files: Arc<dyn FileStore> = embedded.files();
+                let service = RunService::new(Ports {
+                    runs: embedded.runs(),
+                    files: Arc::clone(&files),
+                    queue: embedded.queue(),
+                    apps: Arc::clone(&apps),
+                    engine,
+                    clock: Arc::clone(&clock),
+                    ids: Arc::clone(&ids),
+                });
+                let keys = opened.keys();
+                Ok(Self { service, apps, keys, files, clock, ids, upkeep: Some(Arc::new(opened)) })
+            }
+        }
+    }
+
+    /// Looks at everything that is due, until nothing is or at `until`.
+    pub async fn sweep(&self, until: Timestamp) -> Result<Swept, StoreError> {
+        if let Some(upkeep) = &self.upkeep {
+            upkeep.before_sweep().await?;
+        }
+        let mut total = Swept::default();
+        loop {
+            let swept = self.service.sweep(BATCH).await?;
+            total.looked_at += swept.looked_at;
+            total.requeued += swept.requeued;
+            total.failed += swept.failed;
+            total.deleted += swept.deleted;
+            // A full batch means that more is due: after an outage there may be thousands.
+            if swept.looked_at < BATCH || self.clock.now() >= until {
+                return Ok(total);
+            }
+        }
+    }
+
+    /// Has the sweeper look each minute, where no platform's schedule does.
+    pub fn tick(&self) {
+        if let Some(upkeep) = &self.upkeep {
+            upkeep.tick();
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Reading the environment. A variable that is set to nothing is not set: templates cannot leave one out.
+
+use std::{fmt::Display, str::FromStr};
+
+/// A variable that is missing or not what it should be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name} {problem}")]
+pub struct BadVariable {
+    /// The variable.
+    pub name: &'static str,
+    /// What is wrong, and what to do.
+    pub problem: String,
+}
+
+impl BadVariable {
+    /// What is wrong with `name`.
+    pub fn new(name: &'static str, problem: impl Into<String>) -> Self {
+        Self { name, problem: problem.into() }
+    }
+}
+
+/// An environment.
+pub struct Env(Box<dyn Fn(&str) -> Option<String>>);
+
+impl Env {
+    /// That of this process.
+    pub fn of_process() -> Self {
+        Self(Box::new(|name| std::env::var(name).ok()))
+    }
+
+    /// One with these variables, for tests.
+    pub fn of(variables: &[(&str, &str)]) -> Self {
+        let variables: Vec<(String, String)> =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Self(Box::new(move |name| {
+            variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+        }))
+    }
+
+    /// The variable, if it is set.
+    pub fn text(&self, name: &'static str) -> Option<String> {
+        (self.0)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+    }
+
+    /// The variable; `what` completes "is not set: give …".
+    pub fn required(&self, name: &'static str, what: &str) -> Result<String, BadVariable> {
+        self.text(name).ok_or_else(|| BadVariable::new(name, format!("is not set: give {what}")))
+    }
+
+    /// The variable as a `T`, if it is set; `what` completes "is …, and must be …".
+    pub fn parsed<T: FromStr<Err: Display>>(
+        &self,
+        name: &'static str,
+        what: &str,
+    ) -> Result<Option<T>, BadVariable> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        match text.parse() {
+            Ok(value) => Ok(Some(value)),
+            Err(error) => Err(BadVariable::new(name, format!("is {text:?}, and must be {what}: {error}"))),
+        }
+    }
+
+    /// What stands between the commas of the variable.
+    pub fn list(&self, name: &'static str) -> Vec<String> {
+        let text = self.text(name).unwrap_or_default();
+        text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Env;
+
+    #[test]
+    fn a_bad_variable_is_named_with_what_it_should_be() {
+        let env = Env::of(&[("A", " x "), ("B", ""), ("C", "a, b,,c"), ("D", "12")]);
+        assert_eq!(env.text("A").as_deref(), Some("x"));
+        assert_eq!(env.text("B"), None);
+        assert_eq!(env.list("C"), ["a", "b", "c"]);
+        assert_eq!(env.parsed("D", "a number"), Ok(Some(12)));
+        assert_eq!(env.parsed::<u32>("B", "a number"), Ok(None));
+        let error = env.parsed::<u32>("A", "a number").unwrap_err();
+        assert_eq!(error.to_string(), "A is \"x\", and must be a number: invalid digit found in string");
+        let error = env.required("B", "the table's name").unwrap_err();
+        assert_eq!(error.to_string(), "B is not set: give the table's name");
+    }
+}
