@@ -1,0 +1,37 @@
+use crate::{Clients, Config, Runs};
+use runyard_runs::{Clock, Ids};
+use std::sync::Arc;
+
+/// The ports on one stack. Cheap to clone.
+#[derive(Clone)]
+pub struct Aws {
+    home: Arc<Home>,
+    runs: Arc<Runs>,
+}
+
+/// What the ports share.
+pub(crate) struct Home {
+    pub(crate) config: Config,
+    pub(crate) clients: Clients,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ids: Arc<dyn Ids>,
+}
+
+impl Aws {
+    /// Uses what `config` names. Makes clients, but no connection: that nothing is there shows at the first call.
+    pub async fn connect(config: Config, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Self {
+        let clients = Clients::connect(config.emulator.as_ref()).await;
+        Self::with_clients(config, clients, clock, ids)
+    }
+
+    /// The same with clients that were made elsewhere.
+    pub fn with_clients(config: Config, clients: Clients, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Self {
+        let home = Arc::new(Home { config, clients, clock, ids });
+        Self { runs: Arc::new(Runs::new(Arc::clone(&home))), home }
+    }
+
+    /// Keeps runs.
+    pub fn runs(&self) -> Arc<Runs> {
+        Arc::clone(&self.runs)
+    }
+}

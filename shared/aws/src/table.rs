@@ -1,0 +1,1 @@
+//! The table: its keys, its indexes, what expires.
