@@ -22,6 +22,16 @@ where
     if is_unknown { StoreError::Unknown(text.into()) } else { StoreError::Failed(text.into()) }
 }
 
+/// The code of an answer that tells an error.
+pub(crate) fn code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> Option<&str> {
+    error.as_service_error().and_then(ProvideErrorMetadata::code)
+}
+
+/// Whether nothing was done because a transaction was in the way.
+pub(crate) fn is_conflict(code: Option<&str>) -> bool {
+    matches!(code, Some("TransactionConflictException"))
+}
+
 /// Whether an answer with this error code is due to the moment: throttles, conflicts and failures of AWS itself.
 fn may_pass(code: Option<&str>) -> bool {
     !matches!(

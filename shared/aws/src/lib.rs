@@ -17,6 +17,7 @@
 //! | [`table`] | the table: its keys, its indexes, what expires |
 
 mod aws;
+pub mod bodies;
 mod clients;
 mod config;
 mod error;
