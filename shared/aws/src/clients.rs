@@ -19,6 +19,8 @@ pub struct Clients {
     pub s3: aws_sdk_s3::Client,
     /// Of the queue.
     pub sqs: aws_sdk_sqs::Client,
+    /// What the others are made of: for clients that only some processes need.
+    pub sdk: SdkConfig,
 }
 
 /// A connection that is not made by then is not going to be.
@@ -63,6 +65,7 @@ impl Clients {
             dynamodb: aws_sdk_dynamodb::Client::from_conf(dynamodb.build()),
             s3: aws_sdk_s3::Client::from_conf(s3.build()),
             sqs: aws_sdk_sqs::Client::from_conf(sqs.build()),
+            sdk,
         }
     }
 }
@@ -76,8 +79,9 @@ async fn sdk_config(emulator: Option<&Emulator>) -> SdkConfig {
         .with_max_backoff(LONGEST_BACK_OFF);
     let mut loader =
         aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(https).retry_config(retries);
-    if emulator.is_some() {
+    if let Some(emulator) = emulator {
         loader = loader
+            .endpoint_url(&emulator.others)
             .region(Region::from_static("us-east-1"))
             .credentials_provider(Credentials::new("test", "test", None, None, "emulator"));
     }

@@ -15,6 +15,9 @@ pub struct Config {
     /// takes some 300 new runs a second; each costs a request for a page of a list. May be raised, never lowered: what
     /// lies beyond is no longer listed.
     pub app_shards: u8,
+    /// `RUNYARD_DEFAULT_APP`: the name of the app that answers on hosts that name none. Without it, a deployment of one app
+    /// serves it on every host.
+    pub default_app: Option<String>,
     /// An emulator of AWS in the place of AWS. For tests, which cannot set variables: elsewhere the SDK's own
     /// `AWS_ENDPOINT_URL` and `AWS_ENDPOINT_URL_DYNAMODB`, `…_S3`, `…_SQS` do.
     pub emulator: Option<Emulator>,
@@ -84,6 +87,7 @@ impl Config {
             bucket: required("RUNYARD_BUCKET", "the S3 bucket")?,
             queue_url,
             app_shards,
+            default_app: var("RUNYARD_DEFAULT_APP").filter(|name| !name.is_empty()),
             emulator: None,
         })
     }

@@ -13,18 +13,35 @@
 //! | `clients` | the SDK's clients: time-outs, retries, TLS |
 //! | `error` | what an AWS error means to a port |
 //! | `runs` | [`Runs`]: runs and their logs, in the table |
+//! | `files` | [`Files`]: files in the bucket, what is known of them in the table; presigned uploads |
+//! | `queue` | [`Queue`]: the queue |
+//! | `apps` | [`Apps`], [`Deployments`]: deployed apps, and deploying them |
+//! | `keys` | [`Keys`]: access keys |
+//! | `secrets` | [`Secrets`]: what apps' environment variables name in Secrets Manager and SSM |
 //! | `bodies` | what is too large for the table, in the bucket |
 //! | [`table`] | the table: its keys, its indexes, what expires |
 
+mod apps;
 mod aws;
 pub mod bodies;
+mod cache;
 mod clients;
 mod config;
 mod error;
+mod files;
+mod item;
+mod keys;
+mod queue;
 mod runs;
+mod secrets;
 pub mod table;
 
+pub use apps::{Apps, Current, DeployError, Deployed, Deployments, Version};
 pub use aws::Aws;
 pub use clients::Clients;
 pub use config::{Config, ConfigError, Emulator};
+pub use files::{Files, PresignedPost, PresignedPut};
+pub use keys::Keys;
+pub use queue::Queue;
 pub use runs::Runs;
+pub use secrets::{AppsWithSecrets, Secret, Secrets};
