@@ -1,4 +1,5 @@
-//! Reading and writing the attributes of an item.
+//! Reading and writing the attributes of an item. None is named as a key of an index is ([`crate::table::INDEXES`]), whose types
+//! they would have to have.
 
 use aws_sdk_dynamodb::{primitives::Blob, types::AttributeValue};
 use runyard_runs::{StoreError, Timestamp};

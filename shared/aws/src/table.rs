@@ -6,6 +6,12 @@
 //! | `RUN#<run>` | `RUN` | its record, with what was asked for if both fit into 1 KiB |
 //! | `RUN#<run>` | `RUN#INPUT` | what was asked for, if not |
 //! | `IDEM#<hash>` | `IDEM` | an idempotency key |
+//! | `FILE#<file>` | `FILE` | what is known of a file |
+//! | `KEY#<key id>` | `KEY` | an access key |
+//! | `KEYS` | `KEY#<key id>` | the same again, to be listed |
+//! | `APP#<app>` | `APP#<version>` | a version of an app |
+//! | `APPS` | `APP#<app>` | which version is current, and the app's hosts |
+//! | `HOST#<host>`, `HOST#<name>.*` | `HOST` | the app on a host, and its current version |
 //!
 //! A run's items sort so that one query backward gives what was asked for, the record and the last entry.
 //!

@@ -404,7 +404,7 @@ impl Change<'_> {
         let put = Put::builder()
             .table_name(self.table)
             .set_item(Some(self.pointer.host_item(host)))
-            .condition_expression("attribute_not_exists(PK) OR app = :app")
+            .condition_expression("attribute_not_exists(PK) OR app_id = :app")
             .expression_attribute_values(":app", text(self.pointer.app.to_string()))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .build()?;
@@ -416,7 +416,7 @@ impl Change<'_> {
             .table_name(self.table)
             .key("PK", text(host_key(host)))
             .key("SK", text("HOST"))
-            .condition_expression("attribute_not_exists(PK) OR app = :app")
+            .condition_expression("attribute_not_exists(PK) OR app_id = :app")
             .expression_attribute_values(":app", text(self.pointer.app.to_string()))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .build()?;
@@ -426,7 +426,7 @@ impl Change<'_> {
     fn host_taken(&self, host: &str, reason: &CancellationReason) -> Result<DeployError, StoreError> {
         let item = reason.item.clone().unwrap_or_default();
         let owner = Reader(&item);
-        let (owner_id, owner) = (owner.parse("app")?, owner.text("name")?.to_owned());
+        let (owner_id, owner) = (owner.parse("app_id")?, owner.text("name")?.to_owned());
         Ok(if host == by_name(&self.pointer.name) {
             DeployError::NameTaken { name: self.pointer.name.clone(), owner_id }
         } else {

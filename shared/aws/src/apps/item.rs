@@ -69,7 +69,7 @@ impl Stored {
         let mut item = Item::from([
             ("PK".to_owned(), text(app_key(app.id))),
             ("SK".to_owned(), text(version_key(&app.version))),
-            ("app".to_owned(), text(json)),
+            ("app_json".to_owned(), text(json)),
             ("deployed_at".to_owned(), number(self.deployed_at.0)),
         ]);
         match &self.object {
@@ -82,7 +82,7 @@ impl Stored {
     pub(super) fn from_item(item: &Item) -> Result<Self, StoreError> {
         let read = Reader(item);
         let mut app: App =
-            serde_json::from_str(read.text("app")?).map_err(|error| StoreError::Failed(error.into()))?;
+            serde_json::from_str(read.text("app_json")?).map_err(|error| StoreError::Failed(error.into()))?;
         let object = read.parse_any("object")?;
         if object.is_none() {
             app.workflow.text = Arc::from(read.text("workflow")?);
@@ -117,7 +117,7 @@ impl Pointer {
         Item::from([
             ("PK".to_owned(), text(APPS)),
             ("SK".to_owned(), text(app_key(self.app))),
-            ("app".to_owned(), text(self.app.to_string())),
+            ("app_id".to_owned(), text(self.app.to_string())),
             ("name".to_owned(), text(&self.name)),
             ("version".to_owned(), text(&self.version)),
             ("hosts".to_owned(), AttributeValue::Ss(hosts)),
@@ -130,7 +130,7 @@ impl Pointer {
         let read = Reader(item);
         let hosts = item.get("hosts").and_then(|hosts| hosts.as_ss().ok());
         Ok(Self {
-            app: read.parse("app")?,
+            app: read.parse("app_id")?,
             name: read.text("name")?.to_owned(),
             version: read.text("version")?.to_owned(),
             hosts: hosts.ok_or_else(|| read.damaged("hosts"))?.iter().cloned().collect(),
@@ -143,7 +143,7 @@ impl Pointer {
         Item::from([
             ("PK".to_owned(), text(host_key(host))),
             ("SK".to_owned(), text("HOST")),
-            ("app".to_owned(), text(self.app.to_string())),
+            ("app_id".to_owned(), text(self.app.to_string())),
             ("name".to_owned(), text(&self.name)),
             ("version".to_owned(), text(&self.version)),
         ])
@@ -153,5 +153,5 @@ impl Pointer {
 /// The app and the version that a host leads to.
 pub(super) fn target(item: &Item) -> Result<(AppId, String), StoreError> {
     let read = Reader(item);
-    Ok((read.parse("app")?, read.text("version")?.to_owned()))
+    Ok((read.parse("app_id")?, read.text("version")?.to_owned()))
 }

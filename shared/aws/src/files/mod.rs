@@ -78,7 +78,7 @@ impl Files {
             .map_err(store_error)?;
         let Some(item) = found.item else { return Ok(None) };
         let read = Reader(&item);
-        if read.parse::<AppId>("app")? != app
+        if read.parse::<AppId>("app_id")? != app
             || item.contains_key("deleted")
             || read.time("expires_at")? <= self.home.clock.now()
         {
@@ -101,7 +101,7 @@ impl Files {
         let item = Item::from([
             ("PK".to_owned(), text(partition(file.id))),
             ("SK".to_owned(), text("FILE")),
-            ("app".to_owned(), text(file.app.to_string())),
+            ("app_id".to_owned(), text(file.app.to_string())),
             ("name".to_owned(), text(&file.name)),
             ("mime_type".to_owned(), text(&file.mime_type)),
             ("size".to_owned(), number(size)),
@@ -220,7 +220,7 @@ impl FileStore for Files {
             .key("PK", text(partition(id)))
             .key("SK", text("FILE"))
             .update_expression("SET deleted = :at REMOVE #name, mime_type, size")
-            .condition_expression("app = :app")
+            .condition_expression("app_id = :app")
             .expression_attribute_names("#name", "name")
             .expression_attribute_values(":at", number(self.home.clock.now().0))
             .expression_attribute_values(":app", text(app.to_string()))

@@ -140,13 +140,8 @@ impl Policy<'_> {
     fn fields(&self) -> Vec<(String, String)> {
         let mut fields = self.fixed();
         let policy = aws_smithy_types::base64::encode(self.document(&fields).to_string());
-        let key = generate_signing_key(
-            self.credentials.secret_access_key(),
-            system_time(self.now),
-            self.region,
-            "s3",
-        );
-        let signature = calculate_signature(key, policy.as_bytes());
+        let secret = self.credentials.secret_access_key();
+        let signature = sign(&policy, secret, self.now, self.region);
         fields.push(("policy".to_owned(), policy));
         fields.push(("x-amz-signature".to_owned(), signature));
         fields
@@ -178,6 +173,12 @@ impl Policy<'_> {
         conditions.push(json!(["content-length-range", self.sizes.start(), self.sizes.end()]));
         json!({ "expiration": iso_time(self.expires_at), "conditions": conditions })
     }
+}
+
+/// The signature of a policy, which is given in Base64.
+fn sign(policy: &str, secret: &str, now: Timestamp, region: &str) -> String {
+    let key = generate_signing_key(secret, system_time(now), region, "s3");
+    calculate_signature(key, policy.as_bytes())
 }
 
 fn presigning(now: Timestamp, valid: Duration) -> Result<PresigningConfig, StoreError> {
@@ -221,5 +222,29 @@ impl fmt::Debug for PresignedPost {
             .field("url", &self.url)
             .field("expires_at", &self.expires_at)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of S3's documentation of uploads by POST.
+    #[test]
+    fn policies_are_signed_as_s3_documents_it() {
+        let policy = "eyAiZXhwaXJhdGlvbiI6ICIyMDE1LTEyLTMwVDEyOjAwOjAwLjAwMFoiLA0KICAiY29uZGl0aW9ucyI6IFsNCiAgICB7ImJ1Y2tldCI6\
+            ICJzaWd2NGV4YW1wbGVidWNrZXQifSwNCiAgICBbInN0YXJ0cy13aXRoIiwgIiRrZXkiLCAidXNlci91c2VyMS8iXSwNCiAgICB7ImFj\
+            bCI6ICJwdWJsaWMtcmVhZCJ9LA0KICAgIHsic3VjY2Vzc19hY3Rpb25fcmVkaXJlY3QiOiAiaHR0cDovL3NpZ3Y0ZXhhbXBsZWJ1Y2tl\
+            dC5zMy5hbWF6b25hd3MuY29tL3N1Y2Nlc3NmdWxfdXBsb2FkLmh0bWwifSwNCiAgICBbInN0YXJ0cy13aXRoIiwgIiRDb250ZW50LVR5\
+            cGUiLCAiaW1hZ2UvIl0sDQogICAgeyJ4LWFtei1tZXRhLXV1aWQiOiAiMTQzNjUxMjM2NTEyNzQifSwNCiAgICB7IngtYW16LXNlcnZl\
+            ci1zaWRlLWVuY3J5cHRpb24iOiAiQUVTMjU2In0sDQogICAgWyJzdGFydHMtd2l0aCIsICIkeC1hbXotbWV0YS10YWciLCAiIl0sDQoN\
+            CiAgICB7IngtYW16LWNyZWRlbnRpYWwiOiAiQUtJQUlPU0ZPRE5ON0VYQU1QTEUvMjAxNTEyMjkvdXMtZWFzdC0xL3MzL2F3czRfcmVx\
+            dWVzdCJ9LA0KICAgIHsieC1hbXotYWxnb3JpdGhtIjogIkFXUzQtSE1BQy1TSEEyNTYifSwNCiAgICB7IngtYW16LWRhdGUiOiAiMjAx\
+            NTEyMjlUMDAwMDAwWiIgfQ0KICBdDQp9";
+        let now = "2015-12-29T00:00:00Z".parse().unwrap();
+        assert_eq!(
+            sign(policy, "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", now, "us-east-1"),
+            "8afdbf4008c03f22c2cd3cdb72e4afbb1f6a588f3255ac628749a66d7f09699e"
+        );
     }
 }
