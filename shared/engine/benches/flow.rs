@@ -67,7 +67,7 @@ fn flows(criterion: &mut Criterion) {
         .expect("an app");
         let engine = Engine::new(EngineConfig {
             python: Arc::new(Nothing),
-            env: Arc::new(|_| Some("http://127.0.0.1:9".into())),
+            env: Arc::new(|_, _| Ok(Some("http://127.0.0.1:9".into()))),
             allow_loopback: false,
             any_env: true,
         });
@@ -100,7 +100,7 @@ fn flows(criterion: &mut Criterion) {
                 || {
                     Engine::new(EngineConfig {
                         python: Arc::new(Nothing),
-                        env: Arc::new(|_| Some("http://127.0.0.1:9".into())),
+                        env: Arc::new(|_, _| Ok(Some("http://127.0.0.1:9".into()))),
                         allow_loopback: false,
                         any_env: true,
                     })

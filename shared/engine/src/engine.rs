@@ -2,7 +2,7 @@
 
 use crate::{
     egress::{Egress, Http},
-    load::{LoadErrors, is_reserved},
+    load::{LoadErrors, Refusal, is_reserved},
     python::PythonRunner,
     services::Services,
     workflow::{RunResults, Workflow},
@@ -11,16 +11,17 @@ use async_trait::async_trait;
 use runyard_runs::{App, AppId, BoxError, FieldErrors, Outcome, RunContext, RunError};
 use serde_json::{Map, Value};
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt,
+    hash::{BuildHasher, RandomState},
     sync::{Arc, Mutex, PoisonError},
 };
 
 /// Versions of apps that are kept compiled.
 const KEPT: usize = 256;
 
-/// Reads an environment variable.
-pub type ReadEnv = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+/// Reads an environment variable for an app: its value, nothing if it is not set, or why it cannot be read.
+pub type ReadEnv = Arc<dyn Fn(&App, &str) -> Result<Option<String>, String> + Send + Sync>;
 
 /// What an [`Engine`] is made of.
 #[derive(Clone)]
@@ -28,7 +29,7 @@ pub struct EngineConfig {
     /// Runs the Python of nodes.
     pub python: Arc<dyn PythonRunner>,
     /// Reads environment variables. An app is given only those that it declares, and never the platform's
-    /// (`AWS_…`) or Runyard's own (`RUNYARD_…`).
+    /// (`AWS_…`) or Runyard's own (`RUNYARD_…`). Where what it gives changes, the app is loaded anew for the next run.
     pub env: ReadEnv,
     /// Whether nodes may reach loopback addresses although the app does not allow it; for a developer's machine.
     pub allow_loopback: bool,
@@ -50,6 +51,7 @@ impl fmt::Debug for EngineConfig {
 pub struct Engine {
     config: EngineConfig,
     compiled: Mutex<HashMap<(AppId, String), Arc<Compiled>>>,
+    env_hasher: RandomState,
     /// Apps that may go to the same places share their connections.
     http: Mutex<HashMap<Egress, Http>>,
     /// Hosts that every app may call, wherever they resolve to.
@@ -61,12 +63,21 @@ pub struct Engine {
 struct Compiled {
     workflow: Workflow,
     services: Services,
+    /// The variables that it was loaded with, and a hash of what they were.
+    env: Vec<String>,
+    env_hash: u64,
 }
 
 impl Engine {
     /// An engine.
     pub fn new(config: EngineConfig) -> Self {
-        Self { config, compiled: Mutex::default(), http: Mutex::default(), allow_hosts: Vec::new() }
+        Self {
+            config,
+            compiled: Mutex::default(),
+            env_hasher: RandomState::new(),
+            http: Mutex::default(),
+            allow_hosts: Vec::new(),
+        }
     }
 
     /// The same, where every app may call these hosts too, although they resolve to loopback, link-local or private
@@ -90,8 +101,11 @@ impl Engine {
     fn compiled(&self, app: &App) -> Result<Arc<Compiled>, LoadErrors> {
         let key = (app.id, app.version.clone());
         let lock = || self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(compiled) = lock().get(&key) {
-            return Ok(Arc::clone(compiled));
+        let known = lock().get(&key).cloned();
+        if let Some(compiled) = known
+            && compiled.env_hash == self.env_hash(app, &compiled.env)
+        {
+            return Ok(compiled);
         }
         let compiled = Arc::new(self.compile(app)?);
         let mut kept = lock();
@@ -116,26 +130,53 @@ impl Engine {
     }
 
     fn compile(&self, app: &App) -> Result<Compiled, LoadErrors> {
+        let read = Mutex::new(BTreeMap::new());
         let env = |name: &str| {
-            if self.config.any_env {
-                return Ok((self.config.env)(name));
+            if !self.config.any_env {
+                if is_reserved(name) {
+                    return Err(Refusal::Forbidden(format!("`{name}` may not be read by an app")));
+                }
+                if !app.env.iter().any(|declared| declared == name) {
+                    let why = format!("`{name}` is not declared; add it to `env` in app.yaml");
+                    return Err(Refusal::Forbidden(why));
+                }
             }
-            if is_reserved(name) {
-                return Err(format!("`{name}` may not be read by an app"));
-            }
-            if !app.env.iter().any(|declared| declared == name) {
-                return Err(format!("`{name}` is not declared; add it to `env` in app.yaml"));
-            }
-            Ok((self.config.env)(name))
+            let value = (self.config.env)(app, name);
+            let mut read = read.lock().unwrap_or_else(PoisonError::into_inner);
+            read.insert(name.to_owned(), value.clone());
+            value.map_err(Refusal::Unreadable)
         };
-        let workflow = Workflow::load(&app.workflow, &env)?;
+        let loaded = Workflow::load(&app.workflow, &env);
+        let read = read.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let workflow = loaded.map_err(|errors| without_secrets(errors, app, &read))?;
         let services = Services {
             python: Arc::clone(&self.config.python),
             http: self.http(app),
             limits: app.limits.clone(),
         };
-        Ok(Compiled { workflow, services })
+        let env_hash = self.env_hasher.hash_one(read.values().collect::<Vec<_>>());
+        Ok(Compiled { workflow, services, env: read.into_keys().collect(), env_hash })
     }
+
+    fn env_hash(&self, app: &App, names: &[String]) -> u64 {
+        let values: Vec<_> = names.iter().map(|name| (self.config.env)(app, name)).collect();
+        self.env_hasher.hash_one(values.iter().collect::<Vec<_>>())
+    }
+}
+
+/// A mistake may show a value that stands where it does not belong: not if that is a secret.
+fn without_secrets(
+    mut errors: LoadErrors,
+    app: &App,
+    read: &BTreeMap<String, Result<Option<String>, String>>,
+) -> LoadErrors {
+    for name in app.secrets.keys() {
+        let Some(Ok(Some(value))) = read.get(name) else { continue };
+        for mistake in errors.mistakes.iter_mut().filter(|_| !value.is_empty()) {
+            mistake.message = mistake.message.replace(value, &format!("${{oc.env:{name}}}"));
+        }
+    }
+    errors
 }
 
 #[async_trait]

@@ -3,8 +3,8 @@
 mod support;
 
 use runyard_engine::{Engine, EngineConfig};
-use runyard_runs::Engine as _;
-use std::sync::Arc;
+use runyard_runs::{App, Engine as _};
+use std::sync::{Arc, Mutex};
 use support::{Case, SystemPython, app};
 
 /// What is wrong with `text`, a line each.
@@ -142,7 +142,7 @@ fn aliases_are_bounded() {
 async fn an_app_reads_only_what_it_declares() {
     let engine = Engine::new(EngineConfig {
         python: Arc::new(SystemPython),
-        env: Arc::new(|name| Some(format!("value of {name}"))),
+        env: Arc::new(|_, name| Ok(Some(format!("value of {name}")))),
         allow_loopback: false,
         any_env: false,
     });
@@ -173,6 +173,41 @@ async fn an_app_reads_only_what_it_declares() {
         assert!(found.contains(problem), "{found}");
     }
     assert!(engine.check_app(&app("nodes: {}")).await.is_err());
+}
+
+#[tokio::test]
+async fn a_variable_that_changes_is_read_anew_and_a_secret_is_never_shown() {
+    let value = Arc::new(Mutex::new(Ok(Some("first".to_owned()))));
+    let engine = Engine::new(EngineConfig {
+        python: Arc::new(SystemPython),
+        env: {
+            let value = Arc::clone(&value);
+            Arc::new(move |_, name| {
+                assert_eq!(name, "KEY");
+                value.lock().expect("value").clone()
+            })
+        },
+        allow_loopback: false,
+        any_env: false,
+    });
+    let mut app = app("nodes: {n: {type: '${oc.env:KEY,dynamiq.nodes.operators.Pass}'}}\n\
+        flows: {f: {nodes: [n]}}\nworkflows: {w: {flow: f}}\n");
+    app.env = vec!["KEY".to_owned()];
+    let shown = |app: &App| engine.check(app).expect_err("that is no type").to_string();
+    assert!(shown(&app).contains("first"), "{}", shown(&app));
+    app.secrets = [("KEY".to_owned(), "ssm:/key".parse().expect("a reference"))].into();
+    let hidden = shown(&app);
+    assert!(hidden.contains("${oc.env:KEY}") && !hidden.contains("first"), "{hidden}");
+
+    let set = |now| *value.lock().expect("value") = now;
+    set(Ok(Some("dynamiq.nodes.operators.Pass".to_owned())));
+    assert_eq!(engine.check(&app), Ok(()));
+    set(Ok(Some("second".to_owned())));
+    assert!(!shown(&app).contains("second"));
+    set(Ok(None));
+    assert_eq!(engine.check(&app), Ok(()), "there is a default");
+    set(Err("the store of the secret is away".to_owned()));
+    assert!(shown(&app).contains("the store of the secret is away"));
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Deployed apps, and the port that finds them.
 
-use crate::{AppId, OrganizationId, ProjectId, StoreError};
+use crate::{AppId, OrganizationId, ProjectId, SecretReference, StoreError};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// One version of a deployed app.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,6 +35,10 @@ pub struct App {
     /// The names that `${oc.env:NAME}` may resolve for this app.
     #[serde(default)]
     pub env: Vec<String>,
+    /// Where the values of some of them are kept, on a platform that has such a place. Elsewhere, and for all others, the
+    /// process's environment has them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, SecretReference>,
     /// Hosts that its nodes may call although they resolve to a loopback, link-local or private address.
     #[serde(default)]
     pub allow_hosts: Vec<String>,

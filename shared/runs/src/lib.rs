@@ -24,6 +24,7 @@ pub mod protocol;
 mod queue;
 mod record;
 mod run;
+mod secret;
 pub mod service;
 mod store;
 mod time;
@@ -40,6 +41,7 @@ pub use record::{Field, Guard, Record, RecordChange};
 pub use run::{
     InputRequest, InputRequestKind, ModelUsage, NewRun, ReportedStatus, Run, RunError, RunStatus, Usage,
 };
+pub use secret::{BadSecretReference, SecretReference};
 pub use service::RunService;
 pub use store::{
     Append, BoxError, COUNT_CAP, Create, Head, IdempotencyItem, ListError, ListQuery, LogRead, PageStart,

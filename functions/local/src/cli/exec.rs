@@ -131,6 +131,7 @@ fn app(workflow: WorkflowSource) -> App {
         limits: Limits::default(),
         retention_days: 0,
         env: Vec::new(),
+        secrets: BTreeMap::new(),
         allow_hosts: Vec::new(),
     }
 }

@@ -104,6 +104,7 @@ fn an_app(name: &str, limits: Limits) -> Arc<App> {
         limits,
         retention_days: 1,
         env: Vec::new(),
+        secrets: BTreeMap::new(),
         allow_hosts: Vec::new(),
     })
 }

@@ -134,6 +134,7 @@ fn app(manifest: Manifest, workflow: &str) -> App {
         limits,
         retention_days,
         env,
+        secrets,
         allow_hosts,
         ..
     } = manifest;
@@ -151,6 +152,7 @@ fn app(manifest: Manifest, workflow: &str) -> App {
         limits,
         retention_days,
         env,
+        secrets,
         allow_hosts,
     };
     app.version = version(&app);

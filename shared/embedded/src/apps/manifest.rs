@@ -4,8 +4,9 @@ use super::{
     problem::Complaint,
     yaml::{self, Node, Place, Value},
 };
-use runyard_runs::{AppId, Limits, OrganizationId, ProjectId};
+use runyard_runs::{AppId, Limits, OrganizationId, ProjectId, SecretReference};
 use std::{
+    collections::BTreeMap,
     ops::RangeInclusive,
     path::{Component, Path},
 };
@@ -25,6 +26,7 @@ pub(super) struct Manifest {
     pub(super) limits: Limits,
     pub(super) retention_days: u32,
     pub(super) env: Vec<String>,
+    pub(super) secrets: BTreeMap<String, SecretReference>,
     pub(super) allow_hosts: Vec<String>,
 }
 
@@ -42,6 +44,8 @@ const KEYS: [&str; 11] = [
     "allow_hosts",
 ];
 const WORKFLOW_KEYS: [&str; 2] = ["file", "id"];
+/// Where a deployment to AWS may take the value of a variable from.
+const SECRET_STORES: [&str; 2] = ["secretsmanager", "ssm"];
 const LIMIT_KEYS: [&str; 5] = ["run_seconds", "input_bytes", "concurrent_runs", "tokens", "cost_usd"];
 
 /// Reads `app.yaml`; all that is wrong with it, if anything is.
@@ -78,7 +82,7 @@ impl Reader {
         };
         let public = fields.get("public").map_or(Some(false), |node| self.boolean(node));
         let hosts = self.list(fields.get("hosts"), "hosts", Self::host);
-        let env = self.list(fields.get("env"), "env", Self::env);
+        let (env, secrets) = self.env(fields.get("env"));
         let allow_hosts = self.list(fields.get("allow_hosts"), "allow_hosts", Self::text);
         let (workflow_file, workflow_id) = match fields.get("workflow") {
             Some(node) => self.workflow(node)?,
@@ -99,8 +103,49 @@ impl Reader {
             limits: limits?,
             retention_days: u32::try_from(retention_days?).ok()?,
             env,
+            secrets,
             allow_hosts,
         })
+    }
+
+    /// The names that an app may read, and where the values of some of them are kept.
+    fn env(&mut self, node: Option<&Node>) -> (Vec<String>, BTreeMap<String, SecretReference>) {
+        let (mut names, mut secrets) = (Vec::new(), BTreeMap::new());
+        for node in self.items(node, "env") {
+            let (name, reference) = match &node.value {
+                Value::Map(pairs) if pairs.len() == 1 => (&pairs[0].0, Some(&pairs[0].1)),
+                Value::Map(_) => {
+                    self.complain::<()>(node.at, "give each name an item of its own: `- NAME: ssm:/name`");
+                    continue;
+                }
+                _ => (node, None),
+            };
+            let at = name.at;
+            let Some(name) = self.env_name(name) else { continue };
+            if names.contains(&name) {
+                self.complain::<()>(at, format!("`{name}` stands here a second time: keep one"));
+                continue;
+            }
+            if let Some(reference) = reference {
+                let Some(reference) = self.secret(reference) else { continue };
+                secrets.insert(name.clone(), reference);
+            }
+            names.push(name);
+        }
+        (names, secrets)
+    }
+
+    fn secret(&mut self, node: &Node) -> Option<SecretReference> {
+        let text = self.text(node)?;
+        match text.parse::<SecretReference>() {
+            Ok(reference) if SECRET_STORES.contains(&reference.store.as_str()) => Some(reference),
+            // The text is not shown: somebody may have written the secret itself.
+            _ => self.complain(
+                node.at,
+                "say where the value is kept, never the value: `secretsmanager:NAME`, `secretsmanager:NAME#FIELD` for one \
+                 field of a JSON secret, or `ssm:/NAME`",
+            ),
+        }
     }
 
     fn workflow(&mut self, node: &Node) -> Option<(String, Option<String>)> {
@@ -203,7 +248,7 @@ impl Reader {
         )
     }
 
-    fn env(&mut self, node: &Node) -> Option<String> {
+    fn env_name(&mut self, node: &Node) -> Option<String> {
         let name = self.text(node)?;
         let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
         if name.is_empty() || !name.bytes().all(is_word) || name.as_bytes()[0].is_ascii_digit() {
@@ -227,12 +272,16 @@ impl Reader {
         name: &str,
         item: fn(&mut Self, &Node) -> Option<String>,
     ) -> Vec<String> {
+        self.items(node, name).iter().filter_map(|node| item(self, node)).collect()
+    }
+
+    fn items<'n>(&mut self, node: Option<&'n Node>, name: &str) -> &'n [Node] {
         match node.map(|node| (&node.value, node.at)) {
-            None => Vec::new(),
-            Some((Value::List(items), _)) => items.iter().filter_map(|node| item(self, node)).collect(),
+            None => &[],
+            Some((Value::List(items), _)) => items,
             Some((_, at)) => {
                 self.complain::<()>(at, format!("`{name}` wants a list, as in `{name}: [a, b]`"));
-                Vec::new()
+                &[]
             }
         }
     }
@@ -343,6 +392,24 @@ mod tests {
     }
 
     #[test]
+    fn a_variable_may_say_where_its_value_is_kept() {
+        let text = format!(
+            "{IDS}env:\n  - MODEL\n  - OPENAI_API_KEY: secretsmanager:prod/openai#api_key\n  - TOKEN: ssm:/prod/token\n"
+        );
+        let manifest = read(&text, "echo").unwrap();
+        assert_eq!(manifest.env, ["MODEL", "OPENAI_API_KEY", "TOKEN"]);
+        let secrets: Vec<_> =
+            manifest.secrets.iter().map(|(name, reference)| (name.as_str(), reference.to_string())).collect();
+        assert_eq!(
+            secrets,
+            [
+                ("OPENAI_API_KEY", "secretsmanager:prod/openai#api_key".to_owned()),
+                ("TOKEN", "ssm:/prod/token".to_owned())
+            ]
+        );
+    }
+
+    #[test]
     fn says_where_and_what_to_do() {
         assert_eq!(
             complaints("retension_days: 3\nlimits:\n  run_seconds: 86401\n  tokns: 5\npublic: yes\n"),
@@ -358,6 +425,18 @@ mod tests {
             [format!("f:4:1: there is no key `colour`: known are {}", KEYS.join(", "))]
         );
         assert_eq!(complaints("env: [aws_secret_access_key, RUNYARD_KEY, 1A, FINE]\n").len(), 3);
+        for wrong in [
+            "[A, A]",
+            "[{A: hunter2}]",
+            "[{A: 'vault:x'}]",
+            "[{A: [x]}]",
+            "[{A: 'ssm:/a', B: 'ssm:/b'}]",
+            "A",
+        ] {
+            let complaints = complaints(&format!("env: {wrong}\n"));
+            assert_eq!(complaints.len(), 1, "{wrong}");
+            assert!(!complaints[0].contains("hunter2"), "{complaints:?}");
+        }
         assert_eq!(complaints("workflow: {file: ../other/workflow.yaml}\n").len(), 1);
         assert_eq!(complaints("workflow: {file: /etc/passwd}\n").len(), 1);
         assert_eq!(complaints("hosts: ['http://a', 'a:80', 'a/b']\n").len(), 3);

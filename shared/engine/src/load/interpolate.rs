@@ -1,7 +1,7 @@
 //! `${oc.env:NAME}` and `${oc.env:NAME,default}`: the one interpolation that workflow files use.
 
 use super::{
-    Env, Mistakes,
+    Env, Mistakes, Refusal,
     yaml::{Yaml, YamlValue},
 };
 
@@ -95,8 +95,8 @@ fn lookup(body: &str, env: &Env<'_>) -> Result<Option<String>, String> {
     match (env(name), default) {
         (Ok(Some(value)), _) => Ok(Some(value)),
         (Ok(None), None) => Err(format!("the environment variable `{name}` is not set and has no default")),
-        (Err(refusal), None) => Err(refusal),
-        (Ok(None) | Err(_), Some(default)) => fallback(default, env),
+        (Err(Refusal::Unreadable(why)), _) | (Err(Refusal::Forbidden(why)), None) => Err(why),
+        (Ok(None) | Err(Refusal::Forbidden(_)), Some(default)) => fallback(default, env),
     }
 }
 
@@ -121,10 +121,11 @@ fn fallback(default: &str, env: &Env<'_>) -> Result<Option<String>, String> {
 mod tests {
     use super::*;
 
-    fn env(name: &str) -> Result<Option<String>, String> {
+    fn env(name: &str) -> Result<Option<String>, Refusal> {
         match name {
             "URL" => Ok(Some("http://x".into())),
-            name if is_reserved(name) => Err(format!("`{name}` may not be read")),
+            "SECRET" => Err(Refusal::Unreadable("the store is away".into())),
+            name if is_reserved(name) => Err(Refusal::Forbidden(format!("`{name}` may not be read"))),
             _ => Ok(None),
         }
     }
@@ -156,6 +157,8 @@ mod tests {
         for (text, problem) in [
             ("${oc.env:NOPE}", "not set"),
             ("${oc.env:AWS_SECRET_ACCESS_KEY}", "may not be read"),
+            ("${oc.env:SECRET}", "is away"),
+            ("${oc.env:SECRET,none}", "is away"),
             ("${nodes.a}", "not supported"),
             ("${oc.env:URL", "closing brace"),
         ] {

@@ -23,5 +23,16 @@ pub(crate) use yaml::Yaml;
 #[cfg(test)]
 pub(crate) use yaml::read as read_yaml;
 
-/// Resolves environment variables: the value, nothing if it is not set, or why it may not be read.
-pub(crate) type Env<'e> = dyn Fn(&str) -> Result<Option<String>, String> + Send + Sync + 'e;
+/// Resolves environment variables: the value, or nothing if it is not set.
+pub(crate) type Env<'e> = dyn Fn(&str) -> Result<Option<String>, Refusal> + Send + Sync + 'e;
+
+/// Why an environment variable is not resolved.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// The app may not read it: as if it were not set, where the file has a default.
+    #[error("{0}")]
+    Forbidden(String),
+    /// It is set, and cannot be read now. A default would hide that.
+    #[error("{0}")]
+    Unreadable(String),
+}

@@ -4,7 +4,7 @@ use super::{Registered, mapping};
 use crate::{
     flow::{Call, Halt, Kind, Node, NodeError, run_within},
     llm::{Endpoint, Protocol, Reply, Request, Unanswered},
-    load::{Connection, Fields, Loading, build_node},
+    load::{Connection, Fields, Loading, Refusal, build_node},
     prompt::Prompt,
 };
 use async_trait::async_trait;
@@ -197,7 +197,14 @@ fn endpoint(provider: &Provider, id: &str, fields: Fields<'_>, loading: &Loading
     let variable = |name: &str| (loading.env)(name);
     let url = match (url, provider.url) {
         (Some(url), _) => url,
-        (None, Some((name, default))) => variable(name).ok().flatten().unwrap_or_else(|| default.to_owned()),
+        (None, Some((name, default))) => match variable(name) {
+            Ok(Some(url)) => url,
+            Ok(None) | Err(Refusal::Forbidden(_)) => default.to_owned(),
+            Err(Refusal::Unreadable(why)) => {
+                fields.mistake(fields.spot("connection"), format!("there is no `url`: {why}"));
+                return None;
+            }
+        },
         (None, None) => {
             fields.mistake(fields.spot("connection"), "the connection lacks its `url`".into());
             return None;
@@ -208,8 +215,10 @@ fn endpoint(provider: &Provider, id: &str, fields: Fields<'_>, loading: &Loading
         (None, Some(name)) => match variable(name) {
             Ok(Some(key)) => key,
             refused => {
-                let why =
-                    refused.err().unwrap_or_else(|| format!("the environment variable `{name}` is not set"));
+                let why = match refused {
+                    Err(refusal) => refusal.to_string(),
+                    Ok(_) => format!("the environment variable `{name}` is not set"),
+                };
                 fields.mistake(fields.spot("connection"), format!("there is no `api_key`, and {why}"));
                 return None;
             }

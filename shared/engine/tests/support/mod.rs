@@ -121,7 +121,7 @@ impl Case {
         let env = self.env.clone();
         Engine::new(EngineConfig {
             python: Arc::clone(&self.python),
-            env: Arc::new(move |name| env.get(name).cloned()),
+            env: Arc::new(move |_, name| Ok(env.get(name).cloned())),
             allow_loopback: true,
             any_env: true,
         })

@@ -16,7 +16,7 @@ use runyard_runs::{
     RunService, Scope, StoreError, SystemIds, Timestamp, WorkflowSource, service::Ports,
 };
 use serde_json::{Value, json};
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tower::ServiceExt;
 use uuid::Uuid;
 
@@ -70,6 +70,7 @@ fn app(number: u128, name: &str, organization: OrganizationId) -> Arc<App> {
         limits: Limits { concurrent_runs: 4, input_bytes: 1 << 20, ..Limits::default() },
         retention_days: 1,
         env: Vec::new(),
+        secrets: BTreeMap::new(),
         allow_hosts: Vec::new(),
     })
 }

@@ -1,0 +1,186 @@
+//! Deployed apps.
+
+mod deploy;
+mod item;
+
+pub use deploy::{Current, DeployError, Deployed, Deployments, Version};
+
+use crate::{
+    aws::Home,
+    cache::Cache,
+    error::store_error,
+    item::{Item, text},
+};
+use async_trait::async_trait;
+use item::{APPS, Pointer, Stored, app_key, by_name, host_key, target, version_key};
+use runyard_runs::{App, AppId, AppStore, StoreError};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// So many hosts are remembered, and so many that lead nowhere.
+const HOSTS: usize = 1024;
+
+/// Versions are remembered until there are so many of them, or their workflows have so many bytes together.
+const VERSIONS: usize = 256;
+const VERSION_BYTES: usize = 32 << 20;
+
+/// The longest host name. What is longer is none.
+const LONGEST_HOST: usize = 253;
+
+/// [`AppStore`] on DynamoDB.
+///
+/// A host leads to the app that lists it in `hosts`; else to the one whose name is its first label (`echo.runs.example.com`);
+/// else to the default app; else, if there is only one app, to that.
+pub struct Apps {
+    home: Arc<Home>,
+    hosts: Cache<String, (AppId, String)>,
+    versions: Mutex<Versions>,
+}
+
+/// Versions never change: what is known of them is forgotten only to make room.
+#[derive(Default)]
+struct Versions {
+    known: HashMap<(AppId, String), Arc<App>>,
+    bytes: usize,
+}
+
+impl Apps {
+    pub(crate) fn new(home: Arc<Home>) -> Self {
+        let hosts = Cache::new(Arc::clone(&home.clock), HOSTS);
+        Self { home, hosts, versions: Mutex::default() }
+    }
+
+    async fn target_of(&self, host: &str) -> Result<Option<(AppId, String)>, StoreError> {
+        let by_label = host.split_once('.').map(|(label, _)| by_name(label));
+        let (exact, by_label) = tokio::join!(self.host_item(Some(host)), self.host_item(by_label.as_deref()));
+        if let Some(item) = exact?.or(by_label?) {
+            return target(&item).map(Some);
+        }
+        if let Some(name) = &self.home.config.default_app {
+            let found = self.host_item(Some(&by_name(name))).await?;
+            if found.is_none() {
+                tracing::warn!(
+                    app = name,
+                    "the default app is not deployed: no app answers on hosts that name none"
+                );
+            }
+            return found.map(|item| target(&item)).transpose();
+        }
+        let mut pointers = pointers(&self.home, Some(2)).await?;
+        let only = pointers.pop().filter(|_| pointers.is_empty());
+        Ok(only.map(|pointer| (pointer.app, pointer.version)))
+    }
+
+    async fn host_item(&self, host: Option<&str>) -> Result<Option<Item>, StoreError> {
+        let Some(host) = host.filter(|host| !host.is_empty() && host.len() <= LONGEST_HOST) else {
+            return Ok(None);
+        };
+        get(&self.home, host_key(host), "HOST".to_owned()).await
+    }
+}
+
+#[async_trait]
+impl AppStore for Apps {
+    async fn by_host(&self, host: &str) -> Result<Option<Arc<App>>, StoreError> {
+        let host = if host.len() > LONGEST_HOST { String::new() } else { host.to_owned() };
+        let target = match self.hosts.get(&host) {
+            Some(answer) => answer,
+            None => {
+                let asked = self.hosts.now();
+                let target = self.target_of(&host).await?;
+                self.hosts.put(host, asked, target.clone());
+                target
+            }
+        };
+        match target {
+            Some((app, version)) => self.version(app, &version).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn version(&self, app: AppId, version: &str) -> Result<Option<Arc<App>>, StoreError> {
+        let key = (app, version.to_owned());
+        let known = self.versions.lock().unwrap_or_else(PoisonError::into_inner).known.get(&key).cloned();
+        if known.is_some() {
+            return Ok(known);
+        }
+        let Some(item) = get(&self.home, app_key(app), version_key(version)).await? else { return Ok(None) };
+        let stored = Stored::from_item(&item)?;
+        let workflow = match &stored.object {
+            Some(object) => Some(read_object(&self.home, object).await?),
+            None => None,
+        };
+        let app = Arc::new(stored.into_app(workflow));
+        self.versions.lock().unwrap_or_else(PoisonError::into_inner).put(key, Arc::clone(&app));
+        Ok(Some(app))
+    }
+
+    async fn list(&self) -> Result<Vec<Arc<App>>, StoreError> {
+        let mut apps = Vec::new();
+        for pointer in pointers(&self.home, None).await? {
+            apps.extend(self.version(pointer.app, &pointer.version).await?);
+        }
+        apps.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(apps)
+    }
+}
+
+impl Versions {
+    fn put(&mut self, key: (AppId, String), app: Arc<App>) {
+        let bytes = app.workflow.text.len();
+        if self.known.len() >= VERSIONS || self.bytes + bytes > VERSION_BYTES {
+            self.known.clear();
+            self.bytes = 0;
+        }
+        if self.known.insert(key, app).is_none() {
+            self.bytes += bytes;
+        }
+    }
+}
+
+/// An item as it is now: a deployment is seen at once by whoever does not remember the one before.
+async fn get(home: &Home, partition: String, sort: String) -> Result<Option<Item>, StoreError> {
+    let found = home
+        .clients
+        .dynamodb
+        .get_item()
+        .table_name(&home.config.table)
+        .key("PK", text(partition))
+        .key("SK", text(sort))
+        .consistent_read(true)
+        .send()
+        .await
+        .map_err(store_error)?;
+    Ok(found.item)
+}
+
+/// The current versions, all or the first so many.
+async fn pointers(home: &Home, limit: Option<i32>) -> Result<Vec<Pointer>, StoreError> {
+    let query = home
+        .clients
+        .dynamodb
+        .query()
+        .table_name(&home.config.table)
+        .key_condition_expression("PK = :apps")
+        .expression_attribute_values(":apps", text(APPS))
+        .consistent_read(true);
+    if limit.is_some() {
+        let found = query.set_limit(limit).send().await.map_err(store_error)?;
+        return found.items().iter().map(Pointer::from_item).collect();
+    }
+    let mut items = query.into_paginator().items().send();
+    let mut pointers = Vec::new();
+    while let Some(item) = items.next().await {
+        pointers.push(Pointer::from_item(&item.map_err(store_error)?)?);
+    }
+    Ok(pointers)
+}
+
+async fn read_object(home: &Home, key: &str) -> Result<String, StoreError> {
+    let object = home.clients.s3.get_object().bucket(&home.config.bucket).key(key).send().await;
+    let content = object.map_err(store_error)?.body.collect().await;
+    let content = content.map_err(|error| StoreError::Unknown(error.into()))?.to_vec();
+    String::from_utf8(content).map_err(|error| StoreError::Failed(error.into()))
+}

@@ -1,0 +1,80 @@
+use crate::{Apps, Clients, Config, Deployments, Files, Keys, Queue, Runs, Secrets};
+use runyard_runs::{Clock, Ids};
+use std::sync::Arc;
+
+/// The ports on one stack. Cheap to clone.
+#[derive(Clone)]
+pub struct Aws {
+    home: Arc<Home>,
+    runs: Arc<Runs>,
+    files: Arc<Files>,
+    queue: Arc<Queue>,
+    apps: Arc<Apps>,
+    keys: Arc<Keys>,
+    secrets: Arc<Secrets>,
+}
+
+/// What the ports share.
+pub(crate) struct Home {
+    pub(crate) config: Config,
+    pub(crate) clients: Clients,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ids: Arc<dyn Ids>,
+}
+
+impl Aws {
+    /// Uses what `config` names. Makes clients, but no connection: that nothing is there shows at the first call.
+    pub async fn connect(config: Config, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Self {
+        let clients = Clients::connect(config.emulator.as_ref()).await;
+        Self::with_clients(config, clients, clock, ids)
+    }
+
+    /// The same with clients that were made elsewhere.
+    pub fn with_clients(config: Config, clients: Clients, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Self {
+        let home = Arc::new(Home { config, clients, clock, ids });
+        Self {
+            runs: Arc::new(Runs::new(Arc::clone(&home))),
+            files: Arc::new(Files::new(Arc::clone(&home))),
+            queue: Arc::new(Queue::new(Arc::clone(&home))),
+            apps: Arc::new(Apps::new(Arc::clone(&home))),
+            keys: Arc::new(Keys::new(Arc::clone(&home))),
+            secrets: Arc::new(Secrets::new(Arc::clone(&home))),
+            home,
+        }
+    }
+
+    /// Keeps runs.
+    pub fn runs(&self) -> Arc<Runs> {
+        Arc::clone(&self.runs)
+    }
+
+    /// Keeps files.
+    pub fn files(&self) -> Arc<Files> {
+        Arc::clone(&self.files)
+    }
+
+    /// Brings runs to workers.
+    pub fn queue(&self) -> Arc<Queue> {
+        Arc::clone(&self.queue)
+    }
+
+    /// Finds deployed apps.
+    pub fn apps(&self) -> Arc<Apps> {
+        Arc::clone(&self.apps)
+    }
+
+    /// Keeps access keys.
+    pub fn keys(&self) -> Arc<Keys> {
+        Arc::clone(&self.keys)
+    }
+
+    /// Reads the secrets that apps name.
+    pub fn secrets(&self) -> Arc<Secrets> {
+        Arc::clone(&self.secrets)
+    }
+
+    /// Deploys apps.
+    pub fn deployments(&self) -> Deployments {
+        Deployments::new(Arc::clone(&self.home))
+    }
+}

@@ -1,0 +1,76 @@
+//! What is too large for the table, in the bucket: an object each, never changed.
+//!
+//! `runs/<days>d/<app>/<run>/<what>-<hash of the content>`. All objects of a run have one prefix. They go by a lifecycle
+//! rule on `runs/<days>d/`, one for each of [`KEPT_DAYS`]: S3 has no time to live of its own for an object.
+
+use crate::error::store_error;
+use aws_sdk_s3::{Client, error::SdkError, primitives::ByteStream};
+use runyard_runs::{AppId, RunId, StoreError};
+use sha2::{Digest, Sha256};
+use std::fmt::Write;
+
+/// For so many days objects are kept after they were written, at choice: a lifecycle rule each.
+pub const KEPT_DAYS: [u16; 12] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048];
+
+/// What is larger than this lies in the bucket.
+pub(crate) const INLINE: usize = 32 << 10;
+
+pub(crate) struct Bodies {
+    client: Client,
+    bucket: String,
+}
+
+impl Bodies {
+    pub(crate) fn new(client: Client, bucket: String) -> Self {
+        Self { client, bucket }
+    }
+
+    /// Keeps JSON under this key.
+    pub(crate) async fn put(&self, key: &str, json: &str) -> Result<(), StoreError> {
+        let put = self.client.put_object().bucket(&self.bucket).key(key).content_type("application/json");
+        put.body(ByteStream::from(json.as_bytes().to_vec())).send().await.map_err(store_error)?;
+        Ok(())
+    }
+
+    /// What was kept.
+    pub(crate) async fn get(&self, key: &str) -> Result<String, StoreError> {
+        let got = self.client.get_object().bucket(&self.bucket).key(key).send().await;
+        let got = got.map_err(|error| match &error {
+            SdkError::ServiceError(service) if service.err().is_no_such_key() => {
+                StoreError::Failed(format!("the object {key} is gone from the bucket").into())
+            }
+            _ => store_error(error),
+        })?;
+        let content = got.body.collect().await.map_err(|error| StoreError::Unknown(error.into()))?;
+        String::from_utf8(content.to_vec()).map_err(|error| StoreError::Failed(error.into()))
+    }
+}
+
+/// Where all objects of a run lie that is kept for so many seconds.
+fn prefix(app: AppId, run: RunId, kept_seconds: i64) -> String {
+    let days = KEPT_DAYS.into_iter().find(|days| i64::from(*days) * 86_400 >= kept_seconds);
+    format!("runs/{}d/{app}/{run}/", days.unwrap_or(KEPT_DAYS[KEPT_DAYS.len() - 1]))
+}
+
+/// The key for this content. Two writers that race for one place never write to one key.
+pub(crate) fn key(app: AppId, run: RunId, kept_seconds: i64, what: &str, json: &str) -> String {
+    let mut key = prefix(app, run, kept_seconds) + what + "-";
+    for byte in &Sha256::digest(json)[..16] {
+        let _ = write!(key, "{byte:02x}");
+    }
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    #[test]
+    fn what_lies_in_the_bucket_outlives_its_run() {
+        let (app, run) = (AppId(Uuid::nil()), RunId(Uuid::nil()));
+        for (seconds, days) in [(1, 1), (86_400, 1), (86_401, 2), (31 * 86_400, 32), (i64::MAX, 2048)] {
+            assert!(prefix(app, run, seconds).starts_with(&format!("runs/{days}d/")));
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! The reads of one run, and of what is due.
+//!
+//! Consistent, but for the two hints: `due` reads an index, `changed` whatever replica answers.
+//!
+//! A query is no snapshot: it may meet a record that a transaction has just changed, and miss the entry that came with
+//! it. A record that is ahead of its log would let its reader act on what it does not know, so it is never given: the log
+//! is read on. A record behind its log is what the port allows.
+
+use super::{
+    Runs,
+    expression::Terms,
+    facts::Facts,
+    item::{self, Body, Item, Stored, number, text},
+};
+use crate::{
+    error::store_error,
+    table::{self, BY_DUE, DUE_SHARDS, PK, SK},
+};
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
+use futures::future::{try_join, try_join_all};
+use runyard_runs::{AppId, Entry, Head, LogRead, NewRun, RunId, Sequence, StoreError, StoredRun, Timestamp};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// So many bytes of entries make a [`LogRead`] full.
+const READ_AT_LEAST: usize = 1 << 20;
+
+/// So many entries from the end are looked at first: who follows a run lags no more.
+const TAIL: i32 = 3;
+
+/// So often a read that met a record ahead of its log is repeated: each time, one more write came in between.
+const TORN: usize = 8;
+
+/// A poll for changes follows the one before after this, then after half as long again each time,
+const FIRST_POLL: Duration = Duration::from_millis(100);
+
+/// and after this at most.
+const LAST_POLL: Duration = Duration::from_secs(1);
+
+/// A row of a log.
+struct Row {
+    first: Sequence,
+    last: Sequence,
+    body: Body,
+}
+
+impl Row {
+    fn read(mut item: Item) -> Option<Self> {
+        let first = table::first_of(item::text_of(&item, SK)?)?;
+        Some(Self { first, last: item::number_of(&item, "last")?, body: Body::take(&mut item)? })
+    }
+}
+
+/// What a query of a run's partition gave, in the order of the query.
+#[derive(Default)]
+struct Found {
+    record: Option<Stored>,
+    input: Option<Body>,
+    rows: Vec<Row>,
+    /// Whether the query stopped before its end.
+    more: bool,
+}
+
+/// The ends of a query: sort keys from and to, both included.
+#[derive(Clone, Copy)]
+struct Ends<'a>(&'a str, &'a str);
+
+impl Runs {
+    pub(super) async fn read_log(&self, run: RunId, from: Sequence) -> Result<Option<LogRead>, StoreError> {
+        let from = from.max(1);
+        for _ in 0..TORN {
+            let Some((stored, rows, more)) = self.rows_from(run, from).await? else { return Ok(None) };
+            let end = rows.last().map_or(from - 1, |row| row.first);
+            if !more && stored.tail > end {
+                continue;
+            }
+            let entries = try_join_all(rows.into_iter().map(|row| self.entry(run, row))).await?;
+            return Ok(Some(LogRead { app: stored.facts.app, record: stored.record, entries, more }));
+        }
+        Err(torn())
+    }
+
+    /// The record, the rows from the one that holds `from`, and whether there are more.
+    async fn rows_from(
+        &self,
+        run: RunId,
+        from: Sequence,
+    ) -> Result<Option<(Stored, Vec<Row>, bool)>, StoreError> {
+        let all = Ends(&table::log_sk(1), table::RUN_SK);
+        let mut stored = None;
+        if from > 1 {
+            let mut tail = self.query(run, all, Some(TAIL + 1), false).await?;
+            let Some(record) = self.alive(run, tail.record.take()) else { return Ok(None) };
+            tail.rows.reverse();
+            if tail.rows.first().is_none_or(|row| row.first <= from) {
+                tail.rows.retain(|row| row.last >= from);
+                return Ok(Some((record, tail.rows, false)));
+            }
+            stored = Some(record);
+        }
+        let mut found = self.forward(run, from).await?;
+        if found.rows.first().is_none_or(|row| row.first > from) && from > 1 {
+            let before = Ends(&table::log_sk(1), &table::log_sk(from - 1));
+            let holder = self.query(run, before, Some(1), false).await?.rows.pop();
+            if let Some(holder) = holder.filter(|row| row.last >= from) {
+                found.rows.insert(0, holder);
+            }
+        }
+        if let Some(record) = found.record.take() {
+            stored = Some(record);
+        } else if found.more && stored.is_none() {
+            let only = Ends(table::RUN_SK, table::RUN_SK);
+            stored = self.query(run, only, Some(1), false).await?.record;
+        }
+        Ok(self.alive(run, stored).map(|stored| (stored, found.rows, found.more)))
+    }
+
+    /// The rows that begin at `from` or later, as many as make a read full, and the record if it comes to that.
+    async fn forward(&self, run: RunId, from: Sequence) -> Result<Found, StoreError> {
+        let mut found = Found::default();
+        let mut next = table::log_sk(from);
+        let mut bytes = 0;
+        loop {
+            let page = self.query(run, Ends(&next, table::RUN_SK), None, true).await?;
+            for row in page.rows {
+                if bytes >= READ_AT_LEAST {
+                    found.more = true;
+                    return Ok(found);
+                }
+                bytes += row.body.size();
+                next = table::log_sk(row.last + 1);
+                found.rows.push(row);
+            }
+            if !page.more {
+                found.record = page.record;
+                return Ok(found);
+            }
+        }
+    }
+
+    pub(super) async fn read_head(&self, run: RunId) -> Result<Option<Head>, StoreError> {
+        let ends = Ends(&table::log_sk(1), table::RUN_SK);
+        let Some((stored, _, last)) = self.tail(run, ends, 2).await? else { return Ok(None) };
+        let last = self.last(run, last).await?;
+        let Facts { app, expires_at, .. } = stored.facts;
+        Ok(Some(Head { app, expires_at, record: stored.record, last }))
+    }
+
+    pub(super) async fn get_run(&self, run: RunId) -> Result<Option<StoredRun>, StoreError> {
+        let ends = Ends(&table::log_sk(1), table::INPUT_SK);
+        let Some((stored, input, last)) = self.tail(run, ends, 3).await? else { return Ok(None) };
+        self.stored_run(stored, input, last).await.map(Some)
+    }
+
+    /// A run from its pieces, with what of it lies in the bucket.
+    async fn stored_run(
+        &self,
+        mut stored: Stored,
+        input: Option<Body>,
+        last: Option<Row>,
+    ) -> Result<StoredRun, StoreError> {
+        let asked = input.or_else(|| stored.body.take());
+        let run = stored.run;
+        let asked = async {
+            let asked = asked.ok_or_else(|| {
+                StoreError::Failed(format!("what was asked for with run {run} is not in the table").into())
+            })?;
+            self.json(asked).await
+        };
+        let (asked, last) = try_join(asked, self.last(run, last)).await?;
+        let new: NewRun = item::new_run(&stored, &asked)?;
+        Ok(StoredRun { new, record: stored.record, last })
+    }
+
+    /// A run from the items that a batch found, see [`Runs::list_page`].
+    pub(super) async fn run_from(&self, items: Vec<Item>) -> Result<Option<StoredRun>, StoreError> {
+        let mut found = Found::default();
+        items.into_iter().try_for_each(|item| found.add(item))?;
+        let run = found.record.as_ref().map(|stored| stored.run);
+        match (run, found.record) {
+            (Some(run), stored) => match self.alive(run, stored) {
+                Some(stored) => self.stored_run(stored, found.input, found.rows.pop()).await.map(Some),
+                None => Ok(None),
+            },
+            (None, _) => Ok(None),
+        }
+    }
+
+    /// The record and the last entry, by one query backward of `limit` items.
+    async fn tail(
+        &self,
+        run: RunId,
+        ends: Ends<'_>,
+        limit: i32,
+    ) -> Result<Option<(Stored, Option<Body>, Option<Row>)>, StoreError> {
+        for _ in 0..TORN {
+            let found = self.query(run, ends, Some(limit), false).await?;
+            let Some(stored) = self.alive(run, found.record) else { return Ok(None) };
+            let last = found.rows.into_iter().next();
+            if stored.tail <= last.as_ref().map_or(0, |row| row.first) {
+                return Ok(Some((stored, found.input, last)));
+            }
+        }
+        Err(torn())
+    }
+
+    async fn last(&self, run: RunId, row: Option<Row>) -> Result<Option<Entry>, StoreError> {
+        match row {
+            Some(row) => self.entry(run, row).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn entry(&self, run: RunId, row: Row) -> Result<Entry, StoreError> {
+        let json = self.json(row.body).await?;
+        item::entry_of(run, row.first, &json)
+    }
+
+    async fn json(&self, body: Body) -> Result<String, StoreError> {
+        match body {
+            Body::Inline(json) => Ok(json),
+            Body::Object { key, .. } => self.bodies.get(&key).await,
+        }
+    }
+
+    /// A record that has not outlived its run; what it tells for ever is remembered.
+    fn alive(&self, run: RunId, stored: Option<Stored>) -> Option<Stored> {
+        let stored = stored.filter(|stored| stored.facts.ttl() > self.seconds_now())?;
+        self.known.learn(run, stored.facts);
+        Some(stored)
+    }
+
+    /// What never changes of a run: from memory, or by a read.
+    pub(super) async fn facts(&self, run: RunId) -> Result<Option<Facts>, StoreError> {
+        if let Some(facts) = self.known.find(run) {
+            return Ok(Some(facts));
+        }
+        let only = Ends(table::RUN_SK, table::RUN_SK);
+        let found = self.query(run, only, Some(1), false).await?;
+        Ok(self.alive(run, found.record).map(|stored| stored.facts))
+    }
+
+    async fn query(
+        &self,
+        run: RunId,
+        Ends(from, to): Ends<'_>,
+        limit: Option<i32>,
+        forward: bool,
+    ) -> Result<Found, StoreError> {
+        let mut terms = Terms::default();
+        let pk = terms.compare(PK, "=", text(table::run_pk(run)));
+        let (sk, from, to) = (terms.name(SK), terms.value(text(from)), terms.value(text(to)));
+        let query = self
+            .run_query(terms)
+            .key_condition_expression(format!("{pk} AND {sk} BETWEEN {from} AND {to}"))
+            .consistent_read(true)
+            .scan_index_forward(forward)
+            .set_limit(limit);
+        let output = query.send().await.map_err(store_error)?;
+        let mut found = Found { more: output.last_evaluated_key.is_some(), ..Found::default() };
+        output.items.unwrap_or_default().into_iter().try_for_each(|item| found.add(item))?;
+        Ok(found)
+    }
+
+    pub(super) fn run_query(&self, terms: Terms) -> QueryFluentBuilder {
+        self.dynamodb()
+            .query()
+            .table_name(self.table())
+            .set_expression_attribute_names(Some(terms.names))
+            .set_expression_attribute_values(Some(terms.values))
+    }
+
+    pub(super) async fn due_runs(
+        &self,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(AppId, RunId)>, StoreError> {
+        let shards = (0..DUE_SHARDS).map(|shard| self.due_in(shard, now, limit));
+        let mut due: Vec<_> = try_join_all(shards).await?.into_iter().flatten().collect();
+        due.sort_unstable_by_key(|(at, _, run)| (*at, *run));
+        due.truncate(limit);
+        Ok(due.into_iter().map(|(_, app, run)| (app, run)).collect())
+    }
+
+    async fn due_in(
+        &self,
+        shard: u8,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(i64, AppId, RunId)>, StoreError> {
+        let mut terms = Terms::default();
+        let of_shard = terms.compare(BY_DUE.hash.0, "=", number(shard));
+        let is_due = terms.compare(BY_DUE.range.0, "<=", number(now.0));
+        let query = self
+            .run_query(terms)
+            .index_name(BY_DUE.name)
+            .key_condition_expression(format!("{of_shard} AND {is_due}"))
+            .limit(i32::try_from(limit.max(1)).unwrap_or(i32::MAX));
+        let output = query.send().await.map_err(store_error)?;
+        Ok(output
+            .items()
+            .iter()
+            .filter_map(|item| {
+                let run = table::run_of(item::text_of(item, PK)?)?;
+                Some((item::number_of(item, BY_DUE.range.0)?, item::app_of(item)?, run))
+            })
+            .collect())
+    }
+
+    pub(super) async fn wait_for_change(&self, run: RunId, after: Sequence, at_most: Duration) {
+        let give_up = Instant::now() + at_most;
+        let mut pause = FIRST_POLL;
+        // Whoever waits hears of a failure at its next read.
+        while tokio::time::timeout_at(give_up, self.last_sequence(run))
+            .await
+            .is_ok_and(|last| last.is_ok_and(|last| last <= after))
+        {
+            let now = Instant::now();
+            if now >= give_up {
+                return;
+            }
+            tokio::time::sleep_until(give_up.min(now + pause)).await;
+            pause = LAST_POLL.min(pause * 3 / 2);
+        }
+    }
+
+    /// The last sequence of a run's log; 0 if there is none.
+    async fn last_sequence(&self, run: RunId) -> Result<Sequence, StoreError> {
+        let mut terms = Terms::default();
+        let pk = terms.compare(PK, "=", text(table::run_pk(run)));
+        let log = terms.name(SK);
+        let prefix = terms.value(text("LOG#"));
+        let last = terms.name("last");
+        let query = self
+            .run_query(terms)
+            .key_condition_expression(format!("{pk} AND begins_with({log}, {prefix})"))
+            .projection_expression(last)
+            .scan_index_forward(false)
+            .limit(1);
+        let output = query.send().await.map_err(store_error)?;
+        Ok(output.items().iter().find_map(|item| item::number_of(item, "last")).unwrap_or(0))
+    }
+}
+
+impl Found {
+    fn add(&mut self, mut item: Item) -> Result<(), StoreError> {
+        match item::text_of(&item, SK) {
+            Some(table::RUN_SK) => self.record = Some(Stored::read(item)?),
+            Some(table::INPUT_SK) => self.input = Body::take(&mut item),
+            Some(sk) => {
+                let sk = sk.to_owned();
+                self.rows.push(Row::read(item).ok_or_else(|| {
+                    StoreError::Failed(format!("the item {sk} of a run is not one of this release").into())
+                })?);
+            }
+            None => {}
+        }
+        Ok(())
+    }
+}
+
+fn torn() -> StoreError {
+    StoreError::Unknown("the record was ahead of the log at every look".into())
+}

@@ -1,0 +1,220 @@
+//! The table: its keys, its indexes, what expires. This is the definition that the template and the tests are held to.
+//!
+//! | `PK` | `SK` | what |
+//! | --- | --- | --- |
+//! | `RUN#<run>` | `LOG#<first sequence, 12 digits>` | an entry of the run's log |
+//! | `RUN#<run>` | `RUN` | its record, with what was asked for if both fit into 1 KiB |
+//! | `RUN#<run>` | `RUN#INPUT` | what was asked for, if not |
+//! | `IDEM#<hash>` | `IDEM` | an idempotency key |
+//! | `FILE#<file>` | `FILE` | what is known of a file |
+//! | `KEY#<key id>` | `KEY` | an access key |
+//! | `KEYS` | `KEY#<key id>` | the same again, to be listed |
+//! | `APP#<app>` | `APP#<version>` | a version of an app |
+//! | `APPS` | `APP#<app>` | which version is current, and the app's hosts |
+//! | `HOST#<host>`, `HOST#<name>.*` | `HOST` | the app on a host, and its current version |
+//!
+//! A run's items sort so that one query backward gives what was asked for, the record and the last entry.
+//!
+//! The indexes hold nothing but records. Their keys are bytes: with [`LISTED`] and what the table adds, a row takes
+//! some 111 bytes, so that one query, which reads 1 MiB, counts some 9,400 runs.
+
+use runyard_runs::{AppId, RunId, Sequence, Timestamp};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// The partition key: a string.
+pub const PK: &str = "PK";
+
+/// The sort key: a string.
+pub const SK: &str = "SK";
+
+/// When DynamoDB may delete the item: seconds since 1970. It takes its time, so whoever reads looks at it too.
+pub const TTL: &str = "ttl";
+
+/// How long after a run's last day its items stay: the sweeper ends it on that day, and nothing of a live run may go.
+pub const LINGER: Duration = Duration::from_hours(24);
+
+/// An index over records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Index {
+    /// Its name.
+    pub name: &'static str,
+    /// Its partition key, and the type of that.
+    pub hash: (&'static str, &'static str),
+    /// Its sort key, and the type of that.
+    pub range: (&'static str, &'static str),
+    /// What else it holds.
+    pub holds: &'static [&'static str],
+}
+
+/// What the indexes that list runs hold of each: status, whether a request has no answer, where the last entry lies that
+/// changed either, whether there is a `RUN#INPUT`, hashes of the labels, when it is deleted.
+pub const LISTED: [&str; 6] = ["st", "un", "tail", "input", "labels", TTL];
+
+/// The runs of an app by time: `app` is [`app_key`], `at` is [`at_key`].
+pub const BY_APP: Index = Index { name: "by_app", hash: ("app", "B"), range: ("at", "B"), holds: &LISTED };
+
+/// The runs of an app's user by time: `user` is [`user_key`]. Sparse.
+pub const BY_USER: Index = Index { name: "by_user", hash: ("user", "B"), range: ("at", "B"), holds: &LISTED };
+
+/// The runs of an app's session by time: `session` is [`session_key`]. Sparse.
+pub const BY_SESSION: Index = Index {
+    name: "by_session",
+    hash: ("session", "B"),
+    range: ("at", "B"),
+    holds: &["st", "un", "tail", "input", "labels", TTL, "user"],
+};
+
+/// The runs that somebody must look at, by when. Sparse: a record without `due` is not in it.
+pub const BY_DUE: Index =
+    Index { name: "by_due", hash: ("due_shard", "N"), range: ("due", "N"), holds: &["app"] };
+
+/// All of them.
+pub const INDEXES: [Index; 4] = [BY_APP, BY_USER, BY_SESSION, BY_DUE];
+
+/// Over so many keys the due runs are spread; each takes some 500 new runs a second. Never to be lowered.
+pub const DUE_SHARDS: u8 = 8;
+
+/// The partition of a run.
+pub fn run_pk(run: RunId) -> String {
+    format!("RUN#{run}")
+}
+
+/// The run of a partition.
+pub(crate) fn run_of(pk: &str) -> Option<RunId> {
+    pk.strip_prefix("RUN#")?.parse().ok()
+}
+
+/// The record.
+pub const RUN_SK: &str = "RUN";
+
+/// What was asked for, where it is too large to lie in the record.
+pub const INPUT_SK: &str = "RUN#INPUT";
+
+/// The entry whose first event has this sequence.
+pub fn log_sk(first: Sequence) -> String {
+    format!("LOG#{first:012}")
+}
+
+/// The sequence of the first event of the entry with this sort key.
+pub(crate) fn first_of(sk: &str) -> Option<Sequence> {
+    sk.strip_prefix("LOG#")?.parse().ok()
+}
+
+/// The partition of an idempotency key.
+pub fn idempotency_pk(key: &[u8; 32]) -> String {
+    use std::fmt::Write;
+    key.iter().fold("IDEM#".to_owned(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Where in the order of time a run stands: its creation in milliseconds, 6 bytes, then its id, 16 bytes.
+pub fn at_key(created_at: Timestamp, run: RunId) -> [u8; 22] {
+    let mut key = [0; 22];
+    // Years 1970 to 10889; whatever lies outside sorts first or last.
+    let millis = created_at.0.clamp(0, (1 << 48) - 1);
+    key[..6].copy_from_slice(&millis.to_be_bytes()[2..]);
+    key[6..].copy_from_slice(run.0.as_bytes());
+    key
+}
+
+/// The run at this place in the order of time.
+pub(crate) fn run_at(at: &[u8; 22]) -> Option<RunId> {
+    Uuid::from_slice(&at[6..]).ok().map(RunId)
+}
+
+/// A share of an app's runs: its id, 16 bytes, then the shard.
+pub fn app_key(app: AppId, shard: u8) -> [u8; 17] {
+    let mut key = [shard; 17];
+    key[..16].copy_from_slice(app.0.as_bytes());
+    key
+}
+
+/// The shard of a run, of so many.
+pub(crate) fn shard_of(run: RunId, shards: u8) -> u8 {
+    run.0.as_bytes()[15] % shards.max(1)
+}
+
+/// A user of an app: half a hash, since what callers call their users is of any length, and nobody else's business.
+pub fn user_key(app: AppId, user_id: &str) -> [u8; 16] {
+    half_hash(&[b"user", app.0.as_bytes(), user_id.as_bytes()])
+}
+
+/// A session of an app.
+pub fn session_key(app: AppId, session_id: Uuid) -> [u8; 16] {
+    half_hash(&[b"session", app.0.as_bytes(), session_id.as_bytes()])
+}
+
+/// A label: a quarter of a hash, which is enough to tell 16 labels from all others.
+pub fn label_key(key: &str, value: &str) -> [u8; 8] {
+    let hash = half_hash(&[b"label", key.as_bytes(), &[0], value.as_bytes()]);
+    let mut label = [0; 8];
+    label.copy_from_slice(&hash[..8]);
+    label
+}
+
+fn half_hash(parts: &[&[u8]]) -> [u8; 16] {
+    let mut hash = Sha256::new();
+    parts.iter().for_each(|part| hash.update(part));
+    let mut half = [0; 16];
+    half.copy_from_slice(&hash.finalize()[..16]);
+    half
+}
+
+/// The table as CloudFormation takes it (`Properties` of `AWS::DynamoDB::Table`): keys, indexes, what expires. `CreateTable`
+/// takes the same but for `TimeToLiveSpecification`.
+pub fn definition() -> Value {
+    let mut attributes = vec![(PK, "S"), (SK, "S")];
+    for index in INDEXES {
+        for attribute in [index.hash, index.range] {
+            if !attributes.contains(&attribute) {
+                attributes.push(attribute);
+            }
+        }
+    }
+    let keys = |hash, range| json!([{"AttributeName": hash, "KeyType": "HASH"}, {"AttributeName": range, "KeyType": "RANGE"}]);
+    let attribute = |(name, kind)| json!({"AttributeName": name, "AttributeType": kind});
+    let index = |index: Index| {
+        json!({
+            "IndexName": index.name,
+            "KeySchema": keys(index.hash.0, index.range.0),
+            "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": index.holds},
+        })
+    };
+    json!({
+        "BillingMode": "PAY_PER_REQUEST",
+        "AttributeDefinitions": attributes.into_iter().map(attribute).collect::<Vec<_>>(),
+        "KeySchema": keys(PK, SK),
+        "GlobalSecondaryIndexes": INDEXES.map(index),
+        "TimeToLiveSpecification": {"AttributeName": TTL, "Enabled": true},
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_sort_as_what_they_stand_for() {
+        let run = |number| RunId(Uuid::from_u128(number));
+        let at = |millis, number| at_key(Timestamp(millis), run(number));
+        let sorted = [at(-1, 5), at(1, 9), at(255, u128::MAX), at(256, 0), at(256, 1), at(i64::MAX, 0)];
+        assert!(sorted.is_sorted());
+        assert_eq!(run_at(&at(7, 8)), Some(run(8)));
+        assert!(log_sk(9) < log_sk(10) && log_sk(999_999_999_999) < RUN_SK.to_owned() && RUN_SK < INPUT_SK);
+        assert_eq!(first_of(&log_sk(12)), Some(12));
+        assert_eq!(run_of(&run_pk(run(3))), Some(run(3)));
+    }
+
+    #[test]
+    fn hashes_tell_apart_what_is_not_the_same() {
+        let [app, other] = [AppId(Uuid::from_u128(1)), AppId(Uuid::from_u128(2))];
+        assert_ne!(user_key(app, "ann"), user_key(other, "ann"));
+        assert_ne!(user_key(app, "ann"), user_key(app, ""));
+        assert_ne!(label_key("a", "bc"), label_key("ab", "c"));
+    }
+}

@@ -1,0 +1,13 @@
+//! The ports on an emulator of AWS: the conformance suite, and what these ports promise beyond it.
+
+#![allow(clippy::unwrap_used, clippy::allow_attributes, reason = "a test may panic")]
+
+mod apps;
+mod files;
+#[path = "../fixture/mod.rs"]
+mod fixture;
+mod keys;
+mod place;
+mod presign;
+mod queue;
+mod secrets;
