@@ -67,7 +67,8 @@ impl Config {
         })
     }
 
-    fn from_vars(var: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+    /// Reads the variables named above out of `var`.
+    pub fn from_vars(var: &dyn Fn(&'static str) -> Option<String>) -> Result<Self, ConfigError> {
         let required = |name, what| {
             var(name).filter(|value| !value.is_empty()).ok_or(ConfigError::Missing { name, what })
         };

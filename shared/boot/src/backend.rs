@@ -5,6 +5,10 @@ use crate::{
     env::{BadVariable, Env},
 };
 use async_trait::async_trait;
+#[cfg(feature = "aws")]
+use runyard_aws::{AppsWithSecrets, Aws};
+#[cfg(feature = "aws")]
+use runyard_engine::ReadEnv;
 use runyard_runs::{
     AppStore, Clock, FileStore, Ids, KeyStore, RunService, StoreError, SystemClock, SystemIds, Timestamp,
     service::{Ports, Swept},
@@ -26,6 +30,8 @@ pub struct Config {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
+    #[cfg(feature = "aws")]
+    Aws(runyard_aws::Config),
     #[cfg(feature = "embedded")]
     Embedded(crate::embedded::Place),
 }
@@ -55,6 +61,7 @@ impl Config {
     /// | variable | meaning |
     /// | --- | --- |
     /// | `RUNYARD_BACKEND` | `aws`, which is the default, or `embedded` |
+    /// | `RUNYARD_TABLE`, `RUNYARD_BUCKET`, `RUNYARD_QUEUE_URL`, `RUNYARD_APP_SHARDS` | `aws`: what the stack made |
     /// | `RUNYARD_ALLOW_HOSTS` | hosts that every app may call although they resolve to private addresses |
     /// | `RUNYARD_DEFAULT_APP` | the app that answers on a host that names none |
     /// | `RUNYARD_APPS`, `RUNYARD_DATA` | `embedded`: the folder of apps (`apps`), the folder that keeps everything (`.runyard`) |
@@ -63,6 +70,10 @@ impl Config {
     pub fn from_env(env: &Env) -> Result<Self, BadVariable> {
         const BACKEND: &str = "RUNYARD_BACKEND";
         let place = match env.text(BACKEND).as_deref().unwrap_or("aws") {
+            #[cfg(feature = "aws")]
+            "aws" => {
+                Place::Aws(runyard_aws::Config::from_vars(&|name| env.text(name)).map_err(bad_variable)?)
+            }
             #[cfg(feature = "embedded")]
             "embedded" => Place::Embedded(crate::embedded::Place::from_env(env)?),
             #[cfg(not(feature = "embedded"))]
@@ -79,6 +90,18 @@ impl Config {
             allow_hosts: env.list("RUNYARD_ALLOW_HOSTS"),
             default_app: env.text("RUNYARD_DEFAULT_APP"),
         })
+    }
+}
+
+#[cfg(feature = "aws")]
+fn bad_variable(error: runyard_aws::ConfigError) -> BadVariable {
+    match error {
+        runyard_aws::ConfigError::Missing { name, what } => {
+            BadVariable::new(name, format!("is not set: it names {what}"))
+        }
+        runyard_aws::ConfigError::Bad { name, value, wanted } => {
+            BadVariable::new(name, format!("is {value:?}, and must be {wanted}"))
+        }
     }
 }
 
@@ -116,6 +139,32 @@ impl Backend {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let ids: Arc<dyn Ids> = Arc::new(SystemIds);
         match config.place {
+            #[cfg(feature = "aws")]
+            Place::Aws(place) => {
+                let aws = Aws::connect(place, Arc::clone(&clock), Arc::clone(&ids)).await;
+                let apps: Arc<dyn AppStore> = Arc::new(AppsWithSecrets::new(aws.apps(), aws.secrets()));
+                let secrets = aws.secrets();
+                // A secret is the app's own: the variable of this process has its name only by chance.
+                let read_env: ReadEnv = Arc::new(move |app, name| match secrets.of(app, name)? {
+                    Some(secret) => Ok(Some(secret.reveal().to_owned())),
+                    None => engine::of_process(app, name),
+                });
+                let files: Arc<dyn FileStore> = aws.files();
+                let service = RunService::new(Ports {
+                    runs: aws.runs(),
+                    files: Arc::clone(&files),
+                    queue: aws.queue(),
+                    apps: Arc::clone(&apps),
+                    engine: engine::start_with(engine::Reach::Listed, config.allow_hosts, read_env),
+                    clock: Arc::clone(&clock),
+                    ids: Arc::clone(&ids),
+                });
+                // The first request finds a connection to the table, and the app that most ask for.
+                if let Err(error) = apps.by_host("").await {
+                    tracing::warn!(%error, "the table did not answer at the start");
+                }
+                Ok(Self { service, apps, keys: aws.keys(), files, clock, ids, upkeep: None })
+            }
             #[cfg(feature = "embedded")]
             Place::Embedded(place) => {
                 let engine = engine::start(engine::Reach::Loopback, config.allow_hosts);

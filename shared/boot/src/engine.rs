@@ -1,7 +1,8 @@
 //! The engine, and the sandbox that runs its Python.
 
 use async_trait::async_trait;
-use runyard_engine::{Engine, EngineConfig, PythonError, PythonRunner};
+use runyard_engine::{Engine, EngineConfig, PythonError, PythonRunner, ReadEnv};
+use runyard_runs::App;
 use runyard_sandbox::{Arguments, Config, Error, Sandbox};
 use serde_json::{Map, Value};
 use std::{sync::Arc, time::Duration};
@@ -23,9 +24,23 @@ const LONGEST: Duration = Duration::from_hours(24);
 /// An engine. Its sandbox is started by the first code that needs it. `allow_hosts` may be reached by every app, wherever
 /// they resolve to.
 pub fn start(reach: Reach, allow_hosts: Vec<String>) -> Arc<Engine> {
+    start_with(reach, allow_hosts, Arc::new(of_process))
+}
+
+/// The variable of this process.
+///
+/// # Errors
+///
+/// None: other ways to read one can fail.
+pub fn of_process(_: &App, name: &str) -> Result<Option<String>, String> {
+    Ok(std::env::var(name).ok())
+}
+
+/// [`start`], with the variables that `env` gives to an app.
+pub fn start_with(reach: Reach, allow_hosts: Vec<String>, env: ReadEnv) -> Arc<Engine> {
     let config = EngineConfig {
         python: Arc::new(Python(Sandbox::new(Config::default()))),
-        env: Arc::new(|_, name| Ok(std::env::var(name).ok())),
+        env,
         allow_loopback: reach != Reach::Listed,
         any_env: reach == Reach::Everything,
     };
