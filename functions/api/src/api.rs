@@ -8,14 +8,16 @@ use lambda_http::{Request, RequestExt, Service};
 use runyard_boot::{
     Backend,
     lambda::{Opening, Time},
+    traces,
 };
 use runyard_http::{Config, Deadline, Http};
-use runyard_runs::RunService;
+use runyard_runs::{RunService, service::SPANS};
 use std::{
     convert::Infallible,
     sync::{Arc, OnceLock},
     task::{Context, Poll},
 };
+use tracing::Instrument;
 
 /// The API. Cheap to clone.
 #[derive(Clone)]
@@ -63,15 +65,27 @@ impl Api {
             let Time { hand_over_at, answer_by } = Time::of(context, backend.clock.now());
             request.extensions_mut().insert(Deadline { hand_over_at, answer_by });
         }
-        let response = router.call(request.map(Body::new)).await?;
+        let span = tracing::debug_span!(
+            target: SPANS,
+            "request",
+            otel.kind = "server",
+            http.request.method = %request.method(),
+            url.path = request.uri().path(),
+        );
+        traces::continue_from(&span, request.headers());
+        let response = router.call(request.map(Body::new)).instrument(span).await?;
         Ok(outlive(response, backend.service))
     }
 }
 
-/// Has a response end after everything that this process executes: it may stand still from then on.
+/// Has a response end after everything that this process executes, and tells of it: it may stand still from then on.
 fn outlive(response: Response, service: RunService) -> Response {
     response.map(|body| {
-        let idle = stream::once(async move { service.idle().await }).filter_map(async |()| None);
+        let idle = async move {
+            service.idle().await;
+            traces::flush().await;
+        };
+        let idle = stream::once(idle).filter_map(async |()| None);
         Body::from_stream(body.into_data_stream().chain(idle))
     })
 }

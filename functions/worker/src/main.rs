@@ -7,7 +7,7 @@ mod batch;
 
 use batch::Batch;
 use lambda_runtime::{LambdaEvent, run_concurrent, service_fn};
-use runyard_boot::lambda;
+use runyard_boot::{lambda, traces};
 
 fn main() -> anyhow::Result<()> {
     runyard_boot::enter_sandbox_if_asked();
@@ -17,7 +17,9 @@ fn main() -> anyhow::Result<()> {
             async move {
                 let backend = opening.backend().await;
                 let time = lambda::Time::of(&event.context, backend.clock.now());
-                anyhow::Ok(event.payload.work(&backend.service.until(time.hand_over_at)).await)
+                let response = event.payload.work(&backend.service.until(time.hand_over_at)).await;
+                traces::flush().await;
+                anyhow::Ok(response)
             }
         }))
     })

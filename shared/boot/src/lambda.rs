@@ -1,6 +1,6 @@
 //! What functions share: their runtime, the time of an invocation, and their end.
 
-use crate::{Backend, Config, env::Env, logs};
+use crate::{Backend, Config, env::Env, logs, traces};
 use futures::{FutureExt, future::BoxFuture, future::Shared};
 use lambda_runtime::Context;
 use runyard_runs::Timestamp;
@@ -67,10 +67,10 @@ impl Opening {
 pub fn run<F: Future<Output = Result<(), lambda_runtime::Error>>>(
     serve: impl FnOnce(Opening) -> F,
 ) -> Result<(), Box<dyn StdError + Send + Sync>> {
-    logs::for_functions();
-    let config = Config::from_env(&Env::of_process()).inspect_err(|error| tracing::error!(%error))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async move {
+        logs::for_functions();
+        let config = Config::from_env(&Env::of_process()).inspect_err(|error| tracing::error!(%error))?;
         register().await;
         let opening = Opening::start(config);
         let mut terminate = signal(SignalKind::terminate())?;
@@ -86,6 +86,7 @@ pub fn run<F: Future<Output = Result<(), lambda_runtime::Error>>>(
                 "some runs were not handed over in time: they are taken over once their leases end"
             );
         }
+        traces::flush().await;
         served
     })
 }

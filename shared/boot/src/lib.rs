@@ -11,6 +11,7 @@
 //! | `env` | reading the environment |
 //! | `logs` | where log lines go |
 //! | `metrics` | what operators count, as lines of CloudWatch's embedded metric format |
+//! | `traces` | spans, to an OpenTelemetry collector (feature `lambda`) |
 //! | `backend` | the ports, the use cases on them, and a sweep (feature `lambda`) |
 //! | `lambda` | what functions share: their runtime, their time, their end (feature `lambda`) |
 
@@ -25,6 +26,8 @@ pub mod lambda;
 pub mod logs;
 #[cfg(feature = "lambda")]
 mod metrics;
+#[cfg(feature = "lambda")]
+pub mod traces;
 
 #[cfg(feature = "lambda")]
 pub use backend::{Backend, Config, Error};

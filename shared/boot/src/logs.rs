@@ -22,7 +22,7 @@ pub fn for_machines() {
 }
 
 /// For Lambda functions: the same, and lines that CloudWatch makes metrics of, in the namespace that `RUNYARD_METRICS` names,
-/// by default `Runyard`.
+/// by default `Runyard`; and spans, if a collector is named. Called inside a tokio runtime.
 #[cfg(feature = "lambda")]
 pub fn for_functions() {
     use crate::metrics;
@@ -31,7 +31,9 @@ pub fn for_functions() {
     let metrics = metrics::layer(namespace, metrics::to_stdout);
     // The level that the function's logging configuration sets, where nobody asks for more precision.
     let level = std::env::var("AWS_LAMBDA_LOG_LEVEL").unwrap_or_else(|_| "info".to_owned());
-    let _ = tracing_subscriber::registry().with(json().with_filter(filter(&level))).with(metrics).try_init();
+    let spans = crate::traces::layer();
+    let lines = json().with_filter(filter(&level));
+    let _ = tracing_subscriber::registry().with(lines).with(metrics).with(spans).try_init();
 }
 
 fn json<S: Subscriber + for<'a> LookupSpan<'a>>() -> impl Layer<S> {

@@ -6,6 +6,7 @@ mod events;
 #[path = "../../../../tests/lambda/runtime.rs"]
 mod runtime;
 mod time;
+mod traces;
 
 use runtime::{Function, embedded};
 use tempfile::TempDir;

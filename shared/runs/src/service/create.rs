@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::task::JoinHandle;
+use tracing::Instrument;
 use uuid::Uuid;
 
 /// What a caller asks for.
@@ -122,7 +123,7 @@ impl RunService {
         let service = self.clone();
         let (app, mode, key) = (Arc::clone(app), request.mode, request.idempotency);
         let accepting = async move { service.accept(&app, new, claim, key, mode, slot).await };
-        match self.executions.spawn(accepting).await {
+        match self.executions.spawn(accepting.in_current_span()).await {
             Ok(result) => result,
             Err(error) => Err(Error::Store(StoreError::Failed(error.into()))),
         }

@@ -27,6 +27,7 @@ use live::{Live, LiveRuns};
 use slots::{Slot, Slots};
 use std::sync::Arc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument;
 
 /// The target of the `tracing` events that tell what can be counted and timed. Each is told once, by who wrote it to the
 /// log, on level debug: a process that makes no metrics of them pays nothing.
@@ -36,6 +37,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 /// | `claimed` | `takeover`: whether another worker had the run under way; `wait_ms`: since its creation, for the first claim |
 /// | `ended` | `status`; `duration_ms`: since its creation, waiting for people and workers included |
 pub const MEASURES: &str = "runyard::measures";
+
+/// The target of the `tracing` spans, on level debug: `run`, one execution of one run, in the span of who asked for it.
+pub const SPANS: &str = "runyard::spans";
 
 /// All that a service is plugged together from.
 #[derive(Clone)]
@@ -133,15 +137,19 @@ impl RunService {
             until: self.until,
         };
         let entered = self.live.enter(execution.new.id, live);
-        self.executions.spawn(async move {
-            let run = execution.new.id;
-            let result = execution.run().await;
-            drop((entered, slot));
-            if let Err(error) = &result {
-                tracing::error!(%run, %error, "the store failed; another worker takes the run over");
+        let span = tracing::debug_span!(target: SPANS, "run", run = %execution.new.id, app = %app.name);
+        self.executions.spawn(
+            async move {
+                let run = execution.new.id;
+                let result = execution.run().await;
+                drop((entered, slot));
+                if let Err(error) = &result {
+                    tracing::error!(%run, %error, "the store failed; another worker takes the run over");
+                }
+                result
             }
-            result
-        })
+            .instrument(span),
+        )
     }
 
     fn new_claim(&self) -> ClaimId {
