@@ -1,6 +1,6 @@
 //! What an AWS error means to a port.
 
-use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use runyard_runs::StoreError;
 use std::error::Error;
 
@@ -18,8 +18,25 @@ where
         // A time-out, a lost connection, an answer that cannot be read.
         _ => true,
     };
-    let text = DisplayErrorContext(error).to_string();
+    let text = match &error {
+        SdkError::ServiceError(service) => {
+            let (code, message) = (service.err().code(), service.err().message());
+            format!("{}: {}", code.unwrap_or("no code"), message.unwrap_or("no message"))
+        }
+        error => chain(error),
+    };
     if is_unknown { StoreError::Unknown(text.into()) } else { StoreError::Failed(text.into()) }
+}
+
+/// An error and its causes.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
 }
 
 /// The code of an answer that tells an error.

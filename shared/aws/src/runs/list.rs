@@ -134,9 +134,13 @@ impl<'q> Plan<'q> {
             let statuses: Vec<_> = ReportedStatus::ALL
                 .into_iter()
                 .filter(|status| self.query.statuses.contains(status))
-                .map(|status| format!("({})", is_reported(terms, status)))
+                .map(|status| is_reported(terms, status))
                 .collect();
-            all.push(format!("({})", statuses.join(" OR ")));
+            // DynamoDB refuses parentheses that it could do without.
+            all.push(match statuses.as_slice() {
+                [one] => one.clone(),
+                several => format!("({})", several.join(" OR ")),
+            });
         }
         if let (Some(_), Some(user)) = (self.query.session_id, &self.query.user_id) {
             all.push(terms.compare("user", "=", bytes(&table::user_key(self.query.app, user))));
@@ -164,8 +168,9 @@ fn is_reported(terms: &mut Terms, status: ReportedStatus) -> String {
         ReportedStatus::Canceled => RunStatus::Canceled,
         ReportedStatus::AwaitingInput => {
             let alive = [RunStatus::Started, RunStatus::Paused]
-                .map(|status| terms.compare("st", "=", number(item::status_code(status))));
-            return format!("attribute_exists({}) AND ({})", terms.name("un"), alive.join(" OR "));
+                .map(|status| terms.value(number(item::status_code(status))));
+            let (un, st) = (terms.name("un"), terms.name("st"));
+            return format!("attribute_exists({un}) AND {st} IN ({})", alive.join(", "));
         }
     };
     let is = terms.compare("st", "=", number(item::status_code(stored)));
