@@ -22,6 +22,7 @@ HOLDS_NONE = {
     "AWS::Lambda::Function",
     "AWS::Lambda::Permission",
     "AWS::Logs::LogGroup",
+    "AWS::Logs::MetricFilter",
     "AWS::Route53::RecordSet",
     "AWS::SNS::Subscription",
     "AWS::SNS::Topic",

@@ -1,0 +1,206 @@
+"""The second half of tests/replay: an emulator made from the template, an app, a key, and every event through `sam local`."""
+
+import base64
+import io
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import time
+import zipfile
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "template"))
+os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
+os.environ |= {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "SAM_CLI_TELEMETRY": "0"}
+
+FUNCTIONS = ("Stream", "Control", "Worker", "Sweeper")
+ZIP_LIMIT = 10_000_000
+NAME = "runyard"
+# The key and the run that stand in the events.
+KEY = "ry_0000000000000000_" + "0" * 64
+RUN = "01940000-0000-7000-8000-000000000000"
+
+
+def check(holds, message):
+    if not holds:
+        raise SystemExit(f"FAILED: {message}")
+
+
+def zips(built):
+    """What `sam build` made is small enough to be loaded at a cold start."""
+    for name in FUNCTIONS:
+        bootstrap = pathlib.Path(built, name, "bootstrap")
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.write(bootstrap, "bootstrap")
+        size = len(packed.getvalue())
+        print(f"{name}: {size / 1e6:.1f} MB zipped, {bootstrap.stat().st_size / 1e6:.1f} MB unzipped")
+        check(size <= ZIP_LIMIT, f"{name}'s zip has {size} bytes, over {ZIP_LIMIT}")
+
+
+def make(stack, url):
+    """A stack of table, bucket and queue as the template has them; gives the variables that name them."""
+    import boto3
+
+    kept = ("Table", "Bucket", "BucketPolicy", "Queue", "DeadLetters")
+    template = {
+        "Parameters": stack.transformed["Parameters"],
+        "Conditions": stack.transformed["Conditions"],
+        "Resources": {name: stack.resources[name] for name in kept},
+        "Outputs": {name: stack.transformed["Outputs"][name] for name in ("Table", "Bucket", "QueueUrl")},
+    }
+    cloudformation = boto3.client("cloudformation", endpoint_url=url)
+    cloudformation.create_stack(StackName=NAME, TemplateBody=json.dumps(template))
+    for _ in range(60):
+        (made,) = cloudformation.describe_stacks(StackName=NAME)["Stacks"]
+        if made["StackStatus"] != "CREATE_IN_PROGRESS":
+            break
+        time.sleep(0.25)
+    check(made["StackStatus"] == "CREATE_COMPLETE", f"the stack is {made['StackStatus']}")
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in made["Outputs"]}
+    return {"RUNYARD_TABLE": outputs["Table"], "RUNYARD_BUCKET": outputs["Bucket"], "RUNYARD_QUEUE_URL": outputs["QueueUrl"]}
+
+
+def runyard(command, *arguments, url):
+    """The command line, as an operator of the stack uses it."""
+    environment = os.environ | {"AWS_ENDPOINT_URL": url}
+    result = subprocess.run([command, *arguments, "--stack", NAME], env=environment, capture_output=True, text=True, cwd=ROOT)
+    check(result.returncode == 0, f"runyard {' '.join(arguments)}: {result.stderr}")
+    return result.stdout
+
+
+class SamLocal:
+    """`sam local invoke` of the functions as they were built, with what the emulator made in their environment."""
+
+    def __init__(self, tools, stack, variables, url):
+        given = json.loads(json.dumps(stack.source))
+        for name in FUNCTIONS:
+            resource = given["Resources"][name]
+            resource["Properties"]["CodeUri"] = str(tools / "built" / name)
+            resource.pop("Metadata")
+            # sam local sets only what the template names.
+            resource["Properties"].setdefault("Environment", {}).setdefault("Variables", {})["AWS_ENDPOINT_URL"] = url
+        self.template, self.environment = tools / "template.json", tools / "environment.json"
+        self.template.write_text(json.dumps(given))
+        every = variables | {"AWS_ENDPOINT_URL": url}
+        everywhere = given["Globals"]["Function"]["Environment"]["Variables"]
+        own = {name: given["Resources"][name]["Properties"]["Environment"]["Variables"] for name in FUNCTIONS}
+        plain = {
+            name: {key: value if isinstance(value, str) else "" for key, value in (everywhere | own[name]).items()} | every
+            for name in FUNCTIONS
+        }
+        for name in FUNCTIONS:
+            plain[name] |= {"RUNYARD_APP_SHARDS": "1", "RUNYARD_METRICS": f"Runyard/{NAME}"}
+        self.environment.write_text(json.dumps(plain))
+        self.tools = tools
+
+    def invoke(self, function, event):
+        """The bytes of the response, and what the function logged."""
+        file = self.tools / "event.json"
+        file.write_text(json.dumps(event))
+        command = [
+            ROOT / "tests/sam-local", "invoke", function, "--template", self.template, "--env-vars", self.environment,
+            "--event", file,
+        ]
+        result = subprocess.run(command, capture_output=True, cwd=ROOT, timeout=180)
+        log = result.stderr.decode(errors="replace")
+        check(result.returncode == 0, f"sam local invoke {function}: {log}")
+        return result.stdout, log
+
+
+def http(raw):
+    """Status, headers and body of a response: whole as JSON, or as it streams: a head, eight zero bytes, the body."""
+    head, separator, body = raw.partition(b"\0" * 8)
+    answer = json.loads(head)
+    if not separator:
+        body = answer.get("body") or ""
+        body = base64.b64decode(body) if answer.get("isBase64Encoded") else body.encode()
+    headers = {name.lower(): value for name, value in (answer.get("headers") or {}).items()}
+    headers |= {name.lower(): values[0] for name, values in (answer.get("multiValueHeaders") or {}).items()}
+    return answer["statusCode"], headers, body
+
+
+# What each event of the API is answered with.
+ANSWERS = {
+    "answer-run": (400, "application/json"),
+    "cancel-run": (200, "application/json"),
+    "create-file": (200, "application/json"),
+    "create-run-background": (202, "application/json"),
+    "create-run-files": (200, "application/json"),
+    "create-run-stream": (200, "text/event-stream"),
+    "create-run-sync": (200, "application/json"),
+    "get-run": (200, "application/json"),
+    "health": (200, "application/json"),
+    "list-runs": (200, "application/json"),
+    "openapi": (200, "application/json"),
+    "run-events": (200, "application/json"),
+    "stream-run": (200, "text/event-stream"),
+}
+# What is answered by the function that answers at once; the others execute or follow a run.
+CONTROL = {"answer-run", "cancel-run", "create-file", "get-run", "health", "list-runs", "openapi", "run-events"}
+
+
+def filled_in(file, key, run):
+    """The event, with a key and a run that exist in the place of those that stand for them."""
+    return json.loads(file.read_text().replace(KEY, key).replace(RUN, run))
+
+
+def replay(tools, command):
+    import ministack
+    from stack import Stack
+
+    gateway = os.environ["RUNYARD_GATEWAY"]
+    with ministack.running(tools, host="0.0.0.0", port=4566) as here:
+        stack = Stack()
+        variables = make(stack, here)
+        organization = re.search(r"^organization: (\S+)", (ROOT / "apps/echo/app.yaml").read_text(), re.MULTILINE)[1]
+        key = re.search(r"ry_[0-9a-f]{16}_[0-9a-f]{64}", runyard(command, "keys", "create", "--org", organization, url=here))[0]
+        runyard(command, "apps", "deploy", "apps/echo", url=here)
+        there = f"http://{gateway}:4566"
+        variables["RUNYARD_QUEUE_URL"] = re.sub(r"^https?://[^/]+", there, variables["RUNYARD_QUEUE_URL"])
+        local = SamLocal(tools, stack, variables, there)
+
+        events = sorted((ROOT / "events").rglob("*.json"))
+        check({file.parent.name for file in events} == {"http", "queue", "rest", "schedule", "url"}, "a folder of events is new")
+        passed, run = 0, RUN
+        # A run is made first, for the events that are about one.
+        events.sort(key=lambda file: (file.stem != "create-run-background", file.parent.name, file.stem))
+        for file in events:
+            kind, name = file.parent.name, file.stem
+            event = filled_in(file, key, run)
+            if kind == "schedule":
+                raw, log = local.invoke("Sweeper", event)
+                check(set(json.loads(raw)) == {"looked_at", "requeued", "failed", "deleted"}, f"{file}: {raw}")
+            elif kind == "queue":
+                raw, log = local.invoke("Worker", event)
+                failed = [one["itemIdentifier"] for one in json.loads(raw)["batchItemFailures"]]
+                wrong = [one["messageId"] for one in event["Records"] if not re.fullmatch(r"[0-9a-f-]{36}", one["body"])]
+                check(wrong and failed == wrong, f"{file}: {raw}")
+            else:
+                function = "Control" if name in CONTROL else "Stream"
+                raw, log = local.invoke(function, event)
+                status, headers, body = http(raw)
+                wanted, content_type = ANSWERS[name]
+                check(status == wanted, f"{file}: {status} {body!r}")
+                check(headers.get("content-type", "").startswith(content_type), f"{file}: {headers}")
+                check("x-request-id" in headers, f"{file}: {headers}")
+                if name == "create-run-background" and run == RUN:
+                    run = json.loads(body)["data"]["id"]
+                if name == "create-run-sync":
+                    check(json.loads(body)["data"]["status"] == "completed", f"{file}: {body!r}")
+                if name == "create-run-stream":
+                    check(b"event: run.started" in body and b"event: run.completed" in body, f"{file}: {body!r}")
+            check(" ERROR " not in log and '"level":"ERROR"' not in log or kind == "queue", f"{file}: {log}")
+            passed += 1
+            print(f"{file.relative_to(ROOT)}: as it should be", flush=True)
+    print(f"{passed} passed, 0 failed")
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "zips":
+        zips(sys.argv[2])
+    else:
+        replay(pathlib.Path(sys.argv[2]), sys.argv[3])
