@@ -5,7 +5,6 @@ use std::sync::Arc;
 /// The ports on one stack. Cheap to clone.
 #[derive(Clone)]
 pub struct Aws {
-    home: Arc<Home>,
     runs: Arc<Runs>,
 }
 
@@ -27,7 +26,7 @@ impl Aws {
     /// The same with clients that were made elsewhere.
     pub fn with_clients(config: Config, clients: Clients, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Self {
         let home = Arc::new(Home { config, clients, clock, ids });
-        Self { runs: Arc::new(Runs::new(Arc::clone(&home))), home }
+        Self { runs: Arc::new(Runs::new(home)) }
     }
 
     /// Keeps runs.
