@@ -1,1 +1,86 @@
-fn main() {}
+//! What each mode asks of DynamoDB and what that costs, in requests and capacity units, indexes included; and how late a
+//! delta comes.
+//!
+//! The counts are the SDK's own, by an interceptor; the units are the emulator's, which follow AWS's rules. The bounds are
+//! asserted by `tests/requests.rs` as well.
+
+#[path = "../tests/fixture/mod.rs"]
+mod fixture;
+
+use fixture::{Stack, meter::Usage, service::Service};
+use runyard_runs::{ListQuery, PageStart, Sort, SortBy, SystemClock, service::create::Mode};
+use std::{sync::Arc, time::Duration};
+
+const RUNS: usize = 200;
+
+#[tokio::main]
+async fn main() {
+    let stack = Stack::new(Arc::new(SystemClock)).await;
+    let service = Service::on(&stack);
+    println!(
+        "{:<34}{:>8}{:>8}{:>8}{:>14}{:>14}",
+        "", "writes", "reads", "sends", "write units", "read units"
+    );
+
+    for _ in 0..RUNS {
+        service.sync_echo().await;
+    }
+    row("sync echo", &stack, RUNS, 0);
+
+    let sent = service.queue.sent();
+    for _ in 0..RUNS {
+        let id = service.echo(Mode::Background).await.run.new.id;
+        service.service.work(id).await.expect("it is done");
+    }
+    row("background echo", &stack, RUNS, service.queue.sent() - sent);
+
+    let id = service.sync_echo().await;
+    stack.meter.reset();
+    service.service.get(&service.app, id).await.expect("it is there");
+    row("get", &stack, 1, 0);
+
+    let mut query = ListQuery {
+        app: service.app.id,
+        statuses: Vec::new(),
+        user_id: None,
+        session_id: None,
+        metadata: Vec::new(),
+        sort: vec![Sort { by: SortBy::StartedAt, descending: true }],
+        start: PageStart::Offset(0),
+        page_size: 25,
+    };
+    let page = service.service.list(&query).await.expect("a page");
+    row(&format!("first page of 25, of {}", page.total_count), &stack, 1, 0);
+    query.start = PageStart::Cursor(page.next_cursor.expect("more pages"));
+    service.service.list(&query).await.expect("a page");
+    row("next page of 25", &stack, 1, 0);
+
+    let mut late = service.stream_deltas(3000, Duration::from_millis(20)).await;
+    let usage = row("a minute of 3,000 deltas", &stack, 1, 0);
+    late.sort_unstable();
+    let at = |share: usize| late[late.len() * share / 100].as_secs_f64() * 1000.0;
+    println!(
+        "\nadded to a delta: {:.0} ms at the median, {:.0} ms at p95, {:.0} ms at p99",
+        at(50),
+        at(95),
+        at(99)
+    );
+    assert!(usage.writes <= 620 && at(50) <= 60.0, "{usage:?}");
+}
+
+/// Prints what was used since the last row, for one of so many.
+fn row(what: &str, stack: &Stack, of: usize, sent: u64) -> Usage {
+    let usage = stack.meter.usage();
+    #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+    let each = |number: u64| number as f64 / of as f64;
+    #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+    let (written, read) = (usage.write_units / of as f64, usage.read_units / of as f64);
+    println!(
+        "{what:<34}{:>8.2}{:>8.2}{:>8.2}{written:>14.2}{read:>14.2}",
+        each(usage.writes),
+        each(usage.reads),
+        each(sent),
+    );
+    stack.meter.reset();
+    usage
+}

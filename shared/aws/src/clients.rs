@@ -48,6 +48,10 @@ impl Clients {
     /// Clients for what the environment says (region, credentials, `AWS_ENDPOINT_URL…`), or for an emulator.
     pub async fn connect(emulator: Option<&Emulator>) -> Self {
         let sdk = sdk_config(emulator).await;
+        // An emulator shares its machine with whoever asks.
+        let timeouts = |times: [Duration; 2]| {
+            timeouts(if emulator.is_some() { times.map(|time| time * 10) } else { times })
+        };
         let mut dynamodb = aws_sdk_dynamodb::config::Builder::from(&sdk).timeout_config(timeouts(DYNAMODB));
         let mut s3 = aws_sdk_s3::config::Builder::from(&sdk).timeout_config(timeouts(S3));
         let mut sqs = aws_sdk_sqs::config::Builder::from(&sdk).timeout_config(timeouts(SQS));

@@ -2,7 +2,7 @@
 
 mod fixture;
 
-use fixture::{FixedClock, Stack};
+use fixture::{Stack, stack::FixedClock};
 use runyard_conformance::{
     make,
     memory::{MemoryFiles, MemoryQueue},

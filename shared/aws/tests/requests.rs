@@ -1,0 +1,92 @@
+//! How much a run asks of DynamoDB: the bounds of the design.
+
+mod fixture;
+
+use fixture::{Stack, meter::Usage, service::Service};
+use runyard_runs::{ListQuery, PageStart, RunStore, Sort, SortBy, SystemClock, service::create::Mode};
+use std::{sync::Arc, time::Duration};
+
+async fn stack() -> (Stack, Service) {
+    let stack = Stack::new(Arc::new(SystemClock)).await;
+    let service = Service::on(&stack);
+    (stack, service)
+}
+
+fn requests(usage: Usage) -> (u64, u64) {
+    (usage.reads, usage.writes)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_run_is_two_writes_and_no_read() {
+    let (stack, service) = stack().await;
+    service.sync_echo().await;
+    let usage = stack.meter.usage();
+    assert_eq!(requests(usage), (0, 2), "{:?}", stack.meter.by_operation());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_background_run_is_three_writes_and_one_message_at_most() {
+    let (stack, service) = stack().await;
+    let id = service.echo(Mode::Background).await.run.new.id;
+    assert_eq!(requests(stack.meter.usage()), (0, 1));
+    service.service.work(id).await.unwrap();
+    let run = service.service.get(&service.app, id).await.unwrap();
+    assert!(run.status.is_terminal());
+    let usage = stack.meter.usage();
+    assert!(usage.writes <= 3, "{:?}", stack.meter.by_operation());
+    assert_eq!(usage.reads, 3, "what is to be done, the log, and the look above");
+    assert_eq!(service.queue.sent(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_at_a_run_is_one_read() {
+    let (stack, service) = stack().await;
+    let id = service.sync_echo().await;
+    stack.meter.reset();
+    service.service.get(&service.app, id).await.unwrap();
+    assert_eq!(requests(stack.meter.usage()), (1, 0));
+    stack.meter.reset();
+    stack.aws.runs().head(id).await.unwrap().unwrap();
+    assert_eq!(requests(stack.meter.usage()), (1, 0));
+    // Whoever follows has read to the end.
+    stack.meter.reset();
+    stack.aws.runs().read(id, 3).await.unwrap().unwrap();
+    assert_eq!(requests(stack.meter.usage()), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_is_two_reads() {
+    let (stack, service) = stack().await;
+    for _ in 0..60 {
+        service.sync_echo().await;
+    }
+    let mut query = ListQuery {
+        app: service.app.id,
+        statuses: Vec::new(),
+        user_id: None,
+        session_id: None,
+        metadata: Vec::new(),
+        sort: vec![Sort { by: SortBy::StartedAt, descending: true }],
+        start: PageStart::Offset(0),
+        page_size: 25,
+    };
+    for left in [60, 35, 10] {
+        stack.meter.reset();
+        let page = service.service.list(&query).await.unwrap();
+        assert_eq!((page.runs.len(), page.total_count), (left.min(25), 60));
+        assert_eq!(requests(stack.meter.usage()), (2, 0), "{:?}", stack.meter.by_operation());
+        assert!(page.runs.iter().all(|run| run.output.is_some()));
+        if let Some(cursor) = page.next_cursor {
+            query.start = PageStart::Cursor(cursor);
+        }
+    }
+}
+
+/// A tenth of the minute that the bench streams.
+#[tokio::test(flavor = "multi_thread")]
+async fn deltas_are_gathered() {
+    let (stack, service) = stack().await;
+    service.stream_deltas(300, Duration::from_millis(20)).await;
+    let usage = stack.meter.usage();
+    assert!(usage.writes <= 62, "{:?}", stack.meter.by_operation());
+}
