@@ -147,6 +147,16 @@ impl Answering {
         piece.expect("an answer in time").expect("the runtime API lives")
     }
 
+    /// Waits until `text` came.
+    pub(crate) async fn until(&mut self, text: &str) {
+        let mut all = String::new();
+        while !all.contains(text) {
+            if let Piece::Data(data) = self.next().await {
+                all.push_str(&String::from_utf8_lossy(&data));
+            }
+        }
+    }
+
     pub(crate) async fn json(mut self) -> Result<Value, Value> {
         let mut body = BytesMut::new();
         loop {
