@@ -147,6 +147,16 @@ impl Answering {
         piece.expect("an answer in time").expect("the runtime API lives")
     }
 
+    /// Waits until `text` came.
+    pub(crate) async fn until(&mut self, text: &str) {
+        let mut all = String::new();
+        while !all.contains(text) {
+            if let Piece::Data(data) = self.next().await {
+                all.push_str(&String::from_utf8_lossy(&data));
+            }
+        }
+    }
+
     pub(crate) async fn json(mut self) -> Result<Value, Value> {
         let mut body = BytesMut::new();
         loop {
@@ -242,7 +252,9 @@ async fn response(
     let _ = answer.send(Piece::Head { streaming: mode.is_some_and(|mode| mode == "streaming") });
     let mut pieces = body.into_data_stream();
     while let Some(piece) = pieces.next().await {
-        let _ = answer.send(Piece::Data(piece.expect("a function breaks off no answer")));
+        // Who waits for the rest of an answer that breaks off waits in vain, and says so.
+        let Ok(piece) = piece else { return StatusCode::BAD_REQUEST };
+        let _ = answer.send(Piece::Data(piece));
     }
     let _ = answer.send(Piece::End);
     StatusCode::ACCEPTED

@@ -24,12 +24,14 @@ use tracing::Instrument;
 pub(crate) struct Api {
     opening: Opening,
     config: Arc<Config>,
+    stands_still: bool,
     router: Arc<OnceLock<Router>>,
 }
 
 impl Api {
-    pub(crate) fn new(opening: Opening, config: Config) -> Self {
-        Self { opening, config: Arc::new(config), router: Arc::default() }
+    /// `stands_still`: whether the process does, once it has answered.
+    pub(crate) fn new(opening: Opening, config: Config, stands_still: bool) -> Self {
+        Self { opening, config: Arc::new(config), stands_still, router: Arc::default() }
     }
 
     fn router(&self, backend: &Backend) -> Router {
@@ -74,7 +76,7 @@ impl Api {
         );
         traces::continue_from(&span, request.headers());
         let response = router.call(request.map(Body::new)).instrument(span).await?;
-        Ok(outlive(response, backend.service))
+        Ok(if self.stands_still { outlive(response, backend.service) } else { response })
     }
 }
 

@@ -1,13 +1,17 @@
 //! What the environment says of the API.
 
 use http::HeaderValue;
-use runyard_boot::env::{BadVariable, Env};
+use runyard_boot::{
+    env::{BadVariable, Env},
+    lambda,
+};
 use std::{str::FromStr, time::Duration};
 
 /// How the function answers, and with which limits.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Config {
     pub(crate) role: Role,
+    pub(crate) stands_still: bool,
     pub(crate) http: runyard_http::Config,
 }
 
@@ -64,7 +68,7 @@ impl Config {
             http.streams_per_app = streams;
         }
         let role = env.parsed("RUNYARD_ROLE", "stream or control")?.unwrap_or_default();
-        Ok(Self { role, http })
+        Ok(Self { role, stands_still: lambda::stands_still(env)?, http })
     }
 }
 
@@ -78,6 +82,8 @@ mod tests {
         let of = |variables: &[(&str, &str)]| Config::from_env(&Env::of(variables));
         assert_eq!(of(&[]).unwrap().role, Role::Stream);
         assert_eq!(of(&[("RUNYARD_ROLE", "control")]).unwrap().role, Role::Control);
+        assert!(of(&[("AWS_LAMBDA_MAX_CONCURRENCY", "1")]).unwrap().stands_still);
+        assert!(!of(&[("AWS_LAMBDA_MAX_CONCURRENCY", "8")]).unwrap().stands_still);
         let config = of(&[("RUNYARD_CORS_ORIGINS", "https://a.example, *")]).unwrap();
         assert_eq!(config.http.cors_origins, ["https://a.example", "*"]);
         for (name, value) in [

@@ -16,7 +16,7 @@ fn main() -> anyhow::Result<()> {
     let config = Config::from_env(&Env::of_process())?;
     let served = lambda::run(|opening| async move {
         let role = config.role;
-        let api = Api::new(opening, config.http);
+        let api = Api::new(opening, config.http, config.stands_still);
         match role {
             Role::Stream => lambda_http::run_with_streaming_response_concurrent(api).await,
             Role::Control => {

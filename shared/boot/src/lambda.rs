@@ -1,6 +1,10 @@
 //! What functions share: their runtime, the time of an invocation, and their end.
 
-use crate::{Backend, Config, env::Env, logs, traces};
+use crate::{
+    Backend, Config,
+    env::{BadVariable, Env},
+    logs, traces,
+};
 use futures::{FutureExt, future::BoxFuture, future::Shared};
 use lambda_runtime::Context;
 use runyard_runs::Timestamp;
@@ -35,6 +39,13 @@ impl Time {
         let reserve = RESERVE.min(end.since(now) / 2);
         Self { hand_over_at: end - reserve, answer_by: end - reserve / 4 }
     }
+}
+
+/// Whether this process takes one invocation at a time, and stands still between two: all but those on Lambda Managed
+/// Instances.
+pub fn stands_still(env: &Env) -> Result<bool, BadVariable> {
+    let at_once: Option<u32> = env.parsed("AWS_LAMBDA_MAX_CONCURRENCY", "a number of invocations")?;
+    Ok(at_once.is_none_or(|at_once| at_once <= 1))
 }
 
 /// A backend that is being opened while the runtime API is polled already. Cheap to clone.

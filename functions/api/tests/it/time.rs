@@ -2,9 +2,14 @@
 
 use crate::{runtime::event, start};
 use runyard_embedded::{Embedded, Options};
-use runyard_runs::{RunStore, SystemClock, SystemIds};
+use runyard_runs::{Clock, RunStore, SystemClock, SystemIds};
 use serde_json::{Value, json};
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    process::Command,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// The data of an app whose Python takes `seconds` in each of two nodes.
 fn slow_app(apps: &Path, seconds: f32) {
@@ -69,4 +74,25 @@ async fn a_run_that_outlasts_its_invocation_is_handed_over() {
         get["rawPath"] = format!("/v1/runs/{run}").into();
         assert_eq!(function.http(get).await.json()["data"]["status"], json!("started"));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_that_the_platform_ends_hands_its_run_over() {
+    let apps = tempfile::tempdir().unwrap();
+    slow_app(apps.path(), 20.0);
+    let (mut function, data) = start("stream", &[("RUNYARD_APPS", apps.path().to_str().unwrap())]).await;
+    let store = Embedded::open(data.path(), Arc::new(SystemClock), &SystemIds, Options::default()).unwrap();
+    let mut stream = function.begin(slow("create-run-stream"), Duration::from_secs(900));
+    stream.until("event: run.started").await;
+    let held = store.runs().due(SystemClock.now() + Duration::from_mins(2), 10).await.unwrap();
+    let run = held[0].1;
+    assert!(store.runs().head(run).await.unwrap().unwrap().record.owner.is_some());
+    let pid = function.process.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let began = Instant::now();
+    assert!(function.process.wait().unwrap().success());
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    let record = store.runs().head(run).await.unwrap().unwrap().record;
+    assert_eq!(record.owner, None, "a worker may go on at once");
+    assert!(record.due.is_some_and(|due| due <= SystemClock.now()), "{record:?}");
 }

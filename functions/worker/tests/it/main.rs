@@ -2,55 +2,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "../../../../tests/lambda/data.rs"]
+mod data;
 #[path = "../../../../tests/lambda/runtime.rs"]
 mod runtime;
 
+use data::{created, store};
 use runtime::{Function, embedded, event, of_run};
-use runyard_embedded::{Apps, Embedded, Options};
+use runyard_embedded::Embedded;
 use runyard_runs::{
-    AppStore, Guard, NewRun, Record, RecordChange, RunId, RunStatus, RunStore, SystemClock, SystemIds,
+    ClaimId, Clock, Field, Guard, Ids, RecordChange, RunId, RunStatus, RunStore, SystemClock, SystemIds,
 };
 use serde_json::{Value, json};
-use std::{path::Path, sync::Arc, time::Duration};
-
-/// The backend, as another function has it open.
-fn store(data: &Path) -> Embedded {
-    Embedded::open(data, Arc::new(SystemClock), &SystemIds, Options::default()).unwrap()
-}
-
-/// A run of `echo`, as `api` would have created it.
-async fn created(store: &Embedded) -> RunId {
-    use runyard_runs::{Clock, Ids};
-    let (apps, problems) = Apps::open(&runtime::root().join("apps"), store, Some("echo".to_owned())).unwrap();
-    assert!(problems.is_empty(), "{problems:?}");
-    let app = apps.by_host("").await.unwrap().unwrap();
-    let now = SystemClock.now();
-    let new = NewRun {
-        id: RunId(SystemIds.ordered()),
-        app: app.id,
-        app_version: app.version.clone(),
-        created_at: now,
-        expires_at: now + app.lifetime(),
-        input: json!({ "message": "hello" }).as_object().unwrap().clone(),
-        user_id: None,
-        session_id: None,
-        metadata: std::collections::BTreeMap::new(),
-        files: Vec::new(),
-    };
-    let record = Record {
-        upto: 0,
-        status: RunStatus::Created,
-        unanswered: false,
-        ended_at: None,
-        owner: None,
-        due: Some(now + Duration::from_mins(1)),
-        attempts: 0,
-        attempts_at: 0,
-        rev: 0,
-    };
-    store.runs().create(&new, &record).await.unwrap();
-    new.id
-}
+use std::time::Duration;
 
 async fn status(store: &Embedded, run: RunId) -> RunStatus {
     store.runs().head(run).await.unwrap().unwrap().record.status
@@ -65,7 +29,7 @@ fn failed(answer: &Value) -> Vec<&str> {
 async fn a_bad_message_fails_alone() {
     let data = tempfile::tempdir().unwrap();
     let store = store(data.path());
-    let run = created(&store).await;
+    let run = created(&store, Duration::from_mins(1)).await;
     let function = Function::start(env!("CARGO_BIN_EXE_worker"), &embedded(data.path())).await;
     let batch = event("queue", "batch-with-a-bad-message");
     let bad = "22222222-0000-4000-8000-000000000000";
@@ -84,10 +48,9 @@ async fn a_bad_message_fails_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_a_live_worker_holds_is_done() {
-    use runyard_runs::{ClaimId, Clock, Field, Ids};
     let data = tempfile::tempdir().unwrap();
     let store = store(data.path());
-    let run = created(&store).await;
+    let run = created(&store, Duration::from_mins(1)).await;
     let due = Field::Set(SystemClock.now() + Duration::from_mins(1));
     let change =
         RecordChange { owner: Field::Set(ClaimId(SystemIds.random())), due, ..RecordChange::default() };
