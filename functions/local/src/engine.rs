@@ -14,6 +14,9 @@ pub(crate) enum Reach {
     Listed,
     /// Loopback addresses too: on a developer's machine.
     Loopback,
+    /// As a server elsewhere, whose environment is not known here: what is not set stands for itself. For checks alone.
+    #[cfg(feature = "aws")]
+    Elsewhere,
     /// Loopback addresses and every environment variable: for a user's own file in the user's own shell.
     Everything,
 }
@@ -23,10 +26,15 @@ const LONGEST: Duration = Duration::from_hours(24);
 
 /// An engine. Its sandbox is started by the first code that needs it.
 pub(crate) fn start(reach: Reach) -> Arc<Engine> {
+    let unset = move |name: &str| match reach {
+        #[cfg(feature = "aws")]
+        Reach::Elsewhere => Some(format!("<{name}>")),
+        _ => None,
+    };
     Arc::new(Engine::new(EngineConfig {
         python: Arc::new(Python(Sandbox::new(Config::default()))),
-        env: Arc::new(|_, name| Ok(std::env::var(name).ok())),
-        allow_loopback: reach != Reach::Listed,
+        env: Arc::new(move |_, name| Ok(std::env::var(name).ok().or_else(|| unset(name)))),
+        allow_loopback: matches!(reach, Reach::Loopback | Reach::Everything),
         any_env: reach == Reach::Everything,
     }))
 }

@@ -7,6 +7,7 @@ mod connection;
 mod dev_key;
 mod engine;
 mod exit;
+mod keyring;
 mod listen;
 mod logs;
 mod place;
