@@ -6,6 +6,7 @@ mod client;
 mod connection;
 mod dev_key;
 mod exit;
+mod keyring;
 mod listen;
 mod place;
 mod plug;

@@ -12,9 +12,9 @@ use runyard_runs::{
     RunStore, Scope, StoreError, SystemClock, SystemIds, Timestamp, service::Ports,
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 use tokio::{runtime::Handle, task::spawn_blocking};
@@ -315,13 +315,7 @@ pub(crate) async fn check_apps(place: &Place, which: &[String]) -> Result<Vec<(S
         folders.sort_unstable();
     }
     for name in which {
-        let by_name = place.apps.join(name);
-        let folder = if by_name.join("app.yaml").is_file() { by_name } else { name.into() };
-        if !folder.join("app.yaml").is_file() {
-            let apps = place.apps.display();
-            return Err(usage(format!("{name} is neither an app of {apps} nor a folder with an app.yaml")));
-        }
-        folders.push(fs::canonicalize(folder)?);
+        folders.push(folder_of(place, name)?);
     }
     let mut found = BTreeMap::new();
     let mut checked = Vec::new();
@@ -338,19 +332,43 @@ pub(crate) async fn check_apps(place: &Place, which: &[String]) -> Result<Vec<(S
     Ok(checked)
 }
 
+/// The folder of an app that is named, or given by its folder.
+fn folder_of(place: &Place, name: &str) -> Result<PathBuf> {
+    let by_name = place.apps.join(name);
+    let folder = if by_name.join("app.yaml").is_file() { by_name } else { name.into() };
+    if !folder.join("app.yaml").is_file() {
+        let apps = place.apps.display();
+        return Err(usage(format!("{name} is neither an app of {apps} nor a folder with an app.yaml")));
+    }
+    Ok(fs::canonicalize(folder)?)
+}
+
+/// An app that is to be served elsewhere, or what is wrong with it. Variables that are not set here are no problem.
+#[cfg(feature = "aws")]
+pub(crate) async fn read_app(place: &Place, name: &str) -> Result<Result<App, Vec<Problem>>> {
+    let folder = folder_of(place, name)?;
+    let engine: Arc<dyn Engine> = engine::start(Reach::Elsewhere, Vec::new());
+    let check = check(&engine);
+    Ok(spawn_blocking(move || Apps::read(&folder, &check)).await?)
+}
+
 /// The organization that all apps share.
 pub(crate) async fn shared_organization(place: &Place) -> Result<OrganizationId> {
     let found = look_at_apps(place).await?;
-    let mut organizations: Vec<_> = found.apps.iter().map(|app| app.organization).collect();
-    organizations.sort_unstable();
-    organizations.dedup();
-    match organizations[..] {
-        [organization] => Ok(organization),
-        [] => Err(usage(format!("--org is needed: there is no app in {}", place.apps.display()))),
-        _ => {
-            let all: Vec<_> = organizations.iter().map(ToString::to_string).collect();
-            Err(usage(format!("--org is needed: the apps have several, {}", all.join(", "))))
-        }
+    only_organization(found.apps.iter(), &place.apps.display().to_string())
+}
+
+/// The one organization of these apps, which are at this place.
+pub(crate) fn only_organization<'a>(
+    apps: impl Iterator<Item = &'a App>,
+    place: &str,
+) -> Result<OrganizationId> {
+    let organizations: BTreeSet<_> = apps.map(|app| app.organization).collect();
+    let all: Vec<_> = organizations.iter().map(ToString::to_string).collect();
+    match all.len() {
+        1 => organizations.first().copied().context("there is one"),
+        0 => Err(usage(format!("--org is needed: there is no app in {place}"))),
+        _ => Err(usage(format!("--org is needed: the apps have several, {}", all.join(", ")))),
     }
 }
 

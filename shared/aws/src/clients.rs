@@ -74,7 +74,7 @@ impl Clients {
     }
 }
 
-async fn sdk_config(emulator: Option<&Emulator>) -> SdkConfig {
+pub(crate) async fn sdk_config(emulator: Option<&Emulator>) -> SdkConfig {
     let https =
         aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
     let retries = RetryConfig::standard()

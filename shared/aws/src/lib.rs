@@ -18,6 +18,7 @@
 //! | `apps` | [`Apps`], [`Deployments`]: deployed apps, and deploying them |
 //! | `keys` | [`Keys`]: access keys |
 //! | `secrets` | [`Secrets`]: what apps' environment variables name in Secrets Manager and SSM |
+//! | `stack` | [`Stack`]: what a CloudFormation stack is made of; with the feature `operator` |
 //! | `bodies` | what is too large for the table, in the bucket |
 //! | [`table`] | the table: its keys, its indexes, what expires |
 
@@ -34,6 +35,8 @@ mod keys;
 mod queue;
 mod runs;
 mod secrets;
+#[cfg(feature = "operator")]
+mod stack;
 pub mod table;
 
 pub use apps::{Apps, Current, DeployError, Deployed, Deployments, Version};
@@ -45,3 +48,5 @@ pub use keys::Keys;
 pub use queue::Queue;
 pub use runs::Runs;
 pub use secrets::{AppsWithSecrets, Secret, Secrets};
+#[cfg(feature = "operator")]
+pub use stack::{Stack, StackError};

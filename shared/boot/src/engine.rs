@@ -14,6 +14,8 @@ pub enum Reach {
     Listed,
     /// Loopback addresses too: on a developer's machine.
     Loopback,
+    /// As a server elsewhere, whose environment is not known here: what is not set stands for itself. For checks alone.
+    Elsewhere,
     /// Loopback addresses and every environment variable: for a user's own file in the user's own shell.
     Everything,
 }
@@ -24,7 +26,12 @@ const LONGEST: Duration = Duration::from_hours(24);
 /// An engine. Its sandbox is started by the first code that needs it. `allow_hosts` may be reached by every app, wherever
 /// they resolve to.
 pub fn start(reach: Reach, allow_hosts: Vec<String>) -> Arc<Engine> {
-    start_with(reach, allow_hosts, Arc::new(of_process))
+    let unset = move |name: &str| (reach == Reach::Elsewhere).then(|| format!("<{name}>"));
+    start_with(
+        reach,
+        allow_hosts,
+        Arc::new(move |app, name| Ok(of_process(app, name)?.or_else(|| unset(name)))),
+    )
 }
 
 /// The variable of this process.
@@ -41,7 +48,7 @@ pub fn start_with(reach: Reach, allow_hosts: Vec<String>, env: ReadEnv) -> Arc<E
     let config = EngineConfig {
         python: Arc::new(Python(Sandbox::new(Config::default()))),
         env,
-        allow_loopback: reach != Reach::Listed,
+        allow_loopback: matches!(reach, Reach::Loopback | Reach::Everything),
         any_env: reach == Reach::Everything,
     };
     Arc::new(Engine::new(config).allowing(allow_hosts))

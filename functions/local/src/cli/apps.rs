@@ -1,17 +1,36 @@
 //! `runyard apps`: the apps of a folder.
 
-use super::{args::Place, output};
+#[cfg(feature = "aws")]
+use super::deploy;
+use super::{
+    args::{KeysPlace, Place},
+    output,
+};
 use crate::{exit::Exit, plug};
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-/// See [`super::Command::Apps`].
-#[derive(Debug, Subcommand)]
-#[command(after_help = "Examples:
+#[cfg(not(feature = "aws"))]
+const EXAMPLES: &str = "Examples:
   runyard apps check
   runyard apps check apps/ticket-triage
-  runyard apps show echo --json")]
+  runyard apps show echo --json
+
+This `runyard` was built without AWS: `cargo build --release -p runyard --features aws` adds deploy, rollback and versions.";
+
+#[cfg(feature = "aws")]
+const EXAMPLES: &str = "Examples:
+  runyard apps check
+  runyard apps show echo --json
+  runyard apps deploy apps/ticket-triage --stack runyard
+  runyard apps versions ticket-triage --stack runyard
+  runyard apps rollback ticket-triage --version 3f9a1c0b --stack runyard
+  runyard apps list --stack runyard";
+
+/// See [`super::Command::Apps`].
+#[derive(Debug, Subcommand)]
+#[command(after_help = EXAMPLES)]
 pub(crate) enum AppsCommand {
     /// List the apps and where they answer
     List(ListArgs),
@@ -19,6 +38,15 @@ pub(crate) enum AppsCommand {
     Check(CheckArgs),
     /// Show one app, as it would be served
     Show(ShowArgs),
+    /// Check an app, and make it the current version on a stack, all at once; runs under way stay on theirs
+    #[cfg(feature = "aws")]
+    Deploy(deploy::DeployArgs),
+    /// Make an earlier version of a deployed app current again
+    #[cfg(feature = "aws")]
+    Rollback(deploy::RollbackArgs),
+    /// List the versions of a deployed app, the latest deployed first
+    #[cfg(feature = "aws")]
+    Versions(deploy::VersionsArgs),
 }
 
 #[derive(Args, Debug)]
@@ -27,7 +55,7 @@ pub(crate) struct ListArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    place: Place,
+    place: KeysPlace,
 }
 
 #[derive(Args, Debug)]
@@ -58,11 +86,21 @@ pub(super) async fn apps(command: AppsCommand) -> Result<Exit> {
         AppsCommand::List(args) => list(&args).await,
         AppsCommand::Check(args) => check(&args).await,
         AppsCommand::Show(args) => show(&args).await,
+        #[cfg(feature = "aws")]
+        AppsCommand::Deploy(args) => deploy::deploy(&args).await,
+        #[cfg(feature = "aws")]
+        AppsCommand::Rollback(args) => deploy::roll_back(&args).await,
+        #[cfg(feature = "aws")]
+        AppsCommand::Versions(args) => deploy::versions(&args).await,
     }
 }
 
 async fn list(args: &ListArgs) -> Result<Exit> {
-    let found = plug::look_at_apps(&args.place).await?;
+    #[cfg(feature = "aws")]
+    if args.place.stack.is_given() {
+        return deploy::list(&args.place.stack, args.json).await;
+    }
+    let found = plug::look_at_apps(&args.place.here).await?;
     let mut rows = Vec::new();
     for app in &found.apps {
         if args.json {

@@ -26,6 +26,27 @@ pub(crate) struct Place {
     pub(crate) default_app: Option<String>,
 }
 
+/// Where apps and keys are managed: on this machine, or on a stack.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct KeysPlace {
+    #[command(flatten)]
+    pub(crate) here: Place,
+    #[cfg(feature = "aws")]
+    #[command(flatten)]
+    pub(crate) stack: super::stack::StackArgs,
+}
+
+impl KeysPlace {
+    /// Which it is, for messages.
+    pub(crate) fn shown(&self) -> String {
+        #[cfg(feature = "aws")]
+        if self.stack.is_given() {
+            return self.stack.shown();
+        }
+        self.here.data.display().to_string()
+    }
+}
+
 /// Which server to call, if any.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Target {

@@ -1,9 +1,9 @@
 //! `runyard keys`: access keys.
 
-use super::{args::Place, output};
+use super::{args::KeysPlace, output};
 use crate::{
     exit::{Exit, usage},
-    plug::{self, Data},
+    keyring::Keyring,
 };
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -11,14 +11,26 @@ use runyard_runs::{AccessKey, OrganizationId, ProjectId, Scope, Timestamp};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// See [`super::Command::Keys`].
-#[derive(Debug, Subcommand)]
-#[command(after_help = "Examples:
+#[cfg(not(feature = "aws"))]
+const EXAMPLES: &str = "Examples:
   runyard keys create --expires 90d
   runyard keys create --org 5b0c5f2e-6a51-4a43-9c39-0d4d6f6c8a03 --project 5b0c5f2e-6a51-4a43-9c39-0d4d6f6c8a02
   runyard keys revoke 3f9a1c0b2d4e5f60
 
-A server that works on the same data knows of a change within 30 s.")]
+A server that works on the same data knows of a change within 30 s.";
+
+#[cfg(feature = "aws")]
+const EXAMPLES: &str = "Examples:
+  runyard keys create --expires 90d
+  runyard keys create --org 5b0c5f2e-6a51-4a43-9c39-0d4d6f6c8a03 --project 5b0c5f2e-6a51-4a43-9c39-0d4d6f6c8a02
+  runyard keys create --stack runyard --expires 90d
+  runyard keys revoke 3f9a1c0b2d4e5f60 --stack runyard
+
+A server that works on the same data, or stack, knows of a change within 30 s.";
+
+/// See [`super::Command::Keys`].
+#[derive(Debug, Subcommand)]
+#[command(after_help = EXAMPLES)]
 pub(crate) enum KeysCommand {
     /// Make a key and print it: it is stored as a hash, and never shown again
     Create(CreateArgs),
@@ -43,7 +55,7 @@ pub(crate) struct CreateArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    place: Place,
+    place: KeysPlace,
 }
 
 #[derive(Args, Debug)]
@@ -58,7 +70,7 @@ pub(crate) struct ListArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    place: Place,
+    place: KeysPlace,
 }
 
 #[derive(Args, Debug)]
@@ -66,7 +78,7 @@ pub(crate) struct RevokeArgs {
     /// The key's public part: the 16 digits after `ry_`. The whole key is taken as well
     key: String,
     #[command(flatten)]
-    place: Place,
+    place: KeysPlace,
 }
 
 pub(super) async fn keys(command: KeysCommand) -> Result<Exit> {
@@ -78,16 +90,16 @@ pub(super) async fn keys(command: KeysCommand) -> Result<Exit> {
 }
 
 async fn create(args: CreateArgs) -> Result<Exit> {
-    let data = Data::open(&args.place.data)?;
-    let expires_at = args.expires.as_deref().map(|text| until(text, data.now())).transpose()?;
+    let keyring = Keyring::open(&args.place).await?;
+    let expires_at = args.expires.as_deref().map(|text| until(text, keyring.now())).transpose()?;
     let organization = match args.org {
         Some(organization) => organization,
-        None => plug::shared_organization(&args.place).await?,
+        None => keyring.shared_organization(&args.place).await?,
     };
     let scope = Scope { organization, project: args.project };
-    let (credential, key) = data.create_key(scope, expires_at).await?;
+    let (credential, key) = keyring.create(scope, expires_at).await?;
     if args.json {
-        let mut shown = shown(&key, data.now());
+        let mut shown = shown(&key, keyring.now());
         shown["key"] = credential.reveal().into();
         output::json(&shown, true)?;
     } else {
@@ -98,10 +110,10 @@ async fn create(args: CreateArgs) -> Result<Exit> {
 }
 
 async fn list(args: &ListArgs) -> Result<Exit> {
-    let data = Data::open(&args.place.data)?;
-    let now = data.now();
+    let keyring = Keyring::open(&args.place).await?;
+    let now = keyring.now();
     let mut rows = Vec::new();
-    for key in data.list_keys().await? {
+    for key in keyring.list().await? {
         if args.org.is_some_and(|org| org != key.scope.organization)
             || args.project.is_some_and(|project| Some(project) != key.scope.project)
         {
@@ -124,14 +136,11 @@ async fn list(args: &ListArgs) -> Result<Exit> {
 }
 
 async fn revoke(args: &RevokeArgs) -> Result<Exit> {
-    let data = Data::open(&args.place.data)?;
+    let keyring = Keyring::open(&args.place).await?;
     let id =
         args.key.strip_prefix("ry_").map_or(args.key.as_str(), |rest| rest.split('_').next().unwrap_or(rest));
-    if !data.revoke_key(id).await? {
-        return Err(usage(format!(
-            "no key {id} in {}: `runyard keys list` names them",
-            args.place.data.display()
-        )));
+    if !keyring.revoke(id).await? {
+        return Err(usage(format!("no key {id} in {}: `runyard keys list` names them", args.place.shown())));
     }
     output::line(&format!("revoked {id}"))?;
     Ok(Exit::Done)

@@ -3,6 +3,8 @@
 mod apps;
 mod args;
 mod bench;
+#[cfg(feature = "aws")]
+mod deploy;
 mod exec;
 mod files;
 mod help;
@@ -12,8 +14,10 @@ mod output;
 mod run;
 mod runs;
 mod serve;
+#[cfg(feature = "aws")]
+mod stack;
 
-pub(crate) use args::{Place, Target};
+pub(crate) use args::{KeysPlace, Place, Target};
 pub(crate) use output::{json_compact as json_line, table as table_of};
 
 use crate::exit::Exit;
@@ -42,7 +46,8 @@ enum Command {
     /// Upload files for later runs
     #[command(subcommand)]
     Files(files::FilesCommand),
-    /// List, check and show the apps of a folder
+    #[cfg_attr(not(feature = "aws"), doc = "List, check and show the apps of a folder")]
+    #[cfg_attr(feature = "aws", doc = "List, check and show the apps of a folder; deploy them to AWS")]
     #[command(subcommand)]
     Apps(apps::AppsCommand),
     /// Create, list and revoke access keys

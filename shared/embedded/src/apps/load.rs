@@ -37,14 +37,7 @@ pub(super) fn load(
     let mut taken = Taken::default();
     for folder in folders(dir).map_err(|source| AppsError::Folder { path: dir.to_owned(), source })? {
         let path = dir.join(&folder);
-        let checked = read(&path, &folder).and_then(|app| {
-            let wrong = |error: runyard_runs::BoxError| {
-                vec![Complaint::of_file(error.to_string()).about(&path.join(&app.workflow.file))]
-            };
-            check(&app).map_err(wrong)?;
-            Ok(app)
-        });
-        let app = match checked {
+        let app = match one(&path, &folder, check) {
             Ok(app) => Some(Arc::new(app)).filter(|app| match taken.by_another(app) {
                 None => true,
                 Some(clash) => {
@@ -110,6 +103,16 @@ fn folders(dir: &Path) -> io::Result<Vec<String>> {
     }
     folders.sort_unstable();
     Ok(folders)
+}
+
+/// The app of one folder, with this name.
+pub(super) fn one(path: &Path, folder: &str, check: &Check) -> Result<App, Vec<Problem>> {
+    let app = read(path, folder)?;
+    let wrong = |error: runyard_runs::BoxError| {
+        vec![Complaint::of_file(error.to_string()).about(&path.join(&app.workflow.file))]
+    };
+    check(&app).map_err(wrong)?;
+    Ok(app)
 }
 
 fn read(path: &Path, folder: &str) -> Result<App, Vec<Problem>> {

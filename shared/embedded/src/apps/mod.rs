@@ -103,6 +103,12 @@ impl Apps {
         Ok((apps.into_values().map(|app| App::clone(&app)).collect(), problems))
     }
 
+    /// Reads one app, from its own folder; or what is wrong with it, to which `check` has a say. Deploys nothing.
+    pub fn read(folder: &Path, check: &Check) -> Result<App, Vec<Problem>> {
+        let name = folder.file_name().map(|name| name.to_string_lossy().into_owned());
+        load::one(folder, &name.unwrap_or_default(), check)
+    }
+
     /// Reads the files again and makes what they say current, all at once. An app whose files have a problem stays as it
     /// is; one whose folder is gone answers no longer. Blocks for the files and a write.
     pub fn reload(&self) -> Result<Vec<Problem>, AppsError> {

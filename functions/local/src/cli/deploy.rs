@@ -1,0 +1,146 @@
+//! `runyard apps deploy`, `rollback`, `versions`, and `list --stack`: apps on a stack.
+
+use super::{
+    args::Place,
+    output,
+    stack::{StackArgs, deploy_error},
+};
+use crate::{exit::Exit, plug};
+use anyhow::Result;
+use clap::Args;
+use runyard_aws::Deployed;
+use serde_json::json;
+
+#[derive(Args, Debug)]
+pub(crate) struct DeployArgs {
+    /// The folder of the app, or its name
+    #[arg(value_name = "DIR|NAME")]
+    which: String,
+    /// For scripts: what was done in one line of JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    stack: StackArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RollbackArgs {
+    /// The app's name
+    name: String,
+    /// The version, or how it begins: `runyard apps versions` lists them
+    #[arg(long)]
+    version: String,
+    /// For scripts: what was done in one line of JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    stack: StackArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct VersionsArgs {
+    /// The app's name
+    name: String,
+    /// For scripts: each version as a line of JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    stack: StackArgs,
+}
+
+pub(super) async fn deploy(args: &DeployArgs) -> Result<Exit> {
+    crate::logs::for_people();
+    let app = match plug::read_app(&args.place, &args.which).await? {
+        Ok(app) => app,
+        Err(problems) => {
+            for problem in problems {
+                anstream::eprintln!("error: {problem}");
+            }
+            return Ok(Exit::Failed);
+        }
+    };
+    let aws = args.stack.open().await?;
+    let deployed = aws.deployments().deploy(&app).await.map_err(deploy_error)?;
+    show(&deployed, &args.stack, args.json)?;
+    let unkept: Vec<_> = app.env.iter().filter(|name| !app.secrets.contains_key(*name)).cloned().collect();
+    if !unkept.is_empty() {
+        anstream::eprintln!(
+            "{} must stand in the functions' environment, or app.yaml say where it is kept: \
+             `env: [{}: secretsmanager:NAME]`",
+            unkept.join(", "),
+            unkept[0]
+        );
+    }
+    Ok(Exit::Done)
+}
+
+pub(super) async fn roll_back(args: &RollbackArgs) -> Result<Exit> {
+    crate::logs::for_people();
+    let aws = args.stack.open().await?;
+    let deployed = aws.deployments().roll_back(&args.name, &args.version).await.map_err(deploy_error)?;
+    show(&deployed, &args.stack, args.json)?;
+    Ok(Exit::Done)
+}
+
+pub(super) async fn versions(args: &VersionsArgs) -> Result<Exit> {
+    crate::logs::for_people();
+    let aws = args.stack.open().await?;
+    let mut rows = Vec::new();
+    for version in aws.deployments().versions(&args.name).await.map_err(deploy_error)? {
+        let deployed_at = version.deployed_at.to_string();
+        if args.json {
+            let line = json!({
+                "version": version.version, "current": version.is_current, "deployed_at": deployed_at,
+            });
+            output::json(&line, true)?;
+        } else {
+            let current = if version.is_current { "current" } else { "" };
+            rows.push(vec![version.version, deployed_at, current.to_owned()]);
+        }
+    }
+    if !args.json {
+        output::table(&["VERSION", "DEPLOYED", ""], &rows)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// The apps that are deployed.
+pub(super) async fn list(stack: &StackArgs, json: bool) -> Result<Exit> {
+    crate::logs::for_people();
+    let aws = stack.open().await?;
+    let mut rows = Vec::new();
+    for app in aws.deployments().list().await.map_err(deploy_error)? {
+        let activated_at = app.activated_at.to_string();
+        if json {
+            let line = json!({
+                "id": app.app, "name": app.name, "version": app.version, "hosts": app.hosts, "activated_at": activated_at,
+            });
+            output::json(&line, true)?;
+        } else {
+            rows.push(vec![app.name, app.app.to_string(), app.version, activated_at, app.hosts.join(", ")]);
+        }
+    }
+    if !json {
+        output::table(&["APP", "ID", "VERSION", "SINCE", "HOSTS"], &rows)?;
+    }
+    Ok(Exit::Done)
+}
+
+fn show(deployed: &Deployed, stack: &StackArgs, json: bool) -> Result<()> {
+    let Deployed { app, name, version, before, changed } = deployed;
+    if json {
+        let line =
+            json!({ "id": app, "name": name, "version": version, "before": before, "changed": changed });
+        return output::json(&line, true);
+    }
+    let place = stack.shown();
+    if !changed {
+        return output::line(&format!("{name} {version} is current already on {place}"));
+    }
+    let before = before.as_ref().map_or_else(String::new, |before| format!(", before it {before}"));
+    output::line(&format!("{name} {version} is current on {place}{before}"))?;
+    anstream::eprintln!("new runs are of it within 30 s; runs under way stay on their version");
+    Ok(())
+}
