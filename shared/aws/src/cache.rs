@@ -34,6 +34,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Cache<K, V> {
     }
 
     /// The answer of the last 30 s, if one is kept; then `None` if there is nothing.
+    #[expect(clippy::option_option, reason = "known to be absent is an answer too")]
     pub(crate) fn get(&self, key: &K) -> Option<Option<V>> {
         let now = self.clock.now();
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).get(key, now);
@@ -53,15 +54,12 @@ impl<K: Clone + Eq + Hash, V: Clone> Cache<K, V> {
     pub(crate) fn put(&self, key: K, asked: Timestamp, answer: Option<V>) {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         let mut absent = self.absent.lock().unwrap_or_else(PoisonError::into_inner);
-        match answer {
-            Some(value) => {
-                absent.remove(&key);
-                found.put(key, asked, value);
-            }
-            None => {
-                found.remove(&key);
-                absent.put(key, asked, ());
-            }
+        if let Some(value) = answer {
+            absent.remove(&key);
+            found.put(key, asked, value);
+        } else {
+            found.remove(&key);
+            absent.put(key, asked, ());
         }
     }
 

@@ -165,7 +165,7 @@ fn half_hash(parts: &[&[u8]]) -> [u8; 16] {
     half
 }
 
-/// The table as CloudFormation takes it (`Properties` of `AWS::DynamoDB::Table`): keys, indexes, what expires. `CreateTable`
+/// The table as `CloudFormation` takes it (`Properties` of `AWS::DynamoDB::Table`): keys, indexes, what expires. `CreateTable`
 /// takes the same but for `TimeToLiveSpecification`.
 pub fn definition() -> Value {
     let mut attributes = vec![(PK, "S"), (SK, "S")];

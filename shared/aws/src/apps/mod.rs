@@ -85,14 +85,11 @@ impl Apps {
 impl AppStore for Apps {
     async fn by_host(&self, host: &str) -> Result<Option<Arc<App>>, StoreError> {
         let host = if host.len() > LONGEST_HOST { String::new() } else { host.to_owned() };
-        let target = match self.hosts.get(&host) {
-            Some(answer) => answer,
-            None => {
-                let asked = self.hosts.now();
-                let target = self.target_of(&host).await?;
-                self.hosts.put(host, asked, target.clone());
-                target
-            }
+        let target = if let Some(answer) = self.hosts.get(&host) { answer } else {
+            let asked = self.hosts.now();
+            let target = self.target_of(&host).await?;
+            self.hosts.put(host, asked, target.clone());
+            target
         };
         match target {
             Some((app, version)) => self.version(app, &version).await,

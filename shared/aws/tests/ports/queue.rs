@@ -84,7 +84,7 @@ async fn what_no_message_can_wait_for_is_left_to_the_sweeper() {
     let queue = place.aws.queue();
     let run = make::run(make::app());
     queue.enqueue(run.app, run.id, Duration::from_secs(901)).await.unwrap();
-    queue.enqueue(run.app, run.id, Duration::from_secs(900)).await.unwrap();
+    queue.enqueue(run.app, run.id, Duration::from_mins(15)).await.unwrap();
     let attributes = place.clients.sqs.get_queue_attributes().queue_url(&place.config.queue_url);
     let attributes = attributes.attribute_names("All".into()).send().await.unwrap().attributes.unwrap();
     let count = |name: &str| attributes[&name.into()].as_str();
