@@ -12,6 +12,7 @@ use axum::{
 };
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
+use runyard_runs::{Clock, SystemClock};
 use serde_json::Value;
 use std::{
     collections::HashMap,
@@ -22,7 +23,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -44,7 +45,7 @@ struct Shared {
 struct Invocation {
     id: String,
     event: Value,
-    deadline: u128,
+    deadline: i64,
     answer: mpsc::UnboundedSender<Piece>,
 }
 
@@ -117,7 +118,7 @@ impl Function {
     /// Begins an invocation that must end within `time`.
     pub(crate) fn begin(&self, event: Value, time: Duration) -> Answering {
         let (answer, pieces) = mpsc::unbounded_channel();
-        let deadline = (SystemTime::now() + time).duration_since(UNIX_EPOCH).unwrap().as_millis();
+        let deadline = (SystemClock.now() + time).0;
         let id = format!("invocation-{}", self.state.invocations.fetch_add(1, Ordering::Relaxed));
         self.state.send.send(Invocation { id, event, deadline, answer }).ok().unwrap();
         Answering { pieces }
@@ -125,12 +126,12 @@ impl Function {
 
     /// An HTTP event, answered.
     pub(crate) async fn http(&self, event: Value) -> Answer {
-        self.begin(event, Duration::from_secs(900)).http().await
+        self.begin(event, Duration::from_mins(15)).http().await
     }
 
     /// Any other event; the error is what the function reported.
     pub(crate) async fn invoke(&self, event: Value) -> Result<Value, Value> {
-        self.begin(event, Duration::from_secs(900)).json().await
+        self.begin(event, Duration::from_mins(15)).json().await
     }
 }
 
@@ -143,7 +144,7 @@ impl Drop for Function {
 
 impl Answering {
     async fn next(&mut self) -> Piece {
-        let piece = tokio::time::timeout(Duration::from_secs(60), self.pieces.recv()).await;
+        let piece = tokio::time::timeout(Duration::from_mins(1), self.pieces.recv()).await;
         piece.expect("an answer in time").expect("the runtime API lives")
     }
 

@@ -53,10 +53,13 @@ impl Api {
     /// The answer once it is whole.
     pub(crate) async fn answer_whole(self, request: Request) -> Result<Response<Full<Bytes>>, Infallible> {
         let (parts, body) = self.answer(request).await?.into_parts();
-        let body = body.collect().await.map(Collected::to_bytes).unwrap_or_else(|error| {
-            tracing::error!(%error, "an answer broke off");
-            Bytes::new()
-        });
+        let body = body.collect().await.map_or_else(
+            |error| {
+                tracing::error!(%error, "an answer broke off");
+                Bytes::new()
+            },
+            Collected::to_bytes,
+        );
         Ok(Response::from_parts(parts, body.into()))
     }
 

@@ -97,13 +97,12 @@ impl Opened {
             // As many processes as functions have it open at the same time, each for one request at a time.
             let options = Options { readers: 1, ..Options::default() };
             let embedded = Embedded::open(&data, clock, &*ids, options)?;
-            let default_app = match default_app {
-                Some(name) => Some(name),
-                None => {
-                    let (apps, _) = Apps::check(&folder)?;
-                    apps.iter().any(|app| app.name == SHOWN_FIRST).then(|| SHOWN_FIRST.to_owned())
-                }
+            let shown_first = || {
+                let (apps, _) = Apps::check(&folder)?;
+                let is_there = apps.iter().any(|app| app.name == SHOWN_FIRST);
+                Ok::<_, Error>(is_there.then(|| SHOWN_FIRST.to_owned()))
             };
+            let default_app = if default_app.is_some() { default_app } else { shown_first()? };
             let check = move |app: &_| runtime.block_on(engine.check_app(app));
             let (apps, problems) = Apps::open_checked(&folder, &embedded, default_app, Box::new(check))?;
             for problem in problems {
@@ -112,9 +111,10 @@ impl Opened {
             Ok::<_, Error>((embedded, Arc::new(apps)))
         });
         let (embedded, apps) = opened.await.map_err(Error::Interrupted)??;
-        match worker {
-            Some(worker) => drop(tokio::spawn(deliver(embedded.queue(), worker))),
-            None => tracing::info!("no worker is known: give RUNYARD_WORKER_URL, or background runs wait"),
+        if let Some(worker) = worker {
+            tokio::spawn(deliver(embedded.queue(), worker));
+        } else {
+            tracing::info!("no worker is known: give RUNYARD_WORKER_URL, or background runs wait");
         }
         let default = apps.by_host("").await?;
         let keys: Arc<dyn KeyStore> = match dev_key.as_deref().and_then(Credential::parse).zip(default) {

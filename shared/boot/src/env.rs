@@ -20,7 +20,9 @@ impl BadVariable {
 }
 
 /// An environment.
-pub struct Env(Box<dyn Fn(&str) -> Option<String>>);
+pub struct Env(Box<Read>);
+
+type Read = dyn Fn(&str) -> Option<String>;
 
 impl Env {
     /// That of this process.

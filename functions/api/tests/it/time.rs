@@ -82,7 +82,7 @@ async fn a_function_that_the_platform_ends_hands_its_run_over() {
     slow_app(apps.path(), 20.0);
     let (mut function, data) = start("stream", &[("RUNYARD_APPS", apps.path().to_str().unwrap())]).await;
     let store = Embedded::open(data.path(), Arc::new(SystemClock), &SystemIds, Options::default()).unwrap();
-    let mut stream = function.begin(slow("create-run-stream"), Duration::from_secs(900));
+    let mut stream = function.begin(slow("create-run-stream"), Duration::from_mins(15));
     stream.until("event: run.started").await;
     let held = store.runs().due(SystemClock.now() + Duration::from_mins(2), 10).await.unwrap();
     let run = held[0].1;

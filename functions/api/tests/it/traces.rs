@@ -8,7 +8,7 @@ use std::{sync::Arc, sync::Mutex};
 async fn the_trace_of_the_caller_goes_on() {
     let seen = Arc::<Mutex<Vec<u8>>>::default();
     let collect = async |State(seen): State<Arc<Mutex<Vec<u8>>>>, body: Bytes| {
-        seen.lock().unwrap().extend_from_slice(&body)
+        seen.lock().unwrap().extend_from_slice(&body);
     };
     let router = Router::new().route("/v1/traces", post(collect)).with_state(Arc::clone(&seen));
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();

@@ -135,7 +135,7 @@ pub(crate) async fn handle(
     let response = if background {
         waiting.in_background(created, wait(&parts.headers)).await?
     } else {
-        waiting.to_the_end(created).await?
+        waiting.until_its_end(created).await?
     };
     Ok(with_headers(response, run, replayed))
 }
@@ -285,7 +285,7 @@ impl Waiting {
     }
 
     /// The answer of a sync run. Where silence is not borne it begins before the run has ended, with white space.
-    async fn to_the_end(self, created: Created) -> Result<Response, Error> {
+    async fn until_its_end(self, created: Created) -> Result<Response, Error> {
         let (silence, at_most) = (self.api.config.sync_silence, self.api.config.sync_wait);
         let as_accepted = created.run.clone();
         let mut run = Box::pin(async move { self.settled(created, at_most).await });
