@@ -30,13 +30,13 @@ async fn main() {
     let sent = service.queue.sent();
     for _ in 0..RUNS {
         let id = service.echo(Mode::Background).await.run.new.id;
-        service.service.work(id).await.expect("it is done");
+        service.runs.work(id).await.expect("it is done");
     }
     row("background echo", &stack, RUNS, service.queue.sent() - sent);
 
     let id = service.sync_echo().await;
     stack.meter.reset();
-    service.service.get(&service.app, id).await.expect("it is there");
+    service.runs.get(&service.app, id).await.expect("it is there");
     row("get", &stack, 1, 0);
 
     let mut query = ListQuery {
@@ -49,10 +49,10 @@ async fn main() {
         start: PageStart::Offset(0),
         page_size: 25,
     };
-    let page = service.service.list(&query).await.expect("a page");
+    let page = service.runs.list(&query).await.expect("a page");
     row(&format!("first page of 25, of {}", page.total_count), &stack, 1, 0);
     query.start = PageStart::Cursor(page.next_cursor.expect("more pages"));
-    service.service.list(&query).await.expect("a page");
+    service.runs.list(&query).await.expect("a page");
     row("next page of 25", &stack, 1, 0);
 
     let mut late = service.stream_deltas(3000, Duration::from_millis(20)).await;

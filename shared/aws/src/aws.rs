@@ -1,6 +1,7 @@
 use crate::{Clients, Config, Runs};
-use runyard_runs::{Clock, Ids};
+use runyard_runs::{Clock, Ids, RunId, RunStore, StoreError};
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// The ports on one stack. Cheap to clone.
 #[derive(Clone)]
@@ -27,6 +28,12 @@ impl Aws {
     pub fn with_clients(config: Config, clients: Clients, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Self {
         let home = Arc::new(Home { config, clients, clock, ids });
         Self { runs: Arc::new(Runs::new(home)) }
+    }
+
+    /// Opens a connection to the table and gets credentials, so that the first run does not wait for either. Whether the
+    /// table is there shows too.
+    pub async fn warm(&self) -> Result<(), StoreError> {
+        self.runs.head(RunId(Uuid::nil())).await.map(drop)
     }
 
     /// Keeps runs.

@@ -29,8 +29,8 @@ async fn a_background_run_is_three_writes_and_one_message_at_most() {
     let (stack, service) = stack().await;
     let id = service.echo(Mode::Background).await.run.new.id;
     assert_eq!(requests(stack.meter.usage()), (0, 1));
-    service.service.work(id).await.unwrap();
-    let run = service.service.get(&service.app, id).await.unwrap();
+    service.runs.work(id).await.unwrap();
+    let run = service.runs.get(&service.app, id).await.unwrap();
     assert!(run.status.is_terminal());
     let usage = stack.meter.usage();
     assert!(usage.writes <= 3, "{:?}", stack.meter.by_operation());
@@ -43,7 +43,7 @@ async fn a_look_at_a_run_is_one_read() {
     let (stack, service) = stack().await;
     let id = service.sync_echo().await;
     stack.meter.reset();
-    service.service.get(&service.app, id).await.unwrap();
+    service.runs.get(&service.app, id).await.unwrap();
     assert_eq!(requests(stack.meter.usage()), (1, 0));
     stack.meter.reset();
     stack.aws.runs().head(id).await.unwrap().unwrap();
@@ -72,7 +72,7 @@ async fn a_page_is_two_reads() {
     };
     for left in [60, 35, 10] {
         stack.meter.reset();
-        let page = service.service.list(&query).await.unwrap();
+        let page = service.runs.list(&query).await.unwrap();
         assert_eq!((page.runs.len(), page.total_count), (left.min(25), 60));
         assert_eq!(requests(stack.meter.usage()), (2, 0), "{:?}", stack.meter.by_operation());
         assert!(page.runs.iter().all(|run| run.output.is_some()));

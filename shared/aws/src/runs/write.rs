@@ -239,11 +239,8 @@ impl Runs {
     /// Does all of it or nothing; gives which condition failed, if one did. The SDK sends a token with it, by which a
     /// second attempt of the same call is told what came of the first.
     async fn transact(&self, items: Vec<TransactWriteItem>) -> Result<Tried<Option<usize>>, StoreError> {
-        let error = match self.dynamodb().transact_write_items().set_transact_items(Some(items)).send().await
-        {
-            Ok(_) => return Ok(Tried::Answer(None)),
-            Err(error) => error,
-        };
+        let sent = self.dynamodb().transact_write_items().set_transact_items(Some(items)).send().await;
+        let Err(error) = sent else { return Ok(Tried::Answer(None)) };
         let reasons = match &error {
             SdkError::ServiceError(service) => match service.err() {
                 TransactWriteItemsError::TransactionCanceledException(canceled) => {
