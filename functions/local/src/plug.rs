@@ -315,7 +315,7 @@ pub(crate) async fn check_apps(place: &Place, which: &[String]) -> Result<Vec<(S
         folders.sort_unstable();
     }
     for name in which {
-        folders.push(folder_of(place, name)?);
+        folders.push(folder_of(&place.apps, name)?);
     }
     let mut found = BTreeMap::new();
     let mut checked = Vec::new();
@@ -333,11 +333,11 @@ pub(crate) async fn check_apps(place: &Place, which: &[String]) -> Result<Vec<(S
 }
 
 /// The folder of an app that is named, or given by its folder.
-fn folder_of(place: &Place, name: &str) -> Result<PathBuf> {
-    let by_name = place.apps.join(name);
+fn folder_of(apps: &Path, name: &str) -> Result<PathBuf> {
+    let by_name = apps.join(name);
     let folder = if by_name.join("app.yaml").is_file() { by_name } else { name.into() };
     if !folder.join("app.yaml").is_file() {
-        let apps = place.apps.display();
+        let apps = apps.display();
         return Err(usage(format!("{name} is neither an app of {apps} nor a folder with an app.yaml")));
     }
     Ok(fs::canonicalize(folder)?)
@@ -345,8 +345,8 @@ fn folder_of(place: &Place, name: &str) -> Result<PathBuf> {
 
 /// An app that is to be served elsewhere, or what is wrong with it. Variables that are not set here are no problem.
 #[cfg(feature = "aws")]
-pub(crate) async fn read_app(place: &Place, name: &str) -> Result<Result<App, Vec<Problem>>> {
-    let folder = folder_of(place, name)?;
+pub(crate) async fn read_app(apps: &Path, name: &str) -> Result<Result<App, Vec<Problem>>> {
+    let folder = folder_of(apps, name)?;
     let engine: Arc<dyn Engine> = engine::start(Reach::Elsewhere, Vec::new());
     let check = check(&engine);
     Ok(spawn_blocking(move || Apps::read(&folder, &check)).await?)

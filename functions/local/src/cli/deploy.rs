@@ -1,7 +1,6 @@
 //! `runyard apps deploy`, `rollback`, `versions`, and `list --stack`: apps on a stack.
 
 use super::{
-    args::Place,
     output,
     stack::{StackArgs, deploy_error},
 };
@@ -10,6 +9,7 @@ use anyhow::Result;
 use clap::Args;
 use runyard_aws::Deployed;
 use serde_json::json;
+use std::path::PathBuf;
 
 #[derive(Args, Debug)]
 pub(crate) struct DeployArgs {
@@ -19,8 +19,9 @@ pub(crate) struct DeployArgs {
     /// For scripts: what was done in one line of JSON
     #[arg(long)]
     json: bool,
-    #[command(flatten)]
-    place: Place,
+    /// The folder of apps, for an app that is named
+    #[arg(long, value_name = "DIR", env = "RUNYARD_APPS", default_value = "apps")]
+    apps: PathBuf,
     #[command(flatten)]
     stack: StackArgs,
 }
@@ -52,7 +53,7 @@ pub(crate) struct VersionsArgs {
 
 pub(super) async fn deploy(args: &DeployArgs) -> Result<Exit> {
     crate::logs::for_people();
-    let app = match plug::read_app(&args.place, &args.which).await? {
+    let app = match plug::read_app(&args.apps, &args.which).await? {
         Ok(app) => app,
         Err(problems) => {
             for problem in problems {

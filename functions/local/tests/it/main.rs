@@ -10,3 +10,5 @@ mod harness;
 mod hostile;
 mod modes;
 mod shutdown;
+#[cfg(feature = "aws")]
+mod stack;

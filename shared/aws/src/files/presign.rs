@@ -5,8 +5,10 @@
 
 use super::{Files, content_type, object_key, upload::DISPOSITION};
 use crate::error::store_error;
-use aws_credential_types::{Credentials, provider::ProvideCredentials};
-use aws_sdk_s3::presigning::PresigningConfig;
+use aws_sdk_s3::{
+    config::{Credentials, ProvideCredentials},
+    presigning::PresigningConfig,
+};
 use aws_sigv4::sign::v4::{calculate_signature, generate_signing_key};
 use runyard_runs::{NewFile, StoreError, Timestamp};
 use serde_json::{Value, json};
