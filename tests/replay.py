@@ -180,28 +180,31 @@ def replay(tools, command):
         status, _, body = ask(look, "Control", KEY, RUN)
         check(status == 401 and json.loads(body)["error"]["code"] == "unauthorized", f"without a good key: {status} {body!r}")
 
-        # Runs are made first, for the events that are about one: one that is canceled, and one that a worker executes.
-        runs = []
-        events.sort(key=lambda file: (file.stem != "create-run-background", file.parent.name, file.stem))
+        # A run is made first, for the events that are about one (once: both kinds of event have the same idempotency key), then
+        # executed by the worker.
+        run = RUN
+        events.sort(key=lambda file: (file.stem != "create-run-background", file.parent.name != "queue", file.parent.name, file.stem))
         for file in events:
             kind, name = file.parent.name, file.stem
             if kind == "schedule":
-                raw, _ = local.invoke("Sweeper", filled_in(file, key, runs[0]))
+                raw, _ = local.invoke("Sweeper", filled_in(file, key, run))
                 check(set(json.loads(raw)) == {"looked_at", "requeued", "failed", "deleted"}, f"{file}: {raw}")
             elif kind == "queue":
-                event = filled_in(file, key, runs[1])
+                event = filled_in(file, key, run)
                 raw, _ = local.invoke("Worker", event)
                 failed = [one["itemIdentifier"] for one in json.loads(raw)["batchItemFailures"]]
                 wrong = [one["messageId"] for one in event["Records"] if not re.fullmatch(r"[0-9a-f-]{36}", one["body"])]
                 check(wrong and failed == wrong, f"{file}: {raw}")
-                _, _, body = ask(look, "Control", key, runs[1])
+                _, _, body = ask(look, "Control", key, run)
                 check(json.loads(body)["data"]["status"] == "completed", f"{file}: after it, {body!r}")
             else:
                 wanted, content_type = ANSWERS[name]
-                status, given, body = ask(file, "Control" if name in CONTROL else "Stream", key, runs[0] if runs else RUN)
+                status, given, body = ask(file, "Control" if name in CONTROL else "Stream", key, run)
                 check(status == wanted and given.startswith(content_type), f"{file}: {status} {given} {body!r}")
                 if name == "create-run-background":
-                    runs.append(json.loads(body)["data"]["id"])
+                    made = json.loads(body)["data"]["id"]
+                    check(run in (RUN, made), f"{file}: another run for the same idempotency key: {body!r}")
+                    run = made
                 if name == "create-run-sync":
                     check(json.loads(body)["data"]["status"] == "completed", f"{file}: {body!r}")
                 if name == "create-run-stream":
