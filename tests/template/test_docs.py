@@ -57,3 +57,19 @@ def test_the_cost_table_counts_what_the_template_has():
     alarms = [stack.properties(name) for name in stack.of("AWS::CloudWatch::Alarm")]
     watched = [sum("MetricStat" in metric for metric in alarm.get("Metrics", [{"MetricStat": {}}])) for alarm in alarms]
     assert costs.ALARM_METRICS == sum(watched)
+
+
+def test_the_next_commands_are_commands():
+    """The outputs, and the same lines in docs/deploy.md: of the app that they deploy, and the key that opens it."""
+    outputs = Stack().transformed["Outputs"]
+    key, app = (outputs[name]["Value"]["Fn::Sub"].replace("${AWS::StackName}", "runyard") for name in ("CreateKey", "DeployApp"))
+    organization = re.search(r"^organization: (\S+)", (ROOT / "apps/echo/app.yaml").read_text(), re.MULTILINE)[1]
+    assert key == f"runyard keys create --org {organization} --stack runyard"
+    assert app == "runyard apps deploy apps/echo --stack runyard"
+    assert f"    {key}\n    {app}\n" in DOCUMENT.read_text()
+
+
+def test_outputs_are_those_that_the_command_line_reads():
+    source = (ROOT / "shared/aws/src/stack.rs").read_text()
+    read = set(re.findall(r'of\(\w+, "(\w+)"\)', source))
+    assert {"Table", "Bucket"} <= read <= set(Stack().transformed["Outputs"])

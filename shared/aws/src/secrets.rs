@@ -143,8 +143,7 @@ impl Secrets {
     }
 
     async fn secrets_manager(&self, name: &str) -> Result<String, Unread> {
-        let client =
-            self.vault.get_or_init(|| aws_sdk_secretsmanager::Client::new(&self.home.clients.sdk));
+        let client = self.vault.get_or_init(|| aws_sdk_secretsmanager::Client::new(&self.home.clients.sdk));
         let read = client.get_secret_value().secret_id(name).send().await.map_err(unread)?;
         match (read.secret_string, read.secret_binary) {
             (Some(text), _) => Ok(text),

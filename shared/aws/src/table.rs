@@ -159,7 +159,9 @@ pub fn label_key(key: &str, value: &str) -> [u8; 8] {
 
 fn half_hash(parts: &[&[u8]]) -> [u8; 16] {
     let mut hash = Sha256::new();
-    parts.iter().for_each(|part| hash.update(part));
+    for part in parts {
+        hash.update(part);
+    }
     let mut half = [0; 16];
     half.copy_from_slice(&hash.finalize()[..16]);
     half

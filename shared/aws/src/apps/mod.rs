@@ -85,7 +85,9 @@ impl Apps {
 impl AppStore for Apps {
     async fn by_host(&self, host: &str) -> Result<Option<Arc<App>>, StoreError> {
         let host = if host.len() > LONGEST_HOST { String::new() } else { host.to_owned() };
-        let target = if let Some(answer) = self.hosts.get(&host) { answer } else {
+        let target = if let Some(answer) = self.hosts.get(&host) {
+            answer
+        } else {
             let asked = self.hosts.now();
             let target = self.target_of(&host).await?;
             self.hosts.put(host, asked, target.clone());
