@@ -18,6 +18,7 @@ pub(crate) enum Keyring {
 
 impl Keyring {
     /// Those of the place that is said.
+    #[cfg_attr(not(feature = "aws"), expect(clippy::unused_async, reason = "a stack is looked for"))]
     pub(crate) async fn open(place: &KeysPlace) -> Result<Self> {
         #[cfg(feature = "aws")]
         if place.stack.is_given() {
@@ -26,7 +27,7 @@ impl Keyring {
         Ok(Self::Here(Data::open(&place.here.data)?))
     }
 
-    pub(crate) fn now(&self) -> Timestamp {
+    pub(crate) fn now() -> Timestamp {
         SystemClock.now()
     }
 

@@ -1,6 +1,7 @@
 use crate::{Apps, Clients, Config, Deployments, Files, Keys, Queue, Runs, Secrets};
-use runyard_runs::{Clock, Ids};
+use runyard_runs::{Clock, Ids, RunId, RunStore, StoreError};
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// The ports on one stack. Cheap to clone.
 #[derive(Clone)]
@@ -41,6 +42,12 @@ impl Aws {
             secrets: Arc::new(Secrets::new(Arc::clone(&home))),
             home,
         }
+    }
+
+    /// Opens a connection to the table and gets credentials, so that the first run does not wait for either. Whether the
+    /// table is there shows too.
+    pub async fn warm(&self) -> Result<(), StoreError> {
+        self.runs.head(RunId(Uuid::nil())).await.map(drop)
     }
 
     /// Keeps runs.

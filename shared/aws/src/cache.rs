@@ -19,6 +19,24 @@ pub(crate) struct Cache<K, V> {
     absent: Mutex<Shelf<K, ()>>,
 }
 
+/// An answer that is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Answer<V> {
+    /// There it is.
+    There(V),
+    /// There is nothing.
+    Absent,
+}
+
+impl<V> Answer<V> {
+    pub(crate) fn into_option(self) -> Option<V> {
+        match self {
+            Self::There(value) => Some(value),
+            Self::Absent => None,
+        }
+    }
+}
+
 struct Shelf<K, V> {
     capacity: usize,
     answers: HashMap<K, (u64, Timestamp, V)>,
@@ -33,16 +51,15 @@ impl<K: Clone + Eq + Hash, V: Clone> Cache<K, V> {
         Self { clock, found: Mutex::new(Shelf::new(capacity)), absent: Mutex::new(Shelf::new(capacity)) }
     }
 
-    /// The answer of the last 30 s, if one is kept; then `None` if there is nothing.
-    #[expect(clippy::option_option, reason = "known to be absent is an answer too")]
-    pub(crate) fn get(&self, key: &K) -> Option<Option<V>> {
+    /// The answer of the last 30 s, if one is kept.
+    pub(crate) fn get(&self, key: &K) -> Option<Answer<V>> {
         let now = self.clock.now();
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).get(key, now);
         if found.is_some() {
-            return found.map(Some);
+            return found.map(Answer::There);
         }
         let absent = self.absent.lock().unwrap_or_else(PoisonError::into_inner).get(key, now);
-        absent.map(|()| None)
+        absent.map(|()| Answer::Absent)
     }
 
     /// When a question is about to be asked: its answer is as old as that.
@@ -102,7 +119,10 @@ impl<K: Clone + Eq + Hash, V: Clone> Shelf<K, V> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        Answer::{Absent, There},
+        *,
+    };
     use std::sync::atomic::{AtomicI64, Ordering};
 
     #[derive(Default)]
@@ -126,9 +146,9 @@ mod tests {
         clock.0.fetch_add(5_000, Ordering::Relaxed);
         cache.put(1, asked, Some("one"));
         cache.put(2, asked, None);
-        assert_eq!((cache.get(&1), cache.get(&2), cache.get(&3)), (Some(Some("one")), Some(None), None));
+        assert_eq!((cache.get(&1), cache.get(&2), cache.get(&3)), (Some(There("one")), Some(Absent), None));
         clock.0.fetch_add(24_999, Ordering::Relaxed);
-        assert_eq!((cache.get(&1), cache.get(&2)), (Some(Some("one")), Some(None)));
+        assert_eq!((cache.get(&1), cache.get(&2)), (Some(There("one")), Some(Absent)));
         clock.0.fetch_add(1, Ordering::Relaxed);
         assert_eq!((cache.get(&1), cache.get(&2)), (None, None));
         clock.0.fetch_sub(60_000, Ordering::Relaxed);
@@ -142,16 +162,16 @@ mod tests {
         for guess in 1..1000 {
             cache.put(guess, cache.now(), None);
         }
-        assert_eq!(cache.get(&0), Some(Some("real")));
+        assert_eq!(cache.get(&0), Some(There("real")));
         assert_eq!(cache.absent.lock().unwrap().answers.len(), 3);
         assert_eq!(cache.absent.lock().unwrap().order.len(), 3);
-        assert_eq!((cache.get(&999), cache.get(&996)), (Some(None), None));
+        assert_eq!((cache.get(&999), cache.get(&996)), (Some(Absent), None));
         for there in 2000..2003 {
             cache.put(there, cache.now(), Some("other"));
         }
         assert_eq!(cache.get(&0), None, "the oldest goes");
         cache.put(999, cache.now(), Some("made since"));
-        assert_eq!(cache.get(&999), Some(Some("made since")));
+        assert_eq!(cache.get(&999), Some(There("made since")));
         cache.remove(&999);
         assert_eq!(cache.get(&999), None);
     }

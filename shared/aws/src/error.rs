@@ -7,7 +7,7 @@ use std::error::Error;
 /// What a failed call means: whether it may have been done after all, or may be if it is asked again.
 ///
 /// A condition that failed is no error, and is to be taken out of it first.
-#[expect(clippy::needless_pass_by_value, reason = "made for `map_err`")]
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` gives")]
 pub(crate) fn store_error<E, R>(error: SdkError<E, R>) -> StoreError
 where
     E: Error + ProvideErrorMetadata + Send + Sync + 'static,

@@ -129,7 +129,7 @@ impl KeyStore for Keys {
     async fn find(&self, id: &str) -> Result<Option<AccessKey>, StoreError> {
         let id = id.to_owned();
         if let Some(answer) = self.known.get(&id) {
-            return Ok(answer);
+            return Ok(answer.into_option());
         }
         let asked = self.known.now();
         let found = self

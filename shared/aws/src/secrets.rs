@@ -52,7 +52,7 @@ impl fmt::Debug for Secret {
 /// Reads the secrets that apps name.
 pub struct Secrets {
     home: Arc<Home>,
-    vault: OnceLock<aws_sdk_secretsmanager::Client>,
+    manager: OnceLock<aws_sdk_secretsmanager::Client>,
     ssm: OnceLock<aws_sdk_ssm::Client>,
     known: Mutex<HashMap<Place, Known>>,
 }
@@ -69,7 +69,7 @@ struct Known {
 
 impl Secrets {
     pub(crate) fn new(home: Arc<Home>) -> Self {
-        Self { home, vault: OnceLock::new(), ssm: OnceLock::new(), known: Mutex::default() }
+        Self { home, manager: OnceLock::new(), ssm: OnceLock::new(), known: Mutex::default() }
     }
 
     /// Has all secrets of an app at hand that can be read; those that cannot are told by [`Secrets::of`]. An error means that
@@ -143,7 +143,7 @@ impl Secrets {
     }
 
     async fn secrets_manager(&self, name: &str) -> Result<String, Unread> {
-        let client = self.vault.get_or_init(|| aws_sdk_secretsmanager::Client::new(&self.home.clients.sdk));
+        let client = self.manager.get_or_init(|| aws_sdk_secretsmanager::Client::new(&self.home.clients.sdk));
         let read = client.get_secret_value().secret_id(name).send().await.map_err(unread)?;
         match (read.secret_string, read.secret_binary) {
             (Some(text), _) => Ok(text),

@@ -4,7 +4,10 @@ mod fixture;
 
 use fixture::{Stack, meter::Usage, service::Service};
 use runyard_runs::{ListQuery, PageStart, RunStore, Sort, SortBy, SystemClock, service::create::Mode};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 async fn stack() -> (Stack, Service) {
     let stack = Stack::new(Arc::new(SystemClock)).await;
@@ -29,8 +32,8 @@ async fn a_background_run_is_three_writes_and_one_message_at_most() {
     let (stack, service) = stack().await;
     let id = service.echo(Mode::Background).await.run.new.id;
     assert_eq!(requests(stack.meter.usage()), (0, 1));
-    service.service.work(id).await.unwrap();
-    let run = service.service.get(&service.app, id).await.unwrap();
+    service.runs.work(id).await.unwrap();
+    let run = service.runs.get(&service.app, id).await.unwrap();
     assert!(run.status.is_terminal());
     let usage = stack.meter.usage();
     assert!(usage.writes <= 3, "{:?}", stack.meter.by_operation());
@@ -43,7 +46,7 @@ async fn a_look_at_a_run_is_one_read() {
     let (stack, service) = stack().await;
     let id = service.sync_echo().await;
     stack.meter.reset();
-    service.service.get(&service.app, id).await.unwrap();
+    service.runs.get(&service.app, id).await.unwrap();
     assert_eq!(requests(stack.meter.usage()), (1, 0));
     stack.meter.reset();
     stack.aws.runs().head(id).await.unwrap().unwrap();
@@ -72,7 +75,7 @@ async fn a_page_is_two_reads() {
     };
     for left in [60, 35, 10] {
         stack.meter.reset();
-        let page = service.service.list(&query).await.unwrap();
+        let page = service.runs.list(&query).await.unwrap();
         assert_eq!((page.runs.len(), page.total_count), (left.min(25), 60));
         assert_eq!(requests(stack.meter.usage()), (2, 0), "{:?}", stack.meter.by_operation());
         assert!(page.runs.iter().all(|run| run.output.is_some()));
@@ -86,7 +89,9 @@ async fn a_page_is_two_reads() {
 #[tokio::test(flavor = "multi_thread")]
 async fn deltas_are_gathered() {
     let (stack, service) = stack().await;
+    let begun = Instant::now();
     service.stream_deltas(300, Duration::from_millis(20)).await;
-    let usage = stack.meter.usage();
-    assert!(usage.writes <= 62, "{:?}", stack.meter.by_operation());
+    let gathered = begun.elapsed().as_millis() / 100;
+    // One each 100 ms, and the creation, the claim, the first delta and the end.
+    assert!(u128::from(stack.meter.usage().writes) <= gathered + 4, "{:?}", stack.meter.by_operation());
 }

@@ -33,8 +33,9 @@ fn faulty(stack: &Stack) -> (Arc<Faults>, Aws) {
 }
 
 async fn objects(stack: &Stack) -> Vec<String> {
-    let listed = stack.clients.s3.list_objects_v2().bucket(&stack.config.bucket).send().await.unwrap();
-    listed.contents().iter().map(|object| object.key().unwrap().to_owned()).collect()
+    let listed = stack.clients.s3.list_objects_v2().bucket(&stack.config.bucket).send().await;
+    let listed = listed.expect("the bucket is there");
+    listed.contents().iter().map(|object| object.key().expect("a key").to_owned()).collect()
 }
 
 /// A small input lies in the record, a middling one beside it, a large one in the bucket; each comes back by one read.

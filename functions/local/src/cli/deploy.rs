@@ -52,7 +52,7 @@ pub(crate) struct VersionsArgs {
 }
 
 pub(super) async fn deploy(args: &DeployArgs) -> Result<Exit> {
-    crate::logs::for_people();
+    runyard_boot::logs::for_people();
     let app = match plug::read_app(&args.apps, &args.which).await? {
         Ok(app) => app,
         Err(problems) => {
@@ -78,7 +78,7 @@ pub(super) async fn deploy(args: &DeployArgs) -> Result<Exit> {
 }
 
 pub(super) async fn roll_back(args: &RollbackArgs) -> Result<Exit> {
-    crate::logs::for_people();
+    runyard_boot::logs::for_people();
     let aws = args.stack.open().await?;
     let deployed = aws.deployments().roll_back(&args.name, &args.version).await.map_err(deploy_error)?;
     show(&deployed, &args.stack, args.json)?;
@@ -86,7 +86,7 @@ pub(super) async fn roll_back(args: &RollbackArgs) -> Result<Exit> {
 }
 
 pub(super) async fn versions(args: &VersionsArgs) -> Result<Exit> {
-    crate::logs::for_people();
+    runyard_boot::logs::for_people();
     let aws = args.stack.open().await?;
     let mut rows = Vec::new();
     for version in aws.deployments().versions(&args.name).await.map_err(deploy_error)? {
@@ -109,7 +109,7 @@ pub(super) async fn versions(args: &VersionsArgs) -> Result<Exit> {
 
 /// The apps that are deployed.
 pub(super) async fn list(stack: &StackArgs, json: bool) -> Result<Exit> {
-    crate::logs::for_people();
+    runyard_boot::logs::for_people();
     let aws = stack.open().await?;
     let mut rows = Vec::new();
     for app in aws.deployments().list().await.map_err(deploy_error)? {

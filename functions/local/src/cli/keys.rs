@@ -91,7 +91,7 @@ pub(super) async fn keys(command: KeysCommand) -> Result<Exit> {
 
 async fn create(args: CreateArgs) -> Result<Exit> {
     let keyring = Keyring::open(&args.place).await?;
-    let expires_at = args.expires.as_deref().map(|text| until(text, keyring.now())).transpose()?;
+    let expires_at = args.expires.as_deref().map(|text| until(text, Keyring::now())).transpose()?;
     let organization = match args.org {
         Some(organization) => organization,
         None => keyring.shared_organization(&args.place).await?,
@@ -99,7 +99,7 @@ async fn create(args: CreateArgs) -> Result<Exit> {
     let scope = Scope { organization, project: args.project };
     let (credential, key) = keyring.create(scope, expires_at).await?;
     if args.json {
-        let mut shown = shown(&key, keyring.now());
+        let mut shown = shown(&key, Keyring::now());
         shown["key"] = credential.reveal().into();
         output::json(&shown, true)?;
     } else {
@@ -111,7 +111,7 @@ async fn create(args: CreateArgs) -> Result<Exit> {
 
 async fn list(args: &ListArgs) -> Result<Exit> {
     let keyring = Keyring::open(&args.place).await?;
-    let now = keyring.now();
+    let now = Keyring::now();
     let mut rows = Vec::new();
     for key in keyring.list().await? {
         if args.org.is_some_and(|org| org != key.scope.organization)

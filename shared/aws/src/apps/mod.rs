@@ -86,7 +86,7 @@ impl AppStore for Apps {
     async fn by_host(&self, host: &str) -> Result<Option<Arc<App>>, StoreError> {
         let host = if host.len() > LONGEST_HOST { String::new() } else { host.to_owned() };
         let target = if let Some(answer) = self.hosts.get(&host) {
-            answer
+            answer.into_option()
         } else {
             let asked = self.hosts.now();
             let target = self.target_of(&host).await?;

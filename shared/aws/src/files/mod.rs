@@ -18,7 +18,7 @@ pub use presign::{PresignedPost, PresignedPut};
 
 use crate::{
     aws::Home,
-    error::store_error,
+    error::{code, store_error},
     item::{Item, Reader, number, text},
 };
 use async_trait::async_trait;
@@ -229,13 +229,7 @@ impl FileStore for Files {
             .await;
         let item = match marked {
             Ok(marked) => marked.attributes.unwrap_or_default(),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(aws_sdk_dynamodb::operation::update_item::UpdateItemError::is_conditional_check_failed_exception) =>
-            {
-                return Ok(());
-            }
+            Err(error) if code(&error) == Some("ConditionalCheckFailedException") => return Ok(()),
             Err(error) => return Err(store_error(error)),
         };
         self.remove_object(Reader(&item).text("object")?).await

@@ -8,7 +8,10 @@ use runyard_runs::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::{collections::BTreeMap, collections::HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt::Display,
+};
 use uuid::Uuid;
 
 pub(super) type Item = HashMap<String, AttributeValue>;
@@ -17,8 +20,7 @@ pub(super) fn text(text: impl Into<String>) -> AttributeValue {
     AttributeValue::S(text.into())
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "called with numbers, which are copied")]
-pub(super) fn number(number: impl ToString) -> AttributeValue {
+pub(super) fn number(number: impl Display + Copy) -> AttributeValue {
     AttributeValue::N(number.to_string())
 }
 
