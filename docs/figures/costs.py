@@ -3,11 +3,14 @@
 
     docs/figures/costs.py            writes it
     docs/figures/costs.py --check    fails if it is not current
-    cargo bench -p runyard-aws --bench requests | docs/figures/costs.py --counts
+    cargo bench -p runyard-aws --bench requests >writes
+    RUNYARD_TEST_DYNAMODB=local cargo bench -p runyard-aws --bench requests >reads
+    docs/figures/costs.py --counts writes reads
                                      takes new counts, then writes it
 
-Requests and capacity units come from docs/figures/aws-requests.json, as `shared/aws`'s benchmark counted them; prices from
-docs/figures/aws-prices.json; what neither can know stands below, as an assumption.
+Requests and capacity units come from docs/figures/aws-requests.json, as `shared/aws`'s benchmark counted them: units of writes
+on ministack, which counts transactions as AWS documents, units of reads on AWS's own DynamoDB Local, which counts pages. Prices
+come from docs/figures/aws-prices.json; what neither can know stands below, as an assumption.
 """
 
 import datetime
@@ -49,7 +52,7 @@ KEYS = ("writes", "reads", "messages", "write_units", "read_units")
 def read_counts(text):
     """The benchmark's table, by row."""
     found = {name: dict(zip(KEYS, map(float, numbers))) for name, *numbers in ROW.findall(text)}
-    for name in ("sync echo", "background echo", "get", "a minute of 3,000 deltas"):
+    for name in ("sync echo", "background echo", "get", "next page of 25", "a minute of 3,000 deltas"):
         if name not in found:
             sys.exit(f"there is no row `{name}` in what was given: give what the benchmark prints")
     return found
@@ -99,6 +102,7 @@ def workloads():
     deltas, echo = counts()["a minute of 3,000 deltas"], counts()["sync echo"]
     followed.add("write_unit", deltas["write_units"] - echo["write_units"]).add("read_unit", deltas["read_units"])
     yield "the same in the background, watched to its end", followed.call(None, seconds=minute, out=watched).add("read_unit", minute)
+    yield "no run: a page of 25 of the list", Bill().call("next page of 25", seconds=CONTROL_SECONDS * 2, out=25 * RUN_OUT)
 
 
 def prices():
@@ -123,7 +127,7 @@ COLUMNS = {
 
 def table():
     lines = [
-        f"| a million runs, in US dollars | {' | '.join(COLUMNS)} | total |",
+        f"| a million of each, in US dollars | {' | '.join(COLUMNS)} | total |",
         f"| --- | {' | '.join('---:' for _ in COLUMNS)} | ---: |",
     ]
     for name, bill in workloads():
@@ -147,7 +151,7 @@ def table():
         + ", ".join(f"{name} ${cost:,.2f}" for name, cost in idle.items()) + ".",
         "",
         f"Requests and units: counted by `cargo bench -p runyard-aws --bench requests` on {json.loads(COUNTS.read_text())['counted']} "
-        "on an emulator, indexes included, with key and app at hand (they are remembered for 30 s). Assumed, as nothing was "
+        "on emulators, indexes included, with key and app at hand (they are remembered for 30 s). Assumed, as nothing was "
         f"measured on AWS: {ECHO_SECONDS * 1000:.0f} ms billed for `echo`, "
         f"{CONTROL_SECONDS * 1000:.0f} ms for a request that executes nothing; {BATCH} messages a batch; "
         f"{ACCESS_LINE + PLATFORM_LINES} bytes of log a request and {METRIC_LINE} a line of metrics; {EVENT_OUT} bytes an event of a stream.",
@@ -166,7 +170,9 @@ def table():
 
 if __name__ == "__main__":
     if "--counts" in sys.argv:
-        given = {"counted": datetime.date.today().isoformat(), "operations": read_counts(sys.stdin.read())}
+        writes, reads = (read_counts(pathlib.Path(file).read_text()) for file in sys.argv[sys.argv.index("--counts") + 1 :][:2])
+        operations = {name: row | {"read_units": reads[name]["read_units"]} for name, row in writes.items() if name in reads}
+        given = {"counted": datetime.date.today().isoformat(), "operations": operations}
         COUNTS.write_text(json.dumps(given, indent=2) + "\n")
     current = PLACE.sub(lambda _: table(), DOCUMENT.read_text())
     if "--check" in sys.argv:
