@@ -10,6 +10,7 @@ FOLDER = {"Stream": "functions/api/src", "Control": "functions/api/src", "Worker
 UNSET = {
     "RUNYARD_BACKEND": "aws by default, which is what is deployed",
     "RUNYARD_LOG": "a filter for one investigation; LogLevel sets AWS_LAMBDA_LOG_LEVEL",
+    "OTEL_SERVICE_NAME": "the name of the function by default",
     "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "the same for traces alone, and there is nothing else",
     "RUNYARD_STREAMS_PER_APP": "a function serves one request at a time, so that this counts to one",
 }
