@@ -18,7 +18,7 @@
 //! | `apps` | [`Apps`], [`Deployments`]: deployed apps, and deploying them |
 //! | `keys` | [`Keys`]: access keys |
 //! | `secrets` | [`Secrets`]: what apps' environment variables name in Secrets Manager and SSM |
-//! | `stack` | [`Stack`]: what a CloudFormation stack is made of; with the feature `operator` |
+//! | `stack` | `Stack`: what a CloudFormation stack is made of; with the feature `operator` |
 //! | `bodies` | what is too large for the table, in the bucket |
 //! | [`table`] | the table: its keys, its indexes, what expires |
 
