@@ -5,7 +5,7 @@ use runyard_runs::{FileStore, RunStore};
 use std::sync::Arc;
 
 async fn runs() -> (Arc<dyn RunStore>, ()) {
-    (Arc::<MemoryRuns>::default(), ())
+    (Arc::new(MemoryRuns::with_gaps()), ())
 }
 
 async fn file_store() -> (Arc<dyn FileStore>, ()) {
