@@ -1,24 +1,23 @@
-//! The kinds of nodes, one file each.
+//! The kinds of nodes: a folder for each group of the reference, a file for each kind.
 //!
-//! To add one: write `nodes/<name>.rs` with a type that implements [`Kind`] and a [`Registered`] that builds it from its
-//! fields, and put that into [`NATIVE`].
+//! To add one: write `nodes/<group>/<name>.rs` with a type that implements [`Kind`] and a [`Registered`] that builds it from
+//! its fields, and put that into the `NODES` of its group.
 
-mod choice;
-mod input;
-mod llm;
-mod map;
-mod output;
-mod pass;
-mod python;
-mod text_template;
+mod llms;
+mod not_native;
+mod operators;
+mod tools;
+mod transformers;
+mod utils;
 
-pub(crate) use choice::is_option_result;
+pub(crate) use operators::is_option_result;
 
 use crate::{
     flow::{Kind, NodeError},
     load::{Fields, Loading, meant},
     python_text,
 };
+use not_native::NOT_NATIVE;
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
 
@@ -37,229 +36,13 @@ pub(crate) struct Registered {
 /// Builds a node's kind from its fields.
 pub(crate) type Build = fn(&str, Fields<'_>, &Loading<'_>) -> Option<Box<dyn Kind>>;
 
-/// All that run here.
-const NATIVE: &[&Registered] = &[
-    &choice::CHOICE,
-    &input::INPUT,
-    &llm::CUSTOM,
-    &llm::OPENAI,
-    &map::MAP,
-    &output::OUTPUT,
-    &pass::PASS,
-    &python::PYTHON,
-    &text_template::TEXT_TEMPLATE,
-];
+/// All that run here, by group.
+const NATIVE: &[&[&Registered]] =
+    &[llms::NODES, operators::NODES, tools::NODES, transformers::NODES, utils::NODES];
 
-/// The node types of the reference that do not run here, by group.
-const NOT_NATIVE: &[(&str, &[&str])] = &[
-    ("agents", &["Agent", "AgentManager"]),
-    ("agents.orchestrators", &["AdaptiveOrchestrator", "GraphOrchestrator", "LinearOrchestrator"]),
-    ("audio", &["ElevenLabsSTS", "ElevenLabsTTS", "SpeechToText", "TextToSpeech", "WhisperSTT"]),
-    (
-        "converters",
-        &[
-            "CSVConverter",
-            "DOCXFileConverter",
-            "ExcelFileConverter",
-            "GoogleDocumentAIFileConverter",
-            "HTMLConverter",
-            "LLMImageConverter",
-            "LLMPDFConverter",
-            "MultiFileTypeConverter",
-            "PPTXFileConverter",
-            "PyPDFConverter",
-            "TextFileConverter",
-            "TextractFileConverter",
-            "UnstructuredFileConverter",
-        ],
-    ),
-    ("detectors", &["LlamaGuardDetector", "PIIDetector", "PromptInjectionDetector", "SystemOne"]),
-    (
-        "embedders",
-        &[
-            "BedrockDocumentEmbedder",
-            "BedrockTextEmbedder",
-            "CohereDocumentEmbedder",
-            "CohereTextEmbedder",
-            "GeminiDocumentEmbedder",
-            "GeminiTextEmbedder",
-            "HuggingFaceDocumentEmbedder",
-            "HuggingFaceTextEmbedder",
-            "MistralDocumentEmbedder",
-            "MistralTextEmbedder",
-            "OpenAIDocumentEmbedder",
-            "OpenAITextEmbedder",
-            "VertexAIDocumentEmbedder",
-            "VertexAITextEmbedder",
-            "WatsonXDocumentEmbedder",
-            "WatsonXTextEmbedder",
-        ],
-    ),
-    ("extractors", &["ByIndexExtractor", "ByRegexExtractor", "FileTypeExtractor"]),
-    ("filters", &["FileFilter", "ListFilter"]),
-    ("images", &["ImageEdit", "ImageGeneration"]),
-    (
-        "knowledge_graphs",
-        &["KnowledgeGraphEntityExtractor", "KnowledgeGraphRetriever", "KnowledgeGraphWriter"],
-    ),
-    (
-        "knowledgebases",
-        &[
-            "BedrockKnowledgeBaseSearch",
-            "DynamiqKnowledgebaseGraphSearch",
-            "DynamiqKnowledgebaseHybridSearch",
-            "DynamiqKnowledgebaseVectorSearch",
-            "VertexAIRagSearch",
-        ],
-    ),
-    (
-        "llms",
-        &[
-            "AI21",
-            "Anthropic",
-            "Anyscale",
-            "AtlasCloud",
-            "AzureAI",
-            "Bedrock",
-            "Cerebras",
-            "Cohere",
-            "CustomLLM",
-            "Databricks",
-            "DeepInfra",
-            "DeepSeek",
-            "FireworksAI",
-            "Gemini",
-            "Groq",
-            "HuggingFace",
-            "Mistral",
-            "Novita",
-            "NvidiaNIM",
-            "Ollama",
-            "OpenAI",
-            "OpenRouter",
-            "Perplexity",
-            "Replicate",
-            "SambaNova",
-            "TogetherAI",
-            "VertexAI",
-            "WatsonX",
-            "xAI",
-        ],
-    ),
-    ("operators", &["DecisionTable", "Delay", "Expression", "Map", "Rules", "SubWorkflow"]),
-    ("parsers", &["MistralOCR"]),
-    ("rankers", &["CohereReranker", "LLMDocumentRanker", "TimeWeightedDocumentRanker"]),
-    (
-        "retrievers",
-        &[
-            "ChromaDocumentRetriever",
-            "ElasticsearchDocumentRetriever",
-            "MilvusDocumentRetriever",
-            "OpenSearchDocumentRetriever",
-            "PGVectorDocumentRetriever",
-            "PineconeDocumentRetriever",
-            "QdrantDocumentRetriever",
-            "TurbopufferDocumentRetriever",
-            "VectorStoreRetriever",
-            "WeaviateDocumentRetriever",
-        ],
-    ),
-    (
-        "splitters",
-        &[
-            "AutoSplitter",
-            "CodeSplitter",
-            "ContextualSplitter",
-            "DocumentSplitter",
-            "HTMLHeaderSplitter",
-            "HTMLSectionSplitter",
-            "MarkdownHeaderSplitter",
-            "RecursiveCharacterSplitter",
-            "RecursiveJsonSplitter",
-            "SemanticSplitter",
-            "TokenSplitter",
-        ],
-    ),
-    (
-        "tools",
-        &[
-            "ArtifactTool",
-            "BedrockAgentCoreInterpreterTool",
-            "BedrockAgentCoreRuntimeInterpreterTool",
-            "Composio",
-            "CuaDesktopTool",
-            "CypherExecutor",
-            "DaytonaInterpreterTool",
-            "E2BDesktopTool",
-            "E2BInterpreterTool",
-            "ExaTool",
-            "FileListTool",
-            "FileReadTool",
-            "FileWriteTool",
-            "FirecrawlSearchTool",
-            "FirecrawlTool",
-            "HttpApiCall",
-            "HumanFeedbackTool",
-            "JinaScrapeTool",
-            "JinaSearchTool",
-            "Judgement",
-            "LinkupTool",
-            "MCPServer",
-            "MCPTool",
-            "MemoryStoreTool",
-            "MessageSenderTool",
-            "ParallelToolCallsTool",
-            "Pipedream",
-            "PreprocessTool",
-            "PythonCodeExecutor",
-            "PythonMonty",
-            "RecallFactsTool",
-            "RememberFactTool",
-            "SQLExecutor",
-            "ScaleSerpTool",
-            "SerplyTool",
-            "SkillsTool",
-            "Stagehand",
-            "SubAgentTool",
-            "SummarizerTool",
-            "TavilyTool",
-            "ThinkingTool",
-            "TodoWriteTool",
-            "ZenRowsTool",
-        ],
-    ),
-    (
-        "transformers",
-        &[
-            "AnyToJSON",
-            "CSVToList",
-            "ExcelToList",
-            "HTMLMarkdownToText",
-            "JSONToAny",
-            "JSONToCSV",
-            "MarkdownToPDF",
-            "SortList",
-            "TextTemplate",
-            "TextToDynamiqDocument",
-        ],
-    ),
-    ("validators", &["RegexMatch", "ValidChoices", "ValidJSON", "ValidPython"]),
-    (
-        "writers",
-        &[
-            "ChromaDocumentWriter",
-            "ElasticsearchDocumentWriter",
-            "MilvusDocumentWriter",
-            "OpenSearchDocumentWriter",
-            "PGVectorDocumentWriter",
-            "PineconeDocumentWriter",
-            "QdrantDocumentWriter",
-            "TurbopufferDocumentWriter",
-            "VectorStoreWriter",
-            "WeaviateDocumentWriter",
-        ],
-    ),
-];
+fn native() -> impl Iterator<Item = &'static Registered> {
+    NATIVE.iter().flat_map(|group| group.iter().copied())
+}
 
 /// The input of a kind whose schema takes any mapping.
 fn mapping(input: Arc<Value>, kind: &str) -> Result<Arc<Value>, NodeError> {
@@ -281,7 +64,7 @@ pub(crate) enum Found {
 /// Looks a node type up.
 pub(crate) fn find(type_path: &str) -> Found {
     if let Some(class) = class_of(type_path) {
-        if let Some(registered) = NATIVE.iter().find(|registered| registered.class == class) {
+        if let Some(registered) = native().find(|registered| registered.class == class) {
             return Found::Native(registered);
         }
         if is_not_native(&class) {
@@ -321,7 +104,7 @@ fn is_not_native(class: &str) -> bool {
 }
 
 fn known() -> impl Iterator<Item = String> {
-    let native = NATIVE.iter().map(|registered| registered.class.to_owned());
+    let native = native().map(|registered| registered.class.to_owned());
     let others = NOT_NATIVE
         .iter()
         .flat_map(|(group, classes)| classes.iter().map(move |class| format!("{group}.{class}")));

@@ -19,7 +19,7 @@ pub(super) const PASS: Registered = Registered {
 
 /// What Pass, Input and Output do.
 #[derive(Debug)]
-pub(super) struct Pass {
+pub(in crate::nodes) struct Pass {
     transformers: Vec<Transformer>,
 }
 

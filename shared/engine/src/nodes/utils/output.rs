@@ -1,6 +1,6 @@
 //! Output: what it gives is the run's output. It joins branches: one that was not taken does not skip it.
 
-use super::{Registered, pass::Pass};
+use super::{Pass, Registered};
 use crate::flow::{Call, Halt, Kind, Role};
 use async_trait::async_trait;
 use serde_json::Value;

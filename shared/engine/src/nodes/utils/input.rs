@@ -1,6 +1,6 @@
 //! Input: where the run's input enters the flow. Its schema is checked before the run is created, not here.
 
-use super::{Registered, pass::Pass};
+use super::{Pass, Registered};
 use crate::{
     flow::{Call, Halt, Kind, Role},
     load::Fields,

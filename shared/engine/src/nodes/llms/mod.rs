@@ -14,14 +14,16 @@ use std::{sync::Arc, time::Duration};
 
 const TIMEOUT: Option<Duration> = Some(Duration::from_mins(10));
 
-pub(super) const OPENAI: Registered = Registered {
+pub(super) const NODES: &[&Registered] = &[&CUSTOM, &OPENAI];
+
+const OPENAI: Registered = Registered {
     class: "llms.OpenAI",
     name: Some("LLM"),
     timeout: TIMEOUT,
     build: |id, fields, loading| Llm::build(&OPENAI_PROVIDER, id, fields, loading),
 };
 
-pub(super) const CUSTOM: Registered = Registered {
+const CUSTOM: Registered = Registered {
     class: "llms.CustomLLM",
     name: Some("CustomLLM"),
     timeout: TIMEOUT,
