@@ -1,6 +1,7 @@
 //! Connections: where a node's service is, and how to be let in.
 
 use super::{Fields, meant};
+use serde_json::{Map, Value};
 use std::fmt;
 
 /// A connection of a workflow file.
@@ -10,9 +11,11 @@ pub(crate) struct Connection {
     pub(crate) class: String,
     pub(crate) url: Option<String>,
     pub(crate) api_key: Option<String>,
+    /// All that the file says of it.
+    pub(crate) fields: Map<String, Value>,
 }
 
-/// Without the key.
+/// Without what may be secret.
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection")
@@ -51,10 +54,14 @@ impl Connection {
             fields.mistake(fields.spot("type"), format!("`{path}` is no type of connection{near}"));
             return None;
         }
-        Some(Self {
-            class,
-            url: fields.text("url").map(str::to_owned),
-            api_key: fields.text("api_key").map(str::to_owned),
-        })
+        let url = fields.text("url").map(str::to_owned);
+        let api_key = fields.text("api_key").map(str::to_owned);
+        let Value::Object(fields) = fields.yaml.to_json() else { return None };
+        Some(Self { class, url, api_key, fields })
+    }
+
+    /// A field that is text, unless it is absent or empty.
+    pub(crate) fn text(&self, key: &str) -> Option<&str> {
+        self.fields.get(key)?.as_str().filter(|text| !text.is_empty())
     }
 }
