@@ -57,13 +57,7 @@ impl Stored {
         self.log.last().map_or(0, Entry::last)
     }
 
-    fn append(
-        &mut self,
-        entry: &Entry,
-        change: Option<&RecordChange>,
-        guard: &Guard,
-        gaps: bool,
-    ) -> Append {
+    fn append(&mut self, entry: &Entry, change: Option<&RecordChange>, guard: &Guard, gaps: bool) -> Append {
         if !guard.holds(&self.record) {
             return Append::Refused;
         }

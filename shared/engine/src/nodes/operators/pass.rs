@@ -24,13 +24,13 @@ pub(in crate::nodes) struct Pass {
 }
 
 impl Pass {
-    pub(super) fn read(fields: Fields<'_>) -> Self {
+    pub(in crate::nodes) fn read(fields: Fields<'_>) -> Self {
         let transformers =
             fields.items("transformers", "a transformer").into_iter().map(transformer).collect();
         Self { transformers }
     }
 
-    pub(super) fn apply(&self, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
+    pub(in crate::nodes) fn apply(&self, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
         let mut output = Arc::clone(input);
         for transformer in &self.transformers {
             output = Arc::new(transformer.apply(Data::Json(&output))?);
