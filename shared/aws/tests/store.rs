@@ -10,8 +10,8 @@ use fixture::{
 use runyard_aws::{Aws, Clients, table};
 use runyard_conformance::{list::query, make};
 use runyard_runs::{
-    Append, Create, Field, Guard, ListError, ListQuery, PageStart, RecordChange, ReportedStatus, RunStatus, RunStore,
-    StoreError, SystemIds, Timestamp, Update,
+    Append, Create, Field, Guard, ListError, ListQuery, PageStart, RecordChange, ReportedStatus, RunStatus,
+    RunStore, StoreError, SystemIds, Timestamp, Update,
 };
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
@@ -245,10 +245,7 @@ async fn a_page_of_very_large_runs_is_refused() {
         ids.insert(0, run.id);
     }
     let error = runs.list(&query(app)).await.unwrap_err();
-    assert!(
-        matches!(error, ListError::TooLarge { bytes: 33_000_000.., most: 16_777_216 }),
-        "{error:?}"
-    );
+    assert!(matches!(error, ListError::TooLarge { bytes: 33_000_000.., most: 16_777_216 }), "{error:?}");
     let one = ListQuery { page_size: 1, ..query(app) };
     let page = runs.list(&one).await.unwrap();
     assert_eq!((page.runs[0].new.id, page.runs.len(), page.total_count), (ids[0], 1, 5));

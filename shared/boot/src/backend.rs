@@ -242,7 +242,9 @@ mod tests {
     /// What one request says beside its body. It is answered only once as many others wait as the barrier wants.
     async fn refuse(mut client: TcpStream, together: Arc<Barrier>, told: mpsc::UnboundedSender<String>) {
         let mut head = Vec::new();
-        while !head.windows(4).any(|end| end == b"\r\n\r\n") && client.read_buf(&mut head).await.unwrap() > 0 {}
+        while !head.windows(4).any(|end| end == b"\r\n\r\n") && client.read_buf(&mut head).await.unwrap() > 0
+        {
+        }
         told.send(String::from_utf8_lossy(&head).to_ascii_lowercase()).unwrap();
         together.wait().await;
         client.write_all(REFUSAL).await.unwrap();
@@ -263,7 +265,11 @@ mod tests {
         let variables =
             [("RUNYARD_TABLE", "table"), ("RUNYARD_BUCKET", "bucket"), ("RUNYARD_QUEUE_URL", &*queue_url)];
         let mut config = Config::from_env(&Env::of(&variables)).unwrap();
-        #[allow(irrefutable_let_patterns, clippy::allow_attributes, reason = "it is the only place without `embedded`")]
+        #[allow(
+            irrefutable_let_patterns,
+            clippy::allow_attributes,
+            reason = "it is the only place without `embedded`"
+        )]
         let Place::Aws(place) = &mut config.place else { panic!("{config:?}") };
         place.emulator = Some(Emulator { dynamodb: url.clone(), others: url });
         let opening = tokio::spawn(Backend::open(config));
@@ -272,7 +278,11 @@ mod tests {
             let request = tokio::time::timeout(Duration::from_secs(30), requests.recv()).await;
             asked.push(request.expect("all three are asked before one has answered").unwrap());
         }
-        for what in ["x-amz-target: dynamodb_", "x-amz-target: amazonsqs.getqueueattributes", "head /bucket/runs/none "] {
+        for what in [
+            "x-amz-target: dynamodb_",
+            "x-amz-target: amazonsqs.getqueueattributes",
+            "head /bucket/runs/none ",
+        ] {
             assert_eq!(asked.iter().filter(|head| head.contains(what)).count(), 1, "{what}: {asked:#?}");
         }
         assert!(opening.await.unwrap().is_ok(), "a process starts also where the table refuses");
