@@ -37,6 +37,6 @@ mod workflow;
 
 pub use engine::{Engine, EngineConfig, ReadEnv};
 pub use flow::{FailedNode, NodeError, Status};
-pub use load::{LoadErrors, Mistake, Spot};
+pub use load::{LoadErrors, Mistake, Spot, workflow_ids};
 pub use python::{PythonError, PythonRunner};
 pub use workflow::RunResults;
