@@ -108,19 +108,19 @@ fn id_of(value: &Value, place: usize) -> String {
 
 /// Gives the documents that a node makes their ids: 32 hexadecimal digits that follow from the run, the node and the
 /// place, so a replay gives the same.
-pub(crate) struct DocumentIds<'a> {
+pub(crate) struct DocumentIds {
     run: Uuid,
-    key: &'a str,
-    next: Cell<u64>,
+    key: String,
+    given: Cell<u64>,
 }
 
-impl<'a> DocumentIds<'a> {
-    pub(crate) fn new(call: Call<'a>) -> Self {
-        Self { run: call.run.new_run().id.0, key: call.key, next: Cell::new(0) }
+impl DocumentIds {
+    pub(crate) fn new(call: Call<'_>) -> Self {
+        Self { run: call.run.new_run().id.0, key: call.key.to_owned(), given: Cell::new(0) }
     }
 
     pub(crate) fn next(&self) -> String {
-        let place = self.next.replace(self.next.get() + 1);
+        let place = self.given.replace(self.given.get() + 1);
         let name = format!("document:{}:{place}", self.key);
         Uuid::new_v5(&self.run, name.as_bytes()).simple().to_string()
     }

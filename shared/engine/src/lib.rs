@@ -18,10 +18,12 @@
 //! | `engine` | the port of the domain, and the cache of what was compiled |
 
 mod condition;
+mod csv;
 mod document;
 mod egress;
 mod engine;
 mod flow;
+mod html;
 mod llm;
 mod load;
 mod nodes;

@@ -4,12 +4,16 @@
 //! its fields, and put that into the `NODES` of its group.
 
 mod admit;
+mod extractors;
+mod files;
+mod filters;
 mod llms;
 mod not_native;
 mod operators;
 mod tools;
 mod transformers;
 mod utils;
+mod validators;
 
 pub(crate) use operators::is_option_result;
 
@@ -38,8 +42,16 @@ pub(crate) struct Registered {
 pub(crate) type Build = fn(&str, Fields<'_>, &Loading<'_>) -> Option<Box<dyn Kind>>;
 
 /// All that run here, by group.
-const NATIVE: &[&[&Registered]] =
-    &[llms::NODES, operators::NODES, tools::NODES, transformers::NODES, utils::NODES];
+const NATIVE: &[&[&Registered]] = &[
+    extractors::NODES,
+    filters::NODES,
+    llms::NODES,
+    operators::NODES,
+    tools::NODES,
+    transformers::NODES,
+    utils::NODES,
+    validators::NODES,
+];
 
 fn native() -> impl Iterator<Item = &'static Registered> {
     NATIVE.iter().flat_map(|group| group.iter().copied())
