@@ -10,6 +10,7 @@ mod filters;
 mod llms;
 mod not_native;
 mod operators;
+mod splitters;
 mod tools;
 mod transformers;
 mod utils;
@@ -47,6 +48,7 @@ const NATIVE: &[&[&Registered]] = &[
     filters::NODES,
     llms::NODES,
     operators::NODES,
+    splitters::NODES,
     tools::NODES,
     transformers::NODES,
     utils::NODES,
@@ -65,6 +67,15 @@ fn mapping(input: Arc<Value>, kind: &str) -> Result<Arc<Value>, NodeError> {
     let given = python_text::type_name(&input);
     let message = format!("the input of {kind} must be a mapping, but its transformer gives {given}");
     Err(NodeError::new("ValidationError", message))
+}
+
+/// Does what takes the processor for long, apart from what else runs here.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, NodeError> + Send + 'static,
+) -> Result<T, NodeError> {
+    // A parser that panics on a hostile file fails its node, and nothing else.
+    let failed = |_| Err(NodeError::new("RuntimeError", "the data cannot be read").lasting());
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(failed)
 }
 
 /// What a node type turned out to be.
