@@ -18,14 +18,18 @@
 //! | `engine` | the port of the domain, and the cache of what was compiled |
 
 mod condition;
+mod csv;
+mod document;
 mod egress;
 mod engine;
 mod flow;
+mod html;
 mod llm;
 mod load;
 mod nodes;
 mod prompt;
 mod python;
+mod python_json;
 mod python_text;
 mod schema;
 mod services;
