@@ -27,6 +27,7 @@ mod nodes;
 mod prompt;
 mod python;
 mod python_text;
+mod rest;
 mod schema;
 mod services;
 #[cfg(test)]

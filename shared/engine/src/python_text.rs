@@ -1,7 +1,11 @@
 //! How Python writes values as text: workflow files rely on `str(True)` being `True`.
 
-use serde_json::{Number, Value};
-use std::fmt::Write as _;
+use serde::Serialize as _;
+use serde_json::{
+    Number, Value,
+    ser::{Formatter, Serializer},
+};
+use std::{fmt::Write as _, io};
 
 /// Python's `str(value)`.
 pub(crate) fn str(value: &Value) -> String {
@@ -16,6 +20,45 @@ pub(crate) fn repr(value: &Value) -> String {
     let mut text = String::new();
     write(value, &mut text);
     text
+}
+
+/// Python's `json.dumps(value)`.
+pub(crate) fn json(value: &Value) -> String {
+    let mut bytes = Vec::new();
+    // Writing to memory cannot fail, and all of it is ASCII.
+    let _ = value.serialize(&mut Serializer::with_formatter(&mut bytes, PythonJson));
+    String::from_utf8(bytes).unwrap_or_default()
+}
+
+/// Puts a space after commas and colons, and escapes all that is not ASCII.
+struct PythonJson;
+
+impl Formatter for PythonJson {
+    fn begin_array_value<W: io::Write + ?Sized>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        writer.write_all(if first { b"" } else { b", " })
+    }
+
+    fn begin_object_key<W: io::Write + ?Sized>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        writer.write_all(if first { b"" } else { b", " })
+    }
+
+    fn begin_object_value<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
+        writer.write_all(b": ")
+    }
+
+    fn write_string_fragment<W: io::Write + ?Sized>(&mut self, writer: &mut W, text: &str) -> io::Result<()> {
+        let mut units = [0; 2];
+        for character in text.chars() {
+            if character.is_ascii() {
+                write!(writer, "{character}")?;
+                continue;
+            }
+            for unit in character.encode_utf16(&mut units) {
+                write!(writer, "\\u{unit:04x}")?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The name of the type that Python has for the value.
@@ -124,5 +167,8 @@ mod tests {
         ] {
             assert_eq!(str(&value), text);
         }
+        let value = json!({"a": [1, 2.0, null, "é😀\n\""], "b": {}});
+        let text = r#"{"a": [1, 2.0, null, "\u00e9\ud83d\ude00\n\""], "b": {}}"#;
+        assert_eq!(super::json(&value), text);
     }
 }

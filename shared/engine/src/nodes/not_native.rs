@@ -148,7 +148,6 @@ pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
             "FileWriteTool",
             "FirecrawlSearchTool",
             "FirecrawlTool",
-            "HttpApiCall",
             "HumanFeedbackTool",
             "JinaScrapeTool",
             "JinaSearchTool",
