@@ -1,7 +1,7 @@
 //! One node: what all kinds have in common, and how it is run.
 
 use super::{
-    Branches, Depend, ErrorHandling, FlowNodes, NodeError, Results, Source, Status, depends,
+    Branches, Depend, ErrorHandling, FlowNodes, NodeError, Offer, Results, Source, Status, depends,
     depends::Refused,
     dict::dict,
     result::{Input, NodeResult},
@@ -28,6 +28,8 @@ pub(crate) struct Node {
     pub(crate) mapping: Map<String, Value>,
     pub(crate) output: Transformer,
     pub(crate) errors: ErrorHandling,
+    /// Whether a call outside that may have been made already may be made once more.
+    pub(crate) idempotent: bool,
     pub(crate) depends: Vec<Depend>,
     /// Only for nodes that join branches.
     pub(crate) branches: Option<Branches>,
@@ -44,6 +46,7 @@ pub(crate) struct NodeSpec {
     pub(crate) mapping: Map<String, Value>,
     pub(crate) output: Transformer,
     pub(crate) errors: ErrorHandling,
+    pub(crate) idempotent: bool,
 }
 
 /// What a kind of node does.
@@ -73,6 +76,11 @@ pub(crate) trait Kind: fmt::Debug + Send + Sync {
     /// The options that others can depend on.
     fn options(&self) -> &[String] {
         &[]
+    }
+
+    /// What a model is told of it that may call it as a tool.
+    fn offer(&self) -> Offer {
+        Offer::default()
     }
 
     /// The role that it has for the run as a whole.

@@ -63,6 +63,7 @@ pub(crate) fn build_node(id: &str, fields: Fields<'_>, loading: &Loading<'_>) ->
         mapping,
         output,
         errors,
+        idempotent: fields.bool("idempotent").unwrap_or(true),
     })
 }
 
