@@ -129,7 +129,10 @@ async fn more() {
             serde_json::from_str(line).expect("JSON")
         };
         let model = Scripted::start(header("script")).await;
-        let case = Case::text(&text).env("STUB_URL", &model.url).input(header("input"));
+        let case = Case::text(&text)
+            .env("STUB_URL", &model.url)
+            .env("STUB_ROOT", &model.root)
+            .input(header("input"));
         let mut ours = case.run().await;
         ours["llm_requests"] = model.requests().into();
         let mut theirs: Value = serde_json::from_str(&expected).expect("JSON");

@@ -3,7 +3,7 @@
 
 use super::Registered;
 use crate::{
-    flow::{Call, Halt, Kind, NodeError, seconds},
+    flow::{Call, Halt, Kind, NodeError, Offer, seconds},
     load::{Fields, Loading},
     nodes::connection::needed,
     python_text,
@@ -113,8 +113,8 @@ impl HttpApiCall {
         })
     }
 
-    /// The request for one input; `key` is its idempotency key.
-    fn request(&self, input: &Map<String, Value>, key: &str) -> Result<Request, NodeError> {
+    /// The request for one input.
+    fn request(&self, input: &Map<String, Value>) -> Result<Request, NodeError> {
         let part = |key: &str| input.get(key).and_then(Value::as_object);
         let merged = |own: &Map<String, Value>, key: &str| {
             part(key).map_or_else(|| own.clone(), |part| merge(own.clone(), part))
@@ -139,11 +139,6 @@ impl HttpApiCall {
         if body.is_some() {
             let content_type = if is_json { "application/json" } else { "application/x-www-form-urlencoded" };
             headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(content_type));
-        }
-        if method != Method::GET
-            && let Ok(key) = HeaderValue::from_str(key)
-        {
-            headers.entry(IDEMPOTENCY_KEY).or_insert(key);
         }
         let url = with_params(url, &form(&merged(&self.params, "params")));
         Ok(Request { method, url, headers, body })
@@ -293,10 +288,13 @@ fn failed(why: &str) -> NodeError {
 impl Kind for HttpApiCall {
     async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
         let empty = Map::new();
-        let key = format!("{}:{}", call.run.new_run().id, call.key);
-        let Request { method, url, headers, body } =
-            self.request(input.as_object().unwrap_or(&empty), &key)?;
-        call.run.outside().await?;
+        let mut request = self.request(input.as_object().unwrap_or(&empty))?;
+        if request.method == Method::GET {
+            call.run.outside().await?;
+        } else if let Ok(key) = HeaderValue::from_str(&call.announce().await?) {
+            request.headers.entry(IDEMPOTENCY_KEY).or_insert(key);
+        }
+        let Request { method, url, headers, body } = request;
         let answer = rest::call(&call.services.http, &url, self.timeout, |client, url| {
             let request = client.request(method, url).headers(headers);
             match body {
@@ -306,6 +304,26 @@ impl Kind for HttpApiCall {
         });
         let answer = answer.await.map_err(|failure| failed(&failure.to_string()))?;
         Ok(Arc::new(self.output(&answer)?))
+    }
+
+    fn offer(&self) -> Offer {
+        let mapping = |what: &str| json!({"type": "object", "description": what});
+        Offer {
+            description: "Calls an HTTP API and gives its status and answer. What is left out is taken from the \
+                          tool's settings; what is given goes over them.",
+            parameters: json!({
+                "type": "object",
+                "properties": {
+                    "url": {"type": "string", "description": "the URL to call, if it is another than the tool's own"},
+                    "method": {"type": "string", "enum": ["GET", "POST", "PUT", "DELETE", "PATCH"]},
+                    "params": mapping("parameters of the URL's query"),
+                    "data": mapping("the body's entries"),
+                    "payload_type": {"type": "string", "enum": ["raw", "json"], "description": "`raw` sends the data as a form, `json` as JSON"},
+                    "headers": mapping("HTTP headers"),
+                },
+            }),
+            parallel: false,
+        }
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
