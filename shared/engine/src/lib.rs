@@ -18,6 +18,7 @@
 //! | `engine` | the port of the domain, and the cache of what was compiled |
 
 mod condition;
+mod document;
 mod egress;
 mod engine;
 mod flow;
@@ -26,6 +27,7 @@ mod load;
 mod nodes;
 mod prompt;
 mod python;
+mod python_json;
 mod python_text;
 mod rest;
 mod schema;

@@ -1,11 +1,7 @@
 //! How Python writes values as text: workflow files rely on `str(True)` being `True`.
 
-use serde::Serialize as _;
-use serde_json::{
-    Number, Value,
-    ser::{Formatter, Serializer},
-};
-use std::{fmt::Write as _, io};
+use serde_json::{Number, Value};
+use std::fmt::Write as _;
 
 /// Python's `str(value)`.
 pub(crate) fn str(value: &Value) -> String {
@@ -22,45 +18,6 @@ pub(crate) fn repr(value: &Value) -> String {
     text
 }
 
-/// Python's `json.dumps(value)`.
-pub(crate) fn json(value: &Value) -> String {
-    let mut bytes = Vec::new();
-    // Writing to memory cannot fail, and all of it is ASCII.
-    let _ = value.serialize(&mut Serializer::with_formatter(&mut bytes, PythonJson));
-    String::from_utf8(bytes).unwrap_or_default()
-}
-
-/// Puts a space after commas and colons, and escapes all that is not ASCII.
-struct PythonJson;
-
-impl Formatter for PythonJson {
-    fn begin_array_value<W: io::Write + ?Sized>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        writer.write_all(if first { b"" } else { b", " })
-    }
-
-    fn begin_object_key<W: io::Write + ?Sized>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        writer.write_all(if first { b"" } else { b", " })
-    }
-
-    fn begin_object_value<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
-        writer.write_all(b": ")
-    }
-
-    fn write_string_fragment<W: io::Write + ?Sized>(&mut self, writer: &mut W, text: &str) -> io::Result<()> {
-        let mut units = [0; 2];
-        for character in text.chars() {
-            if character.is_ascii() {
-                write!(writer, "{character}")?;
-                continue;
-            }
-            for unit in character.encode_utf16(&mut units) {
-                write!(writer, "\\u{unit:04x}")?;
-            }
-        }
-        Ok(())
-    }
-}
-
 /// The name of the type that Python has for the value.
 pub(crate) fn type_name(value: &Value) -> &'static str {
     match value {
@@ -71,6 +28,21 @@ pub(crate) fn type_name(value: &Value) -> &'static str {
         Value::String(_) => "str",
         Value::Array(_) => "list",
         Value::Object(_) => "dict",
+    }
+}
+
+/// A whole number, as Python's `int` takes it where it must lose nothing: 5, 5.0, "5", true.
+pub(crate) fn whole(value: &Value) -> Option<i64> {
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            let float = number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < 9e15)?;
+            #[expect(clippy::cast_possible_truncation, reason = "whole and within bounds, as just checked")]
+            Some(float as i64)
+        }
+        Value::Number(number) => number.as_i64(),
+        Value::String(text) => text.trim().parse().ok(),
+        Value::Bool(flag) => Some(i64::from(*flag)),
+        _ => None,
     }
 }
 
@@ -102,7 +74,8 @@ fn write(value: &Value, text: &mut String) {
     }
 }
 
-fn number_text(number: &Number) -> String {
+/// A number as Python writes it, in text and in JSON.
+pub(crate) fn number_text(number: &Number) -> String {
     match number.as_f64() {
         Some(float) if number.is_f64() => float_text(float),
         _ => number.to_string(),
@@ -167,8 +140,5 @@ mod tests {
         ] {
             assert_eq!(str(&value), text);
         }
-        let value = json!({"a": [1, 2.0, null, "é😀\n\""], "b": {}});
-        let text = r#"{"a": [1, 2.0, null, "\u00e9\ud83d\ude00\n\""], "b": {}}"#;
-        assert_eq!(super::json(&value), text);
     }
 }

@@ -3,6 +3,7 @@
 //! To add one: write `nodes/<group>/<name>.rs` with a type that implements [`Kind`] and a [`Registered`] that builds it from
 //! its fields, and put that into the `NODES` of its group.
 
+mod admit;
 mod connection;
 mod llms;
 mod not_native;

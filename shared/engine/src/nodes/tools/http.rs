@@ -5,8 +5,11 @@ use super::Registered;
 use crate::{
     flow::{Call, Halt, Kind, NodeError, Offer, seconds},
     load::{Fields, Loading},
-    nodes::connection::needed,
-    python_text,
+    nodes::{
+        admit::{Admission, Check, TEXT, invalid},
+        connection::needed,
+    },
+    python_json, python_text,
     rest::{self, Answer},
 };
 use async_trait::async_trait;
@@ -132,7 +135,7 @@ impl HttpApiCall {
         };
         let data = merged(&self.data, "data");
         let body = match is_json {
-            true => Some(python_text::json(&Value::Object(data))),
+            true => Some(python_json::ascii(&Value::Object(data))),
             false => Some(form(&data)).filter(|form| !form.is_empty()),
         };
         let mut headers = headers(&merged(&self.headers, "headers"))?;
@@ -327,41 +330,34 @@ impl Kind for HttpApiCall {
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
-        let input = super::mapping(input, "an HttpApiCall")?;
-        let wrong = |key: &str, expected: &str| {
-            NodeError::new("ValidationError", format!("`{key}` of the input must be {expected}"))
-        };
-        let word = |key: &str, known: &[&str], expected: &str, is_nullable: bool| match input.get(key) {
-            None => Ok(Value::Null),
-            Some(Value::Null) if is_nullable => Ok(Value::Null),
-            Some(Value::String(word)) if known.contains(&word.as_str()) => Ok(word.clone().into()),
-            Some(_) => Err(wrong(key, expected)),
-        };
-        let url = match input.get("url") {
-            None => "",
-            Some(Value::String(url)) => url,
-            Some(_) => return Err(wrong("url", "text")),
-        };
-        match input.get("files") {
-            None => {}
-            Some(Value::Object(files)) if files.is_empty() => {}
-            Some(_) => return Err(wrong("files", "empty: files cannot be sent yet")),
+        let mut admission = Admission::of(&input, "an HttpApiCall")?;
+        for key in ["data", "headers", "params"] {
+            let given = parsed(&input, key)?;
+            admission.set(key, given);
         }
-        let methods: Vec<&str> = METHODS.iter().map(|(word, _)| *word).collect();
-        Ok(Arc::new(json!({
-            "data": given_mapping(&input, "data")?,
-            "url": url,
-            "payload_type": word("payload_type", &["raw", "json"], "`raw` or `json`", false)?,
-            "headers": given_mapping(&input, "headers")?,
-            "params": given_mapping(&input, "params")?,
-            "method": word("method", &methods, "GET, POST, PUT, DELETE or PATCH", true)?,
-            "files": {},
-        })))
+        admission.or("url", "", TEXT)?;
+        match input.get("payload_type") {
+            None => admission.set("payload_type", Value::Null),
+            Some(_) => admission.required("payload_type", PAYLOAD)?,
+        }
+        admission.optional("method", METHOD)?;
+        admission.or("files", json!({}), NO_FILES)?;
+        Ok(admission.done())
     }
 }
 
+const PAYLOAD: Check =
+    Check::new("`raw` or `json`", |value| matches!(value.as_str()?, "raw" | "json").then(|| value.clone()));
+const METHOD: Check = Check::new("GET, POST, PUT, DELETE or PATCH", |value| {
+    let known = METHODS.iter().any(|(word, _)| value == word);
+    known.then(|| value.clone())
+});
+const NO_FILES: Check = Check::new("empty: it sends no files", |value| {
+    value.as_object().is_some_and(Map::is_empty).then(|| value.clone())
+});
+
 /// A field of the input that is a mapping, or a JSON text of one, as models write it.
-fn given_mapping(input: &Value, key: &str) -> Result<Value, NodeError> {
+fn parsed(input: &Value, key: &str) -> Result<Value, NodeError> {
     let unparsable = |why: String| NodeError {
         recoverable: true,
         ..NodeError::new("ActionParsingException", format!("`{key}` of the input {why}"))
@@ -372,10 +368,7 @@ fn given_mapping(input: &Value, key: &str) -> Result<Value, NodeError> {
         Some(Value::String(text)) if text.is_empty() => Ok(json!({})),
         Some(Value::String(text)) => match serde_json::from_str(text) {
             Ok(value @ Value::Object(_)) => Ok(value),
-            Ok(_) => {
-                let message = format!("`{key}` of the input must be a mapping");
-                Err(NodeError::new("ValidationError", message))
-            }
+            Ok(_) => Err(invalid(format!("`{key}` of the input must be a mapping"))),
             Err(error) => Err(unparsable(format!("is no JSON: {error}"))),
         },
         Some(_) => Err(unparsable("must be a mapping or the JSON text of one".into())),
