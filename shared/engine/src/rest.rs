@@ -70,6 +70,11 @@ impl Answer {
         self.headers.get(name)?.to_str().ok()
     }
 
+    /// How long the answer asks to wait before the next call.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        Duration::try_from_secs_f64(self.header("retry-after")?.trim().parse().ok()?).ok()
+    }
+
     /// The body as JSON; null if it is none.
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()

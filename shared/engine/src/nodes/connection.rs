@@ -47,7 +47,7 @@ pub(super) fn needed(classes: &[&str], fields: Fields<'_>, loading: &Loading<'_>
 }
 
 /// Where a setting of a connection is found: under `key`, else in the environment variable, else the default.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Setting {
     pub(super) key: &'static str,
     pub(super) variable: &'static str,

@@ -5,7 +5,8 @@
 
 mod admit;
 mod connection;
-mod llms;
+mod embedders;
+pub(crate) mod llms;
 mod not_native;
 mod operators;
 mod tools;
@@ -40,7 +41,7 @@ pub(crate) type Build = fn(&str, Fields<'_>, &Loading<'_>) -> Option<Box<dyn Kin
 
 /// All that run here, by group.
 const NATIVE: &[&[&Registered]] =
-    &[llms::NODES, operators::NODES, tools::NODES, transformers::NODES, utils::NODES];
+    &[embedders::NODES, llms::NODES, operators::NODES, tools::NODES, transformers::NODES, utils::NODES];
 
 fn native() -> impl Iterator<Item = &'static Registered> {
     NATIVE.iter().flat_map(|group| group.iter().copied())
