@@ -31,6 +31,7 @@ mod prompt;
 mod python;
 mod python_json;
 mod python_text;
+mod rest;
 mod schema;
 mod services;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! One node: what all kinds have in common, and how it is run.
 
 use super::{
-    Branches, CacheKey, Depend, ErrorHandling, FlowNodes, NodeError, Results, Source, Status, depends,
+    Branches, CacheKey, Depend, ErrorHandling, FlowNodes, NodeError, Offer, Results, Source, Status, depends,
     depends::Refused,
     dict::dict,
     result::{Input, NodeResult},
@@ -28,6 +28,8 @@ pub(crate) struct Node {
     pub(crate) mapping: Map<String, Value>,
     pub(crate) output: Transformer,
     pub(crate) errors: ErrorHandling,
+    /// Whether a call outside that may have been made already may be made once more.
+    pub(crate) idempotent: bool,
     pub(crate) depends: Vec<Depend>,
     /// Only for nodes that join branches.
     pub(crate) branches: Option<Branches>,
@@ -47,6 +49,7 @@ pub(crate) struct NodeSpec {
     pub(crate) output: Transformer,
     pub(crate) errors: ErrorHandling,
     pub(crate) cached: bool,
+    pub(crate) idempotent: bool,
 }
 
 /// What a kind of node does.
@@ -76,6 +79,11 @@ pub(crate) trait Kind: fmt::Debug + Send + Sync {
     /// The options that others can depend on.
     fn options(&self) -> &[String] {
         &[]
+    }
+
+    /// What a model is told of it that may call it as a tool.
+    fn offer(&self) -> Offer {
+        Offer::default()
     }
 
     /// The role that it has for the run as a whole.
@@ -298,25 +306,8 @@ async fn cached_attempts(call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value
 }
 
 async fn attempts(call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
-    let errors = &call.node.errors;
-    for attempt in 0.. {
-        let work = call.node.kind.execute(Call { attempt, ..call }, input);
-        let ended = match errors.timeout {
-            Some(limit) => match tokio::time::timeout(limit, work).await {
-                Ok(ended) => ended,
-                Err(_) => Err(NodeError::new("TimeoutError", "").into()),
-            },
-            None => work.await,
-        };
-        match ended {
-            Err(Halt::Failed(error)) if error.retryable && attempt < errors.max_retries => {
-                tracing::debug!(node = %call.key, attempt, error = %error.message, "a node failed, trying again");
-                tokio::time::sleep(errors.wait(attempt, (call.run.new_run().id, call.key))).await;
-            }
-            ended => return ended,
-        }
-    }
-    Err(Halt::Stopped)
+    let seed = (call.run.new_run().id, call.key);
+    call.node.errors.attempts(seed, |attempt| call.node.kind.execute(Call { attempt, ..call }, input)).await
 }
 
 fn finish(node: &Node, output: Arc<Value>) -> Result<Arc<Value>, Halt> {

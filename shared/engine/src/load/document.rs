@@ -380,6 +380,7 @@ impl Node {
             mapping: spec.mapping,
             output: spec.output,
             errors: spec.errors,
+            idempotent: spec.idempotent,
             depends,
             branches,
             cached: spec.cached,

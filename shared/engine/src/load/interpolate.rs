@@ -189,8 +189,7 @@ impl Resolver<'_> {
         if matches!(default, "null" | "Null" | "NULL") {
             return Ok(YamlValue::Null);
         }
-        let quoted =
-            ['"', '\''].iter().find_map(|quote| default.strip_prefix(*quote)?.strip_suffix(*quote));
+        let quoted = ['"', '\''].iter().find_map(|quote| default.strip_prefix(*quote)?.strip_suffix(*quote));
         if let Some(quoted) = quoted {
             return Ok(YamlValue::Text(quoted.to_owned()));
         }
@@ -267,7 +266,8 @@ mod tests {
     /// What the key `v` of a file holds, with its interpolations resolved.
     fn expanded(text: &str) -> Result<Value, String> {
         let quoted = text.replace('\'', "''");
-        let file = format!("a: {{b: 1, c: [x, {{d: '${{a.b}}'}}], n: null, t: true}}\nl: '${{l}}'\nv: '{quoted}'\n");
+        let file =
+            format!("a: {{b: 1, c: [x, {{d: '${{a.b}}'}}], n: null, t: true}}\nl: '${{l}}'\nv: '{quoted}'\n");
         let mut mistakes = Mistakes::default();
         let mut root = read(&file, &mut mistakes).expect("YAML");
         let YamlValue::Map(entries) = &mut root.value else { unreachable!("a mapping") };

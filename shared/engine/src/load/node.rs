@@ -72,6 +72,7 @@ pub(crate) fn build_node(id: &str, fields: Fields<'_>, loading: &Loading<'_>) ->
         output,
         errors,
         cached,
+        idempotent: fields.bool("idempotent").unwrap_or(true),
     })
 }
 
@@ -79,7 +80,8 @@ pub(crate) fn build_node(id: &str, fields: Fields<'_>, loading: &Loading<'_>) ->
 /// its events are called is the contract's.
 const STREAMING: &[&str] = &["enabled", "event", "include_usage", "min_chunk_chars", "mode", "timeout"];
 
-fn error_handling(fields: Fields<'_>, default_timeout: Option<Duration>) -> ErrorHandling {
+/// Reads `error_handling`.
+pub(crate) fn error_handling(fields: Fields<'_>, default_timeout: Option<Duration>) -> ErrorHandling {
     // A file that has its own error handling gets none of the kind's, the time limit included.
     let Some(own) = fields.fields("error_handling") else {
         return ErrorHandling { timeout: default_timeout, ..ErrorHandling::default() };

@@ -69,9 +69,9 @@ impl Requirement {
         };
         match found.len() {
             1 => Ok(found.swap_remove(0).into_owned()),
-            count => Err(format!(
-                "`{path}` selects {count} values of the requirement `{id}`; it must select one"
-            )),
+            count => {
+                Err(format!("`{path}` selects {count} values of the requirement `{id}`; it must select one"))
+            }
         }
     }
 }
@@ -84,7 +84,10 @@ mod tests {
 
     fn resolved(text: &str) -> (Value, Vec<String>) {
         let known = BTreeMap::from([
-            ("conn".to_owned(), json!({"type": "dynamiq.connections.OpenAI", "key": {"id": "k1"}, "l": [1, 2]})),
+            (
+                "conn".to_owned(),
+                json!({"type": "dynamiq.connections.OpenAI", "key": {"id": "k1"}, "l": [1, 2]}),
+            ),
             ("word".to_owned(), json!("plain")),
         ]);
         let mut mistakes = Mistakes::default();

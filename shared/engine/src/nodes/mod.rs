@@ -4,10 +4,12 @@
 //! its fields, and put that into the `NODES` of its group.
 
 mod admit;
+mod connection;
+mod embedders;
 mod extractors;
 mod files;
 mod filters;
-mod llms;
+pub(crate) mod llms;
 mod not_native;
 mod operators;
 mod splitters;
@@ -44,6 +46,7 @@ pub(crate) type Build = fn(&str, Fields<'_>, &Loading<'_>) -> Option<Box<dyn Kin
 
 /// All that run here, by group.
 const NATIVE: &[&[&Registered]] = &[
+    embedders::NODES,
     extractors::NODES,
     filters::NODES,
     llms::NODES,
