@@ -26,6 +26,7 @@ mod load;
 mod nodes;
 mod prompt;
 mod python;
+mod python_json;
 mod python_text;
 mod schema;
 mod services;
