@@ -276,25 +276,8 @@ fn transform(node: &Node, source: &Source<'_>) -> Result<Arc<Value>, NodeError> 
 }
 
 async fn attempts(call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
-    let errors = &call.node.errors;
-    for attempt in 0.. {
-        let work = call.node.kind.execute(call, input);
-        let ended = match errors.timeout {
-            Some(limit) => match tokio::time::timeout(limit, work).await {
-                Ok(ended) => ended,
-                Err(_) => Err(NodeError::new("TimeoutError", "").into()),
-            },
-            None => work.await,
-        };
-        match ended {
-            Err(Halt::Failed(error)) if error.retryable && attempt < errors.max_retries => {
-                tracing::debug!(node = %call.key, attempt, error = %error.message, "a node failed, trying again");
-                tokio::time::sleep(errors.wait(attempt, (call.run.new_run().id, call.key))).await;
-            }
-            ended => return ended,
-        }
-    }
-    Err(Halt::Stopped)
+    let seed = (call.run.new_run().id, call.key);
+    call.node.errors.attempts(seed, || call.node.kind.execute(call, input)).await
 }
 
 fn finish(node: &Node, output: Arc<Value>) -> Result<Arc<Value>, Halt> {

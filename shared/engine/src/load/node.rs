@@ -67,7 +67,8 @@ pub(crate) fn build_node(id: &str, fields: Fields<'_>, loading: &Loading<'_>) ->
     })
 }
 
-fn error_handling(fields: Fields<'_>, default_timeout: Option<Duration>) -> ErrorHandling {
+/// Reads `error_handling`.
+pub(crate) fn error_handling(fields: Fields<'_>, default_timeout: Option<Duration>) -> ErrorHandling {
     // A file that has its own error handling gets none of the kind's, the time limit included.
     let Some(own) = fields.fields("error_handling") else {
         return ErrorHandling { timeout: default_timeout, ..ErrorHandling::default() };

@@ -3,7 +3,7 @@
 //! To add one: write `nodes/<group>/<name>.rs` with a type that implements [`Kind`] and a [`Registered`] that builds it from
 //! its fields, and put that into the `NODES` of its group.
 
-mod llms;
+pub(crate) mod llms;
 mod not_native;
 mod operators;
 mod tools;
