@@ -8,7 +8,9 @@ use crate::{
     workflow::{RunResults, Workflow},
 };
 use async_trait::async_trait;
-use runyard_runs::{App, AppId, BoxError, FieldErrors, Outcome, RunContext, RunError};
+use runyard_runs::{
+    App, AppId, BoxError, FieldErrors, MemoryStore, Outcome, ProcessMemory, RunContext, RunError,
+};
 use serde_json::{Map, Value};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -47,7 +49,6 @@ impl fmt::Debug for EngineConfig {
 }
 
 /// Runs workflows. Cheap to make: everything else is made on first use.
-#[derive(Debug)]
 pub struct Engine {
     config: EngineConfig,
     compiled: Mutex<HashMap<(AppId, String), Arc<Compiled>>>,
@@ -56,6 +57,13 @@ pub struct Engine {
     http: Mutex<HashMap<Egress, Http>>,
     /// Hosts that every app may call, wherever they resolve to.
     allow_hosts: Vec<String>,
+    memory: Arc<dyn MemoryStore>,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("config", &self.config).finish_non_exhaustive()
+    }
 }
 
 /// One version of an app, ready to run.
@@ -77,6 +85,7 @@ impl Engine {
             env_hasher: RandomState::new(),
             http: Mutex::default(),
             allow_hosts: Vec::new(),
+            memory: Arc::new(ProcessMemory::default()),
         }
     }
 
@@ -84,6 +93,11 @@ impl Engine {
     /// addresses: its operator says so.
     pub fn allowing(self, allow_hosts: Vec<String>) -> Self {
         Self { allow_hosts, ..self }
+    }
+
+    /// The same, where agents remember in this store; without one they remember as long as the engine lives.
+    pub fn remembering(self, memory: Arc<dyn MemoryStore>) -> Self {
+        Self { memory, ..self }
     }
 
     /// Executes a run as [`runyard_runs::Engine::execute`] does, and gives every node's result as the reference shows
@@ -153,6 +167,7 @@ impl Engine {
             python: Arc::clone(&self.config.python),
             http: self.http(app),
             limits: app.limits.clone(),
+            memory: Arc::clone(&self.memory),
         };
         let env_hash = self.env_hasher.hash_one(read.values().collect::<Vec<_>>());
         Ok(Compiled { workflow, services, env: read.into_keys().collect(), env_hash })

@@ -1,7 +1,7 @@
 //! What nodes share beside the run: the ways to the outside, and how much may be spent there.
 
 use crate::{egress::Http, flow::NodeError, python::PythonRunner};
-use runyard_runs::{Limits, RunContext};
+use runyard_runs::{Limits, MemoryStore, RunContext};
 use std::{fmt, sync::Arc};
 
 /// The services of one app.
@@ -9,6 +9,8 @@ pub(crate) struct Services {
     pub(crate) python: Arc<dyn PythonRunner>,
     pub(crate) http: Http,
     pub(crate) limits: Limits,
+    /// What agents remember between runs.
+    pub(crate) memory: Arc<dyn MemoryStore>,
 }
 
 impl fmt::Debug for Services {

@@ -3,6 +3,7 @@
 //! To add one: write `nodes/<group>/<name>.rs` with a type that implements [`Kind`] and a [`Registered`] that builds it from
 //! its fields, and put that into the `NODES` of its group.
 
+mod agents;
 pub(crate) mod llms;
 mod not_native;
 mod operators;
@@ -38,7 +39,7 @@ pub(crate) type Build = fn(&str, Fields<'_>, &Loading<'_>) -> Option<Box<dyn Kin
 
 /// All that run here, by group.
 const NATIVE: &[&[&Registered]] =
-    &[llms::NODES, operators::NODES, tools::NODES, transformers::NODES, utils::NODES];
+    &[agents::NODES, llms::NODES, operators::NODES, tools::NODES, transformers::NODES, utils::NODES];
 
 fn native() -> impl Iterator<Item = &'static Registered> {
     NATIVE.iter().flat_map(|group| group.iter().copied())
