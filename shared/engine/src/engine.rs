@@ -10,7 +10,8 @@ use crate::{
 };
 use async_trait::async_trait;
 use runyard_runs::{
-    App, AppId, BoxError, Clock, FieldErrors, Outcome, RunContext, RunError, SystemClock, Warning,
+    App, AppId, BoxError, Clock, FieldErrors, MemoryStore, Outcome, ProcessMemory, RunContext, RunError,
+    SystemClock, Warning,
 };
 use serde_json::{Map, Value};
 use std::{
@@ -59,6 +60,7 @@ pub struct Engine {
     http: Mutex<HashMap<Egress, Http>>,
     /// Hosts that every app may call, wherever they resolve to.
     allow_hosts: Vec<String>,
+    memory: Arc<dyn MemoryStore>,
 }
 
 impl fmt::Debug for Engine {
@@ -88,6 +90,7 @@ impl Engine {
             env_hasher: RandomState::new(),
             http: Mutex::default(),
             allow_hosts: Vec::new(),
+            memory: Arc::new(ProcessMemory::default()),
         }
     }
 
@@ -100,6 +103,11 @@ impl Engine {
     /// The same by another clock.
     pub fn by_clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
+    }
+
+    /// The same, where agents remember in this store; without one they remember as long as the engine lives.
+    pub fn remembering(self, memory: Arc<dyn MemoryStore>) -> Self {
+        Self { memory, ..self }
     }
 
     /// Executes a run as [`runyard_runs::Engine::execute`] does, and gives every node's result as the reference shows
@@ -171,6 +179,7 @@ impl Engine {
             limits: app.limits.clone(),
             clock: Arc::clone(&self.clock),
             cache: app.cache.map(Cache::new),
+            memory: Arc::clone(&self.memory),
         };
         let env_hash = self.env_hasher.hash_one(read.values().collect::<Vec<_>>());
         Ok(Compiled { workflow, warnings, services, env: read.into_keys().collect(), env_hash })

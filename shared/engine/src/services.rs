@@ -5,7 +5,7 @@ use crate::{
     flow::{Cache, NodeError},
     python::PythonRunner,
 };
-use runyard_runs::{Clock, Limits, RunContext};
+use runyard_runs::{Clock, Limits, MemoryStore, RunContext};
 use std::{fmt, sync::Arc};
 
 /// The services of one app.
@@ -16,6 +16,8 @@ pub(crate) struct Services {
     pub(crate) clock: Arc<dyn Clock>,
     /// Only where the app keeps outputs.
     pub(crate) cache: Option<Cache>,
+    /// What agents remember between runs.
+    pub(crate) memory: Arc<dyn MemoryStore>,
 }
 
 impl fmt::Debug for Services {

@@ -10,7 +10,7 @@
 //! | --- | --- |
 //! | [`protocol`] | who may append what to a run's log, without any I/O; explored exhaustively by the model |
 //! | [`service`] | the use cases, written once against the ports |
-//! | `store`, `file`, `queue`, `app`, `key`, `id`, `time`, `engine` | the ports and the types that cross them |
+//! | `store`, `file`, `queue`, `app`, `key`, `memory`, `id`, `time`, `engine` | the ports and the types that cross them |
 //! | `run`, `event`, `entry`, `record` | what a run is |
 
 mod app;
@@ -20,6 +20,7 @@ mod event;
 mod file;
 mod id;
 mod key;
+mod memory;
 pub mod protocol;
 mod queue;
 mod record;
@@ -36,6 +37,7 @@ pub use event::{EventBody, NodeRef, RunEvent, Sequence, ToolCall, ToolRef};
 pub use file::{File, FileStore, NewFile, Upload};
 pub use id::{AppId, ClaimId, FileId, Ids, OrganizationId, ProjectId, RequestId, RunId, SystemIds};
 pub use key::{AccessKey, Credential, KeyStore, Scope};
+pub use memory::{MemoryScope, MemoryStore, MemoryTurn, ProcessMemory};
 pub use queue::RunQueue;
 pub use record::{Field, Guard, Record, RecordChange};
 pub use run::{

@@ -3,7 +3,7 @@
 use super::{Connection, Document, Fields, Mistakes, Within, Yaml};
 use crate::{
     flow::{Behavior, ErrorHandling, NodeSpec},
-    nodes::{self, Found},
+    nodes::{self, Found, Registered},
     prompt::Prompt,
     transform::{Pointer, Selector, Transformer},
 };
@@ -39,6 +39,17 @@ pub(crate) fn build_node(id: &str, fields: Fields<'_>, loading: &Loading<'_>) ->
             return None;
         }
     };
+    spec(id, type_path, registered, fields, loading)
+}
+
+/// Builds the node `id` of a known type.
+pub(crate) fn spec(
+    id: &str,
+    type_path: &str,
+    registered: &Registered,
+    fields: Fields<'_>,
+    loading: &Loading<'_>,
+) -> Option<NodeSpec> {
     let errors = error_handling(fields, registered.timeout);
     let transformer = |key: &str| fields.fields(key).map(transformer).unwrap_or_default();
     let (input, output) = (transformer("input_transformer"), transformer("output_transformer"));

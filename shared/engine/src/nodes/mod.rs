@@ -4,6 +4,7 @@
 //! its fields, and put that into the `NODES` of its group.
 
 mod admit;
+mod agents;
 mod connection;
 mod embedders;
 mod extractors;
@@ -46,6 +47,7 @@ pub(crate) type Build = fn(&str, Fields<'_>, &Loading<'_>) -> Option<Box<dyn Kin
 
 /// All that run here, by group.
 const NATIVE: &[&[&Registered]] = &[
+    agents::NODES,
     embedders::NODES,
     extractors::NODES,
     filters::NODES,

@@ -2,7 +2,7 @@
 
 /// The node types of the reference that do not run here, by group.
 pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
-    ("agents", &["Agent", "AgentManager"]),
+    ("agents", &["AgentManager"]),
     ("agents.orchestrators", &["AdaptiveOrchestrator", "GraphOrchestrator", "LinearOrchestrator"]),
     ("audio", &["ElevenLabsSTS", "ElevenLabsTTS", "SpeechToText", "TextToSpeech", "WhisperSTT"]),
     (
@@ -135,9 +135,6 @@ pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
             "E2BDesktopTool",
             "E2BInterpreterTool",
             "ExaTool",
-            "FileListTool",
-            "FileReadTool",
-            "FileWriteTool",
             "FirecrawlSearchTool",
             "FirecrawlTool",
             "HumanFeedbackTool",
@@ -149,7 +146,6 @@ pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
             "MCPTool",
             "MemoryStoreTool",
             "MessageSenderTool",
-            "ParallelToolCallsTool",
             "Pipedream",
             "PreprocessTool",
             "PythonCodeExecutor",
@@ -161,11 +157,7 @@ pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
             "SerplyTool",
             "SkillsTool",
             "Stagehand",
-            "SubAgentTool",
-            "SummarizerTool",
             "TavilyTool",
-            "ThinkingTool",
-            "TodoWriteTool",
             "ZenRowsTool",
         ],
     ),
