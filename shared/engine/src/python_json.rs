@@ -1,36 +1,49 @@
-//! How Python's `json.dumps` writes values: what models were shown before is what they are shown here.
+//! JSON as Python's `json.dumps` writes it: with a space after `,` and `:`, and all beyond ASCII escaped if asked to.
 
 use crate::python_text;
 use serde_json::Value;
 use std::fmt::Write as _;
 
 /// `json.dumps(value)`.
-pub(crate) fn dumps(value: &Value) -> String {
-    let mut text = String::new();
-    write(value, None, 0, &mut text);
-    text
+pub(crate) fn ascii(value: &Value) -> String {
+    dumps(value, Style { ascii: true, indent: None })
+}
+
+/// `json.dumps(value, ensure_ascii=False)`.
+pub(crate) fn unicode(value: &Value) -> String {
+    dumps(value, Style { ascii: false, indent: None })
 }
 
 /// `json.dumps(value, indent=2)`.
 pub(crate) fn indented(value: &Value) -> String {
+    dumps(value, Style { ascii: true, indent: Some(2) })
+}
+
+#[derive(Clone, Copy)]
+struct Style {
+    ascii: bool,
+    indent: Option<usize>,
+}
+
+fn dumps(value: &Value, style: Style) -> String {
     let mut text = String::new();
-    write(value, Some(2), 0, &mut text);
+    write(value, style, 0, &mut text);
     text
 }
 
-fn write(value: &Value, indent: Option<usize>, depth: usize, text: &mut String) {
+fn write(value: &Value, style: Style, depth: usize, text: &mut String) {
     match value {
         Value::Null => text.push_str("null"),
         Value::Bool(flag) => text.push_str(if *flag { "true" } else { "false" }),
-        Value::Number(_) => text.push_str(&python_text::repr(value)),
-        Value::String(string) => quote(string, text),
+        Value::Number(number) => text.push_str(&python_text::number_text(number)),
+        Value::String(string) => quote(string, style, text),
         Value::Array(items) => {
             let items = items.iter().map(|item| (None, item));
-            write_all(['[', ']'], items, indent, depth, text);
+            write_all(['[', ']'], items, style, depth, text);
         }
         Value::Object(map) => {
             let items = map.iter().map(|(key, item)| (Some(key.as_str()), item));
-            write_all(['{', '}'], items, indent, depth, text);
+            write_all(['{', '}'], items, style, depth, text);
         }
     }
 }
@@ -38,13 +51,13 @@ fn write(value: &Value, indent: Option<usize>, depth: usize, text: &mut String) 
 fn write_all<'v>(
     brackets: [char; 2],
     items: impl ExactSizeIterator<Item = (Option<&'v str>, &'v Value)>,
-    indent: Option<usize>,
+    style: Style,
     depth: usize,
     text: &mut String,
 ) {
     let is_empty = items.len() == 0;
     let line = |depth: usize, text: &mut String| {
-        if let Some(indent) = indent.filter(|_| !is_empty) {
+        if let Some(indent) = style.indent.filter(|_| !is_empty) {
             text.push('\n');
             text.extend(std::iter::repeat_n(' ', indent * depth));
         }
@@ -52,21 +65,20 @@ fn write_all<'v>(
     text.push(brackets[0]);
     for (place, (key, item)) in items.enumerate() {
         if place > 0 {
-            text.push_str(if indent.is_some() { "," } else { ", " });
+            text.push_str(if style.indent.is_some() { "," } else { ", " });
         }
         line(depth + 1, text);
         if let Some(key) = key {
-            quote(key, text);
+            quote(key, style, text);
             text.push_str(": ");
         }
-        write(item, indent, depth + 1, text);
+        write(item, style, depth + 1, text);
     }
     line(depth, text);
     text.push(brackets[1]);
 }
 
-/// A string in ASCII: all else is escaped.
-fn quote(string: &str, text: &mut String) {
+fn quote(string: &str, style: Style, text: &mut String) {
     text.push('"');
     for character in string.chars() {
         match character {
@@ -78,6 +90,7 @@ fn quote(string: &str, text: &mut String) {
             '\u{8}' => text.push_str("\\b"),
             '\u{c}' => text.push_str("\\f"),
             ' '..='~' => text.push(character),
+            _ if !style.ascii && character >= ' ' => text.push(character),
             _ => {
                 for unit in character.encode_utf16(&mut [0; 2]) {
                     let _ = write!(text, "\\u{unit:04x}");
@@ -94,11 +107,15 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn as_python_dumps_it() {
-        let value = json!({"a": [1, 2.0, null], "é\u{1f600}": "x\n\"y\"", "e": {}, "l": []});
+    fn as_python_writes_it() {
+        let value = json!({"a": [1, 2.0, 1e-7, null, true], "ü\u{7f}": "😀\n\u{1}\"\\", "e": {}, "l": []});
         assert_eq!(
-            dumps(&value),
-            r#"{"a": [1, 2.0, null], "\u00e9\ud83d\ude00": "x\n\"y\"", "e": {}, "l": []}"#
+            ascii(&value),
+            r#"{"a": [1, 2.0, 1e-07, null, true], "\u00fc\u007f": "\ud83d\ude00\n\u0001\"\\", "e": {}, "l": []}"#
+        );
+        assert_eq!(
+            unicode(&value),
+            "{\"a\": [1, 2.0, 1e-07, null, true], \"ü\u{7f}\": \"😀\\n\\u0001\\\"\\\\\", \"e\": {}, \"l\": []}"
         );
         assert_eq!(
             indented(&json!({"a": [1, true], "e": {}})),

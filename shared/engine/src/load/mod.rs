@@ -7,12 +7,15 @@ mod fields;
 mod interpolate;
 mod mistakes;
 mod node;
+mod requirements;
 mod scalar;
+mod warnings;
 mod yaml;
 
 pub(crate) use connection::Connection;
 pub(crate) use depends::condition;
-pub(crate) use document::load;
+pub use document::workflow_ids;
+pub(crate) use document::{Document, Loaded, Within, load};
 use fields::nearest;
 pub(crate) use fields::{Fields, meant};
 pub(crate) use interpolate::is_reserved;

@@ -124,7 +124,8 @@ impl<'a> Calls<'a> {
     pub(super) async fn make(&mut self, iteration: u32, wanted: &[Wanted]) -> Result<Vec<Made>, Stop> {
         let mut made: Vec<Option<Made>> = wanted.iter().map(|_| None).collect();
         let several = wanted.len() > 1;
-        let place = |number: usize, concurrent| Place { iteration, number, wanted: &wanted[number], concurrent };
+        let place =
+            |number: usize, concurrent| Place { iteration, number, wanted: &wanted[number], concurrent };
         let mut together = Vec::new();
         let mut after = Vec::new();
         for (number, wanted) in wanted.iter().enumerate() {
@@ -298,7 +299,9 @@ impl<'a> Calls<'a> {
                     input.extend(selected.into_iter().filter(|(_, value)| !value.is_null()));
                 }
                 Ok(_) => {}
-                Err(error) => tracing::warn!(tool = %tool.name, error = %error.message, "a tool's input_transformer fails"),
+                Err(error) => {
+                    tracing::warn!(tool = %tool.name, error = %error.message, "a tool's input_transformer fails")
+                }
             }
         }
         self.params.apply(tool, &mut input);
@@ -310,7 +313,8 @@ impl<'a> Calls<'a> {
             let mut errors = FieldErrors::new();
             schema.check(&Value::Object(input.clone()), &mut errors);
             if !errors.is_empty() {
-                let errors: Vec<String> = errors.iter().map(|(field, problem)| format!("{field} {problem}")).collect();
+                let errors: Vec<String> =
+                    errors.iter().map(|(field, problem)| format!("{field} {problem}")).collect();
                 return Err(invalid(tool, &errors.join("; ")));
             }
         }
@@ -335,9 +339,10 @@ impl<'a> Calls<'a> {
             Some(json!({"name": path, "content": file.text()?, "mime_type": file.mime_type}))
         };
         let files: Vec<Value> = match input.get("files") {
-            Some(Value::Array(paths)) => {
-                paths.iter().map(|path| path.as_str().and_then(hand).unwrap_or_else(|| path.clone())).collect()
-            }
+            Some(Value::Array(paths)) => paths
+                .iter()
+                .map(|path| path.as_str().and_then(hand).unwrap_or_else(|| path.clone()))
+                .collect(),
             _ => desk.files().filter_map(|(path, _)| hand(path)).collect(),
         };
         if !files.is_empty() {
@@ -345,7 +350,12 @@ impl<'a> Calls<'a> {
         }
     }
 
-    async fn run(&self, place: Place<'_>, tool: &Tool, input: Map<String, Value>) -> Result<Arc<Value>, Halt> {
+    async fn run(
+        &self,
+        place: Place<'_>,
+        tool: &Tool,
+        input: Map<String, Value>,
+    ) -> Result<Arc<Value>, Halt> {
         match &tool.body {
             Body::Node { node, .. } | Body::Agent { node, .. } => {
                 let input = Value::Object(input);

@@ -84,7 +84,7 @@ impl Conversation {
                 let arguments = &call["function"]["arguments"];
                 let text = arguments.as_str().unwrap_or_default();
                 let arguments = match serde_json::from_str::<Value>(text) {
-                    Ok(parsed) => python_json::dumps(&parsed),
+                    Ok(parsed) => python_json::ascii(&parsed),
                     Err(_) => text.to_owned(),
                 };
                 json!({
@@ -236,6 +236,7 @@ pub(super) fn text(message: &Value) -> &str {
 
 /// How many tokens a message may have: about one for four characters, as tokenizers are the providers' own.
 fn tokens(message: &Value) -> usize {
-    let calls: usize = message["tool_calls"].as_array().into_iter().flatten().map(|call| call.to_string().len()).sum();
+    let calls: usize =
+        message["tool_calls"].as_array().into_iter().flatten().map(|call| call.to_string().len()).sum();
     4 + (text(message).len() + calls).div_ceil(4)
 }

@@ -55,7 +55,8 @@ impl Desk {
     /// Takes over one of the run's files; gives its path, or none if the run has no such file.
     pub(crate) async fn fetch(&mut self, run: &RunContext, id: FileId) -> Result<Option<String>, NodeError> {
         let Some(known) = run.file(id) else { return Ok(None) };
-        let error = |error: String| NodeError::new("OSError", format!("cannot read `{}`: {error}", known.name));
+        let error =
+            |error: String| NodeError::new("OSError", format!("cannot read `{}`: {error}", known.name));
         let Some(mut pieces) = run.open(id).await.map_err(|e| error(e.to_string()))? else { return Ok(None) };
         let mut content = Vec::new();
         while let Some(piece) = pieces.next().await {

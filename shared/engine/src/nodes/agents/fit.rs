@@ -27,7 +27,8 @@ fn fit_value(value: &mut Value, schema: &Value) {
 }
 
 fn read(text: &str, schema: &Value) -> Option<Value> {
-    if (takes(schema, "object") && text.starts_with('{')) || (takes(schema, "array") && text.starts_with('[')) {
+    if (takes(schema, "object") && text.starts_with('{')) || (takes(schema, "array") && text.starts_with('['))
+    {
         return serde_json::from_str(text).ok();
     }
     if takes(schema, "integer") {
@@ -58,7 +59,8 @@ fn is_any(schema: &Value) -> bool {
 /// Whether the schema takes values of this type, or may.
 fn takes(schema: &Value, kind: &str) -> bool {
     if let Some(types) = schema.get("type") {
-        return types == kind || types.as_array().is_some_and(|types| types.iter().any(|known| known == kind));
+        return types == kind
+            || types.as_array().is_some_and(|types| types.iter().any(|known| known == kind));
     }
     for key in ["anyOf", "oneOf"] {
         if let Some(Value::Array(schemas)) = schema.get(key) {

@@ -100,7 +100,11 @@ impl Hooks {
     }
 
     /// Whether a tool may be called that was called so often.
-    pub(super) fn allow_call(&self, tool: &str, calls: impl Fn(&dyn Fn(&str) -> bool) -> u32) -> Result<(), Refused> {
+    pub(super) fn allow_call(
+        &self,
+        tool: &str,
+        calls: impl Fn(&dyn Fn(&str) -> bool) -> u32,
+    ) -> Result<(), Refused> {
         for hook in &self.0 {
             if let Guard::Limit(most) = hook.guard
                 && hook.is_about(tool)
@@ -200,7 +204,12 @@ impl Hook {
         };
         Some(Self {
             name: fields.text("name").unwrap_or(class).to_owned(),
-            tools: fields.list("tools").unwrap_or_default().iter().filter_map(|tool| tool.text().map(str::to_owned)).collect(),
+            tools: fields
+                .list("tools")
+                .unwrap_or_default()
+                .iter()
+                .filter_map(|tool| tool.text().map(str::to_owned))
+                .collect(),
             message: fields.text("message").unwrap_or(default).to_owned(),
             violation: fields.choice("on_violation", &violations).unwrap_or(Violation::Observation),
             guard,
@@ -220,7 +229,9 @@ impl Hook {
         match self.violation {
             Violation::Fail => Refused::Failed(NodeError::new("HookStopException", message).lasting()),
             Violation::Observation if at_tool => Refused::Observation(message),
-            Violation::Observation | Violation::Answer => Refused::Answer { message, hook: self.name.clone() },
+            Violation::Observation | Violation::Answer => {
+                Refused::Answer { message, hook: self.name.clone() }
+            }
         }
     }
 }
@@ -240,7 +251,8 @@ fn text(fields: Fields<'_>) -> Option<Guard> {
             .collect(),
         None => points.iter().map(|(_, point)| *point).collect(),
     };
-    let own = fields.list("patterns").unwrap_or_default().iter().filter_map(|item| Some((item.text()?, item.spot)));
+    let own =
+        fields.list("patterns").unwrap_or_default().iter().filter_map(|item| Some((item.text()?, item.spot)));
     let presets = fields.list("presets").unwrap_or_default().iter().flat_map(|item| {
         let patterns: &[&str] = match item.text() {
             Some("secrets") => SECRETS,
@@ -282,7 +294,9 @@ mod tests {
 
     #[test]
     fn patterns_of_names() {
-        for (pattern, name, fits) in [("a*c", "abbc", true), ("*", "", true), ("a", "ab", false), ("a*b*", "axbx", true)] {
+        for (pattern, name, fits) in
+            [("a*c", "abbc", true), ("*", "", true), ("a", "ab", false), ("a*b*", "axbx", true)]
+        {
             assert_eq!(matches(pattern, name), fits, "{pattern} {name}");
         }
     }

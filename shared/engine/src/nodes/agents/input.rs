@@ -83,7 +83,9 @@ pub(super) async fn with_files(
     let (mut named, mut images) = (Vec::new(), Vec::new());
     for image in list("images") {
         match image.as_str() {
-            Some(url) if url.starts_with("http://") || url.starts_with("https://") || url.starts_with("data:") => {
+            Some(url)
+                if url.starts_with("http://") || url.starts_with("https://") || url.starts_with("data:") =>
+            {
                 images.push(url.to_owned());
             }
             _ => attach(run, desk, image, &mut named, &mut images).await?,
@@ -94,7 +96,8 @@ pub(super) async fn with_files(
     }
     let mut text = text;
     if !named.is_empty() {
-        let lines: Vec<String> = named.iter().map(|(name, path)| format!("- {name} (saved as: {path})")).collect();
+        let lines: Vec<String> =
+            named.iter().map(|(name, path)| format!("- {name} (saved as: {path})")).collect();
         text = format!("{}\nAttached files available to you:\n{}\n", text.trim_end(), lines.join("\n"));
     }
     if images.is_empty() {
@@ -123,9 +126,10 @@ async fn attach(
         return Ok(());
     }
     let wanted = file.as_str().or_else(|| file["id"].as_str()).unwrap_or_default();
-    let known = run.new_run().files.iter().find(|known| {
-        Uuid::parse_str(wanted).is_ok_and(|id| known.id == FileId(id)) || known.name == wanted
-    });
+    let known =
+        run.new_run().files.iter().find(|known| {
+            Uuid::parse_str(wanted).is_ok_and(|id| known.id == FileId(id)) || known.name == wanted
+        });
     let found = match known {
         Some(known) => desk.fetch(run, known.id).await?.map(|path| (known, path)),
         None => None,
@@ -148,7 +152,8 @@ fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for group in bytes.chunks(3) {
-        let bits = group.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
+        let bits =
+            group.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
         for place in 0..4 {
             let digit = (bits >> (18 - 6 * place)) & 63;
             text.push(if place <= group.len() { char::from(DIGITS[digit as usize]) } else { '=' });
@@ -170,7 +175,12 @@ mod tests {
             "tool_params": {"global_params": {}, "by_name_params": {}, "by_id_params": {}},
         });
         assert_eq!(*admitted, expected);
-        for wrong in [json!({"input": 1}), json!({"files": "x"}), json!({"metadata": null}), json!({"tool_params": []})] {
+        for wrong in [
+            json!({"input": 1}),
+            json!({"files": "x"}),
+            json!({"metadata": null}),
+            json!({"tool_params": []}),
+        ] {
             assert!(admit(Arc::new(wrong)).is_err());
         }
     }
@@ -184,7 +194,13 @@ mod tests {
 
     #[test]
     fn encodes() {
-        for (bytes, text) in [(&b""[..], ""), (b"f", "Zg=="), (b"fo", "Zm8="), (b"foo", "Zm9v"), (b"\xff\xfe\x00\x01", "//4AAQ==")] {
+        for (bytes, text) in [
+            (&b""[..], ""),
+            (b"f", "Zg=="),
+            (b"fo", "Zm8="),
+            (b"foo", "Zm9v"),
+            (b"\xff\xfe\x00\x01", "//4AAQ=="),
+        ] {
             assert_eq!(base64(bytes), text);
         }
     }

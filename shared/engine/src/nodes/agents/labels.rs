@@ -65,11 +65,13 @@ fn input(name: &str, text: &str) -> Result<Value, Unparsed> {
     let text = text.replace("```json", "").replace("```JSON", "").replace("```", "");
     let Some(object) = object(text.trim()) else {
         let start: String = text.trim().chars().take(100).collect();
-        let problem = format!("the `Action Input:` of {name} must be a whole JSON object, but it is: {start}");
+        let problem =
+            format!("the `Action Input:` of {name} must be a whole JSON object, but it is: {start}");
         return Err(Unparsed::new(problem));
     };
-    serde_json::from_str(object)
-        .map_err(|error| Unparsed::new(format!("the `Action Input:` of {name} is no JSON: {error}: {object}")))
+    serde_json::from_str(object).map_err(|error| {
+        Unparsed::new(format!("the `Action Input:` of {name} is no JSON: {error}: {object}"))
+    })
 }
 
 /// The text up to the brace that closes the one it begins with.
@@ -124,7 +126,9 @@ mod tests {
         ] {
             assert_eq!(parse(text), step, "{text}");
         }
-        for text in ["nothing", "Action Input: {}", "Action: a\nAction Input: x", "Action: a\nAction Input: {a}"] {
+        for text in
+            ["nothing", "Action Input: {}", "Action: a\nAction Input: x", "Action: a\nAction Input: {a}"]
+        {
             assert!(parse(text).is_err(), "{text}");
         }
     }

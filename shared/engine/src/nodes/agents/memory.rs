@@ -28,7 +28,8 @@ impl Memory {
             && let Some(kind) = backend.text("type")
             && !BACKENDS.contains(&kind.rsplit('.').next().unwrap_or(kind))
         {
-            let message = format!("memory of type `{kind}` does not run here; use `dynamiq.memory.backends.InMemory`");
+            let message =
+                format!("memory of type `{kind}` does not run here; use `dynamiq.memory.backends.InMemory`");
             backend.mistake(backend.spot("type"), message);
         }
         let strategies = [("all", true), ("relevant", false), ("both", false)];
@@ -39,7 +40,9 @@ impl Memory {
         let limit = agent.count("memory_limit").or(fields.count("message_limit")).unwrap_or(100);
         Some(Self {
             limit: limit as usize,
-            ends_only: fields.choice("save_mode", &[("full", false), ("input_output", true)]).unwrap_or(false),
+            ends_only: fields
+                .choice("save_mode", &[("full", false), ("input_output", true)])
+                .unwrap_or(false),
         })
     }
 

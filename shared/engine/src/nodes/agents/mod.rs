@@ -144,13 +144,15 @@ impl Agent {
         let model = llm.and_then(|llm| Model::read(&format!("{id}-llm"), llm, loading));
         let response_format = response_format(fields);
         let tools = fields.items("tools", "a tool");
-        let bedrock = llm.and_then(|llm| llm.text("type")).and_then(class_of).is_some_and(|c| c == "llms.Bedrock");
+        let bedrock =
+            llm.and_then(|llm| llm.text("type")).and_then(class_of).is_some_and(|c| c == "llms.Bedrock");
         let mode = match fields.choice("inference_mode", mode::WORDS).unwrap_or(Mode::Labels) {
             Mode::Labels | Mode::Xml if response_format.is_some() => Mode::StructuredOutput,
             mode => mode,
         };
         // There, an answer held to a schema is a call of a function itself, which other functions do not go with.
-        let mode = if mode == Mode::StructuredOutput && bedrock && !tools.is_empty() { Mode::Xml } else { mode };
+        let mode =
+            if mode == Mode::StructuredOutput && bedrock && !tools.is_empty() { Mode::Xml } else { mode };
         let max_loops = fields.count("max_loops").unwrap_or(15);
         if max_loops < 2 {
             fields.mistake(fields.spot("max_loops"), "`max_loops` must be 2 or more".into());
@@ -198,7 +200,10 @@ impl Agent {
             answers_at_limit: fields.choice("behaviour_on_max_loops", &behaviors).unwrap_or(false),
             role: fields.text("role").map(str::to_owned),
             instructions: fields.text("instructions").map(str::to_owned),
-            message: fields.fields("input_message").and_then(|message| message.text("content")).map(str::to_owned),
+            message: fields
+                .fields("input_message")
+                .and_then(|message| message.text("content"))
+                .map(str::to_owned),
             response_format,
             delegation: fields.bool("delegation_allowed").unwrap_or(false),
             parallel,
@@ -214,7 +219,8 @@ impl Agent {
 
 fn shows(fields: Fields<'_>) -> Shows {
     let Some(streaming) = fields.fields("streaming") else { return Shows::Nothing };
-    let mode = streaming.choice("mode", &[("final", Shows::Answer), ("all", Shows::All)]).unwrap_or(Shows::Answer);
+    let mode =
+        streaming.choice("mode", &[("final", Shows::Answer), ("all", Shows::All)]).unwrap_or(Shows::Answer);
     if streaming.bool("enabled") == Some(true) { mode } else { Shows::Nothing }
 }
 

@@ -21,7 +21,7 @@ pub(super) fn text(content: &Value, form: Form, limit: Option<usize>) -> String 
     let text = match (content, form) {
         (Value::String(text), _) => text.clone(),
         (content, Form::Printed) => python_text::str(content),
-        (content, Form::Compact) => python_json::dumps(content),
+        (content, Form::Compact) => python_json::ascii(content),
         (Value::Object(map), Form::Indented) => of_map(map),
         (Value::Array(items), Form::Indented) => {
             let lines: Vec<String> = items.iter().map(python_text::str).collect();
@@ -74,7 +74,8 @@ fn cut(text: String, limit: Option<usize>) -> String {
         return text;
     }
     let half = limit.saturating_sub(100) / 2;
-    let place = |characters: usize| text.char_indices().nth(characters).map_or(text.len(), |(place, _)| place);
+    let place =
+        |characters: usize| text.char_indices().nth(characters).map_or(text.len(), |(place, _)| place);
     format!("{}{CUT}{}", &text[..place(half)], &text[place(length - half)..])
 }
 

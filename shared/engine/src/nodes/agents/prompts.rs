@@ -162,7 +162,8 @@ fn kind(schema: &Value) -> String {
         }
         Value::String(kind) => kind.clone(),
         Value::Array(kinds) => {
-            let kinds: Vec<&str> = kinds.iter().filter_map(Value::as_str).filter(|kind| *kind != "null").collect();
+            let kinds: Vec<&str> =
+                kinds.iter().filter_map(Value::as_str).filter(|kind| *kind != "null").collect();
             kinds.join(" or ")
         }
         _ => "any".into(),
@@ -210,7 +211,9 @@ fn rules(agent: &Agent, tools: &[&Tool]) -> String {
         );
     }
     if agent.response_format.is_some() {
-        rules.push("The answer is a JSON document that fits the schema below, and nothing else: no prose, no fence.");
+        rules.push(
+            "The answer is a JSON document that fits the schema below, and nothing else: no prose, no fence.",
+        );
     }
     let mut text: String = rules.iter().map(|rule| format!("- {rule}\n")).collect();
     if let Some(schema) = &agent.response_format {

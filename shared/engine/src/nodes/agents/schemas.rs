@@ -22,9 +22,9 @@ pub(super) fn functions<'t>(
     answer: Option<&Value>,
     delegation: bool,
 ) -> Vec<Value> {
-    let answer = answer.cloned().unwrap_or_else(|| {
-        json!({"type": "string", "description": "The complete answer to the user."})
-    });
+    let answer = answer
+        .cloned()
+        .unwrap_or_else(|| json!({"type": "string", "description": "The complete answer to the user."}));
     let parameters = json!({
         "type": "object",
         "properties": {
@@ -53,7 +53,9 @@ fn of_tool(tool: &Tool, delegation: bool) -> Value {
         properties.insert("delegate_final".into(), json!({"type": "boolean", "description": DELEGATE}));
     }
     let mut required = vec![Value::from("thought")];
-    required.extend(tool.parameters["required"].as_array().into_iter().flatten().filter(|n| *n != "thought").cloned());
+    required.extend(
+        tool.parameters["required"].as_array().into_iter().flatten().filter(|n| *n != "thought").cloned(),
+    );
     let mut parameters = json!({
         "type": "object",
         "properties": properties,
@@ -80,9 +82,10 @@ fn function(name: &str, description: &str, parameters: Value) -> Value {
 pub(super) fn step<'t>(tools: impl Iterator<Item = &'t Tool>, delegation: bool) -> Value {
     let tools: Vec<&Tool> = tools.collect();
     let names: Vec<&str> = tools.iter().map(|tool| tool.called.as_str()).chain([FINISH]).collect();
-    let mut input = "Text that holds a JSON object with the tool's arguments by name; the final answer if `action` is \
+    let mut input =
+        "Text that holds a JSON object with the tool's arguments by name; the final answer if `action` is \
                      `finish`."
-        .to_owned();
+            .to_owned();
     if delegation && tools.iter().any(|tool| matches!(tool.body, Body::Agent { .. })) {
         input.push_str(
             " For a tool that is an agent: {\"input\": \"its task\", \"delegate_final\": true} returns its answer as \

@@ -50,11 +50,13 @@ mod tests {
 
     #[test]
     fn steps() {
-        let call = |input: Value| {
-            Ok(Step::Call(Wanted { thought: "t".into(), name: "a".into(), input, id: None }))
-        };
+        let call =
+            |input: Value| Ok(Step::Call(Wanted { thought: "t".into(), name: "a".into(), input, id: None }));
         for (text, step) in [
-            (r#"{"thought": "t", "action": "a", "action_input": "{\"n\": \"it\\'s\"}"}"#, call(json!({"n": "it's"}))),
+            (
+                r#"{"thought": "t", "action": "a", "action_input": "{\"n\": \"it\\'s\"}"}"#,
+                call(json!({"n": "it's"})),
+            ),
             (r#"{"thought": "t", "action": "a", "action_input": {"n": 1}}{"thought""#, call(json!({"n": 1}))),
         ] {
             assert_eq!(parse(text), step, "{text}");

@@ -30,7 +30,11 @@ impl Summary {
         let fields = agent.fields("summarization_config")?;
         let part = |key: &str, default: f64| {
             let part = fields.float(key).unwrap_or(default);
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped, far from both ends")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "clamped, far from both ends"
+            )]
             let tokens = (part.clamp(0.0, 1.0) * CONTEXT) as usize;
             tokens
         };

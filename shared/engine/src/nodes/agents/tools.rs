@@ -103,14 +103,14 @@ impl Tool {
         let max_calls = fields.count("max_calls");
         let body = Body::Agent { node, max_calls };
         let offer = Offer { description: "", parameters: agent_parameters(), parallel: fresh };
-        let mut tool =
-            Self::new(id, name, type_path.to_owned(), offer, fields.text("description"), body);
+        let mut tool = Self::new(id, name, type_path.to_owned(), offer, fields.text("description"), body);
         let hint = if fresh {
             "Each call starts afresh, and several may run at the same time."
         } else {
             "Calls run one after another."
         };
-        tool.description = format!("{} [An agent. {hint}]", tool.description.trim_end()).trim_start().to_owned();
+        tool.description =
+            format!("{} [An agent. {hint}]", tool.description.trim_end()).trim_start().to_owned();
         Self { selected, ..tool }
     }
 
@@ -214,12 +214,7 @@ impl Tool {
 }
 
 /// The node of a tool. A tool without an id gets one from its agent.
-fn build_node_of(
-    agent: &str,
-    place: usize,
-    fields: Fields<'_>,
-    loading: &Loading<'_>,
-) -> Option<NodeSpec> {
+fn build_node_of(agent: &str, place: usize, fields: Fields<'_>, loading: &Loading<'_>) -> Option<NodeSpec> {
     let id = fields.text("id").map_or_else(|| format!("{agent}-tool-{place}"), str::to_owned);
     build_node(&id, fields, loading)
 }

@@ -80,7 +80,8 @@ pub(super) async fn run(agent: &Agent, call: Call<'_>, input: &Arc<Value>) -> Re
 /// Whose conversation it is: as the input says, else as the run does. None if nobody says.
 fn scope(agent: &Agent, call: Call<'_>, input: &Map<String, Value>) -> Option<MemoryScope> {
     let new = call.run.new_run();
-    let own = |key: &str| input.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
+    let own =
+        |key: &str| input.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
     let user_id = own("user_id").or_else(|| new.user_id.clone());
     let session_id = own("session_id").or_else(|| new.session_id.map(|id| id.to_string()));
     (user_id.is_some() || session_id.is_some()).then(|| MemoryScope {
@@ -94,9 +95,7 @@ fn scope(agent: &Agent, call: Call<'_>, input: &Map<String, Value>) -> Option<Me
 /// How an agent ends that a guard stopped.
 fn ended(agent: &Agent, call: Call<'_>, refused: Refused) -> Result<Value, Halt> {
     match refused {
-        Refused::Observation(message) => {
-            Ok(json!({"content": message, "blocked": true}))
-        }
+        Refused::Observation(message) => Ok(json!({"content": message, "blocked": true})),
         Refused::Answer { message, hook } => {
             let answer = Value::from(message);
             show_answer(agent, call, &answer, 1);
@@ -329,7 +328,8 @@ impl<'a> Turn<'a> {
             matches!(self.calls.tool(&wanted.name).map(|tool| &tool.body), Some(Body::Compact))
         };
         if let Some(place) = wanted.iter().position(is_compact) {
-            let others: Vec<&str> = wanted.iter().filter(|w| !is_compact(w)).map(|w| w.name.as_str()).collect();
+            let others: Vec<&str> =
+                wanted.iter().filter(|w| !is_compact(w)).map(|w| w.name.as_str()).collect();
             let others = others.join(", ");
             let mut result = self.compact(&wanted[place], place).await?;
             result.text = format!(
@@ -386,7 +386,8 @@ impl<'a> Turn<'a> {
         let key = format!("{}/loop/{iteration}/summary/{number}", call.key);
         let old = &self.talk.messages()[1..kept];
         let (count, asked) = (old.len(), old.first().map(conversation::text).unwrap_or_default().to_owned());
-        let mut text = summary.of(call, &agent.model, &key, old).await.map_err(|halt| self.unanswered(halt))?;
+        let mut text =
+            summary.of(call, &agent.model, &key, old).await.map_err(|halt| self.unanswered(halt))?;
         if let Some(notes) = wanted.input["notes"].as_str().filter(|notes| !notes.is_empty()) {
             text = format!("Notes: {notes}\n\n{text}");
         }
@@ -400,7 +401,8 @@ impl<'a> Turn<'a> {
     /// Summarises the conversation if it has become too long.
     async fn shorten(&mut self) -> Result<(), Stop> {
         let Some(summary) = &self.agent.summary else { return Ok(()) };
-        let schemas: usize = self.functions.iter().chain(&self.format).map(|schema| schema.to_string().len() / 4).sum();
+        let schemas: usize =
+            self.functions.iter().chain(&self.format).map(|schema| schema.to_string().len() / 4).sum();
         if summary.is_too_long(self.talk.tokens(0) + schemas) {
             let wanted = Wanted { input: json!({}), ..Wanted::default() };
             let result = self.compact(&wanted, usize::from(u16::MAX)).await?;
@@ -481,11 +483,14 @@ fn several(input: &Value) -> Result<Vec<Wanted>, String> {
     }
     let call = |tool: &Value| {
         let known = ["name", "input", "thought", "tool_call_id"];
-        let unknown = tool.as_object().and_then(|tool| tool.keys().find(|key| !known.contains(&key.as_str())));
+        let unknown =
+            tool.as_object().and_then(|tool| tool.keys().find(|key| !known.contains(&key.as_str())));
         if let Some(unknown) = unknown {
             return Err(format!("a call has a `name` and an `input`, but no `{unknown}`"));
         }
-        let Some(name) = tool["name"].as_str() else { return Err("a call needs the `name` of its tool".into()) };
+        let Some(name) = tool["name"].as_str() else {
+            return Err("a call needs the `name` of its tool".into());
+        };
         let input = match tool.get("input") {
             None => json!({}),
             Some(input @ Value::Object(_)) => input.clone(),

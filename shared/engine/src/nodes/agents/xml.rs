@@ -23,8 +23,10 @@ pub(super) fn parse(text: &str) -> Result<Step, Unparsed> {
     }
     let escaped = escape_mentions(text, OF_CALL);
     let part = |tag: &str| content(&escaped, tag).map(|text| escape_tags(text, OF_CALL));
-    let (Some(thought), Some(name), Some(input)) = (part("thought"), part("action"), part("action_input")) else {
-        let problem = "the reply has neither <thought> with <answer> nor <thought> with <action> and <action_input>";
+    let (Some(thought), Some(name), Some(input)) = (part("thought"), part("action"), part("action_input"))
+    else {
+        let problem =
+            "the reply has neither <thought> with <answer> nor <thought> with <action> and <action_input>";
         return Err(Unparsed::new(problem));
     };
     let input = json::whole(unfenced(&input)).map_err(|error| {
@@ -162,9 +164,10 @@ fn unescape(text: &str) -> String {
     while let Some(start) = rest.find('&') {
         plain.push_str(&rest[..start]);
         rest = &rest[start..];
-        let entity = rest.find(';').filter(|end| *end <= 10).and_then(|end| {
-            Some((character(&rest[1..end])?, end + 1))
-        });
+        let entity = rest
+            .find(';')
+            .filter(|end| *end <= 10)
+            .and_then(|end| Some((character(&rest[1..end])?, end + 1)));
         let (character, length) = entity.unwrap_or(('&', 1));
         plain.push(character);
         rest = &rest[length..];
@@ -219,8 +222,7 @@ mod tests {
             assert_eq!(parse(text), step, "{text}");
         }
         let text = "<output><thought>t</thought><answer>see <b>x</b> & y</answer><output_files>a</output_files></output>";
-        let expected =
-            Answer { thought: "t".into(), answer: "see <b>x</b> & y".into(), files: "a".into() };
+        let expected = Answer { thought: "t".into(), answer: "see <b>x</b> & y".into(), files: "a".into() };
         assert_eq!(parse(text), Ok(Step::Answer(expected)));
         for text in [
             "nothing",

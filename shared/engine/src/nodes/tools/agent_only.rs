@@ -8,14 +8,18 @@ use crate::{
 };
 use std::time::Duration;
 
-pub(super) const FILE_LIST: Registered = own(&file_list::FILE_LIST, None, |_, fields, _| alone(fields, file_list::FILE_LIST));
-pub(super) const FILE_READ: Registered = own(&file_read::FILE_READ, None, |_, fields, _| alone(fields, file_read::FILE_READ));
+pub(super) const FILE_LIST: Registered =
+    own(&file_list::FILE_LIST, None, |_, fields, _| alone(fields, file_list::FILE_LIST));
+pub(super) const FILE_READ: Registered =
+    own(&file_read::FILE_READ, None, |_, fields, _| alone(fields, file_read::FILE_READ));
 pub(super) const FILE_SEARCH: Registered =
     own(&file_search::FILE_SEARCH, None, |_, fields, _| alone(fields, file_search::FILE_SEARCH));
 pub(super) const FILE_WRITE: Registered =
     own(&file_write::FILE_WRITE, None, |_, fields, _| alone(fields, file_write::FILE_WRITE));
 pub(super) const TODO_WRITE: Registered =
-    own(&todo_write::TODO_WRITE, Some(Duration::from_secs(30)), |_, fields, _| alone(fields, todo_write::TODO_WRITE));
+    own(&todo_write::TODO_WRITE, Some(Duration::from_secs(30)), |_, fields, _| {
+        alone(fields, todo_write::TODO_WRITE)
+    });
 
 pub(super) const CONTEXT_MANAGER: Registered = part("tools.ContextManagerTool", "context-manager");
 pub(super) const PARALLEL: Registered = part("tools.ParallelToolCallsTool", "run-parallel");

@@ -41,10 +41,15 @@ pub(in super::super) const FILE_SEARCH: Own = Own {
 fn search(desk: &Desk, input: &Map<String, Value>) -> Result<Value, NodeError> {
     let text = |key: &str| input.get(key).and_then(Value::as_str).unwrap_or_default();
     let number = |key: &str, default: usize| {
-        input.get(key).and_then(Value::as_u64).and_then(|number| usize::try_from(number).ok()).unwrap_or(default)
+        input
+            .get(key)
+            .and_then(Value::as_u64)
+            .and_then(|number| usize::try_from(number).ok())
+            .unwrap_or(default)
     };
     let query = text("query");
-    let pattern = if text("mode") == "regex" { query.to_owned() } else { fancy_regex::escape(query).into_owned() };
+    let pattern =
+        if text("mode") == "regex" { query.to_owned() } else { fancy_regex::escape(query).into_owned() };
     let sensitive = input.get("case_sensitive").and_then(Value::as_bool).unwrap_or(false);
     let regex = RegexBuilder::new(&pattern)
         .case_insensitive(!sensitive)
@@ -56,7 +61,8 @@ fn search(desk: &Desk, input: &Map<String, Value>) -> Result<Value, NodeError> {
         Some(Value::Array(paths)) => paths.iter().filter_map(Value::as_str).collect(),
         _ => Vec::new(),
     };
-    let paths: Vec<&str> = if named.is_empty() { desk.files().map(|(path, _)| path).collect() } else { named };
+    let paths: Vec<&str> =
+        if named.is_empty() { desk.files().map(|(path, _)| path).collect() } else { named };
     let (mut matches, mut scanned, mut missing) = (Vec::new(), 0, Vec::new());
     for path in paths.into_iter().take(number("max_files", 20)) {
         let Some(file) = desk.get(path) else {

@@ -50,7 +50,8 @@ pub(in super::super) const FILE_WRITE: Own = Own {
 /// The path, if it stays among the agent's files.
 fn path(input: &Map<String, Value>) -> Result<&str, NodeError> {
     let path = input.get("file_path").and_then(Value::as_str).unwrap_or_default();
-    let is_within = !path.is_empty() && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
+    let is_within =
+        !path.is_empty() && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
     if is_within && !path.contains(['\\', '\0']) {
         return Ok(path);
     }
@@ -64,7 +65,7 @@ fn write(desk: &mut Desk, input: &Map<String, Value>) -> Result<Value, NodeError
     let (content, inferred) = match input.get("content") {
         None | Some(Value::Null) => return Err(failed("`content` is needed to write a file")),
         Some(Value::String(text)) => (text.clone(), "text/plain"),
-        Some(value @ (Value::Object(_) | Value::Array(_))) => (python_json::dumps(value), "application/json"),
+        Some(value @ (Value::Object(_) | Value::Array(_))) => (python_json::ascii(value), "application/json"),
         Some(value) => (python_text::str(value), "text/plain"),
     };
     let mut bytes = match desk.get(path) {

@@ -5,6 +5,7 @@ mod file_list;
 mod file_read;
 mod file_search;
 mod file_write;
+mod http;
 mod python;
 mod summarizer;
 mod thinking;
@@ -27,16 +28,11 @@ pub(super) const NODES: &[&Registered] = &[
     &agent_only::FILE_SEARCH,
     &agent_only::FILE_WRITE,
     &agent_only::TODO_WRITE,
+    &http::HTTP_API_CALL,
     &python::PYTHON,
     &summarizer::SUMMARIZER,
     &thinking::THINKING,
 ];
 
 /// Those that work on what an agent keeps for itself.
-pub(super) const OWN: &[Own] = &[
-    FILE_LIST,
-    FILE_READ,
-    FILE_SEARCH,
-    FILE_WRITE,
-    TODO_WRITE,
-];
+pub(super) const OWN: &[Own] = &[FILE_LIST, FILE_READ, FILE_SEARCH, FILE_WRITE, TODO_WRITE];

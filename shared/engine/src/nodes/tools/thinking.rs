@@ -52,7 +52,8 @@ struct Thinking {
 impl Thinking {
     fn read(id: &str, fields: Fields<'_>, loading: &Loading<'_>) -> Option<Self> {
         if fields.bool("memory_enabled") == Some(true) {
-            let message = "`memory_enabled` is not supported: the agent's conversation has its thoughts already";
+            let message =
+                "`memory_enabled` is not supported: the agent's conversation has its thoughts already";
             fields.mistake(fields.spot("memory_enabled"), message.into());
         }
         let prompt = fields.text("prompt_template").unwrap_or(PROMPT).to_owned();

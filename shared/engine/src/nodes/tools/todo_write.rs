@@ -45,13 +45,18 @@ pub(in super::super) const TODO_WRITE: Own = Own {
 fn save(desk: &mut Desk, input: &Map<String, Value>) -> Result<Value, NodeError> {
     let mut given = input.get("todos").and_then(Value::as_array).cloned().unwrap_or_default();
     for todo in &mut given {
-        let Value::Object(todo) = todo else { return Err(failed("a task is an object with `id`, `content`, `status`")) };
+        let Value::Object(todo) = todo else {
+            return Err(failed("a task is an object with `id`, `content`, `status`"));
+        };
         todo.entry("status").or_insert_with(|| "pending".into());
     }
     let merge = input.get("merge").and_then(Value::as_bool).unwrap_or(true);
     if merge && !desk.todos.is_empty() {
-        let unknown: Vec<&Value> =
-            given.iter().map(|todo| &todo["id"]).filter(|id| desk.todos.iter().all(|known| known["id"] != **id)).collect();
+        let unknown: Vec<&Value> = given
+            .iter()
+            .map(|todo| &todo["id"])
+            .filter(|id| desk.todos.iter().all(|known| known["id"] != **id))
+            .collect();
         if !unknown.is_empty() {
             let list = |ids: Vec<Value>| python_text::repr(&Value::Array(ids));
             let (unknown, known) = (

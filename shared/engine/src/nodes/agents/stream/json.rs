@@ -41,7 +41,9 @@ enum At {
     Colon,
     Text,
     /// In a value that is no text; whether it is one that is shown.
-    Other { shown: bool },
+    Other {
+        shown: bool,
+    },
     Over,
 }
 

@@ -30,7 +30,9 @@ impl At {
     fn ends(self) -> &'static [(&'static str, At)] {
         match self {
             Self::Start => &[("Thought:", Self::Thought)],
-            Self::Thought => &[("Answer:", Self::Answer), ("\nOutput Files:", Self::Other), ("Action", Self::Other)],
+            Self::Thought => {
+                &[("Answer:", Self::Answer), ("\nOutput Files:", Self::Other), ("Action", Self::Other)]
+            }
             Self::Other => &[("Answer:", Self::Answer)],
             Self::Answer => &[],
         }

@@ -43,9 +43,11 @@ impl Watch {
         let parser = match mode {
             Mode::Labels => Parser::Labels(labels::Labels::default()),
             Mode::Xml => Parser::Tags(tags::Tags::default()),
-            Mode::StructuredOutput => {
-                Parser::Structured(json::Members::new("thought", Some("action_input"), Some(("action", FINISH))))
-            }
+            Mode::StructuredOutput => Parser::Structured(json::Members::new(
+                "thought",
+                Some("action_input"),
+                Some(("action", FINISH)),
+            )),
             Mode::FunctionCalling => Parser::Calls(Vec::new()),
         };
         Self { parser, answered: false }

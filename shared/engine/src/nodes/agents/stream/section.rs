@@ -31,7 +31,9 @@ impl Section {
 pub(super) fn pending(text: &str, markers: &[&str]) -> usize {
     markers
         .iter()
-        .flat_map(|marker| (1..marker.len()).rev().filter(|length| marker.is_char_boundary(*length)).map(|l| &marker[..l]))
+        .flat_map(|marker| {
+            (1..marker.len()).rev().filter(|length| marker.is_char_boundary(*length)).map(|l| &marker[..l])
+        })
         .filter(|start| text.ends_with(start))
         .map(str::len)
         .max()

@@ -58,12 +58,27 @@ fn texts() {
         (Mode::Labels, "Thought: I must add them.\n  Twice \nAction: Sum\nAction Input: {\"n\": 1}"),
         (Mode::Labels, "Well.\nThought:\tdone \n\nAnswer:  The sum is 10.\n\nThought: é, more \n"),
         (Mode::Labels, "Thought: two files\nOutput Files: a, b\nAnswer: see"),
-        (Mode::Xml, "<output>\n<thought> a < b, é </thought><action>x</action><action_input>{\"a\": \"<answer>\"}</action_input></output>"),
-        (Mode::Xml, "<output><thought>t</thought><answer>\n see <b>this</b> \n</answer></output>\n<output><answer>made up</answer></output>"),
-        (Mode::StructuredOutput, r#"{"thought": "say \"hi\"\né\u00e9\ud83d\ude00", "action": "finish", "action_input": "a\\b", "output_files": ""}"#),
+        (
+            Mode::Xml,
+            "<output>\n<thought> a < b, é </thought><action>x</action><action_input>{\"a\": \"<answer>\"}</action_input></output>",
+        ),
+        (
+            Mode::Xml,
+            "<output><thought>t</thought><answer>\n see <b>this</b> \n</answer></output>\n<output><answer>made up</answer></output>",
+        ),
+        (
+            Mode::StructuredOutput,
+            r#"{"thought": "say \"hi\"\né\u00e9\ud83d\ude00", "action": "finish", "action_input": "a\\b", "output_files": ""}"#,
+        ),
         (Mode::StructuredOutput, r#" {"action_input":"late","thought":"t","action":"finish"} "#),
-        (Mode::StructuredOutput, r#"{"thought":"t","action":"finish","action_input": {"a":["}",{"b":"\""}]} ,"output_files":""}"#),
-        (Mode::StructuredOutput, r#"{"thought":"t","action":"sum","action_input":"{\"n\": 4}","output_files":""}"#),
+        (
+            Mode::StructuredOutput,
+            r#"{"thought":"t","action":"finish","action_input": {"a":["}",{"b":"\""}]} ,"output_files":""}"#,
+        ),
+        (
+            Mode::StructuredOutput,
+            r#"{"thought":"t","action":"sum","action_input":"{\"n\": 4}","output_files":""}"#,
+        ),
     ] {
         let reply = Reply { content: Some(text.into()), ..Reply::default() };
         let expected = parsed(mode, &reply);
