@@ -5,6 +5,7 @@ use crate::{
     load::{LoadErrors, Refusal, is_reserved},
     python::PythonRunner,
     services::Services,
+    vectors::Memory,
     workflow::{RunResults, Workflow},
 };
 use async_trait::async_trait;
@@ -54,6 +55,8 @@ pub struct Engine {
     env_hasher: RandomState,
     /// Apps that may go to the same places share their connections.
     http: Mutex<HashMap<Egress, Http>>,
+    /// Documents that apps keep in memory.
+    memory: Arc<Memory>,
     /// Hosts that every app may call, wherever they resolve to.
     allow_hosts: Vec<String>,
 }
@@ -76,6 +79,7 @@ impl Engine {
             compiled: Mutex::default(),
             env_hasher: RandomState::new(),
             http: Mutex::default(),
+            memory: Arc::default(),
             allow_hosts: Vec::new(),
         }
     }
@@ -152,6 +156,7 @@ impl Engine {
         let services = Services {
             python: Arc::clone(&self.config.python),
             http: self.http(app),
+            memory: Arc::clone(&self.memory),
             limits: app.limits.clone(),
         };
         let env_hash = self.env_hasher.hash_one(read.values().collect::<Vec<_>>());

@@ -18,6 +18,45 @@ pub(crate) fn unicode(value: &Value) -> String {
     text
 }
 
+/// `json.dumps(value, indent=2, sort_keys=True)`.
+pub(crate) fn indented(value: &Value) -> String {
+    let mut text = String::new();
+    write_indented(value, 0, &mut text);
+    text
+}
+
+fn write_indented(value: &Value, depth: usize, text: &mut String) {
+    let line = |text: &mut String, place: usize, depth: usize| {
+        text.push_str(if place > 0 { ",\n" } else { "\n" });
+        text.push_str(&"  ".repeat(depth));
+    };
+    match value {
+        Value::Array(items) if !items.is_empty() => {
+            text.push('[');
+            for (place, item) in items.iter().enumerate() {
+                line(text, place, depth + 1);
+                write_indented(item, depth + 1, text);
+            }
+            line(text, 0, depth);
+            text.push(']');
+        }
+        Value::Object(map) if !map.is_empty() => {
+            let mut entries: Vec<(&String, &Value)> = map.iter().collect();
+            entries.sort_by_key(|(key, _)| *key);
+            text.push('{');
+            for (place, (key, item)) in entries.into_iter().enumerate() {
+                line(text, place, depth + 1);
+                quote(key, true, text);
+                text.push_str(": ");
+                write_indented(item, depth + 1, text);
+            }
+            line(text, 0, depth);
+            text.push('}');
+        }
+        other => write(other, true, text),
+    }
+}
+
 fn write(value: &Value, ascii: bool, text: &mut String) {
     match value {
         Value::Null => text.push_str("null"),
@@ -84,5 +123,8 @@ mod tests {
             unicode(&value),
             "{\"a\": [1, 2.0, 1e-07, null, true], \"ü\u{7f}\": \"😀\\n\\u0001\\\"\\\\\"}"
         );
+        let value = json!({"b": [1, {}], "a": {"ü": []}});
+        let text = "{\n  \"a\": {\n    \"\\u00fc\": []\n  },\n  \"b\": [\n    1,\n    {}\n  ]\n}";
+        assert_eq!(indented(&value), text);
     }
 }

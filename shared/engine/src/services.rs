@@ -1,6 +1,6 @@
 //! What nodes share beside the run: the ways to the outside, and how much may be spent there.
 
-use crate::{egress::Http, flow::NodeError, python::PythonRunner};
+use crate::{egress::Http, flow::NodeError, python::PythonRunner, vectors::Memory};
 use runyard_runs::{Limits, RunContext};
 use std::{fmt, sync::Arc};
 
@@ -8,6 +8,8 @@ use std::{fmt, sync::Arc};
 pub(crate) struct Services {
     pub(crate) python: Arc<dyn PythonRunner>,
     pub(crate) http: Http,
+    /// Documents that are kept in memory; of all apps.
+    pub(crate) memory: Arc<Memory>,
     pub(crate) limits: Limits,
 }
 

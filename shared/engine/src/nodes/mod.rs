@@ -4,14 +4,18 @@
 //! its fields, and put that into the `NODES` of its group.
 
 mod admit;
-mod connection;
+pub(crate) mod connection;
 mod embedders;
 pub(crate) mod llms;
 mod not_native;
 mod operators;
+mod part;
+mod rankers;
+mod retrievers;
 mod tools;
 mod transformers;
 mod utils;
+mod writers;
 
 pub(crate) use operators::is_option_result;
 
@@ -40,8 +44,17 @@ pub(crate) struct Registered {
 pub(crate) type Build = fn(&str, Fields<'_>, &Loading<'_>) -> Option<Box<dyn Kind>>;
 
 /// All that run here, by group.
-const NATIVE: &[&[&Registered]] =
-    &[embedders::NODES, llms::NODES, operators::NODES, tools::NODES, transformers::NODES, utils::NODES];
+const NATIVE: &[&[&Registered]] = &[
+    embedders::NODES,
+    llms::NODES,
+    operators::NODES,
+    rankers::NODES,
+    retrievers::NODES,
+    tools::NODES,
+    transformers::NODES,
+    utils::NODES,
+    writers::NODES,
+];
 
 fn native() -> impl Iterator<Item = &'static Registered> {
     NATIVE.iter().flat_map(|group| group.iter().copied())
