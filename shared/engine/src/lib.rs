@@ -14,6 +14,7 @@
 //! | `transform`, `condition` | selectors and conditions |
 //! | `nodes` | the kinds of nodes, one file each |
 //! | `prompt`, `template`, `llm` | prompts in Jinja, and the models that get them |
+//! | `vectors` | stores of documents with their vectors |
 //! | `egress` | the guard at the gate to the network |
 //! | `engine` | the port of the domain, and the cache of what was compiled |
 
@@ -39,6 +40,7 @@ mod services;
 mod tables;
 mod template;
 mod transform;
+mod vectors;
 mod workflow;
 
 pub use engine::{Engine, EngineConfig, ReadEnv};
