@@ -96,7 +96,6 @@ pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
             "xAI",
         ],
     ),
-    ("operators", &["DecisionTable", "Delay", "Expression", "Map", "Rules", "SubWorkflow"]),
     ("parsers", &["MistralOCR"]),
     ("rankers", &["CohereReranker", "LLMDocumentRanker", "TimeWeightedDocumentRanker"]),
     (
