@@ -72,7 +72,6 @@ pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
             "xAI",
         ],
     ),
-    ("operators", &["DecisionTable", "Delay", "Expression", "Map", "Rules", "SubWorkflow"]),
     ("parsers", &["MistralOCR"]),
     ("rankers", &["CohereReranker"]),
     (
