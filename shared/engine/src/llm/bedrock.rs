@@ -5,7 +5,7 @@
 use super::{
     Endpoint, LlmError, Pieces, Reply, Request,
     aws::{Keys, path_segment},
-    call::explain,
+    call::{error_text, explain},
     claude,
     content::{self, Part, arguments, parts, schema, text},
     gathered::Gathered,
@@ -300,8 +300,8 @@ async fn stream(
             };
             let payload = String::from_utf8_lossy(message.payload()).into_owned();
             if let Some(kind) = header(":exception-type").or_else(|| header(":error-code")) {
-                let broken = endpoint.broke_off(&payload);
-                return Err(LlmError { message: format!("{} ({kind})", broken.message), ..broken });
+                let text = error_text(&payload);
+                return Err(LlmError::broken(format!("{} broke off: {text} ({kind})", endpoint.provider)));
             }
             add(
                 gathered,

@@ -31,7 +31,10 @@ use futures::future::BoxFuture;
 use runyard_runs::{ModelUsage, RunContext, Stopped};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 /// How often a client tries again within one attempt of a node, as the reference's client does.
 const CLIENT_RETRIES: u32 = 2;
@@ -168,16 +171,22 @@ impl Endpoint {
         request: &Request,
         piece: &Pieces<'_>,
     ) -> Result<Reply, Unanswered> {
+        // Pieces that were shown cannot be taken back: then the client does not ask again.
+        let shown = AtomicBool::new(false);
+        let piece = |given: Piece<'_>| {
+            shown.store(true, Ordering::Relaxed);
+            piece(given);
+        };
         for attempt in 0.. {
             run.outside().await?;
-            let error = match self.call(http, request, piece).await {
+            let error = match self.call(http, request, &piece).await {
                 Ok(reply) => {
                     run.used(&self.model, &reply.usage);
                     return Ok(reply);
                 }
                 Err(error) => error,
             };
-            if attempt >= self.retries || !error.client_retries {
+            if attempt >= self.retries || !error.client_retries || shown.load(Ordering::Relaxed) {
                 return Err(Unanswered::Failed(error));
             }
             let wait = match error.retry_after {

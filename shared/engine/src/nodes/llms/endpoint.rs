@@ -1,9 +1,12 @@
 //! Where a provider is, and how to be let in: what the node, its connection, the environment and the provider's defaults
 //! say.
 
-use super::provider::{Place, Provider, SPOKEN, Speaks};
+use super::{
+    parameters::is_o_series,
+    provider::{Place, Provider, SPOKEN, Speaks},
+};
 use crate::{
-    llm::{Account, Endpoint, Keys, Protocol},
+    llm::{Account, Endpoint, Keys, PLAIN, Protocol},
     load::{Connection, Fields, Loading, Refusal},
 };
 use serde_json::Value;
@@ -85,7 +88,11 @@ impl Settings<'_> {
         let header = |name: &str| key.clone().map(|key| (name.to_owned(), key)).into_iter().collect();
         let (protocol, url, headers): (_, _, Vec<_>) = match self.provider.speaks {
             Speaks::OpenAi(accent) => (Protocol::OpenAi(accent), self.completions(base), bearer(key)),
-            Speaks::Azure => (Protocol::OpenAi(SPOKEN), self.azure(base, model)?, header("api-key")),
+            Speaks::Azure => {
+                // The reference has another client for those.
+                let accent = if is_o_series(model) { PLAIN } else { SPOKEN };
+                (Protocol::OpenAi(accent), self.azure(base, model)?, header("api-key"))
+            }
             Speaks::HuggingFace => (Protocol::OpenAi(SPOKEN), hugging_face(base), bearer(key)),
             Speaks::Anthropic => {
                 (Protocol::Anthropic, with_ending(base, "/v1/messages"), header("x-api-key"))

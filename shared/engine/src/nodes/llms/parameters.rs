@@ -161,7 +161,7 @@ pub(super) fn fit(
     parameters: &mut Map<String, Value>,
 ) -> Fit {
     let model = model.to_lowercase();
-    let is_o = ["o1", "o3", "o4"].iter().any(|prefix| model.starts_with(prefix));
+    let is_o = is_o_series(&model);
     let is_gpt = ["gpt-5", "gpt-6"].iter().any(|prefix| model.starts_with(prefix));
     if provider.reasons == Reasons::Not || (!is_o && !is_gpt) {
         return Fit::default();
@@ -169,7 +169,7 @@ pub(super) fn fit(
     if let Some(limit) = parameters.remove("max_tokens") {
         parameters.insert("max_completion_tokens".into(), limit);
     }
-    let endless = model != "o3-mini";
+    let endless = if provider.reasons == Reasons::WithEffort { model != "o3-mini" } else { is_gpt };
     if endless {
         parameters.remove("stop");
     }
@@ -189,6 +189,12 @@ pub(super) fn fit(
     let has_system = is_gpt
         || (model.starts_with("o1") && !model.starts_with("o1-mini") && !model.starts_with("o1-preview"));
     Fit { system_as_user: !has_system, endless }
+}
+
+/// Whether it is one of the first models of `OpenAI` that reason.
+pub(super) fn is_o_series(model: &str) -> bool {
+    let model = model.to_lowercase();
+    ["o1", "o3", "o4"].iter().any(|prefix| model.starts_with(prefix))
 }
 
 fn effort<'f>(model: &str, is_gpt: bool, fields: Fields<'f>) -> &'f str {
