@@ -2,6 +2,7 @@
 
 #![allow(clippy::allow_attributes, dead_code, reason = "each test binary uses a part of it")]
 
+pub(crate) mod provider;
 pub(crate) mod scripted;
 
 use async_trait::async_trait;
