@@ -1,5 +1,6 @@
 //! Flows: nodes, what they depend on, and the scheduler that runs them.
 
+mod approval;
 mod depends;
 mod dict;
 mod errors;
@@ -8,6 +9,7 @@ mod result;
 mod schedule;
 mod source;
 
+pub(crate) use approval::{Approval, Expiry, INPUT_EXPIRED, Unanswered};
 pub(crate) use depends::{Branches, Depend};
 pub(crate) use errors::{Behavior, ErrorHandling, seconds};
 pub(crate) use node::{Call, Halt, Kind, Node, NodeSpec, Role, run_within};

@@ -274,6 +274,7 @@ impl Node {
             mapping: spec.mapping,
             output: spec.output,
             errors: spec.errors,
+            approval: spec.approval,
             depends,
             branches,
         }

@@ -2,9 +2,10 @@
 
 use super::{Connection, Fields, Mistakes, Yaml};
 use crate::{
-    flow::{Behavior, ErrorHandling, NodeSpec},
+    flow::{Approval, Behavior, ErrorHandling, Expiry, NodeSpec, Unanswered},
     nodes::{self, Found},
     prompt::Prompt,
+    template::Template,
     transform::{Pointer, Selector, Transformer},
 };
 use serde_json::{Map, Value};
@@ -46,12 +47,7 @@ pub(crate) fn build_node(id: &str, fields: Fields<'_>, loading: &Loading<'_>) ->
         }
         None => Map::new(),
     };
-    if let Some(approval) = fields.fields("approval")
-        && approval.bool("enabled") == Some(true)
-    {
-        let message = "approval is not supported yet; set `enabled: false` or remove `approval`";
-        approval.mistake(approval.yaml.spot, message.into());
-    }
+    let approval = fields.fields("approval").and_then(approval);
     let kind = (registered.build)(id, fields, loading)?;
     let name = fields.text("name").or(registered.name).map(str::to_owned);
     Some(NodeSpec {
@@ -63,7 +59,40 @@ pub(crate) fn build_node(id: &str, fields: Fields<'_>, loading: &Loading<'_>) ->
         mapping,
         output,
         errors,
+        approval,
     })
+}
+
+/// The approval that a node waits for, if it is enabled.
+fn approval(fields: Fields<'_>) -> Option<Approval> {
+    if fields.bool("enabled") != Some(true) {
+        return None;
+    }
+    let text = fields.text("msg_template").unwrap_or(APPROVE);
+    let message =
+        Template::new(text).map_err(|problem| fields.mistake(fields.spot("msg_template"), problem)).ok()?;
+    let editable = fields.list("mutable_data_params").unwrap_or_default();
+    let words = [("fail", Unanswered::Fail), ("approve", Unanswered::Approve), ("deny", Unanswered::Deny)];
+    Some(Approval {
+        message,
+        editable: editable.iter().filter_map(|name| name.text().map(str::to_owned)).collect(),
+        accept_pattern: fields.text("accept_pattern").unwrap_or_default().to_owned(),
+        expiry: expiry(fields, &words),
+    })
+}
+
+const APPROVE: &str = "Approve {{ name or id }}?";
+
+/// `expires_in_seconds` and `on_expiry`, for what waits for a person; it fails unless the file says otherwise.
+pub(crate) fn expiry(fields: Fields<'_>, words: &[(&str, Unanswered)]) -> Option<Expiry> {
+    let then = fields.choice("on_expiry", words).unwrap_or(Unanswered::Fail);
+    let seconds = fields.float("expires_in_seconds")?;
+    if seconds <= 0.0 {
+        let message = "`expires_in_seconds` must be more than 0";
+        fields.mistake(fields.spot("expires_in_seconds"), message.into());
+        return None;
+    }
+    Some(Expiry { after: crate::flow::seconds(seconds), then })
 }
 
 fn error_handling(fields: Fields<'_>, default_timeout: Option<Duration>) -> ErrorHandling {

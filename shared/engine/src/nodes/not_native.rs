@@ -149,7 +149,6 @@ pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
             "FirecrawlSearchTool",
             "FirecrawlTool",
             "HttpApiCall",
-            "HumanFeedbackTool",
             "JinaScrapeTool",
             "JinaSearchTool",
             "Judgement",
