@@ -104,7 +104,7 @@ fn one_by_one() {
         ),
         (
             "{type: dynamiq.nodes.tools.HumanFeedbackTool, expires_in_seconds: 0}",
-            ":2:71: `expires_in_seconds` must be more than 0",
+            ":2:72: `expires_in_seconds` must be more than 0",
         ),
         (
             "{type: dynamiq.nodes.operators.Pass, on: 1}",
