@@ -18,15 +18,20 @@
 //! | `engine` | the port of the domain, and the cache of what was compiled |
 
 mod condition;
+mod csv;
+mod document;
 mod egress;
 mod engine;
 mod flow;
+mod html;
 mod llm;
 mod load;
 mod nodes;
 mod prompt;
 mod python;
+mod python_json;
 mod python_text;
+mod rest;
 mod schema;
 mod services;
 #[cfg(test)]
@@ -37,6 +42,6 @@ mod workflow;
 
 pub use engine::{Engine, EngineConfig, ReadEnv};
 pub use flow::{FailedNode, NodeError, Status};
-pub use load::{LoadErrors, Mistake, Spot};
+pub use load::{LoadErrors, Mistake, Spot, workflow_ids};
 pub use python::{PythonError, PythonRunner};
 pub use workflow::RunResults;

@@ -1,7 +1,9 @@
 //! One node: what all kinds have in common, and how it is run.
 
 use super::{
-    Approval, Behavior, Branches, Depend, ErrorHandling, FlowNodes, NodeError, Results, Source, Status,
+    Approval, Behavior, Branches, CacheKey, Depend, ErrorHandling, FlowNodes, NodeError, Offer, Results,
+    Source, Status,
+    announce::announcements,
     approval::Verdict,
     depends,
     depends::Refused,
@@ -31,9 +33,13 @@ pub(crate) struct Node {
     pub(crate) output: Transformer,
     pub(crate) errors: ErrorHandling,
     pub(crate) approval: Option<Approval>,
+    /// Whether a call outside that may have been made already may be made once more.
+    pub(crate) idempotent: bool,
     pub(crate) depends: Vec<Depend>,
     /// Only for nodes that join branches.
     pub(crate) branches: Option<Branches>,
+    /// Whether its outputs may be kept for runs that give it the same input.
+    pub(crate) cached: bool,
 }
 
 /// A node before its flow is known: what [`Node`] has, without what ties it to others.
@@ -48,6 +54,8 @@ pub(crate) struct NodeSpec {
     pub(crate) output: Transformer,
     pub(crate) errors: ErrorHandling,
     pub(crate) approval: Option<Approval>,
+    pub(crate) cached: bool,
+    pub(crate) idempotent: bool,
 }
 
 /// What a kind of node does.
@@ -79,6 +87,11 @@ pub(crate) trait Kind: fmt::Debug + Send + Sync {
         &[]
     }
 
+    /// What a model is told of it that may call it as a tool.
+    fn offer(&self) -> Offer {
+        Offer::default()
+    }
+
     /// The role that it has for the run as a whole.
     fn role(&self) -> Role<'_> {
         Role::Step
@@ -104,6 +117,19 @@ pub(crate) struct Call<'a> {
     pub(crate) node: &'a Node,
     /// The node's name in the journal, unique in the run: its id, after those of the nodes that it is within.
     pub(crate) key: &'a str,
+    /// How many tries failed before this one.
+    pub(crate) attempt: u32,
+}
+
+impl Call<'_> {
+    /// What the names of nodes that this one holds begin with in the journal. A further try runs them again, so it names
+    /// them anew: what the failed one recorded stands.
+    pub(crate) fn within(&self) -> String {
+        match self.attempt {
+            0 => format!("{}/", self.key),
+            attempt => format!("{}~{attempt}/", self.key),
+        }
+    }
 }
 
 /// Why a node gives no output.
@@ -149,6 +175,9 @@ pub(crate) async fn run_node(call: Call<'_>, source: Source<'_>) -> Ended {
         let mut journal = json!({"after": source.seen, "error": error.to_json()});
         if is_handled(node, &source) {
             journal["handled"] = true.into();
+        } else {
+            // Tried again by a retry of the run, its calls are no longer in flight.
+            journal["void"] = announcements(key).as_slice().into();
         }
         run.record(&done, body, Some(journal));
         Ended::With(NodeResult {
@@ -182,7 +211,7 @@ pub(crate) async fn run_node(call: Call<'_>, source: Source<'_>) -> Ended {
         Ok(inputs) => inputs,
         Err((input, error)) => return failed(input, error),
     };
-    let output = match attempts(call, &given).await {
+    let output = match cached_attempts(call, &given).await {
         Err(Halt::Failed(error)) => node.kind.rescue(call, &given, error).await,
         other => other,
     };
@@ -210,8 +239,8 @@ pub(crate) async fn run_within(
         let message = format!("a node's input must be a mapping, but this is {}", python_text::repr(input));
         return Err(NodeError::new("TypeError", message).into());
     };
-    let key = format!("{}/{place}/{}", holder.key, node.id);
-    let call = Call { node, key: &key, ..holder };
+    let key = format!("{}{place}/{}", holder.within(), node.id);
+    let call = Call { node, key: &key, attempt: 0, ..holder };
     let (nodes, results) = (FlowNodes::new(Vec::new()), Results::new(0));
     let source = Source { input, nodes: &nodes, results: &results, seen: &[] };
     // A node that holds others is itself run by this function, so its future must be kept apart.
@@ -299,26 +328,23 @@ fn transform(node: &Node, source: &Source<'_>) -> Result<Arc<Value>, NodeError> 
     Ok(Arc::new(input))
 }
 
-async fn attempts(call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
-    let errors = &call.node.errors;
-    for attempt in 0.. {
-        let work = call.node.kind.execute(call, input);
-        let ended = match errors.timeout {
-            Some(limit) => match tokio::time::timeout(limit, work).await {
-                Ok(ended) => ended,
-                Err(_) => Err(NodeError::new("TimeoutError", "").into()),
-            },
-            None => work.await,
-        };
-        match ended {
-            Err(Halt::Failed(error)) if error.retryable && attempt < errors.max_retries => {
-                tracing::debug!(node = %call.key, attempt, error = %error.message, "a node failed, trying again");
-                tokio::time::sleep(errors.wait(attempt, (call.run.new_run().id, call.key))).await;
-            }
-            ended => return ended,
-        }
+/// An output that the app's cache has, or else what the node's tries give.
+async fn cached_attempts(call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
+    let Some(cache) = call.services.cache.as_ref().filter(|_| call.node.cached) else {
+        return attempts(call, input).await;
+    };
+    let key = CacheKey::new(call.node, call.run.new_run(), input);
+    if let Some(output) = cache.get(&key) {
+        return Ok(output);
     }
-    Err(Halt::Stopped)
+    let output = attempts(call, input).await?;
+    cache.put(key, &output);
+    Ok(output)
+}
+
+async fn attempts(call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
+    let seed = (call.run.new_run().id, call.key);
+    call.node.errors.attempts(seed, |attempt| call.node.kind.execute(Call { attempt, ..call }, input)).await
 }
 
 fn finish(node: &Node, output: Arc<Value>) -> Result<Arc<Value>, Halt> {

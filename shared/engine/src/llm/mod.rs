@@ -9,6 +9,7 @@ pub(crate) use error::LlmError;
 
 use crate::egress::Http;
 use runyard_runs::{ModelUsage, RunContext, Stopped};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::time::Duration;
 
@@ -54,14 +55,54 @@ pub(crate) struct Request {
     pub(crate) stream: bool,
 }
 
+/// A piece of an answer that is not whole yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Piece<'p> {
+    /// Of its text.
+    Text(&'p str),
+    /// Of what the model thinks before it answers, if the provider tells.
+    Thought(&'p str),
+    /// Of a tool call, by its place among the calls. The name comes once, and is empty in all other pieces.
+    Call { place: usize, name: &'p str, arguments: &'p str },
+}
+
+/// Takes pieces.
+pub(crate) type Pieces<'p> = dyn Fn(Piece<'_>) + Send + Sync + 'p;
+
 /// What a model answered.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Reply {
     pub(crate) content: Option<String>,
     /// `{id, type, function: {name, arguments}}`, the arguments as the model wrote them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) tool_calls: Vec<Value>,
+    /// In the words of the chat completions API: `stop`, `length`, `tool_calls`, `content_filter`.
     pub(crate) finish_reason: Option<String>,
     pub(crate) usage: ModelUsage,
+    /// Where the model has it from, if the provider tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) citations: Option<Value>,
+}
+
+impl Reply {
+    /// The tool calls, their arguments parsed where they are JSON.
+    pub(crate) fn parsed_calls(&self) -> Vec<Value> {
+        let parse = |mut call: Value| {
+            let arguments = &mut call["function"]["arguments"];
+            if let Some(parsed) = arguments.as_str().and_then(|text| serde_json::from_str(text).ok()) {
+                *arguments = parsed;
+            }
+            call
+        };
+        self.tool_calls.iter().cloned().map(parse).collect()
+    }
+
+    /// Whether the provider's content filter left nothing of it.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.content.as_deref().is_none_or(str::is_empty)
+            && self.tool_calls.is_empty()
+            && self.finish_reason.as_deref() == Some("content_filter")
+    }
 }
 
 /// Why there is no reply.
@@ -78,13 +119,13 @@ impl From<Stopped> for Unanswered {
 }
 
 impl Endpoint {
-    /// Asks the model. Gives pieces of its text to `piece` as they come, if the request wants them.
+    /// Asks the model. Gives pieces of the answer to `piece` as they come, if the request wants them.
     pub(crate) async fn ask(
         &self,
         run: &RunContext,
         http: &Http,
         request: &Request,
-        piece: &(dyn Fn(&str) + Send + Sync),
+        piece: &Pieces<'_>,
     ) -> Result<Reply, Unanswered> {
         for attempt in 0.. {
             run.outside().await?;

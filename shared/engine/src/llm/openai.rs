@@ -1,6 +1,6 @@
 //! The chat completions API.
 
-use super::{Endpoint, LlmError, Reply, Request, sse::Events};
+use super::{Endpoint, LlmError, Piece, Pieces, Reply, Request, sse::Events};
 use crate::egress::Http;
 use reqwest::{Response, header};
 use runyard_runs::ModelUsage;
@@ -15,7 +15,7 @@ pub(super) async fn ask(
     endpoint: &Endpoint,
     http: &Http,
     request: &Request,
-    piece: &(dyn Fn(&str) + Send + Sync),
+    piece: &Pieces<'_>,
 ) -> Result<Reply, LlmError> {
     let response = send(endpoint, http, &body(endpoint, request)).await?;
     if request.stream {
@@ -102,6 +102,7 @@ fn reply(endpoint: &Endpoint, answer: &Value) -> Result<Reply, LlmError> {
         tool_calls: message["tool_calls"].as_array().cloned().unwrap_or_default(),
         finish_reason: choice["finish_reason"].as_str().map(str::to_owned),
         usage: usage(&answer["usage"]),
+        citations: None,
     })
 }
 
@@ -116,11 +117,7 @@ fn usage(usage: &Value) -> ModelUsage {
     }
 }
 
-async fn stream(
-    endpoint: &Endpoint,
-    mut response: Response,
-    piece: &(dyn Fn(&str) + Send + Sync),
-) -> Result<Reply, LlmError> {
+async fn stream(endpoint: &Endpoint, mut response: Response, piece: &Pieces<'_>) -> Result<Reply, LlmError> {
     let mut events = Events::default();
     let mut gathered = Gathered::default();
     while let Some(bytes) = response.chunk().await.map_err(|error| LlmError::broken(explain(&error)))? {
@@ -157,12 +154,7 @@ struct ToolCall {
 }
 
 impl Gathered {
-    fn add(
-        &mut self,
-        endpoint: &Endpoint,
-        data: &str,
-        piece: &(dyn Fn(&str) + Send + Sync),
-    ) -> Result<(), LlmError> {
+    fn add(&mut self, endpoint: &Endpoint, data: &str, piece: &Pieces<'_>) -> Result<(), LlmError> {
         let Ok(chunk) = serde_json::from_str::<Value>(data) else {
             return Err(LlmError::broken(format!("{} sent a piece that is no JSON", endpoint.provider)));
         };
@@ -178,11 +170,11 @@ impl Gathered {
         if let Some(text) = delta["content"].as_str() {
             self.content.get_or_insert_default().push_str(text);
             if !text.is_empty() {
-                piece(text);
+                piece(Piece::Text(text));
             }
         }
         for call in delta["tool_calls"].as_array().into_iter().flatten() {
-            self.add_call(call);
+            self.add_call(call, piece);
         }
         if let Some(reason) = choice["finish_reason"].as_str() {
             self.finish_reason = Some(reason.to_owned());
@@ -190,7 +182,7 @@ impl Gathered {
         Ok(())
     }
 
-    fn add_call(&mut self, call: &Value) {
+    fn add_call(&mut self, call: &Value, piece: &Pieces<'_>) {
         let last = self.tool_calls.len().saturating_sub(1);
         let place = call["index"].as_u64().and_then(|index| usize::try_from(index).ok()).unwrap_or(last);
         if place > self.tool_calls.len() {
@@ -200,10 +192,12 @@ impl Gathered {
             self.tool_calls.push(ToolCall::default());
         }
         let gathered = &mut self.tool_calls[place];
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let text = |value: &'_ Value| value.as_str().unwrap_or_default().to_owned();
+        let (name, arguments) = (text(&call["function"]["name"]), text(&call["function"]["arguments"]));
         gathered.id.push_str(&text(&call["id"]));
-        gathered.name.push_str(&text(&call["function"]["name"]));
-        gathered.arguments.push_str(&text(&call["function"]["arguments"]));
+        gathered.name.push_str(&name);
+        gathered.arguments.push_str(&arguments);
+        piece(Piece::Call { place, name: &name, arguments: &arguments });
     }
 
     fn finish(self, endpoint: &Endpoint) -> Result<Reply, LlmError> {
@@ -225,6 +219,7 @@ impl Gathered {
             tool_calls: tool_calls.collect(),
             finish_reason: self.finish_reason,
             usage: ModelUsage { llm_calls: 1, ..self.usage },
+            citations: None,
         })
     }
 }

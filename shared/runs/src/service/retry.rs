@@ -86,18 +86,29 @@ pub(super) fn kept(log: Vec<Logged>) -> Vec<Logged> {
             _ => None,
         })
         .collect();
-    let is_kept = |logged: &Logged| match &logged.body {
-        _ if logged.key.as_ref().is_none_or(|key| key == KEPT) => false,
-        EventBody::NodeFailed { .. } => {
-            logged.journal.as_ref().is_some_and(|journal| journal["handled"] == true)
-        }
-        EventBody::NodeSkipped { .. } | EventBody::InputExpired { .. } => false,
-        body => body.request().is_none_or(|request| answered.contains(&request.id)),
+    let void: HashSet<String> = log.iter().filter(|logged| !is_handled(logged)).flat_map(voided).collect();
+    let is_kept = |logged: &Logged| match (&logged.key, &logged.body) {
+        (None, _) => false,
+        (Some(key), _) if key == KEPT || void.contains(key) => false,
+        (_, EventBody::NodeFailed { .. } | EventBody::AgentToolCallFailed { .. }) => is_handled(logged),
+        (_, EventBody::NodeSkipped { .. } | EventBody::InputExpired { .. }) => false,
+        (_, body) => body.request().is_none_or(|request| answered.contains(&request.id)),
     };
     let mut kept: Vec<Logged> = log.into_iter().filter(is_kept).collect();
     let (key, journal) = (Some(KEPT.to_owned()), Some(Value::Null));
     kept.push(Logged { body: EventBody::RunCheckpoint, key, journal });
     kept
+}
+
+/// Whether others went on from a failure.
+fn is_handled(logged: &Logged) -> bool {
+    logged.journal.as_ref().is_some_and(|journal| journal["handled"] == true)
+}
+
+/// The keys of what a failure makes void: it is to be done again.
+fn voided(failed: &Logged) -> Vec<String> {
+    let void = failed.journal.as_ref().and_then(|journal| journal["void"].as_array());
+    void.into_iter().flatten().filter_map(|key| key.as_str().map(str::to_owned)).collect()
 }
 
 /// The key of what stands last of all that is kept.

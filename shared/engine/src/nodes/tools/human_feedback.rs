@@ -2,7 +2,7 @@
 
 use super::{Registered, mapping};
 use crate::{
-    flow::{Call, Expiry, Halt, INPUT_EXPIRED, Kind, NodeError, Unanswered},
+    flow::{Call, Expiry, Halt, INPUT_EXPIRED, Kind, NodeError, Offer, Unanswered},
     load::{Fields, expiry},
     template::Template,
 };
@@ -38,8 +38,12 @@ enum Action {
     Info,
 }
 
+/// How people are reached is the server's business: whoever follows the run sees the question, and answers it.
+const ELSEWHERE: &[&str] = &["description", "input_method", "is_browser_takeover", "output_method"];
+
 impl HumanFeedback {
     fn read(fields: Fields<'_>) -> Option<Self> {
+        fields.know(ELSEWHERE);
         let message = Template::new(fields.text("msg_template").unwrap_or("{{input}}"))
             .map_err(|problem| fields.mistake(fields.spot("msg_template"), problem))
             .ok()?;
@@ -96,6 +100,22 @@ impl Kind for HumanFeedback {
         Ok(Arc::new(json!({"content": format!("Message sent: {message}")})))
     }
 
+    fn offer(&self) -> Offer {
+        let description = match self.action {
+            None => {
+                "Talks to the person you work for. `ask` puts a question and waits for the answer: use it for what only a \
+                 person can know or decide. `info` tells how things stand and waits for nothing. Up to four `questions` \
+                 can offer choices."
+            }
+            Some(Action::Ask) => {
+                "Puts a question to the person you work for and waits for the answer: use it for what only a person can \
+                 know or decide. Up to four `questions` can offer choices."
+            }
+            Some(Action::Info) => "Tells the person you work for how things stand. Nobody answers.",
+        };
+        Offer { description, parameters: parameters(self.action), parallel: false }
+    }
+
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
         let input = mapping(input, "a human feedback node")?;
         let mut admitted = input.as_object().cloned().unwrap_or_default();
@@ -119,6 +139,38 @@ impl Kind for HumanFeedback {
         admitted.insert("questions".into(), questions);
         Ok(Arc::new(Value::Object(admitted)))
     }
+}
+
+/// What a model may write.
+fn parameters(action: Option<Action>) -> Value {
+    let mut properties = Map::new();
+    if action.is_none() {
+        properties.insert(
+            "action".into(),
+            json!({"type": "string", "enum": ["ask", "info"], "description": "`ask` waits for an answer."}),
+        );
+    }
+    properties.insert("input".into(), json!({"type": "string", "description": "The question or the message."}));
+    if action != Some(Action::Info) {
+        let option = json!({
+            "type": "object",
+            "properties": {"label": {"type": "string"}, "description": {"type": ["string", "null"]}},
+            "required": ["label"],
+        });
+        let question = json!({
+            "type": "object",
+            "properties": {
+                "question": {"type": "string"},
+                "header": {"type": ["string", "null"], "description": "A word or two."},
+                "options": {"type": "array", "items": option, "description": "None, or 2 to 4."},
+                "multi_select": {"type": "boolean"},
+                "allow_custom_answer": {"type": "boolean"},
+            },
+            "required": ["question"],
+        });
+        properties.insert("questions".into(), json!({"type": ["array", "null"], "items": question}));
+    }
+    json!({"type": "object", "properties": properties, "additionalProperties": true})
 }
 
 fn wrong(problem: &str) -> NodeError {
