@@ -1,4 +1,4 @@
-"""Writes more/NAME.json, what the reference makes of more/NAME.yaml, for those named (all if none is).
+"""Writes more/NAME.json, what the reference makes of more/NAME.yaml, for those named (all if none is); agents/NAME likewise.
 
 A case's first lines are comments with its input, the script of its model, and the answers of people by node, if it asks any.
 Run with the reference's interpreter.
@@ -21,7 +21,7 @@ def answering(node, data):
     queue.put(json.dumps({"entity_id": node, "event": event, "data": data}))
     return NodeRunnableConfig(streaming=StreamingConfig(enabled=True, event=event, input_queue=queue, input_queue_poll_interval=0.2, timeout=10))
 for name in names:
-    path = os.path.join(here, "more", name)
+    path = os.path.join(here, *([name] if "/" in name else ["more", name]))
     with open(path + ".yaml") as file: first, second, third = file.readline(), file.readline(), file.readline()
     stub.script = json.loads(second.split("script:", 1)[1]); stub.requests = []
     workflow = Workflow.from_yaml_file(path + ".yaml", init_components=True)

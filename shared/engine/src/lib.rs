@@ -17,6 +17,7 @@
 //! | `egress` | the guard at the gate to the network |
 //! | `engine` | the port of the domain, and the cache of what was compiled |
 
+mod charset;
 mod condition;
 mod csv;
 mod document;

@@ -6,6 +6,7 @@
 mod admit;
 mod agents;
 mod connection;
+mod converters;
 mod embedders;
 mod extractors;
 mod files;
@@ -48,6 +49,7 @@ pub(crate) type Build = fn(&str, Fields<'_>, &Loading<'_>) -> Option<Box<dyn Kin
 /// All that run here, by group.
 const NATIVE: &[&[&Registered]] = &[
     agents::NODES,
+    converters::NODES,
     embedders::NODES,
     extractors::NODES,
     filters::NODES,

@@ -7,21 +7,7 @@ pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
     ("audio", &["ElevenLabsSTS", "ElevenLabsTTS", "SpeechToText", "TextToSpeech", "WhisperSTT"]),
     (
         "converters",
-        &[
-            "CSVConverter",
-            "DOCXFileConverter",
-            "ExcelFileConverter",
-            "GoogleDocumentAIFileConverter",
-            "HTMLConverter",
-            "LLMImageConverter",
-            "LLMPDFConverter",
-            "MultiFileTypeConverter",
-            "PPTXFileConverter",
-            "PyPDFConverter",
-            "TextFileConverter",
-            "TextractFileConverter",
-            "UnstructuredFileConverter",
-        ],
+        &["GoogleDocumentAIFileConverter", "LLMImageConverter", "LLMPDFConverter", "TextractFileConverter"],
     ),
     ("detectors", &["LlamaGuardDetector", "PIIDetector", "PromptInjectionDetector", "SystemOne"]),
     (
@@ -37,8 +23,6 @@ pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
             "WatsonXTextEmbedder",
         ],
     ),
-    ("extractors", &["ByIndexExtractor", "ByRegexExtractor", "FileTypeExtractor"]),
-    ("filters", &["FileFilter", "ListFilter"]),
     ("images", &["ImageEdit", "ImageGeneration"]),
     (
         "knowledge_graphs",
@@ -90,7 +74,7 @@ pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
     ),
     ("operators", &["DecisionTable", "Delay", "Expression", "Map", "Rules", "SubWorkflow"]),
     ("parsers", &["MistralOCR"]),
-    ("rankers", &["CohereReranker", "LLMDocumentRanker", "TimeWeightedDocumentRanker"]),
+    ("rankers", &["CohereReranker", "LLMDocumentRanker"]),
     (
         "retrievers",
         &[
@@ -106,22 +90,7 @@ pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
             "WeaviateDocumentRetriever",
         ],
     ),
-    (
-        "splitters",
-        &[
-            "AutoSplitter",
-            "CodeSplitter",
-            "ContextualSplitter",
-            "DocumentSplitter",
-            "HTMLHeaderSplitter",
-            "HTMLSectionSplitter",
-            "MarkdownHeaderSplitter",
-            "RecursiveCharacterSplitter",
-            "RecursiveJsonSplitter",
-            "SemanticSplitter",
-            "TokenSplitter",
-        ],
-    ),
+    ("splitters", &["ContextualSplitter", "SemanticSplitter", "TokenSplitter"]),
     (
         "tools",
         &[
@@ -160,22 +129,7 @@ pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
             "ZenRowsTool",
         ],
     ),
-    (
-        "transformers",
-        &[
-            "AnyToJSON",
-            "CSVToList",
-            "ExcelToList",
-            "HTMLMarkdownToText",
-            "JSONToAny",
-            "JSONToCSV",
-            "MarkdownToPDF",
-            "SortList",
-            "TextTemplate",
-            "TextToDynamiqDocument",
-        ],
-    ),
-    ("validators", &["RegexMatch", "ValidChoices", "ValidJSON", "ValidPython"]),
+    ("transformers", &["MarkdownToPDF"]),
     (
         "writers",
         &[
