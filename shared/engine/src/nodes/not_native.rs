@@ -69,7 +69,6 @@ pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
             "ExaTool",
             "FirecrawlSearchTool",
             "FirecrawlTool",
-            "HumanFeedbackTool",
             "JinaScrapeTool",
             "JinaSearchTool",
             "Judgement",
