@@ -14,7 +14,7 @@ names = sys.argv[1:] or [os.path.basename(path)[:-5] for path in sorted(glob.glo
 for name in names:
     path = os.path.join(here, *([name] if "/" in name else ["more", name]))
     with open(path + ".yaml") as file: first, second = file.readline(), file.readline()
-    stub.script = json.loads(second.split("script:", 1)[1]); stub.requests = []
+    stub.script = json.loads(second.split("script:", 1)[1]); stub.requests = []; stub.n = 0
     workflow = Workflow.from_yaml_file(path + ".yaml", init_components=True)
     result = workflow.run_sync(json.loads(first.split("input:", 1)[1]))
     shown = {"status": result.status.value, "output": result.output, "error": result.error.to_dict() if result.error else None,

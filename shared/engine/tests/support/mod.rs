@@ -15,7 +15,10 @@ use std::{
     collections::HashMap,
     path::PathBuf,
     process::Stdio,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 use tokio::{io::AsyncWriteExt, process::Command};
@@ -218,6 +221,77 @@ impl PythonRunner for SystemPython {
             Some(error) => Err(PythonError::Raised(error.to_owned())),
             None => Ok(answer["result"].clone()),
         }
+    }
+}
+
+/// Counts what it runs: by the system's `python3`, or as code that gives back its input.
+#[derive(Default)]
+pub(crate) struct Counted {
+    echoes: bool,
+    total: AtomicUsize,
+    running: AtomicUsize,
+    most: AtomicUsize,
+    wanted: usize,
+}
+
+impl Counted {
+    /// Runs no code: what it is asked to run gives back its input.
+    pub(crate) fn echo() -> Arc<Self> {
+        Arc::new(Self { echoes: true, ..Self::default() })
+    }
+
+    /// Nothing ends before so many have run at the same time.
+    pub(crate) fn waiting_for(wanted: usize) -> Arc<Self> {
+        Arc::new(Self { wanted, ..Self::default() })
+    }
+
+    /// How many there were.
+    pub(crate) fn count(&self) -> usize {
+        self.total.load(Ordering::SeqCst)
+    }
+
+    /// How many ran at the same time at most.
+    pub(crate) fn most(&self) -> usize {
+        self.most.load(Ordering::SeqCst)
+    }
+}
+
+#[async_trait]
+impl PythonRunner for Counted {
+    async fn run(
+        &self,
+        code: &str,
+        input: &Map<String, Value>,
+        as_keywords: bool,
+        timeout: Option<Duration>,
+    ) -> Result<Value, PythonError> {
+        self.total.fetch_add(1, Ordering::SeqCst);
+        let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(running, Ordering::SeqCst);
+        while self.most() < self.wanted {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let result = match self.echoes {
+            true => Ok(json!({"content": input})),
+            false => SystemPython.run(code, input, as_keywords, timeout).await,
+        };
+        self.running.fetch_sub(1, Ordering::SeqCst);
+        result
+    }
+}
+
+/// The value with its keys in order, and numbers that Python compares as equal alike.
+pub(crate) fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let sorted: std::collections::BTreeMap<&String, Value> =
+                map.iter().map(|(key, value)| (key, sorted(value))).collect();
+            json!(sorted)
+        }
+        Value::Array(items) => items.iter().map(sorted).collect(),
+        // Python compares 1.0 and 1 as equal.
+        Value::Number(number) => json!(number.as_f64()),
+        other => other.clone(),
     }
 }
 
