@@ -3,7 +3,7 @@
 
 mod support;
 
-use runyard_runs::{EventBody, Logged};
+use runyard_runs::{EventBody, Logged, MemoryStore, ProcessMemory};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use support::{Case, Counted, scripted::Scripted};
@@ -120,6 +120,7 @@ fn message(message: &Value) -> Value {
             ("the call could not be made", "correction"),
             ("Not accepted:", "not accepted"),
             ("-TOOL OUTPUT START-", "record"),
+            ("[user]\n", "to summarise"),
             ("Result:", "record"),
             ("Observation: [tool_error] Unknown tool", "unknown tool"),
             ("[tool_error] Unknown tool", "unknown tool"),
@@ -127,7 +128,15 @@ fn message(message: &Value) -> Value {
             ("Observation: [tool_error] Sub-agent invocation limit", "limit"),
             ("Observation: [tool_error] None of these calls was made", "limit"),
         ];
-        if let Some((_, shown)) = own.iter().find(|(start, _)| text.starts_with(start)) {
+        let within = [
+            ("SUMMARY OF IT", "summary"),
+            ("was summari", "summarised"),
+            ("Provide a concise summary", "summarise"),
+            ("Summarise the conversation above", "summarise"),
+        ];
+        if let Some((_, shown)) = within.iter().find(|(part, _)| text.contains(part)) {
+            message["content"] = (*shown).into();
+        } else if let Some((_, shown)) = own.iter().find(|(start, _)| text.starts_with(start)) {
             message["content"] = (*shown).into();
         } else if text.contains(".extracted.txt") {
             // The reference leaves the text that it took from a file beside it.
@@ -295,6 +304,55 @@ async fn the_journal_grows_with_what_is_new() {
     let (ten, twenty, forty) = (size(10).await, size(20).await, size(40).await);
     let (first, second) = (twenty - ten, forty - twenty);
     assert!(second < first * 22 / 10, "{ten}, {twenty}, {forty}");
+}
+
+/// What was said is remembered in the next run of the same user and session, and by nobody else.
+#[tokio::test]
+async fn memory() {
+    let text = r#"
+nodes:
+  in1: {type: dynamiq.nodes.utils.Input}
+  agent:
+    type: dynamiq.nodes.agents.Agent
+    llm: {type: dynamiq.nodes.llms.OpenAI, model: gpt-4o-mini, connection: {type: dynamiq.connections.OpenAI, api_key: none, url: "${oc.env:STUB_URL}"}}
+    memory: {backend: {type: dynamiq.memory.backends.InMemory}, save_mode: SAVE}
+    memory_limit: 4
+    depends: [{node: in1}]
+    input_transformer: {selector: {input: $.in1.output.text, user_id: $.in1.output.user, session_id: $.in1.output.session}}
+flows: {f: {nodes: [in1, agent]}}
+workflows: {w: {flow: f}}
+"#;
+    for (mode, said) in [("input_output", "first answer"), ("full", "Thought: t\nAnswer: first answer")] {
+        let text = text.replace("SAVE", mode);
+        let store: Arc<dyn MemoryStore> = Arc::new(ProcessMemory::default());
+        let run = async |number: u128, user: &str, answer: &str| {
+            let model = Scripted::start(json!([format!("Thought: t\nAnswer: {answer}")])).await;
+            let input = json!({"text": format!("question {number}"), "user": user, "session": "s"});
+            let case = Case::text(&text).env("STUB_URL", &model.url).input(input).id(number);
+            let engine = case.engine();
+            engine.remember_in(Arc::clone(&store));
+            let results = engine.results(&support::app(&text), &case.context()).await.expect("it loads");
+            assert_eq!(results.output["agent"]["output"]["content"], answer);
+            let mut messages = model.requests().remove(0)["messages"].take();
+            messages.as_array_mut().expect("messages").retain(|message| message["role"] != "system");
+            messages
+        };
+        run(1, "ann", "first answer").await;
+        let remembered = run(2, "ann", "second answer").await;
+        assert_eq!(
+            remembered,
+            json!([
+                {"role": "user", "content": "question 1"},
+                {"role": "assistant", "content": said},
+                {"role": "user", "content": "question 2"},
+            ])
+        );
+        assert_eq!(run(3, "bob", "x").await, json!([{"role": "user", "content": "question 3"}]));
+        run(4, "ann", "third answer").await;
+        let newest = run(5, "ann", "fourth answer").await;
+        assert_eq!(newest.as_array().expect("messages").len(), 5, "four are remembered");
+        assert_eq!(newest[0]["content"], "question 2");
+    }
 }
 
 /// Several calls run at the same time where both the agent and the tools allow it.
