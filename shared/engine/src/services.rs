@@ -4,6 +4,7 @@ use crate::{
     egress::Http,
     flow::{Cache, NodeError},
     python::PythonRunner,
+    vectors::Memory,
 };
 use runyard_runs::{Clock, Limits, MemoryStore, ProcessMemory, RunContext};
 use std::{
@@ -15,6 +16,8 @@ use std::{
 pub(crate) struct Services {
     pub(crate) python: Arc<dyn PythonRunner>,
     pub(crate) http: Http,
+    /// Documents that are kept in memory; of all apps.
+    pub(crate) documents: Arc<Memory>,
     pub(crate) limits: Limits,
     pub(crate) clock: Arc<dyn Clock>,
     /// Only where the app keeps outputs.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::allow_attributes, dead_code, reason = "each test binary uses a part of it")]
 
+pub(crate) mod provider;
 pub(crate) mod scripted;
 
 use async_trait::async_trait;
@@ -49,21 +50,23 @@ pub(crate) fn app(text: &str) -> App {
 
 /// A run of it without a log.
 pub(crate) fn run_of(
+    id: u128,
     input: Map<String, Value>,
     journal: &[Logged],
     sink: impl Fn(Logged) + Send + Sync + 'static,
 ) -> RunContext {
     let new = NewRun {
-        id: RunId(Uuid::from_u128(1)),
+        id: RunId(Uuid::from_u128(id)),
         app: AppId(Uuid::from_u128(2)),
         app_version: "1".into(),
-        created_at: Timestamp(0),
+        created_at: Timestamp(i64::try_from(id).expect("a small number")),
         expires_at: Timestamp(i64::MAX),
         input,
         user_id: None,
         session_id: None,
         metadata: std::collections::BTreeMap::default(),
         files: Vec::new(),
+        retry_of: None,
     };
     RunContext::detached(new, Arc::new(NoFiles), journal, sink)
 }
@@ -76,6 +79,7 @@ pub(crate) struct Case {
     journal: Vec<Logged>,
     events: Arc<Mutex<Vec<Logged>>>,
     python: Arc<dyn PythonRunner>,
+    id: u128,
 }
 
 impl Case {
@@ -93,6 +97,7 @@ impl Case {
             journal: Vec::new(),
             events: Arc::default(),
             python: Arc::new(SystemPython),
+            id: 1,
         }
     }
 
@@ -114,6 +119,12 @@ impl Case {
         self
     }
 
+    /// Another run than the first.
+    pub(crate) fn id(mut self, id: u128) -> Self {
+        self.id = id;
+        self
+    }
+
     /// Begins from what an earlier execution recorded.
     pub(crate) fn journal(mut self, journal: Vec<Logged>) -> Self {
         self.journal = journal;
@@ -132,7 +143,9 @@ impl Case {
 
     pub(crate) fn context(&self) -> RunContext {
         let events = Arc::clone(&self.events);
-        run_of(self.input.clone(), &self.journal, move |logged| events.lock().expect("events").push(logged))
+        run_of(self.id, self.input.clone(), &self.journal, move |logged| {
+            events.lock().expect("events").push(logged)
+        })
     }
 
     /// The results in the reference's shape.
@@ -141,10 +154,53 @@ impl Case {
         results.expect("the file loads").to_json()
     }
 
+    /// [`Case::run`], where people answer by node, in the reference's form: with a journal as it stands after each answer.
+    pub(crate) async fn run_with(mut self, people: &Value) -> Value {
+        loop {
+            let results = self.run().await;
+            let answers: Vec<Logged> =
+                self.events().iter().filter_map(|asked| answer(asked, people)).collect();
+            self.journal.extend(self.events.lock().expect("events").drain(..));
+            if answers.is_empty() {
+                return results;
+            }
+            self.journal.extend(answers);
+        }
+    }
+
     /// What was recorded and emitted.
     pub(crate) fn events(&self) -> Vec<Logged> {
         self.events.lock().expect("events").clone()
     }
+}
+
+/// What the log keeps of a node's answer to a question.
+pub(crate) fn answer(asked: &Logged, people: &Value) -> Option<Logged> {
+    let request = asked.body.request()?;
+    let node = asked.key.as_deref()?.strip_prefix("node:")?.rsplit_once(':')?.0;
+    let given = people.get(node)?;
+    let mut answer = Map::new();
+    for (theirs, ours) in [
+        ("is_approved", "approved"),
+        ("feedback", "feedback"),
+        ("data", "params"),
+        ("content", "feedback"),
+        ("answers", "answers"),
+    ] {
+        if let Some(value) = given.get(theirs) {
+            answer.insert(ours.to_owned(), value.clone());
+        }
+    }
+    for answer in answer.get_mut("answers").and_then(Value::as_array_mut).into_iter().flatten() {
+        let map = answer.as_object_mut().expect("an answer is a mapping");
+        map.entry("selected").or_insert_with(|| json!([]));
+        map.entry("custom_text").or_insert(Value::Null);
+    }
+    Some(Logged {
+        body: EventBody::InputReceived { request_id: request.id, kind: request.kind },
+        key: Some(format!("answer:{}", request.id)),
+        journal: Some(answer.into()),
+    })
 }
 
 struct NoFiles;

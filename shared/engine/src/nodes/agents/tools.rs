@@ -56,6 +56,10 @@ pub(super) enum Body {
     Compact,
 }
 
+/// What tools have in common beside what a node has.
+const COMMON: &[&str] =
+    &["description", "file_store", "idempotent", "is_parallel_execution_allowed", "validate_factory"];
+
 /// A tool's name as models can write it: letters, digits, `_` and `-`.
 pub(super) fn called(name: &str) -> String {
     let kept = |character: &char| character.is_ascii_alphanumeric() || matches!(character, '_' | '-');
@@ -67,6 +71,7 @@ impl Tool {
     pub(super) fn read(agent: &str, place: usize, fields: Fields<'_>, loading: &Loading<'_>) -> Option<Self> {
         let id = fields.text("id").map_or_else(|| format!("{agent}-tool-{place}"), str::to_owned);
         let type_path = fields.text("type").unwrap_or_default();
+        fields.know(COMMON);
         let class = class_of(type_path).unwrap_or_default();
         let tool = match class.as_str() {
             "agents.Agent" => {
