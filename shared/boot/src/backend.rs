@@ -182,6 +182,7 @@ impl Backend {
                 .await?;
                 let apps: Arc<dyn AppStore> = opened.apps();
                 let embedded = opened.embedded();
+                engine.remember_in(embedded.memories());
                 let files: Arc<dyn FileStore> = embedded.files();
                 let service = RunService::new(Ports {
                     runs: embedded.runs(),
