@@ -1,4 +1,4 @@
-"""Writes more/NAME.json, what the reference makes of more/NAME.yaml, for those named (all if none is).
+"""Writes more/NAME.json, what the reference makes of more/NAME.yaml, for those named (all if none is); agents/NAME likewise.
 
 A case's first lines are comments with its input and the script of its model. Run with the reference's interpreter.
 """
@@ -12,7 +12,7 @@ from dynamiq import Workflow
 from dynamiq.utils.utils import JsonWorkflowEncoder
 names = sys.argv[1:] or [os.path.basename(path)[:-5] for path in sorted(glob.glob(os.path.join(here, "more", "*.yaml")))]
 for name in names:
-    path = os.path.join(here, "more", name)
+    path = os.path.join(here, *([name] if "/" in name else ["more", name]))
     with open(path + ".yaml") as file: first, second = file.readline(), file.readline()
     stub.script = json.loads(second.split("script:", 1)[1]); stub.requests = []
     workflow = Workflow.from_yaml_file(path + ".yaml", init_components=True)

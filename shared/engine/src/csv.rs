@@ -1,11 +1,25 @@
 //! CSV as Python's `csv` module reads and writes it, whose leniency people's files rely on: a quote in the middle of a
 //! field is itself, and rows may differ in length.
 
-use crate::flow::NodeError;
 use std::{iter::Peekable, str::Chars};
 
 /// What one field may hold, in characters; Python's own limit.
 const MOST_CHARACTERS: usize = 131_072;
+
+/// Why a text cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("a carriage return stands in a field without quotes")]
+    CarriageReturn,
+    #[error("text follows a closing quote")]
+    AfterQuote,
+    #[error("the text ends within quotes")]
+    Unclosed,
+    #[error("a field has more than {MOST_CHARACTERS} characters")]
+    LongField,
+    #[error("the delimiter must be one character")]
+    Delimiter,
+}
 
 /// Where a row may end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,21 +49,21 @@ impl<'t> Rows<'t> {
     }
 
     /// Takes the rest of a line end that begins with `first`.
-    fn end_line(&mut self, first: char) -> Result<(), NodeError> {
+    fn end_line(&mut self, first: char) -> Result<(), Error> {
         let mut last = first;
         while last == '\r' {
             match self.text.peek() {
                 Some(next @ ('\r' | '\n')) if *next == '\n' || self.lines == Lines::Feed => last = *next,
                 None => return Ok(()),
                 Some(_) if self.lines == Lines::Any => return Ok(()),
-                Some(_) => return Err(error("a carriage return stands in a field without quotes")),
+                Some(_) => return Err(Error::CarriageReturn),
             }
             self.text.next();
         }
         Ok(())
     }
 
-    fn row(&mut self) -> Result<Vec<String>, NodeError> {
+    fn row(&mut self) -> Result<Vec<String>, Error> {
         let mut row = Vec::new();
         let mut field = Field::default();
         if let Some(first @ ('\r' | '\n')) = self.text.peek().copied() {
@@ -66,7 +80,7 @@ impl<'t> Rows<'t> {
                     field.is_quoted = false;
                     let ends = |next: &char| *next == self.delimiter || matches!(next, '\r' | '\n');
                     if self.strict && self.text.peek().is_some_and(|next| !ends(next)) {
-                        return Err(error("text follows a closing quote"));
+                        return Err(Error::AfterQuote);
                     }
                 }
                 _ if field.is_quoted => field.push(character)?,
@@ -80,7 +94,7 @@ impl<'t> Rows<'t> {
             }
         }
         if field.is_quoted && self.strict {
-            return Err(error("the text ends within quotes"));
+            return Err(Error::Unclosed);
         }
         row.push(field.text);
         Ok(row)
@@ -88,7 +102,7 @@ impl<'t> Rows<'t> {
 }
 
 impl Iterator for Rows<'_> {
-    type Item = Result<Vec<String>, NodeError>;
+    type Item = Result<Vec<String>, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.text.peek()?;
@@ -105,27 +119,23 @@ struct Field {
 }
 
 impl Field {
-    fn push(&mut self, character: char) -> Result<(), NodeError> {
+    fn push(&mut self, character: char) -> Result<(), Error> {
         self.has_begun = true;
         self.characters += 1;
         if self.characters > MOST_CHARACTERS {
-            return Err(error(&format!("a field has more than {MOST_CHARACTERS} characters")));
+            return Err(Error::LongField);
         }
         self.text.push(character);
         Ok(())
     }
 }
 
-fn error(problem: &str) -> NodeError {
-    NodeError::new("Error", format!("this is no CSV: {problem}"))
-}
-
 /// A delimiter, which must be one character.
-pub(crate) fn delimiter(text: &str) -> Result<char, NodeError> {
+pub(crate) fn delimiter(text: &str) -> Result<char, Error> {
     let mut characters = text.chars();
     match (characters.next(), characters.next()) {
         (Some(delimiter), None) if !matches!(delimiter, '\r' | '\n' | '"') => Ok(delimiter),
-        _ => Err(NodeError::new("TypeError", "the delimiter must be one character")),
+        _ => Err(Error::Delimiter),
     }
 }
 
@@ -173,8 +183,8 @@ pub(crate) fn table_delimiter(text: &str) -> Option<char> {
 mod tests {
     use super::*;
 
-    fn read(rows: Rows<'_>) -> Result<Vec<Vec<String>>, String> {
-        rows.map(|row| row.map_err(|error| error.message)).collect()
+    fn read(rows: Rows<'_>) -> Result<Vec<Vec<String>>, Error> {
+        rows.collect()
     }
 
     #[test]
@@ -195,11 +205,11 @@ mod tests {
 
     #[test]
     fn refuses_as_python_does() {
-        assert!(read(Rows::new("a\rb", ',')).is_err());
-        assert!(read(Rows::of_file("\"a\"b", ',', true)).is_err());
-        assert!(read(Rows::of_file("\"a", ',', true)).is_err());
-        assert!(read(Rows::new(&"x".repeat(MOST_CHARACTERS + 1), ',')).is_err());
-        assert!(delimiter("::").is_err());
+        assert_eq!(read(Rows::new("a\rb", ',')), Err(Error::CarriageReturn));
+        assert_eq!(read(Rows::of_file("\"a\"b", ',', true)), Err(Error::AfterQuote));
+        assert_eq!(read(Rows::of_file("\"a", ',', true)), Err(Error::Unclosed));
+        assert_eq!(read(Rows::new(&"x".repeat(MOST_CHARACTERS + 1), ',')), Err(Error::LongField));
+        assert_eq!(delimiter("::"), Err(Error::Delimiter));
     }
 
     #[test]

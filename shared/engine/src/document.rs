@@ -5,7 +5,7 @@ use crate::{
     python_text,
 };
 use serde_json::{Map, Number, Value};
-use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
 use uuid::Uuid;
 
 /// A text with what is known of it. As JSON `{id, content, metadata, score, embedding}`, where what is absent is null.
@@ -108,19 +108,19 @@ fn id_of(value: &Value, place: usize) -> String {
 
 /// Gives the documents that a node makes their ids: 32 hexadecimal digits that follow from the run, the node and the
 /// place, so a replay gives the same.
-pub(crate) struct DocumentIds<'a> {
+pub(crate) struct DocumentIds {
     run: Uuid,
-    key: &'a str,
-    next: Cell<u64>,
+    key: String,
+    given: AtomicU64,
 }
 
-impl<'a> DocumentIds<'a> {
-    pub(crate) fn new(call: Call<'a>) -> Self {
-        Self { run: call.run.new_run().id.0, key: call.key, next: Cell::new(0) }
+impl DocumentIds {
+    pub(crate) fn new(call: Call<'_>) -> Self {
+        Self { run: call.run.new_run().id.0, key: call.key.to_owned(), given: AtomicU64::new(0) }
     }
 
     pub(crate) fn next(&self) -> String {
-        let place = self.next.replace(self.next.get() + 1);
+        let place = self.given.fetch_add(1, Ordering::Relaxed);
         let name = format!("document:{}:{place}", self.key);
         Uuid::new_v5(&self.run, name.as_bytes()).simple().to_string()
     }

@@ -18,11 +18,14 @@
 //! | `egress` | the guard at the gate to the network |
 //! | `engine` | the port of the domain, and the cache of what was compiled |
 
+mod charset;
 mod condition;
+mod csv;
 mod document;
 mod egress;
 mod engine;
 mod flow;
+mod html;
 mod llm;
 mod load;
 mod nodes;
@@ -42,6 +45,6 @@ mod workflow;
 
 pub use engine::{Engine, EngineConfig, ReadEnv};
 pub use flow::{FailedNode, NodeError, Status};
-pub use load::{LoadErrors, Mistake, Spot};
+pub use load::{LoadErrors, Mistake, Spot, workflow_ids};
 pub use python::{PythonError, PythonRunner};
 pub use workflow::RunResults;

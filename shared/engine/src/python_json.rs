@@ -6,85 +6,79 @@ use std::fmt::Write as _;
 
 /// `json.dumps(value)`.
 pub(crate) fn ascii(value: &Value) -> String {
-    let mut text = String::new();
-    write(value, true, &mut text);
-    text
+    dumps(value, Style { ascii: true, indent: None })
 }
 
 /// `json.dumps(value, ensure_ascii=False)`.
 pub(crate) fn unicode(value: &Value) -> String {
-    let mut text = String::new();
-    write(value, false, &mut text);
-    text
+    dumps(value, Style { ascii: false, indent: None })
 }
 
-/// `json.dumps(value, indent=2, sort_keys=True)`.
+/// `json.dumps(value, indent=2)`.
 pub(crate) fn indented(value: &Value) -> String {
+    dumps(value, Style { ascii: true, indent: Some(2) })
+}
+
+#[derive(Clone, Copy)]
+struct Style {
+    ascii: bool,
+    indent: Option<usize>,
+}
+
+fn dumps(value: &Value, style: Style) -> String {
     let mut text = String::new();
-    write_indented(value, 0, &mut text);
+    write(value, style, 0, &mut text);
     text
 }
 
-fn write_indented(value: &Value, depth: usize, text: &mut String) {
-    let line = |text: &mut String, place: usize, depth: usize| {
-        text.push_str(if place > 0 { ",\n" } else { "\n" });
-        text.push_str(&"  ".repeat(depth));
-    };
-    match value {
-        Value::Array(items) if !items.is_empty() => {
-            text.push('[');
-            for (place, item) in items.iter().enumerate() {
-                line(text, place, depth + 1);
-                write_indented(item, depth + 1, text);
-            }
-            line(text, 0, depth);
-            text.push(']');
-        }
-        Value::Object(map) if !map.is_empty() => {
-            let mut entries: Vec<(&String, &Value)> = map.iter().collect();
-            entries.sort_by_key(|(key, _)| *key);
-            text.push('{');
-            for (place, (key, item)) in entries.into_iter().enumerate() {
-                line(text, place, depth + 1);
-                quote(key, true, text);
-                text.push_str(": ");
-                write_indented(item, depth + 1, text);
-            }
-            line(text, 0, depth);
-            text.push('}');
-        }
-        other => write(other, true, text),
-    }
-}
-
-fn write(value: &Value, ascii: bool, text: &mut String) {
+fn write(value: &Value, style: Style, depth: usize, text: &mut String) {
     match value {
         Value::Null => text.push_str("null"),
         Value::Bool(flag) => text.push_str(if *flag { "true" } else { "false" }),
         Value::Number(number) => text.push_str(&python_text::number_text(number)),
-        Value::String(string) => quote(string, ascii, text),
+        Value::String(string) => quote(string, style, text),
         Value::Array(items) => {
-            text.push('[');
-            for (index, item) in items.iter().enumerate() {
-                text.push_str(if index > 0 { ", " } else { "" });
-                write(item, ascii, text);
-            }
-            text.push(']');
+            let items = items.iter().map(|item| (None, item));
+            write_all(['[', ']'], items, style, depth, text);
         }
         Value::Object(map) => {
-            text.push('{');
-            for (index, (key, value)) in map.iter().enumerate() {
-                text.push_str(if index > 0 { ", " } else { "" });
-                quote(key, ascii, text);
-                text.push_str(": ");
-                write(value, ascii, text);
-            }
-            text.push('}');
+            let items = map.iter().map(|(key, item)| (Some(key.as_str()), item));
+            write_all(['{', '}'], items, style, depth, text);
         }
     }
 }
 
-fn quote(string: &str, ascii: bool, text: &mut String) {
+fn write_all<'v>(
+    brackets: [char; 2],
+    items: impl ExactSizeIterator<Item = (Option<&'v str>, &'v Value)>,
+    style: Style,
+    depth: usize,
+    text: &mut String,
+) {
+    let is_empty = items.len() == 0;
+    let line = |depth: usize, text: &mut String| {
+        if let Some(indent) = style.indent.filter(|_| !is_empty) {
+            text.push('\n');
+            text.extend(std::iter::repeat_n(' ', indent * depth));
+        }
+    };
+    text.push(brackets[0]);
+    for (place, (key, item)) in items.enumerate() {
+        if place > 0 {
+            text.push_str(if style.indent.is_some() { "," } else { ", " });
+        }
+        line(depth + 1, text);
+        if let Some(key) = key {
+            quote(key, style, text);
+            text.push_str(": ");
+        }
+        write(item, style, depth + 1, text);
+    }
+    line(depth, text);
+    text.push(brackets[1]);
+}
+
+fn quote(string: &str, style: Style, text: &mut String) {
     text.push('"');
     for character in string.chars() {
         match character {
@@ -96,7 +90,7 @@ fn quote(string: &str, ascii: bool, text: &mut String) {
             '\u{8}' => text.push_str("\\b"),
             '\u{c}' => text.push_str("\\f"),
             ' '..='~' => text.push(character),
-            _ if !ascii && character >= ' ' => text.push(character),
+            _ if !style.ascii && character >= ' ' => text.push(character),
             _ => {
                 for unit in character.encode_utf16(&mut [0; 2]) {
                     let _ = write!(text, "\\u{unit:04x}");
@@ -114,17 +108,18 @@ mod tests {
 
     #[test]
     fn as_python_writes_it() {
-        let value = json!({"a": [1, 2.0, 1e-7, null, true], "ü\u{7f}": "😀\n\u{1}\"\\"});
+        let value = json!({"a": [1, 2.0, 1e-7, null, true], "ü\u{7f}": "😀\n\u{1}\"\\", "e": {}, "l": []});
         assert_eq!(
             ascii(&value),
-            r#"{"a": [1, 2.0, 1e-07, null, true], "\u00fc\u007f": "\ud83d\ude00\n\u0001\"\\"}"#
+            r#"{"a": [1, 2.0, 1e-07, null, true], "\u00fc\u007f": "\ud83d\ude00\n\u0001\"\\", "e": {}, "l": []}"#
         );
         assert_eq!(
             unicode(&value),
-            "{\"a\": [1, 2.0, 1e-07, null, true], \"ü\u{7f}\": \"😀\\n\\u0001\\\"\\\\\"}"
+            "{\"a\": [1, 2.0, 1e-07, null, true], \"ü\u{7f}\": \"😀\\n\\u0001\\\"\\\\\", \"e\": {}, \"l\": []}"
         );
-        let value = json!({"b": [1, {}], "a": {"ü": []}});
-        let text = "{\n  \"a\": {\n    \"\\u00fc\": []\n  },\n  \"b\": [\n    1,\n    {}\n  ]\n}";
-        assert_eq!(indented(&value), text);
+        assert_eq!(
+            indented(&json!({"a": [1, true], "e": {}})),
+            "{\n  \"a\": [\n    1,\n    true\n  ],\n  \"e\": {}\n}"
+        );
     }
 }

@@ -7,9 +7,11 @@ use crate::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use serde::Serialize;
 use serde_json::{Map, Value};
 use std::{
     collections::{BTreeMap, HashMap},
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::sync::{Notify, watch};
@@ -20,8 +22,9 @@ use tokio::sync::{Notify, watch};
 /// steps under the same keys. Compiled workflows are kept by `(app.id, app.version)`.
 #[async_trait]
 pub trait Engine: Send + Sync + 'static {
-    /// Checks an app before it is served: whether its workflow loads, and all that is wrong with it.
-    async fn check_app(&self, app: &App) -> Result<(), BoxError>;
+    /// Checks an app before it is served: whether its workflow loads, and all that is wrong with it. Gives what stands in
+    /// it without effect, which keeps no app from being served.
+    async fn check_app(&self, app: &App) -> Result<Vec<Warning>, BoxError>;
 
     /// Checks `input` against the schema of the app's Input node. The error maps a field to what is wrong with it;
     /// the field `input` stands for the whole.
@@ -31,6 +34,26 @@ pub trait Engine: Send + Sync + 'static {
     ///
     /// May be dropped at any await: the run is then canceled, or goes on elsewhere from what was recorded.
     async fn execute(&self, app: &App, run: RunContext) -> Outcome;
+}
+
+/// Something in an app's workflow file that is probably not what its author meant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Warning {
+    /// The file's name.
+    pub file: String,
+    /// The line, from 1.
+    pub line: u32,
+    /// The column in characters, from 1.
+    pub column: u32,
+    /// What has no effect, and what was probably meant.
+    pub message: String,
+}
+
+/// As errors show: `file:line:column: message`.
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.message)
+    }
 }
 
 /// What is wrong with a request, by field.

@@ -133,6 +133,8 @@ fn app(workflow: WorkflowSource) -> App {
         env: Vec::new(),
         secrets: BTreeMap::new(),
         allow_hosts: Vec::new(),
+        requirements: BTreeMap::new(),
+        cache: None,
     }
 }
 

@@ -185,12 +185,18 @@ impl Body {
         }
     }
 
+    /// How many bytes of JSON it is.
     pub(super) fn size(&self) -> usize {
         match self {
             Self::Inline(json) => json.len(),
             Self::Object { size, .. } => *size,
         }
     }
+}
+
+/// How many bytes of JSON are in an item or stand for it in the bucket.
+pub(super) fn body_size(item: &Item) -> usize {
+    text_of(item, BODY).map_or_else(|| number_of(item, SIZE).unwrap_or(0), str::len)
 }
 
 /// The item of a record that was just made, without what was asked for.

@@ -106,6 +106,8 @@ fn an_app(name: &str, limits: Limits) -> Arc<App> {
         env: Vec::new(),
         secrets: BTreeMap::new(),
         allow_hosts: Vec::new(),
+        requirements: BTreeMap::new(),
+        cache: None,
     })
 }
 

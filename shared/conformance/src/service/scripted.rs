@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use runyard_runs::{
     App, BoxError, Clock, Engine, EventBody, FieldErrors, InputRequest, InputRequestKind, NodeRef, Outcome,
-    RequestId, RunContext, RunError, SystemClock, Timestamp,
+    RequestId, RunContext, RunError, SystemClock, Timestamp, Warning,
 };
 use serde_json::{Map, Value};
 use std::{
@@ -78,8 +78,8 @@ impl Scripted {
 
 #[async_trait]
 impl Engine for Scripted {
-    async fn check_app(&self, _app: &App) -> Result<(), BoxError> {
-        Ok(())
+    async fn check_app(&self, _app: &App) -> Result<Vec<Warning>, BoxError> {
+        Ok(Vec::new())
     }
 
     fn check_input(&self, _app: &App, input: &Map<String, Value>) -> Result<(), FieldErrors> {

@@ -40,18 +40,23 @@ impl Default for ErrorHandling {
 }
 
 impl ErrorHandling {
-    /// Does `work` until it ends well, fails for good, or was tried as often as it may be.
-    pub(crate) async fn attempts<T, W>(&self, seed: impl Hash + Copy, work: impl Fn() -> W) -> Result<T, Halt>
+    /// Does `work`, which is told how many tries failed before, until it ends well, fails for good, or was tried as often as
+    /// it may be.
+    pub(crate) async fn attempts<T, W>(
+        &self,
+        seed: impl Hash + Copy,
+        work: impl Fn(u32) -> W,
+    ) -> Result<T, Halt>
     where
         W: Future<Output = Result<T, Halt>>,
     {
         for attempt in 0.. {
             let ended = match self.timeout {
-                Some(limit) => match tokio::time::timeout(limit, work()).await {
+                Some(limit) => match tokio::time::timeout(limit, work(attempt)).await {
                     Ok(ended) => ended,
                     Err(_) => Err(NodeError::new("TimeoutError", "").into()),
                 },
-                None => work().await,
+                None => work(attempt).await,
             };
             match ended {
                 Err(Halt::Failed(error)) if error.retryable && attempt < self.max_retries => {

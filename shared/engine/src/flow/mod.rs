@@ -1,6 +1,7 @@
 //! Flows: nodes, what they depend on, and the scheduler that runs them.
 
 mod announce;
+mod cache;
 mod depends;
 mod dict;
 mod errors;
@@ -10,6 +11,7 @@ mod result;
 mod schedule;
 mod source;
 
+pub(crate) use cache::{Cache, CacheKey};
 pub(crate) use depends::{Branches, Depend};
 pub(crate) use errors::{Behavior, ErrorHandling, seconds};
 pub(crate) use node::{Call, Halt, Kind, Node, NodeSpec, Role, run_within};

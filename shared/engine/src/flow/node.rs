@@ -1,7 +1,7 @@
 //! One node: what all kinds have in common, and how it is run.
 
 use super::{
-    Branches, Depend, ErrorHandling, FlowNodes, NodeError, Offer, Results, Source, Status, depends,
+    Branches, CacheKey, Depend, ErrorHandling, FlowNodes, NodeError, Offer, Results, Source, Status, depends,
     depends::Refused,
     dict::dict,
     result::{Input, NodeResult},
@@ -33,6 +33,8 @@ pub(crate) struct Node {
     pub(crate) depends: Vec<Depend>,
     /// Only for nodes that join branches.
     pub(crate) branches: Option<Branches>,
+    /// Whether its outputs may be kept for runs that give it the same input.
+    pub(crate) cached: bool,
 }
 
 /// A node before its flow is known: what [`Node`] has, without what ties it to others.
@@ -46,6 +48,7 @@ pub(crate) struct NodeSpec {
     pub(crate) mapping: Map<String, Value>,
     pub(crate) output: Transformer,
     pub(crate) errors: ErrorHandling,
+    pub(crate) cached: bool,
     pub(crate) idempotent: bool,
 }
 
@@ -108,6 +111,19 @@ pub(crate) struct Call<'a> {
     pub(crate) node: &'a Node,
     /// The node's name in the journal, unique in the run: its id, after those of the nodes that it is within.
     pub(crate) key: &'a str,
+    /// How many tries failed before this one.
+    pub(crate) attempt: u32,
+}
+
+impl Call<'_> {
+    /// What the names of nodes that this one holds begin with in the journal. A further try runs them again, so it names
+    /// them anew: what the failed one recorded stands.
+    pub(crate) fn within(&self) -> String {
+        match self.attempt {
+            0 => format!("{}/", self.key),
+            attempt => format!("{}~{attempt}/", self.key),
+        }
+    }
 }
 
 /// Why a node gives no output.
@@ -175,7 +191,7 @@ pub(crate) async fn run_node(call: Call<'_>, source: Source<'_>) -> Ended {
         Ok(inputs) => inputs,
         Err((input, error)) => return failed(input, error),
     };
-    let output = match attempts(call, &given).await {
+    let output = match cached_attempts(call, &given).await {
         Err(Halt::Failed(error)) => node.kind.rescue(call, &given, error).await,
         other => other,
     };
@@ -203,8 +219,8 @@ pub(crate) async fn run_within(
         let message = format!("a node's input must be a mapping, but this is {}", python_text::repr(input));
         return Err(NodeError::new("TypeError", message).into());
     };
-    let key = format!("{}/{place}/{}", holder.key, node.id);
-    let call = Call { node, key: &key, ..holder };
+    let key = format!("{}{place}/{}", holder.within(), node.id);
+    let call = Call { node, key: &key, attempt: 0, ..holder };
     let (nodes, results) = (FlowNodes::new(Vec::new()), Results::new(0));
     let source = Source { input, nodes: &nodes, results: &results, seen: &[] };
     // A node that holds others is itself run by this function, so its future must be kept apart.
@@ -275,9 +291,23 @@ fn transform(node: &Node, source: &Source<'_>) -> Result<Arc<Value>, NodeError> 
     Ok(Arc::new(input))
 }
 
+/// An output that the app's cache has, or else what the node's tries give.
+async fn cached_attempts(call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
+    let Some(cache) = call.services.cache.as_ref().filter(|_| call.node.cached) else {
+        return attempts(call, input).await;
+    };
+    let key = CacheKey::new(call.node, call.run.new_run(), input);
+    if let Some(output) = cache.get(&key) {
+        return Ok(output);
+    }
+    let output = attempts(call, input).await?;
+    cache.put(key, &output);
+    Ok(output)
+}
+
 async fn attempts(call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
     let seed = (call.run.new_run().id, call.key);
-    call.node.errors.attempts(seed, || call.node.kind.execute(call, input)).await
+    call.node.errors.attempts(seed, |attempt| call.node.kind.execute(Call { attempt, ..call }, input)).await
 }
 
 fn finish(node: &Node, output: Arc<Value>) -> Result<Arc<Value>, Halt> {

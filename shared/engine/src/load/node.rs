@@ -1,9 +1,9 @@
 //! Builds one node: what all kinds have in common, then what its kind adds.
 
-use super::{Connection, Fields, Mistakes, Yaml};
+use super::{Connection, Document, Fields, Mistakes, Within, Yaml};
 use crate::{
     flow::{Behavior, ErrorHandling, NodeSpec},
-    nodes::{self, Found},
+    nodes::{self, Found, Registered},
     prompt::Prompt,
     transform::{Pointer, Selector, Transformer},
 };
@@ -18,6 +18,10 @@ pub(crate) struct Loading<'l> {
     pub(crate) env: &'l super::Env<'l>,
     /// The prompt that a node has instead of its own.
     pub(crate) prompt: Option<Arc<Prompt>>,
+    /// The file, for nodes that hold a flow of it.
+    pub(crate) document: Option<&'l Document<'l>>,
+    /// The flows that are being built.
+    pub(crate) within: Option<&'l Within<'l>>,
 }
 
 /// Builds the node `id`. `None` if it cannot be built; then there is a mistake.
@@ -35,6 +39,17 @@ pub(crate) fn build_node(id: &str, fields: Fields<'_>, loading: &Loading<'_>) ->
             return None;
         }
     };
+    spec(id, type_path, registered, fields, loading)
+}
+
+/// Builds the node `id` of a known type.
+pub(crate) fn spec(
+    id: &str,
+    type_path: &str,
+    registered: &Registered,
+    fields: Fields<'_>,
+    loading: &Loading<'_>,
+) -> Option<NodeSpec> {
     let errors = error_handling(fields, registered.timeout);
     let transformer = |key: &str| fields.fields(key).map(transformer).unwrap_or_default();
     let (input, output) = (transformer("input_transformer"), transformer("output_transformer"));
@@ -52,6 +67,10 @@ pub(crate) fn build_node(id: &str, fields: Fields<'_>, loading: &Loading<'_>) ->
         let message = "approval is not supported yet; set `enabled: false` or remove `approval`";
         approval.mistake(approval.yaml.spot, message.into());
     }
+    let cached = fields.fields("caching").and_then(|caching| caching.bool("enabled")).unwrap_or(false);
+    if let Some(streaming) = fields.fields("streaming") {
+        streaming.know(STREAMING);
+    }
     let kind = (registered.build)(id, fields, loading)?;
     let name = fields.text("name").or(registered.name).map(str::to_owned);
     Some(NodeSpec {
@@ -63,9 +82,14 @@ pub(crate) fn build_node(id: &str, fields: Fields<'_>, loading: &Loading<'_>) ->
         mapping,
         output,
         errors,
+        cached,
         idempotent: fields.bool("idempotent").unwrap_or(true),
     })
 }
+
+/// What `streaming` may say. A model's text is always shown as it comes where `enabled` is true; how it is cut and what
+/// its events are called is the contract's.
+const STREAMING: &[&str] = &["enabled", "event", "include_usage", "min_chunk_chars", "mode", "timeout"];
 
 /// Reads `error_handling`.
 pub(crate) fn error_handling(fields: Fields<'_>, default_timeout: Option<Duration>) -> ErrorHandling {

@@ -16,7 +16,7 @@ pub(super) struct Admission<'i> {
 pub(super) struct Check {
     what: &'static str,
     /// The value as the node gets it; none if it does not fit.
-    read: fn(&Value) -> Option<Value>,
+    pub(super) read: fn(&Value) -> Option<Value>,
 }
 
 pub(super) const ANY: Check = Check { what: "anything", read: |value| Some(value.clone()) };
@@ -85,6 +85,12 @@ impl<'i> Admission<'i> {
         }
     }
 
+    /// A field as it was given.
+    pub(super) fn given(&self, key: &str) -> Option<&'i Value> {
+        self.given.get(key)
+    }
+
+    /// A field as it was admitted.
     pub(super) fn get(&self, key: &str) -> &Value {
         self.admitted.get(key).unwrap_or(&Value::Null)
     }

@@ -25,13 +25,9 @@ pub(crate) fn connection(
     if classes.contains(&connection.class.as_str()) {
         return Some(Some(connection));
     }
-    let wanted: Vec<String> =
-        classes.iter().map(|class| format!("`dynamiq.connections.{class}`")).collect();
-    let message = format!(
-        "this node needs a connection of type {}, not `{}`",
-        wanted.join(" or "),
-        connection.class
-    );
+    let wanted: Vec<String> = classes.iter().map(|class| format!("`dynamiq.connections.{class}`")).collect();
+    let message =
+        format!("this node needs a connection of type {}, not `{}`", wanted.join(" or "), connection.class);
     fields.mistake(given.spot, message);
     None
 }

@@ -2,26 +2,12 @@
 
 /// The node types of the reference that do not run here, by group.
 pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
-    ("agents", &["Agent", "AgentManager"]),
+    ("agents", &["AgentManager"]),
     ("agents.orchestrators", &["AdaptiveOrchestrator", "GraphOrchestrator", "LinearOrchestrator"]),
     ("audio", &["ElevenLabsSTS", "ElevenLabsTTS", "SpeechToText", "TextToSpeech", "WhisperSTT"]),
     (
         "converters",
-        &[
-            "CSVConverter",
-            "DOCXFileConverter",
-            "ExcelFileConverter",
-            "GoogleDocumentAIFileConverter",
-            "HTMLConverter",
-            "LLMImageConverter",
-            "LLMPDFConverter",
-            "MultiFileTypeConverter",
-            "PPTXFileConverter",
-            "PyPDFConverter",
-            "TextFileConverter",
-            "TextractFileConverter",
-            "UnstructuredFileConverter",
-        ],
+        &["GoogleDocumentAIFileConverter", "LLMImageConverter", "LLMPDFConverter", "TextractFileConverter"],
     ),
     ("detectors", &["LlamaGuardDetector", "PIIDetector", "PromptInjectionDetector", "SystemOne"]),
     (
@@ -37,8 +23,6 @@ pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
             "WatsonXTextEmbedder",
         ],
     ),
-    ("extractors", &["ByIndexExtractor", "ByRegexExtractor", "FileTypeExtractor"]),
-    ("filters", &["FileFilter", "ListFilter"]),
     ("images", &["ImageEdit", "ImageGeneration"]),
     (
         "knowledge_graphs",
@@ -90,7 +74,7 @@ pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
     ),
     ("operators", &["DecisionTable", "Delay", "Expression", "Map", "Rules", "SubWorkflow"]),
     ("parsers", &["MistralOCR"]),
-    ("rankers", &["CohereReranker", "TimeWeightedDocumentRanker"]),
+    ("rankers", &["CohereReranker"]),
     (
         "retrievers",
         &[
@@ -103,22 +87,7 @@ pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
             "WeaviateDocumentRetriever",
         ],
     ),
-    (
-        "splitters",
-        &[
-            "AutoSplitter",
-            "CodeSplitter",
-            "ContextualSplitter",
-            "DocumentSplitter",
-            "HTMLHeaderSplitter",
-            "HTMLSectionSplitter",
-            "MarkdownHeaderSplitter",
-            "RecursiveCharacterSplitter",
-            "RecursiveJsonSplitter",
-            "SemanticSplitter",
-            "TokenSplitter",
-        ],
-    ),
+    ("splitters", &["ContextualSplitter", "SemanticSplitter", "TokenSplitter"]),
     (
         "tools",
         &[
@@ -132,9 +101,6 @@ pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
             "E2BDesktopTool",
             "E2BInterpreterTool",
             "ExaTool",
-            "FileListTool",
-            "FileReadTool",
-            "FileWriteTool",
             "FirecrawlSearchTool",
             "FirecrawlTool",
             "HumanFeedbackTool",
@@ -146,7 +112,6 @@ pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
             "MCPTool",
             "MemoryStoreTool",
             "MessageSenderTool",
-            "ParallelToolCallsTool",
             "Pipedream",
             "PreprocessTool",
             "PythonCodeExecutor",
@@ -158,30 +123,11 @@ pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
             "SerplyTool",
             "SkillsTool",
             "Stagehand",
-            "SubAgentTool",
-            "SummarizerTool",
             "TavilyTool",
-            "ThinkingTool",
-            "TodoWriteTool",
             "ZenRowsTool",
         ],
     ),
-    (
-        "transformers",
-        &[
-            "AnyToJSON",
-            "CSVToList",
-            "ExcelToList",
-            "HTMLMarkdownToText",
-            "JSONToAny",
-            "JSONToCSV",
-            "MarkdownToPDF",
-            "SortList",
-            "TextTemplate",
-            "TextToDynamiqDocument",
-        ],
-    ),
-    ("validators", &["RegexMatch", "ValidChoices", "ValidJSON", "ValidPython"]),
+    ("transformers", &["MarkdownToPDF"]),
     (
         "writers",
         &[

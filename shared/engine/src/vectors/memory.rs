@@ -67,11 +67,11 @@ impl VectorStore for Index {
         _: Columns<'_>,
     ) -> Result<(), StoreError> {
         let entries = documents.into_iter().map(Entry::of).collect::<Result<Vec<_>, _>>()?;
-        call.services.memory.write((call.run.new_run().app, self.name.clone()), entries)
+        call.services.vectors.write((call.run.new_run().app, self.name.clone()), entries)
     }
 
     async fn search(&self, call: Call<'_>, query: Query<'_>) -> Result<Vec<Document>, StoreError> {
-        Ok(call.services.memory.search(&(call.run.new_run().app, self.name.clone()), query))
+        Ok(call.services.vectors.search(&(call.run.new_run().app, self.name.clone()), query))
     }
 
     fn higher_is_better(&self) -> bool {

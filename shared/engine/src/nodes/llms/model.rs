@@ -104,7 +104,7 @@ impl Model {
 
     async fn answer(&self, call: Call<'_>, key: &str, ask: &Ask, piece: &Pieces<'_>) -> Result<Reply, Halt> {
         let tried =
-            self.errors.attempts((call.run.new_run().id, key), || self.once(call, ask.clone(), piece)).await;
+            self.errors.attempts((call.run.new_run().id, key), |_| self.once(call, ask.clone(), piece)).await;
         match (tried, &self.fallback) {
             (Err(Halt::Failed(error)), Some(fallback)) if fallback.applies(&error) => {
                 match Box::pin(fallback.llm.answer(call, key, ask, piece)).await {

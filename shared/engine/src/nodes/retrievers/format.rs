@@ -188,7 +188,11 @@ fn title(text: &str) -> String {
 
 fn shown(value: &Value) -> String {
     let text = match value {
-        Value::Array(_) | Value::Object(_) => python_json::indented(value),
+        Value::Array(_) | Value::Object(_) => {
+            let mut sorted = value.clone();
+            sorted.sort_all_objects();
+            python_json::indented(&sorted)
+        }
         other => python_text::str(other),
     };
     match text.get(..OWN_PREFIX.len()) {

@@ -154,7 +154,8 @@ impl HttpApiCall {
             return Err(failed(&format!("it was answered with status {status}: {text}")));
         }
         let is_json = answer.header("content-type") == Some("application/json");
-        let content: Value = match self.content.unwrap_or(if is_json { Content::Json } else { Content::Raw }) {
+        let content: Value = match self.content.unwrap_or(if is_json { Content::Json } else { Content::Raw })
+        {
             Content::Text => answer.text().into(),
             Content::Raw => match std::str::from_utf8(&answer.body) {
                 Ok(text) => text.into(),
@@ -182,7 +183,8 @@ fn mapping(value: Option<Value>, key: &str, fields: Fields<'_>) -> Option<Map<St
 
 /// One of `words`, cloned.
 fn word<T: Clone>(fields: Fields<'_>, key: &str, words: &'static [(&'static str, T)]) -> Option<T> {
-    let places: Vec<(&str, usize)> = words.iter().enumerate().map(|(place, (word, _))| (*word, place)).collect();
+    let places: Vec<(&str, usize)> =
+        words.iter().enumerate().map(|(place, (word, _))| (*word, place)).collect();
     fields.choice(key, &places).map(|place| words[place].1.clone())
 }
 
@@ -257,7 +259,9 @@ fn push_entry(text: &mut String, key: &str, value: &str) {
 fn quote(text: &mut String, plain: &str) {
     for byte in plain.bytes() {
         match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'-' | b'~' => text.push(char::from(byte)),
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'-' | b'~' => {
+                text.push(char::from(byte))
+            }
             b' ' => text.push('+'),
             _ => {
                 let _ = write!(text, "%{byte:02X}");
