@@ -60,7 +60,7 @@ pub struct Engine {
     /// Apps that may go to the same places share their connections.
     http: Mutex<HashMap<Egress, Http>>,
     /// Documents that apps keep in memory.
-    vectors: Arc<Memory>,
+    documents: Arc<Memory>,
     /// Hosts that every app may call, wherever they resolve to.
     allow_hosts: Vec<String>,
     memory: Arc<dyn MemoryStore>,
@@ -92,7 +92,7 @@ impl Engine {
             compiled: Mutex::default(),
             env_hasher: RandomState::new(),
             http: Mutex::default(),
-            vectors: Arc::default(),
+            documents: Arc::default(),
             allow_hosts: Vec::new(),
             memory: Arc::new(ProcessMemory::default()),
         }
@@ -180,7 +180,7 @@ impl Engine {
         let services = Services {
             python: Arc::clone(&self.config.python),
             http: self.http(app),
-            vectors: Arc::clone(&self.vectors),
+            documents: Arc::clone(&self.documents),
             limits: app.limits.clone(),
             clock: Arc::clone(&self.clock),
             cache: app.cache.map(Cache::new),

@@ -14,7 +14,7 @@ pub(crate) struct Services {
     pub(crate) python: Arc<dyn PythonRunner>,
     pub(crate) http: Http,
     /// Documents that are kept in memory; of all apps.
-    pub(crate) vectors: Arc<Memory>,
+    pub(crate) documents: Arc<Memory>,
     pub(crate) limits: Limits,
     pub(crate) clock: Arc<dyn Clock>,
     /// Only where the app keeps outputs.

@@ -6,7 +6,6 @@ mod support;
 use runyard_runs::{EventBody, Logged};
 use serde_json::{Value, json};
 use std::sync::Arc;
-};
 use support::{Case, Counted, scripted::Scripted};
 
 /// A case under `tests/dynamiq/agents`: its file, what its model answers, and what the reference made of it.
@@ -91,7 +90,8 @@ fn comparable(results: &Value) -> Value {
 }
 
 fn request(request: &Value) -> Value {
-    let messages: Vec<Value> = request["messages"].as_array().expect("messages").iter().map(message).collect();
+    let messages: Vec<Value> =
+        request["messages"].as_array().expect("messages").iter().map(message).collect();
     let names: Vec<&Value> =
         request["tools"].as_array().into_iter().flatten().map(|tool| &tool["function"]["name"]).collect();
     json!({
@@ -144,7 +144,15 @@ fn message(message: &Value) -> Value {
 /// recorded, and ends as if nothing had been.
 #[tokio::test]
 async fn any_prefix_of_the_journal() {
-    for name in ["default_tools", "fc_parallel", "sub_agent", "xml_recovery", "todo", "structured", "max_loops_return"] {
+    for name in [
+        "default_tools",
+        "fc_parallel",
+        "sub_agent",
+        "xml_recovery",
+        "todo",
+        "structured",
+        "max_loops_return",
+    ] {
         let golden = Golden::read(name);
         let script = golden.header("script");
         let python = Counted::new();
@@ -245,4 +253,3 @@ async fn calls_at_the_same_time() {
     assert_eq!(case.run().await["status"], "success");
     assert_eq!(python.most(), 2);
 }
-

@@ -104,7 +104,11 @@ impl VectorStore for Chroma {
             }
             // A mapping without entries is refused where none is not.
             let metadata = |document: &Document| {
-                document.metadata.clone().filter(|metadata| !metadata.is_empty()).map_or(Value::Null, Value::from)
+                document
+                    .metadata
+                    .clone()
+                    .filter(|metadata| !metadata.is_empty())
+                    .map_or(Value::Null, Value::from)
             };
             let body = json!({
                 "ids": documents.iter().map(|document| document.id.as_deref()).collect::<Vec<_>>(),
@@ -206,12 +210,13 @@ mod tests {
 
     #[test]
     fn filters_in_chromas_words() {
-        let field = |field: &str, operator: &str, value: Value| {
-            json!({"field": field, "operator": operator, "value": value})
-        };
+        let field = |field: &str, operator: &str, value: Value| json!({"field": field, "operator": operator, "value": value});
         for (filter, expected) in [
             (json!({"a": 1}), (json!({"a": {"$eq": 1}}), None)),
-            (json!({"a": 1, "b": ["x"]}), (json!({"$and": [{"a": {"$eq": 1}}, {"b": {"$in": ["x"]}}]}), None)),
+            (
+                json!({"a": 1, "b": ["x"]}),
+                (json!({"$and": [{"a": {"$eq": 1}}, {"b": {"$in": ["x"]}}]}), None),
+            ),
             (field("metadata.a", ">=", json!(2)), (json!({"a": {"$gte": 2}}), None)),
             (
                 json!({"operator": "OR", "conditions": [
@@ -222,7 +227,8 @@ mod tests {
             ),
             (json!({"content": "fox"}), (Value::Null, Some("fox".to_owned()))),
         ] {
-            let filter = Filter::read(filter.as_object().expect("a mapping")).expect("it reads").expect("one");
+            let filter =
+                Filter::read(filter.as_object().expect("a mapping")).expect("it reads").expect("one");
             let (wheres, content) = parts(&filter).expect("it translates");
             assert_eq!((wheres.unwrap_or_default(), content), expected);
         }

@@ -111,14 +111,16 @@ fn field_condition(field: &str, operator: Operator, value: &Value) -> Result<Fil
     let fits = match operator {
         Operator::Equal => !value.is_array() && !value.is_object(),
         Operator::NotEqual => value.is_string() || value.is_number() || value.is_boolean(),
-        Operator::In | Operator::NotIn | Operator::ContainsAny => value
-            .as_array()
-            .is_some_and(|items| items.iter().all(|item| !item.is_null() && !item.is_array() && !item.is_object())),
-        Operator::Greater | Operator::GreaterOrEqual | Operator::Less | Operator::LessOrEqual => match value {
-            Value::Number(_) | Value::Bool(_) => true,
-            Value::String(text) => is_date(text),
-            _ => false,
-        },
+        Operator::In | Operator::NotIn | Operator::ContainsAny => value.as_array().is_some_and(|items| {
+            items.iter().all(|item| !item.is_null() && !item.is_array() && !item.is_object())
+        }),
+        Operator::Greater | Operator::GreaterOrEqual | Operator::Less | Operator::LessOrEqual => {
+            match value {
+                Value::Number(_) | Value::Bool(_) => true,
+                Value::String(text) => is_date(text),
+                _ => false,
+            }
+        }
     };
     if !fits {
         let (name, _) = OPERATORS.iter().find(|(_, known)| *known == operator).unwrap_or(&OPERATORS[0]);
@@ -160,10 +162,7 @@ mod tests {
             ])))
         );
         let one = json!({"field": "metadata.a", "operator": ">=", "value": "2024-01-31"});
-        assert_eq!(
-            read(&one),
-            Ok(Some(field("metadata.a", Operator::GreaterOrEqual, json!("2024-01-31"))))
-        );
+        assert_eq!(read(&one), Ok(Some(field("metadata.a", Operator::GreaterOrEqual, json!("2024-01-31")))));
         assert_eq!(
             read(&json!({"operator": "OR", "conditions": [one, {"operator": "and", "conditions": [one]}]})),
             Ok(Some(Filter::Any(vec![
@@ -176,10 +175,16 @@ mod tests {
     #[test]
     fn what_means_nothing_is_refused() {
         for (filter, problem) in [
-            (json!({"operator": "NOT", "conditions": [{"field": "a", "operator": "==", "value": 1}]}), "joins no"),
+            (
+                json!({"operator": "NOT", "conditions": [{"field": "a", "operator": "==", "value": 1}]}),
+                "joins no",
+            ),
             (json!({"operator": "AND", "conditions": []}), "something in it"),
             (json!({"operator": "AND", "conditions": [{"field": "a", "value": 1}]}), "lacks its `operator`"),
-            (json!({"operator": "AND", "conditions": [{"field": "a", "operator": "=="}]}), "lacks its `value`"),
+            (
+                json!({"operator": "AND", "conditions": [{"field": "a", "operator": "=="}]}),
+                "lacks its `value`",
+            ),
             (json!({"field": "a", "operator": "~", "value": 1}), "no operator"),
             (json!({"field": "a", "operator": ">", "value": "big"}), "cannot be compared"),
             (json!({"field": "a", "operator": "in", "value": 1}), "cannot be compared"),

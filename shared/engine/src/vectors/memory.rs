@@ -67,11 +67,11 @@ impl VectorStore for Index {
         _: Columns<'_>,
     ) -> Result<(), StoreError> {
         let entries = documents.into_iter().map(Entry::of).collect::<Result<Vec<_>, _>>()?;
-        call.services.vectors.write((call.run.new_run().app, self.name.clone()), entries)
+        call.services.documents.write((call.run.new_run().app, self.name.clone()), entries)
     }
 
     async fn search(&self, call: Call<'_>, query: Query<'_>) -> Result<Vec<Document>, StoreError> {
-        Ok(call.services.vectors.search(&(call.run.new_run().app, self.name.clone()), query))
+        Ok(call.services.documents.search(&(call.run.new_run().app, self.name.clone()), query))
     }
 
     fn higher_is_better(&self) -> bool {
@@ -317,7 +317,8 @@ mod tests {
     #[test]
     fn filters() {
         let memory = filled();
-        let field = |field, operator, value: Value| json!({"field": field, "operator": operator, "value": value});
+        let field =
+            |field, operator, value: Value| json!({"field": field, "operator": operator, "value": value});
         for (filter, expected) in [
             (json!({"year": 2020}), vec!["a"]),
             (json!({"year": [2020.0, 2021]}), vec!["a", "b"]),

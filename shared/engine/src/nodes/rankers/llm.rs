@@ -25,7 +25,8 @@ pub(super) const LLM_DOCUMENT_RANKER: Registered = Registered {
     build: |id, fields, loading| Some(Box::new(LlmDocumentRanker::read(id, fields, loading)?)),
 };
 
-const PROMPT: &str = "Does the passage below hold an answer to the query? Say `Yes` if it does and `No` if it does \
+const PROMPT: &str =
+    "Does the passage below hold an answer to the query? Say `Yes` if it does and `No` if it does \
                       not, and nothing else.
 
 Query: {{ query }}

@@ -144,7 +144,8 @@ fn words(key: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut before = ' ';
     for character in key.chars() {
-        let begins = character.is_ascii_uppercase() && (before.is_ascii_lowercase() || before.is_ascii_digit());
+        let begins =
+            character.is_ascii_uppercase() && (before.is_ascii_lowercase() || before.is_ascii_digit());
         if begins || !character.is_ascii_alphanumeric() {
             words.push(String::new());
         }
@@ -188,11 +189,7 @@ fn title(text: &str) -> String {
 
 fn shown(value: &Value) -> String {
     let text = match value {
-        Value::Array(_) | Value::Object(_) => {
-            let mut sorted = value.clone();
-            sorted.sort_all_objects();
-            python_json::indented(&sorted)
-        }
+        Value::Array(_) | Value::Object(_) => python_json::sorted(value),
         other => python_text::str(other),
     };
     match text.get(..OWN_PREFIX.len()) {

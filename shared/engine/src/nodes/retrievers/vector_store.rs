@@ -82,9 +82,22 @@ impl VectorStoreRetriever {
             },
         });
         let chosen: [(&str, Option<Value>); 3] = [
-            ("top_k", input["top_k"].as_i64().filter(|top| *top != 0).or(self.top_k.map(i64::from)).map(Value::from)),
-            ("similarity_threshold", input["similarity_threshold"].as_f64().or(self.threshold).map(Value::from)),
-            ("max_vector_distance", input["max_vector_distance"].as_f64().or(self.max_distance).map(Value::from)),
+            (
+                "top_k",
+                input["top_k"]
+                    .as_i64()
+                    .filter(|top| *top != 0)
+                    .or(self.top_k.map(i64::from))
+                    .map(Value::from),
+            ),
+            (
+                "similarity_threshold",
+                input["similarity_threshold"].as_f64().or(self.threshold).map(Value::from),
+            ),
+            (
+                "max_vector_distance",
+                input["max_vector_distance"].as_f64().or(self.max_distance).map(Value::from),
+            ),
         ];
         for (key, value) in chosen {
             if let Some(value) = value {

@@ -6,7 +6,8 @@ mod vector_store;
 use super::Registered;
 use crate::vectors::{chroma, memory, pgvector};
 
-pub(super) const NODES: &[&Registered] = &[&CHROMA, &IN_MEMORY, &PGVECTOR, &vector_store::VECTOR_STORE_WRITER];
+pub(super) const NODES: &[&Registered] =
+    &[&CHROMA, &IN_MEMORY, &PGVECTOR, &vector_store::VECTOR_STORE_WRITER];
 
 const CHROMA: Registered = Registered {
     class: "writers.ChromaDocumentWriter",
