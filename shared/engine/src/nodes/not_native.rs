@@ -3,7 +3,16 @@
 /// The node types of the reference that do not run here, by group.
 pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
     ("agents", &["Agent", "AgentManager"]),
-    ("agents.orchestrators", &["AdaptiveOrchestrator", "GraphOrchestrator", "LinearOrchestrator"]),
+    (
+        "agents.orchestrators",
+        &[
+            "AdaptiveOrchestrator",
+            "GraphAgentManager",
+            "GraphOrchestrator",
+            "GraphState",
+            "LinearOrchestrator",
+        ],
+    ),
     ("audio", &["ElevenLabsSTS", "ElevenLabsTTS", "SpeechToText", "TextToSpeech", "WhisperSTT"]),
     (
         "converters",
@@ -47,7 +56,7 @@ pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
     ),
     ("extractors", &["ByIndexExtractor", "ByRegexExtractor", "FileTypeExtractor"]),
     ("filters", &["FileFilter", "ListFilter"]),
-    ("images", &["ImageEdit", "ImageGeneration"]),
+    ("images", &["ImageEdit", "ImageGeneration", "ImageVariation"]),
     (
         "knowledge_graphs",
         &["KnowledgeGraphEntityExtractor", "KnowledgeGraphRetriever", "KnowledgeGraphWriter"],
@@ -136,6 +145,7 @@ pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
             "BedrockAgentCoreInterpreterTool",
             "BedrockAgentCoreRuntimeInterpreterTool",
             "Composio",
+            "ContextManagerTool",
             "CuaDesktopTool",
             "CypherExecutor",
             "DaytonaInterpreterTool",
@@ -144,9 +154,11 @@ pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
             "ExaTool",
             "FileListTool",
             "FileReadTool",
+            "FileSearchTool",
             "FileWriteTool",
             "FirecrawlSearchTool",
             "FirecrawlTool",
+            "FunctionTool",
             "HttpApiCall",
             "HumanFeedbackTool",
             "JinaScrapeTool",
@@ -207,5 +219,38 @@ pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
             "VectorStoreWriter",
             "WeaviateDocumentWriter",
         ],
+    ),
+];
+
+/// Of those, the node types that will not run here either, by what keeps them out.
+pub(super) const OUT_OF_SCOPE: &[(&str, &[&str])] = &[
+    (
+        "they handle audio",
+        &[
+            "audio.ElevenLabsSTS",
+            "audio.ElevenLabsTTS",
+            "audio.SpeechToText",
+            "audio.TextToSpeech",
+            "audio.WhisperSTT",
+        ],
+    ),
+    ("they make images", &["images.ImageEdit", "images.ImageGeneration", "images.ImageVariation"]),
+    (
+        "they drive a browser or a desktop",
+        &["tools.CuaDesktopTool", "tools.E2BDesktopTool", "tools.Stagehand"],
+    ),
+    (
+        "they run code in a provider's sandbox; use `dynamiq.nodes.tools.Python`, which runs in Runyard's own",
+        &[
+            "tools.BedrockAgentCoreInterpreterTool",
+            "tools.BedrockAgentCoreRuntimeInterpreterTool",
+            "tools.DaytonaInterpreterTool",
+            "tools.E2BInterpreterTool",
+            "tools.PythonCodeExecutor",
+        ],
+    ),
+    (
+        "they call a function of the Python program that the workflow is part of, and there is none here",
+        &["tools.FunctionTool"],
     ),
 ];
