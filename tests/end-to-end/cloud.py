@@ -71,11 +71,11 @@ class Cloud:
         configuration = self.client("lambda").get_function_configuration(FunctionName=self.names[function])
         return configuration["Environment"]["Variables"]
 
-    def is_all_done(self):
-        """Whether the queue holds nothing, and no worker has anything of it."""
+    def messages(self):
+        """How many messages the queue has, those that a worker was given and has not done included."""
         counts = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessagesDelayed"]
         left = self.client("sqs").get_queue_attributes(QueueUrl=self.names["Queue"], AttributeNames=counts)["Attributes"]
-        return all(left[count] == "0" for count in counts)
+        return sum(int(left[count]) for count in counts)
 
     def sweep(self):
         """What the sweeper did, looked at now instead of at the next full minute."""

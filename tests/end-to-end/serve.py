@@ -15,6 +15,9 @@ import cloud
 folder, built, command, features = sys.argv[1:]
 folder = pathlib.Path(folder)
 with cloud.running(folder, built) as place, api.watched(place, folder, command, ["--features", features]) as served:
+    # Also where it was started in the background, which ignores interrupts, or is ended by a supervisor.
+    for asked in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(asked, signal.default_int_handler)
     print(f"API={served.url}\nKEY={served.key}\nexport AWS_ENDPOINT_URL={place.url}", flush=True)
     with contextlib.suppress(KeyboardInterrupt):
         signal.pause()

@@ -151,11 +151,12 @@ def test_a_key_that_nobody_made_opens_nothing(api):
 
 
 def test_a_worker_lets_go_of_a_run_that_is_canceled(api, cloud):
+    before = cloud.messages()
     run = api.create({"first": 600, "second": 0}, "steps", background=True)["id"]
     working(api, run)
     api.cancel(run, "steps")
     assert api.look(run, "steps")["status"] == "canceled"
-    until(cloud.is_all_done, "the worker is done with it, long before the step would be")
+    until(lambda: cloud.messages() <= before, "the worker is done with the message, long before the step would be")
     assert types(api.log(run, "steps"))[-1] == "run.canceled"
 
 
@@ -171,6 +172,7 @@ def test_a_cancel_ends_the_stream(api):
 
 
 def test_a_message_that_names_no_run_is_put_aside(api, cloud):
+    before = cloud.messages()
     sqs, queue, aside = cloud.client("sqs"), cloud.names["Queue"], cloud.names["DeadLetters"]
     kept = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["VisibilityTimeout"])["Attributes"]
     # It comes again at once, and not as late as a worker may take.
@@ -183,7 +185,7 @@ def test_a_message_that_names_no_run_is_put_aside(api, cloud):
         assert api.ended(run)["status"] == "completed"
         (message,) = until(lambda: sqs.receive_message(QueueUrl=aside).get("Messages"), "the message is put aside")
         assert message["Body"] == "no run"
-        until(cloud.is_all_done, "the others are done")
+        until(lambda: cloud.messages() <= before, "the others are done")
     finally:
         sqs.set_queue_attributes(QueueUrl=queue, Attributes=kept)
 
