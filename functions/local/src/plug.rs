@@ -9,7 +9,7 @@ use runyard_embedded::{Apps, Check, Embedded, Options, Problem, Queue, Runs};
 use runyard_http::{Config, Http};
 use runyard_runs::{
     AccessKey, App, AppStore, Clock, Credential, Engine, Ids, KeyStore, OrganizationId, RunId, RunService,
-    RunStore, Scope, StoreError, SystemClock, SystemIds, Timestamp, service::Ports,
+    RunStore, Scope, StoreError, SystemClock, SystemIds, Timestamp, Warning, service::Ports,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -246,7 +246,7 @@ fn versions(apps: &[Arc<App>]) -> BTreeMap<String, String> {
 fn check(engine: &Arc<dyn Engine>) -> Check {
     let (engine, runtime) = (Arc::clone(engine), Handle::current());
     // Apps are read on threads that may block.
-    Box::new(move |app| runtime.block_on(engine.check_app(app)))
+    Box::new(move |app| runtime.block_on(engine.check_app(app)).map(drop))
 }
 
 fn default_app_name(place: &Place) -> Result<Option<String>> {
@@ -296,16 +296,29 @@ pub(crate) async fn look_at_apps(place: &Place) -> Result<Found> {
 }
 
 async fn look(folder: &Path) -> Result<Found> {
-    let engine: Arc<dyn Engine> = engine::start(Reach::Loopback, Vec::new());
-    let check = check(&engine);
+    look_with(&(engine::start(Reach::Loopback, Vec::new()) as Arc<dyn Engine>), folder).await
+}
+
+async fn look_with(engine: &Arc<dyn Engine>, folder: &Path) -> Result<Found> {
+    let check = check(engine);
     let folder = folder.to_owned();
     let (mut apps, problems) = spawn_blocking(move || Apps::check_with(&folder, &check)).await??;
     apps.sort_unstable_by(|one, other| one.name.cmp(&other.name));
     Ok(Found { apps, problems })
 }
 
+/// An app that was looked at.
+pub(crate) struct Checked {
+    /// Its folder's name.
+    pub(crate) name: String,
+    /// What keeps it from being served.
+    pub(crate) problems: Vec<Problem>,
+    /// What stands in its workflow file without effect.
+    pub(crate) warnings: Vec<Warning>,
+}
+
 /// What is wrong with these apps, each named or given by its folder; with all if none is.
-pub(crate) async fn check_apps(place: &Place, which: &[String]) -> Result<Vec<(String, Option<String>)>> {
+pub(crate) async fn check_apps(place: &Place, which: &[String]) -> Result<Vec<Checked>> {
     let mut folders = Vec::new();
     if which.is_empty() {
         for entry in fs::read_dir(&place.apps).with_context(|| no_apps(place))? {
@@ -317,19 +330,30 @@ pub(crate) async fn check_apps(place: &Place, which: &[String]) -> Result<Vec<(S
     for name in which {
         folders.push(folder_of(&place.apps, name)?);
     }
+    let engine: Arc<dyn Engine> = engine::start(Reach::Loopback, Vec::new());
     let mut found = BTreeMap::new();
     let mut checked = Vec::new();
     for folder in folders {
         let parent = folder.parent().context("an app is a folder in a folder")?.to_owned();
         if !found.contains_key(&parent) {
-            found.insert(parent.clone(), look(&parent).await?);
+            found.insert(parent.clone(), look_with(&engine, &parent).await?);
         }
         let problems = found[&parent].problems.iter().filter(|problem| problem.path.starts_with(&folder));
-        let problems: Vec<_> = problems.map(ToString::to_string).collect();
+        let problems: Vec<Problem> = problems.cloned().collect();
         let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        checked.push((name, (!problems.is_empty()).then(|| problems.join("\n       "))));
+        let warnings = if problems.is_empty() { warnings(&engine, folder).await? } else { Vec::new() };
+        checked.push(Checked { name, problems, warnings });
     }
     Ok(checked)
+}
+
+/// What stands without effect in an app that is good.
+async fn warnings(engine: &Arc<dyn Engine>, folder: PathBuf) -> Result<Vec<Warning>> {
+    let no_check: Check = Box::new(|_| Ok(()));
+    let Ok(app) = spawn_blocking(move || Apps::read(&folder, &no_check)).await? else {
+        return Ok(Vec::new());
+    };
+    Ok(engine.check_app(&app).await.unwrap_or_default())
 }
 
 /// The folder of an app that is named, or given by its folder.

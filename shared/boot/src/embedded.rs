@@ -103,7 +103,7 @@ impl Opened {
                 Ok::<_, Error>(is_there.then(|| SHOWN_FIRST.to_owned()))
             };
             let default_app = if default_app.is_some() { default_app } else { shown_first()? };
-            let check = move |app: &_| runtime.block_on(engine.check_app(app));
+            let check = move |app: &_| runtime.block_on(engine.check_app(app)).map(drop);
             let (apps, problems) = Apps::open_checked(&folder, &embedded, default_app, Box::new(check))?;
             for problem in problems {
                 tracing::error!("{problem} (the app is not served)");

@@ -2,13 +2,18 @@
 
 use crate::{
     egress::{Egress, Http},
-    load::{LoadErrors, Refusal, is_reserved},
+    flow::Cache,
+    load::{self, LoadErrors, Loaded, Mistake, Refusal, is_reserved},
     python::PythonRunner,
     services::Services,
+    vectors::Memory,
     workflow::{RunResults, Workflow},
 };
 use async_trait::async_trait;
-use runyard_runs::{App, AppId, BoxError, FieldErrors, Outcome, RunContext, RunError};
+use runyard_runs::{
+    App, AppId, BoxError, Clock, FieldErrors, MemoryStore, Outcome, ProcessMemory, RunContext, RunError,
+    SystemClock, Warning,
+};
 use serde_json::{Map, Value};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -47,21 +52,31 @@ impl fmt::Debug for EngineConfig {
 }
 
 /// Runs workflows. Cheap to make: everything else is made on first use.
-#[derive(Debug)]
 pub struct Engine {
     config: EngineConfig,
+    clock: Arc<dyn Clock>,
     compiled: Mutex<HashMap<(AppId, String), Arc<Compiled>>>,
     env_hasher: RandomState,
     /// Apps that may go to the same places share their connections.
     http: Mutex<HashMap<Egress, Http>>,
+    /// Documents that apps keep in memory.
+    documents: Arc<Memory>,
     /// Hosts that every app may call, wherever they resolve to.
     allow_hosts: Vec<String>,
+    memory: Arc<dyn MemoryStore>,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("config", &self.config).finish_non_exhaustive()
+    }
 }
 
 /// One version of an app, ready to run.
 #[derive(Debug)]
 struct Compiled {
     workflow: Workflow,
+    warnings: Vec<Mistake>,
     services: Services,
     /// The variables that it was loaded with, and a hash of what they were.
     env: Vec<String>,
@@ -73,10 +88,13 @@ impl Engine {
     pub fn new(config: EngineConfig) -> Self {
         Self {
             config,
+            clock: Arc::new(SystemClock),
             compiled: Mutex::default(),
             env_hasher: RandomState::new(),
             http: Mutex::default(),
+            documents: Arc::default(),
             allow_hosts: Vec::new(),
+            memory: Arc::new(ProcessMemory::default()),
         }
     }
 
@@ -86,6 +104,16 @@ impl Engine {
         Self { allow_hosts, ..self }
     }
 
+    /// The same by another clock.
+    pub fn by_clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// The same, where agents remember in this store; without one they remember as long as the engine lives.
+    pub fn remembering(self, memory: Arc<dyn MemoryStore>) -> Self {
+        Self { memory, ..self }
+    }
+
     /// Executes a run as [`runyard_runs::Engine::execute`] does, and gives every node's result as the reference shows
     /// them; for `runyard exec`.
     pub async fn results(&self, app: &App, run: &RunContext) -> Result<RunResults, LoadErrors> {
@@ -93,9 +121,9 @@ impl Engine {
         Ok(compiled.workflow.results(run, &compiled.services).await)
     }
 
-    /// Loads the app's workflow; the error tells all that is wrong with the file.
-    pub fn check(&self, app: &App) -> Result<(), LoadErrors> {
-        self.compiled(app).map(drop)
+    /// Loads the app's workflow; the error tells all that is wrong with the file. Gives what stands in it without effect.
+    pub fn check(&self, app: &App) -> Result<Vec<Mistake>, LoadErrors> {
+        self.compiled(app).map(|compiled| compiled.warnings.clone())
     }
 
     fn compiled(&self, app: &App) -> Result<Arc<Compiled>, LoadErrors> {
@@ -146,16 +174,20 @@ impl Engine {
             read.insert(name.to_owned(), value.clone());
             value.map_err(Refusal::Unreadable)
         };
-        let loaded = Workflow::load(&app.workflow, &env);
+        let loaded = load::load(&app.workflow, &app.requirements, &env);
         let read = read.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let workflow = loaded.map_err(|errors| without_secrets(errors, app, &read))?;
+        let Loaded { workflow, warnings } = loaded.map_err(|errors| without_secrets(errors, app, &read))?;
         let services = Services {
             python: Arc::clone(&self.config.python),
             http: self.http(app),
+            documents: Arc::clone(&self.documents),
             limits: app.limits.clone(),
+            clock: Arc::clone(&self.clock),
+            cache: app.cache.map(Cache::new),
+            memory: Arc::clone(&self.memory),
         };
         let env_hash = self.env_hasher.hash_one(read.values().collect::<Vec<_>>());
-        Ok(Compiled { workflow, services, env: read.into_keys().collect(), env_hash })
+        Ok(Compiled { workflow, warnings, services, env: read.into_keys().collect(), env_hash })
     }
 
     fn env_hash(&self, app: &App, names: &[String]) -> u64 {
@@ -181,8 +213,14 @@ fn without_secrets(
 
 #[async_trait]
 impl runyard_runs::Engine for Engine {
-    async fn check_app(&self, app: &App) -> Result<(), BoxError> {
-        Ok(self.check(app)?)
+    async fn check_app(&self, app: &App) -> Result<Vec<Warning>, BoxError> {
+        let warning = |mistake: Mistake| Warning {
+            file: app.workflow.file.clone(),
+            line: mistake.spot.line,
+            column: mistake.spot.column,
+            message: mistake.message,
+        };
+        Ok(self.check(app)?.into_iter().map(warning).collect())
     }
 
     fn check_input(&self, app: &App, input: &Map<String, Value>) -> Result<(), FieldErrors> {

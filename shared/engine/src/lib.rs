@@ -11,32 +11,41 @@
 //! | --- | --- |
 //! | `load` | YAML, references, and everything that can be wrong with them |
 //! | `flow` | the scheduler, and what all nodes have in common: dependencies, retries, records, events |
-//! | `transform`, `condition` | selectors and conditions |
+//! | `transform`, `condition`, `expression` | selectors, conditions, and expressions over named values |
 //! | `nodes` | the kinds of nodes, one file each |
 //! | `prompt`, `template`, `llm` | prompts in Jinja, and the models that get them |
+//! | `vectors` | stores of documents with their vectors |
 //! | `egress` | the guard at the gate to the network |
 //! | `engine` | the port of the domain, and the cache of what was compiled |
 
+mod charset;
 mod condition;
+mod csv;
+mod document;
 mod egress;
 mod engine;
+mod expression;
 mod flow;
+mod html;
 mod llm;
 mod load;
 mod nodes;
 mod prompt;
 mod python;
+mod python_json;
 mod python_text;
+mod rest;
 mod schema;
 mod services;
 #[cfg(test)]
 mod tables;
 mod template;
 mod transform;
+mod vectors;
 mod workflow;
 
 pub use engine::{Engine, EngineConfig, ReadEnv};
 pub use flow::{FailedNode, NodeError, Status};
-pub use load::{LoadErrors, Mistake, Spot};
+pub use load::{LoadErrors, Mistake, Spot, workflow_ids};
 pub use python::{PythonError, PythonRunner};
 pub use workflow::RunResults;

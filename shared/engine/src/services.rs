@@ -1,14 +1,26 @@
 //! What nodes share beside the run: the ways to the outside, and how much may be spent there.
 
-use crate::{egress::Http, flow::NodeError, python::PythonRunner};
-use runyard_runs::{Limits, RunContext};
+use crate::{
+    egress::Http,
+    flow::{Cache, NodeError},
+    python::PythonRunner,
+    vectors::Memory,
+};
+use runyard_runs::{Clock, Limits, MemoryStore, RunContext};
 use std::{fmt, sync::Arc};
 
 /// The services of one app.
 pub(crate) struct Services {
     pub(crate) python: Arc<dyn PythonRunner>,
     pub(crate) http: Http,
+    /// Documents that are kept in memory; of all apps.
+    pub(crate) documents: Arc<Memory>,
     pub(crate) limits: Limits,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Only where the app keeps outputs.
+    pub(crate) cache: Option<Cache>,
+    /// What agents remember between runs.
+    pub(crate) memory: Arc<dyn MemoryStore>,
 }
 
 impl fmt::Debug for Services {

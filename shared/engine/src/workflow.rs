@@ -1,18 +1,18 @@
 //! A workflow, loaded and ready to run.
 
 use crate::{
-    flow::{Flow, FlowEnd, NodeError, Role, Status, Stop},
-    load::{self, Env, LoadErrors},
+    flow::{Flow, FlowEnd, INPUT_EXPIRED, NodeError, Role, Status, Stop},
     services::{BUDGET_EXCEEDED, Services},
 };
-use runyard_runs::{FieldErrors, Outcome, RunContext, RunError, WorkflowSource};
+use runyard_runs::{FieldErrors, Outcome, RunContext, RunError};
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
 /// A workflow of a file, compiled: nothing of it is parsed again for a run.
 #[derive(Debug)]
 pub(crate) struct Workflow {
     id: String,
-    flow: Flow,
+    flow: Arc<Flow>,
 }
 
 /// How a workflow ended, in the reference's shape.
@@ -35,13 +35,8 @@ impl RunResults {
 }
 
 impl Workflow {
-    pub(crate) fn new(id: String, flow: Flow) -> Self {
+    pub(crate) fn new(id: String, flow: Arc<Flow>) -> Self {
         Self { id, flow }
-    }
-
-    /// Loads the workflow that `source` names, with all that is wrong with it at once.
-    pub(crate) fn load(source: &WorkflowSource, env: &Env<'_>) -> Result<Self, LoadErrors> {
-        load::load(source, env)
     }
 
     pub(crate) fn check_input(&self, input: &Map<String, Value>) -> Result<(), FieldErrors> {
@@ -69,6 +64,7 @@ impl Workflow {
             };
             let code = match error {
                 Some(error) if error.kind == BUDGET_EXCEEDED => "budget_exceeded",
+                Some(error) if error.kind == INPUT_EXPIRED => "input_expired",
                 _ => "node_failed",
             };
             return Outcome::Failed(RunError {

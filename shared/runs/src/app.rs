@@ -3,6 +3,7 @@
 use crate::{AppId, OrganizationId, ProjectId, SecretReference, StoreError};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// One version of a deployed app.
@@ -42,6 +43,12 @@ pub struct App {
     /// Hosts that its nodes may call although they resolve to a loopback, link-local or private address.
     #[serde(default)]
     pub allow_hosts: Vec<String>,
+    /// What stands for the requirements of its workflow file, by their `$id`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub requirements: BTreeMap<String, Value>,
+    /// Whether outputs of nodes with `caching` are kept for later runs, and for how long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<OutputCache>,
 }
 
 fn default_retention_days() -> u32 {
@@ -58,6 +65,16 @@ pub struct WorkflowSource {
     pub id: Option<String>,
     /// Its text.
     pub text: Arc<str>,
+}
+
+/// How outputs of nodes are kept for later runs, in each process that executes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutputCache {
+    /// Seconds that an output is kept.
+    pub seconds: u64,
+    /// Outputs that are kept at most; the oldest go first.
+    pub entries: u32,
 }
 
 /// What a run of an app may use.

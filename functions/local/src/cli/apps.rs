@@ -6,7 +6,10 @@ use super::{
     args::{KeysPlace, Place},
     output,
 };
-use crate::{exit::Exit, plug};
+use crate::{
+    exit::Exit,
+    plug::{self, Checked},
+};
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -34,7 +37,7 @@ const EXAMPLES: &str = "Examples:
 pub(crate) enum AppsCommand {
     /// List the apps and where they answer
     List(ListArgs),
-    /// Say what is wrong with apps; exits 1 if anything is
+    /// Say what is wrong with apps, and what in their files has no effect; exits 1 if anything is wrong
     Check(CheckArgs),
     /// Show one app, as it would be served
     Show(ShowArgs),
@@ -124,15 +127,23 @@ async fn list(args: &ListArgs) -> Result<Exit> {
 async fn check(args: &CheckArgs) -> Result<Exit> {
     let checked = plug::check_apps(&args.place, &args.which).await?;
     let mut good = true;
-    for (name, problem) in &checked {
-        good &= problem.is_none();
+    for Checked { name, problems, warnings } in &checked {
+        good &= problems.is_empty();
+        let problem = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n       ");
         if args.json {
-            output::json(&json!({ "app": name, "ok": problem.is_none(), "problem": problem }), true)?;
-        } else {
-            match problem {
-                None => output::line(&format!("ok     {name}"))?,
-                Some(problem) => output::line(&format!("wrong  {name}: {problem}"))?,
-            }
+            let problem = Some(problem).filter(|problem| !problem.is_empty());
+            let line = json!({
+                "app": name, "ok": problem.is_none(), "problem": problem, "warnings": warnings,
+            });
+            output::json(&line, true)?;
+            continue;
+        }
+        match problems.as_slice() {
+            [] => output::line(&format!("ok     {name}"))?,
+            _ => output::line(&format!("wrong  {name}: {problem}"))?,
+        }
+        for warning in warnings {
+            output::line(&format!("       warning: {warning}"))?;
         }
     }
     if checked.is_empty() && !args.json {

@@ -133,6 +133,8 @@ fn app(workflow: WorkflowSource) -> App {
         env: Vec::new(),
         secrets: BTreeMap::new(),
         allow_hosts: Vec::new(),
+        requirements: BTreeMap::new(),
+        cache: None,
     }
 }
 
@@ -149,6 +151,7 @@ fn new_run(app: &App, input: Map<String, Value>) -> NewRun {
         session_id: None,
         metadata: BTreeMap::new(),
         files: Vec::new(),
+        retry_of: None,
     }
 }
 

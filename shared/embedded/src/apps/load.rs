@@ -139,6 +139,8 @@ fn app(manifest: Manifest, workflow: &str) -> App {
         env,
         secrets,
         allow_hosts,
+        requirements,
+        cache,
         ..
     } = manifest;
     let workflow =
@@ -157,6 +159,8 @@ fn app(manifest: Manifest, workflow: &str) -> App {
         env,
         secrets,
         allow_hosts,
+        requirements,
+        cache,
     };
     app.version = version(&app);
     app

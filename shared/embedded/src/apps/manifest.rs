@@ -4,7 +4,7 @@ use super::{
     problem::Complaint,
     yaml::{self, Node, Place, Value},
 };
-use runyard_runs::{AppId, Limits, OrganizationId, ProjectId, SecretReference};
+use runyard_runs::{AppId, Limits, OrganizationId, OutputCache, ProjectId, SecretReference};
 use std::{
     collections::BTreeMap,
     ops::RangeInclusive,
@@ -28,9 +28,11 @@ pub(super) struct Manifest {
     pub(super) env: Vec<String>,
     pub(super) secrets: BTreeMap<String, SecretReference>,
     pub(super) allow_hosts: Vec<String>,
+    pub(super) requirements: BTreeMap<String, serde_json::Value>,
+    pub(super) cache: Option<OutputCache>,
 }
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 13] = [
     "id",
     "project",
     "organization",
@@ -42,7 +44,12 @@ const KEYS: [&str; 11] = [
     "retention_days",
     "env",
     "allow_hosts",
+    "requirements",
+    "cache",
 ];
+const CACHE_KEYS: [&str; 2] = ["seconds", "entries"];
+/// Outputs that a cache keeps unless it says how many.
+const CACHE_ENTRIES: u32 = 1_000;
 const WORKFLOW_KEYS: [&str; 2] = ["file", "id"];
 /// Where a deployment to AWS may take the value of a variable from.
 const SECRET_STORES: [&str; 2] = ["secretsmanager", "ssm"];
@@ -84,6 +91,8 @@ impl Reader {
         let hosts = self.list(fields.get("hosts"), "hosts", Self::host);
         let (env, secrets) = self.env(fields.get("env"));
         let allow_hosts = self.list(fields.get("allow_hosts"), "allow_hosts", Self::text);
+        let requirements = self.requirements(fields.get("requirements"));
+        let cache = fields.get("cache").map_or(Some(None), |node| self.cache(node).map(Some));
         let (workflow_file, workflow_id) = match fields.get("workflow") {
             Some(node) => self.workflow(node)?,
             None => ("workflow.yaml".to_owned(), None),
@@ -105,7 +114,67 @@ impl Reader {
             env,
             secrets,
             allow_hosts,
+            requirements: requirements?,
+            cache: cache?,
         })
+    }
+
+    /// What stands for the requirements of the workflow file: any values, by `$id`.
+    fn requirements(&mut self, node: Option<&Node>) -> Option<BTreeMap<String, serde_json::Value>> {
+        let Some(node) = node else { return Some(BTreeMap::new()) };
+        let Value::Map(pairs) = &node.value else {
+            return self.complain(
+                node.at,
+                "`requirements` wants a value for each `$id`, as in `my-connection: {…}`",
+            );
+        };
+        let mut requirements = BTreeMap::new();
+        for (id, value) in pairs {
+            let at = id.at;
+            let (Some(id), Some(value)) = (self.text(id), self.json(value)) else { continue };
+            if requirements.insert(id.clone(), value).is_some() {
+                self.complain::<()>(at, format!("`requirements.{id}` stands here a second time: keep one"));
+            }
+        }
+        Some(requirements)
+    }
+
+    fn json(&mut self, node: &Node) -> Option<serde_json::Value> {
+        Some(match &node.value {
+            Value::Scalar { text, is_plain: true } => match text.as_str() {
+                "" | "~" | "null" => serde_json::Value::Null,
+                "true" => true.into(),
+                "false" => false.into(),
+                _ => match text.parse::<serde_json::Number>() {
+                    Ok(number) => number.into(),
+                    Err(_) => text.as_str().into(),
+                },
+            },
+            Value::Scalar { text, .. } => text.as_str().into(),
+            Value::List(items) => items.iter().filter_map(|item| self.json(item)).collect(),
+            Value::Map(pairs) => {
+                let mut map = serde_json::Map::new();
+                for (key, value) in pairs {
+                    if let (Some(key), Some(value)) = (self.text(key), self.json(value)) {
+                        map.insert(key, value);
+                    }
+                }
+                map.into()
+            }
+        })
+    }
+
+    fn cache(&mut self, node: &Node) -> Option<OutputCache> {
+        let fields = self.fields(node, "cache.", &CACHE_KEYS)?;
+        let Some(seconds) = fields.get("seconds") else {
+            return self.complain(node.at, "`cache.seconds` is missing: say how long an output is kept");
+        };
+        let seconds = self.integer(seconds, 1..=30 * 86_400)?;
+        let entries = match fields.get("entries") {
+            Some(node) => u32::try_from(self.integer(node, 1..=100_000)?).ok()?,
+            None => CACHE_ENTRIES,
+        };
+        Some(OutputCache { seconds, entries })
     }
 
     /// The names that an app may read, and where the values of some of them are kept.
@@ -376,7 +445,9 @@ mod tests {
         let text = format!(
             "{IDS}name: Echo-2\npublic: true\nhosts: [Echo.Example.com]\nworkflow: {{file: flows/w.yaml, id: main}}\n\
              limits:\n  run_seconds: 60\n  tokens: 500\nretention_days: 7\nenv:\n  - OPENAI_API_KEY\n\
-             allow_hosts: [localhost]\n"
+             allow_hosts: [localhost]\n\
+             requirements:\n  conn: {{type: dynamiq.connections.OpenAI, n: 1.5, on: true, t: \"7\", l: [~]}}\n\
+             cache: {{seconds: 60}}\n"
         );
         let manifest = read(&text, "echo").unwrap();
         assert_eq!(manifest.name, "Echo-2");
@@ -388,6 +459,11 @@ mod tests {
         );
         assert_eq!(manifest.limits, Limits { run_seconds: 60, tokens: Some(500), ..Limits::default() });
         assert_eq!((manifest.retention_days, manifest.env.len(), manifest.allow_hosts.len()), (7, 1, 1));
+        assert_eq!(
+            manifest.requirements["conn"],
+            serde_json::json!({"type": "dynamiq.connections.OpenAI", "n": 1.5, "on": true, "t": "7", "l": [null]})
+        );
+        assert_eq!(manifest.cache, Some(OutputCache { seconds: 60, entries: 1_000 }));
         assert_eq!(read(IDS, "echo").unwrap().name, "echo");
     }
 
@@ -443,6 +519,9 @@ mod tests {
         assert_eq!(complaints("id: 00000000-0000-0000-0000-000000000009\n").len(), 1);
         assert_eq!(complaints("limits: {input_bytes: 4194305}\n").len(), 1);
         assert_eq!(complaints("limits: {cost_usd: 1.5}\n").len(), 1);
+        assert_eq!(complaints("requirements: [a]\n").len(), 1);
+        assert_eq!(complaints("requirements: {a: 1, a: 2}\n").len(), 1);
+        assert_eq!(complaints("cache: {entries: 5}\n").len(), 1);
         assert_eq!(complaints("hosts: [a\n").len(), 1);
         assert_eq!(read("name: x\n", "x").expect_err("ids are missing").len(), 3);
     }

@@ -1,7 +1,11 @@
 //! One node: what all kinds have in common, and how it is run.
 
 use super::{
-    Branches, Depend, ErrorHandling, FlowNodes, NodeError, Results, Source, Status, depends,
+    Approval, Behavior, Branches, CacheKey, Depend, ErrorHandling, FlowNodes, NodeError, Offer, Results,
+    Source, Status,
+    announce::announcements,
+    approval::Verdict,
+    depends,
     depends::Refused,
     dict::dict,
     result::{Input, NodeResult},
@@ -28,9 +32,14 @@ pub(crate) struct Node {
     pub(crate) mapping: Map<String, Value>,
     pub(crate) output: Transformer,
     pub(crate) errors: ErrorHandling,
+    pub(crate) approval: Option<Approval>,
+    /// Whether a call outside that may have been made already may be made once more.
+    pub(crate) idempotent: bool,
     pub(crate) depends: Vec<Depend>,
     /// Only for nodes that join branches.
     pub(crate) branches: Option<Branches>,
+    /// Whether its outputs may be kept for runs that give it the same input.
+    pub(crate) cached: bool,
 }
 
 /// A node before its flow is known: what [`Node`] has, without what ties it to others.
@@ -44,6 +53,9 @@ pub(crate) struct NodeSpec {
     pub(crate) mapping: Map<String, Value>,
     pub(crate) output: Transformer,
     pub(crate) errors: ErrorHandling,
+    pub(crate) approval: Option<Approval>,
+    pub(crate) cached: bool,
+    pub(crate) idempotent: bool,
 }
 
 /// What a kind of node does.
@@ -75,6 +87,11 @@ pub(crate) trait Kind: fmt::Debug + Send + Sync {
         &[]
     }
 
+    /// What a model is told of it that may call it as a tool.
+    fn offer(&self) -> Offer {
+        Offer::default()
+    }
+
     /// The role that it has for the run as a whole.
     fn role(&self) -> Role<'_> {
         Role::Step
@@ -100,6 +117,19 @@ pub(crate) struct Call<'a> {
     pub(crate) node: &'a Node,
     /// The node's name in the journal, unique in the run: its id, after those of the nodes that it is within.
     pub(crate) key: &'a str,
+    /// How many tries failed before this one.
+    pub(crate) attempt: u32,
+}
+
+impl Call<'_> {
+    /// What the names of nodes that this one holds begin with in the journal. A further try runs them again, so it names
+    /// them anew: what the failed one recorded stands.
+    pub(crate) fn within(&self) -> String {
+        match self.attempt {
+            0 => format!("{}/", self.key),
+            attempt => format!("{}~{attempt}/", self.key),
+        }
+    }
 }
 
 /// Why a node gives no output.
@@ -142,7 +172,13 @@ pub(crate) async fn run_node(call: Call<'_>, source: Source<'_>) -> Ended {
     let failed = |input: Input, error: NodeError| {
         let body =
             EventBody::NodeFailed { node: Arc::clone(&node.reference), error: run_error(node, &error) };
-        let journal = json!({"after": source.seen, "error": error.to_json()});
+        let mut journal = json!({"after": source.seen, "error": error.to_json()});
+        if is_handled(node, &source) {
+            journal["handled"] = true.into();
+        } else {
+            // Tried again by a retry of the run, its calls are no longer in flight.
+            journal["void"] = announcements(key).as_slice().into();
+        }
         run.record(&done, body, Some(journal));
         Ended::With(NodeResult {
             status: Status::Failure,
@@ -151,23 +187,31 @@ pub(crate) async fn run_node(call: Call<'_>, source: Source<'_>) -> Ended {
             error: Some(error),
         })
     };
+    let skip = |error: NodeError| {
+        let body =
+            EventBody::NodeSkipped { node: Arc::clone(&node.reference), error: run_error(node, &error) };
+        run.record(&done, body, Some(json!({"after": source.seen, "error": error.to_json()})));
+        Ended::With(skipped(&source, error))
+    };
     match depends::check(node, &source) {
         Ok(()) => {}
         Err(Refused::Fail(error)) => return failed(run_input(&source), error),
-        Err(Refused::Skip(error)) => {
-            let body =
-                EventBody::NodeSkipped { node: Arc::clone(&node.reference), error: run_error(node, &error) };
-            run.record(&done, body, Some(json!({"after": source.seen, "error": error.to_json()})));
-            return Ended::With(skipped(&source, error));
-        }
+        Err(Refused::Skip(error)) => return skip(error),
     }
+    let changed = match node.approval.as_ref().map(|approval| approval.ask(call, source.input)) {
+        None => None,
+        Some(Verdict::Approved(changed)) => changed,
+        Some(Verdict::Denied(error)) => return skip(error),
+        Some(Verdict::Failed(error)) => return failed(run_input(&source), error),
+        Some(Verdict::Pending) => return Ended::Suspended,
+    };
     let started = EventBody::NodeStarted { node: Arc::clone(&node.reference) };
     run.record(&format!("node:{key}:started"), started, None);
-    let Inputs { shown, given } = match inputs(node, &source) {
+    let Inputs { shown, given } = match inputs(node, &source, changed.as_ref()) {
         Ok(inputs) => inputs,
         Err((input, error)) => return failed(input, error),
     };
-    let output = match attempts(call, &given).await {
+    let output = match cached_attempts(call, &given).await {
         Err(Halt::Failed(error)) => node.kind.rescue(call, &given, error).await,
         other => other,
     };
@@ -195,8 +239,8 @@ pub(crate) async fn run_within(
         let message = format!("a node's input must be a mapping, but this is {}", python_text::repr(input));
         return Err(NodeError::new("TypeError", message).into());
     };
-    let key = format!("{}/{place}/{}", holder.key, node.id);
-    let call = Call { node, key: &key, ..holder };
+    let key = format!("{}{place}/{}", holder.within(), node.id);
+    let call = Call { node, key: &key, attempt: 0, ..holder };
     let (nodes, results) = (FlowNodes::new(Vec::new()), Results::new(0));
     let source = Source { input, nodes: &nodes, results: &results, seen: &[] };
     // A node that holds others is itself run by this function, so its future must be kept apart.
@@ -208,6 +252,17 @@ pub(crate) async fn run_within(
         Ended::Suspended => Err(Halt::Suspended),
         Ended::Stopped => Err(Halt::Stopped),
     }
+}
+
+/// Whether others may have gone on from the node's failure: then a retry of the run keeps it.
+fn is_handled(node: &Node, source: &Source<'_>) -> bool {
+    let on_failure = |place: u32| {
+        let dependents = source.nodes.dependents(place).iter();
+        dependents
+            .flat_map(|dependent| &source.nodes.get(*dependent).depends)
+            .any(|d| d.node == place && d.on_failure)
+    };
+    node.errors.behavior == Behavior::Return || source.nodes.find(&node.id).is_some_and(on_failure)
 }
 
 fn skipped(source: &Source<'_>, error: NodeError) -> NodeResult {
@@ -235,10 +290,16 @@ struct Inputs {
     given: Arc<Value>,
 }
 
-/// The node's input; or why there is none, and the input that the result then shows.
-fn inputs(node: &Node, source: &Source<'_>) -> Result<Inputs, (Input, NodeError)> {
+/// The node's input, from the run's own or what a person `changed` that to; or why there is none, and the input that the
+/// result then shows.
+fn inputs(
+    node: &Node,
+    source: &Source<'_>,
+    changed: Option<&Map<String, Value>>,
+) -> Result<Inputs, (Input, NodeError)> {
+    let source = &Source { input: changed.unwrap_or(source.input), ..*source };
     let transformed = transform(node, source).map_err(|error| (run_input(source), error))?;
-    let is_merged = node.input.is_identity() && node.mapping.is_empty();
+    let is_merged = node.input.is_identity() && node.mapping.is_empty() && changed.is_none();
     let given = node.kind.admit(Arc::clone(&transformed)).map_err(|error| (run_input(source), error))?;
     let shown = match dict(&given) {
         // Built from the other results when somebody wants to see it.
@@ -267,26 +328,23 @@ fn transform(node: &Node, source: &Source<'_>) -> Result<Arc<Value>, NodeError> 
     Ok(Arc::new(input))
 }
 
-async fn attempts(call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
-    let errors = &call.node.errors;
-    for attempt in 0.. {
-        let work = call.node.kind.execute(call, input);
-        let ended = match errors.timeout {
-            Some(limit) => match tokio::time::timeout(limit, work).await {
-                Ok(ended) => ended,
-                Err(_) => Err(NodeError::new("TimeoutError", "").into()),
-            },
-            None => work.await,
-        };
-        match ended {
-            Err(Halt::Failed(error)) if error.retryable && attempt < errors.max_retries => {
-                tracing::debug!(node = %call.key, attempt, error = %error.message, "a node failed, trying again");
-                tokio::time::sleep(errors.wait(attempt, (call.run.new_run().id, call.key))).await;
-            }
-            ended => return ended,
-        }
+/// An output that the app's cache has, or else what the node's tries give.
+async fn cached_attempts(call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
+    let Some(cache) = call.services.cache.as_ref().filter(|_| call.node.cached) else {
+        return attempts(call, input).await;
+    };
+    let key = CacheKey::new(call.node, call.run.new_run(), input);
+    if let Some(output) = cache.get(&key) {
+        return Ok(output);
     }
-    Err(Halt::Stopped)
+    let output = attempts(call, input).await?;
+    cache.put(key, &output);
+    Ok(output)
+}
+
+async fn attempts(call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
+    let seed = (call.run.new_run().id, call.key);
+    call.node.errors.attempts(seed, |attempt| call.node.kind.execute(Call { attempt, ..call }, input)).await
 }
 
 fn finish(node: &Node, output: Arc<Value>) -> Result<Arc<Value>, Halt> {
@@ -310,7 +368,8 @@ fn restore(call: Call<'_>, source: Source<'_>, done: &str) -> Option<NodeResult>
         .collect();
     let source = Source { seen: &seen, ..source };
     let error = || NodeError::from_json(&recorded.journal["error"]);
-    let inputs = || inputs(call.node, &source);
+    let changed = call.node.approval.as_ref().and_then(|approval| approval.changed(call, source.input));
+    let inputs = || inputs(call.node, &source, changed.as_ref());
     match recorded.body {
         EventBody::NodeCompleted { output, .. } => Some(NodeResult {
             status: Status::Success,

@@ -74,7 +74,7 @@ impl Flow {
     ) -> (u32, Ended) {
         let node = self.nodes.get(place);
         let key = format!("{within}{}", node.id);
-        let call = Call { run, services, node, key: &key };
+        let call = Call { run, services, node, key: &key, attempt: 0 };
         let source = Source { input, nodes: &self.nodes, results, seen: &seen };
         (place, run_node(call, source).await)
     }

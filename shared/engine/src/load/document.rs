@@ -1,10 +1,10 @@
 //! The file as a whole: connections, prompts, nodes, flows and workflows, and how they refer to each other.
 
 use super::{
-    Connection, Env, Fields, LoadErrors, Loading, Mistakes, Yaml, build_node,
+    Connection, Env, Fields, LoadErrors, Loading, Mistake, Mistakes, Yaml, build_node,
     depends::{self, DependSpec},
-    interpolate::interpolate,
-    meant, nearest, yaml,
+    interpolate::{interpolate, interpolate_alone},
+    meant, nearest, requirements, warnings, yaml,
 };
 use crate::{
     flow::{Branches, Depend, Flow, FlowNodes, Node, NodeSpec, Role},
@@ -12,16 +12,28 @@ use crate::{
     workflow::Workflow,
 };
 use runyard_runs::{NodeRef, WorkflowSource};
+use serde_json::Value;
 use std::{
     cell::RefCell,
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
 const SECTIONS: &[&str] = &["connections", "prompts", "nodes", "flows", "workflows"];
 
-/// Loads one workflow of a file.
-pub(crate) fn load(source: &WorkflowSource, env: &Env<'_>) -> Result<Workflow, LoadErrors> {
+/// A workflow of a file, and what stands in the file without effect.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) workflow: Workflow,
+    pub(crate) warnings: Vec<Mistake>,
+}
+
+/// Loads one workflow of a file, with what the app's configuration has for its requirements.
+pub(crate) fn load(
+    source: &WorkflowSource,
+    requirements: &BTreeMap<String, Value>,
+    env: &Env<'_>,
+) -> Result<Loaded, LoadErrors> {
     let mut mistakes = Mistakes::default();
     let Some(mut root) = yaml::read(&source.text, &mut mistakes) else {
         if mistakes.is_empty() {
@@ -30,39 +42,92 @@ pub(crate) fn load(source: &WorkflowSource, env: &Env<'_>) -> Result<Workflow, L
         return Err(mistakes.into_errors(&source.file));
     };
     interpolate(&mut root, env, &mut mistakes);
+    let known = resolved(requirements, env, &mut mistakes);
+    requirements::resolve(&mut root, &known, &mut mistakes);
     let mistakes = RefCell::new(mistakes);
     let workflow = Document::read(&root, &mistakes)
         .and_then(|document| document.workflow(source.id.as_deref(), &mistakes, env));
     let mistakes = mistakes.into_inner();
     match workflow {
-        Some(workflow) if mistakes.is_empty() => Ok(workflow),
+        Some(workflow) if mistakes.is_empty() => {
+            let mut warnings = Mistakes::default();
+            warnings::ignored(&root, &mut warnings);
+            Ok(Loaded { workflow, warnings: warnings.into_sorted() })
+        }
         _ => Err(mistakes.into_errors(&source.file)),
     }
 }
 
+/// The ids of the workflows of a file; none if it is no workflow file.
+pub fn workflow_ids(text: &str) -> Vec<String> {
+    let root = yaml::read(text, &mut Mistakes::default());
+    let section = root.as_ref().and_then(|root| root.get("workflows")?.entries());
+    section.unwrap_or_default().iter().map(|entry| entry.key.clone()).collect()
+}
+
+/// The app's values for requirements, with the variables in them resolved.
+fn resolved(
+    requirements: &BTreeMap<String, Value>,
+    env: &Env<'_>,
+    mistakes: &mut Mistakes,
+) -> BTreeMap<String, Value> {
+    let one = |(id, value): (&String, &Value)| {
+        let mut yaml = Yaml::from_json(START, value);
+        let mut own = Mistakes::default();
+        interpolate_alone(&mut yaml, env, &mut own);
+        for mistake in own.into_sorted() {
+            mistakes.add(START, format!("the requirement `{id}` of app.yaml: {}", mistake.message));
+        }
+        (id.clone(), yaml.to_json())
+    };
+    requirements.iter().map(one).collect()
+}
+
+/// How deep flows may hold flows.
+const MAX_NESTED_FLOWS: usize = 16;
+
 const START: super::Spot = super::Spot { line: 1, column: 1 };
 
 /// The sections of a file, by id.
-struct Document<'y> {
+pub(crate) struct Document<'y> {
     root: Fields<'y>,
     connections: HashMap<String, Option<Connection>>,
     prompts: HashMap<String, &'y Yaml>,
     nodes: HashMap<&'y str, &'y Yaml>,
     flows: HashMap<&'y str, Fields<'y>>,
     workflows: Vec<(&'y str, Fields<'y>)>,
+    /// The flows that were built, by id; `None` for one with a mistake.
+    built: RefCell<HashMap<String, Option<Arc<Flow>>>>,
+}
+
+/// The flows that are being built, from the innermost out.
+#[derive(Clone, Copy)]
+pub(crate) struct Within<'w> {
+    flow: &'w str,
+    outer: Option<&'w Within<'w>>,
+}
+
+impl<'w> Within<'w> {
+    fn ids(self) -> Vec<&'w str> {
+        let mut ids = vec![self.flow];
+        let mut next = self.outer;
+        while let Some(within) = next {
+            ids.push(within.flow);
+            next = within.outer;
+        }
+        ids.reverse();
+        ids
+    }
 }
 
 impl<'y> Document<'y> {
     fn read(yaml: &'y Yaml, mistakes: &'y RefCell<Mistakes>) -> Option<Self> {
         let root = Fields::new(yaml, "a workflow file", mistakes)?;
-        for entry in yaml.entries().unwrap_or_default() {
-            if !SECTIONS.contains(&entry.key.as_str())
-                && let Some(near) = nearest(&entry.key, SECTIONS)
+        for key in yaml.keys() {
+            if !SECTIONS.contains(&key.key.as_str())
+                && let Some(near) = nearest(&key.key, SECTIONS)
             {
-                root.mistake(
-                    entry.key_spot,
-                    format!("`{}` is no section; did you mean `{near}`?", entry.key),
-                );
+                root.mistake(key.key_spot, format!("`{}` is no section; did you mean `{near}`?", key.key));
             }
         }
         let section = |key: &str| -> Vec<(&'y str, &'y Yaml)> {
@@ -89,6 +154,7 @@ impl<'y> Document<'y> {
             nodes: section("nodes").into_iter().collect(),
             flows: fields("flows", "flow").into_iter().collect(),
             workflows: fields("workflows", "workflow"),
+            built: RefCell::default(),
         })
     }
 
@@ -120,21 +186,21 @@ impl<'y> Document<'y> {
                 found?
             }
         };
-        let Some(flow_id) = fields.text("flow") else {
-            if fields.get("flow").is_none() {
-                fields.mistake(fields.yaml.spot, format!("the workflow `{id}` lacks its `flow`"));
-            }
+        fields.know(&["name"]);
+        if fields.get("flow").is_none() {
+            fields.mistake(fields.yaml.spot, format!("the workflow `{id}` lacks its `flow`"));
             return None;
+        }
+        let loading = Loading {
+            mistakes,
+            connections: &self.connections,
+            prompts: &self.prompts,
+            env,
+            prompt: None,
+            document: Some(self),
+            within: None,
         };
-        let Some(flow) = self.flows.get(flow_id) else {
-            let known: Vec<&str> = self.flows.keys().copied().collect();
-            let message = format!("there is no flow `{flow_id}`{}", meant(flow_id, &known));
-            fields.mistake(fields.spot("flow"), message);
-            return None;
-        };
-        let loading =
-            Loading { mistakes, connections: &self.connections, prompts: &self.prompts, env, prompt: None };
-        let flow = self.flow(*flow, &loading);
+        let flow = self.flow_of(*fields, &loading);
         self.check_others(&loading);
         Some(Workflow::new((*id).to_owned(), flow?))
     }
@@ -145,36 +211,76 @@ impl<'y> Document<'y> {
             let Some(fields) = Fields::new(yaml, &format!("the node `{id}`"), loading.mistakes) else {
                 continue;
             };
-            match fields.get("type").and_then(Yaml::text).map(nodes::find) {
-                Some(Found::Other(problem)) if !nodes::is_known(fields.text("type").unwrap_or_default()) => {
-                    fields.mistake(fields.spot("type"), problem);
-                }
+            let Some(given) = yaml.peek("type") else { continue };
+            let type_path = given.text().unwrap_or_default();
+            match nodes::find(type_path) {
+                Found::Other(problem) if !nodes::is_known(type_path) => fields.mistake(given.spot, problem),
                 _ => {}
             }
         }
     }
 
-    fn flow(&self, fields: Fields<'y>, loading: &Loading<'_>) -> Option<Flow> {
-        let mut ids: Vec<&str> = Vec::new();
+    /// The flow that `fields` name or hold as their `flow`.
+    pub(crate) fn flow_of(&self, fields: Fields<'_>, loading: &Loading<'_>) -> Option<Arc<Flow>> {
+        let given = fields.get("flow")?;
+        let Some(id) = given.text() else {
+            return self.flow("the flow", fields.fields("flow")?, loading).map(Arc::new);
+        };
+        let Some((id, flow)) = self.flows.get_key_value(id) else {
+            let known: Vec<&str> = self.flows.keys().copied().collect();
+            fields.mistake(given.spot, format!("there is no flow `{id}`{}", meant(id, &known)));
+            return None;
+        };
+        let outer = loading.within.map(|within| within.ids()).unwrap_or_default();
+        if outer.contains(id) {
+            let message = format!("the flow `{id}` holds itself: {} → {id}", outer.join(" → "));
+            fields.mistake(given.spot, message);
+            return None;
+        }
+        if outer.len() >= MAX_NESTED_FLOWS {
+            fields.mistake(given.spot, format!("flows nest deeper than {MAX_NESTED_FLOWS}"));
+            return None;
+        }
+        if let Some(built) = self.built.borrow().get(*id) {
+            return built.clone();
+        }
+        let within = Within { flow: id, outer: loading.within };
+        let loading = Loading { within: Some(&within), prompt: None, ..*loading };
+        let built = self.flow(&format!("the flow `{id}`"), *flow, &loading).map(Arc::new);
+        self.built.borrow_mut().insert((*id).to_owned(), built.clone());
+        built
+    }
+
+    fn flow(&self, what: &str, fields: Fields<'_>, loading: &Loading<'_>) -> Option<Flow> {
+        fields.know(&["name"]);
+        let mut items: Vec<(&str, &Yaml)> = Vec::new();
         let mut complete = true;
         for item in fields.list("nodes").unwrap_or_default() {
-            let Some(id) = item.text() else {
-                fields.mistake(item.spot, format!("a flow lists ids of nodes, but this is {}", item.kind()));
-                complete = false;
-                continue;
+            let found = match item.text() {
+                Some(id) => self.nodes.get_key_value(id).map(|(id, yaml)| (*id, *yaml)).ok_or_else(|| {
+                    let known: Vec<&str> = self.nodes.keys().copied().collect();
+                    format!("there is no node `{id}`{}", meant(id, &known))
+                }),
+                None if item.is_map() => match item.get("id").and_then(Yaml::text) {
+                    Some(id) => Ok((id, item)),
+                    None => Err(format!("a node that stands in {what} itself needs an `id`")),
+                },
+                None => Err(format!("a flow lists ids of nodes, but this is {}", item.kind())),
             };
-            if !self.nodes.contains_key(id) {
-                let known: Vec<&str> = self.nodes.keys().copied().collect();
-                fields.mistake(item.spot, format!("there is no node `{id}`{}", meant(id, &known)));
-                complete = false;
-            } else if !ids.contains(&id) {
-                ids.push(id);
+            match found {
+                Ok((id, yaml)) if !items.iter().any(|(known, _)| *known == id) => items.push((id, yaml)),
+                Ok(_) => {}
+                Err(problem) => {
+                    fields.mistake(item.spot, problem);
+                    complete = false;
+                }
             }
         }
+        let ids: Vec<&str> = items.iter().map(|(id, _)| *id).collect();
         let mut specs = Vec::with_capacity(ids.len());
         let mut depends = Vec::with_capacity(ids.len());
-        for id in &ids {
-            let node = Fields::new(self.nodes[id], &format!("the node `{id}`"), loading.mistakes);
+        for (id, yaml) in &items {
+            let node = Fields::new(yaml, &format!("the node `{id}`"), loading.mistakes);
             depends.push(node.map(depends::read).unwrap_or_default());
             specs.push(node.and_then(|node| build_node(id, node, loading)));
         }
@@ -274,8 +380,11 @@ impl Node {
             mapping: spec.mapping,
             output: spec.output,
             errors: spec.errors,
+            approval: spec.approval,
+            idempotent: spec.idempotent,
             depends,
             branches,
+            cached: spec.cached,
         }
     }
 }

@@ -17,7 +17,7 @@ pub(crate) struct Fields<'y> {
 impl<'y> Fields<'y> {
     /// `None`, and a mistake, if `yaml` is no mapping. `what` names it.
     pub(crate) fn new(yaml: &'y Yaml, what: &str, mistakes: &'y RefCell<Mistakes>) -> Option<Self> {
-        if yaml.entries().is_some() {
+        if yaml.is_map() {
             return Some(Self { yaml, mistakes });
         }
         let message = format!("{what} must be a mapping, but this is {}", yaml.kind());
@@ -32,6 +32,13 @@ impl<'y> Fields<'y> {
     /// The field, unless it is absent or null.
     pub(crate) fn get(&self, key: &str) -> Option<&'y Yaml> {
         self.yaml.get(key).filter(|value| !value.is_null())
+    }
+
+    /// Takes fields as known that mean something to the reference or its editors, and nothing here.
+    pub(crate) fn know(&self, keys: &[&str]) {
+        for key in keys {
+            self.yaml.ask(key);
+        }
     }
 
     /// Where the field stands, or the mapping if it lacks it.

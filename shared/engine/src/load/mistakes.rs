@@ -62,9 +62,14 @@ impl Mistakes {
         self.0.is_empty()
     }
 
-    pub(crate) fn into_errors(mut self, file: &str) -> LoadErrors {
-        self.0.sort_by_key(|mistake| mistake.spot);
+    /// From top to bottom, each once.
+    pub(crate) fn into_sorted(mut self) -> Vec<Mistake> {
+        self.0.sort_by(|one, other| (one.spot, &one.message).cmp(&(other.spot, &other.message)));
         self.0.dedup();
-        LoadErrors { file: file.to_owned(), mistakes: self.0 }
+        self.0
+    }
+
+    pub(crate) fn into_errors(self, file: &str) -> LoadErrors {
+        LoadErrors { file: file.to_owned(), mistakes: self.into_sorted() }
     }
 }

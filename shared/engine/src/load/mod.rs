@@ -7,18 +7,21 @@ mod fields;
 mod interpolate;
 mod mistakes;
 mod node;
+mod requirements;
 mod scalar;
+mod warnings;
 mod yaml;
 
 pub(crate) use connection::Connection;
 pub(crate) use depends::condition;
-pub(crate) use document::load;
+pub use document::workflow_ids;
+pub(crate) use document::{Document, Loaded, Within, load};
 use fields::nearest;
 pub(crate) use fields::{Fields, meant};
 pub(crate) use interpolate::is_reserved;
 pub(crate) use mistakes::Mistakes;
 pub use mistakes::{LoadErrors, Mistake, Spot};
-pub(crate) use node::{Loading, build_node, transformer};
+pub(crate) use node::{Loading, build_node, error_handling, expiry, spec, transformer};
 pub(crate) use yaml::Yaml;
 #[cfg(test)]
 pub(crate) use yaml::read as read_yaml;

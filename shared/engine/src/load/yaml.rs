@@ -3,11 +3,14 @@
 use super::{Mistakes, Spot, scalar};
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 use serde_json::{Map, Number, Value};
-use std::collections::HashMap;
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeSet, HashMap},
+};
 
 /// Values that one file may hold once its aliases are expanded: a few lines of aliases can otherwise ask for any
 /// amount of memory.
-const MAX_VALUES: usize = 500_000;
+pub(super) const MAX_VALUES: usize = 500_000;
 /// How deep values may nest.
 const MAX_DEPTH: usize = 64;
 
@@ -16,6 +19,14 @@ const MAX_DEPTH: usize = 64;
 pub(crate) struct Yaml {
     pub(crate) spot: Spot,
     pub(crate) value: YamlValue,
+    asked: Asked,
+}
+
+/// Which keys of a mapping somebody asked for, whether it has them or not: what nobody asked for has no effect.
+#[derive(Clone, Debug, Default)]
+struct Asked {
+    all: Cell<bool>,
+    keys: RefCell<BTreeSet<String>>,
 }
 
 #[derive(Clone, Debug)]
@@ -37,7 +48,39 @@ pub(crate) struct Entry {
 }
 
 impl Yaml {
+    pub(crate) fn new(spot: Spot, value: YamlValue) -> Self {
+        Self { spot, value, asked: Asked::default() }
+    }
+
+    /// The same as JSON has it, all of it standing at one spot.
+    pub(crate) fn from_json(spot: Spot, value: &Value) -> Self {
+        let value = match value {
+            Value::Null => YamlValue::Null,
+            Value::Bool(flag) => YamlValue::Bool(*flag),
+            Value::Number(number) => YamlValue::Number(number.clone()),
+            Value::String(text) => YamlValue::Text(text.clone()),
+            Value::Array(items) => {
+                YamlValue::List(items.iter().map(|item| Self::from_json(spot, item)).collect())
+            }
+            Value::Object(map) => {
+                let entry = |(key, value): (&String, &Value)| Entry {
+                    key: key.clone(),
+                    key_spot: spot,
+                    value: Self::from_json(spot, value),
+                };
+                YamlValue::Map(map.iter().map(entry).collect())
+            }
+        };
+        Self::new(spot, value)
+    }
+
+    pub(crate) fn is_map(&self) -> bool {
+        matches!(self.value, YamlValue::Map(_))
+    }
+
+    /// The entries, for somebody who looks at each of them.
     pub(crate) fn entries(&self) -> Option<&[Entry]> {
+        self.asked.all.set(true);
         match &self.value {
             YamlValue::Map(entries) => Some(entries),
             _ => None,
@@ -45,7 +88,47 @@ impl Yaml {
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<&Self> {
-        self.entries()?.iter().find(|entry| entry.key == key).map(|entry| &entry.value)
+        self.ask(key);
+        self.peek(key)
+    }
+
+    /// A value, for somebody who has no use for it.
+    pub(crate) fn peek(&self, key: &str) -> Option<&Self> {
+        self.keys().iter().find(|entry| entry.key == key).map(|entry| &entry.value)
+    }
+
+    /// The entries, for somebody who looks at their keys alone.
+    pub(crate) fn keys(&self) -> &[Entry] {
+        match &self.value {
+            YamlValue::Map(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    /// Takes a key as known, whatever it holds.
+    pub(crate) fn ask(&self, key: &str) {
+        if self.is_map() && !self.asked.keys.borrow().contains(key) {
+            self.asked.keys.borrow_mut().insert(key.to_owned());
+        }
+    }
+
+    /// The entries that nobody asked for, each with the keys that were asked for beside it; at any depth, but not within
+    /// an entry that nobody asked for.
+    pub(crate) fn unasked<'y>(&'y self, found: &mut impl FnMut(&'y Entry, &BTreeSet<String>)) {
+        match &self.value {
+            YamlValue::Map(entries) => {
+                let keys = self.asked.keys.borrow();
+                for entry in entries {
+                    if self.asked.all.get() || keys.contains(&entry.key) {
+                        entry.value.unasked(found);
+                    } else {
+                        found(entry, &keys);
+                    }
+                }
+            }
+            YamlValue::List(items) => items.iter().for_each(|item| item.unasked(found)),
+            _ => {}
+        }
     }
 
     pub(crate) fn text(&self) -> Option<&str> {
@@ -57,6 +140,19 @@ impl Yaml {
 
     pub(crate) fn is_null(&self) -> bool {
         matches!(self.value, YamlValue::Null)
+    }
+
+    /// Whether it says nothing, or no.
+    pub(crate) fn is_off(&self) -> bool {
+        match &self.value {
+            YamlValue::Null | YamlValue::Bool(false) => true,
+            YamlValue::Text(text) => text.is_empty(),
+            YamlValue::List(items) => items.is_empty(),
+            YamlValue::Map(entries) => entries
+                .iter()
+                .all(|entry| entry.value.is_off() || matches!(entry.value.value, YamlValue::Number(_))),
+            _ => false,
+        }
     }
 
     /// What it is, for a message.
@@ -71,7 +167,9 @@ impl Yaml {
         }
     }
 
+    /// All of it, for somebody who takes it as it is.
     pub(crate) fn to_json(&self) -> Value {
+        self.asked.all.set(true);
         match &self.value {
             YamlValue::Null => Value::Null,
             YamlValue::Bool(flag) => Value::Bool(*flag),
@@ -164,7 +262,7 @@ impl Reader<'_> {
                     self.mistakes.add(spot, "this alias names an anchor that does not exist yet".into());
                     return false;
                 };
-                return self.place(Yaml { spot, value: value.value }, None);
+                return self.place(Yaml::new(spot, value.value), None);
             }
             _ => {}
         }
@@ -190,7 +288,7 @@ impl Reader<'_> {
             Content::List(items) => YamlValue::List(items),
             Content::Map { own, merged, .. } => YamlValue::Map(combine(merged, own)),
         };
-        let yaml = Yaml { spot, value };
+        let yaml = Yaml::new(spot, value);
         if anchor > 0 {
             self.anchors.insert(anchor, yaml.clone());
         }
@@ -215,7 +313,7 @@ impl Reader<'_> {
             self.mistakes.add(spot, problem);
             YamlValue::Null
         });
-        let yaml = Yaml { spot, value };
+        let yaml = Yaml::new(spot, value);
         if anchor > 0 {
             self.anchors.insert(anchor, yaml.clone());
         }
@@ -253,7 +351,7 @@ impl Reader<'_> {
     }
 }
 
-fn count(yaml: &Yaml) -> usize {
+pub(super) fn count(yaml: &Yaml) -> usize {
     match &yaml.value {
         YamlValue::List(items) => 1 + items.iter().map(count).sum::<usize>(),
         YamlValue::Map(entries) => 1 + entries.iter().map(|entry| count(&entry.value)).sum::<usize>(),

@@ -72,6 +72,8 @@ fn app(number: u128, name: &str, organization: OrganizationId) -> Arc<App> {
         env: Vec::new(),
         secrets: BTreeMap::new(),
         allow_hosts: Vec::new(),
+        requirements: BTreeMap::new(),
+        cache: None,
     })
 }
 

@@ -1,0 +1,128 @@
+//! `{$type, $id, value_path}`: what a file leaves to the app's configuration.
+
+use super::{
+    Mistakes, Spot, meant,
+    yaml::{Yaml, YamlValue},
+};
+use crate::transform::{Data, Pointer};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// Keys under which `$type` and `$id` belong to a prompt or a schema.
+const OPAQUE: &[&str] = &["prompt", "schema", "response_format"];
+
+/// Puts what the app's configuration has under each requirement's `$id` where the requirement stands.
+pub(super) fn resolve(yaml: &mut Yaml, known: &BTreeMap<String, Value>, mistakes: &mut Mistakes) {
+    if let Some(requirement) = Requirement::of(yaml) {
+        match requirement.value(known) {
+            Ok(value) => *yaml = Yaml::from_json(yaml.spot, &value),
+            Err(problem) => mistakes.add(requirement.spot, problem),
+        }
+        return;
+    }
+    match &mut yaml.value {
+        YamlValue::List(items) => items.iter_mut().for_each(|item| resolve(item, known, mistakes)),
+        YamlValue::Map(entries) => {
+            for entry in entries.iter_mut().filter(|entry| !OPAQUE.contains(&entry.key.as_str())) {
+                resolve(&mut entry.value, known, mistakes);
+            }
+        }
+        _ => {}
+    }
+}
+
+struct Requirement {
+    spot: Spot,
+    kind: String,
+    id: String,
+    path: Option<String>,
+}
+
+impl Requirement {
+    fn of(yaml: &Yaml) -> Option<Self> {
+        if !yaml.is_map() {
+            return None;
+        }
+        let text = |key: &str| Some(yaml.get(key)?.text()?.to_owned());
+        let (kind, id) = (text("$type")?, text("$id")?);
+        let spot = yaml.get("$id").map_or(yaml.spot, |id| id.spot);
+        Some(Self { spot, kind, id, path: text("value_path").filter(|path| !path.is_empty()) })
+    }
+
+    fn value(&self, known: &BTreeMap<String, Value>) -> Result<Value, String> {
+        let Self { kind, id, path, .. } = self;
+        let Some(value) = known.get(id) else {
+            let ids: Vec<&str> = known.keys().map(String::as_str).collect();
+            let near = meant(id, &ids);
+            return Err(format!(
+                "the requirement `{id}` of type `{kind}` is not among the `requirements` of app.yaml{near}"
+            ));
+        };
+        let Some(path) = path else { return Ok(value.clone()) };
+        if !value.is_object() && !value.is_array() {
+            return Err(format!("`{path}` selects nothing, since the requirement `{id}` is a plain value"));
+        }
+        let pointer = Pointer::new(path);
+        let mut found = match pointer.filter_all(Data::Json(value)) {
+            Ok(found) => found,
+            Err(error) => return Err(format!("`{path}` is no path: {}", error.message)),
+        };
+        match found.len() {
+            1 => Ok(found.swap_remove(0).into_owned()),
+            count => {
+                Err(format!("`{path}` selects {count} values of the requirement `{id}`; it must select one"))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::yaml::read;
+    use serde_json::json;
+
+    fn resolved(text: &str) -> (Value, Vec<String>) {
+        let known = BTreeMap::from([
+            (
+                "conn".to_owned(),
+                json!({"type": "dynamiq.connections.OpenAI", "key": {"id": "k1"}, "l": [1, 2]}),
+            ),
+            ("word".to_owned(), json!("plain")),
+        ]);
+        let mut mistakes = Mistakes::default();
+        let mut yaml = read(text, &mut mistakes).expect("YAML");
+        resolve(&mut yaml, &known, &mut mistakes);
+        let mistakes = mistakes.into_sorted();
+        (yaml.to_json(), mistakes.into_iter().map(|mistake| mistake.message).collect())
+    }
+
+    #[test]
+    fn what_the_configuration_has_takes_their_place() {
+        let (value, mistakes) = resolved(
+            "a: {$type: T, $id: word}\nb: [{$type: T, $id: conn, value_path: $.key.id}]\n\
+             schema: {x: {$type: T, $id: word}}\nc: {$id: word}\n",
+        );
+        assert_eq!(mistakes, [""; 0]);
+        assert_eq!(
+            value,
+            json!({
+                "a": "plain", "b": ["k1"], "c": {"$id": "word"},
+                "schema": {"x": {"$type": "T", "$id": "word"}},
+            })
+        );
+        let (_, mistakes) = resolved(
+            "a: {$type: T, $id: wrd}\nb: {$type: T, $id: conn, value_path: '$.l[*]'}\n\
+             c: {$type: T, $id: word, value_path: $.x}\nd: {$type: T, $id: conn, value_path: '$.[?'}\n",
+        );
+        for (mistake, expected) in mistakes.iter().zip([
+            "the requirement `wrd` of type `T` is not among the `requirements` of app.yaml; did you mean `word`?",
+            "`$.l[*]` selects 2 values of the requirement `conn`; it must select one",
+            "`$.x` selects nothing, since the requirement `word` is a plain value",
+            "`$.[?` is no path: ",
+        ]) {
+            assert!(mistake.starts_with(expected), "{mistake}");
+        }
+        assert_eq!(mistakes.len(), 4);
+    }
+}

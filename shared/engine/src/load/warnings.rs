@@ -1,0 +1,46 @@
+//! What stands in a file and has no effect: keys that nobody asked for while it was loaded, and nodes in no flow.
+
+use super::{Mistakes, Yaml, nearest, yaml::Entry};
+use std::collections::BTreeSet;
+
+/// Keys that the reference's editors and exports write into any node, whatever it is.
+const SILENT: &[&str] = &["description", "group", "id", "type", "version"];
+
+/// Keys that mean something to the reference, and nothing here.
+const WITHOUT_EFFECT: &[&str] = &[
+    "action_type",
+    "callbacks",
+    "checkpoint",
+    "input_param_modes",
+    "input_schema",
+    "is_files_allowed",
+    "is_optimized_for_agents",
+    "is_output_persisted_in_sandbox_allowed",
+    "is_parallel_execution_allowed",
+    "is_postponed_component_init",
+    "metadata",
+    "mock",
+];
+
+/// Adds a warning for each key under `root` that has no effect.
+pub(super) fn ignored(root: &Yaml, warnings: &mut Mistakes) {
+    root.unasked(&mut |entry, asked| {
+        if let Some(message) = warning(entry, asked) {
+            warnings.add(entry.key_spot, message);
+        }
+    });
+}
+
+fn warning(entry: &Entry, asked: &BTreeSet<String>) -> Option<String> {
+    let key = entry.key.as_str();
+    // A mapping that nobody looked into belongs to a part of the file that is not used at all.
+    if asked.is_empty() || SILENT.contains(&key) {
+        return None;
+    }
+    if WITHOUT_EFFECT.contains(&key) {
+        return (!entry.value.is_off()).then(|| format!("`{key}` has no effect here"));
+    }
+    let known: Vec<&str> = asked.iter().map(String::as_str).collect();
+    let near = nearest(key, &known).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+    Some(format!("nothing reads `{key}` here, so it has no effect{near}"))
+}
