@@ -1,6 +1,7 @@
 """What is promised of runs, from the request to what lies in the table, the bucket and the queue."""
 
 import json
+import signal
 import sys
 import time
 import uuid
@@ -40,7 +41,7 @@ def orphan(api, cloud):
     others run."""
     run = api.create({"first": 0, "second": 10}, "steps", background=True)["id"]
     until(lambda: completed(api.log(run, "steps"), "first"), "the first step is recorded")
-    assert cloud.kill_workers() >= 1
+    assert cloud.end_workers(signal.SIGKILL) >= 1
     return run
 
 
@@ -204,7 +205,7 @@ def test_a_run_that_kills_its_workers_fails(api, cloud):
     run = api.create({"first": 600, "second": 0}, "steps", background=True)["id"]
     for life in range(5):
         working(api, run, after=life)
-        assert cloud.kill_workers() >= 1
+        assert cloud.end_workers(signal.SIGKILL) >= 1
         cloud.end_lease(run)
         cloud.sweep()
     ended = api.ended(run, "steps")
