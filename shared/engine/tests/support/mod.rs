@@ -327,9 +327,10 @@ impl PythonRunner for Counted {
         while self.most() < self.wanted {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        let result = match self.echoes {
-            true => Ok(json!({"content": input})),
-            false => SystemPython.run(code, input, as_keywords, timeout).await,
+        let result = if self.echoes {
+            Ok(json!({"content": input}))
+        } else {
+            SystemPython.run(code, input, as_keywords, timeout).await
         };
         self.running.fetch_sub(1, Ordering::SeqCst);
         result
