@@ -14,6 +14,7 @@ mod filters;
 pub(crate) mod llms;
 mod not_native;
 mod operators;
+mod rankers;
 mod splitters;
 mod tools;
 mod transformers;
@@ -55,6 +56,7 @@ const NATIVE: &[&[&Registered]] = &[
     filters::NODES,
     llms::NODES,
     operators::NODES,
+    rankers::NODES,
     splitters::NODES,
     tools::NODES,
     transformers::NODES,

@@ -49,8 +49,7 @@ impl Converter for PptxConverter {
 /// The text of each slide, in the order in which they are shown.
 fn slides(bytes: &[u8]) -> Result<Vec<String>, NodeError> {
     let mut archive = Archive::open(bytes)?;
-    let missing = || NodeError::new("KeyError", "the archive holds no presentation").lasting();
-    let mut read = |name: &str| Element::parse(&archive.read(name)?.ok_or_else(missing)?);
+    let mut read = |name: &str| Element::parse(&archive.main(name)?);
     let presentation = read("ppt/presentation.xml")?;
     let relations = read("ppt/_rels/presentation.xml.rels")?;
     let mut slides = Vec::new();

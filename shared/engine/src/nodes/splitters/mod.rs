@@ -1,5 +1,6 @@
 //! Splitters: nodes that divide documents into smaller ones.
 
+mod auto;
 mod chunks;
 mod code;
 mod document;
@@ -19,6 +20,7 @@ use serde_json::{Map, Value, json};
 use std::{fmt, sync::Arc};
 
 pub(super) const NODES: &[&Registered] = &[
+    &auto::AUTO_SPLITTER,
     &code::CODE_SPLITTER,
     &document::DOCUMENT_SPLITTER,
     &html::HTML_HEADER_SPLITTER,

@@ -63,6 +63,8 @@ struct Text {
     text: String,
     /// Where what was last written ends, and its line.
     end: Option<(f32, f32)>,
+    /// Whether another line was begun since.
+    is_ended: bool,
 }
 
 impl<'p> Reader<'p> {
@@ -77,7 +79,10 @@ impl<'p> Reader<'p> {
         let resources: Vec<&Dictionary> = own.into_iter().chain(by_id).collect();
         let mut text = Text::default();
         self.follow(&content, &resources, STRAIGHT, &mut text, 0)?;
-        Ok(text.text.trim_end_matches('\n').to_owned())
+        if text.is_ended {
+            text.text.push('\n');
+        }
+        Ok(text.text)
     }
 
     /// What `kind` of resources has under a name.
@@ -139,10 +144,12 @@ impl<'p> Reader<'p> {
                     }
                     line = product(moved(number(0), number(1)), line);
                     at = line;
+                    text.is_ended |= number(1) != 0.0 && text.end.is_some();
                 }
                 "T*" | "'" | "\"" => {
                     line = product(moved(0.0, -state.leading), line);
                     at = line;
+                    text.is_ended |= text.end.is_some();
                     if let Some(Object::String(bytes, _)) = operands.last() {
                         at = show(bytes, &state, at, text);
                     }
@@ -227,5 +234,6 @@ impl Text {
         }
         self.text.push_str(piece);
         self.end = Some(end);
+        self.is_ended = false;
     }
 }
