@@ -60,7 +60,8 @@ impl TimeWeightedRanker {
             let Some(metadata) = &document.metadata else {
                 return Err(NodeError::new("AttributeError", "a document has no metadata, so no date"));
             };
-            let Some(date) = metadata.get(&self.date_field).filter(|date| !date.is_null() && *date != "") else {
+            let Some(date) = metadata.get(&self.date_field).filter(|date| !date.is_null() && *date != "")
+            else {
                 continue;
             };
             let days = self.days(date, now)?;
