@@ -107,7 +107,8 @@ async fn map() {
     assert_same("map", &case.input(json!({"items": [{"x": 1}, {"x": 3}, {"x": 2}]})).run().await);
 }
 
-/// The cases under `tests/dynamiq/more`: input and script stand in their first lines. Messages of errors are ours.
+/// The cases under `tests/dynamiq/more`: input, script and the answers of people stand in their first lines. Messages of
+/// errors are ours.
 #[tokio::test]
 async fn more() {
     let folder = support::shared("dynamiq/more");
@@ -138,7 +139,8 @@ async fn more() {
             case = case.file(file, content);
         }
         let files = header("files").unwrap_or_default();
-        let mut ours = case.run().await;
+        let people = header("people").unwrap_or_default();
+        let mut ours = case.run_with(&people).await;
         ours["llm_requests"] = model.requests().into();
         let mut theirs: Value = serde_json::from_str(&expected).expect("JSON");
         for results in [&mut ours, &mut theirs] {
@@ -181,7 +183,7 @@ fn comparable(results: &mut Value, files: &Value) {
         }
     }
     // Sorted, as `serde_json` compares maps without order and shows them with it.
-    *results = sorted(results);
+    *results = support::sorted(results);
     number_ids(results, &mut Vec::new());
 }
 
@@ -206,19 +208,5 @@ fn number_ids(value: &mut Value, seen: &mut Vec<String>) {
             }
         }
         _ => {}
-    }
-}
-
-fn sorted(value: &Value) -> Value {
-    match value {
-        Value::Object(map) => {
-            let sorted: std::collections::BTreeMap<&String, Value> =
-                map.iter().map(|(key, value)| (key, sorted(value))).collect();
-            json!(sorted)
-        }
-        Value::Array(items) => items.iter().map(sorted).collect(),
-        // Python compares 1.0 and 1 as equal.
-        Value::Number(number) => json!(number.as_f64()),
-        other => other.clone(),
     }
 }

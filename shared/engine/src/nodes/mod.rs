@@ -5,7 +5,7 @@
 
 mod admit;
 mod agents;
-mod connection;
+pub(crate) mod connection;
 mod converters;
 mod embedders;
 mod extractors;
@@ -14,12 +14,15 @@ mod filters;
 pub(crate) mod llms;
 mod not_native;
 mod operators;
+mod part;
 mod rankers;
+mod retrievers;
 mod splitters;
 mod tools;
 mod transformers;
 mod utils;
 mod validators;
+mod writers;
 
 pub(crate) use operators::is_option_result;
 
@@ -57,11 +60,13 @@ const NATIVE: &[&[&Registered]] = &[
     llms::NODES,
     operators::NODES,
     rankers::NODES,
+    retrievers::NODES,
     splitters::NODES,
     tools::NODES,
     transformers::NODES,
     utils::NODES,
     validators::NODES,
+    writers::NODES,
 ];
 
 fn native() -> impl Iterator<Item = &'static Registered> {

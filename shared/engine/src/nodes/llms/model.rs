@@ -1,6 +1,12 @@
 //! A model with the settings that a file gives it, as the LLM node and the nodes that hold one ask it.
 
-use super::{endpoint::endpoint, fallback::Fallback, parameters, provider::Provider};
+use super::{
+    endpoint::endpoint,
+    fallback::Fallback,
+    parameters::{self, Fit},
+    provider::Provider,
+    repair::repair,
+};
 use crate::{
     flow::{Call, ErrorHandling, Halt, NodeError},
     llm::{Endpoint, Pieces, Reply, Request, Unanswered},
@@ -15,7 +21,7 @@ use serde_json::{Map, Value, json};
 pub(crate) struct Model {
     endpoint: Endpoint,
     parameters: Map<String, Value>,
-    system_as_user: bool,
+    fit: Fit,
     errors: ErrorHandling,
     fallback: Option<Fallback<Box<Model>>>,
 }
@@ -68,11 +74,10 @@ impl Model {
         loading: &Loading<'_>,
     ) -> Option<Self> {
         let endpoint = endpoint(provider, id, fields, loading);
-        let mut parameters = parameters::read(fields, prompt);
+        let mut parameters = parameters::read(provider, fields, prompt);
         let endpoint = endpoint?;
-        let system_as_user =
-            provider.reasons && parameters::reasoning(&endpoint.model, fields, &mut parameters);
-        Some(Self { endpoint, parameters, system_as_user, errors: ErrorHandling::default(), fallback: None })
+        let fit = parameters::fit(provider, &endpoint.model, fields, &mut parameters);
+        Some(Self { endpoint, parameters, fit, errors: ErrorHandling::default(), fallback: None })
     }
 
     /// Its name, as the provider gets it.
@@ -135,7 +140,7 @@ impl Model {
     fn request(&self, ask: Ask) -> Request {
         let Ask { mut messages, tools, tool_choice, parallel_tool_calls, response_format, stop, stream } =
             ask;
-        if self.system_as_user {
+        if self.fit.system_as_user {
             for message in messages.iter_mut().filter(|message| message["role"] == "system") {
                 message["role"] = "user".into();
             }
@@ -150,7 +155,12 @@ impl Model {
         set("tool_choice", tool_choice);
         set("parallel_tool_calls", parallel_tool_calls.map(Value::from));
         set("response_format", response_format);
-        set("stop", stop.map(Value::from));
+        set("stop", stop.filter(|stop| !stop.is_empty() && !self.fit.endless).map(Value::from));
+        if parameters.contains_key("tools") {
+            messages = repair(messages);
+        } else {
+            parameters.remove("tool_choice");
+        }
         Request { messages, parameters, stream }
     }
 }
