@@ -176,6 +176,7 @@ workflows: {{w: {{flow: f}}}}
             session_id: None,
             metadata: BTreeMap::new(),
             files: Vec::new(),
+            retry_of: None,
         };
         RunContext::detached(new, Arc::new(Nothing), &[], |logged| drop(black_box(logged)))
     };
