@@ -38,7 +38,7 @@ impl<'b> Archive<'b> {
     }
 
     /// Unpacks all of it once and keeps nothing, so that a reader without bounds may have it.
-    pub(super) fn is_within_bounds(mut self) -> Result<(), NodeError> {
+    pub(super) fn check_bounds(mut self) -> Result<(), NodeError> {
         for place in 0..self.zip.len() {
             let file = self.zip.by_index(place).map_err(bad)?;
             let unpacked = std::io::copy(&mut file.take(self.left + 1), &mut std::io::sink()).map_err(bad)?;

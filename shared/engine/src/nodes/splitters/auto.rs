@@ -420,10 +420,9 @@ fn span(source: &str, part: &str, within: Range<usize>) -> Option<Range<usize>> 
     if lines.len() < 2 {
         return None;
     }
-    let starts = text.match_indices(lines[0]).map(|(at, _)| at);
-    starts.filter_map(|at| Some((at, end_of(&text[at..], &lines)?))).next().map(|(at, length)| {
+    text.match_indices(lines[0]).find_map(|(at, _)| {
         let start = within.start + at;
-        start..start + length
+        Some(start..start + end_of(&text[at..], &lines)?)
     })
 }
 

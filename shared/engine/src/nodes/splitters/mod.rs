@@ -48,7 +48,6 @@ trait Splitter: fmt::Debug + Send + Sync + 'static {
 struct Splitting<S>(Arc<S>);
 
 impl<S: Splitter> Splitting<S> {
-    #[expect(clippy::unnecessary_box_returns, reason = "what a kind is built as")]
     fn boxed(splitter: S) -> Box<dyn Kind> {
         Box::new(Self(Arc::new(splitter)))
     }
