@@ -123,7 +123,12 @@ impl Engine for Scripted {
         Ok(Vec::new())
     }
 
-    fn check_input(&self, _app: &App, input: &Map<String, Value>) -> Result<(), FieldErrors> {
+    fn check_input(
+        &self,
+        _app: &App,
+        input: &Map<String, Value>,
+        _files: &[File],
+    ) -> Result<(), FieldErrors> {
         if input.get("do").is_some_and(Value::is_array) {
             return Ok(());
         }
