@@ -177,6 +177,7 @@ impl Engine {
             python: Arc::clone(&self.config.python),
             http: self.http(app),
             limits: app.limits.clone(),
+            prices: app.prices.clone(),
             clock: Arc::clone(&self.clock),
             cache: app.cache.map(Cache::new),
             memory: Arc::clone(&self.memory),

@@ -123,9 +123,11 @@ impl Model {
 
     /// Makes one attempt.
     pub(super) async fn once(&self, call: Call<'_>, ask: Ask, piece: &Pieces<'_>) -> Result<Reply, Halt> {
-        call.services.check_budget(call.run)?;
         let request = self.request(ask);
-        match self.endpoint.ask(call.run, &call.services.http, &request, piece).await {
+        let services = call.services;
+        services.check_budget(call.run, &self.endpoint, request.least_tokens())?;
+        let price = services.price(&self.endpoint);
+        match self.endpoint.ask(call.run, &services.http, &request, price, piece).await {
             Ok(reply) if reply.is_blocked() => {
                 let message =
                     format!("the provider's content filter blocked the answer of `{}`", self.name());
