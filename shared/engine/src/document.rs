@@ -5,7 +5,7 @@ use crate::{
     python_text,
 };
 use serde_json::{Map, Number, Value};
-use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
 use uuid::Uuid;
 
 /// A text with what is known of it. As JSON `{id, content, metadata, score, embedding}`, where what is absent is null.
@@ -111,16 +111,16 @@ fn id_of(value: &Value, place: usize) -> String {
 pub(crate) struct DocumentIds {
     run: Uuid,
     key: String,
-    given: Cell<u64>,
+    given: AtomicU64,
 }
 
 impl DocumentIds {
     pub(crate) fn new(call: Call<'_>) -> Self {
-        Self { run: call.run.new_run().id.0, key: call.key.to_owned(), given: Cell::new(0) }
+        Self { run: call.run.new_run().id.0, key: call.key.to_owned(), given: AtomicU64::new(0) }
     }
 
     pub(crate) fn next(&self) -> String {
-        let place = self.given.replace(self.given.get() + 1);
+        let place = self.given.fetch_add(1, Ordering::Relaxed);
         let name = format!("document:{}:{place}", self.key);
         Uuid::new_v5(&self.run, name.as_bytes()).simple().to_string()
     }

@@ -6,6 +6,7 @@ use crate::{
     load::{self, LoadErrors, Loaded, Mistake, Refusal, is_reserved},
     python::PythonRunner,
     services::Services,
+    vectors::Memory,
     workflow::{RunResults, Workflow},
 };
 use async_trait::async_trait;
@@ -58,6 +59,8 @@ pub struct Engine {
     env_hasher: RandomState,
     /// Apps that may go to the same places share their connections.
     http: Mutex<HashMap<Egress, Http>>,
+    /// Documents that apps keep in memory.
+    documents: Arc<Memory>,
     /// Hosts that every app may call, wherever they resolve to.
     allow_hosts: Vec<String>,
     memory: Arc<dyn MemoryStore>,
@@ -89,6 +92,7 @@ impl Engine {
             compiled: Mutex::default(),
             env_hasher: RandomState::new(),
             http: Mutex::default(),
+            documents: Arc::default(),
             allow_hosts: Vec::new(),
             memory: Arc::new(ProcessMemory::default()),
         }
@@ -176,6 +180,7 @@ impl Engine {
         let services = Services {
             python: Arc::clone(&self.config.python),
             http: self.http(app),
+            documents: Arc::clone(&self.documents),
             limits: app.limits.clone(),
             prices: app.prices.clone(),
             clock: Arc::clone(&self.clock),

@@ -11,17 +11,20 @@
 //! | --- | --- |
 //! | `load` | YAML, references, and everything that can be wrong with them |
 //! | `flow` | the scheduler, and what all nodes have in common: dependencies, retries, records, events |
-//! | `transform`, `condition` | selectors and conditions |
+//! | `transform`, `condition`, `expression` | selectors, conditions, and expressions over named values |
 //! | `nodes` | the kinds of nodes, one file each |
 //! | `prompt`, `template`, `llm` | prompts in Jinja, and the models that get them |
+//! | `vectors` | stores of documents with their vectors |
 //! | `egress` | the guard at the gate to the network |
 //! | `engine` | the port of the domain, and the cache of what was compiled |
 
+mod charset;
 mod condition;
 mod csv;
 mod document;
 mod egress;
 mod engine;
+mod expression;
 mod flow;
 mod html;
 mod llm;
@@ -38,6 +41,7 @@ mod services;
 mod tables;
 mod template;
 mod transform;
+mod vectors;
 mod workflow;
 
 pub use engine::{Engine, EngineConfig, ReadEnv};

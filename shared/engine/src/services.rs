@@ -5,6 +5,7 @@ use crate::{
     flow::{Cache, NodeError},
     llm::Endpoint,
     python::PythonRunner,
+    vectors::Memory,
 };
 use runyard_runs::{Clock, Limits, MemoryStore, ModelUsage, Price, RunContext};
 use std::{collections::BTreeMap, fmt, sync::Arc};
@@ -13,6 +14,8 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 pub(crate) struct Services {
     pub(crate) python: Arc<dyn PythonRunner>,
     pub(crate) http: Http,
+    /// Documents that are kept in memory; of all apps.
+    pub(crate) documents: Arc<Memory>,
     pub(crate) limits: Limits,
     /// By the names of models.
     pub(crate) prices: BTreeMap<String, Price>,
@@ -38,45 +41,67 @@ impl Services {
         self.prices.get(&endpoint.model).copied().or_else(|| endpoint.price())
     }
 
-    /// Refuses a call to a model that would use more than the app allows a run, as far as that can be told before it is
-    /// made: `least_tokens` is how many it takes in at least.
-    pub(crate) fn check_budget(
+    /// Refuses a call to a model once the run has used what its app allows.
+    pub(crate) fn check_budget(&self, run: &RunContext) -> Result<(), NodeError> {
+        let used = run.usage().total;
+        if let Some(limit) = self.limits.tokens
+            && used.input_tokens + used.output_tokens >= limit
+        {
+            return Err(exceeded(format!("the run has used the {limit} tokens that its app allows")));
+        }
+        let spent = dollars(used.cost_nanodollars.unwrap_or(0));
+        if let Some(limit) = self.limits.cost_usd
+            && spent >= limit
+        {
+            let message =
+                format!("the run has cost {spent:.6} of the {limit} US dollars that its app allows");
+            return Err(exceeded(message));
+        }
+        Ok(())
+    }
+
+    /// The same for a call that takes in `least_tokens` at least: refuses it if they alone are too much.
+    pub(crate) fn check_call(
         &self,
         run: &RunContext,
         endpoint: &Endpoint,
         least_tokens: u64,
     ) -> Result<(), NodeError> {
-        let refuse = |message: String| Err(NodeError::new(BUDGET_EXCEEDED, message).lasting());
+        self.check_budget(run)?;
         let used = run.usage().total;
-        if let Some(limit) = self.limits.tokens {
-            let tokens = used.input_tokens + used.output_tokens;
-            if tokens >= limit {
-                return refuse(format!("the run has used the {limit} tokens that its app allows"));
-            }
-            if tokens + least_tokens > limit {
-                return refuse(format!(
-                    "the run has used {tokens} of the {limit} tokens that its app allows, and the next call takes {least_tokens} at least"
-                ));
-            }
+        let tokens = used.input_tokens + used.output_tokens;
+        if let Some(limit) = self.limits.tokens
+            && tokens + least_tokens > limit
+        {
+            return Err(exceeded(format!(
+                "the run has used {tokens} of the {limit} tokens that its app allows, and the next call takes \
+                 {least_tokens} at least"
+            )));
         }
-        if let Some(limit) = self.limits.cost_usd {
-            let Some(price) = self.price(endpoint) else {
-                return refuse(format!(
-                    "the app limits what a run may cost, but the price of `{}` is not known; add it to `prices` in app.yaml",
-                    endpoint.model
-                ));
-            };
-            let next = price.cost(&ModelUsage { input_tokens: least_tokens, ..ModelUsage::default() });
-            let spent = used.cost_nanodollars.unwrap_or(0);
-            if dollars(spent) >= limit || dollars(spent + next) > limit {
-                return refuse(format!(
-                    "the run has cost {:.6} of the {limit} US dollars that its app allows",
-                    dollars(spent)
-                ));
-            }
+        let Some(limit) = self.limits.cost_usd else { return Ok(()) };
+        // A limit that nobody holds is worse than none.
+        let Some(price) = self.price(endpoint) else {
+            return Err(exceeded(format!(
+                "the app limits what a run may cost, but the price of `{}` is not known: add it to `prices` in app.yaml",
+                endpoint.model
+            )));
+        };
+        let next = price.cost(&ModelUsage { input_tokens: least_tokens, ..ModelUsage::default() });
+        let spent = used.cost_nanodollars.unwrap_or(0);
+        if dollars(spent + next) > limit {
+            return Err(exceeded(format!(
+                "the run has cost {:.6} of the {limit} US dollars that its app allows, and the next call costs {:.6} at \
+                 least",
+                dollars(spent),
+                dollars(next)
+            )));
         }
         Ok(())
     }
+}
+
+fn exceeded(message: String) -> NodeError {
+    NodeError::new(BUDGET_EXCEEDED, message).lasting()
 }
 
 /// In US dollars.

@@ -107,7 +107,8 @@ async fn map() {
     assert_same("map", &case.input(json!({"items": [{"x": 1}, {"x": 3}, {"x": 2}]})).run().await);
 }
 
-/// The cases under `tests/dynamiq/more`: input and script stand in their first lines. Messages of errors are ours.
+/// The cases under `tests/dynamiq/more`: input, script and the answers of people stand in their first lines. Messages of
+/// errors are ours.
 #[tokio::test]
 async fn more() {
     let folder = support::shared("dynamiq/more");
@@ -133,7 +134,9 @@ async fn more() {
             .env("STUB_URL", &model.url)
             .env("STUB_ROOT", &model.root)
             .input(header("input"));
-        let mut ours = case.run().await;
+        let people = text.lines().find_map(|line| line.strip_prefix("# people: "));
+        let people = people.map_or(Value::Null, |people| serde_json::from_str(people).expect("JSON"));
+        let mut ours = case.run_with(&people).await;
         ours["llm_requests"] = model.requests().into();
         let mut theirs: Value = serde_json::from_str(&expected).expect("JSON");
         for results in [&mut ours, &mut theirs] {

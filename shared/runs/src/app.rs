@@ -101,7 +101,11 @@ impl Price {
         let cost = (used.input_tokens - cached) as f64 * self.input
             + cached as f64 * self.cached.unwrap_or(self.input)
             + used.output_tokens as f64 * self.output;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "prices are not negative")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "prices are not negative"
+        )]
         let nanodollars = (cost * 1000.0).round() as u64;
         nanodollars
     }

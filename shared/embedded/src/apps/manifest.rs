@@ -4,7 +4,7 @@ use super::{
     problem::Complaint,
     yaml::{self, Node, Place, Value},
 };
-use runyard_runs::{AppId, Limits, OrganizationId, Price, OutputCache, ProjectId, SecretReference};
+use runyard_runs::{AppId, Limits, OrganizationId, OutputCache, Price, ProjectId, SecretReference};
 use std::{
     collections::BTreeMap,
     ops::RangeInclusive,
@@ -494,7 +494,10 @@ mod tests {
             (manifest.workflow_file.as_str(), manifest.workflow_id.as_deref()),
             ("flows/w.yaml", Some("main"))
         );
-        assert_eq!(manifest.limits, Limits { run_seconds: 60, tokens: Some(500), cost_usd: Some(0.25), ..Limits::default() });
+        assert_eq!(
+            manifest.limits,
+            Limits { run_seconds: 60, tokens: Some(500), cost_usd: Some(0.25), ..Limits::default() }
+        );
         assert_eq!(manifest.prices["m:1"], Price { input: 2.5, output: 10.0, cached: None });
         assert_eq!((manifest.retention_days, manifest.env.len(), manifest.allow_hosts.len()), (7, 1, 1));
         assert_eq!(

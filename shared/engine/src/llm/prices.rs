@@ -98,7 +98,8 @@ pub(super) fn public(provider: &str, model: &str) -> Option<Price> {
 
 /// The name without its date: `gpt-4o-2024-08-06`, `claude-opus-4-1-20250805`.
 fn undated(model: &str) -> Option<&str> {
-    let digits = |part: &str, count: usize| part.len() == count && part.bytes().all(|byte| byte.is_ascii_digit());
+    let digits =
+        |part: &str, count: usize| part.len() == count && part.bytes().all(|byte| byte.is_ascii_digit());
     let (rest, last) = model.rsplit_once('-')?;
     if digits(last, 8) {
         return Some(rest);

@@ -23,6 +23,10 @@ pub(super) const ANY: Check = Check { what: "anything", read: |value| Some(value
 pub(super) const TEXT: Check = Check { what: "text", read: |value| value.is_string().then(|| value.clone()) };
 pub(super) const LIST: Check =
     Check { what: "a list", read: |value| value.is_array().then(|| value.clone()) };
+pub(super) const MAPPING: Check =
+    Check { what: "a mapping", read: |value| value.is_object().then(|| value.clone()) };
+pub(super) const NUMBER: Check =
+    Check { what: "a number", read: |value| value.is_number().then(|| value.clone()) };
 pub(super) const MAPPING_OR_LIST: Check = Check {
     what: "a mapping or a list",
     read: |value| (value.is_object() || value.is_array()).then(|| value.clone()),

@@ -5,7 +5,8 @@
 
 mod admit;
 mod agents;
-mod connection;
+pub(crate) mod connection;
+mod converters;
 mod embedders;
 mod extractors;
 mod files;
@@ -13,11 +14,15 @@ mod filters;
 pub(crate) mod llms;
 mod not_native;
 mod operators;
+mod part;
+mod rankers;
+mod retrievers;
 mod splitters;
 mod tools;
 mod transformers;
 mod utils;
 mod validators;
+mod writers;
 
 pub(crate) use operators::is_option_result;
 
@@ -48,16 +53,20 @@ pub(crate) type Build = fn(&str, Fields<'_>, &Loading<'_>) -> Option<Box<dyn Kin
 /// All that run here, by group.
 const NATIVE: &[&[&Registered]] = &[
     agents::NODES,
+    converters::NODES,
     embedders::NODES,
     extractors::NODES,
     filters::NODES,
     llms::NODES,
     operators::NODES,
+    rankers::NODES,
+    retrievers::NODES,
     splitters::NODES,
     tools::NODES,
     transformers::NODES,
     utils::NODES,
     validators::NODES,
+    writers::NODES,
 ];
 
 fn native() -> impl Iterator<Item = &'static Registered> {

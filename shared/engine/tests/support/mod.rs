@@ -62,6 +62,7 @@ pub(crate) fn run_of(
         session_id: None,
         metadata: std::collections::BTreeMap::default(),
         files: Vec::new(),
+        retry_of: None,
     };
     RunContext::detached(new, Arc::new(NoFiles), journal, sink)
 }
@@ -139,10 +140,53 @@ impl Case {
         results.expect("the file loads").to_json()
     }
 
+    /// [`Case::run`], where people answer by node, in the reference's form: with a journal as it stands after each answer.
+    pub(crate) async fn run_with(mut self, people: &Value) -> Value {
+        loop {
+            let results = self.run().await;
+            let answers: Vec<Logged> =
+                self.events().iter().filter_map(|asked| answer(asked, people)).collect();
+            self.journal.extend(self.events.lock().expect("events").drain(..));
+            if answers.is_empty() {
+                return results;
+            }
+            self.journal.extend(answers);
+        }
+    }
+
     /// What was recorded and emitted.
     pub(crate) fn events(&self) -> Vec<Logged> {
         self.events.lock().expect("events").clone()
     }
+}
+
+/// What the log keeps of a node's answer to a question.
+pub(crate) fn answer(asked: &Logged, people: &Value) -> Option<Logged> {
+    let request = asked.body.request()?;
+    let node = asked.key.as_deref()?.strip_prefix("node:")?.rsplit_once(':')?.0;
+    let given = people.get(node)?;
+    let mut answer = Map::new();
+    for (theirs, ours) in [
+        ("is_approved", "approved"),
+        ("feedback", "feedback"),
+        ("data", "params"),
+        ("content", "feedback"),
+        ("answers", "answers"),
+    ] {
+        if let Some(value) = given.get(theirs) {
+            answer.insert(ours.to_owned(), value.clone());
+        }
+    }
+    for answer in answer.get_mut("answers").and_then(Value::as_array_mut).into_iter().flatten() {
+        let map = answer.as_object_mut().expect("an answer is a mapping");
+        map.entry("selected").or_insert_with(|| json!([]));
+        map.entry("custom_text").or_insert(Value::Null);
+    }
+    Some(Logged {
+        body: EventBody::InputReceived { request_id: request.id, kind: request.kind },
+        key: Some(format!("answer:{}", request.id)),
+        journal: Some(answer.into()),
+    })
 }
 
 struct NoFiles;

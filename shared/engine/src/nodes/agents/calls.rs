@@ -19,7 +19,7 @@ use crate::{
     transform::{Data, is_falsy},
 };
 use futures::{StreamExt, future::BoxFuture, stream};
-use runyard_runs::{EventBody, FieldErrors, RunError, ToolCall, ToolRef};
+use runyard_runs::{EventBody, FieldErrors, Recorded, RunError, ToolCall, ToolRef};
 use serde_json::{Map, Value, json};
 use std::{
     collections::HashMap,
@@ -213,6 +213,14 @@ impl<'a> Calls<'a> {
                 |tool| tool.reference.clone(),
             ),
         };
+        let end = format!("{key}/ended");
+        if let Some(Recorded { body: EventBody::AgentToolCallFailed { error, .. }, journal }) =
+            run.recorded(&end)
+            && journal["handled"] == true
+        {
+            let result = observed(wanted, error.message, false);
+            return Ok(Made { result, delegated: false, known_as: None });
+        }
         run.record(&format!("{key}/started"), EventBody::AgentToolCallStarted { call: call.clone() }, None);
         let ended = match tool {
             Some(tool) => self.made(place, tool).await,
@@ -229,7 +237,6 @@ impl<'a> Calls<'a> {
             call: call.clone(),
             error: RunError::new("tool_failed", message),
         };
-        let end = format!("{key}/ended");
         match ended {
             Ok(made) => {
                 let result = Value::from(made.result.text.as_str());
@@ -237,7 +244,8 @@ impl<'a> Calls<'a> {
                 Ok(made)
             }
             Err(Failed::Observed(text)) => {
-                run.record(&end, failed(&text), None);
+                // A retry of the run keeps what the model went on from.
+                run.record(&end, failed(&text), Some(json!({"handled": true})));
                 Ok(Made { result: observed(wanted, text, false), delegated: false, known_as: None })
             }
             Err(Failed::Stop(stop)) => {

@@ -148,13 +148,31 @@ pub(in crate::nodes) fn detect(name: &str, bytes: &[u8]) -> Option<FileType> {
     if bytes.starts_with(b"PK") {
         return of_archive(bytes);
     }
+    match signature(bytes) {
+        Some(extension) => FileType::of_extension(extension),
+        None => of_text(&bytes[..bytes.len().min(SAMPLE)]),
+    }
+}
+
+/// The extension that a file would have which begins like this.
+pub(in crate::nodes) fn extension(bytes: &[u8]) -> Option<&'static str> {
+    if bytes.starts_with(b"PK") {
+        return Some(match of_archive(bytes)? {
+            FileType::Document => "docx",
+            FileType::Ebook => "epub",
+            FileType::Presentation => "pptx",
+            FileType::Spreadsheet => "xlsx",
+            _ => "zip",
+        });
+    }
+    signature(bytes)
+}
+
+fn signature(bytes: &[u8]) -> Option<&'static str> {
     let signed = |(at, signature, _): &&(usize, &[u8], &str)| {
         bytes.get(*at..).is_some_and(|rest| rest.starts_with(signature))
     };
-    match SIGNATURES.iter().find(signed) {
-        Some((.., extension)) => FileType::of_extension(extension),
-        None => of_text(&bytes[..bytes.len().min(SAMPLE)]),
-    }
+    SIGNATURES.iter().find(signed).map(|(.., extension)| *extension)
 }
 
 /// Office files and e-books are archives; their folders tell.

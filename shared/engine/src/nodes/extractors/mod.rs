@@ -4,7 +4,7 @@ mod by_index;
 mod by_regex;
 mod file_type;
 
-pub(super) use file_type::{FileType, detect};
+pub(super) use file_type::{FileType, detect, extension};
 
 use super::{
     Registered,

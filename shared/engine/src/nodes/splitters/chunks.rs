@@ -1,6 +1,6 @@
 //! Chunks: parts of a text that stay below a size, as several splitters make them.
 
-use super::{MOST_PARTS, few, part_metadata};
+use super::{few, part_metadata};
 use crate::{
     document::{Document, DocumentIds},
     flow::NodeError,
@@ -320,7 +320,7 @@ impl<'t> Finder<'t> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::MOST_PARTS, *};
 
     fn chunking(size: usize, overlap: usize) -> Chunking {
         Chunking {

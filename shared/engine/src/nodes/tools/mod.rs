@@ -6,6 +6,7 @@ mod file_read;
 mod file_search;
 mod file_write;
 mod http;
+mod human_feedback;
 mod python;
 mod summarizer;
 mod thinking;
@@ -29,6 +30,7 @@ pub(super) const NODES: &[&Registered] = &[
     &agent_only::FILE_WRITE,
     &agent_only::TODO_WRITE,
     &http::HTTP_API_CALL,
+    &human_feedback::HUMAN_FEEDBACK,
     &python::PYTHON,
     &summarizer::SUMMARIZER,
     &thinking::THINKING,

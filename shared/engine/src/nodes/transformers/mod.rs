@@ -2,6 +2,7 @@
 
 mod any_to_json;
 mod csv_to_list;
+mod excel_to_list;
 mod html_markdown_to_text;
 mod json_to_any;
 mod json_to_csv;
@@ -20,6 +21,7 @@ use std::fmt::Display;
 pub(super) const NODES: &[&Registered] = &[
     &any_to_json::ANY_TO_JSON,
     &csv_to_list::CSV_TO_LIST,
+    &excel_to_list::EXCEL_TO_LIST,
     &html_markdown_to_text::HTML_MARKDOWN_TO_TEXT,
     &json_to_any::JSON_TO_ANY,
     &json_to_csv::JSON_TO_CSV,
