@@ -1,10 +1,5 @@
 //! Language models: one kind for all providers, told apart by a table.
 
-#![expect(
-    dead_code,
-    reason = "`Model::read` and `Model::ask` are for nodes that hold a model, which come next"
-)]
-
 mod endpoint;
 mod fallback;
 mod model;
