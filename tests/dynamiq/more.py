@@ -23,7 +23,7 @@ def answering(node, data):
 for name in names:
     path = os.path.join(here, *([name] if "/" in name else ["more", name]))
     with open(path + ".yaml") as file: first, second, third = file.readline(), file.readline(), file.readline()
-    stub.script = json.loads(second.split("script:", 1)[1]); stub.requests = []
+    stub.script = json.loads(second.split("script:", 1)[1]); stub.requests = []; stub.n = 0
     workflow = Workflow.from_yaml_file(path + ".yaml", init_components=True)
     people = json.loads(third.split("people:", 1)[1]) if third.startswith("# people:") else {}
     config = RunnableConfig(nodes_override={node: answering(node, data) for node, data in people.items()})

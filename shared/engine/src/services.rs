@@ -7,8 +7,12 @@ use crate::{
     python::PythonRunner,
     vectors::Memory,
 };
-use runyard_runs::{Clock, Limits, MemoryStore, ModelUsage, Price, RunContext};
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use runyard_runs::{Clock, Limits, MemoryStore, ModelUsage, Price, ProcessMemory, RunContext};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 /// The services of one app.
 pub(crate) struct Services {
@@ -23,12 +27,27 @@ pub(crate) struct Services {
     /// Only where the app keeps outputs.
     pub(crate) cache: Option<Cache>,
     /// What agents remember between runs.
-    pub(crate) memory: Arc<dyn MemoryStore>,
+    pub(crate) memories: Memories,
 }
 
 impl fmt::Debug for Services {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Services").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+/// Where agents remember: in this process, unless it is set before the first of them does.
+#[derive(Clone, Default)]
+pub(crate) struct Memories(Arc<OnceLock<Arc<dyn MemoryStore>>>);
+
+impl Memories {
+    /// Sets the store; the first stands.
+    pub(crate) fn set(&self, store: Arc<dyn MemoryStore>) {
+        let _ = self.0.set(store);
+    }
+
+    pub(crate) fn store(&self) -> &dyn MemoryStore {
+        &**self.0.get_or_init(|| Arc::new(ProcessMemory::default()))
     }
 }
 

@@ -170,19 +170,5 @@ fn comparable(results: &mut Value) {
         }
     }
     // Sorted, as `serde_json` compares maps without order and shows them with it.
-    *results = sorted(results);
-}
-
-fn sorted(value: &Value) -> Value {
-    match value {
-        Value::Object(map) => {
-            let sorted: std::collections::BTreeMap<&String, Value> =
-                map.iter().map(|(key, value)| (key, sorted(value))).collect();
-            json!(sorted)
-        }
-        Value::Array(items) => items.iter().map(sorted).collect(),
-        // Python compares 1.0 and 1 as equal.
-        Value::Number(number) => json!(number.as_f64()),
-        other => other.clone(),
-    }
+    *results = support::sorted(results);
 }

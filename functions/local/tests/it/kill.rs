@@ -4,11 +4,11 @@ use crate::{
     harness::{Home, PATIENCE, Server},
     outside::{AGENT, AGENT_APP, Outside},
 };
-use rusqlite::{Connection, OpenFlags, params};
+use runyard_embedded::{Embedded, Options};
+use runyard_runs::{RunStore, SystemClock, SystemIds};
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
-use uuid::Uuid;
 
 #[tokio::test]
 async fn a_kill_at_any_append_repeats_at_most_what_was_in_flight() {
@@ -25,12 +25,13 @@ async fn a_kill_at_any_append_repeats_at_most_what_was_in_flight() {
     let steps = ["clerk 0", "clerk 1", "clerk 2", "clerk 3", "clerk 4", "customer", "pay", "writer 0"];
     assert_eq!(once.keys().map(String::as_str).collect::<Vec<_>>(), steps);
     assert!(once.values().all(|calls| calls.len() == 1), "{once:?}");
-    let appends = entries(&home.data(), &run);
+    let (store, _keep) = store(&home.data());
+    let appends = entries(&*store, &run).await;
     assert!(appends >= 15, "an agent's run has many entries: {appends}");
 
     for append in 1..appends {
         let run = begin(&server).await;
-        let watched = watch(&home.data(), &run, append, async || approve(&server, &run).await).await;
+        let watched = watch(&*store, &run, append, async || approve(&server, &run).await).await;
         server.kill().await;
         let done = outside.counts();
         server = home.start_in(&environment, "dev").await;
@@ -102,21 +103,29 @@ fn is_of_workers(event: &Value) -> bool {
     matches!(event["type"].as_str(), Some("run.started" | "run.resumed" | "run.paused" | "run.checkpoint"))
 }
 
-fn entries(data: &Path, run: &str) -> u64 {
-    let database = Connection::open_with_flags(data.join("runyard.db"), OpenFlags::SQLITE_OPEN_READ_ONLY);
-    let run: Uuid = run.parse().unwrap();
-    let sql = "SELECT count(*) FROM log WHERE run = ?1 AND first > 0";
-    let count = database.unwrap().query_row(sql, params![run.as_bytes()], |row| row.get::<_, i64>(0));
-    u64::try_from(count.unwrap()).unwrap()
+/// The store of a data folder, beside the server that uses it.
+pub(crate) fn store(data: &Path) -> (Arc<dyn RunStore>, Embedded) {
+    let embedded = Embedded::open(data, Arc::new(SystemClock), &SystemIds, Options::default()).unwrap();
+    (embedded.runs(), embedded)
+}
+
+async fn entries(store: &dyn RunStore, run: &str) -> usize {
+    let log = store.read(run.parse().unwrap(), 1).await.unwrap();
+    log.map_or(0, |log| log.entries.len())
 }
 
 /// Returns once the run has so many entries; answers what it asks. Gives how many it has by then.
-pub(crate) async fn watch(data: &Path, run: &str, enough: u64, answer: impl AsyncFn() -> bool) -> u64 {
+pub(crate) async fn watch(
+    store: &dyn RunStore,
+    run: &str,
+    enough: usize,
+    answer: impl AsyncFn() -> bool,
+) -> usize {
     let started = Instant::now();
     let mut answered = false;
     let mut before = (0, Instant::now());
     loop {
-        let seen = entries(data, run);
+        let seen = entries(store, run).await;
         if seen >= enough {
             return seen;
         }

@@ -293,7 +293,10 @@ impl<'a> Val<'a> {
         Ok(match self {
             Self::None | Self::Missing(_) | Self::Method(..) => Value::Null,
             Self::Bool(flag) => (*flag).into(),
-            Self::Int(number) => Number::from_i128(*number).map_or(Value::Null, Value::Number),
+            Self::Int(number) => match Number::from_i128(*number) {
+                Some(number) => number.into(),
+                None => self.as_f64().and_then(Number::from_f64).map_or(Value::Null, Value::Number),
+            },
             Self::Float(number) => Number::from_f64(*number).map_or(Value::Null, Value::Number),
             Self::Text(text) => text.as_str().into(),
             Self::Json(value) => (*value).clone(),

@@ -17,7 +17,7 @@ pub(crate) use cache::{Cache, CacheKey};
 pub(crate) use depends::{Branches, Depend};
 pub(crate) use errors::{Behavior, ErrorHandling, seconds};
 pub(crate) use node::{Call, Halt, Kind, Node, NodeSpec, Role, run_within};
-pub(crate) use offer::Offer;
+pub(crate) use offer::{Listed, Offer};
 pub use result::{FailedNode, NodeError, Status};
 pub(crate) use source::{Results, Source};
 

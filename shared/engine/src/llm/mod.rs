@@ -25,7 +25,7 @@ mod sse;
 pub(crate) use aws::Keys;
 pub(crate) use error::LlmError;
 pub(crate) use google::Account;
-pub(crate) use openai::{Accent, PLAIN};
+pub(crate) use openai::{Accent, AskUsage, PLAIN};
 
 use crate::egress::Http;
 use futures::future::BoxFuture;

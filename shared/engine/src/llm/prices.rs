@@ -2,7 +2,7 @@
 
 use runyard_runs::Price;
 
-/// By provider and model: US dollars for a million tokens in, out, and in from the provider's cache. As LiteLLM 1.90.3 lists
+/// By provider and model: US dollars for a million tokens in, out, and in from the provider's cache. As `LiteLLM` 1.90.3 lists
 /// the providers' public prices, read on 2026-11-24. A model that is not here has no price until the app gives it one.
 #[rustfmt::skip]
 const PRICES: &[(&str, &str, f64, f64, f64)] = &[
@@ -26,7 +26,7 @@ const PRICES: &[(&str, &str, f64, f64, f64)] = &[
     ("DeepSeek", "deepseek-chat", 0.28, 0.42, 0.028),
     ("DeepSeek", "deepseek-reasoner", 0.28, 0.42, 0.028),
     ("DeepSeek", "deepseek-v4-flash", 0.14, 0.28, 0.0028),
-    ("DeepSeek", "deepseek-v4-pro", 0.435, 0.87, 0.003625),
+    ("DeepSeek", "deepseek-v4-pro", 0.435, 0.87, 0.003_625),
     ("Gemini", "gemini-2.0-flash", 0.1, 0.4, 0.025),
     ("Gemini", "gemini-2.0-flash-lite", 0.075, 0.3, 0.01875),
     ("Gemini", "gemini-2.5-flash", 0.3, 2.5, 0.03),

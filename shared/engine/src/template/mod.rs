@@ -2,6 +2,7 @@
 //! lacks is an error even where it has a default.
 
 mod filters;
+mod methods;
 
 use crate::{flow::NodeError, python_text};
 use minijinja::{
@@ -35,7 +36,7 @@ static BASE: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment.set_formatter(|out, _, value| out.write_str(&printed(value)).map_err(minijinja::Error::from));
     minijinja_contrib::add_to_environment(&mut environment);
     filters::add_to(&mut environment);
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.set_unknown_method_callback(methods::call);
     environment
 });
 

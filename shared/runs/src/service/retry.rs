@@ -118,3 +118,41 @@ const KEPT: &str = "retry";
 pub(super) fn has_kept(log: &[Logged]) -> bool {
     log.iter().any(|logged| logged.key.as_deref() == Some(KEPT))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn logged(event: Value) -> Logged {
+        serde_json::from_value(event).unwrap()
+    }
+
+    #[test]
+    fn what_failed_is_done_again_and_what_others_went_on_from_is_not() {
+        let node = json!({"id": "n", "name": "N", "type": "t"});
+        let error = json!({"code": "node_failed", "message": "no"});
+        let request =
+            |id: u128| json!({"id": uuid::Uuid::from_u128(id), "type": "human_feedback", "prompt": "?"});
+        let log = [
+            json!({"type": "run.started"}),
+            json!({"type": "llm.delta", "node": node, "delta": "x"}),
+            json!({"type": "run.checkpoint", "k": "call:a", "j": "key a"}),
+            json!({"type": "run.checkpoint", "k": "call:b", "j": "key b"}),
+            json!({"type": "run.checkpoint", "k": "call:c", "j": "key c"}),
+            json!({"type": "node.failed", "node": node, "error": error, "k": "node:a:done", "j": {"void": ["call:a"]}}),
+            json!({"type": "node.failed", "node": node, "error": error, "k": "node:b:done", "j": {"handled": true}}),
+            json!({"type": "node.skipped", "node": node, "error": error, "k": "node:d:done", "j": {}}),
+            json!({"type": "node.completed", "node": node, "output": 1, "k": "node:e:done", "j": {}}),
+            json!({"type": "agent.human_feedback.requested", "request": request(1), "k": "q1", "j": null}),
+            json!({"type": "agent.human_feedback.requested", "request": request(2), "k": "q2", "j": null}),
+            json!({"type": "input.received", "request_id": uuid::Uuid::from_u128(1), "kind": "human_feedback", "k": "a1", "j": {}}),
+            json!({"type": "run.checkpoint", "k": KEPT, "j": null}),
+            json!({"type": "run.failed", "error": error}),
+        ];
+        let kept = kept(log.into_iter().map(logged).collect());
+        let keys: Vec<_> = kept.iter().filter_map(|logged| logged.key.as_deref()).collect();
+        assert_eq!(keys, ["call:b", "call:c", "node:b:done", "node:e:done", "q1", "a1", KEPT]);
+        assert!(has_kept(&kept));
+    }
+}

@@ -373,8 +373,13 @@ impl<'a> Calls<'a> {
                 let within = format!("loop/{}/tool/{}", place.iteration, place.number);
                 run_within(self.call, node, &within, &input).await
             }
+            Body::Listed { node, tool } => {
+                let within = format!("loop/{}/tool/{}", place.iteration, place.number);
+                let input = json!({"tool": tool, "arguments": input});
+                run_within(self.call, node, &within, &input).await
+            }
             Body::Own(own) => Ok(Arc::new(own.run(&mut self.desk(), &input)?)),
-            Body::Parallel | Body::Compact => {
+            Body::Server { .. } | Body::Parallel | Body::Compact => {
                 let message = format!("'{}' cannot be called by another tool", tool.name);
                 Err(super::failed(message).into())
             }

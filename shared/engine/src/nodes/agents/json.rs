@@ -110,6 +110,11 @@ fn cut(text: &str) -> Option<String> {
         whole = Some((text.len(), open));
     }
     let (end, open) = whole?;
+    // What breaks off must have begun well.
+    let rest = text[end..].trim_start_matches([',', ' ', '\n', '\t']);
+    if open.last() == Some(&'}') && !rest.is_empty() && !rest.starts_with('"') {
+        return None;
+    }
     let mut kept = text[..end].to_owned();
     kept.extend(open.iter().rev());
     Some(kept)
@@ -141,6 +146,7 @@ mod tests {
         }
         assert!(whole_or_cut("plain").is_err());
         assert!(whole_or_cut("{a: 1, b").is_err());
+        assert!(whole_or_cut("{broken").is_err());
     }
 
     #[test]

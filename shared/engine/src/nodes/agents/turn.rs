@@ -44,7 +44,11 @@ pub(super) async fn run(agent: &Agent, call: Call<'_>, input: &Arc<Value>) -> Re
     };
     let mut desk = Desk::default();
     let user = input::with_files(call.run, &mut desk, text, given).await?;
-    let mut turn = Turn::new(agent, call, given, desk, remembered, user);
+    let mut listed = Vec::new();
+    for server in &agent.tools {
+        listed.extend(server.of_server(call).await?);
+    }
+    let mut turn = Turn::new(agent, call, &listed, given, desk, remembered, user);
     let answer = turn.steps().await;
     let shown = match answer {
         Ok(answer) => agent.hooks.answer(answer),
@@ -152,6 +156,7 @@ impl<'a> Turn<'a> {
     fn new(
         agent: &'a Agent,
         call: Call<'a>,
+        listed: &'a [Tool],
         input: &'a Map<String, Value>,
         desk: Desk,
         remembered: Vec<Value>,
@@ -159,7 +164,9 @@ impl<'a> Turn<'a> {
     ) -> Self {
         let has_files = desk.files().next().is_some();
         let file_tools = agent.file_tools.iter().filter(|_| has_files);
-        let tools: Vec<&Tool> = agent.tools.iter().chain(file_tools).collect();
+        let is_tool =
+            |tool: &&Tool| !matches!(tool.body, Body::Server { .. }) && agent.hooks.offer(&tool.called);
+        let tools: Vec<&Tool> = agent.tools.iter().chain(listed).chain(file_tools).filter(is_tool).collect();
         let functions = match agent.mode {
             Mode::FunctionCalling => {
                 schemas::functions(tools.iter().copied(), agent.response_format.as_ref(), agent.delegation)

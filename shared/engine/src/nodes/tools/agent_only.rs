@@ -31,7 +31,7 @@ const fn own(own: &Own, timeout: Option<Duration>, build: super::super::Build) -
 
 fn alone(fields: Fields<'_>, own: Own) -> Option<Box<dyn Kind>> {
     // Where its files are kept is the run's business, whatever store the file names.
-    let _ = fields.get("file_store");
+    fields.know(&["file_store"]);
     Some(Box::new(Alone(own)))
 }
 

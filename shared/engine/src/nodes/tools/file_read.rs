@@ -84,8 +84,9 @@ fn lines(path: &str, text: &str, start: usize, end: Option<usize>) -> Result<Val
     let Some(part) = lines.get(start - 1..last) else {
         return Err(failed(format!("'{path}' has {} lines", lines.len())));
     };
+    let part = part.join("\n");
     Ok(json!({
-        "content": part.join("\n"),
+        "content": format!("--- Lines {start}-{last} of {} (file: {path}) ---\n{part}", lines.len()),
         "total_lines": lines.len(),
         "line_range": [start, last],
     }))

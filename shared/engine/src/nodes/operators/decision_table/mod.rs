@@ -338,6 +338,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn cells_as_the_reference_reads_them() {
+        let rows = crate::tables::table("cells");
+        let values = rows[0]["values"].as_array().expect("values");
+        let different = crate::tables::differences(&rows[1..], |row| {
+            let (_, column) = COLUMNS.iter().find(|(name, _)| row["type"] == *name).expect("a type");
+            let cell = Cell::read(row["cell"].as_str().expect("text"), *column).map_err(|_| String::new())?;
+            Ok(values.iter().map(|value| cell.holds(&column.coerce(value))).collect())
+        });
+        assert!(
+            different.is_empty(),
+            "{} of {} differ:\n{}",
+            different.len(),
+            rows.len(),
+            different.join("\n")
+        );
+    }
+
+    #[test]
     fn cells() {
         for (column, text, holds, not) in [
             (Column::Any, "", vec![json!(null), json!(1)], vec![]),

@@ -169,3 +169,61 @@ impl Kind for Rules {
         mapping(input, "a Rules node")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        load::{Mistakes, read_yaml},
+        tables::{differences, table},
+    };
+    use std::cell::RefCell;
+
+    fn rules(file: &Value) -> Rules {
+        let mistakes = RefCell::new(Mistakes::default());
+        let yaml = read_yaml(&file.to_string(), &mut mistakes.borrow_mut()).expect("JSON is YAML");
+        let rules = Rules::read(Fields::new(&yaml, "rules", &mistakes).expect("a mapping"));
+        let mistakes = mistakes.borrow_mut().clone().into_sorted();
+        assert_eq!(mistakes, [], "{file}");
+        rules
+    }
+
+    #[test]
+    fn as_the_reference_finds() {
+        let rows = table("rules");
+        let record = rows[0]["all"].as_object().expect("a record");
+        let inputs: Vec<Value> =
+            record.keys().filter(|key| *key != AS_OF).map(|key| json!({"name": key})).collect();
+        let message = "a={{ app.a }} zz={{ app.zz }}{% if has(ratio) %} r{% else %} none{% endif %}";
+        let today = jiff::civil::date(2020, 1, 1);
+        let found = |check: &Value, policy: &Value, more: &Value| {
+            let mut rule = json!({"id": "r", "check": check, "message": message});
+            if let Some(more) = more.as_object() {
+                rule.as_object_mut().expect("a rule").extend(more.clone());
+            }
+            let file = json!({
+                "input_fields": inputs, "derived_values": rows[0]["derived"], "on_missing": policy,
+                "rules": [rule],
+            });
+            rules(&file).evaluate(record, today).map_err(|error| error.kind.to_string())
+        };
+        let all = found(&json!("true"), &json!("not_applicable"), &Value::Null).expect("findings");
+        for (key, value) in rows[1]["derives"].as_object().expect("derived values") {
+            assert_eq!(&all[key], value);
+        }
+        let different = differences(&rows[2..], |row| {
+            let found = found(&row["check"], &row["policy"], &row["more"])?;
+            let finding = &found["findings"][0];
+            Ok(json!({"status": found["status"], "finding": {
+                "status": finding["status"], "message": finding["message"], "evaluated": finding["evaluated"],
+            }}))
+        });
+        assert!(
+            different.is_empty(),
+            "{} of {} differ:\n{}",
+            different.len(),
+            rows.len(),
+            different.join("\n")
+        );
+    }
+}
