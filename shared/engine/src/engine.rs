@@ -183,6 +183,7 @@ impl Engine {
             http: self.http(app),
             documents: Arc::clone(&self.documents),
             limits: app.limits.clone(),
+            prices: app.prices.clone(),
             clock: Arc::clone(&self.clock),
             cache: app.cache.map(Cache::new),
             memories: self.memories.clone(),

@@ -609,3 +609,56 @@ async fn images_elsewhere() {
     assert_eq!(results["output"]["l"]["error"]["type"], "BadRequestError");
     assert_eq!(provider.received().len(), 1);
 }
+
+/// An app that limits its runs, and a run of it with two calls in a row, each of 10 tokens in, 3 of them cached, and 5 out.
+async fn limited(
+    model: &str,
+    limits: Value,
+    prices: Value,
+) -> (runyard_runs::Outcome, runyard_runs::Usage, usize) {
+    let scripted = support::scripted::Scripted::start(json!(["one", "two"])).await;
+    let node = format!(
+        "{{type: dynamiq.nodes.llms.OpenAI, model: {model}, connection: {{type: dynamiq.connections.OpenAI, api_key: k, url: \"{}\"}}, prompt: {{messages: [{{content: hi}}]}}",
+        scripted.url
+    );
+    let text = format!(
+        "nodes:\n  a: {node}}}\n  b: {node}, depends: [{{node: a}}], error_handling: {{behavior: return}}}}\n\
+         flows: {{f: {{nodes: [a, b]}}}}\nworkflows: {{w: {{flow: f}}}}\n"
+    );
+    let case = Case::text(&text);
+    let mut app = support::app(&text);
+    app.limits = serde_json::from_value(limits).expect("limits");
+    app.prices = serde_json::from_value(prices).expect("prices");
+    let context = case.context();
+    let outcome = runyard_runs::Engine::execute(&case.engine(), &app, context.clone()).await;
+    (outcome, context.usage(), scripted.requests().len())
+}
+
+fn exceeded(outcome: &runyard_runs::Outcome) -> (&str, Option<&str>) {
+    let runyard_runs::Outcome::Failed(error) = outcome else { panic!("{outcome:?}") };
+    (error.code.as_str(), error.node.as_deref())
+}
+
+#[tokio::test]
+async fn what_a_run_may_cost() {
+    // 7 × 0.15 + 3 × 0.075 + 5 × 0.60 dollars for a million tokens.
+    let (outcome, usage, calls) = limited("gpt-4o-mini", json!({}), json!({})).await;
+    assert!(matches!(outcome, runyard_runs::Outcome::Completed(_)), "{outcome:?}");
+    assert_eq!((calls, usage.total.cost_nanodollars), (2, Some(8550)));
+    assert_eq!(usage.models["gpt-4o-mini"].cost_nanodollars, Some(8550));
+    // The app's own price goes before the public one.
+    let prices = json!({"gpt-4o-mini": {"input": 100, "output": 0}});
+    let (outcome, usage, calls) = limited("gpt-4o-mini", json!({"cost_usd": 0.001}), prices).await;
+    assert_eq!((exceeded(&outcome), calls), (("budget_exceeded", Some("b")), 1));
+    assert_eq!(usage.total.cost_nanodollars, Some(1_000_000));
+    // A limit without a price cannot be held.
+    let (outcome, _, calls) = limited("mine", json!({"cost_usd": 1}), json!({})).await;
+    assert_eq!((exceeded(&outcome), calls), (("budget_exceeded", Some("a")), 0));
+    // What goes in is known before the call: `hi` is not much, but this is.
+    let long = format!(
+        "m, temperature: 0.1, metadata: x, response_format: {{type: text}}, tools: [{{type: function, function: {{name: f, description: {}}}}}]",
+        "long ".repeat(16).trim()
+    );
+    let (outcome, _, calls) = limited(&long, json!({"tokens": 8}), json!({})).await;
+    assert_eq!((exceeded(&outcome), calls), (("budget_exceeded", Some("a")), 0));
+}

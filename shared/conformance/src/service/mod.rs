@@ -115,6 +115,7 @@ fn an_app(name: &str, limits: Limits) -> Arc<App> {
         secrets: BTreeMap::new(),
         allow_hosts: Vec::new(),
         requirements: BTreeMap::new(),
+        prices: BTreeMap::new(),
         cache: None,
     })
 }

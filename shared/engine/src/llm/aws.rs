@@ -40,7 +40,10 @@ impl Keys {
         if let Some(token) = &self.session_token {
             headers.push(("x-amz-security-token", token.clone()));
         }
-        let canonical: String = headers.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
+        let mut canonical = String::new();
+        for (name, value) in &headers {
+            let _ = writeln!(canonical, "{name}:{value}");
+        }
         let names = headers.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(";");
         // The path is encoded once more than it is sent, as for every service but S3.
         let path = path.split('/').map(path_segment).collect::<Vec<_>>().join("/");
@@ -100,7 +103,7 @@ mod tests {
             region: "us-east-1".into(),
         };
         let path = format!("/model/{}/converse", path_segment("anthropic.claude-3-haiku-20240307-v1:0"));
-        let now = UNIX_EPOCH + Duration::from_secs(1_795_532_400);
+        let now = UNIX_EPOCH + Duration::from_hours(498_759);
         let base = "https://bedrock-runtime.us-east-1.amazonaws.com";
         let headers = keys.sign_at(now, base, &path, r#"{"messages":[]}"#);
         assert_eq!(headers[0], ("x-amz-date", "20261124T150000Z".to_owned()));

@@ -44,9 +44,7 @@ fn body(endpoint: &Endpoint, request: &Request) -> Value {
     let mut body = Map::new();
     body.insert("model".into(), endpoint.model.clone().into());
     body.insert("messages".into(), request.messages.iter().map(message).collect());
-    for unknown in ["parallel_tool_calls"] {
-        parameters.remove(unknown);
-    }
+    parameters.remove("parallel_tool_calls");
     for (name, known) in
         [("top_p", "p"), ("top_k", "k"), ("stop", "stop_sequences"), ("max_completion_tokens", "max_tokens")]
     {
@@ -79,10 +77,12 @@ fn message(message: &Value) -> Value {
     let mut message = message.clone();
     let has_calls = message["tool_calls"].as_array().is_some_and(|calls| !calls.is_empty());
     // Beside tool calls there is no empty content.
-    if has_calls && message["content"].as_str().is_none_or(str::is_empty) && !message["content"].is_array() {
-        if let Some(message) = message.as_object_mut() {
-            message.remove("content");
-        }
+    let is_empty = !message["content"].is_array() && message["content"].as_str().is_none_or(str::is_empty);
+    if has_calls
+        && is_empty
+        && let Some(message) = message.as_object_mut()
+    {
+        message.remove("content");
     }
     if message["role"] == "tool" {
         message["content"] = text(&message).into();

@@ -19,16 +19,17 @@ mod gathered;
 mod gemini;
 mod google;
 mod openai;
+mod prices;
 mod sse;
 
 pub(crate) use aws::Keys;
 pub(crate) use error::LlmError;
 pub(crate) use google::Account;
-pub(crate) use openai::{Accent, PLAIN};
+pub(crate) use openai::{Accent, AskUsage, PLAIN};
 
 use crate::egress::Http;
 use futures::future::BoxFuture;
-use runyard_runs::{ModelUsage, RunContext, Stopped};
+use runyard_runs::{ModelUsage, Price, RunContext, Stopped};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::{
@@ -113,6 +114,28 @@ pub(crate) enum Piece<'p> {
 /// Takes pieces.
 pub(crate) type Pieces<'p> = dyn Fn(Piece<'_>) + Send + Sync + 'p;
 
+impl Request {
+    /// About how many tokens it has, and surely no fewer: no tokenizer makes longer tokens than this of ordinary text.
+    /// Images and files are not counted.
+    pub(crate) fn least_tokens(&self) -> u64 {
+        const LONGEST_TOKEN: u64 = 8;
+        let messages: u64 = self.messages.iter().map(text_length).sum();
+        let tools = self.parameters.get("tools").map_or(0, text_length);
+        (messages + tools) / LONGEST_TOKEN
+    }
+}
+
+/// The bytes of all text in a value.
+fn text_length(value: &Value) -> u64 {
+    match value {
+        Value::String(text) if text.starts_with("data:") => 0,
+        Value::String(text) => text.len() as u64,
+        Value::Array(items) => items.iter().map(text_length).sum(),
+        Value::Object(fields) => fields.values().map(text_length).sum(),
+        _ => 0,
+    }
+}
+
 /// What a model answered.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Reply {
@@ -163,12 +186,18 @@ impl From<Stopped> for Unanswered {
 }
 
 impl Endpoint {
+    /// What it costs, by the public price.
+    pub(crate) fn price(&self) -> Option<Price> {
+        prices::public(self.provider, &self.model)
+    }
+
     /// Asks the model. Gives pieces of the answer to `piece` as they come, if the request wants them.
     pub(crate) async fn ask(
         &self,
         run: &RunContext,
         http: &Http,
         request: &Request,
+        price: Option<Price>,
         piece: &Pieces<'_>,
     ) -> Result<Reply, Unanswered> {
         // Pieces that were shown cannot be taken back: then the client does not ask again.
@@ -180,7 +209,8 @@ impl Endpoint {
         for attempt in 0.. {
             run.outside().await?;
             let error = match self.call(http, request, &piece).await {
-                Ok(reply) => {
+                Ok(mut reply) => {
+                    reply.usage.cost_nanodollars = price.map(|price| price.cost(&reply.usage));
                     run.used(&self.model, &reply.usage);
                     return Ok(reply);
                 }

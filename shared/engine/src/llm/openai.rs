@@ -16,14 +16,22 @@ pub(crate) struct Accent {
     pub(crate) any_tool: &'static str,
     /// Whether `stream` is said when it is false.
     pub(crate) says_stream: bool,
-    /// What asks for the usage of a stream, beside `stream`.
-    pub(crate) stream_usage: bool,
+    pub(crate) usage: AskUsage,
     /// Whether the parts of a message must all be text, and are sent as one.
     pub(crate) flat: bool,
     /// Whether a last message of the assistant is marked as the beginning of the answer.
     pub(crate) prefix: bool,
-    /// A parameter of its own.
-    pub(crate) extra: Option<(&'static str, fn() -> Value)>,
+}
+
+/// How a provider is asked to tell what an answer used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AskUsage {
+    /// By `stream_options`, for streams.
+    OfStreams,
+    /// By `usage`, for each answer.
+    OfAll,
+    /// It tells by itself.
+    Not,
 }
 
 /// `OpenAI`'s own.
@@ -32,10 +40,9 @@ pub(crate) const PLAIN: Accent = Accent {
     renamed: &[],
     any_tool: "required",
     says_stream: false,
-    stream_usage: true,
+    usage: AskUsage::OfStreams,
     flat: false,
     prefix: false,
-    extra: None,
 };
 
 /// Makes one call.
@@ -81,12 +88,12 @@ fn body(endpoint: &Endpoint, accent: &Accent, request: &Request) -> Value {
         };
         body.insert(name.to_owned(), value);
     }
-    if let Some((name, value)) = accent.extra {
-        body.entry(name).or_insert_with(value);
+    if accent.usage == AskUsage::OfAll {
+        body.entry("usage").or_insert_with(|| json!({"include": true}));
     }
     if request.stream {
         body.insert("stream".into(), true.into());
-        if accent.stream_usage {
+        if accent.usage == AskUsage::OfStreams {
             body.entry("stream_options").or_insert_with(|| json!({"include_usage": true}));
         }
     } else if accent.says_stream {

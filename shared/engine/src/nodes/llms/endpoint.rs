@@ -61,8 +61,8 @@ pub(super) fn endpoint(
 fn model(provider: &Provider, fields: Fields<'_>) -> Option<String> {
     let model = fields.text("model")?;
     let own = fields.text("provider_prefix").map(|prefix| format!("{prefix}/"));
-    let prefixes = own.as_deref().into_iter().chain(provider.prefixes.iter().copied());
-    let model = prefixes.filter_map(|prefix| model.strip_prefix(prefix)).next().unwrap_or(model);
+    let mut prefixes = own.as_deref().into_iter().chain(provider.prefixes.iter().copied());
+    let model = prefixes.find_map(|prefix| model.strip_prefix(prefix)).unwrap_or(model);
     // The router takes the provider behind it after the model; files have it in front of `owner/model`.
     if let (Speaks::HuggingFace, Some((behind, rest))) = (provider.speaks, model.split_once('/'))
         && rest.contains('/')

@@ -5,6 +5,7 @@ mod fallback;
 mod model;
 mod parameters;
 mod provider;
+mod recover;
 mod repair;
 
 pub(crate) use model::{Ask, Model};

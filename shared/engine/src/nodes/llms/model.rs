@@ -5,15 +5,16 @@ use super::{
     fallback::Fallback,
     parameters::{self, Fit},
     provider::Provider,
+    recover,
     repair::repair,
 };
 use crate::{
     flow::{Call, ErrorHandling, Halt, NodeError},
-    llm::{Endpoint, Pieces, Reply, Request, Unanswered},
+    llm::{Endpoint, Piece, Pieces, Reply, Request, Unanswered},
     load::{Fields, Loading, error_handling},
     prompt::Prompt,
 };
-use runyard_runs::EventBody;
+use runyard_runs::{EventBody, Price};
 use serde_json::{Map, Value, json};
 
 /// A model, and how it is asked.
@@ -123,9 +124,36 @@ impl Model {
 
     /// Makes one attempt.
     pub(super) async fn once(&self, call: Call<'_>, ask: Ask, piece: &Pieces<'_>) -> Result<Reply, Halt> {
-        call.services.check_budget(call.run)?;
-        let request = self.request(ask);
-        match self.endpoint.ask(call.run, &call.services.http, &request, piece).await {
+        let is_wanted = ask.stream;
+        // A stream that only the model wants is nobody else's.
+        let piece = |given: Piece<'_>| {
+            if is_wanted {
+                piece(given);
+            }
+        };
+        let mut request = self.request(ask);
+        let price = call.services.price(&self.endpoint);
+        for _ in 0..recover::MOST {
+            match self.call(call, &request, price, &piece).await {
+                Err(Halt::Failed(error)) => match recover::recovered(&request, &error) {
+                    Some(recovered) => request = recovered,
+                    None => return Err(error.into()),
+                },
+                other => return other,
+            }
+        }
+        self.call(call, &request, price, &piece).await
+    }
+
+    async fn call(
+        &self,
+        call: Call<'_>,
+        request: &Request,
+        price: Option<Price>,
+        piece: &Pieces<'_>,
+    ) -> Result<Reply, Halt> {
+        call.services.check_call(call.run, &self.endpoint, request.least_tokens())?;
+        match self.endpoint.ask(call.run, &call.services.http, request, price, piece).await {
             Ok(reply) if reply.is_blocked() => {
                 let message =
                     format!("the provider's content filter blocked the answer of `{}`", self.name());

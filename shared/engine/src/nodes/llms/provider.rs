@@ -1,7 +1,6 @@
 //! The providers, and what tells one from another.
 
-use crate::llm::{Accent, PLAIN};
-use serde_json::json;
+use crate::llm::{Accent, AskUsage, PLAIN};
 
 /// A provider.
 pub(super) struct Provider {
@@ -111,7 +110,7 @@ pub(super) const AI21: Provider = Provider {
     connection: "AI21",
     speaks: Speaks::OpenAi(Accent {
         unknown: &["thinking", "top_p", "presence_penalty", "frequency_penalty"],
-        stream_usage: false,
+        usage: AskUsage::Not,
         ..PLAIN
     }),
     prefixes: &["ai21/"],
@@ -241,7 +240,7 @@ pub(super) const MISTRAL: Provider = Provider {
         unknown: &["thinking", "presence_penalty", "frequency_penalty"],
         renamed: &[("seed", "random_seed")],
         any_tool: "any",
-        stream_usage: false,
+        usage: AskUsage::Not,
         prefix: true,
         ..PLAIN
     }),
@@ -285,8 +284,7 @@ pub(super) const OPEN_ROUTER: Provider = Provider {
     name: "OpenRouter",
     connection: "OpenRouter",
     speaks: Speaks::OpenAi(Accent {
-        stream_usage: false,
-        extra: Some(("usage", || json!({"include": true}))),
+        usage: AskUsage::OfAll,
         ..SPOKEN
     }),
     prefixes: &["openrouter/"],
@@ -299,7 +297,7 @@ pub(super) const PERPLEXITY: Provider = Provider {
     class: "llms.Perplexity",
     name: "Perplexity",
     connection: "Perplexity",
-    speaks: Speaks::OpenAi(Accent { unknown: &["thinking", "seed", "stop"], stream_usage: false, ..PLAIN }),
+    speaks: Speaks::OpenAi(Accent { unknown: &["thinking", "seed", "stop"], usage: AskUsage::Not, ..PLAIN }),
     prefixes: &["perplexity/"],
     place: Place::Fixed("https://api.perplexity.ai"),
     key: Some("PERPLEXITYAI_API_KEY"),
