@@ -3,7 +3,7 @@
 
 mod error;
 mod openai;
-mod sse;
+pub(crate) mod sse;
 
 pub(crate) use error::LlmError;
 

@@ -74,7 +74,6 @@ pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
     ),
     ("operators", &["DecisionTable", "Delay", "Expression", "Map", "Rules", "SubWorkflow"]),
     ("parsers", &["MistralOCR"]),
-    ("rankers", &["CohereReranker"]),
     (
         "retrievers",
         &[
@@ -84,7 +83,6 @@ pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
             "PineconeDocumentRetriever",
             "QdrantDocumentRetriever",
             "TurbopufferDocumentRetriever",
-            "WeaviateDocumentRetriever",
         ],
     ),
     ("splitters", &["ContextualSplitter", "SemanticSplitter", "TokenSplitter"]),
@@ -108,8 +106,6 @@ pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
             "JinaSearchTool",
             "Judgement",
             "LinkupTool",
-            "MCPServer",
-            "MCPTool",
             "MemoryStoreTool",
             "MessageSenderTool",
             "Pipedream",
@@ -137,7 +133,6 @@ pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
             "PineconeDocumentWriter",
             "QdrantDocumentWriter",
             "TurbopufferDocumentWriter",
-            "WeaviateDocumentWriter",
         ],
     ),
 ];

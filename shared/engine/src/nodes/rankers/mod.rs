@@ -1,7 +1,8 @@
 //! Rankers: nodes that sort documents out.
 
+mod cohere;
 mod llm;
 
 use super::Registered;
 
-pub(super) const NODES: &[&Registered] = &[&llm::LLM_DOCUMENT_RANKER];
+pub(super) const NODES: &[&Registered] = &[&cohere::COHERE_RERANKER, &llm::LLM_DOCUMENT_RANKER];

@@ -6,6 +6,7 @@ mod file_read;
 mod file_search;
 mod file_write;
 mod http;
+pub(crate) mod mcp;
 mod python;
 mod summarizer;
 mod thinking;
@@ -29,6 +30,8 @@ pub(super) const NODES: &[&Registered] = &[
     &agent_only::FILE_WRITE,
     &agent_only::TODO_WRITE,
     &http::HTTP_API_CALL,
+    &mcp::MCP_SERVER,
+    &mcp::MCP_TOOL,
     &python::PYTHON,
     &summarizer::SUMMARIZER,
     &thinking::THINKING,
