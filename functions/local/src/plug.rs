@@ -350,7 +350,9 @@ pub(crate) async fn check_apps(place: &Place, which: &[String]) -> Result<Vec<Ch
 /// What stands without effect in an app that is good.
 async fn warnings(engine: &Arc<dyn Engine>, folder: PathBuf) -> Result<Vec<Warning>> {
     let no_check: Check = Box::new(|_| Ok(()));
-    let Ok(app) = spawn_blocking(move || Apps::read(&folder, &no_check)).await? else { return Ok(Vec::new()) };
+    let Ok(app) = spawn_blocking(move || Apps::read(&folder, &no_check)).await? else {
+        return Ok(Vec::new());
+    };
     Ok(engine.check_app(&app).await.unwrap_or_default())
 }
 

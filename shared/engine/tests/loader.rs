@@ -65,6 +65,7 @@ workflows:
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table of mistakes")]
 fn one_by_one() {
     for (node, expected) in [
         ("{}", ":2:6: the node `n` lacks its `type`"),
@@ -80,10 +81,7 @@ fn one_by_one() {
             "{type: dynamiq.nodes.operators.SubWorkflow, flow: ff}",
             ":2:56: there is no flow `ff`; did you mean `f`?",
         ),
-        (
-            "{type: dynamiq.nodes.operators.SubWorkflow, flow: f}",
-            ":2:56: the flow `f` holds itself: f → f",
-        ),
+        ("{type: dynamiq.nodes.operators.SubWorkflow, flow: f}", ":2:56: the flow `f` holds itself: f → f"),
         (
             "{type: dynamiq.nodes.operators.Expression, expressions: [{key: k, expression: 'a +'}]}",
             ":2:84: this is no expression: unexpected end",
@@ -143,7 +141,10 @@ fn one_by_one() {
             ":2:43: the key `on` is true or false in YAML 1.1; quote it",
         ),
         ("{type: dynamiq.nodes.operators.Pass, name: a, name: b}", ":2:52: the key `name` stands here twice"),
-        ("{type: dynamiq.nodes.operators.Pass, name: '${x.y}'}", ":2:49: `${x.y}` refers to a value that the file does not have"),
+        (
+            "{type: dynamiq.nodes.operators.Pass, name: '${x.y}'}",
+            ":2:49: `${x.y}` refers to a value that the file does not have",
+        ),
     ] {
         let found = mistakes_of(node);
         assert!(
@@ -333,5 +334,8 @@ workflows: {w: {flow: f}}
     app.version = "2".into();
     app.requirements = [("node".to_owned(), serde_json::json!({"inner": {"type": "${oc.env:NOPE}"}}))].into();
     let errors = engine.check(&app).expect_err("the variable is not set").to_string();
-    assert!(errors.contains("the requirement `node` of app.yaml: the environment variable `NOPE`"), "{errors}");
+    assert!(
+        errors.contains("the requirement `node` of app.yaml: the environment variable `NOPE`"),
+        "{errors}"
+    );
 }

@@ -110,7 +110,9 @@ workflows: {w: {flow: f}}
     let ended: Vec<String> = case
         .events()
         .into_iter()
-        .filter(|logged| matches!(logged.body, EventBody::NodeCompleted { .. } | EventBody::NodeFailed { .. }))
+        .filter(|logged| {
+            matches!(logged.body, EventBody::NodeCompleted { .. } | EventBody::NodeFailed { .. })
+        })
         .filter_map(|logged| logged.key)
         .collect();
     assert_eq!(ended, ["node:sub/inner:done", "node:sub~1/inner:done", "node:sub:done"]);

@@ -123,7 +123,10 @@ impl Reader {
     fn requirements(&mut self, node: Option<&Node>) -> Option<BTreeMap<String, serde_json::Value>> {
         let Some(node) = node else { return Some(BTreeMap::new()) };
         let Value::Map(pairs) = &node.value else {
-            return self.complain(node.at, "`requirements` wants a value for each `$id`, as in `my-connection: {…}`");
+            return self.complain(
+                node.at,
+                "`requirements` wants a value for each `$id`, as in `my-connection: {…}`",
+            );
         };
         let mut requirements = BTreeMap::new();
         for (id, value) in pairs {

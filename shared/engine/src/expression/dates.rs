@@ -4,8 +4,18 @@ use super::value::Val;
 use jiff::civil::Date;
 
 const MONTHS: &[&str] = &[
-    "january", "february", "march", "april", "may", "june", "july", "august", "september", "october",
-    "november", "december",
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
 ];
 
 /// The most of a value that a reason quotes.
@@ -89,7 +99,9 @@ fn parts(text: &str) -> Option<(i16, i8, i8)> {
 fn month_of(word: &str) -> Option<i8> {
     let word = word.strip_suffix('.').unwrap_or(word).to_lowercase();
     let place = MONTHS.iter().position(|month| {
-        *month == word || (word.len() == 3 && month.starts_with(&word)) || (word == "sept" && *month == "september")
+        *month == word
+            || (word.len() == 3 && month.starts_with(&word))
+            || (word == "sept" && *month == "september")
     })?;
     i8::try_from(place + 1).ok()
 }
@@ -120,7 +132,8 @@ pub(crate) fn amount<'a>(written: &str, decimal: char) -> Option<Val<'a>> {
         if before.is_some_and(is_separator) || after.is_some_and(is_separator) {
             return None;
         }
-        let between_digits = before.is_some_and(|c| c.is_ascii_digit()) && after.is_some_and(|c| c.is_ascii_digit());
+        let between_digits =
+            before.is_some_and(|c| c.is_ascii_digit()) && after.is_some_and(|c| c.is_ascii_digit());
         if between_digits {
             if written.contains(grouping) {
                 return None;
@@ -203,7 +216,10 @@ mod tests {
             ("07-AUG-2026", "2026-08-07"),
             ("Sept. 1 2026", "2026-09-01"),
         ] {
-            assert_eq!(date(&Val::Text(text.into()), None).map(|date| date.to_string()).as_deref(), Ok(expected));
+            assert_eq!(
+                date(&Val::Text(text.into()), None).map(|date| date.to_string()).as_deref(),
+                Ok(expected)
+            );
         }
         for (text, problem) in [
             ("March", "not a date: 'March'"),
@@ -229,7 +245,19 @@ mod tests {
             assert_eq!(amount(text, '.').map(|value| value.repr()).as_deref(), Some(expected), "{text}");
         }
         assert_eq!(amount("1.234,56", ',').map(|value| value.repr()).as_deref(), Some("1234.56"));
-        for text in ["12,5", "12 5", "100, 200", "1,23,456", "USD 1,000", "1e5", "nan", "TBD", "", "$100 $200", "(-5)"] {
+        for text in [
+            "12,5",
+            "12 5",
+            "100, 200",
+            "1,23,456",
+            "USD 1,000",
+            "1e5",
+            "nan",
+            "TBD",
+            "",
+            "$100 $200",
+            "(-5)",
+        ] {
             assert!(amount(text, '.').is_none(), "{text}");
         }
     }

@@ -1,7 +1,11 @@
 //! Evaluates an expression over a record, as Python would.
 
+#![expect(clippy::needless_pass_by_value, reason = "operands are values that nobody needs afterwards")]
+
 use super::{
-    Expression, Mode, methods,
+    Expression, Mode,
+    filters::printf,
+    methods,
     notes::Source,
     parse::{Arguments, Comparison, Expr, Node, Operator},
     reads::GLOBALS,
@@ -90,9 +94,9 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         };
         match source {
             Source::Path(path) => self.scope.is_blank(path).then(|| vec![path.clone()]),
-            Source::All(parts) => parts
-                .iter()
-                .try_fold(Vec::new(), |found, part| Some(join(found, self.accounted(part)?))),
+            Source::All(parts) => {
+                parts.iter().try_fold(Vec::new(), |found, part| Some(join(found, self.accounted(part)?)))
+            }
             Source::Get(path, fallback) => {
                 let own = self.scope.is_blank(path).then(|| vec![path.clone()])?;
                 if self.scope.resolve(path).is_some() {
@@ -148,22 +152,26 @@ impl<'e, 'a> Evaluation<'e, 'a> {
                 Val::Int(number) => number.checked_neg().map(Val::Int).ok_or_else(too_large),
                 Val::Float(number) => Ok(Val::Float(-number)),
                 Val::Bool(flag) => Ok(Val::Int(-i128::from(flag))),
-                other => Err(Fault::type_error(format!("bad operand type for unary -: '{}'", other.type_name()))),
+                other => {
+                    Err(Fault::type_error(format!("bad operand type for unary -: '{}'", other.type_name())))
+                }
             },
             Expr::Positive(operand) => match self.eval(operand)?.used()? {
                 Val::Bool(flag) => Ok(Val::Int(i128::from(flag))),
                 value @ (Val::Int(_) | Val::Float(_)) => Ok(value),
-                other => Err(Fault::type_error(format!("bad operand type for unary +: '{}'", other.type_name()))),
+                other => {
+                    Err(Fault::type_error(format!("bad operand type for unary +: '{}'", other.type_name())))
+                }
             },
             Expr::Binary(operator, left, right) => {
                 let left = self.eval(left)?;
                 let right = self.eval(right)?;
-                self.binary(*operator, left.used()?, right.used()?)
+                binary(*operator, left.used()?, right.used()?)
             }
             Expr::Concat(parts) => {
                 let mut text = String::new();
                 for part in parts {
-                    text.push_str(&self.text_of(&self.eval(part)?)?);
+                    text.push_str(&text_of(&self.eval(part)?)?);
                 }
                 Ok(Val::Text(text))
             }
@@ -255,15 +263,6 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         }
     }
 
-    /// A value as text stands within text.
-    pub(super) fn text_of(&self, value: &Val<'a>) -> Result<String, Fault> {
-        match value {
-            Val::Missing(missing) if missing.blank => Err((*missing.fault).clone()),
-            Val::Unreadable(unreadable) => Err(Fault::Unreadable(unreadable.clone())),
-            value => Ok(value.text()),
-        }
-    }
-
     /// The items of a value.
     pub(super) fn items_of(&self, value: &Val<'a>) -> Result<Vec<Val<'a>>, Fault> {
         match value {
@@ -308,8 +307,9 @@ impl<'e, 'a> Evaluation<'e, 'a> {
             return self.attribute(base, name);
         }
         let found = key.as_int().and_then(|place| at(&base, i64::try_from(place).ok()?));
-        let undefined =
-            || Val::undefined(format!("{} has no element {}", object_name(&base), super::dates::quoted(&key)));
+        let undefined = || {
+            Val::undefined(format!("{} has no element {}", object_name(&base), super::dates::quoted(&key)))
+        };
         Ok(found.unwrap_or_else(undefined))
     }
 
@@ -464,49 +464,60 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         }
         Ok(false)
     }
+}
 
-    pub(super) fn binary(&self, operator: Operator, left: Val<'a>, right: Val<'a>) -> Evaluated<'a> {
-        let lists = |value: &Val<'a>| matches!(value, Val::List(_) | Val::Json(serde_json::Value::Array(_)));
-        match (operator, &left, &right) {
-            (Operator::Add, Val::Text(left), Val::Text(right)) => return Ok(Val::Text(format!("{left}{right}"))),
-            (Operator::Add, Val::Text(_), other) => {
-                let other = other.type_name();
-                return Err(Fault::type_error(format!("can only concatenate str (not \"{other}\") to str")));
-            }
-            (Operator::Add, one, other) if lists(one) && lists(other) => {
-                let mut items = one.items().unwrap_or_default();
-                items.extend(other.items().unwrap_or_default());
-                return Ok(Val::List(items));
-            }
-            (Operator::Subtract, Val::Date(left), Val::Date(right)) => {
-                return Ok(Val::Days(days(*right, *left)));
-            }
-            (Operator::Add | Operator::Subtract, Val::Date(date), Val::Days(days)) => {
-                let days = if operator == Operator::Add { *days } else { -*days };
-                return date
-                    .checked_add(jiff::Span::new().days(days))
-                    .map(Val::Date)
-                    .map_err(|_| Fault::Failed("OverflowError", "date value out of range".into()));
-            }
-            (Operator::Multiply, Val::Text(text), count) | (Operator::Multiply, count, Val::Text(text))
-                if count.as_int().is_some() =>
-            {
-                let count = usize::try_from(count.as_int().unwrap_or_default().max(0)).unwrap_or(usize::MAX);
-                if text.len().saturating_mul(count) > MAX_ITEMS {
-                    return Err(Fault::Failed("MemoryError", String::new()));
-                }
-                return Ok(Val::Text(text.repeat(count)));
-            }
-            (Operator::Remainder, Val::Text(format), value) => {
-                let values = match value {
-                    Val::Tuple(items) => items.clone(),
-                    value => vec![value.clone()],
-                };
-                return self.printf(format, &values).map(Val::Text);
-            }
-            _ => {}
+pub(super) fn binary<'a>(operator: Operator, left: Val<'a>, right: Val<'a>) -> Evaluated<'a> {
+    let lists = |value: &Val<'a>| matches!(value, Val::List(_) | Val::Json(serde_json::Value::Array(_)));
+    match (operator, &left, &right) {
+        (Operator::Add, Val::Text(left), Val::Text(right)) => {
+            return Ok(Val::Text(format!("{left}{right}")));
         }
-        arithmetic(operator, &left, &right)
+        (Operator::Add, Val::Text(_), other) => {
+            let other = other.type_name();
+            return Err(Fault::type_error(format!("can only concatenate str (not \"{other}\") to str")));
+        }
+        (Operator::Add, one, other) if lists(one) && lists(other) => {
+            let mut items = one.items().unwrap_or_default();
+            items.extend(other.items().unwrap_or_default());
+            return Ok(Val::List(items));
+        }
+        (Operator::Subtract, Val::Date(left), Val::Date(right)) => {
+            return Ok(Val::Days(days(*right, *left)));
+        }
+        (Operator::Add | Operator::Subtract, Val::Date(date), Val::Days(days)) => {
+            let days = if operator == Operator::Add { *days } else { -*days };
+            return date
+                .checked_add(jiff::Span::new().days(days))
+                .map(Val::Date)
+                .map_err(|_| Fault::Failed("OverflowError", "date value out of range".into()));
+        }
+        (Operator::Multiply, Val::Text(text), count) | (Operator::Multiply, count, Val::Text(text))
+            if count.as_int().is_some() =>
+        {
+            let count = usize::try_from(count.as_int().unwrap_or_default().max(0)).unwrap_or(usize::MAX);
+            if text.len().saturating_mul(count) > MAX_ITEMS {
+                return Err(Fault::Failed("MemoryError", String::new()));
+            }
+            return Ok(Val::Text(text.repeat(count)));
+        }
+        (Operator::Remainder, Val::Text(format), value) => {
+            let values = match value {
+                Val::Tuple(items) => items.clone(),
+                value => vec![value.clone()],
+            };
+            return printf(format, &values).map(Val::Text);
+        }
+        _ => {}
+    }
+    arithmetic(operator, &left, &right)
+}
+
+/// A value as text stands within text.
+pub(super) fn text_of(value: &Val<'_>) -> Result<String, Fault> {
+    match value {
+        Val::Missing(missing) if missing.blank => Err((*missing.fault).clone()),
+        Val::Unreadable(unreadable) => Err(Fault::Unreadable(unreadable.clone())),
+        value => Ok(value.text()),
     }
 }
 
@@ -541,12 +552,16 @@ fn arithmetic<'a>(operator: Operator, left: &Val<'a>, right: &Val<'a>) -> Evalua
             Operator::FloorDivide | Operator::Remainder if other == 0 => {
                 return division("integer division or modulo by zero");
             }
-            Operator::FloorDivide => Some(one.div_euclid(other) - i128::from(other < 0 && one.rem_euclid(other) != 0)),
+            Operator::FloorDivide => {
+                Some(one.div_euclid(other) - i128::from(other < 0 && one.rem_euclid(other) != 0))
+            }
             Operator::Remainder => {
                 let rest = one.rem_euclid(other);
                 Some(if other < 0 && rest != 0 { rest + other } else { rest })
             }
-            Operator::Power if other >= 0 => u32::try_from(other).ok().and_then(|other| one.checked_pow(other)),
+            Operator::Power if other >= 0 => {
+                u32::try_from(other).ok().and_then(|other| one.checked_pow(other))
+            }
             Operator::Divide | Operator::Power => return floats(operator, left, right),
         };
         return whole.map(Val::Int).ok_or_else(too_large);
@@ -566,7 +581,9 @@ fn floats<'a>(operator: Operator, left: &Val<'a>, right: &Val<'a>) -> Evaluated<
             Operator::Power => "** or pow()",
         };
         let (left, right) = (left.type_name(), right.type_name());
-        return Err(Fault::type_error(format!("unsupported operand type(s) for {sign}: '{left}' and '{right}'")));
+        return Err(Fault::type_error(format!(
+            "unsupported operand type(s) for {sign}: '{left}' and '{right}'"
+        )));
     };
     let is_whole = left.as_int().is_some() && right.as_int().is_some();
     let zero = |message: &str| Err(Fault::Failed("ZeroDivisionError", message.into()));

@@ -1,8 +1,10 @@
 //! The functions that an expression can call.
 
+#![expect(clippy::needless_pass_by_value, reason = "operands are values that nobody needs afterwards")]
+
 use super::{
     dates::{amount, date, quoted},
-    eval::{Evaluation, days},
+    eval::{Evaluation, binary, days},
     value::{Evaluated, Fault, Unreadable, Val, order},
 };
 use jiff::civil::Date;
@@ -20,7 +22,8 @@ impl<'a> Evaluation<'_, 'a> {
             placed.get(place).cloned().or_else(by_name)
         };
         let first = |key: &str| {
-            get(0, key).ok_or_else(|| Fault::type_error(format!("{name}() missing 1 required argument: '{key}'")))
+            get(0, key)
+                .ok_or_else(|| Fault::type_error(format!("{name}() missing 1 required argument: '{key}'")))
         };
         match name {
             "has" => match first("value")? {
@@ -28,7 +31,7 @@ impl<'a> Evaluation<'_, 'a> {
                 value => Ok(Val::Bool(!value.is_missing())),
             },
             "today" => Ok(Val::Date(self.today)),
-            "text" => self.as_text(first("value")?),
+            "text" => Ok(as_text(first("value")?)),
             "number" => self.as_number(first("value")?, get(1, "decimal")),
             "date" => self.as_date(first("value")?, get(1, "format")),
             "first_present" => {
@@ -44,7 +47,8 @@ impl<'a> Evaluation<'_, 'a> {
                 }
                 let value = value.used()?;
                 let length = value.len().and_then(|length| i128::try_from(length).ok());
-                let none = || Fault::type_error(format!("object of type '{}' has no len()", value.type_name()));
+                let none =
+                    || Fault::type_error(format!("object of type '{}' has no len()", value.type_name()));
                 length.map(Val::Int).ok_or_else(none)
             }
             "abs" => absolute(first("x")?.used()?),
@@ -64,16 +68,6 @@ impl<'a> Evaluation<'_, 'a> {
             "dict" => Ok(Val::Map(named.into_iter().map(|(key, value)| (Val::Text(key), value)).collect())),
             _ => Err(Fault::type_error(format!("`{name}` is not supported here"))),
         }
-    }
-
-    fn as_text(&self, value: Val<'a>) -> Evaluated<'a> {
-        if value.is_blank_marker() || matches!(value, Val::Unreadable(_)) {
-            return Ok(value);
-        }
-        if value.is_blank() {
-            return Ok(Val::blank(found_nothing("text() found no text", &value)));
-        }
-        Ok(Val::Text(value.text().trim().to_owned()))
     }
 
     fn as_number(&self, value: Val<'a>, decimal: Option<Val<'a>>) -> Evaluated<'a> {
@@ -162,10 +156,20 @@ impl<'a> Evaluation<'_, 'a> {
 
     pub(super) fn sum(&self, value: &Val<'a>, start: Val<'a>) -> Evaluated<'a> {
         let items = self.items_of(value)?;
-        items.into_iter().try_fold(start, |sum, item| {
-            self.binary(super::parse::Operator::Add, sum.used()?, item.used()?)
-        })
+        items
+            .into_iter()
+            .try_fold(start, |sum, item| binary(super::parse::Operator::Add, sum.used()?, item.used()?))
     }
+}
+
+fn as_text(value: Val<'_>) -> Val<'_> {
+    if value.is_blank_marker() || matches!(value, Val::Unreadable(_)) {
+        return value;
+    }
+    if value.is_blank() {
+        return Val::blank(found_nothing("text() found no text", &value));
+    }
+    Val::Text(value.text().trim().to_owned())
 }
 
 fn unreadable(value: &Val<'_>, reason: String) -> Unreadable {
@@ -209,13 +213,14 @@ pub(super) fn absolute(value: Val<'_>) -> Evaluated<'_> {
 pub(super) fn rounded<'a>(value: Val<'a>, digits: Option<Val<'a>>) -> Evaluated<'a> {
     let digits = match digits.map(Val::used).transpose()? {
         None | Some(Val::None) => None,
-        Some(digits) => match digits.as_int().and_then(|digits| i32::try_from(digits).ok()) {
-            Some(digits) => Some(digits),
-            None => {
-                let message = format!("'{}' object cannot be interpreted as an integer", digits.type_name());
+        Some(digits) => {
+            let type_name = digits.type_name();
+            let Some(digits) = digits.as_int().and_then(|digits| i32::try_from(digits).ok()) else {
+                let message = format!("'{type_name}' object cannot be interpreted as an integer");
                 return Err(Fault::type_error(message));
-            }
-        },
+            };
+            Some(digits)
+        }
     };
     match (value, digits) {
         (Val::Bool(flag), _) => Ok(Val::Int(flag.into())),
@@ -235,7 +240,8 @@ pub(super) fn rounded<'a>(value: Val<'a>, digits: Option<Val<'a>>) -> Evaluated<
 }
 
 fn whole(number: i128, digits: i32) -> i128 {
-    let Some(unit) = u32::try_from(-i64::from(digits)).ok().and_then(|power| 10_i128.checked_pow(power)) else {
+    let Some(unit) = u32::try_from(-i64::from(digits)).ok().and_then(|power| 10_i128.checked_pow(power))
+    else {
         return if digits >= 0 { number } else { 0 };
     };
     let (floor, rest) = (number.div_euclid(unit), number.rem_euclid(unit));
@@ -275,7 +281,8 @@ fn range(placed: Vec<Val<'_>>) -> Evaluated<'_> {
         _ => return Err(Fault::type_error("range() takes one to three whole numbers, the last not 0")),
     };
     if end.saturating_sub(start) / step > MAX_RANGE {
-        let message = format!("Range too big. The sandbox blocks ranges larger than MAX_RANGE ({MAX_RANGE}).");
+        let message =
+            format!("Range too big. The sandbox blocks ranges larger than MAX_RANGE ({MAX_RANGE}).");
         return Err(Fault::Failed("OverflowError", message));
     }
     let mut numbers = Vec::new();

@@ -1,10 +1,6 @@
 //! Messages of rules: text with expressions, and with parts that depend on one.
 
-use super::{
-    Expression, Fault, Mode, Val,
-    eval::Evaluation,
-    scope::Scope,
-};
+use super::{Expression, Fault, Mode, Val, eval::Evaluation, scope::Scope};
 use jiff::civil::Date;
 
 /// A compiled message.
@@ -115,7 +111,8 @@ impl Reader<'_> {
                 _ => "#}",
             };
             let after = start + 2 + usize::from(trims);
-            let end = self.rest[after..].find(close).ok_or_else(|| format!("`{mark}` lacks its `{close}`"))?;
+            let end =
+                self.rest[after..].find(close).ok_or_else(|| format!("`{mark}` lacks its `{close}`"))?;
             let body = &self.rest[after..after + end];
             let (body, trim) = body.strip_suffix('-').map_or((body, false), |body| (body, true));
             self.rest = &self.rest[after + end + 2..];

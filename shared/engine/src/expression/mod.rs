@@ -69,7 +69,8 @@ impl Expression {
         if reads.all().any(|path| path.root() == "self") {
             return Err("the name `self` cannot be read in an expression; rename the input".into());
         }
-        let clash = reads.clash().map(|name| format!("it reads `{name}` as a value and calls it as a helper"));
+        let clash =
+            reads.clash().map(|name| format!("it reads `{name}` as a value and calls it as a helper"));
         let helper = reads.clash().is_some_and(|name| RESERVED.contains(&name) || !is_helper(name));
         match clash {
             Some(problem) if helper => Err(problem),

@@ -37,7 +37,12 @@ pub(super) enum Source {
     Or(u32, Box<Self>, Box<Self>),
     And(u32, Box<Self>, Box<Self>),
     /// The value, or the fallback where it replaced the value; whether it replaces what is false too, if that is known.
-    Default { kept: u32, falsy: Option<bool>, value: Box<Self>, fallback: Box<Self> },
+    Default {
+        kept: u32,
+        falsy: Option<bool>,
+        value: Box<Self>,
+        fallback: Box<Self>,
+    },
     /// The path, or the fallback where the record lacks it.
     Get(Path, Box<Self>),
     /// The record may not account for it.
@@ -48,9 +53,8 @@ pub(super) enum Source {
 pub(super) const BLANK_MAKERS: &[&str] = &["text", "number", "date", "first_present"];
 
 /// Filters that give their items one after the other.
-const LAZY: &[&str] = &[
-    "select", "reject", "selectattr", "rejectattr", "map", "batch", "slice", "unique", "items", "reverse",
-];
+const LAZY: &[&str] =
+    &["select", "reject", "selectattr", "rejectattr", "map", "batch", "slice", "unique", "items", "reverse"];
 
 impl Notes {
     pub(super) fn of(root: &Node, reads: &Reads) -> Self {
@@ -160,10 +164,8 @@ impl Notes {
             }
             Expr::Call(callee, arguments) => match &callee.kind {
                 Expr::Attribute(base, name) if name == "get" => {
-                    let key = match arguments.placed.first().map(|node| &node.kind) {
-                        Some(Expr::Const(Value::String(key))) => key,
-                        _ => return Source::Unknown,
-                    };
+                    let key = arguments.placed.first().map(|node| &node.kind);
+                    let Some(Expr::Const(Value::String(key))) = key else { return Source::Unknown };
                     let Some(path) = path_of(base) else { return Source::Unknown };
                     if arguments.placed.len() > 2 || !arguments.named.is_empty() {
                         return Source::Unknown;

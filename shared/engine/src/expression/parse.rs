@@ -39,7 +39,11 @@ pub(super) enum Expr {
     Compare(Box<Node>, Vec<(Comparison, Node)>),
     And(Box<Node>, Box<Node>),
     Or(Box<Node>, Box<Node>),
-    If { test: Box<Node>, then: Box<Node>, otherwise: Option<Box<Node>> },
+    If {
+        test: Box<Node>,
+        then: Box<Node>,
+        otherwise: Option<Box<Node>>,
+    },
     List(Vec<Node>),
     Tuple(Vec<Node>),
     Map(Vec<(Node, Node)>),
@@ -99,9 +103,11 @@ impl Node {
             Expr::Compare(first, rest) => {
                 std::iter::once(first.as_ref()).chain(rest.iter().map(|(_, node)| node)).collect()
             }
-            Expr::If { test, then, otherwise } => {
-                [Some(test), Some(then), otherwise.as_ref()].into_iter().flatten().map(AsRef::as_ref).collect()
-            }
+            Expr::If { test, then, otherwise } => [Some(test), Some(then), otherwise.as_ref()]
+                .into_iter()
+                .flatten()
+                .map(AsRef::as_ref)
+                .collect(),
             Expr::Map(entries) => entries.iter().flat_map(|(key, value)| [key, value]).collect(),
         }
     }
@@ -270,11 +276,7 @@ impl Parser {
         if rest.is_empty() { Ok(first) } else { self.node(Expr::Compare(Box::new(first), rest)) }
     }
 
-    fn binary(
-        &mut self,
-        operators: &[(&str, Operator)],
-        operand: fn(&mut Self) -> Parsed,
-    ) -> Parsed {
+    fn binary(&mut self, operators: &[(&str, Operator)], operand: fn(&mut Self) -> Parsed) -> Parsed {
         let mut node = operand(self)?;
         while let Some((sign, operator)) = operators.iter().find(|(sign, _)| self.is(sign)) {
             self.expect(sign)?;
@@ -403,7 +405,9 @@ impl Parser {
                         let place = Box::new(self.node(Expr::Const(place))?);
                         self.node(Expr::Item(Box::new(node), place))?
                     }
-                    other => return Err(format!("expected a name or a number after `.`, not {}", shown(&other))),
+                    other => {
+                        return Err(format!("expected a name or a number after `.`, not {}", shown(&other)));
+                    }
                 };
             } else if self.take("[") {
                 node = self.subscript(node)?;

@@ -9,8 +9,25 @@ use serde_json::Value;
 
 /// The names that expressions know by themselves.
 pub(crate) const GLOBALS: &[&str] = &[
-    "has", "days_between", "date", "today", "len", "abs", "min", "max", "sum", "round", "text", "number",
-    "first_present", "range", "dict", "lipsum", "cycler", "joiner", "namespace",
+    "has",
+    "days_between",
+    "date",
+    "today",
+    "len",
+    "abs",
+    "min",
+    "max",
+    "sum",
+    "round",
+    "text",
+    "number",
+    "first_present",
+    "range",
+    "dict",
+    "lipsum",
+    "cycler",
+    "joiner",
+    "namespace",
 ];
 
 /// Helpers whose names a value of the record never had in common with an expression.

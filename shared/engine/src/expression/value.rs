@@ -275,9 +275,7 @@ impl<'a> Val<'a> {
                 format!("{{{}}}", entries.join(", "))
             }
             Self::Float(number) if number.is_nan() => "nan".into(),
-            Self::Float(number) if number.is_infinite() => {
-                if *number > 0.0 { "inf" } else { "-inf" }.into()
-            }
+            Self::Float(number) if number.is_infinite() => if *number > 0.0 { "inf" } else { "-inf" }.into(),
             Self::Int(number) => number.to_string(),
             Self::Missing(_) => "Undefined".into(),
             Self::Unreadable(unreadable) => {

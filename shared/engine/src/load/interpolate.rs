@@ -147,9 +147,8 @@ impl Resolver<'_> {
         if depth >= MAX_REFERENCES {
             return Err(format!("`${{{body}}}` refers to itself"));
         }
-        let path = match self.expand(body, here, depth)? {
-            YamlValue::Text(path) => path,
-            _ => return Err(format!("`${{{body}}}` is no reference")),
+        let YamlValue::Text(path) = self.expand(body, here, depth)? else {
+            return Err(format!("`${{{body}}}` is no reference"));
         };
         let way = way(&path, here).ok_or_else(|| format!("`${{{path}}}` is no reference"))?;
         let found = follow(self.root, &way)
@@ -189,8 +188,7 @@ impl Resolver<'_> {
         if matches!(default, "null" | "Null" | "NULL") {
             return Ok(YamlValue::Null);
         }
-        let quoted =
-            ['"', '\''].iter().find_map(|quote| default.strip_prefix(*quote)?.strip_suffix(*quote));
+        let quoted = ['"', '\''].iter().find_map(|quote| default.strip_prefix(*quote)?.strip_suffix(*quote));
         if let Some(quoted) = quoted {
             return Ok(YamlValue::Text(quoted.to_owned()));
         }
@@ -267,7 +265,8 @@ mod tests {
     /// What the key `v` of a file holds, with its interpolations resolved.
     fn expanded(text: &str) -> Result<Value, String> {
         let quoted = text.replace('\'', "''");
-        let file = format!("a: {{b: 1, c: [x, {{d: '${{a.b}}'}}], n: null, t: true}}\nl: '${{l}}'\nv: '{quoted}'\n");
+        let file =
+            format!("a: {{b: 1, c: [x, {{d: '${{a.b}}'}}], n: null, t: true}}\nl: '${{l}}'\nv: '{quoted}'\n");
         let mut mistakes = Mistakes::default();
         let mut root = read(&file, &mut mistakes).expect("YAML");
         let YamlValue::Map(entries) = &mut root.value else { unreachable!("a mapping") };

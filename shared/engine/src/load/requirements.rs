@@ -46,9 +46,9 @@ impl Requirement {
         if !yaml.is_map() {
             return None;
         }
-        let text = |key: &str| Some(yaml.get(key)?.text()?.to_owned());
+        let text = |key: &str| Some(yaml.peek(key)?.text()?.to_owned());
         let (kind, id) = (text("$type")?, text("$id")?);
-        let spot = yaml.get("$id").map_or(yaml.spot, |id| id.spot);
+        let spot = yaml.peek("$id").map_or(yaml.spot, |id| id.spot);
         Some(Self { spot, kind, id, path: text("value_path").filter(|path| !path.is_empty()) })
     }
 
@@ -72,9 +72,9 @@ impl Requirement {
         };
         match found.len() {
             1 => Ok(found.swap_remove(0).into_owned()),
-            count => Err(format!(
-                "`{path}` selects {count} values of the requirement `{id}`; it must select one"
-            )),
+            count => {
+                Err(format!("`{path}` selects {count} values of the requirement `{id}`; it must select one"))
+            }
         }
     }
 }
@@ -87,7 +87,10 @@ mod tests {
 
     fn resolved(text: &str) -> (Value, Vec<String>) {
         let known = BTreeMap::from([
-            ("conn".to_owned(), json!({"type": "dynamiq.connections.OpenAI", "key": {"id": "k1"}, "l": [1, 2]})),
+            (
+                "conn".to_owned(),
+                json!({"type": "dynamiq.connections.OpenAI", "key": {"id": "k1"}, "l": [1, 2]}),
+            ),
             ("word".to_owned(), json!("plain")),
         ]);
         let mut mistakes = Mistakes::default();

@@ -51,5 +51,8 @@ fn the_table_in_the_docs_is_current() {
         std::fs::write(&file, &table).expect("the docs can be written");
     }
     let found = std::fs::read_to_string(&file).unwrap_or_default();
-    assert!(found == table, "docs/nodes.md is not current: UPDATE_DOCS=1 cargo test -p runyard-engine --lib nodes::state");
+    assert!(
+        found == table,
+        "docs/nodes.md is not current: UPDATE_DOCS=1 cargo test -p runyard-engine --lib nodes::state"
+    );
 }

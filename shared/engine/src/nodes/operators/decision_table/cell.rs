@@ -73,7 +73,9 @@ impl Cell {
                 within(low, Ordering::Greater) && within(high, Ordering::Less)
             }
             Self::OneOf(literals) => !value.is_null() && literals.iter().any(|literal| same(value, literal)),
-            Self::NoneOf(literals) => !value.is_null() && !literals.iter().any(|literal| same(value, literal)),
+            Self::NoneOf(literals) => {
+                !value.is_null() && !literals.iter().any(|literal| same(value, literal))
+            }
             Self::Order(orders, literal) => {
                 let order = match (value, literal) {
                     (Value::Number(value), Value::Number(literal)) => compare(value, literal),

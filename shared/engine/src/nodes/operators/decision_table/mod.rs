@@ -100,7 +100,10 @@ impl DecisionTable {
         let outputs = columns(fields, "output_columns");
         for (name, _, spot) in &outputs {
             if name == MATCHED {
-                fields.mistake(*spot, format!("`{MATCHED}` is the name under which the rules that matched stand"));
+                fields.mistake(
+                    *spot,
+                    format!("`{MATCHED}` is the name under which the rules that matched stand"),
+                );
             }
         }
         let mut rules = Vec::new();
@@ -112,7 +115,10 @@ impl DecisionTable {
         }
         let folds = |(place, (name, column, _)): (usize, (String, Column, Spot))| {
             let numbers = |rule: &Rule| matches!(rule.then[place], Value::Number(_) | Value::Null);
-            Output { name, folds: column.is_numeric() || (column == Column::Any && rules.iter().all(numbers)) }
+            Output {
+                name,
+                folds: column.is_numeric() || (column == Column::Any && rules.iter().all(numbers)),
+            }
         };
         Some(Self {
             name: fields.text("name").unwrap_or("decision_table").to_owned(),
@@ -340,16 +346,32 @@ mod tests {
             let cell = Cell::read(row["cell"].as_str().expect("text"), *column).map_err(|_| String::new())?;
             Ok(values.iter().map(|value| cell.holds(&column.coerce(value))).collect())
         });
-        assert!(different.is_empty(), "{} of {} differ:\n{}", different.len(), rows.len(), different.join("\n"));
+        assert!(
+            different.is_empty(),
+            "{} of {} differ:\n{}",
+            different.len(),
+            rows.len(),
+            different.join("\n")
+        );
     }
 
     #[test]
     fn cells() {
         for (column, text, holds, not) in [
             (Column::Any, "", vec![json!(null), json!(1)], vec![]),
-            (Column::Float, "[620..680)", vec![json!(620), json!(679.9)], vec![json!(680), json!(null), json!("650")]),
+            (
+                Column::Float,
+                "[620..680)",
+                vec![json!(620), json!(679.9)],
+                vec![json!(680), json!(null), json!("650")],
+            ),
             (Column::Any, "( -1 .. 1e1 ]", vec![json!(0), json!(10)], vec![json!(-1), json!(true)]),
-            (Column::Text, "FHA, 'a, b', O'Brien", vec![json!("FHA"), json!("a, b"), json!("O'Brien")], vec![json!("a")]),
+            (
+                Column::Text,
+                "FHA, 'a, b', O'Brien",
+                vec![json!("FHA"), json!("a, b"), json!("O'Brien")],
+                vec![json!("a")],
+            ),
             (Column::Text, "!= FHA, VA", vec![json!("x")], vec![json!("VA"), json!(null)]),
             (Column::Any, "= true", vec![json!(true)], vec![json!(1), json!("true")]),
             (Column::Any, "\"700\"", vec![json!("700")], vec![json!(700)]),

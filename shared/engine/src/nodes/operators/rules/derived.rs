@@ -31,7 +31,9 @@ impl Derived {
                     item.mistake(item.spot(key), format!("a derived value lacks its `{key}`"));
                 }
             }
-            let (Some(name), Some(text)) = (name, text.filter(|text| !text.trim().is_empty())) else { continue };
+            let (Some(name), Some(text)) = (name, text.filter(|text| !text.trim().is_empty())) else {
+                continue;
+            };
             let taken = inputs.iter().any(|input| input == name)
                 || RESERVED.contains(&name)
                 || derived.iter().any(|value| value.name == name);

@@ -176,7 +176,9 @@ impl Rule {
         if let Some((applies, text)) = &self.applies {
             match applies.holds(&record.scope, record.today) {
                 (Ok(true), _) => {}
-                (Ok(false), _) => return (Status::NotApplicable, Some(format!("does not apply: {text}")), true),
+                (Ok(false), _) => {
+                    return (Status::NotApplicable, Some(format!("does not apply: {text}")), true);
+                }
                 (Err(fault), misread) => {
                     return self.stopped(&applies.reads, "applies_when", &fault, &misread, record, policy);
                 }
@@ -218,9 +220,7 @@ impl Rule {
                 (None, None) => {
                     held(format!("{message} (not skipped: no field of the record accounts for it)"))
                 }
-                (None, Some(_)) => {
-                    (Status::NotApplicable, Some(format!("does not apply: {message}")), true)
-                }
+                (None, Some(_)) => (Status::NotApplicable, Some(format!("does not apply: {message}")), true),
             },
         }
     }
@@ -246,13 +246,11 @@ impl Rule {
 
 fn day(fields: Fields<'_>, key: &str) -> Option<(Date, String)> {
     let text = fields.text(key).filter(|text| !text.trim().is_empty())?;
-    match date(&Val::Text(text.to_owned()), None) {
-        Ok(day) => Some((day, text.to_owned())),
-        Err(_) => {
-            fields.mistake(fields.spot(key), format!("`{key}` is no date: `{text}`"));
-            None
-        }
+    if let Ok(day) = date(&Val::Text(text.to_owned()), None) {
+        return Some((day, text.to_owned()));
     }
+    fields.mistake(fields.spot(key), format!("`{key}` is no date: `{text}`"));
+    None
 }
 
 /// A value as a finding shows it: of a list or a mapping, only how large it is.
