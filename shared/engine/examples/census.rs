@@ -19,7 +19,7 @@ use std::{
 };
 
 /// What messages say of something that is right and not native.
-const NOT_NATIVE: &[&str] = &["not native", "do not run here", "not supported"];
+const NOT_NATIVE: &[&str] = &["not native", "(not yet)", "not supported", "do not run here"];
 
 struct NoPython;
 
@@ -115,5 +115,10 @@ fn problems(name: &str, text: &str, ids: &[String]) -> Vec<String> {
     }
     let mut found: Vec<_> = found.into_iter().collect();
     found.sort_unstable_by_key(|(_, spot)| *spot);
-    found.into_iter().map(|(message, spot)| format!("{}:{}: {message}", spot.line, spot.column)).collect()
+    found.into_iter().map(|(message, spot)| format!("line {}: {}", spot.line, short(&message))).collect()
+}
+
+/// A message about a node type, without what all of them say.
+fn short(message: &str) -> String {
+    message.replace("nodes of type `dynamiq.nodes.", "`").replace("` do not run here yet", "` (not yet)")
 }
