@@ -30,6 +30,7 @@ ACTIONS = {
     "list_parts": {"s3:ListMultipartUploadParts"},
     "put_object": {"s3:PutObject"},
     "upload_part": {"s3:PutObject"},
+    "get_queue_attributes": {"sqs:GetQueueAttributes"},
     "send_message": {"sqs:SendMessage"},
     "send_message_batch": {"sqs:SendMessage"},
     "get_secret_value": {"secretsmanager:GetSecretValue"},
@@ -98,4 +99,10 @@ def of_method(method):
     trait, name = method.split("::")
     found = [function for function in edges() if function.trait == trait and function.name == name]
     assert found, f"nothing in {AWS} implements {method}"
+    return found
+
+
+def of_start():
+    """What opens connections before there is anything to do."""
+    (found,) = [function for function in edges() if function.of == "Aws" and function.name == "warm"]
     return found

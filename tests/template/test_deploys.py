@@ -1,9 +1,5 @@
-"""The transformed template as CloudFormation carries it out, on an emulator: it is made, updated, and deleted.
+"""The transformed template as CloudFormation carries it out, on an emulator: it is made, updated, and deleted."""
 
-The emulator knows neither alarms on several metrics nor ANY methods; the former are left out here.
-"""
-
-import copy
 import io
 import json
 import os
@@ -11,12 +7,13 @@ import time
 import zipfile
 
 import boto3
+import deployed
 import ministack
 import pytest
+from deployed import NAME
 from stack import Stack
 
 os.environ |= {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
-NAME = "runyard"
 
 
 @pytest.fixture(scope="module")
@@ -36,37 +33,16 @@ def client(tmp_path_factory):
 
 
 def template():
-    given = copy.deepcopy(Stack().transformed)
-    for name, resource in list(given["Resources"].items()):
-        if "Metrics" in resource["Properties"]:
-            del given["Resources"][name]
     # Nobody is to take the messages that the tests put into the queue.
-    del given["Resources"]["WorkerQueue"]
-    return json.dumps(given)
-
-
-def settled(client):
-    cloudformation = client("cloudformation")
-    for _ in range(120):
-        stack = cloudformation.describe_stacks(StackName=NAME)["Stacks"][0]
-        if not stack["StackStatus"].endswith("IN_PROGRESS"):
-            break
-        time.sleep(0.25)
-    events = cloudformation.describe_stack_events(StackName=NAME)["StackEvents"]
-    failed = [(e["LogicalResourceId"], e.get("ResourceStatusReason")) for e in events if "FAILED" in e["ResourceStatus"]]
-    return stack["StackStatus"], failed
-
-
-def physical(client):
-    resources = client("cloudformation").describe_stack_resources(StackName=NAME)["StackResources"]
-    return {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in resources}
+    return json.dumps(deployed.template(Stack(), without=["WorkerQueue"]))
 
 
 def test_a_stack_is_made_updated_and_deleted_and_keeps_its_data(client):
-    client("cloudformation").create_stack(StackName=NAME, TemplateBody=template(), Capabilities=["CAPABILITY_IAM"])
-    assert settled(client) == ("CREATE_COMPLETE", [])
-    made = physical(client)
-    (stack,) = client("cloudformation").describe_stacks(StackName=NAME)["Stacks"]
+    cloudformation = client("cloudformation")
+    cloudformation.create_stack(StackName=NAME, TemplateBody=template(), Capabilities=["CAPABILITY_IAM"])
+    assert deployed.settled(cloudformation) == ("CREATE_COMPLETE", [])
+    made = deployed.physical(cloudformation)
+    (stack,) = cloudformation.describe_stacks(StackName=NAME)["Stacks"]
     outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
     assert outputs["Table"] == made["Table"] and outputs["Bucket"] == made["Bucket"] and outputs["QueueUrl"] == made["Queue"]
     assert outputs["Url"].startswith("https://") and outputs["Url"].endswith("/api")
@@ -82,21 +58,21 @@ def test_a_stack_is_made_updated_and_deleted_and_keeps_its_data(client):
     client("sqs").send_message(QueueUrl=made["Queue"], MessageBody="7")
 
     changed = {"CorsOrigins": "https://a.example", "Memory": "1024", "LogLevel": "DEBUG", "AppShards": "2"}
-    client("cloudformation").update_stack(
+    cloudformation.update_stack(
         StackName=NAME,
         TemplateBody=template(),
         Capabilities=["CAPABILITY_IAM"],
         Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in changed.items()],
     )
-    assert settled(client) == ("UPDATE_COMPLETE", [])
-    assert {name: id for name, id in physical(client).items() if made[name] != id} == {}, "something was replaced"
+    assert deployed.settled(cloudformation) == ("UPDATE_COMPLETE", [])
+    assert deployed.physical(cloudformation) == made, "something was replaced"
     variables = client("lambda").get_function_configuration(FunctionName=made["Control"])["Environment"]["Variables"]
     assert variables["RUNYARD_CORS_ORIGINS"] == "https://a.example" and variables["RUNYARD_APP_SHARDS"] == "2"
     assert client("lambda").get_function_configuration(FunctionName=made["Stream"])["MemorySize"] == 1024
     (message,) = client("sqs").receive_message(QueueUrl=made["Queue"])["Messages"]
     assert message["Body"] == "7"
 
-    client("cloudformation").delete_stack(StackName=NAME)
+    cloudformation.delete_stack(StackName=NAME)
     for _ in range(40):
         gone = {name for name in ("Worker",) if made[name] not in str(client("lambda").list_functions()["Functions"])}
         if gone:

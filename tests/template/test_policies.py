@@ -46,7 +46,7 @@ def port_methods(stack, function):
 def needed(stack, function):
     """`(resource, action)` of everything that the function's code may come to call."""
     roots = [one for method in port_methods(stack, function) for one in permissions.of_method(method)]
-    found = permissions.needed(roots) | LOGS
+    found = permissions.needed([permissions.of_start(), *roots]) | LOGS
     return found | POLLER if function == "Worker" else found
 
 
@@ -109,6 +109,7 @@ test_policies_are_what_the_code_calls = proves(
     a_wildcard=grant("Worker", "s3:*", on={"Fn::Sub": "${Bucket.Arn}/*"}),
     everything=grant("Control", "dynamodb:GetItem", on="*"),
     one_missing=revoke("Sweeper", "dynamodb:Query"),
+    a_start_that_is_refused=revoke("Sweeper", "sqs:GetQueueAttributes"),
     another_functions_route=lambda template: template["Resources"]["Control"]["Properties"]["Events"].update(
         StreamRun=template["Resources"]["Stream"]["Properties"]["Events"].pop("StreamRun")
     ) or template["Resources"]["Control"]["Properties"]["Events"].update(

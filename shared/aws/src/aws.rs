@@ -1,7 +1,6 @@
 use crate::{Apps, Clients, Config, Deployments, Files, Keys, Queue, Runs, Secrets};
-use runyard_runs::{Clock, Ids, RunId, RunStore, StoreError};
+use runyard_runs::{Clock, Ids};
 use std::sync::Arc;
-use uuid::Uuid;
 
 /// The ports on one stack. Cheap to clone.
 #[derive(Clone)]
@@ -44,10 +43,10 @@ impl Aws {
         }
     }
 
-    /// Opens a connection to the table and gets credentials, so that the first run does not wait for either. Whether the
-    /// table is there shows too.
-    pub async fn warm(&self) -> Result<(), StoreError> {
-        self.runs.head(RunId(Uuid::nil())).await.map(drop)
+    /// Opens a connection to the bucket and one to the queue, both at once, so that the first run that needs one does not
+    /// wait for it. What they answer is no matter. The table's is opened by whatever is read of it first.
+    pub async fn warm(&self) {
+        tokio::join!(self.runs.warm(), self.queue.warm());
     }
 
     /// Keeps runs.

@@ -12,6 +12,9 @@ use std::fmt::Write;
 /// For so many days objects are kept after they were written, at choice: a lifecycle rule each.
 pub const KEPT_DAYS: [u16; 12] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048];
 
+/// Nothing is kept for longer, in seconds: the last of the rules would delete what a run needs.
+pub(crate) const LONGEST_KEPT: i64 = KEPT_DAYS[KEPT_DAYS.len() - 1] as i64 * 86_400;
+
 /// What is larger than this lies in the bucket.
 pub(crate) const INLINE: usize = 32 << 10;
 
@@ -23,6 +26,17 @@ pub(crate) struct Bodies {
 impl Bodies {
     pub(crate) fn new(client: Client, bucket: String) -> Self {
         Self { client, bucket }
+    }
+
+    /// Opens a connection, by asking for what is not there.
+    pub(crate) async fn warm(&self) {
+        let asked = self.client.head_object().bucket(&self.bucket).key("runs/none");
+        // Who may not list a bucket is told that it may not look, not that nothing is there.
+        if let Err(error) = asked.send().await
+            && error.as_service_error().is_none()
+        {
+            tracing::debug!(error = %store_error(error), "the bucket did not answer at the start");
+        }
     }
 
     /// Keeps JSON under this key.

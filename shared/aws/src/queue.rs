@@ -23,6 +23,14 @@ impl Queue {
     pub(crate) fn new(home: Arc<Home>) -> Self {
         Self { home }
     }
+
+    /// Opens a connection.
+    pub(crate) async fn warm(&self) {
+        let asked = self.home.clients.sqs.get_queue_attributes().queue_url(&self.home.config.queue_url);
+        if let Err(error) = asked.send().await.map_err(store_error) {
+            tracing::debug!(%error, "the queue did not answer at the start");
+        }
+    }
 }
 
 #[async_trait]

@@ -10,8 +10,8 @@ use fixture::{
 use runyard_aws::{Aws, Clients, table};
 use runyard_conformance::{list::query, make};
 use runyard_runs::{
-    Append, Create, Field, Guard, ListQuery, PageStart, RecordChange, ReportedStatus, RunStatus, RunStore,
-    StoreError, SystemIds, Timestamp, Update,
+    Append, Create, Field, Guard, ListError, ListQuery, PageStart, RecordChange, ReportedStatus, RunStatus,
+    RunStore, StoreError, SystemIds, Timestamp, Update,
 };
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
@@ -229,6 +229,29 @@ async fn what_does_not_pass_fails_at_once() {
     assert!(matches!(&error, StoreError::Failed(_)), "{error:?}");
     assert_eq!(error.to_string(), "AccessDeniedException: not for you");
     assert_eq!(faults.left(), 1, "it was asked once");
+}
+
+/// A page is read only if it fits into a function's memory, and the caller told to ask for less; a run alone always is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_very_large_runs_is_refused() {
+    let stack = stack().await;
+    let (runs, app) = (stack.aws.runs(), make::app());
+    let mut ids = Vec::new();
+    for (index, size) in [4_000_000, 4_000_000, 4_000_000, 4_000_000, 17_000_000].into_iter().enumerate() {
+        let mut run = make::run(app);
+        run.created_at = Timestamp(make::NOW.0 + i64::try_from(index).unwrap());
+        run.input = json!({"text": "x".repeat(size)}).as_object().cloned().unwrap();
+        runs.create(&run, &make::record()).await.unwrap();
+        ids.insert(0, run.id);
+    }
+    let error = runs.list(&query(app)).await.unwrap_err();
+    assert!(matches!(error, ListError::TooLarge { bytes: 33_000_000.., most: 16_777_216 }), "{error:?}");
+    let one = ListQuery { page_size: 1, ..query(app) };
+    let page = runs.list(&one).await.unwrap();
+    assert_eq!((page.runs[0].new.id, page.runs.len(), page.total_count), (ids[0], 1, 5));
+    let rest = ListQuery { page_size: 4, start: PageStart::Cursor(page.next_cursor.unwrap()), ..query(app) };
+    let page = runs.list(&rest).await.unwrap();
+    assert_eq!(page.runs.iter().map(|run| run.new.id).collect::<Vec<_>>(), ids[1..]);
 }
 
 /// With filters the page may lie far down: it is found, and counted, across the pages of DynamoDB.

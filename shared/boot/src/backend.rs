@@ -150,6 +150,7 @@ impl Backend {
                     None => engine::of_process(app, name),
                 });
                 let files: Arc<dyn FileStore> = aws.files();
+                let keys = aws.keys();
                 let service = RunService::new(Ports {
                     runs: aws.runs(),
                     files: Arc::clone(&files),
@@ -159,11 +160,13 @@ impl Backend {
                     clock: Arc::clone(&clock),
                     ids: Arc::clone(&ids),
                 });
+                // Nobody waits for these; the first request that needs one finds it.
+                tokio::spawn(async move { aws.warm().await });
                 // The first request finds a connection to the table, and the app that most ask for.
                 if let Err(error) = apps.by_host("").await {
                     tracing::warn!(%error, "the table did not answer at the start");
                 }
-                Ok(Self { service, apps, keys: aws.keys(), files, clock, ids, upkeep: None })
+                Ok(Self { service, apps, keys, files, clock, ids, upkeep: None })
             }
             #[cfg(feature = "embedded")]
             Place::Embedded(place) => {
@@ -179,6 +182,7 @@ impl Backend {
                 .await?;
                 let apps: Arc<dyn AppStore> = opened.apps();
                 let embedded = opened.embedded();
+                engine.remember_in(embedded.memories());
                 let files: Arc<dyn FileStore> = embedded.files();
                 let service = RunService::new(Ports {
                     runs: embedded.runs(),
@@ -219,5 +223,69 @@ impl Backend {
         if let Some(upkeep) = &self.upkeep {
             upkeep.tick();
         }
+    }
+}
+
+#[cfg(all(test, feature = "aws"))]
+mod tests {
+    use super::{Backend, Config, Place};
+    use crate::env::Env;
+    use runyard_aws::Emulator;
+    use std::{sync::Arc, time::Duration};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+        sync::{Barrier, mpsc},
+    };
+
+    const REFUSAL: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
+    /// What one request says beside its body. It is answered only once as many others wait as the barrier wants.
+    async fn refuse(mut client: TcpStream, together: Arc<Barrier>, told: mpsc::UnboundedSender<String>) {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(client.read_u8().await.expect("a request"));
+        }
+        told.send(String::from_utf8_lossy(&head).to_ascii_lowercase()).expect("the test listens");
+        together.wait().await;
+        client.write_all(REFUSAL).await.expect("the client listens");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn connections_to_table_bucket_and_queue_are_opened_at_the_same_time() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (told, mut requests) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            let together = Arc::new(Barrier::new(3));
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(refuse(client, Arc::clone(&together), told.clone()));
+            }
+        });
+        let queue_url = format!("{url}/000000000000/runs");
+        let variables =
+            [("RUNYARD_TABLE", "table"), ("RUNYARD_BUCKET", "bucket"), ("RUNYARD_QUEUE_URL", &*queue_url)];
+        let mut config = Config::from_env(&Env::of(&variables)).unwrap();
+        #[allow(
+            irrefutable_let_patterns,
+            clippy::allow_attributes,
+            reason = "it is the only place without `embedded`"
+        )]
+        let Place::Aws(place) = &mut config.place else { panic!("{config:?}") };
+        place.emulator = Some(Emulator { dynamodb: url.clone(), others: url });
+        let opening = tokio::spawn(Backend::open(config));
+        let mut asked = Vec::new();
+        for _ in 0..3 {
+            let request = tokio::time::timeout(Duration::from_secs(30), requests.recv()).await;
+            asked.push(request.expect("all three are asked before one has answered").unwrap());
+        }
+        for what in [
+            "x-amz-target: dynamodb_",
+            "x-amz-target: amazonsqs.getqueueattributes",
+            "head /bucket/runs/none ",
+        ] {
+            assert_eq!(asked.iter().filter(|head| head.contains(what)).count(), 1, "{what}: {asked:#?}");
+        }
+        assert!(opening.await.unwrap().is_ok(), "a process starts also where the table refuses");
     }
 }

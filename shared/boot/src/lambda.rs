@@ -8,7 +8,7 @@ use crate::{
 use futures::{FutureExt, future::BoxFuture, future::Shared};
 use lambda_runtime::Context;
 use runyard_runs::Timestamp;
-use std::{error::Error as StdError, process, time::Duration};
+use std::{error::Error as StdError, future::pending, process, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The longest time-out that a function can have.
@@ -53,8 +53,9 @@ pub fn stands_still(env: &Env) -> Result<bool, BadVariable> {
 pub struct Opening(Shared<BoxFuture<'static, Backend>>);
 
 impl Opening {
-    fn start(config: Config) -> Self {
-        let opening = tokio::spawn(async move {
+    /// It begins when it is first waited for.
+    fn new(config: Config) -> Self {
+        let open = async move {
             match Backend::open(config).await {
                 Ok(backend) => backend,
                 Err(error) => {
@@ -62,8 +63,9 @@ impl Opening {
                     process::exit(1)
                 }
             }
-        });
-        let opened = async move { opening.await.unwrap_or_else(|_| process::exit(1)) };
+        };
+        // In a task of its own, beside whatever its first waiter does.
+        let opened = async move { tokio::spawn(open).await.unwrap_or_else(|_| process::exit(1)) };
         Self(opened.boxed().shared())
     }
 
@@ -73,8 +75,8 @@ impl Opening {
     }
 }
 
-/// Runs a function until the platform ends it: reads the environment, begins to open the backend, and leaves the rest to
-/// `serve`. At the end, also on SIGTERM, runs under way go back to the log.
+/// Runs a function until the platform ends it: reads the environment, has `serve` poll the runtime API, and opens the backend
+/// meanwhile. At the end, also on SIGTERM, runs under way go back to the log.
 pub fn run<F: Future<Output = Result<(), lambda_runtime::Error>>>(
     serve: impl FnOnce(Opening) -> F,
 ) -> Result<(), Box<dyn StdError + Send + Sync>> {
@@ -83,11 +85,18 @@ pub fn run<F: Future<Output = Result<(), lambda_runtime::Error>>>(
         logs::for_functions();
         let config = Config::from_env(&Env::of_process()).inspect_err(|error| tracing::error!(%error))?;
         register().await;
-        let opening = Opening::start(config);
+        let opening = Opening::new(config);
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        let begin = async {
+            opening.backend().await;
+            pending::<()>().await;
+        };
         let served = tokio::select! {
+            biased;
             served = serve(opening.clone()) => served,
+            // After the runtime API was asked for the first time.
+            () = begin => Ok(()),
             _ = terminate.recv() => Ok(()),
             _ = interrupt.recv() => Ok(()),
         };

@@ -152,7 +152,8 @@ fn selected(pointer: Option<&Pointer>, text: &str, data: &Value) -> Result<Value
     }
 }
 
-fn compare(comparison: Comparison, value: &Value, expected: &Value) -> Result<bool, NodeError> {
+/// Compares as Python does; an error if it has no order for the two.
+pub(crate) fn compare(comparison: Comparison, value: &Value, expected: &Value) -> Result<bool, NodeError> {
     let (text, part) = match comparison {
         Comparison::StartsWith | Comparison::EndsWith | Comparison::Contains => {
             (python_text::str(value), python_text::str(expected))

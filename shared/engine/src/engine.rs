@@ -5,12 +5,14 @@ use crate::{
     flow::Cache,
     load::{self, LoadErrors, Loaded, Mistake, Refusal, is_reserved},
     python::PythonRunner,
-    services::Services,
+    services::{Memories, Services},
+    vectors::Memory,
     workflow::{RunResults, Workflow},
 };
 use async_trait::async_trait;
 use runyard_runs::{
-    App, AppId, BoxError, Clock, FieldErrors, Outcome, RunContext, RunError, SystemClock, Warning,
+    App, AppId, BoxError, Clock, FieldErrors, MemoryStore, Outcome, RunContext, RunError, SystemClock,
+    Warning,
 };
 use serde_json::{Map, Value};
 use std::{
@@ -57,8 +59,11 @@ pub struct Engine {
     env_hasher: RandomState,
     /// Apps that may go to the same places share their connections.
     http: Mutex<HashMap<Egress, Http>>,
+    /// Documents that apps keep in memory.
+    documents: Arc<Memory>,
     /// Hosts that every app may call, wherever they resolve to.
     allow_hosts: Vec<String>,
+    memories: Memories,
 }
 
 impl fmt::Debug for Engine {
@@ -87,7 +92,9 @@ impl Engine {
             compiled: Mutex::default(),
             env_hasher: RandomState::new(),
             http: Mutex::default(),
+            documents: Arc::default(),
             allow_hosts: Vec::new(),
+            memories: Memories::default(),
         }
     }
 
@@ -100,6 +107,12 @@ impl Engine {
     /// The same by another clock.
     pub fn by_clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
+    }
+
+    /// Has agents remember in this store; without one they remember as long as the engine lives. Call it once, before any
+    /// run: a later store is not used.
+    pub fn remember_in(&self, store: Arc<dyn MemoryStore>) {
+        self.memories.set(store);
     }
 
     /// Executes a run as [`runyard_runs::Engine::execute`] does, and gives every node's result as the reference shows
@@ -168,9 +181,11 @@ impl Engine {
         let services = Services {
             python: Arc::clone(&self.config.python),
             http: self.http(app),
+            documents: Arc::clone(&self.documents),
             limits: app.limits.clone(),
             clock: Arc::clone(&self.clock),
             cache: app.cache.map(Cache::new),
+            memories: self.memories.clone(),
         };
         let env_hash = self.env_hasher.hash_one(read.values().collect::<Vec<_>>());
         Ok(Compiled { workflow, warnings, services, env: read.into_keys().collect(), env_hash })

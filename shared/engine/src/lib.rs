@@ -14,26 +14,34 @@
 //! | `transform`, `condition`, `expression` | selectors, conditions, and expressions over named values |
 //! | `nodes` | the kinds of nodes, one file each |
 //! | `prompt`, `template`, `llm` | prompts in Jinja, and the models that get them |
+//! | `vectors` | stores of documents with their vectors |
 //! | `egress` | the guard at the gate to the network |
 //! | `engine` | the port of the domain, and the cache of what was compiled |
 
+mod charset;
 mod condition;
+mod csv;
+mod document;
 mod egress;
 mod engine;
 mod expression;
 mod flow;
+mod html;
 mod llm;
 mod load;
 mod nodes;
 mod prompt;
 mod python;
+mod python_json;
 mod python_text;
+mod rest;
 mod schema;
 mod services;
 #[cfg(test)]
 mod tables;
 mod template;
 mod transform;
+mod vectors;
 mod workflow;
 
 pub use engine::{Engine, EngineConfig, ReadEnv};

@@ -31,6 +31,21 @@ pub(crate) fn type_name(value: &Value) -> &'static str {
     }
 }
 
+/// A whole number, as Python's `int` takes it where it must lose nothing: 5, 5.0, "5", true.
+pub(crate) fn whole(value: &Value) -> Option<i64> {
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            let float = number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < 9e15)?;
+            #[expect(clippy::cast_possible_truncation, reason = "whole and within bounds, as just checked")]
+            Some(float as i64)
+        }
+        Value::Number(number) => number.as_i64(),
+        Value::String(text) => text.trim().parse().ok(),
+        Value::Bool(flag) => Some(i64::from(*flag)),
+        _ => None,
+    }
+}
+
 fn write(value: &Value, text: &mut String) {
     match value {
         Value::Null => text.push_str("None"),
@@ -59,7 +74,8 @@ fn write(value: &Value, text: &mut String) {
     }
 }
 
-fn number_text(number: &Number) -> String {
+/// A number as Python writes it, in text and in JSON.
+pub(crate) fn number_text(number: &Number) -> String {
     match number.as_f64() {
         Some(float) if number.is_f64() => float_text(float),
         _ => number.to_string(),

@@ -1,7 +1,7 @@
 //! A workflow, loaded and ready to run.
 
 use crate::{
-    flow::{Flow, FlowEnd, NodeError, Role, Status, Stop},
+    flow::{Flow, FlowEnd, INPUT_EXPIRED, NodeError, Role, Status, Stop},
     services::{BUDGET_EXCEEDED, Services},
 };
 use runyard_runs::{FieldErrors, Outcome, RunContext, RunError};
@@ -64,6 +64,7 @@ impl Workflow {
             };
             let code = match error {
                 Some(error) if error.kind == BUDGET_EXCEEDED => "budget_exceeded",
+                Some(error) if error.kind == INPUT_EXPIRED => "input_expired",
                 _ => "node_failed",
             };
             return Outcome::Failed(RunError {

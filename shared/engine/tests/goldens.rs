@@ -107,7 +107,8 @@ async fn map() {
     assert_same("map", &case.input(json!({"items": [{"x": 1}, {"x": 3}, {"x": 2}]})).run().await);
 }
 
-/// The cases under `tests/dynamiq/more`: input and script stand in their first lines. Messages of errors are ours.
+/// The cases under `tests/dynamiq/more`: input, script and the answers of people stand in their first lines. Messages of
+/// errors are ours.
 #[tokio::test]
 async fn more() {
     let folder = support::shared("dynamiq/more");
@@ -129,8 +130,13 @@ async fn more() {
             serde_json::from_str(line).expect("JSON")
         };
         let model = Scripted::start(header("script")).await;
-        let case = Case::text(&text).env("STUB_URL", &model.url).input(header("input"));
-        let mut ours = case.run().await;
+        let case = Case::text(&text)
+            .env("STUB_URL", &model.url)
+            .env("STUB_ROOT", &model.root)
+            .input(header("input"));
+        let people = text.lines().find_map(|line| line.strip_prefix("# people: "));
+        let people = people.map_or(Value::Null, |people| serde_json::from_str(people).expect("JSON"));
+        let mut ours = case.run_with(&people).await;
         ours["llm_requests"] = model.requests().into();
         let mut theirs: Value = serde_json::from_str(&expected).expect("JSON");
         for results in [&mut ours, &mut theirs] {
@@ -157,21 +163,12 @@ fn comparable(results: &mut Value) {
         if result["status"] == "skip" {
             result["input"] = Value::Null;
         }
+        // Documents get their vectors in place there, so that the input shows them too.
+        let documents = result.pointer_mut("/input/documents").and_then(Value::as_array_mut);
+        for document in documents.into_iter().flatten().filter(|document| document.is_object()) {
+            document["embedding"] = Value::Null;
+        }
     }
     // Sorted, as `serde_json` compares maps without order and shows them with it.
-    *results = sorted(results);
-}
-
-fn sorted(value: &Value) -> Value {
-    match value {
-        Value::Object(map) => {
-            let sorted: std::collections::BTreeMap<&String, Value> =
-                map.iter().map(|(key, value)| (key, sorted(value))).collect();
-            json!(sorted)
-        }
-        Value::Array(items) => items.iter().map(sorted).collect(),
-        // Python compares 1.0 and 1 as equal.
-        Value::Number(number) => json!(number.as_f64()),
-        other => other.clone(),
-    }
+    *results = support::sorted(results);
 }

@@ -133,8 +133,20 @@ fn one_by_one() {
             ":2:6: there is no `api_key`, and the environment variable `OPENAI_API_KEY` is not set",
         ),
         (
-            "{type: dynamiq.nodes.operators.Pass, approval: {enabled: true}}",
-            ":2:53: approval is not supported yet; set `enabled: false` or remove `approval`",
+            "{type: dynamiq.nodes.operators.Pass, approval: {enabled: true, msg_template: '{% if %}'}}",
+            "of the template",
+        ),
+        (
+            "{type: dynamiq.nodes.operators.Pass, approval: {enabled: true, expires_in_seconds: 1, on_expiry: skip}}",
+            "`on_expiry` is `skip`, which is none of `fail`, `approve`, `deny`",
+        ),
+        (
+            "{type: dynamiq.nodes.tools.HumanFeedbackTool, action: tell}",
+            "`action` is `tell`, which is none of `ask`, `info`",
+        ),
+        (
+            "{type: dynamiq.nodes.tools.HumanFeedbackTool, expires_in_seconds: 0}",
+            ":2:72: `expires_in_seconds` must be more than 0",
         ),
         (
             "{type: dynamiq.nodes.operators.Pass, on: 1}",

@@ -10,7 +10,7 @@
 //! | --- | --- |
 //! | [`protocol`] | who may append what to a run's log, without any I/O; explored exhaustively by the model |
 //! | [`service`] | the use cases, written once against the ports |
-//! | `store`, `file`, `queue`, `app`, `key`, `id`, `time`, `engine` | the ports and the types that cross them |
+//! | `store`, `file`, `queue`, `app`, `key`, `memory`, `id`, `time`, `engine` | the ports and the types that cross them |
 //! | `run`, `event`, `entry`, `record` | what a run is |
 
 mod app;
@@ -20,6 +20,7 @@ mod event;
 mod file;
 mod id;
 mod key;
+mod memory;
 pub mod protocol;
 mod queue;
 mod record;
@@ -30,12 +31,13 @@ mod store;
 mod time;
 
 pub use app::{App, AppStore, Limits, OutputCache, WorkflowSource};
-pub use engine::{Answer, Engine, FieldErrors, Outcome, Recorded, RunContext, Stopped, Warning};
-pub use entry::{ENTRY_VERSION, Entry, LogState, Logged, MAX_NESTING, is_too_deep};
+pub use engine::{Answer, Asked, Engine, FieldErrors, Outcome, Recorded, RunContext, Stopped, Warning};
+pub use entry::{ENTRY_VERSION, Entry, LogState, Logged, MAX_NESTING, Pending, is_too_deep};
 pub use event::{EventBody, NodeRef, RunEvent, Sequence, ToolCall, ToolRef};
 pub use file::{File, FileStore, NewFile, Upload};
 pub use id::{AppId, ClaimId, FileId, Ids, OrganizationId, ProjectId, RequestId, RunId, SystemIds};
 pub use key::{AccessKey, Credential, KeyStore, Scope};
+pub use memory::{MemoryScope, MemoryStore, MemoryTurn, ProcessMemory};
 pub use queue::RunQueue;
 pub use record::{Field, Guard, Record, RecordChange};
 pub use run::{

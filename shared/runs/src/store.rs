@@ -229,6 +229,14 @@ pub enum ListError {
     /// The cursor is not one of this query's.
     #[error("not a cursor of this query")]
     BadCursor,
+    /// The runs of the page hold more than is read at once; a page of one run never does.
+    #[error("the runs of this page hold {bytes} bytes, and a page {most} at most")]
+    TooLarge {
+        /// What they hold of input and output.
+        bytes: usize,
+        /// What a page may hold.
+        most: usize,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

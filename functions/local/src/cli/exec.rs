@@ -151,6 +151,7 @@ fn new_run(app: &App, input: Map<String, Value>) -> NewRun {
         session_id: None,
         metadata: BTreeMap::new(),
         files: Vec::new(),
+        retry_of: None,
     }
 }
 

@@ -7,8 +7,10 @@ use super::{
 };
 use crate::{
     aws::Home,
+    bodies,
     error::store_error,
     item::{Reader, number, text},
+    table,
 };
 use aws_sdk_dynamodb::{
     error::BuildError,
@@ -30,6 +32,9 @@ const MOST_HOSTS: usize = 48;
 
 /// So many characters of a version say which is meant.
 const SHORTEST: usize = 4;
+
+/// Seconds.
+const DAY: i64 = 86_400;
 
 /// So often one who deploys looks again because somebody else deployed the same app in between.
 const ATTEMPTS: u32 = 5;
@@ -118,6 +123,18 @@ pub enum DeployError {
         /// The store.
         store: String,
     },
+    /// Its runs would be kept for longer than the bucket's lifecycle rules keep anything.
+    #[error(
+        "`retention_days` is {days}, and {most} at most on AWS for runs that may take so long: what is too large for the \
+         table goes after {} days",
+        bodies::LONGEST_KEPT / DAY
+    )]
+    KeptTooLong {
+        /// The days.
+        days: u32,
+        /// The most that there can be.
+        most: i64,
+    },
     /// No app has this name.
     #[error("no app {name} is deployed: {}", known_apps(.known))]
     NoSuchApp {
@@ -159,6 +176,10 @@ impl Deployments {
                 name: name.clone(),
                 store: reference.store.clone(),
             });
+        }
+        let most = most_retention_days(app);
+        if i64::from(app.retention_days) > most {
+            return Err(DeployError::KeptTooLong { days: app.retention_days, most });
         }
         let stored = Stored::new(app, self.home.clock.now());
         if let Some(object) = &stored.object {
@@ -433,6 +454,13 @@ impl Change<'_> {
             DeployError::HostTaken { host: host.to_owned(), owner, owner_id }
         })
     }
+}
+
+/// How many days a run of this app may be kept: with the longest time that it may take, what the table adds to that and a
+/// second that is rounded up, for as long as the bucket keeps anything.
+fn most_retention_days(app: &App) -> i64 {
+    let besides = (app.longest_run() + table::LINGER).as_secs() + 1;
+    (bodies::LONGEST_KEPT - i64::try_from(besides).unwrap_or(i64::MAX)) / DAY
 }
 
 fn built(error: BuildError) -> StoreError {

@@ -23,7 +23,8 @@ impl Facts {
         deleted_at.0.div_euclid(1000).saturating_add(1)
     }
 
-    /// For how long something of it is kept at most, in seconds.
+    /// For how long something of it is kept at most, in seconds: [`bodies::LONGEST_KEPT`](crate::bodies::LONGEST_KEPT) at most, as
+    /// no app is deployed whose runs would be kept for longer.
     pub(super) fn kept_seconds(&self) -> i64 {
         self.ttl().saturating_sub(self.created_at.0.div_euclid(1000))
     }

@@ -9,7 +9,8 @@
 //! after [`WALK`] requests, whatever it has found: then the page may be short, its cursor goes on from there, and the count is
 //! a lower bound, told as capped. Without filters that does not happen; with them, only in an app of some 150,000 runs.
 //!
-//! The rows say where the records and last entries lie; they are fetched together. A run that is being executed is shown
+//! The rows say where the records and last entries lie; they are fetched together. A page whose runs hold more than
+//! [`PAGE_BYTES`] is refused before what lies in the bucket is read: it would not fit into a function's memory. A run that is being executed is shown
 //! as its last entry tells that changed how it stands: what it has used since then is not looked up.
 
 use super::{
@@ -26,7 +27,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use futures::future::try_join_all;
 use runyard_runs::{
     COUNT_CAP, ListError, ListQuery, PageStart, ReportedStatus, RunId, RunPage, RunStatus, Sequence, SortBy,
-    StoreError,
+    StoreError, StoredRun,
 };
 use std::{
     collections::{BTreeSet, HashMap},
@@ -41,6 +42,9 @@ const WALK: usize = 16;
 
 /// So many items DynamoDB gives at once.
 const BATCH: usize = 100;
+
+/// So many bytes of input and output the runs of a page hold together; one run may hold more.
+const PAGE_BYTES: usize = 16 << 20;
 
 /// So often what a batch left out is asked for again.
 const BATCH_ATTEMPTS: u32 = 8;
@@ -252,7 +256,7 @@ impl Runs {
     }
 
     /// The runs of these rows. One that was deleted meanwhile is left out.
-    async fn fetch(&self, rows: &[Row]) -> Result<Vec<runyard_runs::StoredRun>, StoreError> {
+    async fn fetch(&self, rows: &[Row]) -> Result<Vec<StoredRun>, ListError> {
         let runs: Vec<(RunId, Row)> =
             rows.iter().filter_map(|row| Some((table::run_at(&row.at)?, *row))).collect();
         let mut keys = Vec::with_capacity(runs.len() * 2);
@@ -266,8 +270,13 @@ impl Runs {
             }
         }
         let batches = keys.chunks(BATCH).map(|keys| self.batch(keys.to_vec()));
+        let found: Vec<Item> = try_join_all(batches).await?.into_iter().flatten().collect();
+        let bytes = found.iter().map(item::body_size).sum();
+        if bytes > PAGE_BYTES && runs.len() > 1 {
+            return Err(ListError::TooLarge { bytes, most: PAGE_BYTES });
+        }
         let mut items: HashMap<String, Vec<Item>> = HashMap::new();
-        for item in try_join_all(batches).await?.into_iter().flatten() {
+        for item in found {
             if let Some(pk) = item::text_of(&item, PK) {
                 items.entry(pk.to_owned()).or_default().push(item);
             }

@@ -42,6 +42,11 @@ impl Runs {
         Self { home, bodies, known: KnownRuns::default() }
     }
 
+    /// Opens a connection to the bucket.
+    pub(crate) async fn warm(&self) {
+        self.bodies.warm().await;
+    }
+
     fn dynamodb(&self) -> &aws_sdk_dynamodb::Client {
         &self.home.clients.dynamodb
     }

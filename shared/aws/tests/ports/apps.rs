@@ -190,3 +190,22 @@ async fn unknown_stores_of_secrets_are_refused() {
     let error = place.aws.deployments().deploy(&app).await.unwrap_err().to_string();
     assert!(error.contains("`OTHER` is kept in \"vault\""), "{error}");
 }
+
+#[tokio::test]
+async fn runs_are_kept_no_longer_than_the_bucket_keeps_anything() {
+    let place = Place::new().await;
+    let mut app = app(10, "echo", "v1", &[]);
+    app.retention_days = 2_047;
+    let error = place.aws.deployments().deploy(&app).await.unwrap_err();
+    assert!(matches!(error, DeployError::KeptTooLong { days: 2_047, most: 2_046 }), "{error}");
+    assert!(error.to_string().contains("goes after 2048 days"), "{error}");
+    assert_eq!(place.aws.apps().version(app.id, "v1").await.unwrap(), None);
+    app.retention_days = 2_046;
+    place.aws.deployments().deploy(&app).await.unwrap();
+    // The last second of such a run's large input is the last one of the longest rule.
+    let created_at = NOW;
+    let kept = created_at + app.lifetime() + runyard_aws::table::LINGER + Duration::from_secs(1);
+    let longest = u64::from(runyard_aws::bodies::KEPT_DAYS[11]) * 86_400;
+    assert!(kept.since(created_at) <= Duration::from_secs(longest));
+    assert!(kept.since(created_at) + Duration::from_hours(24) > Duration::from_secs(longest));
+}

@@ -1,5 +1,6 @@
 //! `error_handling`: how long a node may take, how often it is tried, and what its failure means to others.
 
+use super::{Halt, NodeError};
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
     time::Duration,
@@ -39,6 +40,35 @@ impl Default for ErrorHandling {
 }
 
 impl ErrorHandling {
+    /// Does `work`, which is told how many tries failed before, until it ends well, fails for good, or was tried as often as
+    /// it may be.
+    pub(crate) async fn attempts<T, W>(
+        &self,
+        seed: impl Hash + Copy,
+        work: impl Fn(u32) -> W,
+    ) -> Result<T, Halt>
+    where
+        W: Future<Output = Result<T, Halt>>,
+    {
+        for attempt in 0.. {
+            let ended = match self.timeout {
+                Some(limit) => match tokio::time::timeout(limit, work(attempt)).await {
+                    Ok(ended) => ended,
+                    Err(_) => Err(NodeError::new("TimeoutError", "").into()),
+                },
+                None => work(attempt).await,
+            };
+            match ended {
+                Err(Halt::Failed(error)) if error.retryable && attempt < self.max_retries => {
+                    tracing::debug!(attempt, error = %error.message, "trying again");
+                    tokio::time::sleep(self.wait(attempt, seed)).await;
+                }
+                ended => return ended,
+            }
+        }
+        Err(Halt::Stopped)
+    }
+
     /// The wait after the failed attempt `attempt` (from 0): interval × rate^attempt, spread by 10 % so that nodes that
     /// failed together are not tried together. The spread follows from `seed`, so a run is the same each time.
     pub(crate) fn wait(&self, attempt: u32, seed: impl Hash) -> Duration {

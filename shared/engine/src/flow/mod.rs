@@ -1,18 +1,23 @@
 //! Flows: nodes, what they depend on, and the scheduler that runs them.
 
+mod announce;
+mod approval;
 mod cache;
 mod depends;
 mod dict;
 mod errors;
 mod node;
+mod offer;
 mod result;
 mod schedule;
 mod source;
 
+pub(crate) use approval::{Approval, Expiry, INPUT_EXPIRED, Unanswered};
 pub(crate) use cache::{Cache, CacheKey};
 pub(crate) use depends::{Branches, Depend};
 pub(crate) use errors::{Behavior, ErrorHandling, seconds};
 pub(crate) use node::{Call, Halt, Kind, Node, NodeSpec, Role, run_within};
+pub(crate) use offer::{Listed, Offer};
 pub use result::{FailedNode, NodeError, Status};
 pub(crate) use source::{Results, Source};
 

@@ -380,6 +380,8 @@ impl Node {
             mapping: spec.mapping,
             output: spec.output,
             errors: spec.errors,
+            approval: spec.approval,
+            idempotent: spec.idempotent,
             depends,
             branches,
             cached: spec.cached,

@@ -3,14 +3,28 @@
 //! To add one: write `nodes/<group>/<name>.rs` with a type that implements [`Kind`] and a [`Registered`] that builds it from
 //! its fields, and put that into the `NODES` of its group.
 
-mod llms;
+mod admit;
+mod agents;
+pub(crate) mod connection;
+mod converters;
+mod embedders;
+mod extractors;
+mod files;
+mod filters;
+pub(crate) mod llms;
 mod not_native;
 mod operators;
+mod part;
+mod rankers;
+mod retrievers;
+mod splitters;
 #[cfg(test)]
 mod state;
 mod tools;
 mod transformers;
 mod utils;
+mod validators;
+mod writers;
 
 pub(crate) use operators::is_option_result;
 
@@ -39,8 +53,23 @@ pub(crate) struct Registered {
 pub(crate) type Build = fn(&str, Fields<'_>, &Loading<'_>) -> Option<Box<dyn Kind>>;
 
 /// All that run here, by group.
-const NATIVE: &[&[&Registered]] =
-    &[llms::NODES, operators::NODES, tools::NODES, transformers::NODES, utils::NODES];
+const NATIVE: &[&[&Registered]] = &[
+    agents::NODES,
+    converters::NODES,
+    embedders::NODES,
+    extractors::NODES,
+    filters::NODES,
+    llms::NODES,
+    operators::NODES,
+    rankers::NODES,
+    retrievers::NODES,
+    splitters::NODES,
+    tools::NODES,
+    transformers::NODES,
+    utils::NODES,
+    validators::NODES,
+    writers::NODES,
+];
 
 fn native() -> impl Iterator<Item = &'static Registered> {
     NATIVE.iter().flat_map(|group| group.iter().copied())
@@ -54,6 +83,15 @@ fn mapping(input: Arc<Value>, kind: &str) -> Result<Arc<Value>, NodeError> {
     let given = python_text::type_name(&input);
     let message = format!("the input of {kind} must be a mapping, but its transformer gives {given}");
     Err(NodeError::new("ValidationError", message))
+}
+
+/// Does what takes the processor for long, apart from what else runs here.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, NodeError> + Send + 'static,
+) -> Result<T, NodeError> {
+    // A parser that panics on a hostile file fails its node, and nothing else.
+    let failed = |_| Err(NodeError::new("RuntimeError", "the data cannot be read").lasting());
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(failed)
 }
 
 /// What a node type turned out to be.

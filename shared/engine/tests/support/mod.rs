@@ -2,6 +2,7 @@
 
 #![allow(clippy::allow_attributes, dead_code, reason = "each test binary uses a part of it")]
 
+pub(crate) mod provider;
 pub(crate) mod scripted;
 
 use async_trait::async_trait;
@@ -15,7 +16,10 @@ use std::{
     collections::HashMap,
     path::PathBuf,
     process::Stdio,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 use tokio::{io::AsyncWriteExt, process::Command};
@@ -46,21 +50,23 @@ pub(crate) fn app(text: &str) -> App {
 
 /// A run of it without a log.
 pub(crate) fn run_of(
+    id: u128,
     input: Map<String, Value>,
     journal: &[Logged],
     sink: impl Fn(Logged) + Send + Sync + 'static,
 ) -> RunContext {
     let new = NewRun {
-        id: RunId(Uuid::from_u128(1)),
+        id: RunId(Uuid::from_u128(id)),
         app: AppId(Uuid::from_u128(2)),
         app_version: "1".into(),
-        created_at: Timestamp(0),
+        created_at: Timestamp(i64::try_from(id).expect("a small number")),
         expires_at: Timestamp(i64::MAX),
         input,
         user_id: None,
         session_id: None,
         metadata: std::collections::BTreeMap::default(),
         files: Vec::new(),
+        retry_of: None,
     };
     RunContext::detached(new, Arc::new(NoFiles), journal, sink)
 }
@@ -73,6 +79,7 @@ pub(crate) struct Case {
     journal: Vec<Logged>,
     events: Arc<Mutex<Vec<Logged>>>,
     python: Arc<dyn PythonRunner>,
+    id: u128,
 }
 
 impl Case {
@@ -90,6 +97,7 @@ impl Case {
             journal: Vec::new(),
             events: Arc::default(),
             python: Arc::new(SystemPython),
+            id: 1,
         }
     }
 
@@ -111,6 +119,12 @@ impl Case {
         self
     }
 
+    /// Another run than the first.
+    pub(crate) fn id(mut self, id: u128) -> Self {
+        self.id = id;
+        self
+    }
+
     /// Begins from what an earlier execution recorded.
     pub(crate) fn journal(mut self, journal: Vec<Logged>) -> Self {
         self.journal = journal;
@@ -129,7 +143,9 @@ impl Case {
 
     pub(crate) fn context(&self) -> RunContext {
         let events = Arc::clone(&self.events);
-        run_of(self.input.clone(), &self.journal, move |logged| events.lock().expect("events").push(logged))
+        run_of(self.id, self.input.clone(), &self.journal, move |logged| {
+            events.lock().expect("events").push(logged)
+        })
     }
 
     /// The results in the reference's shape.
@@ -138,10 +154,53 @@ impl Case {
         results.expect("the file loads").to_json()
     }
 
+    /// [`Case::run`], where people answer by node, in the reference's form: with a journal as it stands after each answer.
+    pub(crate) async fn run_with(mut self, people: &Value) -> Value {
+        loop {
+            let results = self.run().await;
+            let answers: Vec<Logged> =
+                self.events().iter().filter_map(|asked| answer(asked, people)).collect();
+            self.journal.extend(self.events.lock().expect("events").drain(..));
+            if answers.is_empty() {
+                return results;
+            }
+            self.journal.extend(answers);
+        }
+    }
+
     /// What was recorded and emitted.
     pub(crate) fn events(&self) -> Vec<Logged> {
         self.events.lock().expect("events").clone()
     }
+}
+
+/// What the log keeps of a node's answer to a question.
+pub(crate) fn answer(asked: &Logged, people: &Value) -> Option<Logged> {
+    let request = asked.body.request()?;
+    let node = asked.key.as_deref()?.strip_prefix("node:")?.rsplit_once(':')?.0;
+    let given = people.get(node)?;
+    let mut answer = Map::new();
+    for (theirs, ours) in [
+        ("is_approved", "approved"),
+        ("feedback", "feedback"),
+        ("data", "params"),
+        ("content", "feedback"),
+        ("answers", "answers"),
+    ] {
+        if let Some(value) = given.get(theirs) {
+            answer.insert(ours.to_owned(), value.clone());
+        }
+    }
+    for answer in answer.get_mut("answers").and_then(Value::as_array_mut).into_iter().flatten() {
+        let map = answer.as_object_mut().expect("an answer is a mapping");
+        map.entry("selected").or_insert_with(|| json!([]));
+        map.entry("custom_text").or_insert(Value::Null);
+    }
+    Some(Logged {
+        body: EventBody::InputReceived { request_id: request.id, kind: request.kind },
+        key: Some(format!("answer:{}", request.id)),
+        journal: Some(answer.into()),
+    })
 }
 
 struct NoFiles;
@@ -218,6 +277,77 @@ impl PythonRunner for SystemPython {
             Some(error) => Err(PythonError::Raised(error.to_owned())),
             None => Ok(answer["result"].clone()),
         }
+    }
+}
+
+/// Counts what it runs: by the system's `python3`, or as code that gives back its input.
+#[derive(Default)]
+pub(crate) struct Counted {
+    echoes: bool,
+    total: AtomicUsize,
+    running: AtomicUsize,
+    most: AtomicUsize,
+    wanted: usize,
+}
+
+impl Counted {
+    /// Runs no code: what it is asked to run gives back its input.
+    pub(crate) fn echo() -> Arc<Self> {
+        Arc::new(Self { echoes: true, ..Self::default() })
+    }
+
+    /// Nothing ends before so many have run at the same time.
+    pub(crate) fn waiting_for(wanted: usize) -> Arc<Self> {
+        Arc::new(Self { wanted, ..Self::default() })
+    }
+
+    /// How many there were.
+    pub(crate) fn count(&self) -> usize {
+        self.total.load(Ordering::SeqCst)
+    }
+
+    /// How many ran at the same time at most.
+    pub(crate) fn most(&self) -> usize {
+        self.most.load(Ordering::SeqCst)
+    }
+}
+
+#[async_trait]
+impl PythonRunner for Counted {
+    async fn run(
+        &self,
+        code: &str,
+        input: &Map<String, Value>,
+        as_keywords: bool,
+        timeout: Option<Duration>,
+    ) -> Result<Value, PythonError> {
+        self.total.fetch_add(1, Ordering::SeqCst);
+        let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(running, Ordering::SeqCst);
+        while self.most() < self.wanted {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let result = match self.echoes {
+            true => Ok(json!({"content": input})),
+            false => SystemPython.run(code, input, as_keywords, timeout).await,
+        };
+        self.running.fetch_sub(1, Ordering::SeqCst);
+        result
+    }
+}
+
+/// The value with its keys in order, and numbers that Python compares as equal alike.
+pub(crate) fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let sorted: std::collections::BTreeMap<&String, Value> =
+                map.iter().map(|(key, value)| (key, sorted(value))).collect();
+            json!(sorted)
+        }
+        Value::Array(items) => items.iter().map(sorted).collect(),
+        // Python compares 1.0 and 1 as equal.
+        Value::Number(number) => json!(number.as_f64()),
+        other => other.clone(),
     }
 }
 

@@ -1,9 +1,12 @@
-//! A model that answers from a script, over the chat completions API.
+//! A model that answers from a script, over the chat completions API; beside it, as `tests/llm/stub.py` has them,
+//! embeddings, `/echo` and `/fail/STATUS`.
 //!
-//! An item of the script is a text, or `{content, tool_calls, status, headers, match, repeat}`; the first whose `match`
+//! An item of the script is a text, or `{content, tool_calls, status, headers, match, repeat}`, calls being
+//! `{name, arguments}` or as they are sent; the first whose `match`
 //! stands in the request is taken, else the first without a `match`.
 
 use serde_json::{Value, json};
+use sha2::Digest as _;
 use std::sync::{Arc, Mutex};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -14,6 +17,8 @@ const CHUNK: usize = 7;
 
 pub(crate) struct Scripted {
     pub(crate) url: String,
+    /// The same server, for `/echo` and `/fail/STATUS`.
+    pub(crate) root: String,
     state: Arc<Mutex<State>>,
 }
 
@@ -26,7 +31,8 @@ impl Scripted {
     pub(crate) async fn start(script: Value) -> Self {
         let Value::Array(script) = script else { panic!("a script is a list") };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let url = format!("http://{}/v1", listener.local_addr().expect("an address"));
+        let root = format!("http://{}", listener.local_addr().expect("an address"));
+        let url = format!("{root}/v1");
         let state = Arc::new(Mutex::new(State { script, requests: Vec::new() }));
         let shared = Arc::clone(&state);
         tokio::spawn(async move {
@@ -37,7 +43,7 @@ impl Scripted {
                 });
             }
         });
-        Self { url, state }
+        Self { url, root, state }
     }
 
     pub(crate) fn requests(&self) -> Vec<Value> {
@@ -47,6 +53,10 @@ impl Scripted {
 
 async fn serve(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
+    let mut first = String::new();
+    stream.read_line(&mut first).await?;
+    let mut first = first.split(' ').map(str::to_owned);
+    let (method, target) = (first.next().unwrap_or_default(), first.next().unwrap_or_default());
     let mut length = 0;
     loop {
         let mut line = String::new();
@@ -64,11 +74,62 @@ async fn serve(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     }
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await?;
-    let request: Value = serde_json::from_slice(&body)?;
+    let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+    let json = "content-type: application/json\r\n";
+    if path.starts_with("/echo") {
+        let body = String::from_utf8_lossy(&body);
+        let echo = json!({"method": method, "path": path, "query": query, "body": body});
+        stream.write_all(http(200, json, &spaced(&echo)).as_bytes()).await?;
+        return stream.shutdown().await;
+    }
+    if let Some(status) = path.strip_prefix("/fail/") {
+        let failure = spaced(&json!({"error": "scripted failure"}));
+        stream.write_all(http(status.parse().expect("a status"), json, &failure).as_bytes()).await?;
+        return stream.shutdown().await;
+    }
+    let request: Value = serde_json::from_slice(&body).unwrap_or_default();
+    if path.ends_with("/embeddings") {
+        let answer = http(200, json, &embeddings(&request).to_string());
+        stream.write_all(answer.as_bytes()).await?;
+        return stream.shutdown().await;
+    }
+    if !path.ends_with("/chat/completions") {
+        let message = json!({"error": {"message": format!("no route {path}")}});
+        stream.write_all(http(404, json, &message.to_string()).as_bytes()).await?;
+        return stream.shutdown().await;
+    }
     let streams = request["stream"] == true;
     let item = state.lock().expect("state").take(request);
     stream.write_all(answer(&item, streams).as_bytes()).await?;
     stream.shutdown().await
+}
+
+/// As Python writes JSON.
+fn spaced(value: &Value) -> String {
+    let entries: Vec<String> = value
+        .as_object()
+        .expect("an object")
+        .iter()
+        .map(|(key, value)| format!("\"{key}\": {value}"))
+        .collect();
+    format!("{{{}}}", entries.join(", "))
+}
+
+/// Eight numbers a text, from its hash.
+fn embeddings(request: &Value) -> Value {
+    let one = vec![request["input"].clone()];
+    let texts = request["input"].as_array().unwrap_or(&one);
+    let data: Vec<Value> = texts
+        .iter()
+        .enumerate()
+        .map(|(index, text)| {
+            let hash = sha2::Sha256::digest(text.as_str().unwrap_or_default());
+            let embedding: Vec<f64> = hash[..8].iter().map(|byte| f64::from(*byte) / 255.0).collect();
+            json!({"object": "embedding", "index": index, "embedding": embedding})
+        })
+        .collect();
+    let usage = json!({"prompt_tokens": 1, "total_tokens": 1});
+    json!({"object": "list", "data": data, "model": request["model"], "usage": usage})
 }
 
 impl State {
@@ -78,12 +139,31 @@ impl State {
         let wanted = |item: &Value| item["match"].as_str().is_some_and(|part| text.contains(part));
         let place = self.script.iter().position(wanted);
         let place = place.or_else(|| self.script.iter().position(|item| item["match"].is_null()));
-        match place {
+        let item = match place {
             Some(place) if self.script[place]["repeat"] == true => self.script[place].clone(),
             Some(place) => self.script.remove(place),
             None => json!({"status": 400, "error": "the script is at its end"}),
+        };
+        with_functions(item, self.requests.len())
+    }
+}
+
+/// The item with its `{name, arguments}` as the calls that a model sends; `number` is that of the request.
+fn with_functions(mut item: Value, number: usize) -> Value {
+    let calls = item.get_mut("tool_calls").and_then(Value::as_array_mut);
+    for (place, call) in calls.into_iter().flatten().enumerate() {
+        if call["function"].is_null() {
+            let arguments = match &call["arguments"] {
+                Value::String(text) => text.clone(),
+                arguments => arguments.to_string(),
+            };
+            let id = call["id"].as_str().map_or_else(|| format!("call_{number}_{place}"), str::to_owned);
+            *call = json!({
+                "id": id, "type": "function", "function": {"name": call["name"], "arguments": arguments},
+            });
         }
     }
+    item
 }
 
 fn answer(item: &Value, streams: bool) -> String {

@@ -130,6 +130,9 @@ impl From<ListError> for Error {
                 "cursor",
                 "is not one of this query: begin again without it, or send the same filters and sort",
             ),
+            error @ ListError::TooLarge { .. } => {
+                Self::bad("page_size", format!("{error}: ask for fewer runs"))
+            }
             ListError::Store(error) => error.into(),
         }
     }

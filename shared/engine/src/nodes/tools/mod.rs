@@ -1,7 +1,40 @@
 //! Tools: nodes that do something, on their own or for an agent.
 
+mod agent_only;
+mod file_list;
+mod file_read;
+mod file_search;
+mod file_write;
+mod http;
+mod human_feedback;
 mod python;
+mod summarizer;
+mod thinking;
+mod todo_write;
 
-use super::{Registered, mapping};
+pub(super) use file_list::FILE_LIST;
+pub(super) use file_read::FILE_READ;
+pub(super) use file_search::FILE_SEARCH;
+pub(super) use file_write::FILE_WRITE;
+pub(super) use todo_write::TODO_WRITE;
 
-pub(super) const NODES: &[&Registered] = &[&python::PYTHON];
+use super::{Registered, agents::Own, mapping};
+
+pub(super) const NODES: &[&Registered] = &[
+    &agent_only::CONTEXT_MANAGER,
+    &agent_only::PARALLEL,
+    &agent_only::SUB_AGENT,
+    &agent_only::FILE_LIST,
+    &agent_only::FILE_READ,
+    &agent_only::FILE_SEARCH,
+    &agent_only::FILE_WRITE,
+    &agent_only::TODO_WRITE,
+    &http::HTTP_API_CALL,
+    &human_feedback::HUMAN_FEEDBACK,
+    &python::PYTHON,
+    &summarizer::SUMMARIZER,
+    &thinking::THINKING,
+];
+
+/// Those that work on what an agent keeps for itself.
+pub(super) const OWN: &[Own] = &[FILE_LIST, FILE_READ, FILE_SEARCH, FILE_WRITE, TODO_WRITE];

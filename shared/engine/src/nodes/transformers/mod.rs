@@ -1,7 +1,36 @@
 //! Transformers: nodes that bring data into another form.
 
+mod any_to_json;
+mod csv_to_list;
+mod excel_to_list;
+mod html_markdown_to_text;
+mod json_to_any;
+mod json_to_csv;
+mod sort_list;
 mod text_template;
+mod text_to_document;
 
-use super::{Registered, mapping};
+use super::{
+    Registered,
+    admit::{ANY, Admission, FLAG, LIST, MAPPING_OR_LIST, TEXT, TEXTS, invalid},
+    mapping,
+};
+use crate::flow::NodeError;
+use std::fmt::Display;
 
-pub(super) const NODES: &[&Registered] = &[&text_template::TEXT_TEMPLATE];
+pub(super) const NODES: &[&Registered] = &[
+    &any_to_json::ANY_TO_JSON,
+    &csv_to_list::CSV_TO_LIST,
+    &excel_to_list::EXCEL_TO_LIST,
+    &html_markdown_to_text::HTML_MARKDOWN_TO_TEXT,
+    &json_to_any::JSON_TO_ANY,
+    &json_to_csv::JSON_TO_CSV,
+    &sort_list::SORT_LIST,
+    &text_template::TEXT_TEMPLATE,
+    &text_to_document::TEXT_TO_DOCUMENT,
+];
+
+/// The error of data that cannot be brought into the other form.
+fn failed(problem: impl Display) -> NodeError {
+    NodeError::new("ValueError", format!("the data cannot be transformed: {problem}"))
+}

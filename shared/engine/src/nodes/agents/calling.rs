@@ -1,0 +1,140 @@
+//! Steps written as calls of functions.
+
+use super::{
+    json,
+    mode::{Answer, Step, Unparsed, Wanted},
+};
+use serde_json::{Map, Value};
+
+/// The function that is the answer.
+pub(super) const FINAL_ANSWER: &str = "provide_final_answer";
+
+/// What the model wants by `calls`, in the shape of the chat completions API.
+///
+/// An answer beside calls of tools is not one: it was written before their results.
+pub(super) fn parse(calls: &[Value]) -> Result<Step, Unparsed> {
+    if calls.is_empty() {
+        return Err(Unparsed::new("the reply calls no function"));
+    }
+    let calls: Vec<Called> = calls.iter().map(Called::read).collect::<Result<_, _>>()?;
+    let (answers, tools): (Vec<_>, Vec<_>) = calls.into_iter().partition(|call| call.name == FINAL_ANSWER);
+    if tools.is_empty() {
+        return match answers.into_iter().next() {
+            Some(answer) => answer.answer().map(Step::Answer),
+            None => Err(Unparsed::new("the reply calls no function")),
+        };
+    }
+    let mut wanted: Vec<Wanted> = tools.into_iter().map(Called::wanted).collect::<Result<_, _>>()?;
+    match wanted.len() {
+        1 => Ok(Step::Call(wanted.remove(0))),
+        _ => Ok(Step::Calls(wanted)),
+    }
+}
+
+/// The name of the function that a call is of.
+pub(super) fn name(call: &Value) -> &str {
+    call["function"]["name"].as_str().unwrap_or_default().trim()
+}
+
+struct Called {
+    name: String,
+    id: Option<String>,
+    arguments: Map<String, Value>,
+}
+
+impl Called {
+    fn read(call: &Value) -> Result<Self, Unparsed> {
+        let name = name(call).to_owned();
+        let arguments = match &call["function"]["arguments"] {
+            Value::String(text) if text.trim().is_empty() => Value::Null,
+            // Broken off in mid-call, what is whole may do.
+            Value::String(text) => json::whole_or_cut(text)
+                .map_err(|error| Unparsed::new(format!("the arguments of `{name}` are no JSON: {error}")))?,
+            other => other.clone(),
+        };
+        let arguments = match arguments {
+            Value::Object(arguments) => arguments,
+            Value::Null => Map::new(),
+            _ => return Err(Unparsed::new(format!("the arguments of `{name}` must be a JSON object"))),
+        };
+        Ok(Self { id: call["id"].as_str().map(str::to_owned), name, arguments })
+    }
+
+    fn take_text(&mut self, key: &str) -> Option<String> {
+        match self.arguments.remove(key) {
+            None | Some(Value::Null | Value::Bool(false)) => Some(String::new()),
+            Some(Value::String(text)) => Some(text),
+            Some(_) => None,
+        }
+    }
+
+    fn answer(mut self) -> Result<Answer, Unparsed> {
+        let (thought, files) = (self.take_text("thought"), self.take_text("output_files"));
+        match (thought, files, self.arguments.remove("answer")) {
+            (
+                Some(thought),
+                Some(files),
+                Some(answer @ (Value::String(_) | Value::Object(_) | Value::Array(_))),
+            ) => Ok(Answer { thought, answer, files }),
+            _ => Err(Unparsed::new(format!("`{FINAL_ANSWER}` must be given `thought` and `answer`"))),
+        }
+    }
+
+    fn wanted(mut self) -> Result<Wanted, Unparsed> {
+        let Some(thought) = self.take_text("thought") else {
+            return Err(Unparsed::new(format!("`thought` of the call of `{}` must be text", self.name)));
+        };
+        // Some models put all arguments under one key.
+        let input = match self.arguments.len() {
+            1 => self.arguments.remove("action_input"),
+            _ => None,
+        };
+        let input = match input {
+            Some(Value::String(text)) => json::whole(&text).map_err(|error| {
+                Unparsed::new(format!("the arguments of `{}` are no JSON: {error}", self.name))
+            })?,
+            Some(input) => input,
+            None => Value::Object(self.arguments),
+        };
+        let input = if input.is_object() { input } else { serde_json::json!({"input": input}) };
+        Ok(Wanted { thought, name: self.name, input, id: self.id })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn call(name: &str, arguments: &str) -> Value {
+        json!({"id": name, "type": "function", "function": {"name": name, "arguments": arguments}})
+    }
+
+    fn wanted(name: &str, input: Value) -> Wanted {
+        Wanted { thought: String::new(), name: name.into(), input, id: Some(name.into()) }
+    }
+
+    #[test]
+    fn steps() {
+        let one = |input: Value| Ok(Step::Call(wanted("a", input)));
+        assert_eq!(parse(&[call("a", r#"{"thought": null, "n": 1}"#)]), one(json!({"n": 1})));
+        assert_eq!(parse(&[call("a", "")]), one(json!({})));
+        assert_eq!(parse(&[call("a", r#"{"action_input": "[1]"}"#)]), one(json!({"input": [1]})));
+        assert_eq!(parse(&[call("a", r#"{"n": 1, "m": "x"#)]), one(json!({"n": 1})));
+        let answer = call(FINAL_ANSWER, r#"{"answer": "x"}"#);
+        assert!(matches!(parse(std::slice::from_ref(&answer)), Ok(Step::Answer(_))));
+        assert_eq!(parse(&[answer.clone(), call("a", "{}")]), one(json!({})));
+        let two = Step::Calls(vec![wanted("a", json!({})), wanted("b", json!({}))]);
+        assert_eq!(parse(&[call("a", "{}"), answer, call("b", "{}")]), Ok(two));
+        for calls in [
+            vec![],
+            vec![call(FINAL_ANSWER, "{}")],
+            vec![call(FINAL_ANSWER, r#"{"answer": 1}"#)],
+            vec![call("a", "[1]")],
+            vec![call("a", "plain")],
+            vec![call("a", r#"{"thought": 1}"#)],
+        ] {
+            assert!(parse(&calls).is_err(), "{calls:?}");
+        }
+    }
+}

@@ -1,0 +1,482 @@
+//! Calls of tools: checked, made, told to who follows the run, and kept for when the model asks the same again.
+
+use super::{
+    Agent,
+    conversation::Observed,
+    desk::Desk,
+    fit,
+    hooks::{Point, Refused},
+    mode::Wanted,
+    observation::{self, Form},
+    params::ToolParams,
+    tools::{Body, Tool, called},
+    turn::Stop,
+};
+use crate::{
+    flow::{Call, Halt, Node, NodeError, run_within},
+    python_text,
+    services::BUDGET_EXCEEDED,
+    transform::{Data, is_falsy},
+};
+use futures::{StreamExt, future::BoxFuture, stream};
+use runyard_runs::{EventBody, FieldErrors, Recorded, RunError, ToolCall, ToolRef};
+use serde_json::{Map, Value, json};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use uuid::Uuid;
+
+/// The calls of one run of an agent.
+pub(super) struct Calls<'a> {
+    agent: &'a Agent,
+    call: Call<'a>,
+    tools: Vec<&'a Tool>,
+    input: &'a Map<String, Value>,
+    params: ToolParams,
+    desk: Mutex<Desk>,
+    /// What tools gave, by their names and what they were given.
+    known: HashMap<String, String>,
+    /// How often a tool was called with success, by its name.
+    counts: HashMap<&'a str, u32>,
+}
+
+/// Why none of several calls is made.
+pub(super) struct Limited(pub(super) String);
+
+/// A call that was made.
+pub(super) struct Made {
+    pub(super) result: Observed,
+    /// Whether its result is the agent's answer.
+    pub(super) delegated: bool,
+    /// Under what its result is kept, if it is.
+    known_as: Option<String>,
+}
+
+/// One call: what is wanted, and its place in the loop.
+#[derive(Clone, Copy)]
+struct Place<'w> {
+    iteration: u32,
+    number: usize,
+    wanted: &'w Wanted,
+    /// Whether others are made at the same time.
+    concurrent: bool,
+}
+
+impl<'a> Calls<'a> {
+    pub(super) fn new(
+        agent: &'a Agent,
+        call: Call<'a>,
+        tools: Vec<&'a Tool>,
+        input: &'a Map<String, Value>,
+        params: ToolParams,
+        desk: Desk,
+    ) -> Self {
+        Self {
+            agent,
+            call,
+            tools,
+            input,
+            params,
+            desk: Mutex::new(desk),
+            known: HashMap::new(),
+            counts: HashMap::new(),
+        }
+    }
+
+    /// The tool of this name; of several, the last.
+    pub(super) fn tool(&self, name: &str) -> Option<&'a Tool> {
+        let name = called(name);
+        self.tools.iter().rev().find(|tool| tool.called == name).copied()
+    }
+
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the agents among the tools may be called so often.
+    pub(super) fn check_limits(&self, wanted: &[Wanted]) -> Result<(), Limited> {
+        let mut exceeded = Vec::new();
+        for tool in &self.tools {
+            let Body::Agent { max_calls: Some(most), .. } = tool.body else { continue };
+            let wants = wanted.iter().filter(|wanted| called(&wanted.name) == tool.called).count();
+            let used = self.counts.get(tool.called.as_str()).copied().unwrap_or(0);
+            let left = most.saturating_sub(used);
+            if wants > left as usize {
+                exceeded.push(format!(
+                    "'{}' needs {wants} call(s), but {left} are left (limit: {most}, used: {used})",
+                    tool.name
+                ));
+            }
+        }
+        if exceeded.is_empty() {
+            return Ok(());
+        }
+        Err(Limited(format!(
+            "None of these calls was made: an agent may not be called that often. {}. Use other tools, or answer with what \
+             you have.",
+            exceeded.join("; ")
+        )))
+    }
+
+    /// Makes the calls: first those that may run at the same time, then the others one after another. Gives all results in
+    /// the order of the calls.
+    pub(super) async fn make(&mut self, iteration: u32, wanted: &[Wanted]) -> Result<Vec<Made>, Stop> {
+        let mut made: Vec<Option<Made>> = wanted.iter().map(|_| None).collect();
+        let several = wanted.len() > 1;
+        let place =
+            |number: usize, concurrent| Place { iteration, number, wanted: &wanted[number], concurrent };
+        let mut together = Vec::new();
+        let mut after = Vec::new();
+        for (number, wanted) in wanted.iter().enumerate() {
+            let tool = self.tool(&wanted.name);
+            if several && tool.is_some_and(|tool| self.delegates(tool, &wanted.input)) {
+                made[number] = Some(self.refused(wanted));
+            } else if several && self.agent.parallel && tool.is_some_and(|tool| tool.parallel) {
+                together.push(number);
+            } else {
+                after.push(number);
+            }
+        }
+        let concurrent = together.len() > 1;
+        let mut halts = Vec::new();
+        {
+            let calls: Vec<_> = together.iter().map(|number| self.one(place(*number, concurrent))).collect();
+            let mut calls = stream::iter(calls).buffered(self.agent.max_parallel);
+            for number in &together {
+                match calls.next().await {
+                    Some(Ok(one)) => made[*number] = Some(one),
+                    // Calls that do not wait go on, so that they need not when this one does.
+                    Some(Err(halt)) => halts.push(halt),
+                    None => {}
+                }
+            }
+        }
+        if let Some(halt) = worst(halts) {
+            return Err(halt);
+        }
+        for number in &together {
+            if let Some(one) = &made[*number] {
+                self.keep(&wanted[*number], one);
+            }
+        }
+        for number in after {
+            let one = self.one(place(number, false)).await?;
+            self.keep(&wanted[number], &one);
+            made[number] = Some(one);
+        }
+        Ok(made.into_iter().flatten().collect())
+    }
+
+    /// Counts a call, and keeps what it gave. Calls that were made at the same time do not know each other's results, so
+    /// that a replay, in which they end in another order, takes the same way.
+    fn keep(&mut self, wanted: &Wanted, made: &Made) {
+        let Some(known_as) = &made.known_as else { return };
+        self.known.insert(known_as.clone(), made.result.text.clone());
+        if let Some(tool) = self.tool(&wanted.name) {
+            *self.counts.entry(&tool.called).or_default() += 1;
+        }
+    }
+
+    fn refused(&self, wanted: &Wanted) -> Made {
+        let text = format!(
+            "'{}' was not called: with `delegate_final` its answer is yours, so it cannot go with other calls. Call it \
+             alone, or without `delegate_final`.",
+            wanted.name
+        );
+        Made { result: observed(wanted, text, false), delegated: false, known_as: None }
+    }
+
+    /// Whether the tool's answer is to be the agent's.
+    fn delegates(&self, tool: &Tool, input: &Value) -> bool {
+        self.agent.delegation
+            && matches!(tool.body, Body::Agent { .. })
+            && input.get("delegate_final").is_some_and(|flag| !is_falsy(flag))
+    }
+
+    fn one<'c>(&'c self, place: Place<'c>) -> BoxFuture<'c, Result<Made, Stop>> {
+        Box::pin(self.told(place))
+    }
+
+    /// Makes one call, with the events that tell of it.
+    async fn told(&self, place: Place<'_>) -> Result<Made, Stop> {
+        let Place { iteration, number, wanted, .. } = place;
+        let run = self.call.run;
+        let key = format!("{}/loop/{iteration}/tool/{number}", self.call.key);
+        let tool = self.tool(&wanted.name);
+        let call = ToolCall {
+            id: Uuid::new_v5(&run.new_run().id.0, key.as_bytes()).to_string(),
+            input: wanted.input.clone(),
+            iteration,
+            tool: tool.map_or_else(
+                || ToolRef { name: wanted.name.clone(), kind: "unknown".into() },
+                |tool| tool.reference.clone(),
+            ),
+        };
+        let end = format!("{key}/ended");
+        if let Some(Recorded { body: EventBody::AgentToolCallFailed { error, .. }, journal }) =
+            run.recorded(&end)
+            && journal["handled"] == true
+        {
+            let result = observed(wanted, error.message, false);
+            return Ok(Made { result, delegated: false, known_as: None });
+        }
+        run.record(&format!("{key}/started"), EventBody::AgentToolCallStarted { call: call.clone() }, None);
+        let ended = match tool {
+            Some(tool) => self.made(place, tool).await,
+            None => {
+                let text = format!(
+                    "Unknown tool: {}. Call one of the tools that you have, by its name and nothing else, or answer \
+                     without it.",
+                    wanted.name
+                );
+                Err(Failed::Observed(text))
+            }
+        };
+        let failed = |message: &str| EventBody::AgentToolCallFailed {
+            call: call.clone(),
+            error: RunError::new("tool_failed", message),
+        };
+        match ended {
+            Ok(made) => {
+                let result = Value::from(made.result.text.as_str());
+                run.record(&end, EventBody::AgentToolCallCompleted { call: call.clone(), result }, None);
+                Ok(made)
+            }
+            Err(Failed::Observed(text)) => {
+                // A retry of the run keeps what the model went on from.
+                run.record(&end, failed(&text), Some(json!({"handled": true})));
+                Ok(Made { result: observed(wanted, text, false), delegated: false, known_as: None })
+            }
+            Err(Failed::Stop(stop)) => {
+                match &stop {
+                    Stop::Halt(Halt::Failed(error)) => run.record(&end, failed(&error.message), None),
+                    Stop::Refused(_) => run.record(&end, failed("refused by a guard"), None),
+                    Stop::Halt(_) => {}
+                }
+                Err(stop)
+            }
+        }
+    }
+
+    /// Makes a call of a tool that there is.
+    async fn made(&self, place: Place<'_>, tool: &'a Tool) -> Result<Made, Failed> {
+        let Place { wanted, concurrent, .. } = place;
+        self.allow(tool)?;
+        // Results are kept by the tool's own name and looked up by the one that the model wrote, as in the reference: a name
+        // that had to be changed for the model never finds any.
+        if let Some(text) = self.known.get(&known_as(&wanted.name, &wanted.input)) {
+            let delegated = self.delegates(tool, &wanted.input);
+            return Ok(Made { result: observed(wanted, text.clone(), true), delegated, known_as: None });
+        }
+        let (input, delegated) = self.arguments(tool, &wanted.input)?;
+        let output = self.run(place, tool, input).await.map_err(|halt| tool_failed(tool, halt))?;
+        let form = match &tool.body {
+            Body::Node { class, .. } if class == "tools.Python" => Form::Printed,
+            Body::Node { class, .. } if class == "tools.HttpApiCall" && concurrent => Form::Compact,
+            _ => Form::Indented,
+        };
+        let limit = self.agent.longest_result.filter(|_| !delegated);
+        let text = observation::text(output.get("content").unwrap_or(&Value::Null), form, limit);
+        let text = self.agent.hooks.text(Point::ToolResult, &tool.called, text)?;
+        let known_as = Some(known_as(&tool.name, &wanted.input));
+        Ok(Made { result: observed(wanted, text, true), delegated, known_as })
+    }
+
+    fn allow(&self, tool: &Tool) -> Result<(), Refused> {
+        self.agent.hooks.allow_call(&tool.called, |is_about| {
+            self.counts.iter().filter(|(name, _)| is_about(name)).map(|(_, count)| count).sum()
+        })
+    }
+
+    /// What the tool is given: what the model wrote, what the file selects, what the caller sets. And whether its answer
+    /// is to be the agent's.
+    fn arguments(&self, tool: &Tool, wanted: &Value) -> Result<(Map<String, Value>, bool), Failed> {
+        let mut input = match wanted {
+            Value::Object(input) => input.clone(),
+            other => Map::from_iter([("input".to_owned(), other.clone())]),
+        };
+        let delegated = self.delegates(tool, wanted);
+        if matches!(tool.body, Body::Agent { .. }) || !self.agent.delegation {
+            input.shift_remove("delegate_final");
+        }
+        if !tool.selected.is_identity() {
+            let source = Value::Object(self.input.clone());
+            match tool.selected.apply(Data::Json(&source)) {
+                Ok(Value::Object(selected)) => {
+                    input.extend(selected.into_iter().filter(|(_, value)| !value.is_null()));
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(tool = %tool.name, error = %error.message, "a tool's input_transformer fails")
+                }
+            }
+        }
+        self.params.apply(tool, &mut input);
+        if let Body::Agent { node, .. } = &tool.body {
+            self.context(node, &mut input);
+        }
+        fit::fit(&mut input, &tool.parameters);
+        if let Some(schema) = &tool.schema {
+            let mut errors = FieldErrors::new();
+            schema.check(&Value::Object(input.clone()), &mut errors);
+            if !errors.is_empty() {
+                let errors: Vec<String> =
+                    errors.iter().map(|(field, problem)| format!("{field} {problem}")).collect();
+                return Err(invalid(tool, &errors.join("; ")));
+            }
+        }
+        Ok((input, delegated))
+    }
+
+    /// What another agent is told beside its task: whose conversation it is, with memories of its own, and the files that
+    /// are handed over.
+    fn context(&self, node: &Node, input: &mut Map<String, Value>) {
+        let name = called(node.name.as_deref().unwrap_or(&node.id));
+        for key in ["user_id", "session_id"] {
+            if let Some(own) = self.input.get(key).and_then(Value::as_str).filter(|own| !own.is_empty()) {
+                input.entry(key).or_insert_with(|| format!("{own}:{name}").into());
+            }
+        }
+        if let Some(metadata) = self.input.get("metadata").filter(|metadata| !is_falsy(metadata)) {
+            input.entry("metadata").or_insert_with(|| metadata.clone());
+        }
+        let desk = self.desk();
+        let hand = |path: &str| {
+            let file = desk.get(path)?;
+            Some(json!({"name": path, "content": file.text()?, "mime_type": file.mime_type}))
+        };
+        let files: Vec<Value> = match input.get("files") {
+            Some(Value::Array(paths)) => paths
+                .iter()
+                .map(|path| path.as_str().and_then(hand).unwrap_or_else(|| path.clone()))
+                .collect(),
+            _ => desk.files().filter_map(|(path, _)| hand(path)).collect(),
+        };
+        if !files.is_empty() {
+            input.insert("files".into(), files.into());
+        }
+    }
+
+    async fn run(
+        &self,
+        place: Place<'_>,
+        tool: &Tool,
+        input: Map<String, Value>,
+    ) -> Result<Arc<Value>, Halt> {
+        match &tool.body {
+            Body::Node { node, .. } | Body::Agent { node, .. } => {
+                let input = Value::Object(input);
+                node.kind
+                    .admit(Arc::new(input.clone()))
+                    .map_err(|error| NodeError { recoverable: true, ..unfit(&error.message) })?;
+                let within = format!("loop/{}/tool/{}", place.iteration, place.number);
+                run_within(self.call, node, &within, &input).await
+            }
+            Body::Listed { node, tool } => {
+                let within = format!("loop/{}/tool/{}", place.iteration, place.number);
+                let input = json!({"tool": tool, "arguments": input});
+                run_within(self.call, node, &within, &input).await
+            }
+            Body::Own(own) => Ok(Arc::new(own.run(&mut self.desk(), &input)?)),
+            Body::Server { .. } | Body::Parallel | Body::Compact => {
+                let message = format!("'{}' cannot be called by another tool", tool.name);
+                Err(super::failed(message).into())
+            }
+        }
+    }
+
+    /// The paths of files by a list with commas; else those that there are not. A path that is not there may be meant by its
+    /// last part.
+    pub(super) fn find_files(&self, list: &str) -> Result<Vec<String>, Vec<String>> {
+        let desk = self.desk();
+        let (mut found, mut missing) = (Vec::new(), Vec::new());
+        for path in list.split(',').map(str::trim).filter(|path| !path.is_empty()) {
+            let last = path.rsplit('/').next().unwrap_or(path);
+            match [path, last].into_iter().find(|path| desk.get(path).is_some()) {
+                Some(path) => found.push(path.to_owned()),
+                None => missing.push(path.to_owned()),
+            }
+        }
+        // An agent without files names them in vain, and its answer stands.
+        if missing.is_empty() || desk.files().next().is_none() { Ok(found) } else { Err(missing) }
+    }
+
+    /// The files as a node's output shows them.
+    pub(super) fn give_files(&self, paths: &[String]) -> Value {
+        let desk = self.desk();
+        let give = |path: &String| {
+            let file = desk.get(path)?;
+            let size = file.content.len();
+            Some(json!({"name": path, "mime_type": file.mime_type, "size": size, "content": file.text()}))
+        };
+        paths.iter().filter_map(give).collect()
+    }
+}
+
+/// Why a call gives no result.
+enum Failed {
+    /// The model is told, and goes on.
+    Observed(String),
+    Stop(Stop),
+}
+
+impl From<Refused> for Failed {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Observation(message) => Self::Observed(message),
+            refused => Self::Stop(Stop::Refused(refused)),
+        }
+    }
+}
+
+/// What a tool's failure means to its agent.
+fn tool_failed(tool: &Tool, halt: Halt) -> Failed {
+    let Halt::Failed(error) = halt else { return Failed::Stop(halt.into()) };
+    if error.kind == BUDGET_EXCEEDED {
+        return Failed::Stop(error.into());
+    }
+    let message = format!("Tool '{}' failed: {}", tool.name, python_text::repr(&error.to_json()));
+    if error.recoverable {
+        return Failed::Observed(format!("ToolExecutionException: {message}"));
+    }
+    Failed::Stop(NodeError::new("ValueError", message).into())
+}
+
+fn invalid(tool: &Tool, problem: &str) -> Failed {
+    tool_failed(tool, NodeError { recoverable: true, ..unfit(problem) }.into())
+}
+
+fn unfit(problem: &str) -> NodeError {
+    NodeError::new("RecoverableAgentException", format!("Input data validation failed: {problem}"))
+}
+
+fn observed(wanted: &Wanted, text: String, success: bool) -> Observed {
+    Observed { name: wanted.name.clone(), id: wanted.id.clone(), text, success }
+}
+
+/// Of several halts, the one that decides: a failure before a wait, an end before both.
+fn worst(halts: Vec<Stop>) -> Option<Stop> {
+    halts.into_iter().max_by_key(|halt| match halt {
+        Stop::Halt(Halt::Suspended) => 0,
+        Stop::Refused(_) => 1,
+        Stop::Halt(Halt::Failed(_)) => 2,
+        Stop::Halt(Halt::Stopped) => 3,
+    })
+}
+
+/// A tool's name with its input, the keys of which are in order.
+fn known_as(name: &str, input: &Value) -> String {
+    fn sorted(value: &Value) -> Value {
+        match value {
+            Value::Object(map) => {
+                let mut members: Vec<(&String, &Value)> = map.iter().collect();
+                members.sort_by_key(|(key, _)| *key);
+                members.into_iter().map(|(key, value)| (key.clone(), sorted(value))).collect()
+            }
+            Value::Array(items) => items.iter().map(sorted).collect(),
+            other => other.clone(),
+        }
+    }
+    format!("{name}\0{}", sorted(input))
+}

@@ -1,0 +1,88 @@
+//! What an agent keeps for itself during a run.
+
+use super::own::failed;
+use crate::flow::NodeError;
+use futures::StreamExt;
+use runyard_runs::{FileId, RunContext};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// The bytes that all files of an agent may have together.
+const MAX_BYTES: usize = 32 << 20;
+
+/// An agent's files and its list of tasks.
+#[derive(Debug, Default)]
+pub(crate) struct Desk {
+    files: BTreeMap<String, Stored>,
+    pub(crate) todos: Vec<Value>,
+}
+
+/// A file.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    pub(crate) content: Vec<u8>,
+    pub(crate) mime_type: String,
+}
+
+impl Stored {
+    /// Its text, if it is text.
+    pub(crate) fn text(&self) -> Option<&str> {
+        std::str::from_utf8(&self.content).ok().filter(|text| !text.contains('\0'))
+    }
+}
+
+impl Desk {
+    /// The files, by path.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&str, &Stored)> {
+        self.files.iter().map(|(path, file)| (path.as_str(), file))
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Option<&Stored> {
+        self.files.get(path)
+    }
+
+    /// Keeps a file in place of one at this path, if there is any.
+    pub(crate) fn put(&mut self, path: &str, file: Stored) -> Result<(), NodeError> {
+        let others = self.files.iter().filter(|(known, _)| known.as_str() != path);
+        let bytes: usize = others.map(|(_, file)| file.content.len()).sum();
+        if bytes + file.content.len() > MAX_BYTES {
+            return Err(failed(format!("the files of an agent may have {MAX_BYTES} bytes together")));
+        }
+        self.files.insert(path.to_owned(), file);
+        Ok(())
+    }
+
+    /// Takes over one of the run's files; gives its path, or none if the run has no such file.
+    pub(crate) async fn fetch(&mut self, run: &RunContext, id: FileId) -> Result<Option<String>, NodeError> {
+        let Some(known) = run.file(id) else { return Ok(None) };
+        let error =
+            |error: String| NodeError::new("OSError", format!("cannot read `{}`: {error}", known.name));
+        let Some(mut pieces) = run.open(id).await.map_err(|e| error(e.to_string()))? else { return Ok(None) };
+        let mut content = Vec::new();
+        while let Some(piece) = pieces.next().await {
+            content.extend_from_slice(&piece.map_err(|e| error(e.to_string()))?);
+            if content.len() > MAX_BYTES {
+                return Err(error(format!("it has more than {MAX_BYTES} bytes")).lasting());
+            }
+        }
+        let path = self.free(&known.name);
+        self.put(&path, Stored { content, mime_type: known.mime_type.clone() })?;
+        Ok(Some(path))
+    }
+
+    /// The name, or the name with a number before its ending if it is taken.
+    fn free(&self, name: &str) -> String {
+        let (stem, ending) = match name.rfind('.').filter(|place| *place > 0) {
+            Some(dot) => name.split_at(dot),
+            None => (name, ""),
+        };
+        let mut free = name.to_owned();
+        for number in 1.. {
+            if !self.files.contains_key(&free) {
+                break;
+            }
+            free = format!("{stem}_{number}{ending}");
+        }
+        free
+    }
+}

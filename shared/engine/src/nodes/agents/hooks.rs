@@ -1,0 +1,303 @@
+//! Guards of an agent: what goes in, what tools give, and what comes out is looked at, masked or refused; calls are counted.
+
+use crate::{
+    flow::NodeError,
+    load::{Fields, meant},
+};
+use fancy_regex::Regex;
+use serde_json::Value;
+
+/// The guards of an agent, in the order of the file.
+#[derive(Debug, Default)]
+pub(super) struct Hooks(Vec<Hook>);
+
+#[derive(Debug)]
+struct Hook {
+    name: String,
+    /// The tools that it is about, with `*` for any text; all if empty.
+    tools: Vec<String>,
+    message: String,
+    violation: Violation,
+    guard: Guard,
+}
+
+#[derive(Debug)]
+enum Guard {
+    /// Texts that may not be there.
+    Text { on: Vec<Point>, patterns: Vec<Regex>, mask: Option<String> },
+    /// Tools that are not offered.
+    Deny,
+    /// How often the tools may be called in a run.
+    Limit(u32),
+}
+
+/// Where a text is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Point {
+    Input,
+    ToolResult,
+    Output,
+}
+
+/// What a refusal does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Violation {
+    /// The model is told, where a tool is concerned; else the agent ends with the message as its answer.
+    Observation,
+    /// The agent ends with the message as its answer.
+    Answer,
+    /// The agent fails.
+    Fail,
+}
+
+/// A refusal.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// The model is told this in place of a result.
+    Observation(String),
+    /// The agent ends with this answer.
+    Answer { message: String, hook: String },
+    /// The agent fails.
+    Failed(NodeError),
+}
+
+/// What a guard that masks puts in, unless the file says so.
+const MASK: &str = "[REDACTED]";
+/// How often an expression may go back on one text.
+const BACKTRACKS: usize = 1_000_000;
+
+const SECRETS: &[&str] = &[
+    r"\bsk-[A-Za-z0-9_-]{20,}",
+    r"\bAKIA[0-9A-Z]{16}\b",
+    r"\bgh[pousr]_[A-Za-z0-9]{36,}",
+    r"\bxox[abprs]-[A-Za-z0-9-]{10,}",
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----",
+];
+const INJECTION: &[&str] = &[
+    r"(?i)\b(ignore|disregard|forget)\b.{0,40}\b(previous|prior|above|earlier|all)\b.{0,40}\b(instruction|prompt|rule)s?\b",
+    r"(?i)\b(reveal|print|show|repeat)\b.{0,40}\b(system|hidden|initial)\b.{0,20}\bprompt\b",
+    r"(?i)\byou are now\b.{0,40}\b(unrestricted|jailbroken|developer mode|DAN)\b",
+];
+
+/// The kinds that run here, by their short names and their classes.
+const KINDS: &[(&str, &str)] =
+    &[("regex", "RegexHook"), ("tool_policy", "ToolPolicyHook"), ("call_limit", "CallLimitHook")];
+
+impl Hooks {
+    /// Reads `hooks`, a list; what cannot be read is a mistake.
+    pub(super) fn read(fields: Fields<'_>) -> Self {
+        Self(fields.items("hooks", "a hook").into_iter().filter_map(Hook::read).collect())
+    }
+
+    /// Whether a guard looks at the answer: it cannot be shown before.
+    pub(super) fn guard_output(&self) -> bool {
+        self.0.iter().any(|hook| hook.looks_at(Point::Output))
+    }
+
+    /// Whether the model is told of the tool.
+    pub(super) fn offer(&self, tool: &str) -> bool {
+        !self.0.iter().any(|hook| matches!(hook.guard, Guard::Deny) && hook.is_about(tool))
+    }
+
+    /// Whether a tool may be called that was called so often.
+    pub(super) fn allow_call(
+        &self,
+        tool: &str,
+        calls: impl Fn(&dyn Fn(&str) -> bool) -> u32,
+    ) -> Result<(), Refused> {
+        for hook in &self.0 {
+            if let Guard::Limit(most) = hook.guard
+                && hook.is_about(tool)
+                && calls(&|name| hook.is_about(name)) >= most
+            {
+                return Err(hook.refusal(true));
+            }
+        }
+        Ok(())
+    }
+
+    /// The text as it may go on; guards of the output look in reverse order.
+    pub(super) fn text(&self, point: Point, tool: &str, text: String) -> Result<String, Refused> {
+        let mut text = text;
+        let mut hooks: Vec<&Hook> = self.0.iter().filter(|hook| hook.looks_at(point)).collect();
+        if point != Point::Input {
+            hooks.reverse();
+        }
+        for hook in hooks {
+            let Guard::Text { patterns, mask, .. } = &hook.guard else { continue };
+            if point == Point::ToolResult && !hook.is_about(tool) {
+                continue;
+            }
+            for pattern in patterns {
+                // A text on which an expression gives up is not let through.
+                if !pattern.is_match(&text).unwrap_or(true) {
+                    continue;
+                }
+                match mask {
+                    Some(mask) => text = pattern.replace_all(&text, mask.as_str()).into_owned(),
+                    None => return Err(hook.refusal(point == Point::ToolResult)),
+                }
+            }
+        }
+        Ok(text)
+    }
+
+    /// The answer as it may be shown: the texts in it.
+    pub(super) fn answer(&self, answer: Value) -> Result<Value, Refused> {
+        if !self.guard_output() {
+            return Ok(answer);
+        }
+        Ok(match answer {
+            Value::String(text) => Value::String(self.text(Point::Output, "", text)?),
+            Value::Array(items) => {
+                Value::Array(items.into_iter().map(|item| self.answer(item)).collect::<Result<_, _>>()?)
+            }
+            Value::Object(map) => {
+                let members = map.into_iter().map(|(key, value)| Ok((key, self.answer(value)?)));
+                Value::Object(members.collect::<Result<_, Refused>>()?)
+            }
+            other => other,
+        })
+    }
+}
+
+impl Hook {
+    fn read(fields: Fields<'_>) -> Option<Self> {
+        let kind = fields.text("type")?;
+        let class = kind.rsplit('.').next().unwrap_or(kind);
+        let Some((_, class)) = KINDS.iter().find(|(short, long)| *short == kind || *long == class) else {
+            let known: Vec<&str> = KINDS.iter().map(|(short, _)| *short).collect();
+            let message = format!("hooks of type `{kind}` do not run here{}", meant(kind, &known));
+            fields.mistake(fields.spot("type"), message);
+            return None;
+        };
+        let guard = match *class {
+            "RegexHook" => text(fields)?,
+            "ToolPolicyHook" => {
+                for key in ["allow_if", "approval", "approval_unless"] {
+                    if fields.get(key).is_some_and(|value| value.to_json() != Value::Bool(false)) {
+                        let message = format!("`{key}` does not run here; set `approval` on the tool itself");
+                        fields.mistake(fields.spot(key), message);
+                    }
+                }
+                if fields.bool("deny") != Some(true) {
+                    return None;
+                }
+                Guard::Deny
+            }
+            _ => {
+                if fields.get("max_per_run").is_none() {
+                    fields.mistake(fields.yaml.spot, "a call limit lacks its `max_per_run`".into());
+                }
+                Guard::Limit(fields.count("max_per_run")?)
+            }
+        };
+        let violations = [
+            ("observation", Violation::Observation),
+            ("answer", Violation::Answer),
+            ("fail", Violation::Fail),
+        ];
+        let default = match guard {
+            Guard::Text { .. } => "This was refused: it holds something that may not be passed on.",
+            Guard::Deny => "This tool may not be called.",
+            Guard::Limit(_) => "This tool was called as often as it may be in one run; do not call it again.",
+        };
+        Some(Self {
+            name: fields.text("name").unwrap_or(class).to_owned(),
+            tools: fields
+                .list("tools")
+                .unwrap_or_default()
+                .iter()
+                .filter_map(|tool| tool.text().map(str::to_owned))
+                .collect(),
+            message: fields.text("message").unwrap_or(default).to_owned(),
+            violation: fields.choice("on_violation", &violations).unwrap_or(Violation::Observation),
+            guard,
+        })
+    }
+
+    fn looks_at(&self, point: Point) -> bool {
+        matches!(&self.guard, Guard::Text { on, .. } if on.contains(&point))
+    }
+
+    fn is_about(&self, tool: &str) -> bool {
+        self.tools.is_empty() || self.tools.iter().any(|pattern| matches(pattern, tool))
+    }
+
+    fn refusal(&self, at_tool: bool) -> Refused {
+        let message = self.message.clone();
+        match self.violation {
+            Violation::Fail => Refused::Failed(NodeError::new("HookStopException", message).lasting()),
+            Violation::Observation if at_tool => Refused::Observation(message),
+            Violation::Observation | Violation::Answer => {
+                Refused::Answer { message, hook: self.name.clone() }
+            }
+        }
+    }
+}
+
+fn text(fields: Fields<'_>) -> Option<Guard> {
+    let points = [("input", Point::Input), ("tool_result", Point::ToolResult), ("output", Point::Output)];
+    let on = match fields.list("on") {
+        Some(items) => items
+            .iter()
+            .filter_map(|item| {
+                let found = points.iter().find(|(word, _)| item.text() == Some(*word));
+                if found.is_none() {
+                    fields.mistake(item.spot, "a guard looks at `input`, `tool_result` or `output`".into());
+                }
+                found.map(|(_, point)| *point)
+            })
+            .collect(),
+        None => points.iter().map(|(_, point)| *point).collect(),
+    };
+    let own =
+        fields.list("patterns").unwrap_or_default().iter().filter_map(|item| Some((item.text()?, item.spot)));
+    let presets = fields.list("presets").unwrap_or_default().iter().flat_map(|item| {
+        let patterns: &[&str] = match item.text() {
+            Some("secrets") => SECRETS,
+            Some("injection_basic") => INJECTION,
+            _ => {
+                fields.mistake(item.spot, "a preset is `secrets` or `injection_basic`".into());
+                &[]
+            }
+        };
+        patterns.iter().map(|pattern| (*pattern, item.spot))
+    });
+    let patterns: Vec<Regex> = own
+        .chain(presets)
+        .filter_map(|(pattern, spot)| {
+            match fancy_regex::RegexBuilder::new(pattern).backtrack_limit(BACKTRACKS).build() {
+                Ok(regex) => Some(regex),
+                Err(error) => {
+                    fields.mistake(spot, format!("this is no regular expression: {error}"));
+                    None
+                }
+            }
+        })
+        .collect();
+    let mask = fields.choice("action", &[("block", false), ("mask", true)]).unwrap_or(false);
+    let mask = mask.then(|| fields.text("replacement").unwrap_or(MASK).replace('$', "$$"));
+    Some(Guard::Text { on, patterns, mask })
+}
+
+/// Whether a name fits a pattern in which `*` stands for any text.
+fn matches(pattern: &str, name: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once('*') else { return pattern == name };
+    let Some(name) = name.strip_prefix(start) else { return false };
+    name.char_indices().map(|(place, _)| place).chain([name.len()]).any(|place| matches(rest, &name[place..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_of_names() {
+        for (pattern, name, fits) in
+            [("a*c", "abbc", true), ("*", "", true), ("a", "ab", false), ("a*b*", "axbx", true)]
+        {
+            assert_eq!(matches(pattern, name), fits, "{pattern} {name}");
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! JSON as models write it: line breaks inside strings, text after the value, and a value that breaks off.
+
+use serde_json::{Deserializer, Value};
+
+/// The first value of `text`, whatever stands after it. Control characters may stand in strings. The error says where it
+/// is no JSON.
+pub(super) fn first(text: &str) -> Result<Value, String> {
+    let text = escape_controls(text.trim());
+    match Deserializer::from_str(&text).into_iter().next() {
+        Some(Ok(value)) => Ok(value),
+        Some(Err(error)) => Err(error.to_string()),
+        None => Err("there is nothing".into()),
+    }
+}
+
+/// All of `text` as one value, or as much of it as is whole: what breaks off at its end is left out.
+pub(super) fn whole_or_cut(text: &str) -> Result<Value, String> {
+    let text = escape_controls(text.trim());
+    serde_json::from_str(&text).or_else(|error| match cut(&text) {
+        Some(text) => serde_json::from_str(&text).map_err(|error| error.to_string()),
+        None => Err(error.to_string()),
+    })
+}
+
+/// All of `text` as one value. Control characters may stand in strings.
+pub(super) fn whole(text: &str) -> Result<Value, String> {
+    serde_json::from_str(&escape_controls(text.trim())).map_err(|error| error.to_string())
+}
+
+/// The first object or array whose brackets match.
+pub(super) fn bracketed(text: &str) -> Option<&str> {
+    let start = text.find(['{', '['])?;
+    let mut open = Vec::new();
+    let mut string = Quoted::default();
+    for (place, character) in text[start..].char_indices() {
+        if string.holds(character) {
+            continue;
+        }
+        match character {
+            '{' => open.push('}'),
+            '[' => open.push(']'),
+            '}' | ']' if open.pop() != Some(character) => return None,
+            '}' | ']' if open.is_empty() => return Some(&text[start..=start + place]),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Follows whether characters stand inside a string.
+#[derive(Default)]
+struct Quoted {
+    inside: bool,
+    escaped: bool,
+}
+
+impl Quoted {
+    /// Whether the next character belongs to a string, its quotes included.
+    fn holds(&mut self, character: char) -> bool {
+        let was_inside = self.inside;
+        match character {
+            _ if std::mem::take(&mut self.escaped) => {}
+            '\\' if self.inside => self.escaped = true,
+            '"' => self.inside = !self.inside,
+            _ => {}
+        }
+        was_inside || self.inside
+    }
+}
+
+/// Control characters inside strings, which JSON forbids, as escapes.
+fn escape_controls(text: &str) -> String {
+    let mut string = Quoted::default();
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        if string.holds(character) && character.is_ascii_control() {
+            escaped.push_str(&format!("\\u{:04x}", u32::from(character)));
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped
+}
+
+/// The text up to its last whole member, with all that is open closed.
+fn cut(text: &str) -> Option<String> {
+    let mut open: Vec<char> = Vec::new();
+    let mut string = Quoted::default();
+    // Where the last whole member ends, and what was open there.
+    let mut whole: Option<(usize, Vec<char>)> = None;
+    for (place, character) in text.char_indices() {
+        if string.holds(character) {
+            continue;
+        }
+        match character {
+            '{' | '[' => {
+                open.push(if character == '{' { '}' } else { ']' });
+                whole = Some((place + 1, open.clone()));
+            }
+            '}' | ']' => {
+                open.pop();
+                whole = Some((place + 1, open.clone()));
+            }
+            // What stands before a comma is whole, and only that: a number may go on at the end of the text.
+            ',' => whole = Some((place, open.clone())),
+            _ => {}
+        }
+    }
+    if !string.inside && text.ends_with(['"', '}', ']']) {
+        whole = Some((text.len(), open));
+    }
+    let (end, open) = whole?;
+    // What breaks off must have begun well.
+    let rest = text[end..].trim_start_matches([',', ' ', '\n', '\t']);
+    if open.last() == Some(&'}') && !rest.is_empty() && !rest.starts_with('"') {
+        return None;
+    }
+    let mut kept = text[..end].to_owned();
+    kept.extend(open.iter().rev());
+    Some(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn reads_what_models_write() {
+        assert_eq!(first("{\"a\": \"x\ny\"} and more"), Ok(json!({"a": "x\ny"})));
+        assert_eq!(first("{\"a\": 1}{\"a\": 2}"), Ok(json!({"a": 1})));
+        assert!(first("no").is_err());
+        assert!(first("").is_err());
+    }
+
+    #[test]
+    fn keeps_what_is_whole() {
+        for (text, value) in [
+            (r#"{"a": 1, "b": "he"#, json!({"a": 1})),
+            (r#"{"a": 1, "b": "he""#, json!({"a": 1, "b": "he"})),
+            (r#"{"a": [1, 2], "b": {"c": "d", "e"#, json!({"a": [1, 2], "b": {"c": "d"}})),
+            (r#"{"a": "x\"}", "b": [{}, "#, json!({"a": "x\"}", "b": [{}]})),
+            ("{", json!({})),
+        ] {
+            assert_eq!(whole_or_cut(text), Ok(value), "{text}");
+        }
+        assert!(whole_or_cut("plain").is_err());
+        assert!(whole_or_cut("{a: 1, b").is_err());
+        assert!(whole_or_cut("{broken").is_err());
+    }
+
+    #[test]
+    fn finds_brackets() {
+        assert_eq!(bracketed("so: {\"a\": \"}\"} ok"), Some("{\"a\": \"}\"}"));
+        assert_eq!(bracketed("[1, {]"), None);
+        assert_eq!(bracketed("none"), None);
+    }
+}

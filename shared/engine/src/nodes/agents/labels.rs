@@ -1,0 +1,147 @@
+//! Steps written with labels: `Thought:`, `Action:`, `Action Input:`, `Answer:`.
+
+use super::mode::{Answer, Step, Unparsed, Wanted};
+use serde_json::Value;
+
+const THOUGHT: &str = "Thought:";
+const ACTION: &str = "Action:";
+const INPUT: &str = "Action Input:";
+const ANSWER: &str = "Answer:";
+const FILES: &str = "\nOutput Files:";
+
+/// What the model wants.
+pub(super) fn parse(text: &str) -> Result<Step, Unparsed> {
+    if text.contains(ANSWER) {
+        return Ok(Step::Answer(answer(text)));
+    }
+    let mut calls = Vec::new();
+    for (place, _) in text.match_indices(INPUT) {
+        let Some(name) = action(&text[..place]) else { continue };
+        let input = input(name, &text[place + INPUT.len()..])?;
+        calls.push(Wanted { thought: thought(text), name: name.to_owned(), input, id: None });
+    }
+    match calls.into_iter().next() {
+        Some(call) => Ok(Step::Call(call)),
+        None => Err(Unparsed::new("there is no `Action:` with an `Action Input:`")),
+    }
+}
+
+/// An answer that no thought goes before is empty, as in the reference.
+fn answer(text: &str) -> Answer {
+    let parts = text.split_once(THOUGHT).and_then(|(_, rest)| rest.split_once(ANSWER));
+    let (thought, answer) = parts.unwrap_or_default();
+    let (thought, files) = thought.trim().rsplit_once(FILES).unwrap_or((thought, ""));
+    Answer {
+        thought: thought.trim().to_owned(),
+        answer: answer.trim().into(),
+        files: files.trim().to_owned(),
+    }
+}
+
+fn thought(text: &str) -> String {
+    let thought = text.split_once(THOUGHT).and_then(|(_, rest)| rest.split_once("Action"));
+    thought.map(|(thought, _)| thought.trim().to_owned()).unwrap_or_default()
+}
+
+/// The last action that is named in `text`: to the end of its line, or to the next label.
+fn action(text: &str) -> Option<&str> {
+    text.rmatch_indices(ACTION).find_map(|(place, _)| {
+        let name = text[place + ACTION.len()..].trim_start();
+        let end = name.find('\n').unwrap_or(name.len());
+        let name = &name[..end];
+        let name = match name.char_indices().nth(1).and_then(|(second, _)| name[second..].find("Action")) {
+            Some(label) => {
+                let second = name.chars().next().map_or(0, char::len_utf8);
+                &name[..second + label]
+            }
+            None => name,
+        };
+        Some(name.trim()).filter(|name| !name.is_empty())
+    })
+}
+
+/// The JSON object that `text` begins with, in a fence of Markdown or not.
+fn input(name: &str, text: &str) -> Result<Value, Unparsed> {
+    let text = text.replace("```json", "").replace("```JSON", "").replace("```", "");
+    let Some(object) = object(text.trim()) else {
+        let start: String = text.trim().chars().take(100).collect();
+        let problem =
+            format!("the `Action Input:` of {name} must be a whole JSON object, but it is: {start}");
+        return Err(Unparsed::new(problem));
+    };
+    serde_json::from_str(object).map_err(|error| {
+        Unparsed::new(format!("the `Action Input:` of {name} is no JSON: {error}: {object}"))
+    })
+}
+
+/// The text up to the brace that closes the one it begins with.
+fn object(text: &str) -> Option<&str> {
+    if !text.starts_with('{') {
+        return None;
+    }
+    let (mut depth, mut inside, mut escaped) = (0, false, false);
+    for (place, character) in text.char_indices() {
+        if character == '"' && !escaped {
+            inside = !inside;
+        }
+        escaped = character == '\\' && !escaped;
+        if inside {
+            continue;
+        }
+        match character {
+            '{' => depth += 1,
+            '}' => {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(&text[..=place]);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn call(thought: &str, name: &str, input: Value) -> Result<Step, Unparsed> {
+        Ok(Step::Call(Wanted { thought: thought.into(), name: name.into(), input, id: None }))
+    }
+
+    #[test]
+    fn calls() {
+        for (text, step) in [
+            (
+                "Thought: add\nAction: Sum Tool\nAction Input: {\"n\": {\"m\": \"}\"}}\nObs",
+                call("add", "Sum Tool", json!({"n": {"m": "}"}})),
+            ),
+            ("Action: a Action Input: ```json\n{\"n\": 1}\n```", call("", "a", json!({"n": 1}))),
+            (
+                "Thought: x\nAction: a\nAction Input: {}\nAction: b\nAction Input: {\"n\": 2}",
+                call("x", "a", json!({})),
+            ),
+        ] {
+            assert_eq!(parse(text), step, "{text}");
+        }
+        for text in
+            ["nothing", "Action Input: {}", "Action: a\nAction Input: x", "Action: a\nAction Input: {a}"]
+        {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn answers() {
+        for (text, thought, answer, files) in [
+            ("Thought: done\nAnswer: 10\nThought: no", "done", "10\nThought: no", ""),
+            ("Thought: done\nOutput Files: a.txt, b\nAnswer: see", "done", "see", "a.txt, b"),
+            ("Answer: 10", "", "", ""),
+        ] {
+            let expected = Answer { thought: thought.into(), answer: answer.into(), files: files.into() };
+            assert_eq!(parse(text), Ok(Step::Answer(expected)), "{text}");
+        }
+    }
+}

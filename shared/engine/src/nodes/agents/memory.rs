@@ -1,0 +1,129 @@
+//! What an agent remembers of a conversation: its newest messages, kept between runs.
+
+use super::{calling::FINAL_ANSWER, conversation};
+use crate::{
+    flow::{Call, Halt, NodeError},
+    load::Fields,
+};
+use runyard_runs::{EventBody, MemoryScope, MemoryTurn};
+use serde_json::{Value, json};
+
+/// How an agent remembers.
+#[derive(Debug)]
+pub(super) struct Memory {
+    /// So many messages.
+    limit: usize,
+    /// Whether only what the user said and the answer is kept, not the steps between.
+    ends_only: bool,
+}
+
+/// The backends of the reference that name a place for messages, and are all kept with the runs here.
+const BACKENDS: &[&str] = &["InMemory", "SQLite", "PostgreSQL", "DynamoDB", "Dynamiq"];
+
+impl Memory {
+    /// Reads `memory` of an agent's fields.
+    pub(super) fn read(agent: Fields<'_>) -> Option<Self> {
+        let fields = agent.fields("memory")?;
+        if let Some(backend) = fields.fields("backend")
+            && let Some(kind) = backend.text("type")
+            && !BACKENDS.contains(&kind.rsplit('.').next().unwrap_or(kind))
+        {
+            let message =
+                format!("memory of type `{kind}` does not run here; use `dynamiq.memory.backends.InMemory`");
+            backend.mistake(backend.spot("type"), message);
+        }
+        let strategies = [("all", true), ("relevant", false), ("both", false)];
+        if agent.choice("memory_retrieval_strategy", &strategies) == Some(false) {
+            let message = "messages are remembered newest first; set `memory_retrieval_strategy: all`";
+            agent.mistake(agent.spot("memory_retrieval_strategy"), message.into());
+        }
+        let limit = agent.count("memory_limit").or(fields.count("message_limit")).unwrap_or(100);
+        Some(Self {
+            limit: limit as usize,
+            ends_only: fields
+                .choice("save_mode", &[("full", false), ("input_output", true)])
+                .unwrap_or(false),
+        })
+    }
+
+    /// The newest messages of the conversation, from a user's on. Journaled: a replay remembers the same.
+    pub(super) async fn recall(&self, call: Call<'_>, scope: &MemoryScope) -> Result<Vec<Value>, Halt> {
+        let key = format!("{}/memory", call.key);
+        if let Some(recorded) = call.run.recorded(&key) {
+            return Ok(recorded.journal.as_array().cloned().unwrap_or_default());
+        }
+        let turns = call.services.memories.store().recent(scope, self.limit).await.map_err(|error| {
+            NodeError::new("MemoryError", format!("what was said before cannot be read: {error}"))
+        })?;
+        let mut messages: Vec<Value> = turns.into_iter().flat_map(|turn| turn.messages).collect();
+        messages.drain(..messages.len().saturating_sub(self.limit));
+        let start = messages.iter().position(|message| message["role"] == "user").unwrap_or(messages.len());
+        messages.drain(..start);
+        if !messages.is_empty() {
+            call.run.record(&key, EventBody::RunCheckpoint, Some(messages.clone().into()));
+        }
+        Ok(messages)
+    }
+
+    /// Keeps what was said in this run: `messages`, of which the last is the model's. Without an answer, what the user said.
+    /// `guarded`: whether the answer may be another than the model's. A store that fails does not fail the agent.
+    pub(super) async fn keep(
+        &self,
+        call: Call<'_>,
+        scope: &MemoryScope,
+        messages: &[Value],
+        answer: Option<&Value>,
+        guarded: bool,
+    ) {
+        let said = |role: &str, content: &str| json!({"role": role, "content": content});
+        let asked = || messages.first().map(|user| said("user", conversation::text(user)));
+        let kept: Vec<Value> = match answer {
+            None => asked().into_iter().collect(),
+            Some(answer) => {
+                let text = answer.as_str().map_or_else(|| answer.to_string(), str::to_owned);
+                if self.ends_only {
+                    asked().into_iter().chain([said("assistant", &text)]).collect()
+                } else {
+                    let steps = messages.iter().map(without_images);
+                    let (steps, replaced) = without_answer(steps.collect(), guarded);
+                    steps.into_iter().chain(replaced.then(|| said("assistant", &text))).collect()
+                }
+            }
+        };
+        let new = call.run.new_run();
+        let turn = MemoryTurn {
+            id: format!("{}:{}", new.id, call.key),
+            at: new.created_at,
+            expires_at: new.expires_at,
+            messages: kept,
+        };
+        if let Err(error) = call.services.memories.store().keep(scope, turn).await {
+            tracing::warn!(node = %call.key, %error, "what was said is not remembered");
+        }
+    }
+}
+
+/// The messages without the answer at their end, and whether it was taken away: one that is a call of a function says
+/// nothing to who reads it as a message, and one that a guard may have changed is not to be kept.
+fn without_answer(mut messages: Vec<Value>, guarded: bool) -> (Vec<Value>, bool) {
+    let is_call = messages.last().is_some_and(|last| last["name"] == FINAL_ANSWER);
+    while messages.last().is_some_and(|last| last["name"] == FINAL_ANSWER) {
+        messages.pop();
+    }
+    let is_said = messages.last().is_some_and(|last| last["role"] == "assistant");
+    if is_said && (is_call || guarded) {
+        messages.pop();
+        return (messages, true);
+    }
+    // Nothing of the model's stands there: the answer is another agent's, or the last one, for which no step was left.
+    (messages, !is_said)
+}
+
+/// Images are not remembered: they are large, and the model has seen them.
+fn without_images(message: &Value) -> Value {
+    let mut message = message.clone();
+    if message["content"].is_array() {
+        message["content"] = conversation::text(&message).into();
+    }
+    message
+}

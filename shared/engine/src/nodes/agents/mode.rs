@@ -1,0 +1,125 @@
+//! The four ways in which a model is asked to write its steps, and what it wrote.
+
+use super::{calling, labels, structured, xml};
+use crate::llm::Reply;
+use serde_json::Value;
+
+/// How a model writes a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// `Thought:`, `Action:`, `Action Input:`, `Answer:`.
+    Labels,
+    /// `<thought>`, `<action>`, `<action_input>`, `<answer>`.
+    Xml,
+    /// Calls of functions, the answer being one.
+    FunctionCalling,
+    /// A JSON object that the provider holds to a schema.
+    StructuredOutput,
+}
+
+/// What a model wants next.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Step {
+    /// It is done.
+    Answer(Answer),
+    /// One call of a tool.
+    Call(Wanted),
+    /// Several calls of tools, as functions: each gets a reply of its own.
+    Calls(Vec<Wanted>),
+}
+
+/// An answer, as the model wrote it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Answer {
+    pub(super) thought: String,
+    pub(super) answer: Value,
+    /// The files that go with it, separated by commas.
+    pub(super) files: String,
+}
+
+/// A call that a model wants.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Wanted {
+    pub(super) thought: String,
+    /// The tool's name, as the model wrote it.
+    pub(super) name: String,
+    pub(super) input: Value,
+    /// The model's own id of the call, in function calling.
+    pub(super) id: Option<String>,
+}
+
+/// Why a reply is no step: told to the model, which tries again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unparsed {
+    pub(super) problem: String,
+    /// What it should do about it, where the mode's usual advice does not fit.
+    pub(super) advice: Option<&'static str>,
+}
+
+impl Unparsed {
+    pub(super) fn new(problem: impl Into<String>) -> Self {
+        Self { problem: problem.into(), advice: None }
+    }
+}
+
+/// The names of the modes in files.
+pub(super) const WORDS: &[(&str, Mode)] = &[
+    ("DEFAULT", Mode::Labels),
+    ("XML", Mode::Xml),
+    ("FUNCTION_CALLING", Mode::FunctionCalling),
+    ("STRUCTURED_OUTPUT", Mode::StructuredOutput),
+];
+
+impl Mode {
+    /// Where the model stops, lest it writes the tool's result itself.
+    pub(super) fn stop(self) -> Vec<String> {
+        let stop: &[&str] = match self {
+            Self::Labels => &["Observation: ", "\nObservation:"],
+            Self::Xml => &["\nObservation:", "Observation:", "</output>\n<", "</output><"],
+            Self::FunctionCalling | Self::StructuredOutput => &[],
+        };
+        stop.iter().map(ToString::to_string).collect()
+    }
+
+    /// The step's text: what goes into the conversation.
+    pub(super) fn text(self, reply: &Reply) -> &str {
+        let text = reply.content.as_deref().unwrap_or_default();
+        if self == Self::Xml { xml::first_block(text) } else { text }
+    }
+
+    /// What the model wants.
+    pub(super) fn parse(self, reply: &Reply) -> Result<Step, Unparsed> {
+        let text = self.text(reply);
+        if matches!(self, Self::Labels | Self::Xml) && text.trim().is_empty() {
+            return Err(Unparsed::new("the reply is empty"));
+        }
+        match self {
+            Self::Labels => labels::parse(text),
+            Self::Xml => xml::parse(text),
+            Self::FunctionCalling => calling::parse(&reply.tool_calls),
+            Self::StructuredOutput => structured::parse(text),
+        }
+    }
+
+    /// What a reply must look like, for a model whose reply did not.
+    pub(super) fn advice(self) -> &'static str {
+        match self {
+            Self::Labels => {
+                "Write `Thought:` and then either `Action:` with `Action Input:` (one JSON object), or `Answer:`."
+            }
+            Self::Xml => {
+                "Write one <output> block with <thought> and then either <action> with <action_input> (JSON on one \
+                 line), or <answer>."
+            }
+            Self::FunctionCalling => {
+                "Reply with function calls only: call a tool with `thought` and its arguments, or call \
+                 `provide_final_answer` with `thought` and `answer`."
+            }
+            Self::StructuredOutput => {
+                "Reply with one JSON object that has `thought`, `action`, `action_input` and `output_files`; \
+                 `action_input` is text that holds a JSON object with the tool's arguments, or the answer if \
+                 `action` is `finish`."
+            }
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What a model is shown of a tool's output.
+
+use crate::{python_json, python_text};
+use serde_json::{Map, Value};
+
+const CUT: &str = "\n...[Content truncated]...\n";
+
+/// How a tool's output becomes text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// JSON, indented; a list one item a line.
+    Indented,
+    /// As Python prints it.
+    Printed,
+    /// JSON on one line: what an HTTP call among several at once gives in the reference, which is the body as it came.
+    Compact,
+}
+
+/// The text of `content`, at most `limit` characters of it: its beginning and its end.
+pub(super) fn text(content: &Value, form: Form, limit: Option<usize>) -> String {
+    let text = match (content, form) {
+        (Value::String(text), _) => text.clone(),
+        (content, Form::Printed) => python_text::str(content),
+        (content, Form::Compact) => python_json::ascii(content),
+        (Value::Object(map), Form::Indented) => of_map(map),
+        (Value::Array(items), Form::Indented) => {
+            let lines: Vec<String> = items.iter().map(python_text::str).collect();
+            lines.join("\n")
+        }
+        (other, Form::Indented) => python_text::str(other),
+    };
+    cut(without_braces(text), limit)
+}
+
+fn of_map(map: &Map<String, Value>) -> String {
+    let mut shown = map.clone();
+    shown.shift_remove("files");
+    match shown.get("content") {
+        Some(Value::String(text)) => text.clone(),
+        Some(content) => python_json::indented(content),
+        None if shown.is_empty() => String::new(),
+        None => python_json::indented(&Value::Object(shown)),
+    }
+}
+
+/// The text without `{{` and `}}` around what is on one line.
+fn without_braces(text: String) -> String {
+    if !text.contains("{{") {
+        return text;
+    }
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text.as_str();
+    while let Some(start) = rest.find("{{") {
+        let inner = &rest[start + 2..];
+        let skipped = inner.len() - inner.trim_start().len();
+        let end = inner[skipped..].find("}}").map(|end| skipped + end);
+        let Some(end) = end.filter(|end| !inner[skipped..*end].trim_end().contains('\n')) else {
+            plain.push_str(&rest[..=start]);
+            rest = &rest[start + 1..];
+            continue;
+        };
+        plain.push_str(&rest[..start]);
+        plain.push_str(inner[skipped..end].trim_end());
+        rest = &inner[end + 2..];
+    }
+    plain.push_str(rest);
+    plain
+}
+
+fn cut(text: String, limit: Option<usize>) -> String {
+    let Some(limit) = limit else { return text };
+    let length = text.chars().count();
+    if length <= limit {
+        return text;
+    }
+    let half = limit.saturating_sub(100) / 2;
+    let place =
+        |characters: usize| text.char_indices().nth(characters).map_or(text.len(), |(place, _)| place);
+    format!("{}{CUT}{}", &text[..place(half)], &text[place(length - half)..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn forms() {
+        for (content, form, expected) in [
+            (json!("x"), Form::Indented, "x"),
+            (json!({"a": 1, "files": []}), Form::Indented, "{\n  \"a\": 1\n}"),
+            (json!({"content": "x", "b": 1}), Form::Indented, "x"),
+            (json!([1, "b", {"c": null}]), Form::Indented, "1\nb\n{'c': None}"),
+            (json!([1, "b"]), Form::Printed, "[1, 'b']"),
+            (json!({"a": [1]}), Form::Compact, "{\"a\": [1]}"),
+            (json!(null), Form::Indented, "None"),
+            (json!("see {{ name }} and {{\nx\n}} {{a\nb}}"), Form::Indented, "see name and x {{a\nb}}"),
+        ] {
+            assert_eq!(text(&content, form, None), expected);
+        }
+        let long: String = ('a'..='z').cycle().take(1000).collect();
+        let short = text(&json!(long), Form::Indented, Some(300));
+        assert_eq!(short, format!("{}{CUT}{}", &long[..100], &long[900..]));
+    }
+}

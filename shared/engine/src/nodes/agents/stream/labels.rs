@@ -1,0 +1,79 @@
+//! `Thought:`, `Action:`, `Answer:`.
+
+use super::{
+    Delta,
+    section::{Section, pending},
+};
+
+/// Follows a reply with labels.
+#[derive(Debug, Default)]
+pub(in super::super) struct Labels {
+    at: At,
+    /// What has come and cannot be told yet.
+    held: String,
+    section: Section,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum At {
+    /// Before the thought.
+    #[default]
+    Start,
+    Thought,
+    /// In what is neither: an action, its input, a list of files.
+    Other,
+    Answer,
+}
+
+impl At {
+    /// The labels that end it, and what each begins.
+    fn ends(self) -> &'static [(&'static str, At)] {
+        match self {
+            Self::Start => &[("Thought:", Self::Thought)],
+            Self::Thought => {
+                &[("Answer:", Self::Answer), ("\nOutput Files:", Self::Other), ("Action", Self::Other)]
+            }
+            Self::Other => &[("Answer:", Self::Answer)],
+            Self::Answer => &[],
+        }
+    }
+}
+
+impl Labels {
+    pub(super) fn feed(&mut self, piece: &str, deltas: &mut Vec<Delta>) {
+        self.held.push_str(piece);
+        loop {
+            let ends = self.at.ends();
+            let next = ends
+                .iter()
+                .filter_map(|(label, at)| Some((self.held.find(label)?, *label, *at)))
+                .min_by_key(|(place, ..)| *place);
+            let Some((place, label, at)) = next else { break };
+            let rest = self.held.split_off(place + label.len());
+            self.held.truncate(place);
+            self.give(deltas);
+            self.held = rest;
+            self.section = Section::default();
+            self.at = at;
+        }
+        let labels: Vec<&str> = self.at.ends().iter().map(|(label, _)| *label).collect();
+        let rest = self.held.split_off(self.held.len() - pending(&self.held, &labels));
+        self.give(deltas);
+        self.held = rest;
+    }
+
+    /// The reply is whole: what might have begun a label did not.
+    pub(super) fn end(&mut self, deltas: &mut Vec<Delta>) {
+        self.give(deltas);
+    }
+
+    fn give(&mut self, deltas: &mut Vec<Delta>) {
+        let text = std::mem::take(&mut self.held);
+        let make = match self.at {
+            At::Thought => Delta::Thought,
+            At::Answer => Delta::Answer,
+            At::Start | At::Other => return,
+        };
+        deltas.extend(self.section.feed(&text).map(make));
+    }
+}

@@ -1,0 +1,77 @@
+//! Steps written as a JSON object: `thought`, `action`, `action_input`, `output_files`.
+
+use super::{
+    json,
+    mode::{Answer, Step, Unparsed, Wanted},
+};
+use crate::python_text;
+use serde_json::Value;
+
+/// The action that is the answer.
+pub(super) const FINISH: &str = "finish";
+
+/// What the model wants.
+pub(super) fn parse(text: &str) -> Result<Step, Unparsed> {
+    let step = json::first(text).map_err(|error| Unparsed::new(format!("the reply is no JSON: {error}")))?;
+    let Value::Object(mut step) = step else {
+        return Err(Unparsed::new("the reply must be a JSON object with `thought` and `action`"));
+    };
+    let missing: Vec<&str> =
+        ["thought", "action", "action_input"].into_iter().filter(|key| !step.contains_key(*key)).collect();
+    if !missing.is_empty() {
+        return Err(Unparsed::new(format!("the reply lacks {}", missing.join(", "))));
+    }
+    let mut take = |key: &str| step.remove(key).unwrap_or_default();
+    let (thought, action, input) = (take("thought"), take("action"), take("action_input"));
+    let thought = if thought.is_null() { String::new() } else { python_text::str(&thought) };
+    if action == FINISH {
+        let files = take("output_files").as_str().unwrap_or_default().to_owned();
+        return Ok(Step::Answer(Answer { thought, answer: input, files }));
+    }
+    let Value::String(name) = action else {
+        return Err(Unparsed::new("`action` must be the name of a tool, or `finish`"));
+    };
+    let input = match input {
+        Value::String(text) => json::whole(&text.replace("\\'", "'")).map_err(|error| {
+            Unparsed::new(format!(
+                "`action_input` of a tool must be text that holds a JSON object with the tool's arguments, like \
+                 \"{{\\\"query\\\": \\\"sales\\\"}}\", but this is no JSON: {error}"
+            ))
+        })?,
+        input => input,
+    };
+    Ok(Step::Call(Wanted { thought, name, input, id: None }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn steps() {
+        let call =
+            |input: Value| Ok(Step::Call(Wanted { thought: "t".into(), name: "a".into(), input, id: None }));
+        for (text, step) in [
+            (
+                r#"{"thought": "t", "action": "a", "action_input": "{\"n\": \"it\\'s\"}"}"#,
+                call(json!({"n": "it's"})),
+            ),
+            (r#"{"thought": "t", "action": "a", "action_input": {"n": 1}}{"thought""#, call(json!({"n": 1}))),
+        ] {
+            assert_eq!(parse(text), step, "{text}");
+        }
+        let answer = r#"{"thought": "t", "action": "finish", "action_input": "x", "output_files": "a"}"#;
+        let expected = Answer { thought: "t".into(), answer: "x".into(), files: "a".into() };
+        assert_eq!(parse(answer), Ok(Step::Answer(expected)));
+        for text in [
+            "no",
+            "[1]",
+            "null",
+            r#"{"thought": "t", "action": "a"}"#,
+            r#"{"thought": "t", "action": "a", "action_input": "plain"}"#,
+        ] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! The tools of an agent: what a model is told of each, and what runs when it is called.
+
+use super::own::Own;
+use crate::{
+    flow::{Call, Halt, Listed, Node, NodeSpec, Offer},
+    load::{Connection, Fields, Loading, build_node},
+    nodes::{class_of, tools::OWN},
+    schema::Schema,
+    transform::Transformer,
+};
+use runyard_runs::{EventBody, ToolRef};
+use serde_json::{Value, json};
+use std::{collections::HashMap, sync::Arc};
+
+/// The name of the tool that calls several others.
+pub(super) const PARALLEL: &str = "run-parallel";
+
+/// A tool of an agent.
+#[derive(Debug)]
+pub(super) struct Tool {
+    /// Its id in the file.
+    id: String,
+    pub(super) name: String,
+    /// Its name, as models write it.
+    pub(super) called: String,
+    pub(super) description: String,
+    /// The JSON Schema of its input.
+    pub(super) parameters: Value,
+    /// The same, compiled; what the schema does not name is let through.
+    pub(super) schema: Option<Schema>,
+    /// How events name it.
+    pub(super) reference: ToolRef,
+    /// Whether several calls of it may be made at the same time.
+    pub(super) parallel: bool,
+    /// What is set in its input beside what the model wrote: a transformer over the agent's input.
+    pub(super) selected: Transformer,
+    pub(super) body: Body,
+}
+
+/// What runs when a tool is called.
+#[derive(Debug)]
+pub(super) enum Body {
+    /// A node, like any other.
+    Node { node: Box<Node>, class: String },
+    /// A server, whose tools are known once it was asked.
+    Server { node: Arc<Node> },
+    /// One of a server's tools, by the server's name for it.
+    Listed { node: Arc<Node>, tool: String },
+    /// Another agent.
+    Agent { node: Box<Node>, max_calls: Option<u32> },
+    /// Work on the agent's own files and lists.
+    Own(Own),
+    /// Several other tools.
+    Parallel,
+    /// The agent's own conversation is summarised.
+    Compact,
+}
+
+/// What tools have in common beside what a node has.
+const COMMON: &[&str] =
+    &["description", "file_store", "idempotent", "is_parallel_execution_allowed", "validate_factory"];
+
+/// A tool's name as models can write it: letters, digits, `_` and `-`.
+pub(super) fn called(name: &str) -> String {
+    let kept = |character: &char| character.is_ascii_alphanumeric() || matches!(character, '_' | '-');
+    name.replace(' ', "-").chars().filter(kept).collect()
+}
+
+impl Tool {
+    /// Reads a tool of the agent `agent`. `None` if it cannot be built; then there is a mistake.
+    pub(super) fn read(agent: &str, place: usize, fields: Fields<'_>, loading: &Loading<'_>) -> Option<Self> {
+        let id = fields.text("id").map_or_else(|| format!("{agent}-tool-{place}"), str::to_owned);
+        let type_path = fields.text("type").unwrap_or_default();
+        fields.know(COMMON);
+        let class = class_of(type_path).unwrap_or_default();
+        let tool = match class.as_str() {
+            "agents.Agent" => {
+                let spec = build_node(&id, fields, loading)?;
+                Self::agent(id, None, spec, fields, type_path, false)
+            }
+            "tools.SubAgentTool" => Self::sub_agent(id, fields, loading, type_path)?,
+            _ if OWN.iter().any(|own| own.class == class) => {
+                let own = OWN.iter().find(|own| own.class == class)?;
+                Self::own(id, *own, fields)
+            }
+            "tools.ParallelToolCallsTool" => Self::parallel(),
+            "tools.ContextManagerTool" => Self::compact(fields.text("name"), fields.text("description")),
+            _ => Self::node(id, build_node_of(agent, place, fields, loading)?, class, fields),
+        };
+        Some(Self { parallel: fields.bool("is_parallel_execution_allowed").unwrap_or(tool.parallel), ..tool })
+    }
+
+    fn node(id: String, spec: NodeSpec, class: String, fields: Fields<'_>) -> Self {
+        let offer = spec.kind.offer();
+        let name = spec.name.clone().unwrap_or_else(|| id.clone());
+        let kind = spec.type_path.clone();
+        let is_server = spec.kind.is_server();
+        let (node, selected) = held(spec);
+        let body =
+            if is_server { Body::Server { node: Arc::from(node) } } else { Body::Node { node, class } };
+        let tool = Self::new(id, name, kind, offer, fields.text("description"), body);
+        Self { selected, ..tool }
+    }
+
+    fn agent(
+        id: String,
+        name: Option<&str>,
+        spec: NodeSpec,
+        fields: Fields<'_>,
+        type_path: &str,
+        fresh: bool,
+    ) -> Self {
+        let name = name.map(str::to_owned).or_else(|| spec.name.clone()).unwrap_or_else(|| id.clone());
+        let (node, selected) = held(spec);
+        let max_calls = fields.count("max_calls");
+        let body = Body::Agent { node, max_calls };
+        let offer = Offer { description: "", parameters: agent_parameters(), parallel: fresh };
+        let mut tool = Self::new(id, name, type_path.to_owned(), offer, fields.text("description"), body);
+        let hint = if fresh {
+            "Each call starts afresh, and several may run at the same time."
+        } else {
+            "Calls run one after another."
+        };
+        tool.description =
+            format!("{} [An agent. {hint}]", tool.description.trim_end()).trim_start().to_owned();
+        Self { selected, ..tool }
+    }
+
+    /// `agent`: an agent; or `agent_factory`: one without a type, with connections of its own.
+    fn sub_agent(id: String, fields: Fields<'_>, loading: &Loading<'_>, type_path: &str) -> Option<Self> {
+        if let Some(agent) = fields.fields("agent") {
+            let inner = agent.text("id").map_or_else(|| format!("{id}-agent"), str::to_owned);
+            let spec = build_node(&inner, agent, loading)?;
+            return Some(Self::agent(id, fields.text("name"), spec, fields, type_path, false));
+        }
+        let Some(factory) = fields.fields("agent_factory") else {
+            fields.mistake(fields.yaml.spot, "a sub-agent needs its `agent` or its `agent_factory`".into());
+            return None;
+        };
+        let mut connections: HashMap<String, Option<Connection>> = loading.connections.clone();
+        for entry in factory.fields("connections").and_then(|own| own.yaml.entries()).unwrap_or_default() {
+            let what = format!("the connection `{}`", entry.key);
+            let connection = Fields::new(&entry.value, &what, loading.mistakes)
+                .and_then(|fields| Connection::read(fields, &what));
+            connections.insert(entry.key.clone(), connection);
+        }
+        let loading = Loading { connections: &connections, prompt: loading.prompt.clone(), ..*loading };
+        let spec = super::blueprint(&format!("{id}-agent"), factory, &loading)?;
+        Some(Self::agent(id, fields.text("name"), spec, fields, type_path, true))
+    }
+
+    fn own(id: String, own: Own, fields: Fields<'_>) -> Self {
+        let name = fields.text("name").unwrap_or(own.name);
+        let kind = fields.text("type").unwrap_or_default().to_owned();
+        Self::new(id, name.to_owned(), kind, own.offer(), fields.text("description"), Body::Own(own))
+    }
+
+    /// The tools of a server: what it says of them, journaled under a key of the agent's.
+    pub(super) async fn of_server(&self, call: Call<'_>) -> Result<Vec<Self>, Halt> {
+        let Body::Server { node } = &self.body else { return Ok(Vec::new()) };
+        let key = format!("{}/tools/{}", call.key, self.id);
+        let listed: Vec<Listed> = match call.run.recorded(&key) {
+            Some(recorded) => serde_json::from_value(recorded.journal).unwrap_or_default(),
+            None => {
+                let listed = node.kind.list(Call { node, key: &key, ..call }).await?;
+                call.run.record(&key, EventBody::RunCheckpoint, Some(json!(listed)));
+                listed
+            }
+        };
+        let tools = listed.into_iter().map(|listed| {
+            let offer = Offer { description: "", parameters: listed.parameters, parallel: self.parallel };
+            let body = Body::Listed { node: Arc::clone(node), tool: listed.name.clone() };
+            let kind = self.reference.kind.clone();
+            Self::new(self.id.clone(), listed.name, kind, offer, Some(&listed.description), body)
+        });
+        Ok(tools.collect())
+    }
+
+    /// One of the agent's own tools, that its settings call for.
+    pub(super) fn built_in(own: Own) -> Self {
+        let kind = format!("dynamiq.nodes.{}", own.class);
+        Self::new(own.name.to_owned(), own.name.to_owned(), kind, own.offer(), None, Body::Own(own))
+    }
+
+    /// The tool that calls several others.
+    pub(super) fn parallel() -> Self {
+        let offer = Offer {
+            description: "Calls several tools at the same time. Use it when the calls do not need each other's \
+                          results; every result comes back.",
+            parameters: parallel_parameters(),
+            parallel: false,
+        };
+        let kind = "dynamiq.nodes.tools.ParallelToolCallsTool".to_owned();
+        Self::new(PARALLEL.to_owned(), PARALLEL.to_owned(), kind, offer, None, Body::Parallel)
+    }
+
+    /// The tool that shortens the conversation.
+    pub(super) fn compact(name: Option<&str>, description: Option<&str>) -> Self {
+        let offer = Offer {
+            description: "Summarises the conversation so far to make room. The messages before are replaced by the \
+                          summary: put what must be kept word for word (ids, file names, figures) into `notes`.",
+            parameters: json!({
+                "type": "object",
+                "properties": {"notes": {
+                    "type": ["string", "null"],
+                    "description": "What must be kept word for word.",
+                }},
+            }),
+            parallel: false,
+        };
+        let name = name.unwrap_or("context-manager");
+        let kind = "dynamiq.nodes.tools.ContextManagerTool".to_owned();
+        Self::new(name.to_owned(), name.to_owned(), kind, offer, description, Body::Compact)
+    }
+
+    fn new(
+        id: String,
+        name: String,
+        kind: String,
+        offer: Offer,
+        description: Option<&str>,
+        body: Body,
+    ) -> Self {
+        let Offer { description: own, parameters, parallel } = offer;
+        Self {
+            called: called(&name),
+            description: description.unwrap_or(own).trim().to_owned(),
+            schema: schema(&parameters),
+            reference: ToolRef { name: name.clone(), kind },
+            id,
+            name,
+            parameters,
+            parallel,
+            selected: Transformer::default(),
+            body,
+        }
+    }
+
+    /// The ids that it goes by: of the agent that it is, and its own.
+    pub(super) fn ids(&self) -> impl Iterator<Item = &str> {
+        let agent = match &self.body {
+            Body::Agent { node, .. } if *node.id != *self.id => Some(&*node.id),
+            _ => None,
+        };
+        agent.into_iter().chain([self.id.as_str()])
+    }
+}
+
+/// The node of a tool. A tool without an id gets one from its agent.
+fn build_node_of(agent: &str, place: usize, fields: Fields<'_>, loading: &Loading<'_>) -> Option<NodeSpec> {
+    let id = fields.text("id").map_or_else(|| format!("{agent}-tool-{place}"), str::to_owned);
+    build_node(&id, fields, loading)
+}
+
+/// The node of a tool, and what its transformer sets: that adds to the model's arguments, and does not replace them.
+fn held(spec: NodeSpec) -> (Box<Node>, Transformer) {
+    let mut node = Node::new(spec, Vec::new(), None);
+    let selected = std::mem::take(&mut node.input);
+    (Box::new(node), selected)
+}
+
+/// Without a schema that can be compiled, the node's own check alone decides.
+fn schema(parameters: &Value) -> Option<Schema> {
+    let mut parameters = parameters.clone();
+    if let Value::Object(map) = &mut parameters {
+        map.remove("additionalProperties");
+    }
+    Schema::new(&parameters).ok()
+}
+
+pub(super) fn agent_parameters() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "brief": {"type": "string", "description": "A few words on what this call does."},
+            "input": {"type": "string", "description": "The task for the agent, with all that it must know."},
+            "files": {
+                "type": ["array", "null"],
+                "items": {"type": "string"},
+                "description": "Paths of files to hand over.",
+            },
+        },
+    })
+}
+
+fn parallel_parameters() -> Value {
+    json!({
+        "type": "object",
+        "properties": {"tools": {
+            "type": "array",
+            "description": "The calls.",
+            "minItems": 1,
+            "items": {
+                "type": "object",
+                "properties": {
+                    "name": {"type": "string", "description": "The tool's name."},
+                    "input": {"type": "object", "description": "Its arguments, by name."},
+                    "thought": {"type": "string", "description": "Why it is called."},
+                },
+                "required": ["name"],
+            },
+        }},
+        "required": ["tools"],
+    })
+}

@@ -1,0 +1,510 @@
+//! One run of an agent: a step of the model, the calls of tools, and again, until there is an answer.
+//!
+//! Every reply of the model is journaled under `{node}/loop/{n}/llm` before anything is made of it, and every call of a tool
+//! under `{node}/loop/{n}/tool/{m}`. All else follows from them: a replay goes through the loop again, and asks and calls
+//! only for what is not there.
+
+use super::{
+    Agent, Shows,
+    calls::{Calls, Limited},
+    conversation::{self, Conversation, Observed},
+    desk::Desk,
+    hooks::{Point, Refused},
+    input, json,
+    mode::{Answer, Mode, Step, Unparsed, Wanted},
+    params::ToolParams,
+    prompts, schemas,
+    stream::{Delta, Watch},
+    tools::{Body, Tool},
+    xml,
+};
+use crate::{
+    flow::{Call, Halt, NodeError},
+    llm::{Piece, Reply},
+    nodes::llms::Ask,
+    services::BUDGET_EXCEEDED,
+};
+use runyard_runs::{EventBody, MemoryScope};
+use serde_json::{Map, Value, json};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Runs an agent on an input that was admitted.
+pub(super) async fn run(agent: &Agent, call: Call<'_>, input: &Arc<Value>) -> Result<Value, Halt> {
+    let empty = Map::new();
+    let given = input.as_object().unwrap_or(&empty);
+    let scope = scope(agent, call, given);
+    let remembered = match (&agent.memory, &scope) {
+        (Some(memory), Some(scope)) => memory.recall(call, scope).await?,
+        _ => Vec::new(),
+    };
+    let text = input::message(agent.message.as_deref(), given)?;
+    let text = match agent.hooks.text(Point::Input, "", text) {
+        Ok(text) => text,
+        Err(refused) => return ended(agent, call, refused),
+    };
+    let mut desk = Desk::default();
+    let user = input::with_files(call.run, &mut desk, text, given).await?;
+    let mut listed = Vec::new();
+    for server in &agent.tools {
+        listed.extend(server.of_server(call).await?);
+    }
+    let mut turn = Turn::new(agent, call, &listed, given, desk, remembered, user);
+    let answer = turn.steps().await;
+    let shown = match answer {
+        Ok(answer) => agent.hooks.answer(answer),
+        Err(Stop::Refused(refused)) => Err(refused),
+        Err(Stop::Halt(Halt::Failed(error))) => {
+            if let (Some(memory), Some(scope)) = (&agent.memory, &scope) {
+                memory.keep(call, scope, turn.talk.own(), None, false).await;
+            }
+            return Err(error.into());
+        }
+        Err(Stop::Halt(halt)) => return Err(halt),
+    };
+    let output = match shown {
+        Ok(answer) => {
+            if !turn.answered || agent.hooks.guard_output() {
+                show_answer(agent, call, &answer, turn.iteration);
+            }
+            let mut output = json!({"content": answer, "blocked": false});
+            if let Some(files) = turn.files() {
+                output["files"] = files;
+            }
+            output
+        }
+        Err(refused) => ended(agent, call, refused)?,
+    };
+    if let (Some(memory), Some(scope)) = (&agent.memory, &scope) {
+        let guarded = agent.hooks.guard_output();
+        memory.keep(call, scope, turn.talk.own(), Some(&output["content"]), guarded).await;
+    }
+    Ok(output)
+}
+
+/// Whose conversation it is: as the input says, else as the run does. None if nobody says.
+fn scope(agent: &Agent, call: Call<'_>, input: &Map<String, Value>) -> Option<MemoryScope> {
+    let new = call.run.new_run();
+    let own =
+        |key: &str| input.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
+    let user_id = own("user_id").or_else(|| new.user_id.clone());
+    let session_id = own("session_id").or_else(|| new.session_id.map(|id| id.to_string()));
+    (user_id.is_some() || session_id.is_some()).then(|| MemoryScope {
+        app: new.app,
+        agent: agent.id.clone(),
+        user_id,
+        session_id,
+    })
+}
+
+/// How an agent ends that a guard stopped.
+fn ended(agent: &Agent, call: Call<'_>, refused: Refused) -> Result<Value, Halt> {
+    match refused {
+        Refused::Observation(message) => Ok(json!({"content": message, "blocked": true})),
+        Refused::Answer { message, hook } => {
+            let answer = Value::from(message);
+            show_answer(agent, call, &answer, 1);
+            Ok(json!({"content": answer, "blocked": true, "blocked_by": hook}))
+        }
+        Refused::Failed(error) => Err(error.into()),
+    }
+}
+
+/// Shows an answer that was not shown while it was written; once, however often the run is executed.
+fn show_answer(agent: &Agent, call: Call<'_>, answer: &Value, iteration: u32) {
+    if agent.shows == Shows::Nothing {
+        return;
+    }
+    let delta = answer.as_str().map_or_else(|| answer.to_string(), str::to_owned);
+    let body = EventBody::AgentAnswerDelta { delta, iteration };
+    call.run.record(&format!("{}/answer", call.key), body, None);
+}
+
+/// Why the loop ends without an answer.
+pub(super) enum Stop {
+    Halt(Halt),
+    Refused(Refused),
+}
+
+impl From<Halt> for Stop {
+    fn from(halt: Halt) -> Self {
+        Self::Halt(halt)
+    }
+}
+
+impl From<NodeError> for Stop {
+    fn from(error: NodeError) -> Self {
+        Self::Halt(error.into())
+    }
+}
+
+/// The state of one run of an agent.
+struct Turn<'a> {
+    agent: &'a Agent,
+    call: Call<'a>,
+    calls: Calls<'a>,
+    talk: Conversation,
+    functions: Vec<Value>,
+    format: Option<Value>,
+    iteration: u32,
+    /// Whether the answer was shown while it was written, now or by an earlier execution.
+    answered: bool,
+    /// The paths of the files that go with the answer.
+    returned: Vec<String>,
+}
+
+impl<'a> Turn<'a> {
+    fn new(
+        agent: &'a Agent,
+        call: Call<'a>,
+        listed: &'a [Tool],
+        input: &'a Map<String, Value>,
+        desk: Desk,
+        remembered: Vec<Value>,
+        user: Value,
+    ) -> Self {
+        let has_files = desk.files().next().is_some();
+        let file_tools = agent.file_tools.iter().filter(|_| has_files);
+        let is_tool =
+            |tool: &&Tool| !matches!(tool.body, Body::Server { .. }) && agent.hooks.offer(&tool.called);
+        let tools: Vec<&Tool> = agent.tools.iter().chain(listed).chain(file_tools).filter(is_tool).collect();
+        let functions = match agent.mode {
+            Mode::FunctionCalling => {
+                schemas::functions(tools.iter().copied(), agent.response_format.as_ref(), agent.delegation)
+            }
+            _ => Vec::new(),
+        };
+        let format = (agent.mode == Mode::StructuredOutput)
+            .then(|| schemas::step(tools.iter().copied(), agent.delegation));
+        let created = call.run.new_run().created_at.to_string();
+        let system = prompts::system(agent, &tools, created.split('T').next().unwrap_or_default());
+        let params = ToolParams::read(&input["tool_params"]).unwrap_or_default();
+        Self {
+            agent,
+            call,
+            calls: Calls::new(agent, call, tools, input, params, desk),
+            talk: Conversation::new(agent.mode, system, remembered, user),
+            functions,
+            format,
+            iteration: 0,
+            answered: false,
+            returned: Vec::new(),
+        }
+    }
+
+    /// Goes through the loop; gives the answer.
+    async fn steps(&mut self) -> Result<Value, Stop> {
+        for iteration in 1..=self.agent.max_loops {
+            self.iteration = iteration;
+            let reply = self.ask().await?;
+            self.talk.said(&reply, iteration);
+            let done = match self.agent.mode.parse(&reply) {
+                Ok(Step::Answer(answer)) => self.finish(answer),
+                Ok(Step::Call(wanted)) if prompts::is_parallel(&wanted.name) => self.several(&wanted).await?,
+                Ok(Step::Call(wanted)) => Ok(self.one(&wanted).await?),
+                Ok(Step::Calls(wanted)) => Ok(self.all(wanted).await?),
+                Err(unparsed) => Err(unparsed),
+            };
+            match done {
+                Ok(Some(answer)) => return Ok(answer),
+                Ok(None) => self.shorten().await?,
+                Err(unparsed) => self.talk.correct(&unparsed),
+            }
+        }
+        if self.agent.answers_at_limit {
+            return self.last_answer().await;
+        }
+        let Agent { name, id, max_loops, .. } = self.agent;
+        let message = format!(
+            "Agent {name} (ID: {id}) has reached the maximum loop limit of {max_loops} without a final answer. Last \
+             response: {}",
+            self.talk.last()
+        );
+        Err(NodeError { recoverable: true, ..NodeError::new("MaxLoopsExceededException", message) }.into())
+    }
+
+    /// The model's reply in this loop, shown while it is written.
+    async fn ask(&mut self) -> Result<Reply, Stop> {
+        let Self { agent, call, iteration, .. } = *self;
+        let calls_functions = agent.mode == Mode::FunctionCalling;
+        let stop = agent.mode.stop();
+        let ask = Ask {
+            messages: self.talk.messages().to_vec(),
+            tools: self.functions.clone(),
+            tool_choice: calls_functions.then(|| "required".into()),
+            parallel_tool_calls: (calls_functions && agent.parallel).then_some(true),
+            response_format: self.format.clone(),
+            stop: (!stop.is_empty()).then_some(stop),
+            stream: agent.shows != Shows::Nothing,
+        };
+        let key = format!("{}/loop/{iteration}/llm", call.key);
+        let watch = Mutex::new(Watch::new(agent.mode));
+        let shown = call.run.recorded(&key).is_some();
+        let lock = || watch.lock().unwrap_or_else(PoisonError::into_inner);
+        let show = |deltas: Vec<Delta>| {
+            for delta in deltas {
+                show(agent, call, delta, iteration);
+            }
+        };
+        let reply = agent.model.ask(call, &key, &ask, &|piece: Piece<'_>| show(lock().feed(&piece))).await;
+        let mut reply = reply.map_err(|halt| self.unanswered(halt))?;
+        if agent.shows != Shows::Nothing {
+            show(lock().end());
+            self.answered = shown || lock().answered();
+        }
+        reply.tool_calls = conversation::with_ids(&reply.tool_calls, iteration);
+        Ok(reply)
+    }
+
+    fn unanswered(&self, halt: Halt) -> Halt {
+        match halt {
+            Halt::Failed(error) if error.kind != BUDGET_EXCEEDED => {
+                let message = format!("LLM '{}' failed: {}", self.agent.model_name, error.message);
+                NodeError::new("ValueError", message).into()
+            }
+            other => other,
+        }
+    }
+
+    /// What becomes of an answer: it, unless it lacks what it must have.
+    fn finish(&mut self, answer: Answer) -> Result<Option<Value>, Unparsed> {
+        self.returned = self.calls.find_files(&answer.files).map_err(|missing| Unparsed {
+            problem: format!("there is no file {}", missing.join(", ")),
+            advice: Some("Write the file first or correct its path, then answer again."),
+        })?;
+        self.formatted(answer.answer).map(Some)
+    }
+
+    /// The answer as its schema wants it: JSON, if there is one.
+    fn formatted(&self, answer: Value) -> Result<Value, Unparsed> {
+        if self.agent.response_format.is_none() {
+            return Ok(answer);
+        }
+        let read = match answer {
+            Value::String(text) => serde_json::from_str(&text)
+                .ok()
+                .or_else(|| serde_json::from_str(json::bracketed(&text)?).ok())
+                .unwrap_or_default(),
+            other => other,
+        };
+        match read {
+            read @ (Value::Object(_) | Value::Array(_)) => Ok(read),
+            _ => Err(Unparsed {
+                problem: "the answer is no JSON document that fits the schema".into(),
+                advice: Some(
+                    "Answer again with the JSON document alone, as the schema has it: no prose, no fence.",
+                ),
+            }),
+        }
+    }
+
+    /// Makes one call. Gives an answer if the tool's is the agent's.
+    async fn one(&mut self, wanted: &Wanted) -> Result<Option<Value>, Stop> {
+        if let Some(Body::Compact) = self.calls.tool(&wanted.name).map(|tool| &tool.body) {
+            let result = self.compact(wanted, 0).await?;
+            self.talk.observe(&result);
+            return Ok(None);
+        }
+        if let Err(Limited(why)) = self.calls.check_limits(std::slice::from_ref(wanted)) {
+            self.talk.refuse(&why);
+            return Ok(None);
+        }
+        let mut made = self.calls.make(self.iteration, std::slice::from_ref(wanted)).await?;
+        let Some(made) = made.pop() else { return Ok(None) };
+        if made.delegated {
+            return self.delegated(made.result.text);
+        }
+        self.talk.observe(&made.result);
+        Ok(None)
+    }
+
+    /// Makes the calls of one call of the tool that calls several others.
+    async fn several(&mut self, wanted: &Wanted) -> Result<Result<Option<Value>, Unparsed>, Stop> {
+        match several(&wanted.input) {
+            Ok(wanted) => Ok(Ok(self.all(wanted).await?)),
+            Err(why) => {
+                self.talk.refuse(&format!("Invalid parallel tool input: {why}"));
+                Ok(Ok(None))
+            }
+        }
+    }
+
+    /// Makes several calls.
+    async fn all(&mut self, wanted: Vec<Wanted>) -> Result<Option<Value>, Stop> {
+        // The conversation is not shortened while others add to it.
+        let is_compact = |wanted: &Wanted| {
+            matches!(self.calls.tool(&wanted.name).map(|tool| &tool.body), Some(Body::Compact))
+        };
+        if let Some(place) = wanted.iter().position(is_compact) {
+            let others: Vec<&str> =
+                wanted.iter().filter(|w| !is_compact(w)).map(|w| w.name.as_str()).collect();
+            let others = others.join(", ");
+            let mut result = self.compact(&wanted[place], place).await?;
+            result.text = format!(
+                "{}\n\n[Not called, as the conversation is summarised alone: {others}. Call them again if you need them.]",
+                result.text
+            );
+            self.talk.observe(&Observed { id: None, ..result });
+            return Ok(None);
+        }
+        if let Err(Limited(why)) = self.calls.check_limits(&wanted) {
+            self.talk.refuse(&why);
+            return Ok(None);
+        }
+        let made = self.calls.make(self.iteration, &wanted).await?;
+        if let Some(made) = made.iter().find(|made| made.delegated) {
+            return self.delegated(made.result.text.clone());
+        }
+        let results: Vec<Observed> = made.into_iter().map(|made| made.result).collect();
+        self.talk.observe_all(&results);
+        Ok(None)
+    }
+
+    /// Another agent's answer as this one's.
+    fn delegated(&mut self, text: String) -> Result<Option<Value>, Stop> {
+        self.answered = false;
+        match self.formatted(text.into()) {
+            Ok(answer) => Ok(Some(answer)),
+            Err(unparsed) => {
+                self.talk.correct(&unparsed);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Summarises the conversation because the model, or its length, asks for it.
+    async fn compact(&mut self, wanted: &Wanted, number: usize) -> Result<Observed, Stop> {
+        let Self { agent, call, iteration, .. } = *self;
+        let result = |text: &str, success| Observed {
+            name: wanted.name.clone(),
+            id: wanted.id.clone(),
+            text: text.to_owned(),
+            success,
+        };
+        let Some(summary) = &agent.summary else {
+            return Ok(result("Nothing was summarised: it is not enabled for this agent.", false));
+        };
+        let mut kept = self.talk.newest(summary.kept());
+        if kept <= 1 && summary.is_too_long(self.talk.tokens(0)) {
+            kept = self.talk.messages().len();
+        }
+        if kept <= 1 {
+            return Ok(result("Nothing was summarised: the conversation is short enough.", true));
+        }
+        let key = format!("{}/loop/{iteration}/summary/{number}", call.key);
+        let old = &self.talk.messages()[1..kept];
+        let (count, asked) = (old.len(), old.first().map(conversation::text).unwrap_or_default().to_owned());
+        let mut text =
+            summary.of(call, &agent.model, &key, old).await.map_err(|halt| self.unanswered(halt))?;
+        if let Some(notes) = wanted.input["notes"].as_str().filter(|notes| !notes.is_empty()) {
+            text = format!("Notes: {notes}\n\n{text}");
+        }
+        text = format!(
+            "{text}\n\nThe request, for reference (go on from the state above, do not start over): {asked}"
+        );
+        self.talk.compact(&text, kept);
+        Ok(result(&format!("The conversation was summarised ({count} messages)."), true))
+    }
+
+    /// Summarises the conversation if it has become too long.
+    async fn shorten(&mut self) -> Result<(), Stop> {
+        let Some(summary) = &self.agent.summary else { return Ok(()) };
+        let schemas: usize =
+            self.functions.iter().chain(&self.format).map(|schema| schema.to_string().len() / 4).sum();
+        if summary.is_too_long(self.talk.tokens(0) + schemas) {
+            let wanted = Wanted { input: json!({}), ..Wanted::default() };
+            let result = self.compact(&wanted, usize::from(u16::MAX)).await?;
+            self.talk.observe(&result);
+        }
+        Ok(())
+    }
+
+    /// The answer that the model gives from what there is, once no step is left.
+    async fn last_answer(&mut self) -> Result<Value, Stop> {
+        let Self { agent, call, .. } = *self;
+        let messages = self.talk.messages();
+        let user = self.talk.own().first().cloned().unwrap_or_default();
+        let record: Vec<String> = messages
+            .iter()
+            .filter(|message| message["role"] != "system")
+            .map(|message| {
+                let who = if message["role"] == "assistant" { "Step" } else { "Result" };
+                let calls: String = message["tool_calls"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .map(|call| format!("\n{}", call["function"]))
+                    .collect();
+                format!("{who}:\n{}{calls}", conversation::text(message))
+            })
+            .collect();
+        let stop = agent.mode.stop();
+        let ask = Ask {
+            messages: vec![
+                json!({"role": "system", "content": prompts::last(agent.response_format.as_ref())}),
+                user,
+                json!({"role": "user", "content": record.join("\n\n")}),
+            ],
+            stop: (!stop.is_empty()).then_some(stop),
+            ..Ask::default()
+        };
+        let key = format!("{}/loop/last/llm", call.key);
+        let reply = agent.model.ask(call, &key, &ask, &|_| {}).await.map_err(|halt| self.unanswered(halt))?;
+        let text = reply.content.unwrap_or_default();
+        let files = xml::first(&text, "output_files").unwrap_or_default();
+        // No step is left in which a wrong path could be corrected.
+        self.returned = self.calls.find_files(&files).unwrap_or_default();
+        self.answered = false;
+        let answer = xml::first(&text, "answer").unwrap_or(text);
+        let answer = if answer.trim().is_empty() { String::new() } else { answer };
+        self.formatted(answer.into()).map_err(|unparsed| {
+            NodeError { recoverable: true, ..NodeError::new("ParsingError", unparsed.problem) }.into()
+        })
+    }
+
+    /// The files that go with the answer.
+    fn files(&self) -> Option<Value> {
+        (!self.returned.is_empty()).then(|| self.calls.give_files(&self.returned))
+    }
+}
+
+/// Shows what is new of a reply.
+fn show(agent: &Agent, call: Call<'_>, delta: Delta, iteration: u32) {
+    match delta {
+        Delta::Thought(delta) if agent.shows == Shows::All => {
+            call.run.emit(EventBody::AgentReasoningDelta { delta, iteration });
+        }
+        Delta::Answer(delta) if agent.shows != Shows::Nothing && !agent.hooks.guard_output() => {
+            call.run.emit(EventBody::AgentAnswerDelta { delta, iteration });
+        }
+        _ => {}
+    }
+}
+
+/// Reads `{tools: [{name, input, thought}]}`.
+fn several(input: &Value) -> Result<Vec<Wanted>, String> {
+    let Some(tools) = input["tools"].as_array().filter(|tools| !tools.is_empty()) else {
+        return Err("`tools` must be a list of calls".into());
+    };
+    if input.as_object().is_some_and(|input| input.len() > 1) {
+        return Err("there may be nothing beside `tools`".into());
+    }
+    let call = |tool: &Value| {
+        let known = ["name", "input", "thought", "tool_call_id"];
+        let unknown =
+            tool.as_object().and_then(|tool| tool.keys().find(|key| !known.contains(&key.as_str())));
+        if let Some(unknown) = unknown {
+            return Err(format!("a call has a `name` and an `input`, but no `{unknown}`"));
+        }
+        let Some(name) = tool["name"].as_str() else {
+            return Err("a call needs the `name` of its tool".into());
+        };
+        let input = match tool.get("input") {
+            None => json!({}),
+            Some(input @ Value::Object(_)) => input.clone(),
+            Some(_) => return Err(format!("the `input` of {name} must be an object")),
+        };
+        let thought = tool["thought"].as_str().unwrap_or_default().to_owned();
+        Ok(Wanted { thought, name: name.to_owned(), input, id: None })
+    };
+    tools.iter().map(call).collect()
+}

@@ -1,0 +1,245 @@
+//! Steps written in tags: `<thought>`, `<action>`, `<action_input>`, `<answer>`. No XML in the strict sense: models do not
+//! escape what they write.
+
+use super::{
+    json,
+    mode::{Answer, Step, Unparsed, Wanted},
+};
+use serde_json::Value;
+
+/// Tags whose content is taken as it is.
+const OPAQUE: &[&str] = &["action_input", "thought", "answer", "output_files"];
+const OF_ANSWER: &[&str] = &["thought", "answer", "output", "output_files"];
+const OF_CALL: &[&str] = &["thought", "answer", "action", "action_input", "output"];
+
+/// What the model wants.
+pub(super) fn parse(text: &str) -> Result<Step, Unparsed> {
+    let text = unwrapped(text);
+    let escaped = escape_mentions(text, OF_ANSWER);
+    let part = |tag: &str| content(&escaped, tag).map(|text| escape_tags(text, OF_ANSWER));
+    if let (Some(thought), Some(answer)) = (part("thought"), part("answer")) {
+        let files = part("output_files").unwrap_or_default();
+        return Ok(Step::Answer(Answer { thought, answer: answer.into(), files }));
+    }
+    let escaped = escape_mentions(text, OF_CALL);
+    let part = |tag: &str| content(&escaped, tag).map(|text| escape_tags(text, OF_CALL));
+    let (Some(thought), Some(name), Some(input)) = (part("thought"), part("action"), part("action_input"))
+    else {
+        let problem =
+            "the reply has neither <thought> with <answer> nor <thought> with <action> and <action_input>";
+        return Err(Unparsed::new(problem));
+    };
+    let input = json::whole(unfenced(&input)).map_err(|error| {
+        Unparsed::new(format!(
+            "<action_input> is no JSON: {error}; write all of it on one line, with \\n for line breaks and \\\" for \
+             quotes inside strings"
+        ))
+    })?;
+    Ok(Step::Call(Wanted { thought, name, input: unescaped(input), id: None }))
+}
+
+/// The text of the first of `tag`, if it has any.
+pub(super) fn first(text: &str, tag: &str) -> Option<String> {
+    content(text, tag).map(str::to_owned)
+}
+
+/// The text up to the end of its first `<output>` block. What a model writes after it is made up: no tool ran yet.
+pub(super) fn first_block(text: &str) -> &str {
+    let mut place = 0;
+    while let Some(next) = text[place..].find('<') {
+        place += next;
+        let rest = &text[place..];
+        if let Some(tag) = OPAQUE.iter().find(|tag| opens(rest, tag)) {
+            let closing = format!("</{tag}>");
+            match rest.find(&closing) {
+                Some(end) => place += end + closing.len(),
+                None => return text,
+            }
+        } else if rest.starts_with("</output>") {
+            return &text[..place + "</output>".len()];
+        } else {
+            place += 1;
+        }
+    }
+    text
+}
+
+/// Whether `text` begins with the opening tag.
+fn opens(text: &str, tag: &str) -> bool {
+    text.strip_prefix('<')
+        .and_then(|text| text.strip_prefix(tag))
+        .is_some_and(|rest| rest.chars().next().is_none_or(|next| " >/".contains(next)))
+}
+
+/// Without a fence of Markdown around all of it.
+fn unwrapped(text: &str) -> &str {
+    let text = text.trim();
+    match text.strip_prefix("```").and_then(|rest| rest.strip_suffix("```")) {
+        Some(inner) => inner.split_once('\n').map_or(inner, |(_, inner)| inner).trim(),
+        None => text,
+    }
+}
+
+fn unfenced(text: &str) -> &str {
+    let text = text.trim();
+    let text = text.strip_prefix("```").map_or(text, |text| text.strip_prefix("json").unwrap_or(text));
+    text.strip_suffix("```").unwrap_or(text).trim()
+}
+
+/// The text between a tag and its end; to the next tag, if it has none. None if that is nothing.
+fn content<'t>(text: &'t str, tag: &str) -> Option<&'t str> {
+    let (place, _) = text.match_indices('<').find(|(place, _)| opens(&text[*place..], tag))?;
+    let rest = &text[place..];
+    let rest = &rest[rest.find('>')? + 1..];
+    let end = rest.find(&format!("</{tag}>")).or_else(|| rest.find('<')).unwrap_or(rest.len());
+    Some(rest[..end].trim()).filter(|text| !text.is_empty())
+}
+
+/// The text with those of `tags` escaped that are talked about: an opening one without its end, an end without its
+/// beginning.
+fn escape_mentions(text: &str, tags: &[&str]) -> String {
+    let mut open: Vec<(&str, usize, usize)> = Vec::new();
+    let mut mentions: Vec<(usize, usize)> = Vec::new();
+    for (start, _) in text.match_indices('<') {
+        let Some(length) = text[start..].find('>') else { break };
+        let end = start + length + 1;
+        let inner = &text[start + 1..end - 1];
+        let (name, closes) = inner.strip_prefix('/').map_or((inner, false), |name| (name, true));
+        let Some(tag) = tags.iter().find(|tag| {
+            name.strip_prefix(**tag).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '/']))
+        }) else {
+            continue;
+        };
+        if !closes {
+            open.push((tag, start, end));
+        } else if let Some(own) = open.iter().rposition(|(name, ..)| name == tag) {
+            mentions.extend(open.drain(own..).skip(1).map(|(_, start, end)| (start, end)));
+        } else {
+            mentions.push((start, end));
+        }
+    }
+    mentions.extend(open.into_iter().map(|(_, start, end)| (start, end)));
+    mentions.sort_unstable();
+    let mut escaped = String::with_capacity(text.len());
+    let mut done = 0;
+    for (start, end) in mentions {
+        escaped.push_str(&text[done..start]);
+        escaped.push_str(&escape(&text[start..end]));
+        done = end;
+    }
+    escaped.push_str(&text[done..]);
+    escaped
+}
+
+/// The text with all of `tags` escaped.
+fn escape_tags(text: &str, tags: &[&str]) -> String {
+    let mut escaped = text.to_owned();
+    for tag in tags {
+        for tag in [format!("<{tag}>"), format!("</{tag}>")] {
+            if escaped.contains(&tag) {
+                escaped = escaped.replace(&tag, &escape(&tag));
+            }
+        }
+    }
+    escaped
+}
+
+fn escape(tag: &str) -> String {
+    tag.replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// The value with the entities in its strings as what they stand for.
+fn unescaped(value: Value) -> Value {
+    match value {
+        Value::String(text) if text.contains('&') => Value::String(unescape(&text)),
+        Value::Array(items) => items.into_iter().map(unescaped).collect(),
+        Value::Object(map) => map.into_iter().map(|(key, value)| (key, unescaped(value))).collect(),
+        other => other,
+    }
+}
+
+fn unescape(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find('&') {
+        plain.push_str(&rest[..start]);
+        rest = &rest[start..];
+        let entity = rest
+            .find(';')
+            .filter(|end| *end <= 10)
+            .and_then(|end| Some((character(&rest[1..end])?, end + 1)));
+        let (character, length) = entity.unwrap_or(('&', 1));
+        plain.push(character);
+        rest = &rest[length..];
+    }
+    plain.push_str(rest);
+    plain
+}
+
+fn character(entity: &str) -> Option<char> {
+    Some(match entity {
+        "lt" => '<',
+        "gt" => '>',
+        "amp" => '&',
+        "quot" => '"',
+        "apos" => '\'',
+        "nbsp" => '\u{a0}',
+        _ => {
+            let number = entity.strip_prefix('#')?;
+            let code = match number.strip_prefix(['x', 'X']) {
+                Some(hex) => u32::from_str_radix(hex, 16).ok()?,
+                None => number.parse().ok()?,
+            };
+            char::from_u32(code)?
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn steps() {
+        let call = |thought: &str, input: Value| {
+            Ok(Step::Call(Wanted { thought: thought.into(), name: "a".into(), input, id: None }))
+        };
+        for (text, step) in [
+            (
+                "<output><thought>t</thought><action>a</action><action_input>{\"n\": \"x &lt; 1\"}</action_input></output>",
+                call("t", json!({"n": "x < 1"})),
+            ),
+            (
+                "<thought>use <action> now</thought>\n<action>a</action><action_input>```json\n{\"n\": \"x\ny\"}```\n</action_input>",
+                call("use &lt;action&gt; now", json!({"n": "x\ny"})),
+            ),
+            (
+                "```xml\n<output><thought>t</thought><action>a</action><action_input>{}</action_input></output>\n```",
+                call("t", json!({})),
+            ),
+        ] {
+            assert_eq!(parse(text), step, "{text}");
+        }
+        let text = "<output><thought>t</thought><answer>see <b>x</b> & y</answer><output_files>a</output_files></output>";
+        let expected = Answer { thought: "t".into(), answer: "see <b>x</b> & y".into(), files: "a".into() };
+        assert_eq!(parse(text), Ok(Step::Answer(expected)));
+        for text in [
+            "nothing",
+            "<thought>t</thought>",
+            "<answer>no thought</answer>",
+            "<thought>t</thought><answer> </answer>",
+            "<thought>t</thought><action>a</action><action_input>no</action_input>",
+        ] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn one_block() {
+        let block = "<output><thought>a </output> b</thought><action>x</action></output>";
+        assert_eq!(first_block(&format!("{block}\n<output><answer>made up</answer></output>")), block);
+        assert_eq!(first_block("<output><thought>open"), "<output><thought>open");
+        assert_eq!(first_block("plain é < text"), "plain é < text");
+    }
+}

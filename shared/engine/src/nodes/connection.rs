@@ -1,0 +1,76 @@
+//! The connections of nodes, and what stands in the environment for one.
+
+use crate::load::{Connection, Fields, Loading, Refusal, meant};
+
+/// The connection that a node names or has within it, of one of `classes`; nothing, if it has none. The outer `None` comes
+/// with a mistake.
+#[expect(clippy::option_option, reason = "no connection, and one with a mistake, are different things")]
+pub(crate) fn connection(
+    classes: &[&str],
+    fields: Fields<'_>,
+    loading: &Loading<'_>,
+) -> Option<Option<Connection>> {
+    let Some(given) = fields.get("connection") else { return Some(None) };
+    let connection = match given.text() {
+        None => Connection::read(fields.fields("connection")?, "the connection")?,
+        Some(id) => match loading.connections.get(id) {
+            Some(known) => known.clone()?,
+            None => {
+                let names: Vec<&str> = loading.connections.keys().map(String::as_str).collect();
+                fields.mistake(given.spot, format!("there is no connection `{id}`{}", meant(id, &names)));
+                return None;
+            }
+        },
+    };
+    if classes.contains(&connection.class.as_str()) {
+        return Some(Some(connection));
+    }
+    let wanted: Vec<String> = classes.iter().map(|class| format!("`dynamiq.connections.{class}`")).collect();
+    let message =
+        format!("this node needs a connection of type {}, not `{}`", wanted.join(" or "), connection.class);
+    fields.mistake(given.spot, message);
+    None
+}
+
+/// The connection of a node that cannot be without one.
+pub(crate) fn needed(classes: &[&str], fields: Fields<'_>, loading: &Loading<'_>) -> Option<Connection> {
+    let connection = connection(classes, fields, loading)?;
+    if connection.is_none() {
+        let message = format!("this lacks its `connection`, of type `dynamiq.connections.{}`", classes[0]);
+        fields.mistake(fields.yaml.spot, message);
+    }
+    connection
+}
+
+/// Where a setting of a connection is found: under `key`, else in the environment variable, else the default.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setting {
+    pub(crate) key: &'static str,
+    pub(crate) variable: &'static str,
+    pub(crate) default: Option<&'static str>,
+}
+
+impl Setting {
+    /// The setting's value; `None`, with a mistake, if there is none.
+    pub(crate) fn of(
+        self,
+        connection: Option<&Connection>,
+        fields: Fields<'_>,
+        loading: &Loading<'_>,
+    ) -> Option<String> {
+        let Self { key, variable, default } = self;
+        match connection.and_then(|connection| connection.fields.get(key)) {
+            Some(serde_json::Value::String(text)) => return Some(text.clone()),
+            Some(serde_json::Value::Number(number)) => return Some(number.to_string()),
+            _ => {}
+        }
+        let why = match ((loading.env)(variable), default) {
+            (Ok(Some(value)), _) => return Some(value),
+            (Ok(None) | Err(Refusal::Forbidden(_)), Some(default)) => return Some(default.to_owned()),
+            (Ok(None), None) => format!("the environment variable `{variable}` is not set"),
+            (Err(refusal), _) => refusal.to_string(),
+        };
+        fields.mistake(fields.spot("connection"), format!("there is no `{key}`, and {why}"));
+        None
+    }
+}

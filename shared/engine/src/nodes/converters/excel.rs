@@ -1,0 +1,193 @@
+//! `ExcelFileConverter`: documents of workbooks and CSV files: a table for each file or sheet, or a text for each row.
+
+use super::{
+    Converter, Converting, Given, Registered, TIMEOUT, labeled,
+    sheets::{self, Cell, Sheet},
+    with_path,
+};
+use crate::{
+    csv::{self, Rows},
+    document::{Document, DocumentIds},
+    flow::NodeError,
+    load::Fields,
+};
+use serde_json::{Map, Value};
+
+pub(super) const EXCEL_CONVERTER: Registered = Registered {
+    class: "converters.ExcelFileConverter",
+    name: Some("excel-file-converter"),
+    timeout: TIMEOUT,
+    build: |_, fields, _| Some(Converting::boxed(ExcelConverter::read(fields))),
+};
+
+const WORKBOOK: &str = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
+
+/// What becomes a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    File,
+    Row,
+    Sheet,
+}
+
+#[derive(Debug)]
+pub(super) struct ExcelConverter {
+    workbooks: Mode,
+    delimited: Mode,
+}
+
+/// The cells of a row, with its number from 1.
+type Row = (u32, Vec<String>);
+
+impl ExcelConverter {
+    pub(super) fn read(fields: Fields<'_>) -> Self {
+        let modes = [
+            ("one-doc-per-file", Mode::File),
+            ("one-doc-per-row", Mode::Row),
+            ("one-doc-per-sheet", Mode::Sheet),
+        ];
+        let workbooks = fields.choice("workbook_document_creation_mode", &modes).unwrap_or(Mode::File);
+        let delimited = fields.choice("delimited_document_creation_mode", &modes[..2]).unwrap_or(Mode::File);
+        Self { workbooks, delimited }
+    }
+
+    pub(super) fn by_file() -> Self {
+        Self { workbooks: Mode::File, delimited: Mode::File }
+    }
+
+    fn of_table(&self, file: Given, delimiter: char, ids: &DocumentIds) -> Result<Vec<Document>, NodeError> {
+        let text = String::from_utf8_lossy(&file.bytes);
+        let rows = Rows::new(text.trim_start_matches('\u{feff}'), delimiter).collect::<Result<Vec<_>, _>>();
+        let rows =
+            rows.map_err(|error| NodeError::new("Error", format!("`{}` is no CSV: {error}", file.name)))?;
+        let rows: Vec<Row> = (1..).zip(rows).collect();
+        if self.delimited == Mode::File {
+            return Ok(of_file(&table(&rows), file.metadata, &file.name, ids));
+        }
+        let mut metadata = with_path(file.metadata, &file.name);
+        let kind = if delimiter == '\t' { "text/tab-separated-values" } else { "text/csv" };
+        metadata.entry("content_type").or_insert_with(|| kind.into());
+        metadata.entry("document_type").or_insert_with(|| "table_row".into());
+        Ok(of_rows(&rows, "", &metadata, ids))
+    }
+
+    fn of_workbook(&self, file: Given, ids: &DocumentIds) -> Result<Vec<Document>, NodeError> {
+        let sheets = sheets::read(&file.bytes)?;
+        let (alone, sheets) = (sheets.len() == 1, sheets.into_iter().map(texts));
+        if self.workbooks == Mode::File {
+            let sections = sheets.filter_map(|(name, rows)| {
+                let table = table(&rows);
+                (!table.is_empty()).then(|| if alone { table } else { format!("## {name}\n\n{table}") })
+            });
+            let content = sections.collect::<Vec<_>>().join("\n\n");
+            return Ok(of_file(&content, file.metadata, &file.name, ids));
+        }
+        let mut documents = Vec::new();
+        for (name, rows) in sheets {
+            let mut metadata = with_path(file.metadata.clone(), &file.name);
+            metadata.insert("sheet_name".into(), name.as_str().into());
+            metadata.entry("content_type").or_insert_with(|| WORKBOOK.into());
+            if self.workbooks == Mode::Row {
+                metadata.insert("document_type".into(), "table_row".into());
+                documents.extend(of_rows(&rows, &format!("Sheet: {name}\n"), &metadata, ids));
+                continue;
+            }
+            let table = table(&rows);
+            if !table.is_empty() {
+                metadata.insert("document_type".into(), "table".into());
+                let count = rows.iter().filter(|(_, row)| says_something(row)).count();
+                metadata.insert("row_count".into(), count.saturating_sub(1).into());
+                documents.push(Document::new(ids.next(), table, metadata));
+            }
+        }
+        Ok(documents)
+    }
+}
+
+impl Converter for ExcelConverter {
+    fn convert(&self, file: Given, ids: &DocumentIds) -> Result<Vec<Document>, NodeError> {
+        let name = file.name.clone();
+        let extension = extension(&name);
+        let delimiter = match extension.as_deref() {
+            Some("csv") => Some(','),
+            Some("tsv") => Some('\t'),
+            Some("xlsx") => None,
+            None => undeclared(&file.bytes),
+            Some(other) => {
+                let problem = format!("`{name}` ends with `.{other}`, but must with .csv, .tsv or .xlsx");
+                return Err(NodeError::new("ValueError", problem));
+            }
+        };
+        let documents = match delimiter {
+            Some(delimiter) => self.of_table(file, delimiter, ids)?,
+            None => self.of_workbook(file, ids)?,
+        };
+        if documents.is_empty() {
+            return Err(NodeError::new("ValueError", format!("there is nothing in `{name}`")));
+        }
+        Ok(documents)
+    }
+}
+
+/// The extension of a file's name, in lower case.
+pub(super) fn extension(name: &str) -> Option<String> {
+    let name = name.rsplit(['/', '\\']).next().unwrap_or(name);
+    let (stem, extension) = name.rsplit_once('.')?;
+    (!stem.is_empty() && !extension.is_empty()).then(|| extension.to_lowercase())
+}
+
+/// The delimiter of a file that does not say what it is, if it is a table.
+fn undeclared(bytes: &[u8]) -> Option<char> {
+    let text = std::str::from_utf8(bytes).ok().filter(|text| !text.contains('\0'))?;
+    csv::table_delimiter(text.trim_start_matches('\u{feff}'))
+}
+
+fn texts(sheet: Sheet) -> (String, Vec<Row>) {
+    let row = |(number, cells): (u32, Vec<Cell>)| (number, cells.iter().map(Cell::text).collect());
+    (sheet.name, sheet.rows.into_iter().map(row).collect())
+}
+
+fn says_something(row: &[String]) -> bool {
+    row.iter().any(|cell| !cell.trim().is_empty())
+}
+
+fn of_file(content: &str, metadata: Map<String, Value>, name: &str, ids: &DocumentIds) -> Vec<Document> {
+    let content = content.trim();
+    if content.is_empty() {
+        return Vec::new();
+    }
+    vec![Document::new(ids.next(), content.to_owned(), with_path(metadata, name))]
+}
+
+/// A document for each row after the first, which names the columns.
+fn of_rows(rows: &[Row], title: &str, metadata: &Map<String, Value>, ids: &DocumentIds) -> Vec<Document> {
+    let mut rows = rows.iter().filter(|(_, row)| says_something(row));
+    let Some((_, header)) = rows.next() else { return Vec::new() };
+    let rows: Vec<&Row> = rows.collect();
+    // Columns are named alike in all rows.
+    let width = rows.iter().map(|(_, row)| row.len()).chain([header.len()]).max().unwrap_or(0);
+    let mut header = header.clone();
+    header.resize(width, String::new());
+    let document = |(number, row): &&Row| {
+        let mut metadata = metadata.clone();
+        metadata.insert("row_number".into(), (*number).into());
+        Some(Document::new(ids.next(), format!("{title}{}", labeled(&header, row)?), metadata))
+    };
+    rows.iter().filter_map(document).collect()
+}
+
+/// The rows that say something as a Markdown table; nothing if there is none.
+fn table(rows: &[Row]) -> String {
+    let rows: Vec<&Vec<String>> = rows.iter().map(|(_, row)| row).filter(|row| says_something(row)).collect();
+    let width = rows.iter().map(|row| row.len()).max().unwrap_or(0);
+    let line = |row: &[String]| {
+        let cells = (0..width).map(|place| row.get(place).map_or("", String::as_str));
+        let cells: Vec<String> = cells.map(|cell| cell.replace('|', "\\|").replace('\n', " ")).collect();
+        format!("| {} |", cells.join(" | "))
+    };
+    let mut lines: Vec<String> = rows.iter().map(|row| line(row)).collect();
+    if !lines.is_empty() {
+        lines.insert(1, format!("| {} |", vec!["---"; width].join(" | ")));
+    }
+    lines.join("\n")
+}

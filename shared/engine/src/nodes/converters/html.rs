@@ -1,0 +1,39 @@
+//! `HTMLConverter`: a document for each HTML file, its content as Markdown.
+
+use super::{Converter, Converting, Given, Registered, TIMEOUT};
+use crate::{
+    charset,
+    document::{Document, DocumentIds},
+    flow::NodeError,
+    html::{Tree, markdown},
+};
+
+pub(super) const HTML_CONVERTER: Registered = Registered {
+    class: "converters.HTMLConverter",
+    name: Some("html-file-converter"),
+    timeout: TIMEOUT,
+    build: |_, _, _| Some(Converting::boxed(HtmlConverter)),
+};
+
+/// Byte order marks of encodings in which text has null bytes.
+const WIDE: &[&[u8]] = &[b"\xff\xfe", b"\xfe\xff"];
+
+#[derive(Debug)]
+pub(super) struct HtmlConverter;
+
+impl Converter for HtmlConverter {
+    fn convert(&self, mut file: Given, ids: &DocumentIds) -> Result<Vec<Document>, NodeError> {
+        if file.bytes.contains(&0) && !WIDE.iter().any(|mark| file.bytes.starts_with(mark)) {
+            return Err(NodeError::new("ValueError", format!("`{}` is no HTML", file.name)));
+        }
+        let html = charset::decode_markup(&file.bytes);
+        if html.trim().is_empty() {
+            return Err(NodeError::new("ParserError", format!("`{}` is empty", file.name)));
+        }
+        let tree = Tree::parse(&html).map_err(|problem| {
+            NodeError::new("ValueError", format!("`{}`: {problem}", file.name)).lasting()
+        })?;
+        file.metadata.insert("file_path".into(), file.name.into());
+        Ok(vec![Document::new(ids.next(), markdown(&html, &tree), file.metadata)])
+    }
+}

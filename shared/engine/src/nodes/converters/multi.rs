@@ -1,0 +1,261 @@
+//! `MultiFileTypeConverter`: gives each file to the converter for what it is.
+
+use super::{
+    Converting, FileType, Registered, Sources, detect,
+    docx::DocxConverter,
+    excel::{ExcelConverter, extension},
+    html::HtmlConverter,
+    pdf::PdfConverter,
+    pptx::PptxConverter,
+    sources::{self, Source},
+    text::TextConverter,
+    with_path,
+};
+use crate::{
+    document::{Document, DocumentIds},
+    flow::{Call, Halt, Kind, NodeError},
+    load::{Fields, Loading, build_node},
+};
+use async_trait::async_trait;
+use futures::{StreamExt, stream};
+use serde_json::{Map, Value, json};
+use std::{sync::Arc, time::Duration};
+
+pub(super) const MULTI_CONVERTER: Registered = Registered {
+    class: "converters.MultiFileTypeConverter",
+    name: Some("multi-file-type-converter"),
+    timeout: Some(Duration::from_mins(10)),
+    build: |id, fields, loading| Some(Box::new(MultiConverter::read(id, fields, loading)?)),
+};
+
+/// How many files are converted at once: each is in memory as a whole.
+const MOST_WORKERS: usize = 4;
+
+/// How much of a file is looked at for its delimiter, in bytes.
+const SAMPLE: usize = 8192;
+
+/// The classes of converters, and what they convert.
+const TYPES: &[(&str, &[FileType])] = &[
+    ("DOCXFileConverter", &[FileType::Document]),
+    ("ExcelFileConverter", &[FileType::Spreadsheet]),
+    ("HTMLConverter", &[FileType::Html]),
+    ("PPTXFileConverter", &[FileType::Presentation]),
+    ("PyPDFConverter", &[FileType::Pdf]),
+    ("TextFileConverter", &[FileType::Text, FileType::Markdown]),
+];
+
+#[derive(Debug)]
+struct MultiConverter {
+    /// In the order in which they are chosen.
+    converters: Vec<Child>,
+    /// For what no other converts, or fails to.
+    fallback: Option<Child>,
+    workers: usize,
+}
+
+/// A converter that this one holds.
+#[derive(Debug)]
+struct Child {
+    id: String,
+    class: String,
+    kind: Box<dyn Kind>,
+    timeout: Option<Duration>,
+}
+
+impl MultiConverter {
+    fn read(id: &str, fields: Fields<'_>, loading: &Loading<'_>) -> Option<Self> {
+        let own = fields.items("converters", "a converter");
+        let children = own.into_iter().enumerate();
+        let children =
+            children.map(|(place, own)| Child::read(&format!("{id}-converter-{place}"), own, loading));
+        let mut converters = children.collect::<Option<Vec<_>>>()?;
+        for (class, types) in TYPES {
+            if !types.iter().all(|file_type| converters.iter().any(|child| child.converts(*file_type))) {
+                converters.extend(Child::usual(class));
+            }
+        }
+        let fallback = match fields.fields("fallback_converter") {
+            Some(fallback) => Some(Child::read(&format!("{id}-fallback"), fallback, loading)?),
+            None => None,
+        };
+        // It has nothing to set.
+        fields.get("file_type_extractor");
+        let workers = fields.count("max_workers").unwrap_or(u32::MAX) as usize;
+        Some(Self { converters, fallback, workers: workers.clamp(1, MOST_WORKERS) })
+    }
+
+    /// The converter for a file, if there is one.
+    fn of(&self, name: &str, file_type: Option<FileType>, is_archive: bool) -> Option<&Child> {
+        let extension = extension(name);
+        let is_table = matches!(extension.as_deref(), Some("csv" | "tsv"));
+        let csv = self.converters.iter().find(|child| child.class == "CSVConverter");
+        if let Some(csv) = csv
+            && (is_table || (file_type == Some(FileType::Spreadsheet) && !is_archive))
+        {
+            return Some(csv);
+        }
+        self.converters.iter().find(|child| file_type.is_some_and(|file_type| child.converts(file_type)))
+    }
+
+    async fn convert(&self, call: Call<'_>, place: usize, source: Source<'_>) -> Result<Vec<Document>, Halt> {
+        let key = format!("{}{place}/", call.within());
+        let call = Call { key: &key, ..call };
+        let (name, file) = source.named(place);
+        let failed = |problem: &str| {
+            NodeError::new("ValueError", format!("`{name}` cannot be converted: {problem}")).into()
+        };
+        let by_name = detect(&name, &[]);
+        let content = match by_name {
+            Some(file_type) if file_type != FileType::Spreadsheet => Vec::new(),
+            _ => source.content(call).await?.bytes,
+        };
+        let file_type = by_name.or_else(|| detect(&name, &content));
+        let input = |child: &Child| {
+            let mut input = json!({"files": [file], "metadata": [source.metadata]});
+            if child.class == "CSVConverter" {
+                input["delimiter"] = delimiter(&content).to_string().into();
+            }
+            input
+        };
+        let mut problem =
+            format!("nothing converts files like it ({})", file_type.map_or("unknown", FileType::name));
+        if let Some(child) = self.of(&name, file_type, content.starts_with(b"PK")) {
+            match child.convert(call, input(child)).await {
+                Ok(documents) => return Ok(stamped(documents, &name, file_type, child)),
+                Err(Halt::Failed(error)) => problem = error.message,
+                Err(halt) => return Err(halt),
+            }
+        }
+        let Some(child) = &self.fallback else { return Err(failed(&problem)) };
+        match child.convert(call, input(child)).await {
+            Ok(documents) => Ok(stamped(documents, &name, None, child)),
+            Err(Halt::Failed(error)) => Err(failed(&error.message)),
+            Err(halt) => Err(halt),
+        }
+    }
+}
+
+impl Child {
+    fn read(id: &str, fields: Fields<'_>, loading: &Loading<'_>) -> Option<Self> {
+        let id = fields.text("id").unwrap_or(id).to_owned();
+        let spec = build_node(&id, fields, loading)?;
+        let class = spec.type_path.rsplit('.').next().unwrap_or_default().to_owned();
+        Some(Self { id, class, kind: spec.kind, timeout: spec.errors.timeout })
+    }
+
+    /// One that the file says nothing of.
+    fn usual(class: &str) -> Option<Self> {
+        let kind = match class {
+            "DOCXFileConverter" => Converting::boxed(DocxConverter::by_file()),
+            "ExcelFileConverter" => Converting::boxed(ExcelConverter::by_file()),
+            "HTMLConverter" => Converting::boxed(HtmlConverter),
+            "PPTXFileConverter" => Converting::boxed(PptxConverter::by_file()),
+            "PyPDFConverter" => Converting::boxed(PdfConverter::by_file()),
+            "TextFileConverter" => Converting::boxed(TextConverter),
+            _ => return None,
+        };
+        Some(Self { id: class.to_owned(), class: class.to_owned(), kind, timeout: super::TIMEOUT })
+    }
+
+    fn converts(&self, file_type: FileType) -> bool {
+        TYPES.iter().any(|(class, types)| *class == self.class && types.contains(&file_type))
+    }
+
+    async fn convert(&self, call: Call<'_>, input: Value) -> Result<Vec<Document>, Halt> {
+        let key = format!("{}{}", call.key, self.id);
+        let call = Call { key: &key, ..call };
+        let input = self.kind.admit(Arc::new(input))?;
+        let work = self.kind.execute(call, &input);
+        let output = match self.timeout {
+            Some(limit) => tokio::time::timeout(limit, work)
+                .await
+                .unwrap_or_else(|_| Err(NodeError::new("TimeoutError", "it took too long").into()))?,
+            None => work.await?,
+        };
+        // Some converters give documents without ids.
+        let ids = DocumentIds::new(Call { key: &format!("{key}/document"), ..call });
+        let given = output["documents"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let mut documents = Document::read_list(output.get("documents"))?;
+        for (document, given) in documents.iter_mut().zip(given) {
+            if given.get("id").is_none() {
+                document.id = Some(ids.next());
+            }
+        }
+        Ok(documents)
+    }
+}
+
+/// The documents with what the file was, so that a splitter need not guess it.
+fn stamped(
+    documents: Vec<Document>,
+    name: &str,
+    file_type: Option<FileType>,
+    child: &Child,
+) -> Vec<Document> {
+    let stamped = |document: Document| {
+        let mut metadata = with_path(document.metadata.unwrap_or_default(), name);
+        let content = content_type(child, file_type, &metadata);
+        let mut set = |key: &str, value: &str| {
+            metadata.entry(key).or_insert_with(|| value.into());
+        };
+        set("filename", name);
+        if let Some(extension) = extension(name) {
+            set("extension", &extension);
+        }
+        set("file_type", content);
+        if let Some(file_type) = file_type {
+            set("source_file_type", file_type.name());
+        }
+        Document { metadata: Some(metadata), ..document }
+    };
+    documents.into_iter().map(stamped).collect()
+}
+
+/// What the content of a document is, whatever the file was.
+fn content_type(child: &Child, file_type: Option<FileType>, metadata: &Map<String, Value>) -> &'static str {
+    match child.class.as_str() {
+        "CSVConverter" => "csv",
+        "ExcelFileConverter" if metadata.get("document_type").is_some_and(|it| it == "table_row") => "text",
+        "ExcelFileConverter" | "DOCXFileConverter" | "HTMLConverter" => "markdown",
+        "TextFileConverter" if file_type == Some(FileType::Markdown) => "markdown",
+        _ => "text",
+    }
+}
+
+/// The character that divides the lines of a table alike.
+fn delimiter(content: &[u8]) -> char {
+    let sample = String::from_utf8_lossy(&content[..content.len().min(SAMPLE)]);
+    // The last line may be cut.
+    let lines: Vec<&str> = sample.lines().filter(|line| !line.is_empty()).take(20).collect();
+    let divides = |delimiter: &char| {
+        let counts: Vec<usize> = lines.iter().map(|line| line.matches(*delimiter).count()).collect();
+        let first = counts.first().copied().unwrap_or(0);
+        first > 0 && counts.iter().filter(|count| **count == first).count() * 5 >= counts.len() * 4
+    };
+    [',', '\t', ';', '|'].into_iter().find(divides).unwrap_or(',')
+}
+
+#[async_trait]
+impl Kind for MultiConverter {
+    async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
+        let sources = Sources::of(call, input)?.list.into_iter().enumerate();
+        let work: Vec<_> = sources.map(|(place, source)| self.convert(call, place, source)).collect();
+        let mut work = std::pin::pin!(stream::iter(work).buffered(self.workers));
+        let mut documents = Vec::new();
+        let mut text = 0;
+        while let Some(made) = work.next().await {
+            let made = made?;
+            text += made.iter().map(|document| document.content.len()).sum::<usize>();
+            super::little(text)?;
+            documents.extend(made);
+        }
+        if documents.is_empty() {
+            return Err(NodeError::new("ValueError", "no documents came of the files").into());
+        }
+        Ok(Arc::new(json!({"documents": Document::list(documents)})))
+    }
+
+    fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
+        sources::admit(&input)
+    }
+}

@@ -1,0 +1,64 @@
+//! Fonts: which letters the bytes of a text are, and how wide.
+
+use super::MOST_UNPACKED;
+use lopdf::{Dictionary, Document, Encoding, Object};
+
+/// How wide a letter is taken to be if the font does not say, in parts of the font's size.
+const USUAL_WIDTH: f32 = 0.5;
+
+/// A font, as far as text needs it.
+pub(super) struct Font<'p> {
+    encoding: Option<Encoding<'p>>,
+    /// The code of the first width, and the widths in thousandths of the font's size.
+    widths: Option<(usize, Vec<f32>)>,
+    /// How many bytes a letter has.
+    bytes: usize,
+}
+
+impl<'p> Font<'p> {
+    pub(super) fn new(pdf: &'p Document, font: &'p Dictionary) -> Self {
+        let is_composite = font.get(b"Subtype").and_then(Object::as_name).is_ok_and(|name| name == b"Type0");
+        let first = font.get_deref(b"FirstChar", pdf).and_then(Object::as_i64).ok();
+        let widths = font.get_deref(b"Widths", pdf).and_then(Object::as_array).ok();
+        let widths = widths.map(|widths| {
+            let number = |width: &Object| pdf.dereference(width).ok()?.1.as_float().ok();
+            widths.iter().map(|width| number(width).unwrap_or(0.0)).collect()
+        });
+        Self {
+            encoding: to_unicode(pdf, font)
+                .or_else(|| font.get_font_encoding_with_limit(pdf, MOST_UNPACKED).ok()),
+            widths: first.and_then(|first| usize::try_from(first).ok()).zip(widths),
+            bytes: if is_composite { 2 } else { 1 },
+        }
+    }
+
+    pub(super) fn text(&self, bytes: &[u8]) -> String {
+        let decoded = self.encoding.as_ref().and_then(|encoding| Document::decode_text(encoding, bytes).ok());
+        decoded.unwrap_or_else(|| String::from_utf8_lossy(bytes).into_owned()).replace('\0', "")
+    }
+
+    /// In parts of the font's size, with the number of letters.
+    pub(super) fn width(&self, bytes: &[u8]) -> (f32, f32) {
+        let width = |code: &[u8]| match (&self.widths, code) {
+            (Some((first, widths)), [code]) => usize::from(*code)
+                .checked_sub(*first)
+                .and_then(|place| widths.get(place))
+                .map_or(USUAL_WIDTH, |width| width / 1000.0),
+            _ => USUAL_WIDTH,
+        };
+        bytes
+            .chunks(self.bytes)
+            .fold((0.0, 0.0), |(total, letters), code| (total + width(code), letters + 1.0))
+    }
+}
+
+/// The font's own table of letters, which is there for readers, before its encoding, which is there for glyphs.
+fn to_unicode<'p>(pdf: &Document, font: &Dictionary) -> Option<Encoding<'p>> {
+    font.get(b"ToUnicode").ok()?;
+    let mut table = font.clone();
+    table.remove(b"Encoding");
+    match table.get_font_encoding_with_limit(pdf, MOST_UNPACKED) {
+        Ok(Encoding::UnicodeMapEncoding(map)) => Some(Encoding::UnicodeMapEncoding(map)),
+        _ => None,
+    }
+}

@@ -1,0 +1,231 @@
+//! The text of a page: its operations are followed, and what stands apart is kept apart.
+
+use super::{MOST_UNPACKED, font::Font};
+use lopdf::{
+    Dictionary, Document, Error, Object, ObjectId,
+    content::{Content, Operation},
+};
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+};
+
+/// How many operations are followed for one file: what is drawn may be drawn again and again.
+const MOST_OPERATIONS: usize = 5_000_000;
+
+/// How deep what is drawn may draw other things.
+const DEEPEST: usize = 8;
+
+/// Why a page has no text.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unreadable {
+    #[error("{0}")]
+    Pdf(#[from] Error),
+    #[error("the file draws more than {MOST_OPERATIONS} times")]
+    TooMuch,
+}
+
+/// Reads the pages of a file.
+pub(super) struct Reader<'p> {
+    pdf: &'p Document,
+    fonts: RefCell<HashMap<*const Dictionary, std::rc::Rc<Font<'p>>>>,
+    operations: Cell<usize>,
+}
+
+/// How text is set: `[a b c d e f]` of the PDF's matrices.
+type Matrix = [f32; 6];
+
+const STRAIGHT: Matrix = [1.0, 0.0, 0.0, 1.0, 0.0, 0.0];
+
+/// First `left`, then `right`.
+fn product(left: Matrix, right: Matrix) -> Matrix {
+    let [a, b, c, d, e, f] = left;
+    let [p, q, r, s, t, u] = right;
+    [a * p + b * r, a * q + b * s, c * p + d * r, c * q + d * s, e * p + f * r + t, e * q + f * s + u]
+}
+
+fn moved(x: f32, y: f32) -> Matrix {
+    [1.0, 0.0, 0.0, 1.0, x, y]
+}
+
+#[derive(Clone)]
+struct State<'p> {
+    page: Matrix,
+    font: Option<std::rc::Rc<Font<'p>>>,
+    size: f32,
+    leading: f32,
+    letter_space: f32,
+}
+
+/// The text so far.
+#[derive(Default)]
+struct Text {
+    text: String,
+    /// Where what was last written ends, and its line.
+    end: Option<(f32, f32)>,
+}
+
+impl<'p> Reader<'p> {
+    pub(super) fn new(pdf: &'p Document) -> Self {
+        Self { pdf, fonts: RefCell::default(), operations: Cell::new(0) }
+    }
+
+    pub(super) fn text(&self, page: ObjectId) -> Result<String, Unreadable> {
+        let content = self.pdf.get_page_content_with_limit(page, MOST_UNPACKED)?;
+        let (own, ids) = self.pdf.get_page_resources(page)?;
+        let by_id = ids.into_iter().filter_map(|id| self.pdf.get_dictionary(id).ok());
+        let resources: Vec<&Dictionary> = own.into_iter().chain(by_id).collect();
+        let mut text = Text::default();
+        self.follow(&content, &resources, STRAIGHT, &mut text, 0)?;
+        Ok(text.text.trim_end_matches('\n').to_owned())
+    }
+
+    /// What `kind` of resources has under a name.
+    fn resource(&self, resources: &[&'p Dictionary], kind: &[u8], name: &[u8]) -> Option<&'p Object> {
+        resources.iter().find_map(|resources| {
+            let kind = resources.get_deref(kind, self.pdf).ok()?.as_dict().ok()?;
+            kind.get_deref(name, self.pdf).ok()
+        })
+    }
+
+    fn font(&self, resources: &[&'p Dictionary], name: &[u8]) -> Option<std::rc::Rc<Font<'p>>> {
+        let font = self.resource(resources, b"Font", name)?.as_dict().ok()?;
+        let known = self.fonts.borrow().get(&std::ptr::from_ref(font)).cloned();
+        Some(known.unwrap_or_else(|| {
+            let made = std::rc::Rc::new(Font::new(self.pdf, font));
+            self.fonts.borrow_mut().insert(font, std::rc::Rc::clone(&made));
+            made
+        }))
+    }
+
+    fn follow(
+        &self,
+        content: &[u8],
+        resources: &[&'p Dictionary],
+        page: Matrix,
+        text: &mut Text,
+        depth: usize,
+    ) -> Result<(), Unreadable> {
+        let mut state = State { page, font: None, size: 0.0, leading: 0.0, letter_space: 0.0 };
+        let mut saved: Vec<State<'p>> = Vec::new();
+        let (mut line, mut at) = (STRAIGHT, STRAIGHT);
+        for operation in Content::decode_iter(content) {
+            self.operations.set(self.operations.get() + 1);
+            if self.operations.get() > MOST_OPERATIONS {
+                return Err(Unreadable::TooMuch);
+            }
+            // What follows something broken is not known; what stands before it is.
+            let Ok(Operation { operator, operands }) = operation else { break };
+            let number = |place: usize| operands.get(place).and_then(|it| it.as_float().ok()).unwrap_or(0.0);
+            match operator.as_str() {
+                "q" => saved.push(state.clone()),
+                "Q" => state = saved.pop().unwrap_or(state),
+                "cm" => state.page = product(std::array::from_fn(number), state.page),
+                "BT" => (line, at) = (STRAIGHT, STRAIGHT),
+                "Tf" => {
+                    let name = operands.first().and_then(|it| it.as_name().ok());
+                    state.font = name.and_then(|name| self.font(resources, name));
+                    state.size = number(1);
+                }
+                "TL" => state.leading = number(0),
+                "Tc" => state.letter_space = number(0),
+                "Tm" => {
+                    line = std::array::from_fn(number);
+                    at = line;
+                }
+                "Td" | "TD" => {
+                    if operator == "TD" {
+                        state.leading = -number(1);
+                    }
+                    line = product(moved(number(0), number(1)), line);
+                    at = line;
+                }
+                "T*" | "'" | "\"" => {
+                    line = product(moved(0.0, -state.leading), line);
+                    at = line;
+                    if let Some(Object::String(bytes, _)) = operands.last() {
+                        at = show(bytes, &state, at, text);
+                    }
+                }
+                "Tj" => {
+                    if let Some(Object::String(bytes, _)) = operands.first() {
+                        at = show(bytes, &state, at, text);
+                    }
+                }
+                "TJ" => {
+                    for item in operands.first().and_then(|it| it.as_array().ok()).into_iter().flatten() {
+                        if let Object::String(bytes, _) = item {
+                            at = show(bytes, &state, at, text);
+                        } else if let Ok(back) = item.as_float() {
+                            at = product(moved(-back / 1000.0 * state.size, 0.0), at);
+                        }
+                    }
+                }
+                "Do" if depth < DEEPEST => {
+                    let name = operands.first().and_then(|it| it.as_name().ok());
+                    if let Some(name) = name {
+                        self.draw(name, resources, &state, text, depth)?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Follows a form, which is content of its own.
+    fn draw(
+        &self,
+        name: &[u8],
+        resources: &[&'p Dictionary],
+        state: &State<'p>,
+        text: &mut Text,
+        depth: usize,
+    ) -> Result<(), Unreadable> {
+        let Some(Object::Stream(form)) = self.resource(resources, b"XObject", name) else { return Ok(()) };
+        if !form.dict.get(b"Subtype").and_then(Object::as_name).is_ok_and(|kind| kind == b"Form") {
+            return Ok(());
+        }
+        let content = form.decompressed_content_with_limit(MOST_UNPACKED)?;
+        let matrix = form.dict.get(b"Matrix").and_then(Object::as_array).ok();
+        let matrix = matrix
+            .filter(|matrix| matrix.len() == 6)
+            .map_or(STRAIGHT, |matrix| std::array::from_fn(|place| matrix[place].as_float().unwrap_or(0.0)));
+        let own = form.dict.get_deref(b"Resources", self.pdf).and_then(Object::as_dict).ok();
+        let own: Vec<&Dictionary> = own.into_iter().chain(resources.iter().copied()).collect();
+        self.follow(&content, &own, product(matrix, state.page), text, depth + 1)
+    }
+}
+
+/// Writes a text where it stands, and gives where the next does.
+fn show(bytes: &[u8], state: &State<'_>, at: Matrix, text: &mut Text) -> Matrix {
+    let Some(font) = &state.font else { return at };
+    let (width, letters) = font.width(bytes);
+    let after = product(moved(width * state.size + letters * state.letter_space, 0.0), at);
+    let (start, end) = (product(at, state.page), product(after, state.page));
+    // How high letters are on the page, however they are turned.
+    let height = (start[2].hypot(start[3]) * state.size).abs().max(0.1);
+    text.write(&font.text(bytes), (start[4], start[5]), (end[4], end[5]), height);
+    after
+}
+
+impl Text {
+    fn write(&mut self, piece: &str, start: (f32, f32), end: (f32, f32), height: f32) {
+        if piece.is_empty() {
+            return;
+        }
+        if let Some((x, y)) = self.end {
+            let is_apart = |gap: f32| gap.abs() > height * 0.2;
+            if (start.1 - y).abs() > height * 0.5 {
+                self.text.push('\n');
+            } else if is_apart(start.0 - x)
+                && !self.text.ends_with(char::is_whitespace)
+                && !piece.starts_with(char::is_whitespace)
+            {
+                self.text.push(' ');
+            }
+        }
+        self.text.push_str(piece);
+        self.end = Some(end);
+    }
+}

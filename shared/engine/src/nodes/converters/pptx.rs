@@ -1,0 +1,87 @@
+//! `PPTXFileConverter`: a document for each presentation, or for each slide: the texts of its shapes.
+
+use super::{Converter, Converting, Given, Registered, TIMEOUT, archive::Archive, with_path, xml::Element};
+use crate::{
+    document::{Document, DocumentIds},
+    flow::NodeError,
+    load::Fields,
+};
+
+pub(super) const PPTX_CONVERTER: Registered = Registered {
+    class: "converters.PPTXFileConverter",
+    name: Some("pptx-file-converter"),
+    timeout: TIMEOUT,
+    build: |_, fields, _| Some(Converting::boxed(PptxConverter::read(fields))),
+};
+
+#[derive(Debug)]
+pub(super) struct PptxConverter {
+    by_slide: bool,
+}
+
+impl PptxConverter {
+    pub(super) fn read(fields: Fields<'_>) -> Self {
+        let modes = [("one-doc-per-file", false), ("one-doc-per-page", true)];
+        Self { by_slide: fields.choice("document_creation_mode", &modes).unwrap_or(false) }
+    }
+
+    pub(super) fn by_file() -> Self {
+        Self { by_slide: false }
+    }
+}
+
+impl Converter for PptxConverter {
+    fn convert(&self, file: Given, ids: &DocumentIds) -> Result<Vec<Document>, NodeError> {
+        let slides = slides(&file.bytes)?;
+        let metadata = with_path(file.metadata, &file.name);
+        if !self.by_slide {
+            return Ok(vec![Document::new(ids.next(), slides.join("\n"), metadata)]);
+        }
+        let slide = |(number, text): (usize, String)| {
+            let mut metadata = metadata.clone();
+            metadata.insert("page_number".into(), number.into());
+            Document::new(ids.next(), text, metadata)
+        };
+        Ok((1..).zip(slides).map(slide).collect())
+    }
+}
+
+/// The text of each slide, in the order in which they are shown.
+fn slides(bytes: &[u8]) -> Result<Vec<String>, NodeError> {
+    let mut archive = Archive::open(bytes)?;
+    let missing = || NodeError::new("KeyError", "the archive holds no presentation").lasting();
+    let mut read = |name: &str| Element::parse(&archive.read(name)?.ok_or_else(missing)?);
+    let presentation = read("ppt/presentation.xml")?;
+    let relations = read("ppt/_rels/presentation.xml.rels")?;
+    let mut slides = Vec::new();
+    let list = presentation.find("sldIdLst");
+    for slide in list.map(|list| list.children.as_slice()).unwrap_or_default() {
+        // Of its two ids the relation's is the second, and begins with letters.
+        let id = slide.attributes("id").find(|id| !id.starts_with(|first: char| first.is_ascii_digit()));
+        let relation = relations.children.iter().flat_map(|root| root.all("Relationship"));
+        let relation = relation.filter(|relation| relation.attribute("Id") == id);
+        let Some(target) = relation.filter_map(|relation| relation.attribute("Target")).next() else {
+            continue;
+        };
+        let path = target.strip_prefix('/').map_or_else(|| format!("ppt/{target}"), str::to_owned);
+        slides.push(text(&read(&path)?));
+    }
+    Ok(slides)
+}
+
+/// The texts of a slide's shapes, but for those in groups and tables.
+fn text(slide: &Element) -> String {
+    let shapes = slide.find("spTree").map(|tree| tree.children.as_slice()).unwrap_or_default();
+    let bodies = shapes.iter().filter(|shape| &*shape.name == "sp").filter_map(|shape| shape.child("txBody"));
+    let texts = bodies.map(|body| body.all("p").map(paragraph).collect::<Vec<_>>().join("\n"));
+    texts.filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n")
+}
+
+fn paragraph(paragraph: &Element) -> String {
+    let piece = |child: &Element| match &*child.name {
+        "r" | "fld" => child.child("t").map_or_else(String::new, |text| text.text.clone()),
+        "br" => "\u{b}".into(),
+        _ => String::new(),
+    };
+    paragraph.children.iter().map(piece).collect()
+}

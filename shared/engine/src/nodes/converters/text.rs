@@ -1,0 +1,29 @@
+//! `TextFileConverter`: a document for each text file.
+
+use super::{Converter, Converting, Given, Registered, TIMEOUT, with_path};
+use crate::{
+    charset,
+    document::{Document, DocumentIds},
+    flow::NodeError,
+};
+
+pub(super) const TEXT_CONVERTER: Registered = Registered {
+    class: "converters.TextFileConverter",
+    name: Some("text-file-converter"),
+    timeout: TIMEOUT,
+    build: |_, _, _| Some(Converting::boxed(TextConverter)),
+};
+
+#[derive(Debug)]
+pub(super) struct TextConverter;
+
+impl Converter for TextConverter {
+    fn convert(&self, file: Given, ids: &DocumentIds) -> Result<Vec<Document>, NodeError> {
+        let text = charset::decode(&file.bytes);
+        let content = text.trim();
+        if content.is_empty() {
+            return Err(NodeError::new("ValueError", format!("there is no text in `{}`", file.name)));
+        }
+        Ok(vec![Document::new(ids.next(), content.to_owned(), with_path(file.metadata, &file.name))])
+    }
+}

@@ -1,0 +1,261 @@
+//! `UnstructuredFileConverter`: has the Unstructured API take files apart, and makes documents of the elements.
+
+use super::{Given, Registered, Sources, little, sources};
+use crate::{
+    document::{Document, DocumentIds},
+    flow::{Call, Halt, Kind, NodeError},
+    load::{Fields, Loading},
+    nodes::connection::{Setting, connection},
+    rest::{self, Answer},
+};
+use async_trait::async_trait;
+use reqwest::header::CONTENT_TYPE;
+use runyard_runs::EventBody;
+use serde_json::{Map, Value, json};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use uuid::Uuid;
+
+/// Scans take minutes.
+const TIMEOUT: Duration = Duration::from_mins(5);
+
+pub(super) const UNSTRUCTURED_CONVERTER: Registered = Registered {
+    class: "converters.UnstructuredFileConverter",
+    name: Some("unstructured-file-converter"),
+    timeout: Some(TIMEOUT),
+    build: |_, fields, loading| Some(Box::new(UnstructuredConverter::read(fields, loading)?)),
+};
+
+const URL: Setting =
+    Setting { key: "url", variable: "UNSTRUCTURED_API_URL", default: Some("https://api.unstructured.io/") };
+
+const API_KEY: Setting = Setting { key: "api_key", variable: "UNSTRUCTURED_API_KEY", default: None };
+
+const ROUTE: &str = "/general/v0/general";
+
+/// What stands between the texts of elements.
+const BREAK: &str = "\n\n";
+
+/// What becomes a document.
+#[derive(Clone, Copy, Debug)]
+enum Mode {
+    Element,
+    File,
+    Page,
+}
+
+struct UnstructuredConverter {
+    url: String,
+    api_key: String,
+    mode: Mode,
+    /// What is sent beside the file.
+    parameters: Vec<(String, String)>,
+}
+
+/// Without the key.
+impl fmt::Debug for UnstructuredConverter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnstructuredConverter").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+impl UnstructuredConverter {
+    fn read(fields: Fields<'_>, loading: &Loading<'_>) -> Option<Self> {
+        let modes = [
+            ("one-doc-per-element", Mode::Element),
+            ("one-doc-per-file", Mode::File),
+            ("one-doc-per-page", Mode::Page),
+        ];
+        let strategies = ["auto", "fast", "hi_res", "ocr_only", "vlm"].map(|strategy| (strategy, strategy));
+        let mode = fields.choice("document_creation_mode", &modes).unwrap_or(Mode::File);
+        let strategy = fields.choice("strategy", &strategies).unwrap_or("auto");
+        let mut parameters = vec![("strategy".to_owned(), strategy.to_owned())];
+        match fields.json("unstructured_kwargs") {
+            Some(Value::Object(more)) => {
+                more.iter().for_each(|(key, value)| add(key, value, &mut parameters))
+            }
+            Some(_) => {
+                let spot = fields.spot("unstructured_kwargs");
+                fields.mistake(spot, "`unstructured_kwargs` must be a mapping".into());
+            }
+            None => {}
+        }
+        if fields.bool("extract_image_block_types_enabled") == Some(true) {
+            let problem =
+                "images in documents are not supported; set `extract_image_block_types_enabled: false`";
+            fields.mistake(fields.spot("extract_image_block_types_enabled"), problem.into());
+        }
+        fields.get("extract_image_block_types");
+        let connection = connection(&["Unstructured"], fields, loading)?;
+        let url = URL.of(connection.as_ref(), fields, loading);
+        let api_key = API_KEY.of(connection.as_ref(), fields, loading)?;
+        let base = url?;
+        let base = base.split_once(ROUTE).map_or(base.as_str(), |(base, _)| base).trim_end_matches('/');
+        Some(Self { url: format!("{base}{ROUTE}"), api_key, mode, parameters })
+    }
+
+    /// The elements of a file, asked for once: the call is paid for.
+    async fn elements(&self, call: Call<'_>, place: usize, file: &Given) -> Result<Vec<Value>, Halt> {
+        let key = format!("{}/file/{place}", call.key);
+        let recorded = match call.run.recorded(&key) {
+            Some(recorded) => recorded.journal,
+            None => {
+                call.run.outside().await?;
+                let elements = self.ask(call, file).await?;
+                call.run.record(&key, EventBody::RunCheckpoint, Some(elements.clone()));
+                elements
+            }
+        };
+        match recorded {
+            Value::Array(elements) => Ok(elements),
+            _ => Err(NodeError::new("SDKError", "the Unstructured API gave no list of elements").into()),
+        }
+    }
+
+    async fn ask(&self, call: Call<'_>, file: &Given) -> Result<Value, NodeError> {
+        let boundary = Uuid::new_v5(&call.run.new_run().id.0, file.name.as_bytes()).simple().to_string();
+        let body = form(&boundary, file, &self.parameters);
+        let request = |client: &reqwest::Client, url| {
+            let kind = format!("multipart/form-data; boundary={boundary}");
+            let request = client.post(url).header("unstructured-api-key", &self.api_key);
+            request.header("accept", "application/json").header(CONTENT_TYPE, kind).body(body)
+        };
+        let failed = |problem: String| {
+            NodeError::new(
+                "SDKError",
+                format!("the Unstructured API did not take `{}`: {problem}", file.name),
+            )
+        };
+        let answer = rest::call(&call.services.http, &self.url, TIMEOUT, request).await;
+        let answer: Answer = answer.map_err(|failure| failed(failure.to_string()))?;
+        if !answer.status.is_success() {
+            return Err(failed(format!("{}: {}", answer.status, answer.error_text())));
+        }
+        Ok(answer.json())
+    }
+
+    fn documents(&self, file: Given, elements: &[Value], ids: &DocumentIds) -> Vec<Document> {
+        let mut metadata = file.metadata;
+        metadata.insert("file_path".into(), file.name.into());
+        match self.mode {
+            Mode::File => {
+                let text = |element: &Value| match element["category"].as_str() {
+                    Some("Title") => format!("# {}", text(element)),
+                    _ => text(element),
+                };
+                let texts: Vec<String> = elements.iter().map(text).collect();
+                vec![Document::new(ids.next(), texts.join(BREAK), metadata)]
+            }
+            Mode::Page => pages(elements, &metadata)
+                .into_values()
+                .map(|(text, metadata)| Document::new(ids.next(), text, metadata))
+                .collect(),
+            Mode::Element => {
+                let element = |(place, element): (usize, &Value)| {
+                    let mut metadata = metadata.clone();
+                    metadata.insert("element_index".into(), place.into());
+                    metadata.extend(element["metadata"].as_object().cloned().unwrap_or_default());
+                    if let Some(category) = element["category"].as_str().filter(|it| !it.is_empty()) {
+                        metadata.insert("category".into(), category.into());
+                    }
+                    Document::new(ids.next(), text(element), metadata)
+                };
+                elements.iter().enumerate().map(element).collect()
+            }
+        }
+    }
+}
+
+/// The text of each page, and the metadata of its elements, the later before the earlier.
+fn pages(elements: &[Value], metadata: &Map<String, Value>) -> BTreeMap<u64, (String, Map<String, Value>)> {
+    let mut pages: BTreeMap<u64, (String, Map<String, Value>)> = BTreeMap::new();
+    for element in elements {
+        let own = element["metadata"].as_object();
+        let number = own.and_then(|own| own.get("page_number")).or_else(|| metadata.get("page_number"));
+        let number = number.and_then(Value::as_u64).unwrap_or(1);
+        let (page, known) = pages.entry(number).or_default();
+        page.push_str(&text(element));
+        page.push_str(BREAK);
+        known.extend(metadata.clone());
+        known.extend(own.cloned().unwrap_or_default());
+    }
+    pages
+}
+
+fn text(element: &Value) -> String {
+    element["text"].as_str().unwrap_or_default().to_owned()
+}
+
+/// A parameter as a form has it; of a list, each item.
+fn add(key: &str, value: &Value, parameters: &mut Vec<(String, String)>) {
+    match value {
+        Value::Null => {}
+        Value::Array(items) => items.iter().for_each(|item| add(&format!("{key}[]"), item, parameters)),
+        Value::String(text) => parameters.push((key.to_owned(), text.clone())),
+        other => parameters.push((key.to_owned(), other.to_string())),
+    }
+}
+
+/// The body of a form with one file.
+fn form(boundary: &str, file: &Given, parameters: &[(String, String)]) -> Vec<u8> {
+    let quoted = |text: &str| text.replace('"', "%22").replace(['\r', '\n'], " ");
+    let mut body = Vec::with_capacity(file.bytes.len() + 1024);
+    for (key, value) in parameters {
+        let key = quoted(key);
+        let part =
+            format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{key}\"\r\n\r\n{value}\r\n");
+        body.extend_from_slice(part.as_bytes());
+    }
+    let name = quoted(&file.name);
+    let head = format!(
+        "--{boundary}\r\nContent-Disposition: form-data; name=\"files\"; filename=\"{name}\"\r\n\
+         Content-Type: application/octet-stream\r\n\r\n"
+    );
+    body.extend_from_slice(head.as_bytes());
+    body.extend_from_slice(&file.bytes);
+    body.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
+    body
+}
+
+#[async_trait]
+impl Kind for UnstructuredConverter {
+    async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
+        let ids = DocumentIds::new(call);
+        let mut documents = Vec::new();
+        let mut text = 0;
+        for (place, source) in Sources::of(call, input)?.list.into_iter().enumerate() {
+            let file = source.read(call, &ids).await?;
+            let elements = self.elements(call, place, &file).await?;
+            let made = self.documents(file, &elements, &ids);
+            text += made.iter().map(|document| document.content.len()).sum::<usize>();
+            little(text)?;
+            documents.extend(made);
+        }
+        if documents.is_empty() {
+            return Err(NodeError::new("ValueError", "no documents came of the files").into());
+        }
+        Ok(Arc::new(json!({"documents": Document::list(documents)})))
+    }
+
+    fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
+        sources::admit(&input)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_holds_parameters_and_the_file() {
+        let file = Given { name: "a\"b.txt".into(), bytes: b"\0x".to_vec(), metadata: Map::new() };
+        let mut parameters = Vec::new();
+        add("languages", &json!(["eng", "deu"]), &mut parameters);
+        add("coordinates", &json!(true), &mut parameters);
+        let body = String::from_utf8(form("B", &file, &parameters)).expect("text");
+        let parts: Vec<&str> = body.split("--B").collect();
+        assert_eq!(parts.len(), 6);
+        assert!(parts[1].ends_with("name=\"languages[]\"\r\n\r\neng\r\n"), "{}", parts[1]);
+        assert!(parts[3].ends_with("name=\"coordinates\"\r\n\r\ntrue\r\n"), "{}", parts[3]);
+        assert!(parts[4].contains("filename=\"a%22b.txt\"") && parts[4].ends_with("\r\n\r\n\0x\r\n"));
+    }
+}

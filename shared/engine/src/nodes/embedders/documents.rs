@@ -1,0 +1,42 @@
+//! `…DocumentEmbedder`: documents with their vectors.
+
+use super::{Embedder, Provider};
+use crate::{
+    document::Document,
+    flow::{Call, Halt, Kind, NodeError},
+    load::{Fields, Loading},
+    nodes::admit::{Admission, invalid},
+};
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+#[derive(Debug)]
+struct DocumentEmbedder(Embedder);
+
+pub(super) fn build(
+    provider: &'static Provider,
+    fields: Fields<'_>,
+    loading: &Loading<'_>,
+) -> Option<Box<dyn Kind>> {
+    Some(Box::new(DocumentEmbedder(Embedder::read(provider, "search_document", fields, loading)?)))
+}
+
+#[async_trait]
+impl Kind for DocumentEmbedder {
+    async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
+        let mut documents = Document::read_list(input.get("documents"))?;
+        let meta = self.0.documents(call, &mut documents).await?;
+        Ok(Arc::new(json!({"documents": Document::list(documents), "meta": meta})))
+    }
+
+    fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
+        let mut admission = Admission::of(&input, "a document embedder")?;
+        let documents = Document::read_list(input.get("documents"))?;
+        if let Some(place) = documents.iter().position(|document| document.content.trim().is_empty()) {
+            return Err(invalid(format!("`documents[{place}]` has no content")));
+        }
+        admission.set("documents", Document::list(documents));
+        Ok(admission.done())
+    }
+}

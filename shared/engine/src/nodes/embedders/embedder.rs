@@ -1,0 +1,226 @@
+//! What all embedders have in common: batches, retries, usage, and what texts look like before they are sent.
+
+use super::Provider;
+use crate::{
+    document::Document,
+    flow::{Call, Halt, NodeError},
+    llm::LlmError,
+    load::{Fields, Loading},
+    nodes::connection::connection,
+    python_text,
+    rest::{self, Answer, Failure},
+};
+use runyard_runs::ModelUsage;
+use serde_json::{Map, Value, json};
+use std::{fmt, time::Duration};
+
+/// How often a call is made again within one attempt of a node, as the reference's client does.
+const CLIENT_RETRIES: u32 = 2;
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+/// A provider that asks for a longer wait is not waited for.
+const LONGEST_ASKED: Duration = Duration::from_mins(1);
+/// How long nothing may come; the reference's client waits as long.
+const SILENCE: Duration = Duration::from_mins(10);
+/// The characters of a text that are sent at most: 8,192 tokens of four.
+const MAX_CHARACTERS: usize = 4 * 8192;
+/// What stands where the middle of a text was left out.
+const CUT: &str = "...[truncated for embedding]...";
+
+/// How to talk to a provider.
+#[derive(Debug)]
+pub(super) struct Protocol {
+    pub(super) request: fn(&Embedder, &[String]) -> Wire,
+    /// What an answer says; none if it is not what it should be.
+    pub(super) answer: fn(&Value) -> Option<Embedded>,
+}
+
+/// A request.
+pub(super) struct Wire {
+    pub(super) url: String,
+    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) body: Value,
+}
+
+/// What texts became: a vector each, in their order.
+#[derive(Debug, Default)]
+pub(super) struct Embedded {
+    pub(super) vectors: Vec<Vec<f64>>,
+    /// The model's name, if the answer tells.
+    pub(super) model: Option<String>,
+    pub(super) prompt_tokens: u64,
+    pub(super) total_tokens: u64,
+}
+
+/// A model that gives vectors.
+pub(super) struct Embedder {
+    pub(super) provider: &'static Provider,
+    pub(super) url: String,
+    pub(super) api_key: String,
+    pub(super) model: String,
+    pub(super) dimensions: Option<u32>,
+    /// What the vectors are for: `search_query`, `search_document`, `classification`, `clustering`.
+    pub(super) input_type: String,
+    /// What the provider does with a text that is too long: `NONE`, `START`, `END`.
+    pub(super) truncate: Option<String>,
+    /// Texts of one call.
+    batch: usize,
+    /// Fields of documents' metadata that are embedded before the content.
+    metadata_fields: Vec<String>,
+}
+
+/// Without the key.
+impl fmt::Debug for Embedder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Embedder").field("url", &self.url).field("model", &self.model).finish_non_exhaustive()
+    }
+}
+
+impl Embedder {
+    /// `purpose` is the `input_type` unless the file says another.
+    pub(super) fn read(
+        provider: &'static Provider,
+        purpose: &str,
+        fields: Fields<'_>,
+        loading: &Loading<'_>,
+    ) -> Option<Self> {
+        let connection = connection(&[provider.connection], fields, loading)?;
+        let url = provider.url.of(connection.as_ref(), fields, loading);
+        let api_key = provider.key.of(connection.as_ref(), fields, loading);
+        let model = fields.text("model").unwrap_or(provider.model);
+        let purpose = fields.text("input_type").filter(|_| provider.asks_purpose).unwrap_or(purpose);
+        let metadata_fields = fields.json("meta_fields_to_embed").unwrap_or_default();
+        let metadata_fields = metadata_fields.as_array().map(Vec::as_slice).unwrap_or_default();
+        Some(Self {
+            provider,
+            url: url?.trim_end_matches('/').to_owned(),
+            api_key: api_key?,
+            model: model.strip_prefix(provider.prefix).unwrap_or(model).to_owned(),
+            dimensions: fields.count("dimensions").filter(|dimensions| *dimensions > 0),
+            input_type: purpose.to_owned(),
+            truncate: fields.text("truncate").map(str::to_owned),
+            batch: fields.count("batch_size").filter(|size| *size > 0).unwrap_or(32) as usize,
+            metadata_fields: metadata_fields
+                .iter()
+                .filter_map(|field| field.as_str().map(str::to_owned))
+                .collect(),
+        })
+    }
+
+    /// The vector of a text.
+    pub(super) async fn text(&self, call: Call<'_>, text: &str) -> Result<Vec<f64>, Halt> {
+        let text = self.cut(text.replace('\n', " "));
+        let mut embedded = self.batch(call, &[text]).await?;
+        embedded.vectors.pop().ok_or_else(|| self.wrong("no vector").into())
+    }
+
+    /// Gives each document its vector; and `{model, usage}` of all calls.
+    pub(super) async fn documents(&self, call: Call<'_>, documents: &mut [Document]) -> Result<Value, Halt> {
+        let texts: Vec<String> = documents.iter().map(|document| self.text_of(document)).collect();
+        let (mut model, mut prompt_tokens, mut total_tokens) = (None, 0, 0);
+        for (documents, texts) in documents.chunks_mut(self.batch).zip(texts.chunks(self.batch)) {
+            let embedded = self.batch(call, texts).await?;
+            for (document, vector) in documents.iter_mut().zip(embedded.vectors) {
+                document.embedding = Some(vector);
+            }
+            model = model.or(embedded.model);
+            prompt_tokens += embedded.prompt_tokens;
+            total_tokens += embedded.total_tokens;
+        }
+        if documents.is_empty() {
+            return Ok(json!({}));
+        }
+        let usage = json!({
+            "completion_tokens": 0,
+            "prompt_tokens": prompt_tokens,
+            "total_tokens": total_tokens,
+            "completion_tokens_details": null,
+            "prompt_tokens_details": null,
+        });
+        Ok(json!({"model": model.as_deref().unwrap_or(&self.model), "usage": usage}))
+    }
+
+    fn text_of(&self, document: &Document) -> String {
+        let empty = Map::new();
+        let metadata = document.metadata.as_ref().unwrap_or(&empty);
+        let values = self.metadata_fields.iter().filter_map(|field| metadata.get(field));
+        let mut lines: Vec<String> = values.filter(|value| !value.is_null()).map(python_text::str).collect();
+        lines.push(document.content.clone());
+        self.cut(lines.join("\n"))
+    }
+
+    /// Leaves the middle out of a text that is too long.
+    fn cut(&self, text: String) -> String {
+        if !self.provider.cuts || text.len() <= MAX_CHARACTERS {
+            return text;
+        }
+        let characters: Vec<char> = text.chars().collect();
+        if characters.len() <= MAX_CHARACTERS {
+            return text;
+        }
+        let half = (MAX_CHARACTERS - CUT.len()) / 2;
+        let (first, last) = (&characters[..half], &characters[characters.len() - half..]);
+        first.iter().copied().chain(CUT.chars()).chain(last.iter().copied()).collect()
+    }
+
+    async fn batch(&self, call: Call<'_>, texts: &[String]) -> Result<Embedded, Halt> {
+        for attempt in 0.. {
+            call.services.check_budget(call.run)?;
+            call.run.outside().await?;
+            let error = match self.ask(call, texts).await {
+                Ok(embedded) => {
+                    let usage = ModelUsage { input_tokens: embedded.prompt_tokens, ..ModelUsage::default() };
+                    call.run.used(&self.model, &usage);
+                    return self.checked(embedded, texts.len()).map_err(Halt::from);
+                }
+                Err(error) => error,
+            };
+            if attempt >= CLIENT_RETRIES || !error.client_retries {
+                return Err(NodeError::from(error).into());
+            }
+            let wait = match error.retry_after {
+                Some(asked) if asked <= LONGEST_ASKED => asked,
+                _ => FIRST_WAIT.saturating_mul(1 << attempt),
+            };
+            tracing::debug!(model = %self.model, attempt, error = %error.message, "asking for vectors again");
+            tokio::time::sleep(wait).await;
+        }
+        Err(Halt::Stopped)
+    }
+
+    async fn ask(&self, call: Call<'_>, texts: &[String]) -> Result<Embedded, LlmError> {
+        let wire = (self.provider.protocol.request)(self, texts);
+        let answer = rest::call(&call.services.http, &wire.url, SILENCE, |client, url| {
+            let request = client.post(url).json(&wire.body);
+            wire.headers.iter().fold(request, |request, (name, value)| request.header(*name, value))
+        });
+        let answer: Answer = answer.await.map_err(|failure| match failure {
+            Failure::Refused(_) | Failure::Request(_) => LlmError::refused(failure.to_string()),
+            _ => LlmError::connection(failure.to_string()),
+        })?;
+        if !answer.status.is_success() {
+            let (name, text) = (self.provider.name, answer.error_text());
+            return Err(LlmError::status(name, answer.status, &text, answer.retry_after()));
+        }
+        (self.provider.protocol.answer)(&answer.json())
+            .ok_or_else(|| LlmError::broken(format!("{} answered without vectors", self.provider.name)))
+    }
+
+    fn checked(&self, embedded: Embedded, texts: usize) -> Result<Embedded, NodeError> {
+        if embedded.vectors.len() != texts {
+            return Err(self.wrong(&format!("{} vectors for {texts} texts", embedded.vectors.len())));
+        }
+        match embedded.vectors.iter().position(Vec::is_empty) {
+            Some(place) => Err(self.wrong(&format!("an empty vector for text {place}"))),
+            None => Ok(embedded),
+        }
+    }
+
+    fn wrong(&self, what: &str) -> NodeError {
+        NodeError::new("ValueError", format!("{} answered with {what}", self.provider.name))
+    }
+}
+
+/// A list of numbers.
+pub(super) fn vector(value: &Value) -> Option<Vec<f64>> {
+    value.as_array()?.iter().map(Value::as_f64).collect()
+}

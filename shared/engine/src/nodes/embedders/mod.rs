@@ -1,0 +1,80 @@
+//! Embedders: nodes that turn texts and documents into vectors. A provider is one entry of a table, a protocol one file.
+
+mod cohere;
+mod documents;
+mod embedder;
+mod gemini;
+mod openai;
+mod provider;
+mod text;
+
+use super::Registered;
+use embedder::Embedder;
+use provider::{COHERE, GEMINI, MISTRAL, OPENAI, Provider};
+
+pub(super) const NODES: &[&Registered] = &[
+    &COHERE_DOCUMENTS,
+    &COHERE_TEXT,
+    &GEMINI_DOCUMENTS,
+    &GEMINI_TEXT,
+    &MISTRAL_DOCUMENTS,
+    &MISTRAL_TEXT,
+    &OPENAI_DOCUMENTS,
+    &OPENAI_TEXT,
+];
+
+const COHERE_DOCUMENTS: Registered = Registered {
+    class: "embedders.CohereDocumentEmbedder",
+    name: Some("cohere-document-embedder"),
+    timeout: None,
+    build: |_, fields, loading| documents::build(&COHERE, fields, loading),
+};
+
+const COHERE_TEXT: Registered = Registered {
+    class: "embedders.CohereTextEmbedder",
+    name: Some("cohere-text-embedder"),
+    timeout: None,
+    build: |_, fields, loading| text::build(&COHERE, fields, loading),
+};
+
+const GEMINI_DOCUMENTS: Registered = Registered {
+    class: "embedders.GeminiDocumentEmbedder",
+    name: Some("gemini-document-embedder"),
+    timeout: None,
+    build: |_, fields, loading| documents::build(&GEMINI, fields, loading),
+};
+
+const GEMINI_TEXT: Registered = Registered {
+    class: "embedders.GeminiTextEmbedder",
+    name: Some("gemini-text-embedder"),
+    timeout: None,
+    build: |_, fields, loading| text::build(&GEMINI, fields, loading),
+};
+
+const MISTRAL_DOCUMENTS: Registered = Registered {
+    class: "embedders.MistralDocumentEmbedder",
+    name: Some("mistral-document-embedder"),
+    timeout: None,
+    build: |_, fields, loading| documents::build(&MISTRAL, fields, loading),
+};
+
+const MISTRAL_TEXT: Registered = Registered {
+    class: "embedders.MistralTextEmbedder",
+    name: Some("mistral-text-embedder"),
+    timeout: None,
+    build: |_, fields, loading| text::build(&MISTRAL, fields, loading),
+};
+
+const OPENAI_DOCUMENTS: Registered = Registered {
+    class: "embedders.OpenAIDocumentEmbedder",
+    name: Some("openai-document-embedder"),
+    timeout: None,
+    build: |_, fields, loading| documents::build(&OPENAI, fields, loading),
+};
+
+const OPENAI_TEXT: Registered = Registered {
+    class: "embedders.OpenAITextEmbedder",
+    name: Some("openai-text-embedder"),
+    timeout: None,
+    build: |_, fields, loading| text::build(&OPENAI, fields, loading),
+};

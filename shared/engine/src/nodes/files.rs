@@ -1,0 +1,125 @@
+//! How a node gets at files.
+//!
+//! A file in an input is one of the run's files, `{"id": …}` as the API shows it or its id alone, or stands there itself:
+//! `{"name": …, "content": "text"}`, `{"name": …, "base64": "…"}`, or text without a name. Paths name the run's files too: a
+//! workflow sees no file system.
+
+use super::admit::Check;
+use crate::flow::{Call, NodeError};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use futures::TryStreamExt;
+use runyard_runs::{File, FileId};
+use serde_json::{Value, json};
+use std::borrow::Cow;
+
+/// What one file may hold, in bytes: a converter has it in memory as a whole, and what it makes of it beside.
+pub(super) const MOST_BYTES: usize = 32 * 1024 * 1024;
+
+/// A file, or text that stands for one.
+pub(super) const FILE_OR_TEXT: Check =
+    Check::new("text or a file", |value| is_file(value).then(|| value.clone()));
+
+/// A list of files.
+pub(super) const FILES: Check =
+    Check::new("a list of files", |value| value.as_array()?.iter().all(is_file).then(|| value.clone()));
+
+fn is_file(value: &Value) -> bool {
+    value.is_string() || ["id", "content", "base64"].iter().any(|key| value[*key].is_string())
+}
+
+/// A file as a whole.
+#[derive(Debug)]
+pub(super) struct Content {
+    pub(super) name: Option<String>,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// Reads files on behalf of a node.
+#[derive(Clone, Copy)]
+pub(super) struct Files<'a>(Call<'a>);
+
+impl<'a> Files<'a> {
+    pub(super) fn of(call: Call<'a>) -> Self {
+        Self(call)
+    }
+
+    /// Reads what an input has for a file.
+    pub(super) async fn read(self, file: &Value) -> Result<Content, NodeError> {
+        let text = |key: &str| file[key].as_str();
+        let name = text("name").filter(|name| !name.is_empty()).map(str::to_owned);
+        if let Some(id) = text("id").or_else(|| file.as_str().filter(|text| is_id(text))) {
+            let known = id.parse().ok().and_then(|id| self.0.run.file(FileId(id)));
+            let known = known.ok_or_else(|| missing(format!("the run has no file {id}")))?;
+            return self.open(known, name.as_deref()).await;
+        }
+        if let Some(content) = text("content").or(file.as_str()) {
+            small(content.len(), name_of(file))?;
+            return Ok(Content { name, bytes: content.as_bytes().to_vec() });
+        }
+        let encoded = text("base64").unwrap_or_default();
+        small(encoded.len() / 4 * 3, name_of(file))?;
+        match BASE64_STANDARD.decode(encoded) {
+            Ok(bytes) => Ok(Content { name, bytes }),
+            Err(problem) => {
+                let problem = format!("the `base64` of {} is none: {problem}", name_of(file));
+                Err(NodeError::new("ValueError", problem).lasting())
+            }
+        }
+    }
+
+    /// What is known of a file without reading it.
+    pub(super) fn described(self, file: &Value) -> Value {
+        let id = file.as_str().filter(|text| is_id(text)).and_then(|id| id.parse().ok());
+        match id.and_then(|id| self.0.run.file(FileId(id))) {
+            Some(known) => json!(known),
+            None => file.clone(),
+        }
+    }
+
+    /// The run's file that a path names: by its whole text, or by its last part.
+    pub(super) fn at(self, path: &str) -> Option<&'a File> {
+        let files = &self.0.run.new_run().files;
+        let last = path.rsplit(['/', '\\']).next().unwrap_or(path);
+        files.iter().find(|file| file.name == path).or_else(|| files.iter().find(|file| file.name == last))
+    }
+
+    /// Reads one of the run's files; `name` is what it is called here.
+    pub(super) async fn open(self, file: &File, name: Option<&str>) -> Result<Content, NodeError> {
+        let failed = |problem: String| NodeError::new("OSError", problem);
+        small(usize::try_from(file.size).unwrap_or(usize::MAX), file.name.as_str().into())?;
+        let stream = self.0.run.open(file.id).await;
+        let stream = stream.map_err(|error| failed(format!("`{}` cannot be read: {error}", file.name)))?;
+        let Some(mut stream) = stream else { return Err(missing(format!("`{}` is gone", file.name))) };
+        let mut bytes = Vec::new();
+        while let Some(piece) = stream
+            .try_next()
+            .await
+            .map_err(|error| failed(format!("`{}` cannot be read: {error}", file.name)))?
+        {
+            small(bytes.len() + piece.len(), file.name.as_str().into())?;
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(Content { name: Some(name.unwrap_or(&file.name).to_owned()), bytes })
+    }
+}
+
+fn is_id(text: &str) -> bool {
+    text.len() == 36 && uuid::Uuid::try_parse(text).is_ok()
+}
+
+fn name_of(file: &Value) -> Cow<'_, str> {
+    file["name"].as_str().unwrap_or("a file").into()
+}
+
+fn missing(problem: String) -> NodeError {
+    NodeError::new("FileNotFoundError", problem).lasting()
+}
+
+/// Refuses what is too large.
+fn small(bytes: usize, name: Cow<'_, str>) -> Result<(), NodeError> {
+    if bytes <= MOST_BYTES {
+        return Ok(());
+    }
+    let problem = format!("`{name}` is larger than the {} MiB that a node reads", MOST_BYTES >> 20);
+    Err(NodeError::new("ValueError", problem).lasting())
+}

@@ -1,0 +1,166 @@
+//! A model with the settings that a file gives it, as the LLM node and the nodes that hold one ask it.
+
+use super::{
+    endpoint::endpoint,
+    fallback::Fallback,
+    parameters::{self, Fit},
+    provider::Provider,
+    repair::repair,
+};
+use crate::{
+    flow::{Call, ErrorHandling, Halt, NodeError},
+    llm::{Endpoint, Pieces, Reply, Request, Unanswered},
+    load::{Fields, Loading, error_handling},
+    prompt::Prompt,
+};
+use runyard_runs::EventBody;
+use serde_json::{Map, Value, json};
+
+/// A model, and how it is asked.
+#[derive(Debug)]
+pub(crate) struct Model {
+    endpoint: Endpoint,
+    parameters: Map<String, Value>,
+    fit: Fit,
+    errors: ErrorHandling,
+    fallback: Option<Fallback<Box<Model>>>,
+}
+
+/// What is asked of a model. What is left out is as the model's own settings say.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ask {
+    /// The conversation, in the shape of the chat completions API, as all of this.
+    pub(crate) messages: Vec<Value>,
+    /// The tools that it may call.
+    pub(crate) tools: Vec<Value>,
+    pub(crate) tool_choice: Option<Value>,
+    pub(crate) parallel_tool_calls: Option<bool>,
+    pub(crate) response_format: Option<Value>,
+    pub(crate) stop: Option<Vec<String>>,
+    /// Whether the answer is wanted piece by piece.
+    pub(crate) stream: bool,
+}
+
+impl Model {
+    /// Reads a model that another node holds: a mapping with the type of any LLM node. `None` if it is none; then there is
+    /// a mistake. `id` names it unless the mapping does.
+    pub(crate) fn read(id: &str, fields: Fields<'_>, loading: &Loading<'_>) -> Option<Self> {
+        let Some(type_path) = fields.text("type") else {
+            if fields.get("type").is_none() {
+                fields.mistake(fields.yaml.spot, "the model lacks its `type`".into());
+            }
+            return None;
+        };
+        let provider = match super::provider_of(type_path) {
+            Ok(provider) => provider,
+            Err(problem) => {
+                fields.mistake(fields.spot("type"), problem);
+                return None;
+            }
+        };
+        let id = fields.text("id").unwrap_or(id);
+        let fallback = Fallback::read(id, fields, |id, llm| Self::read(id, llm, loading).map(Box::new));
+        let prompt = Prompt::of_node(fields, loading);
+        let errors = error_handling(fields, super::TIMEOUT);
+        Some(Self { errors, fallback, ..Self::alone(provider, id, fields, prompt.as_ref(), loading)? })
+    }
+
+    /// The model of an LLM node, whose time limit, retries and fallback are the node's.
+    pub(super) fn alone(
+        provider: &Provider,
+        id: &str,
+        fields: Fields<'_>,
+        prompt: Option<&Prompt>,
+        loading: &Loading<'_>,
+    ) -> Option<Self> {
+        let endpoint = endpoint(provider, id, fields, loading);
+        let mut parameters = parameters::read(provider, fields, prompt);
+        let endpoint = endpoint?;
+        let fit = parameters::fit(provider, &endpoint.model, fields, &mut parameters);
+        Some(Self { endpoint, parameters, fit, errors: ErrorHandling::default(), fallback: None })
+    }
+
+    /// Its name, as the provider gets it.
+    pub(crate) fn name(&self) -> &str {
+        &self.endpoint.model
+    }
+
+    /// Asks it for good: gives the reply that is journaled under `key`, or asks, journals the reply and gives it.
+    ///
+    /// Tries as often as the model's `error_handling` says, then its fallback. `key` is unique in the run. Only a reply is
+    /// journaled; its pieces are not given again.
+    pub(crate) async fn ask(
+        &self,
+        call: Call<'_>,
+        key: &str,
+        ask: &Ask,
+        piece: &Pieces<'_>,
+    ) -> Result<Reply, Halt> {
+        if let Some(recorded) = call.run.recorded(key) {
+            return serde_json::from_value(recorded.journal).map_err(|error| {
+                let message = format!("what is journaled under `{key}` is no reply of a model: {error}");
+                NodeError::new("ValueError", message).lasting().into()
+            });
+        }
+        let reply = self.answer(call, key, ask, piece).await?;
+        call.run.record(key, EventBody::RunCheckpoint, Some(json!(reply)));
+        Ok(reply)
+    }
+
+    async fn answer(&self, call: Call<'_>, key: &str, ask: &Ask, piece: &Pieces<'_>) -> Result<Reply, Halt> {
+        let tried =
+            self.errors.attempts((call.run.new_run().id, key), |_| self.once(call, ask.clone(), piece)).await;
+        match (tried, &self.fallback) {
+            (Err(Halt::Failed(error)), Some(fallback)) if fallback.applies(&error) => {
+                match Box::pin(fallback.llm.answer(call, key, ask, piece)).await {
+                    Err(Halt::Failed(_)) => Err(error.into()),
+                    other => other,
+                }
+            }
+            (tried, _) => tried,
+        }
+    }
+
+    /// Makes one attempt.
+    pub(super) async fn once(&self, call: Call<'_>, ask: Ask, piece: &Pieces<'_>) -> Result<Reply, Halt> {
+        call.services.check_budget(call.run)?;
+        let request = self.request(ask);
+        match self.endpoint.ask(call.run, &call.services.http, &request, piece).await {
+            Ok(reply) if reply.is_blocked() => {
+                let message =
+                    format!("the provider's content filter blocked the answer of `{}`", self.name());
+                Err(NodeError::new("LLMContentFilteredError", message).into())
+            }
+            Ok(reply) => Ok(reply),
+            Err(Unanswered::Failed(error)) => Err(NodeError::from(error).into()),
+            Err(Unanswered::Stopped) => Err(Halt::Stopped),
+        }
+    }
+
+    fn request(&self, ask: Ask) -> Request {
+        let Ask { mut messages, tools, tool_choice, parallel_tool_calls, response_format, stop, stream } =
+            ask;
+        if self.fit.system_as_user {
+            for message in messages.iter_mut().filter(|message| message["role"] == "system") {
+                message["role"] = "user".into();
+            }
+        }
+        let mut parameters = self.parameters.clone();
+        let mut set = |name: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                parameters.insert(name.to_owned(), value);
+            }
+        };
+        set("tools", (!tools.is_empty()).then(|| tools.into()));
+        set("tool_choice", tool_choice);
+        set("parallel_tool_calls", parallel_tool_calls.map(Value::from));
+        set("response_format", response_format);
+        set("stop", stop.filter(|stop| !stop.is_empty() && !self.fit.endless).map(Value::from));
+        if parameters.contains_key("tools") {
+            messages = repair(messages);
+        } else {
+            parameters.remove("tool_choice");
+        }
+        Request { messages, parameters, stream }
+    }
+}

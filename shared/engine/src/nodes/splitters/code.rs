@@ -1,0 +1,23 @@
+//! `CodeSplitter`: chunks of source code, divided where its language begins its parts.
+
+use super::{
+    Registered, Splitting,
+    chunks::Chunking,
+    recursive::{RecursiveSplitter, of_language},
+};
+use crate::load::Fields;
+
+pub(super) const CODE_SPLITTER: Registered = Registered {
+    class: "splitters.CodeSplitter",
+    name: Some("CodeSplitter"),
+    timeout: None,
+    build: |_, fields, _| Some(Splitting::boxed(read(fields)?)),
+};
+
+fn read(fields: Fields<'_>) -> Option<RecursiveSplitter> {
+    // Without the parser's package the reference uses the expressions for both.
+    fields.choice("parser", &[("regex", ()), ("tree_sitter", ())]);
+    let chunking = Chunking::read(fields, true);
+    let language = fields.text("language").unwrap_or("python");
+    Some(RecursiveSplitter { chunking, separators: of_language(fields, "language", language)? })
+}

@@ -1,0 +1,97 @@
+//! `DocumentSplitter`: parts of so many words, sentences, passages, pages, titles or characters.
+
+use super::{MOST_PARTS, Registered, Splitter, Splitting, few, part_metadata};
+use crate::{
+    document::{Document, DocumentIds},
+    flow::NodeError,
+    load::Fields,
+};
+
+pub(super) const DOCUMENT_SPLITTER: Registered = Registered {
+    class: "splitters.DocumentSplitter",
+    name: Some("DocumentSplitter"),
+    timeout: None,
+    build: |_, fields, _| Some(Splitting::boxed(DocumentSplitter::read(fields))),
+};
+
+/// What a part is made of.
+#[derive(Clone, Copy, Debug)]
+enum Unit {
+    Character,
+    /// What ends with this.
+    EndingWith(&'static str),
+    /// What begins with this.
+    BeginningWith(&'static str),
+}
+
+#[derive(Debug)]
+struct DocumentSplitter {
+    unit: Unit,
+    length: usize,
+    overlap: usize,
+}
+
+impl DocumentSplitter {
+    fn read(fields: Fields<'_>) -> Self {
+        let units = [
+            ("character", Unit::Character),
+            ("page", Unit::EndingWith("\u{c}")),
+            ("passage", Unit::EndingWith("\n\n")),
+            ("sentence", Unit::EndingWith(".")),
+            ("title", Unit::BeginningWith("\n#")),
+            ("word", Unit::EndingWith(" ")),
+        ];
+        let unit = fields.choice("split_by", &units).unwrap_or(Unit::EndingWith("\n\n"));
+        let length = fields.count("split_length").unwrap_or(10) as usize;
+        if length == 0 {
+            fields.mistake(fields.spot("split_length"), "`split_length` must be at least 1".into());
+        }
+        Self { unit, length, overlap: fields.count("split_overlap").unwrap_or(0) as usize }
+    }
+
+    /// Where the units begin, and where the last ends, in bytes.
+    fn bounds(&self, text: &str) -> Vec<usize> {
+        let mut bounds = vec![0];
+        match self.unit {
+            Unit::Character => bounds.extend(text.char_indices().map(|(at, _)| at).skip(1)),
+            Unit::EndingWith(end) => bounds.extend(text.match_indices(end).map(|(at, _)| at + end.len())),
+            Unit::BeginningWith(start) => bounds.extend(text.match_indices(start).map(|(at, _)| at)),
+        }
+        bounds.push(text.len());
+        bounds
+    }
+
+    fn parts<'t>(&self, text: &'t str) -> Result<Vec<&'t str>, NodeError> {
+        let step = self.length.saturating_sub(self.overlap);
+        if step == 0 {
+            let problem = "`split_overlap` must be less than `split_length`";
+            return Err(NodeError::new("ValueError", problem));
+        }
+        let bounds = self.bounds(text);
+        let units = bounds.len() - 1;
+        let mut parts = Vec::new();
+        for start in (0..units).step_by(step) {
+            let end = units.min(start + self.length);
+            if bounds[start] < bounds[end] {
+                parts.push(&text[bounds[start]..bounds[end]]);
+            }
+            if end == units || parts.len() > MOST_PARTS {
+                break;
+            }
+        }
+        few(parts.len())?;
+        Ok(parts)
+    }
+}
+
+impl Splitter for DocumentSplitter {
+    fn split(&self, document: &Document, ids: &DocumentIds) -> Result<Vec<Document>, NodeError> {
+        let metadata = part_metadata(document);
+        let parts = self.parts(&document.content)?.into_iter();
+        Ok(parts.map(|part| Document::new(ids.next(), part.to_owned(), metadata.clone())).collect())
+    }
+
+    fn fills_metadata(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,398 @@
+//! `HttpApiCall`: one request to an HTTP API. Connection, node and input each may say part of it, the later over the
+//! earlier.
+
+use super::Registered;
+use crate::{
+    flow::{Call, Halt, Kind, NodeError, Offer, seconds},
+    load::{Fields, Loading},
+    nodes::{
+        admit::{Admission, Check, TEXT, invalid},
+        connection::needed,
+    },
+    python_json, python_text,
+    rest::{self, Answer},
+};
+use async_trait::async_trait;
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use reqwest::{
+    Method,
+    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+};
+use serde_json::{Map, Value, json};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
+
+pub(super) const HTTP_API_CALL: Registered = Registered {
+    class: "tools.HttpApiCall",
+    name: Some("api-call"),
+    timeout: None,
+    build: |_, fields, loading| Some(Box::new(HttpApiCall::read(fields, loading)?)),
+};
+
+const METHODS: &[(&str, Method)] = &[
+    ("GET", Method::GET),
+    ("POST", Method::POST),
+    ("PUT", Method::PUT),
+    ("DELETE", Method::DELETE),
+    ("PATCH", Method::PATCH),
+];
+const PAYLOADS: &[(&str, Payload)] = &[("raw", Payload::Form), ("json", Payload::Json)];
+const CONTENTS: &[(&str, Content)] =
+    &[("text", Content::Text), ("raw", Content::Raw), ("json", Content::Json)];
+/// Tells a server that two requests are one: what was in flight when a worker died is sent again with the same key.
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+#[derive(Debug)]
+struct HttpApiCall {
+    url: String,
+    method: Method,
+    headers: Map<String, Value>,
+    params: Map<String, Value>,
+    data: Map<String, Value>,
+    payload: Payload,
+    /// As the file says; else an answer of type `application/json` is JSON, and any other raw.
+    content: Option<Content>,
+    success_codes: Vec<u16>,
+    /// How long nothing may come.
+    timeout: Duration,
+}
+
+/// What the data is sent as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Payload {
+    Form,
+    Json,
+}
+
+/// What is made of the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Content {
+    Text,
+    /// Text if it is UTF-8, else Base64.
+    Raw,
+    Json,
+}
+
+/// A request, put together.
+struct Request {
+    method: Method,
+    url: String,
+    headers: HeaderMap,
+    body: Option<String>,
+}
+
+impl HttpApiCall {
+    fn read(fields: Fields<'_>, loading: &Loading<'_>) -> Option<Self> {
+        let part = |key: &str| mapping(fields.json(key), key, fields);
+        let (own_headers, own_params, own_data) = (part("headers")?, part("params")?, part("data")?);
+        let method = fields.get("method").map(|_| word(fields, "method", METHODS));
+        let content = fields.get("response_type").map(|_| word(fields, "response_type", CONTENTS));
+        let success_codes = success_codes(fields);
+        let timeout = fields.float("timeout").map_or(Duration::from_secs(30), seconds);
+        let payload = fields.choice("payload_type", PAYLOADS).unwrap_or(Payload::Form);
+        let connection = needed(&["Http"], fields, loading)?;
+        let of_connection = |key: &str| mapping(connection.fields.get(key).cloned(), key, fields);
+        let merged = |key: &str, own: Map<String, Value>| Some(merge(of_connection(key)?, &own));
+        let known = |name: &str| METHODS.iter().find(|(word, _)| *word == name);
+        let Some((_, own_method)) = connection.text("method").and_then(known) else {
+            let message = "the connection needs a `method`: GET, POST, PUT, DELETE or PATCH";
+            fields.mistake(fields.spot("connection"), message.into());
+            return None;
+        };
+        Some(Self {
+            url: fields
+                .text("url")
+                .filter(|url| !url.is_empty())
+                .or(connection.url.as_deref())
+                .unwrap_or_default()
+                .to_owned(),
+            method: method.map_or(Some(own_method.clone()), |method| method)?,
+            headers: merged("headers", own_headers)?,
+            params: merged("params", own_params)?,
+            data: merged("data", own_data)?,
+            payload,
+            content: content.map_or(Some(None), |content| content.map(Some))?,
+            success_codes: success_codes?,
+            timeout,
+        })
+    }
+
+    /// The request for one input.
+    fn request(&self, input: &Map<String, Value>) -> Result<Request, NodeError> {
+        let part = |key: &str| input.get(key).and_then(Value::as_object);
+        let merged = |own: &Map<String, Value>, key: &str| {
+            part(key).map_or_else(|| own.clone(), |part| merge(own.clone(), part))
+        };
+        let text = |key: &str| input.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let url = text("url").unwrap_or(&self.url);
+        if url.is_empty() {
+            return Err(NodeError::new("ValueError", "there is no `url` to call"));
+        }
+        let known = |name: &str| METHODS.iter().find(|(word, _)| *word == name).map(|(_, method)| method);
+        let method = text("method").and_then(known).unwrap_or(&self.method).clone();
+        let is_json = match text("payload_type") {
+            Some(payload) => payload == "json",
+            None => self.payload == Payload::Json,
+        };
+        let data = merged(&self.data, "data");
+        let body = match is_json {
+            true => Some(python_json::ascii(&Value::Object(data))),
+            false => Some(form(&data)).filter(|form| !form.is_empty()),
+        };
+        let mut headers = headers(&merged(&self.headers, "headers"))?;
+        if body.is_some() {
+            let content_type = if is_json { "application/json" } else { "application/x-www-form-urlencoded" };
+            headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(content_type));
+        }
+        let url = with_params(url, &form(&merged(&self.params, "params")));
+        Ok(Request { method, url, headers, body })
+    }
+
+    fn output(&self, answer: &Answer) -> Result<Value, NodeError> {
+        let status = answer.status.as_u16();
+        if !self.success_codes.contains(&status) {
+            let text = answer.error_text();
+            return Err(failed(&format!("it was answered with status {status}: {text}")));
+        }
+        let is_json = answer.header("content-type") == Some("application/json");
+        let content: Value = match self.content.unwrap_or(if is_json { Content::Json } else { Content::Raw })
+        {
+            Content::Text => answer.text().into(),
+            Content::Raw => match std::str::from_utf8(&answer.body) {
+                Ok(text) => text.into(),
+                Err(_) => BASE64_STANDARD.encode(&answer.body).into(),
+            },
+            Content::Json => serde_json::from_slice(&answer.body).map_err(|error| {
+                NodeError::new("JSONDecodeError", format!("the answer is no JSON: {error}"))
+            })?,
+        };
+        Ok(json!({"content": content, "status_code": status}))
+    }
+}
+
+/// A field that is a mapping; empty if it is absent, `None` with a mistake if it is anything else.
+fn mapping(value: Option<Value>, key: &str, fields: Fields<'_>) -> Option<Map<String, Value>> {
+    match value {
+        None | Some(Value::Null) => Some(Map::new()),
+        Some(Value::Object(map)) => Some(map),
+        Some(_) => {
+            fields.mistake(fields.spot(key), format!("`{key}` must be a mapping"));
+            None
+        }
+    }
+}
+
+/// One of `words`, cloned.
+fn word<T: Clone>(fields: Fields<'_>, key: &str, words: &'static [(&'static str, T)]) -> Option<T> {
+    let places: Vec<(&str, usize)> =
+        words.iter().enumerate().map(|(place, (word, _))| (*word, place)).collect();
+    fields.choice(key, &places).map(|place| words[place].1.clone())
+}
+
+fn success_codes(fields: Fields<'_>) -> Option<Vec<u16>> {
+    let Some(items) = fields.get("success_codes") else { return Some(vec![200]) };
+    let codes = items.to_json().as_array().and_then(|codes| {
+        codes.iter().map(|code| u16::try_from(code.as_u64()?).ok()).collect::<Option<Vec<_>>>()
+    });
+    if codes.is_none() {
+        fields.mistake(items.spot, "`success_codes` must be a list of status codes".into());
+    }
+    codes
+}
+
+/// The entries of `base`, then those of `over`; a key in both keeps its place and takes the value of `over`.
+fn merge(mut base: Map<String, Value>, over: &Map<String, Value>) -> Map<String, Value> {
+    base.extend(over.iter().map(|(key, value)| (key.clone(), value.clone())));
+    base
+}
+
+fn headers(given: &Map<String, Value>) -> Result<HeaderMap, NodeError> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in given {
+        let text = match value {
+            Value::Null => continue,
+            Value::String(text) => text,
+            _ => {
+                let given = python_text::type_name(value);
+                return Err(failed(&format!("the header `{name}` must be text, but is of type {given}")));
+            }
+        };
+        let header = HeaderName::try_from(name.as_str()).ok().zip(HeaderValue::from_str(text).ok());
+        let Some((name, value)) = header else {
+            return Err(failed(&format!("the header `{name}` has a name or value that no header can have")));
+        };
+        headers.insert(name, value);
+    }
+    Ok(headers)
+}
+
+/// `a=1&b=2`, as the reference's client writes queries and forms: a list gives one entry an item, a mapping one a key, and
+/// null none.
+fn form(entries: &Map<String, Value>) -> String {
+    let mut text = String::new();
+    for (key, value) in entries {
+        let items: Vec<&Value> = match value {
+            Value::Array(items) => items.iter().filter(|item| !item.is_null()).collect(),
+            Value::Object(map) => {
+                map.keys().for_each(|inner| push_entry(&mut text, key, inner));
+                continue;
+            }
+            Value::Null => continue,
+            single => vec![single],
+        };
+        for item in items {
+            push_entry(&mut text, key, &python_text::str(item));
+        }
+    }
+    text
+}
+
+fn push_entry(text: &mut String, key: &str, value: &str) {
+    if !text.is_empty() {
+        text.push('&');
+    }
+    quote(text, key);
+    text.push('=');
+    quote(text, value);
+}
+
+/// Python's `quote_plus`.
+fn quote(text: &mut String, plain: &str) {
+    for byte in plain.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'-' | b'~' => {
+                text.push(char::from(byte))
+            }
+            b' ' => text.push('+'),
+            _ => {
+                let _ = write!(text, "%{byte:02X}");
+            }
+        }
+    }
+}
+
+/// The URL with the parameters after those that it has.
+fn with_params(url: &str, params: &str) -> String {
+    if params.is_empty() {
+        return url.to_owned();
+    }
+    let (url, fragment) = url.split_once('#').map_or((url, None), |(url, fragment)| (url, Some(fragment)));
+    let joint = match url.split_once('?') {
+        None => "?",
+        Some((_, "")) => "",
+        Some(_) => "&",
+    };
+    let fragment = fragment.map(|fragment| format!("#{fragment}")).unwrap_or_default();
+    format!("{url}{joint}{params}{fragment}")
+}
+
+/// An error that an agent can go on after.
+fn failed(why: &str) -> NodeError {
+    let message = format!("Request failed: {why}");
+    NodeError { recoverable: true, ..NodeError::new("ToolExecutionException", message) }
+}
+
+#[async_trait]
+impl Kind for HttpApiCall {
+    async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
+        let empty = Map::new();
+        let mut request = self.request(input.as_object().unwrap_or(&empty))?;
+        if request.method == Method::GET {
+            call.run.outside().await?;
+        } else if let Ok(key) = HeaderValue::from_str(&call.announce().await?) {
+            request.headers.entry(IDEMPOTENCY_KEY).or_insert(key);
+        }
+        let Request { method, url, headers, body } = request;
+        let answer = rest::call(&call.services.http, &url, self.timeout, |client, url| {
+            let request = client.request(method, url).headers(headers);
+            match body {
+                Some(body) => request.body(body),
+                None => request,
+            }
+        });
+        let answer = answer.await.map_err(|failure| failed(&failure.to_string()))?;
+        Ok(Arc::new(self.output(&answer)?))
+    }
+
+    fn offer(&self) -> Offer {
+        let mapping = |what: &str| json!({"type": "object", "description": what});
+        Offer {
+            description: "Calls an HTTP API and gives its status and answer. What is left out is taken from the \
+                          tool's settings; what is given goes over them.",
+            parameters: json!({
+                "type": "object",
+                "properties": {
+                    "url": {"type": "string", "description": "the URL to call, if it is another than the tool's own"},
+                    "method": {"type": "string", "enum": ["GET", "POST", "PUT", "DELETE", "PATCH"]},
+                    "params": mapping("parameters of the URL's query"),
+                    "data": mapping("the body's entries"),
+                    "payload_type": {"type": "string", "enum": ["raw", "json"], "description": "`raw` sends the data as a form, `json` as JSON"},
+                    "headers": mapping("HTTP headers"),
+                },
+            }),
+            parallel: false,
+        }
+    }
+
+    fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
+        let mut admission = Admission::of(&input, "an HttpApiCall")?;
+        for key in ["data", "headers", "params"] {
+            let given = parsed(&input, key)?;
+            admission.set(key, given);
+        }
+        admission.or("url", "", TEXT)?;
+        match input.get("payload_type") {
+            None => admission.set("payload_type", Value::Null),
+            Some(_) => admission.required("payload_type", PAYLOAD)?,
+        }
+        admission.optional("method", METHOD)?;
+        admission.or("files", json!({}), NO_FILES)?;
+        Ok(admission.done())
+    }
+}
+
+const PAYLOAD: Check =
+    Check::new("`raw` or `json`", |value| matches!(value.as_str()?, "raw" | "json").then(|| value.clone()));
+const METHOD: Check = Check::new("GET, POST, PUT, DELETE or PATCH", |value| {
+    let known = METHODS.iter().any(|(word, _)| value == word);
+    known.then(|| value.clone())
+});
+const NO_FILES: Check = Check::new("empty: it sends no files", |value| {
+    value.as_object().is_some_and(Map::is_empty).then(|| value.clone())
+});
+
+/// A field of the input that is a mapping, or a JSON text of one, as models write it.
+fn parsed(input: &Value, key: &str) -> Result<Value, NodeError> {
+    let unparsable = |why: String| NodeError {
+        recoverable: true,
+        ..NodeError::new("ActionParsingException", format!("`{key}` of the input {why}"))
+    };
+    match input.get(key) {
+        None => Ok(json!({})),
+        Some(value @ Value::Object(_)) => Ok(value.clone()),
+        Some(Value::String(text)) if text.is_empty() => Ok(json!({})),
+        Some(Value::String(text)) => match serde_json::from_str(text) {
+            Ok(value @ Value::Object(_)) => Ok(value),
+            Ok(_) => Err(invalid(format!("`{key}` of the input must be a mapping"))),
+            Err(error) => Err(unparsable(format!("is no JSON: {error}"))),
+        },
+        Some(_) => Err(unparsable("must be a mapping or the JSON text of one".into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_with_params() {
+        for (url, whole) in [
+            ("http://x/a", "http://x/a?b=1"),
+            ("http://x/a?", "http://x/a?b=1"),
+            ("http://x/a?c=2", "http://x/a?c=2&b=1"),
+            ("http://x/a#f", "http://x/a?b=1#f"),
+        ] {
+            assert_eq!(with_params(url, "b=1"), whole);
+            assert_eq!(with_params(url, ""), url);
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! `AnyToJSON`: writes any value as JSON.
+
+use super::{ANY, Admission, Registered};
+use crate::{
+    flow::{Call, Halt, Kind, NodeError},
+    python_json,
+};
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+pub(super) const ANY_TO_JSON: Registered = Registered {
+    class: "transformers.AnyToJSON",
+    name: Some("any-to-json"),
+    timeout: None,
+    build: |_, _, _| Some(Box::new(AnyToJson)),
+};
+
+#[derive(Debug)]
+struct AnyToJson;
+
+#[async_trait]
+impl Kind for AnyToJson {
+    async fn execute(&self, _: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
+        Ok(Arc::new(json!({"content": python_json::ascii(&input["value"])})))
+    }
+
+    fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
+        let mut input = Admission::of(&input, "an AnyToJSON")?;
+        input.required("value", ANY)?;
+        Ok(input.done())
+    }
+}

@@ -1,0 +1,58 @@
+//! `HTMLMarkdownToText`: the plain text of HTML, or of Markdown if there is no tag in it.
+
+use super::{Admission, Registered, TEXT};
+use crate::{
+    flow::{Call, Halt, Kind, NodeError},
+    html,
+};
+use async_trait::async_trait;
+use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+pub(super) const HTML_MARKDOWN_TO_TEXT: Registered = Registered {
+    class: "transformers.HTMLMarkdownToText",
+    name: Some("html-markdown-to-text"),
+    timeout: None,
+    build: |_, _, _| Some(Box::new(HtmlMarkdownToText)),
+};
+
+#[derive(Debug)]
+struct HtmlMarkdownToText;
+
+#[async_trait]
+impl Kind for HtmlMarkdownToText {
+    async fn execute(&self, _: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
+        let value = input["value"].as_str().unwrap_or_default();
+        let text = html::text(value).unwrap_or_else(|| markdown_text(value));
+        let words: Vec<&str> = text.split_whitespace().collect();
+        Ok(Arc::new(json!({"content": words.join(" ")})))
+    }
+
+    fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
+        let mut input = Admission::of(&input, "an HTMLMarkdownToText")?;
+        input.required("value", TEXT)?;
+        Ok(input.done())
+    }
+}
+
+/// The texts of Markdown, each apart from the next.
+fn markdown_text(markdown: &str) -> String {
+    let mut text = String::with_capacity(markdown.len());
+    let mut in_text = false;
+    for event in Parser::new(markdown) {
+        let is_text = matches!(event, Event::Text(_) | Event::SoftBreak);
+        if !(is_text && in_text) {
+            text.push(' ');
+        }
+        in_text = is_text;
+        match event {
+            Event::Text(piece) | Event::Code(piece) => text.push_str(&piece),
+            // The reference knows no fences: what stands after one is the first word of the code.
+            Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(language))) => text.push_str(&language),
+            Event::SoftBreak => text.push('\n'),
+            _ => {}
+        }
+    }
+    text
+}

@@ -1,0 +1,60 @@
+//! `JSONToCSV`: writes a JSON list of mappings as CSV text. The first mapping's keys are the columns.
+
+use super::{Admission, Registered, TEXT, failed};
+use crate::{
+    csv,
+    flow::{Call, Halt, Kind, NodeError},
+    python_text,
+};
+use async_trait::async_trait;
+use serde_json::{Map, Value, json};
+use std::{borrow::Cow, sync::Arc};
+
+pub(super) const JSON_TO_CSV: Registered = Registered {
+    class: "transformers.JSONToCSV",
+    name: Some("json-to-csv"),
+    timeout: None,
+    build: |_, _, _| Some(Box::new(JsonToCsv)),
+};
+
+#[derive(Debug)]
+struct JsonToCsv;
+
+#[async_trait]
+impl Kind for JsonToCsv {
+    async fn execute(&self, _: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
+        let text = input["value"].as_str().unwrap_or_default();
+        let rows: Vec<Map<String, Value>> = serde_json::from_str(text).map_err(failed)?;
+        Ok(Arc::new(json!({"content": csv(&rows).map_err(failed)?})))
+    }
+
+    fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
+        let mut input = Admission::of(&input, "a JSONToCSV")?;
+        input.required("value", TEXT)?;
+        Ok(input.done())
+    }
+}
+
+/// The error tells of a row with a column that the first lacks.
+fn csv(rows: &[Map<String, Value>]) -> Result<String, String> {
+    let first = rows.first().ok_or("the list must not be empty")?;
+    let columns: Vec<&str> = first.keys().map(String::as_str).collect();
+    let mut text = String::new();
+    csv::write_row(columns.iter().copied(), &mut text);
+    for row in rows {
+        if let Some(key) = row.keys().find(|key| !first.contains_key(*key)) {
+            return Err(format!("the first mapping has no `{key}`, but a later one has"));
+        }
+        let cells: Vec<Cow<'_, str>> = columns.iter().map(|column| cell(row.get(*column))).collect();
+        csv::write_row(cells.iter().map(AsRef::as_ref), &mut text);
+    }
+    Ok(text)
+}
+
+fn cell(value: Option<&Value>) -> Cow<'_, str> {
+    match value {
+        None | Some(Value::Null) => "".into(),
+        Some(Value::String(text)) => text.as_str().into(),
+        Some(other) => python_text::str(other).into(),
+    }
+}

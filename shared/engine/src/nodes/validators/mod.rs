@@ -1,0 +1,75 @@
+//! Validators: nodes that check a value. They give `{valid, content}`, or fail if told to.
+
+mod regex_match;
+mod valid_choices;
+mod valid_json;
+mod valid_python;
+
+use super::{
+    Registered,
+    admit::{ANY, Admission},
+};
+use crate::{
+    flow::{Call, Halt, Kind, NodeError},
+    load::Fields,
+};
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use std::{fmt, sync::Arc};
+
+pub(super) const NODES: &[&Registered] = &[
+    &regex_match::REGEX_MATCH,
+    &valid_choices::VALID_CHOICES,
+    &valid_json::VALID_JSON,
+    &valid_python::VALID_PYTHON,
+];
+
+/// What one kind of validator checks.
+#[async_trait]
+trait Check: fmt::Debug + Send + Sync {
+    /// The error says why the content is not valid.
+    async fn check(&self, call: Call<'_>, content: &Value) -> Result<(), Invalid>;
+}
+
+/// Why there is no verdict that all is well.
+enum Invalid {
+    /// The content is not valid.
+    Because(String),
+    /// It cannot be told.
+    Unknown(NodeError),
+}
+
+/// A validator, around what it checks.
+#[derive(Debug)]
+struct Validator<C> {
+    check: C,
+    /// Whether a value that is not valid fails the node.
+    raises: bool,
+}
+
+impl<C: Check + 'static> Validator<C> {
+    fn build(fields: Fields<'_>, check: C) -> Box<dyn Kind> {
+        let raises = fields.choice("behavior", &[("raise", true), ("return", false)]).unwrap_or(false);
+        Box::new(Self { check, raises })
+    }
+}
+
+#[async_trait]
+impl<C: Check> Kind for Validator<C> {
+    async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
+        let content = &input["content"];
+        let valid = match self.check.check(call, content).await {
+            Ok(()) => true,
+            Err(Invalid::Because(_)) if !self.raises => false,
+            Err(Invalid::Because(why)) => return Err(NodeError::new("ValueError", why).into()),
+            Err(Invalid::Unknown(error)) => return Err(error.into()),
+        };
+        Ok(Arc::new(json!({"valid": valid, "content": content})))
+    }
+
+    fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
+        let mut input = Admission::of(&input, "a validator")?;
+        input.required("content", ANY)?;
+        Ok(input.done())
+    }
+}

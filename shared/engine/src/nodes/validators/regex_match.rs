@@ -1,0 +1,51 @@
+//! `RegexMatch`: whether a text matches a pattern, as a whole or in some part.
+
+use super::{Check, Invalid, Registered, Validator};
+use crate::{
+    condition::pattern,
+    flow::{Call, Kind},
+    load::Fields,
+};
+use async_trait::async_trait;
+use fancy_regex::Regex;
+use serde_json::Value;
+
+pub(super) const REGEX_MATCH: Registered = Registered {
+    class: "validators.RegexMatch",
+    name: Some("validator"),
+    timeout: None,
+    build: |id, fields, _| read(id, fields),
+};
+
+#[derive(Debug)]
+struct RegexMatch {
+    /// Or why it is none, which makes every value invalid.
+    pattern: Result<Box<Regex>, String>,
+}
+
+fn read(id: &str, fields: Fields<'_>) -> Option<Box<dyn Kind>> {
+    if fields.get("regex").is_none() {
+        fields.mistake(fields.yaml.spot, format!("the node `{id}` lacks its `regex`"));
+    }
+    let whole = fields.choice("match_type", &[("fullmatch", true), ("search", false)]).unwrap_or(true);
+    let text = fields.text("regex")?;
+    let pattern = if whole { pattern(&format!("\\A(?:{text})\\Z")) } else { pattern(text) };
+    Some(Validator::build(fields, RegexMatch { pattern }))
+}
+
+#[async_trait]
+impl Check for RegexMatch {
+    async fn check(&self, _: Call<'_>, content: &Value) -> Result<(), Invalid> {
+        let because = |why: String| Err(Invalid::Because(why));
+        let pattern = match &self.pattern {
+            Ok(pattern) => pattern,
+            Err(problem) => return because(problem.clone()),
+        };
+        let Some(text) = content.as_str() else { return because("only text can match a pattern".into()) };
+        match pattern.is_match(text) {
+            Ok(true) => Ok(()),
+            Ok(false) => because(format!("`{text}` does not match `{}`", pattern.as_str())),
+            Err(problem) => because(format!("`{}` cannot be tried: {problem}", pattern.as_str())),
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! Agents against what the reference did with the same replies of the model: the same calls of tools, the same results
+//! shown to the model, the same answer, as many calls of the model. Prompts and the words of errors are ours.
+
+mod support;
+
+use runyard_runs::{EventBody, Logged, MemoryStore, ProcessMemory};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use support::{Case, Counted, scripted::Scripted};
+
+/// A case under `tests/dynamiq/agents`: its file, what its model answers, and what the reference made of it.
+struct Golden {
+    name: String,
+    text: String,
+    expected: Value,
+}
+
+impl Golden {
+    fn all() -> Vec<Self> {
+        let folder = support::shared("dynamiq/agents");
+        let mut names: Vec<String> = std::fs::read_dir(folder)
+            .expect("cases")
+            .filter_map(|entry| {
+                entry.expect("a file").file_name().to_str()?.strip_suffix(".yaml").map(str::to_owned)
+            })
+            .collect();
+        names.sort();
+        names.into_iter().map(|name| Self::read(&name)).collect()
+    }
+
+    fn read(name: &str) -> Self {
+        let read = |ending: &str| {
+            let path = support::shared(&format!("dynamiq/agents/{name}.{ending}"));
+            std::fs::read_to_string(path).expect("a file")
+        };
+        let expected = serde_json::from_str(&read("json")).expect("JSON");
+        Self { name: name.to_owned(), text: read("yaml"), expected }
+    }
+
+    fn header(&self, key: &str) -> Value {
+        let start = format!("# {key}: ");
+        let line = self.text.lines().find_map(|line| line.strip_prefix(&start)).expect("a header");
+        serde_json::from_str(line).expect("JSON")
+    }
+
+    fn case(&self, model: &Scripted) -> Case {
+        Case::text(&self.text).env("STUB_URL", &model.url).input(self.header("input"))
+    }
+}
+
+#[tokio::test]
+async fn as_the_reference() {
+    let goldens = Golden::all();
+    assert!(goldens.len() >= 35, "{} cases", goldens.len());
+    let mut different = Vec::new();
+    for golden in goldens {
+        let model = Scripted::start(golden.header("script")).await;
+        let mut ours = golden.case(&model).run().await;
+        ours["llm_requests"] = model.requests().into();
+        let (ours, theirs) = (comparable(&ours), comparable(&golden.expected));
+        if ours != theirs {
+            let lines = |value: &Value| serde_json::to_string_pretty(value).expect("JSON");
+            let (ours, theirs) = (lines(&ours), lines(&theirs));
+            let missing = |of: &str, from: &str| -> Vec<String> {
+                of.lines().filter(|line| !from.contains(line)).map(str::to_owned).collect()
+            };
+            let (extra, lacking) = (missing(&ours, &theirs), missing(&theirs, &ours));
+            different.push(format!("{}:\n ours: {extra:#?}\n theirs: {lacking:#?}", golden.name));
+        }
+    }
+    assert!(different.is_empty(), "{}", different.join("\n\n"));
+}
+
+/// What must be the same.
+fn comparable(results: &Value) -> Value {
+    let mut nodes = results["output"].clone();
+    for (_, node) in nodes.as_object_mut().expect("results") {
+        if let Some(error) = node.get_mut("error") {
+            *error = error["type"].take();
+        }
+        if node["status"] == "skip" {
+            node["input"] = Value::Null;
+        }
+    }
+    let requests: Vec<Value> =
+        results["llm_requests"].as_array().expect("requests").iter().map(request).collect();
+    support::sorted(&json!({
+        "status": results["status"], "error": results["error"]["type"], "nodes": nodes, "requests": requests,
+    }))
+}
+
+fn request(request: &Value) -> Value {
+    let messages: Vec<Value> =
+        request["messages"].as_array().expect("messages").iter().map(message).collect();
+    let names: Vec<&Value> =
+        request["tools"].as_array().into_iter().flatten().map(|tool| &tool["function"]["name"]).collect();
+    json!({
+        "model": request["model"],
+        "messages": messages,
+        "tools": names,
+        "stop": request["stop"],
+        "tool_choice": request["tool_choice"],
+        "parallel_tool_calls": request["parallel_tool_calls"],
+        "schema": request["response_format"]["json_schema"]["schema"]["required"],
+    })
+}
+
+/// A message, without the words that are each engine's own.
+fn message(message: &Value) -> Value {
+    let mut message = message.clone();
+    if message["role"] == "system" {
+        message["content"] = "system".into();
+    }
+    if let Some(text) = message["content"].as_str() {
+        let own = [
+            ("Correction Instruction:", "correction"),
+            ("Your last reply could not be used", "correction"),
+            ("Tool call failed: the previous call", "correction"),
+            ("[tool_error] the call could not be made", "correction"),
+            ("the call could not be made", "correction"),
+            ("Not accepted:", "not accepted"),
+            ("-TOOL OUTPUT START-", "record"),
+            ("[user]\n", "to summarise"),
+            ("Result:", "record"),
+            ("Observation: [tool_error] Unknown tool", "unknown tool"),
+            ("[tool_error] Unknown tool", "unknown tool"),
+            ("Observation: [tool_error] Invalid parallel", "invalid parallel"),
+            ("Observation: [tool_error] Sub-agent invocation limit", "limit"),
+            ("Observation: [tool_error] None of these calls was made", "limit"),
+        ];
+        let within = [
+            ("SUMMARY OF IT", "summary"),
+            ("was summari", "summarised"),
+            ("Provide a concise summary", "summarise"),
+            ("Summarise the conversation above", "summarise"),
+        ];
+        if let Some((_, shown)) = within.iter().find(|(part, _)| text.contains(part)) {
+            message["content"] = (*shown).into();
+        } else if let Some((_, shown)) = own.iter().find(|(start, _)| text.starts_with(start)) {
+            message["content"] = (*shown).into();
+        } else if text.contains(".extracted.txt") {
+            // The reference leaves the text that it took from a file beside it.
+            let lines: Vec<&str> = text.lines().filter(|line| !line.contains(".extracted.txt")).collect();
+            message["content"] = (lines.join("\n") + "\n").into();
+        } else if let Some((before, after)) = text.split_once("Unknown tool: nope. ") {
+            // In the middle of several results.
+            let rest = after.split_once("\n\n---").map_or("", |(_, rest)| rest);
+            message["content"] = format!("{before}unknown tool{rest}").into();
+        } else if let Some((start, _)) = text.split_once("has reached the maximum loop limit") {
+            message["content"] = start.into();
+        }
+    }
+    message
+}
+
+/// The cases of the harness, which call a tool over HTTP; with `_stream`, what was shown while the model wrote.
+#[tokio::test]
+async fn with_calls_over_http() {
+    for name in ["agent_default", "agent_function_calling"] {
+        let path = support::shared(&format!("dynamiq/cases/{name}.script.json"));
+        let script: Value = serde_json::from_slice(&std::fs::read(path).expect("a script")).expect("JSON");
+        let model = Scripted::start(script).await;
+        let root = model.url.trim_end_matches("/v1").to_owned();
+        let case = Case::new(name).env("STUB_URL", &model.url).env("STUB_ROOT", &root);
+        let case = case.input(json!({"question": "sum?"}));
+        let mut ours = case.run().await;
+        ours["llm_requests"] = model.requests().into();
+        assert_eq!(comparable(&ours), comparable(&support::golden(name)), "{name}");
+        let theirs = support::golden(&format!("{name}_stream"));
+        for (step, shown) in [("answer", answers as fn(&Logged) -> Option<String>), ("reasoning", thoughts)] {
+            let ours: String = case.events().iter().filter_map(shown).collect();
+            // A line's end after a thought is none of it here.
+            assert_eq!(ours, streamed(&theirs, step).replace('\n', ""), "{name}: {step}");
+        }
+    }
+}
+
+/// What the reference showed of a step while the model wrote it.
+fn streamed(golden: &Value, step: &str) -> String {
+    let events = golden["events"].as_array().expect("events");
+    let deltas = events.iter().map(|event| &event["data"]["choices"][0]["delta"]);
+    deltas
+        .filter(|delta| delta["step"] == step)
+        .filter_map(|delta| {
+            // The whole thought comes again, with the action.
+            let content = &delta["content"];
+            content.as_str().or_else(|| content["thought"].as_str().filter(|_| content["action"].is_null()))
+        })
+        .collect()
+}
+
+fn answers(logged: &Logged) -> Option<String> {
+    match &logged.body {
+        EventBody::AgentAnswerDelta { delta, .. } => Some(delta.clone()),
+        _ => None,
+    }
+}
+
+fn thoughts(logged: &Logged) -> Option<String> {
+    match &logged.body {
+        EventBody::AgentReasoningDelta { delta, .. } => Some(delta.clone()),
+        _ => None,
+    }
+}
+
+/// Stopped after any of its events and executed again, a run asks its model and runs its Python only for what was not
+/// recorded, and ends as if nothing had been.
+#[tokio::test]
+async fn any_prefix_of_the_journal() {
+    for name in [
+        "default_tools",
+        "fc_parallel",
+        "sub_agent",
+        "xml_recovery",
+        "todo",
+        "structured",
+        "max_loops_return",
+    ] {
+        let golden = Golden::read(name);
+        let script = golden.header("script");
+        let python = Counted::echo();
+        let model = Scripted::start(script.clone()).await;
+        let case = golden.case(&model).python(Arc::clone(&python) as _);
+        let expected = case.run().await;
+        let events = case.events();
+        let all = python.count();
+        for kept in 0..=events.len() {
+            let journal = events[..kept].to_vec();
+            let has = |end: &str| journal.iter().filter(|logged| key(logged).ends_with(end)).count();
+            let asked = has("/llm");
+            let ran = journal.iter().filter(|logged| is_python_done(logged)).count();
+            let rest: Vec<Value> = script.as_array().expect("a script")[asked..].to_vec();
+            let left = rest.len();
+            let model = Scripted::start(rest.into()).await;
+            let python = Counted::echo();
+            let case = golden.case(&model).python(Arc::clone(&python) as _).journal(journal);
+            assert_eq!(case.run().await, expected, "{name} from {kept}");
+            assert_eq!(model.requests().len(), left, "{name} from {kept}: calls of the model");
+            assert_eq!(python.count(), all - ran, "{name} from {kept}: calls of tools");
+        }
+    }
+}
+
+fn key(logged: &Logged) -> &str {
+    logged.key.as_deref().unwrap_or_default()
+}
+
+fn is_python_done(logged: &Logged) -> bool {
+    let node = match &logged.body {
+        EventBody::NodeCompleted { node, .. } | EventBody::NodeFailed { node, .. } => node,
+        _ => return false,
+    };
+    node.kind.ends_with("Python")
+}
+
+/// Each call of a tool is told when it begins and when it ends, with what it was given and what it gave.
+#[tokio::test]
+async fn events_of_calls() {
+    let golden = Golden::read("fc_parallel");
+    let model = Scripted::start(golden.header("script")).await;
+    let case = golden.case(&model);
+    case.run().await;
+    let (mut started, mut completed, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+    for logged in case.events() {
+        match logged.body {
+            EventBody::AgentToolCallStarted { call } => started.push(call),
+            EventBody::AgentToolCallCompleted { call, result } => completed.push((call, result)),
+            EventBody::AgentToolCallFailed { call, error } => failed.push((call, error)),
+            _ => {}
+        }
+    }
+    let mut names: Vec<&str> = started.iter().map(|call| call.tool.name.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["Sum Tool", "echo", "fail"]);
+    assert!(started.iter().all(|call| call.iteration == 1 && call.tool.kind == "dynamiq.nodes.tools.Python"));
+    let (sum, result) = completed.iter().find(|(call, _)| call.tool.name == "Sum Tool").expect("the sum");
+    assert_eq!((&sum.input, result), (&json!({"n": 4}), &json!("10")));
+    assert!(started.contains(sum));
+    assert_eq!(failed.len(), 1);
+    assert!(failed[0].1.message.contains("no w"), "{}", failed[0].1.message);
+}
+
+/// What is recorded grows with what is new: twice the loops, twice the journal.
+#[tokio::test]
+async fn the_journal_grows_with_what_is_new() {
+    let golden = Golden::read("fc_sequential");
+    let size = async |loops: usize| {
+        let call = |n: usize| {
+            let arguments = json!({"thought": "x".repeat(200), "n": n}).to_string();
+            json!({"tool_calls": [{"id": format!("call_{n}"), "type": "function",
+                "function": {"name": "Sum-Tool", "arguments": arguments}}]})
+        };
+        let mut script: Vec<Value> = (0..loops).map(call).collect();
+        let answer = json!({"thought": "", "answer": "10"}).to_string();
+        script.push(json!({"tool_calls": [{"id": "last", "type": "function",
+            "function": {"name": "provide_final_answer", "arguments": answer}}]}));
+        let model = Scripted::start(script.into()).await;
+        let text = golden.text.replace("max_loops: 8", "max_loops: 60");
+        let case = Case::text(&text).env("STUB_URL", &model.url).input(golden.header("input"));
+        let case = case.python(Counted::echo() as _);
+        assert_eq!(case.run().await["status"], "success");
+        case.events().iter().map(|logged| json!(logged).to_string().len()).sum::<usize>()
+    };
+    let (ten, twenty, forty) = (size(10).await, size(20).await, size(40).await);
+    let (first, second) = (twenty - ten, forty - twenty);
+    assert!(second < first * 22 / 10, "{ten}, {twenty}, {forty}");
+}
+
+/// What was said is remembered in the next run of the same user and session, and by nobody else.
+#[tokio::test]
+async fn memory() {
+    let text = r#"
+nodes:
+  in1: {type: dynamiq.nodes.utils.Input}
+  agent:
+    type: dynamiq.nodes.agents.Agent
+    llm: {type: dynamiq.nodes.llms.OpenAI, model: gpt-4o-mini, connection: {type: dynamiq.connections.OpenAI, api_key: none, url: "${oc.env:STUB_URL}"}}
+    memory: {backend: {type: dynamiq.memory.backends.InMemory}, save_mode: SAVE}
+    memory_limit: 4
+    depends: [{node: in1}]
+    input_transformer: {selector: {input: $.in1.output.text, user_id: $.in1.output.user, session_id: $.in1.output.session}}
+flows: {f: {nodes: [in1, agent]}}
+workflows: {w: {flow: f}}
+"#;
+    for (mode, said) in [("input_output", "first answer"), ("full", "Thought: t\nAnswer: first answer")] {
+        let text = text.replace("SAVE", mode);
+        let store: Arc<dyn MemoryStore> = Arc::new(ProcessMemory::default());
+        let run = async |number: u128, user: &str, answer: &str| {
+            let model = Scripted::start(json!([format!("Thought: t\nAnswer: {answer}")])).await;
+            let input = json!({"text": format!("question {number}"), "user": user, "session": "s"});
+            let case = Case::text(&text).env("STUB_URL", &model.url).input(input).id(number);
+            let engine = case.engine();
+            engine.remember_in(Arc::clone(&store));
+            let results = engine.results(&support::app(&text), &case.context()).await.expect("it loads");
+            assert_eq!(results.output["agent"]["output"]["content"], answer);
+            let mut messages = model.requests().remove(0)["messages"].take();
+            messages.as_array_mut().expect("messages").retain(|message| message["role"] != "system");
+            messages
+        };
+        run(1, "ann", "first answer").await;
+        let remembered = run(2, "ann", "second answer").await;
+        assert_eq!(
+            remembered,
+            json!([
+                {"role": "user", "content": "question 1"},
+                {"role": "assistant", "content": said},
+                {"role": "user", "content": "question 2"},
+            ])
+        );
+        assert_eq!(run(3, "bob", "x").await, json!([{"role": "user", "content": "question 3"}]));
+        run(4, "ann", "third answer").await;
+        let newest = run(5, "ann", "fourth answer").await;
+        assert_eq!(newest.as_array().expect("messages").len(), 5, "four are remembered");
+        assert_eq!(newest[0]["content"], "question 2");
+    }
+}
+
+/// Several calls run at the same time where both the agent and the tools allow it.
+#[tokio::test]
+async fn calls_at_the_same_time() {
+    let golden = Golden::read("fc_parallel");
+    let model = Scripted::start(golden.header("script")).await;
+    let python = Counted::waiting_for(2);
+    let case = golden.case(&model).python(Arc::clone(&python) as _);
+    // `Sum Tool` and `echo` may; `fail` comes after them.
+    assert_eq!(case.run().await["status"], "success");
+    assert_eq!(python.most(), 2);
+}

@@ -1,0 +1,103 @@
+//! What agents remember of a conversation, and the port that keeps it.
+
+use crate::{AppId, StoreError, Timestamp};
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Mutex, PoisonError},
+};
+
+/// Whose conversation with which agent.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct MemoryScope {
+    /// The app.
+    pub app: AppId,
+    /// The agent's node.
+    pub agent: String,
+    /// The user.
+    pub user_id: Option<String>,
+    /// The session.
+    pub session_id: Option<String>,
+}
+
+/// What was said in one run of an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryTurn {
+    /// Unique in its scope, and the same when the run is executed again.
+    pub id: String,
+    /// When the run was created: turns are in this order, then by id.
+    pub at: Timestamp,
+    /// From then on it may be forgotten.
+    pub expires_at: Timestamp,
+    /// The messages, in the shape of the chat completions API.
+    pub messages: Vec<Value>,
+}
+
+/// Keeps what agents remember.
+///
+/// Promises: a turn that was kept is in what is read after that, until it expires.
+#[async_trait]
+pub trait MemoryStore: Send + Sync + 'static {
+    /// The newest turns of a conversation, so many that they have `messages` messages together if there are, oldest first.
+    async fn recent(&self, scope: &MemoryScope, messages: usize) -> Result<Vec<MemoryTurn>, StoreError>;
+
+    /// Keeps a turn, unless one with its id is kept already.
+    async fn keep(&self, scope: &MemoryScope, turn: MemoryTurn) -> Result<(), StoreError>;
+}
+
+/// Keeps the newest turns of the newest conversations in this process, and forgets them with it.
+#[derive(Debug, Default)]
+pub struct ProcessMemory {
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    turns: HashMap<MemoryScope, VecDeque<MemoryTurn>>,
+    /// By when something was kept last, oldest first.
+    order: VecDeque<MemoryScope>,
+}
+
+/// Conversations, and turns of each, that a process keeps.
+const MAX_SCOPES: usize = 1_000;
+const MAX_TURNS: usize = 100;
+
+#[async_trait]
+impl MemoryStore for ProcessMemory {
+    async fn recent(&self, scope: &MemoryScope, messages: usize) -> Result<Vec<MemoryTurn>, StoreError> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut newest = VecDeque::new();
+        let mut count = 0;
+        for turn in kept.turns.get(scope).into_iter().flatten().rev() {
+            if count >= messages {
+                break;
+            }
+            count += turn.messages.len();
+            newest.push_front(turn.clone());
+        }
+        Ok(newest.into())
+    }
+
+    async fn keep(&self, scope: &MemoryScope, turn: MemoryTurn) -> Result<(), StoreError> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let turns = kept.turns.entry(scope.clone()).or_default();
+        if turns.iter().any(|known| known.id == turn.id) {
+            return Ok(());
+        }
+        let place = turns.partition_point(|known| (known.at, &known.id) <= (turn.at, &turn.id));
+        turns.insert(place, turn);
+        if turns.len() > MAX_TURNS {
+            turns.pop_front();
+        }
+        kept.order.retain(|known| known != scope);
+        kept.order.push_back(scope.clone());
+        if kept.order.len() > MAX_SCOPES
+            && let Some(oldest) = kept.order.pop_front()
+        {
+            kept.turns.remove(&oldest);
+        }
+        Ok(())
+    }
+}

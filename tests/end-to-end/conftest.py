@@ -1,0 +1,30 @@
+import os
+import pathlib
+
+import api as client
+import cloud as place
+import pytest
+
+os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
+os.environ |= {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
+
+
+def pytest_addoption(parser):
+    parser.addoption("--folder", type=pathlib.Path, help="where the emulator and `cargo lambda watch` log")
+    parser.addoption("--built", type=pathlib.Path, help="the folder of cargo's executables")
+    parser.addoption("--cargo-lambda", help="the command")
+    parser.addoption("--features", help="the features that the executables were built with")
+
+
+@pytest.fixture(scope="session")
+def cloud(request):
+    with place.running(request.config.option.folder, request.config.option.built) as cloud:
+        yield cloud
+
+
+@pytest.fixture(scope="session")
+def api(cloud, request):
+    option = request.config.option
+    # The same features, so that cargo finds everything built.
+    with client.watched(cloud, option.folder, option.cargo_lambda, ["--features", option.features]) as api:
+        yield api
