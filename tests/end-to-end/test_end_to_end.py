@@ -192,6 +192,16 @@ def test_a_message_that_names_no_run_is_put_aside(api, cloud):
         sqs.set_queue_attributes(QueueUrl=queue, Attributes=kept)
 
 
+def test_a_run_whose_worker_is_told_to_end_goes_on_in_another(api, cloud):
+    run = api.create({"first": 0, "second": 10}, "steps", background=True)["id"]
+    until(lambda: completed(api.log(run, "steps"), "first"), "the first step is recorded")
+    assert cloud.end_workers(signal.SIGTERM) >= 1
+    working(api, run, after=1)
+    assert api.look(run, "steps")["status"] == "started", "the other one holds it long before its step is done"
+    assert api.ended(run, "steps")["output"] == {"steps": "second"}
+    assert (claims(api.log(run, "steps")), completed(api.log(run, "steps"), "first")) == (2, 1)
+
+
 def test_a_run_whose_worker_was_killed_is_finished_by_another(api, cloud, orphan):
     """By its lease and the sweeper's own schedule: nobody here had anybody look."""
     run = api.ended(orphan, "steps", seconds=60 + 60 + PATIENCE)
