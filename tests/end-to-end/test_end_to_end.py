@@ -2,6 +2,7 @@
 
 import json
 import signal
+import subprocess
 import sys
 import time
 import uuid
@@ -145,6 +146,14 @@ def test_the_same_key_gives_the_same_run(api):
     assert first.json() == again.json() and again.headers["idempotency-replayed"] == "true"
     other = api.ask("POST", "/v1/runs", json={"input": {"message": "twice"}}, headers=headers)
     assert (other.status_code, other.json()["error"]["code"]) == (409, "conflict")
+
+
+def test_the_command_line_finds_an_api_below_a_path(api, cloud):
+    run = api.create({"message": "hello"})["id"]
+    command = [cloud.built / "runyard", "runs", "get", run, "--json", "--url", api.url, "--key", api.key]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["id"] == run
 
 
 def test_a_key_that_nobody_made_opens_nothing(api):
