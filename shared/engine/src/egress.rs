@@ -10,11 +10,12 @@ use reqwest::{
     redirect,
 };
 use std::{
-    fmt,
+    fmt, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{Arc, OnceLock},
     time::Duration,
 };
+use tokio::net::TcpStream;
 
 const MAX_REDIRECTS: usize = 5;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -64,6 +65,13 @@ impl Http {
         Self { shared: Arc::new(Shared { egress: Arc::new(egress), client: OnceLock::new() }) }
     }
 
+    /// A connection to a host, for what does not speak HTTP.
+    pub(crate) async fn connect(&self, host: &str, port: u16) -> io::Result<TcpStream> {
+        let addresses = self.shared.egress.resolve(host, port).await?;
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(&*addresses)).await;
+        connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
     /// The client, and the URL that was checked.
     pub(crate) fn open(&self, url: &str) -> Result<(Client, Url), Refused> {
         let url = Url::parse(url).map_err(|_| Refused::Url(url.to_owned()))?;
@@ -107,6 +115,18 @@ impl Egress {
         is_public(address) || (self.allow_loopback && canonical(address).is_loopback())
     }
 
+    /// The addresses of a host that may be reached: at least one.
+    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        let found = tokio::net::lookup_host((host, port)).await?;
+        let may_be_any = self.allows_host(host);
+        let allowed: Vec<SocketAddr> =
+            found.filter(|address| may_be_any || self.allows_address(address.ip())).collect();
+        if allowed.is_empty() {
+            return Err(io::Error::other(Refused::Address(host.to_owned())));
+        }
+        Ok(allowed)
+    }
+
     /// Checks all of a URL but the addresses that its name has; those the resolver checks.
     fn check_url(&self, url: &Url) -> Result<(), Refused> {
         let host = url.host_str().filter(|_| matches!(url.scheme(), "http" | "https"));
@@ -121,23 +141,14 @@ impl Egress {
     }
 }
 
-/// Resolves names to the addresses that may be reached.
+/// Resolves names for the client to the addresses that may be reached.
 struct Guarded(Arc<Egress>);
 
 impl Resolve for Guarded {
     fn resolve(&self, name: Name) -> Resolving {
         let egress = Arc::clone(&self.0);
         Box::pin(async move {
-            let host = name.as_str().to_owned();
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((host.as_str(), 0)).await?.collect();
-            let allowed: Vec<SocketAddr> = if egress.allows_host(&host) {
-                found
-            } else {
-                found.into_iter().filter(|address| egress.allows_address(address.ip())).collect()
-            };
-            if allowed.is_empty() {
-                return Err(Refused::Address(host).into());
-            }
+            let allowed = egress.resolve(name.as_str(), 0).await?;
             Ok(Box::new(allowed.into_iter()) as Addrs)
         })
     }
@@ -264,5 +275,17 @@ mod tests {
             cause = error.source();
         }
         assert!(text.contains("not a public address"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn connections() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        for host in ["127.0.0.1", "localhost"] {
+            let refused = Http::new(Egress::default()).connect(host, port).await.expect_err(host);
+            assert!(refused.to_string().contains("not a public address"), "{refused}");
+            let dev = Egress { allow_loopback: true, ..Egress::default() };
+            Http::new(dev).connect(host, port).await.expect(host);
+        }
     }
 }

@@ -11,9 +11,10 @@
 //! | --- | --- |
 //! | `load` | YAML, references, and everything that can be wrong with them |
 //! | `flow` | the scheduler, and what all nodes have in common: dependencies, retries, records, events |
-//! | `transform`, `condition` | selectors and conditions |
+//! | `transform`, `condition`, `expression` | selectors, conditions, and expressions over named values |
 //! | `nodes` | the kinds of nodes, one file each |
 //! | `prompt`, `template`, `llm` | prompts in Jinja, and the models that get them |
+//! | `vectors` | stores of documents with their vectors |
 //! | `egress` | the guard at the gate to the network |
 //! | `engine` | the port of the domain, and the cache of what was compiled |
 
@@ -23,10 +24,12 @@ mod csv;
 mod document;
 mod egress;
 mod engine;
+mod expression;
 mod flow;
 mod html;
 mod llm;
 mod load;
+mod mcp;
 mod nodes;
 mod prompt;
 mod python;
@@ -39,6 +42,7 @@ mod services;
 mod tables;
 mod template;
 mod transform;
+mod vectors;
 mod workflow;
 
 pub use engine::{Engine, EngineConfig, ReadEnv};

@@ -6,23 +6,33 @@ use std::fmt::Write as _;
 
 /// `json.dumps(value)`.
 pub(crate) fn ascii(value: &Value) -> String {
-    dumps(value, Style { ascii: true, indent: None })
+    dumps(value, Style::PLAIN)
 }
 
 /// `json.dumps(value, ensure_ascii=False)`.
 pub(crate) fn unicode(value: &Value) -> String {
-    dumps(value, Style { ascii: false, indent: None })
+    dumps(value, Style { ascii: false, ..Style::PLAIN })
 }
 
 /// `json.dumps(value, indent=2)`.
 pub(crate) fn indented(value: &Value) -> String {
-    dumps(value, Style { ascii: true, indent: Some(2) })
+    dumps(value, Style { indent: Some(2), ..Style::PLAIN })
+}
+
+/// `json.dumps(value, indent=2, sort_keys=True)`.
+pub(crate) fn sorted(value: &Value) -> String {
+    dumps(value, Style { indent: Some(2), sorted: true, ..Style::PLAIN })
 }
 
 #[derive(Clone, Copy)]
 struct Style {
     ascii: bool,
     indent: Option<usize>,
+    sorted: bool,
+}
+
+impl Style {
+    const PLAIN: Self = Self { ascii: true, indent: None, sorted: false };
 }
 
 fn dumps(value: &Value, style: Style) -> String {
@@ -42,7 +52,11 @@ fn write(value: &Value, style: Style, depth: usize, text: &mut String) {
             write_all(['[', ']'], items, style, depth, text);
         }
         Value::Object(map) => {
-            let items = map.iter().map(|(key, item)| (Some(key.as_str()), item));
+            let mut entries: Vec<_> = map.iter().collect();
+            if style.sorted {
+                entries.sort_unstable_by_key(|(key, _)| *key);
+            }
+            let items = entries.into_iter().map(|(key, item)| (Some(key.as_str()), item));
             write_all(['{', '}'], items, style, depth, text);
         }
     }
@@ -121,5 +135,6 @@ mod tests {
             indented(&json!({"a": [1, true], "e": {}})),
             "{\n  \"a\": [\n    1,\n    true\n  ],\n  \"e\": {}\n}"
         );
+        assert_eq!(sorted(&json!({"b": {}, "a": 1})), "{\n  \"a\": 1,\n  \"b\": {}\n}");
     }
 }

@@ -441,10 +441,14 @@ async fn events_tell_the_nodes() {
 #[tokio::test]
 async fn what_nobody_answers_in_time_goes_as_the_file_says() {
     let gate = |then: &str| {
-        format!("{{type: dynamiq.nodes.operators.Pass, approval: {{enabled: true, expires_in_seconds: 60, on_expiry: {then}}}}}")
+        format!(
+            "{{type: dynamiq.nodes.operators.Pass, approval: {{enabled: true, expires_in_seconds: 60, on_expiry: {then}}}}}"
+        )
     };
     let ask = |then: &str| {
-        format!("{{type: dynamiq.nodes.tools.HumanFeedbackTool, action: ask, expires_in_seconds: 60, on_expiry: {then}}}")
+        format!(
+            "{{type: dynamiq.nodes.tools.HumanFeedbackTool, action: ask, expires_in_seconds: 60, on_expiry: {then}}}"
+        )
     };
     for (node, ended) in [
         (gate("approve"), Ok("success")),
@@ -470,7 +474,8 @@ async fn what_nobody_answers_in_time_goes_as_the_file_says() {
 
 #[tokio::test]
 async fn each_item_of_a_map_asks_for_itself_and_the_others_go_on() {
-    let node = "{id: item, type: dynamiq.nodes.operators.Pass, approval: {enabled: true, mutable_data_params: [n]}}";
+    let node =
+        "{id: item, type: dynamiq.nodes.operators.Pass, approval: {enabled: true, mutable_data_params: [n]}}";
     let text = flow(&format!(
         "  m: {{type: dynamiq.nodes.operators.Map, max_workers: 3, node: {node}}}\n  beside: {{type: dynamiq.nodes.operators.Pass}}\n"
     ));

@@ -134,6 +134,7 @@ fn app(workflow: WorkflowSource) -> App {
         secrets: BTreeMap::new(),
         allow_hosts: Vec::new(),
         requirements: BTreeMap::new(),
+        prices: BTreeMap::new(),
         cache: None,
     }
 }

@@ -83,7 +83,10 @@ async fn a_cancel_closes_the_connection_to_whoever_is_asked() {
         let (before, _) = outside.hanging();
         let input = if app == "map" { json!([{}, {}, {}]) } else { json!("x") };
         let run = begin(&server, app, json!({"input": input})).await;
-        until(&format!("{app} asks: {}", server.log()), PATIENCE, || outside.hanging().0 >= before + connections).await;
+        until(&format!("{app} asks: {}", server.log()), PATIENCE, || {
+            outside.hanging().0 >= before + connections
+        })
+        .await;
         cancel(&server, app, &run).await;
         until(&format!("{app}: the connection is closed"), AT_MOST, || {
             let (hanging, left) = outside.hanging();

@@ -41,7 +41,8 @@ async fn runs_of_earlier_releases_go_on() {
         }
         let home = apps("# changed since\n");
         fs::create_dir_all(home.data()).unwrap();
-        let load = "import sqlite3, sys; sqlite3.connect(sys.argv[2]).executescript(open(sys.argv[1]).read())";
+        let load =
+            "import sqlite3, sys; sqlite3.connect(sys.argv[2]).executescript(open(sys.argv[1]).read())";
         let database = home.data().join("runyard.db");
         let loaded = Command::new("python3").args(["-c", load]).arg(&sql).arg(&database).status();
         assert!(loaded.unwrap().success());

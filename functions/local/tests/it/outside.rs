@@ -109,7 +109,8 @@ async fn complete(State(state): State<Arc<Counts>>, Json(request): Json<Value>) 
         let hanging = state.hang();
         let words = stream::unfold(hanging, |hanging| async move {
             sleep(WORK).await;
-            let chunk = json!({"choices": [{"index": 0, "delta": {"content": "and "}, "finish_reason": null}]});
+            let chunk =
+                json!({"choices": [{"index": 0, "delta": {"content": "and "}, "finish_reason": null}]});
             Some((Ok::<_, Infallible>(Bytes::from(format!("data: {chunk}\n\n"))), hanging))
         });
         return ([("content-type", "text/event-stream")], Body::from_stream(words)).into_response();

@@ -25,9 +25,11 @@ async fn a_paused_run_stays_on_its_version_over_a_restart_and_a_changed_file() {
     let run = answer["data"]["id"].as_str().unwrap().to_owned();
     assert_eq!((status, &answer["data"]["status"]), (200, &json!("awaiting_input")), "{answer}");
     let (_, events) = server.get("gated", &format!("/v1/runs/{run}/events?page_size=100")).await;
-    let went_on = events["data"].as_array().unwrap().iter().any(|event| {
-        event["type"] == "node.completed" && event["data"]["node"]["id"] == "beside"
-    });
+    let went_on = events["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .any(|event| event["type"] == "node.completed" && event["data"]["node"]["id"] == "beside");
     assert!(went_on, "a branch that does not wait goes on: {events}");
     server.kill().await;
 
@@ -65,7 +67,8 @@ async fn a_paused_run_stays_on_its_version_over_a_restart_and_a_changed_file() {
     let (_, answer) = server.create("gated", &json!({"input": {"amount": 1}})).await;
     let new = answer["data"]["id"].as_str().unwrap();
     let request = &answer["data"]["input_requests"][0]["id"];
-    let body = json!({"type": "approval", "data": {"request_id": request, "approved": false, "feedback": "no"}});
+    let body =
+        json!({"type": "approval", "data": {"request_id": request, "approved": false, "feedback": "no"}});
     let path = format!("/v1/runs/{new}/input");
     assert_eq!(server.request("POST", "gated", &path).json(&body).send().await.unwrap().status(), 200);
     let denied = server.ended("gated", new).await;

@@ -53,7 +53,10 @@ async fn asked(server: &Server) -> (String, String) {
     let request = &run["input_requests"][0];
     assert_eq!(request["type"], "approval_request", "{answer}");
     assert_eq!(request["prompt"], "Refund 900 USD to C-17? The laptop arrived broken.");
-    assert_eq!((&request["params"]["amount"], &request["editable_params"]), (&json!(900), &json!(["amount"])));
+    assert_eq!(
+        (&request["params"]["amount"], &request["editable_params"]),
+        (&json!(900), &json!(["amount"]))
+    );
     assert!(request["expires_at"].is_string(), "{answer}");
     (run["id"].as_str().unwrap().to_owned(), request["id"].as_str().unwrap().to_owned())
 }
@@ -92,11 +95,17 @@ async fn a_refund_over_500_waits_for_a_person_who_may_change_the_amount() {
     assert_eq!(answer(&server, &run, good).await.0, 400, "once");
     let ended = server.ended("refund-agent", &run).await;
     assert_eq!(ended["status"], "completed", "{ended}");
-    assert!(ended["output"]["answer"].as_str().unwrap().starts_with("I am sorry for the trouble."), "{ended}");
+    assert!(
+        ended["output"]["answer"].as_str().unwrap().starts_with("I am sorry for the trouble."),
+        "{ended}"
+    );
     assert_eq!(ended["usage"]["llm_calls"], 3, "none was asked twice: {ended}");
     let events = server.whole_log("refund-agent", &run).await;
     let results = tool_results(&events);
-    assert_eq!(results.iter().map(|(tool, _)| tool.as_str()).collect::<Vec<_>>(), ["customer", "refund-over-500"]);
+    assert_eq!(
+        results.iter().map(|(tool, _)| tool.as_str()).collect::<Vec<_>>(),
+        ["customer", "refund-over-500"]
+    );
     assert!(results[1].1.contains("450.00 USD was refunded to C-17"), "{results:?}");
     let reasons: String = events
         .iter()

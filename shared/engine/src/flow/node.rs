@@ -1,8 +1,8 @@
 //! One node: what all kinds have in common, and how it is run.
 
 use super::{
-    Approval, Behavior, Branches, CacheKey, Depend, ErrorHandling, FlowNodes, NodeError, Offer, Results,
-    Source, Status,
+    Approval, Behavior, Branches, CacheKey, Depend, ErrorHandling, FlowNodes, Listed, NodeError, Offer,
+    Results, Source, Status,
     announce::announcements,
     approval::Verdict,
     depends,
@@ -90,6 +90,17 @@ pub(crate) trait Kind: fmt::Debug + Send + Sync {
     /// What a model is told of it that may call it as a tool.
     fn offer(&self) -> Offer {
         Offer::default()
+    }
+
+    /// Whether it is no tool itself, but stands for those that a server has.
+    fn is_server(&self) -> bool {
+        false
+    }
+
+    /// The tools that it stands for; asked once a run of an agent, and journaled there. A call of one executes the node with
+    /// `{tool, arguments}`.
+    async fn list(&self, _call: Call<'_>) -> Result<Vec<Listed>, Halt> {
+        Ok(Vec::new())
     }
 
     /// The role that it has for the run as a whole.

@@ -1,8 +1,34 @@
 //! Takes Server-Sent Events apart, however the network cut them.
 
+use super::{Endpoint, LlmError, call::explain};
+use reqwest::Response;
+
+/// Gives the data of each event to `add`, until it says that this was the last or the stream ends.
+pub(super) async fn each(
+    endpoint: &Endpoint,
+    mut response: Response,
+    mut add: impl FnMut(&str) -> Result<bool, LlmError>,
+) -> Result<(), LlmError> {
+    let mut events = Events::default();
+    while let Some(bytes) = response.chunk().await.map_err(|error| LlmError::broken(explain(&error)))? {
+        let data = events
+            .push(&bytes)
+            .ok_or_else(|| LlmError::broken(format!("{} sends no events", endpoint.provider)))?;
+        for data in data {
+            if add(&data)? {
+                return Ok(());
+            }
+        }
+    }
+    if let Some(data) = events.rest().filter(|data| !data.is_empty()) {
+        add(&data)?;
+    }
+    Ok(())
+}
+
 /// What has come so far of the next event.
 #[derive(Debug, Default)]
-pub(super) struct Events {
+pub(crate) struct Events {
     buffer: Vec<u8>,
 }
 
@@ -13,7 +39,7 @@ impl Events {
     /// Adds bytes, and gives the data of each line that is complete. `None` if an event grows without bound.
     ///
     /// Providers put an event's data on one line, so a line is an event.
-    pub(super) fn push(&mut self, bytes: &[u8]) -> Option<Vec<String>> {
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Option<Vec<String>> {
         self.buffer.extend_from_slice(bytes);
         let mut data = Vec::new();
         let mut begin = 0;
@@ -29,7 +55,7 @@ impl Events {
     }
 
     /// What was left when the stream ended without a line break.
-    pub(super) fn rest(self) -> Option<String> {
+    pub(crate) fn rest(self) -> Option<String> {
         let line = String::from_utf8_lossy(&self.buffer).into_owned();
         Some(line.strip_prefix("data:")?.trim().to_owned())
     }

@@ -23,6 +23,10 @@ pub(super) const ANY: Check = Check { what: "anything", read: |value| Some(value
 pub(super) const TEXT: Check = Check { what: "text", read: |value| value.is_string().then(|| value.clone()) };
 pub(super) const LIST: Check =
     Check { what: "a list", read: |value| value.is_array().then(|| value.clone()) };
+pub(super) const MAPPING: Check =
+    Check { what: "a mapping", read: |value| value.is_object().then(|| value.clone()) };
+pub(super) const NUMBER: Check =
+    Check { what: "a number", read: |value| value.is_number().then(|| value.clone()) };
 pub(super) const MAPPING_OR_LIST: Check = Check {
     what: "a mapping or a list",
     read: |value| (value.is_object() || value.is_array()).then(|| value.clone()),
@@ -61,13 +65,11 @@ impl<'i> Admission<'i> {
 
     /// A field that has a value without being given; given, it may not be null.
     pub(super) fn or(&mut self, key: &str, default: impl Into<Value>, check: Check) -> Result<(), NodeError> {
-        match self.given.get(key) {
-            Some(value) => self.take(key, value, check),
-            None => {
-                self.set(key, default.into());
-                Ok(())
-            }
+        if let Some(value) = self.given.get(key) {
+            return self.take(key, value, check);
         }
+        self.set(key, default.into());
+        Ok(())
     }
 
     /// A field that may be absent or null, and is null then.

@@ -5,7 +5,7 @@ use crate::load::{Connection, Fields, Loading, Refusal, meant};
 /// The connection that a node names or has within it, of one of `classes`; nothing, if it has none. The outer `None` comes
 /// with a mistake.
 #[expect(clippy::option_option, reason = "no connection, and one with a mistake, are different things")]
-pub(super) fn connection(
+pub(crate) fn connection(
     classes: &[&str],
     fields: Fields<'_>,
     loading: &Loading<'_>,
@@ -33,7 +33,7 @@ pub(super) fn connection(
 }
 
 /// The connection of a node that cannot be without one.
-pub(super) fn needed(classes: &[&str], fields: Fields<'_>, loading: &Loading<'_>) -> Option<Connection> {
+pub(crate) fn needed(classes: &[&str], fields: Fields<'_>, loading: &Loading<'_>) -> Option<Connection> {
     let connection = connection(classes, fields, loading)?;
     if connection.is_none() {
         let message = format!("this lacks its `connection`, of type `dynamiq.connections.{}`", classes[0]);
@@ -44,15 +44,15 @@ pub(super) fn needed(classes: &[&str], fields: Fields<'_>, loading: &Loading<'_>
 
 /// Where a setting of a connection is found: under `key`, else in the environment variable, else the default.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Setting {
-    pub(super) key: &'static str,
-    pub(super) variable: &'static str,
-    pub(super) default: Option<&'static str>,
+pub(crate) struct Setting {
+    pub(crate) key: &'static str,
+    pub(crate) variable: &'static str,
+    pub(crate) default: Option<&'static str>,
 }
 
 impl Setting {
     /// The setting's value; `None`, with a mistake, if there is none.
-    pub(super) fn of(
+    pub(crate) fn of(
         self,
         connection: Option<&Connection>,
         fields: Fields<'_>,

@@ -5,7 +5,7 @@
 
 mod admit;
 mod agents;
-mod connection;
+pub(crate) mod connection;
 mod converters;
 mod embedders;
 mod extractors;
@@ -14,11 +14,17 @@ mod filters;
 pub(crate) mod llms;
 mod not_native;
 mod operators;
+mod part;
+mod rankers;
+mod retrievers;
 mod splitters;
+#[cfg(test)]
+mod state;
 mod tools;
 mod transformers;
 mod utils;
 mod validators;
+mod writers;
 
 pub(crate) use operators::is_option_result;
 
@@ -27,7 +33,7 @@ use crate::{
     load::{Fields, Loading, meant},
     python_text,
 };
-use not_native::NOT_NATIVE;
+use not_native::{NOT_NATIVE, OUT_OF_SCOPE};
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
 
@@ -55,11 +61,14 @@ const NATIVE: &[&[&Registered]] = &[
     filters::NODES,
     llms::NODES,
     operators::NODES,
+    rankers::NODES,
+    retrievers::NODES,
     splitters::NODES,
     tools::NODES,
     transformers::NODES,
     utils::NODES,
     validators::NODES,
+    writers::NODES,
 ];
 
 fn native() -> impl Iterator<Item = &'static Registered> {
@@ -98,6 +107,9 @@ pub(crate) fn find(type_path: &str) -> Found {
         if let Some(registered) = native().find(|registered| registered.class == class) {
             return Found::Native(registered);
         }
+        if let Some(why) = out_of_scope(&class) {
+            return Found::Other(format!("nodes of type `{type_path}` are not native here: {why}"));
+        }
         if is_not_native(&class) {
             return Found::Other(format!("nodes of type `{type_path}` do not run here yet"));
         }
@@ -123,6 +135,11 @@ fn class_of(type_path: &str) -> Option<String> {
         path.split('.').next()?
     };
     Some(format!("{group}.{class}"))
+}
+
+/// Why such nodes will not run here.
+fn out_of_scope(class: &str) -> Option<&'static str> {
+    OUT_OF_SCOPE.iter().find(|(_, classes)| classes.contains(&class)).map(|(why, _)| *why)
 }
 
 fn is_not_native(class: &str) -> bool {

@@ -132,7 +132,8 @@ mod tests {
     fn what_failed_is_done_again_and_what_others_went_on_from_is_not() {
         let node = json!({"id": "n", "name": "N", "type": "t"});
         let error = json!({"code": "node_failed", "message": "no"});
-        let request = |id: u128| json!({"id": uuid::Uuid::from_u128(id), "type": "human_feedback", "prompt": "?"});
+        let request =
+            |id: u128| json!({"id": uuid::Uuid::from_u128(id), "type": "human_feedback", "prompt": "?"});
         let log = [
             json!({"type": "run.started"}),
             json!({"type": "llm.delta", "node": node, "delta": "x"}),

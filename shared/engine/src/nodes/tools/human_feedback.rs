@@ -150,7 +150,8 @@ fn parameters(action: Option<Action>) -> Value {
             json!({"type": "string", "enum": ["ask", "info"], "description": "`ask` waits for an answer."}),
         );
     }
-    properties.insert("input".into(), json!({"type": "string", "description": "The question or the message."}));
+    properties
+        .insert("input".into(), json!({"type": "string", "description": "The question or the message."}));
     if action != Some(Action::Info) {
         let option = json!({
             "type": "object",

@@ -1,0 +1,44 @@
+//! `…DocumentWriter`: puts documents with their vectors into one store.
+
+use crate::{
+    document::Document,
+    flow::{Call, Halt, Kind, NodeError},
+    nodes::admit::{Admission, TEXT},
+    vectors::{Columns, VectorStore},
+};
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+#[derive(Debug)]
+struct DocumentWriter {
+    store: Box<dyn VectorStore>,
+}
+
+pub(super) fn build(store: Option<Box<dyn VectorStore>>) -> Option<Box<dyn Kind>> {
+    Some(Box::new(DocumentWriter { store: store? }))
+}
+
+#[async_trait]
+impl Kind for DocumentWriter {
+    async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
+        let documents = Document::read_list(input.get("documents"))?;
+        let count = documents.len();
+        let name = |key: &str| input[key].as_str().filter(|name| !name.is_empty());
+        let columns = Columns { content: name("content_key"), vector: name("embedding_key") };
+        call.announce().await?;
+        if count > 0 {
+            self.store.write(call, documents, columns).await.map_err(NodeError::from)?;
+        }
+        Ok(Arc::new(json!({"upserted_count": count})))
+    }
+
+    fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
+        let mut admission = Admission::of(&input, "a document writer")?;
+        let documents = Document::read_list(input.get("documents"))?;
+        admission.set("documents", Document::list(documents));
+        admission.optional("content_key", TEXT)?;
+        admission.optional("embedding_key", TEXT)?;
+        Ok(admission.done())
+    }
+}

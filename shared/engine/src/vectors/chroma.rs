@@ -1,0 +1,236 @@
+//! Chroma, over version 2 of its HTTP API. Its scores are distances, and it knows no words.
+
+use super::{
+    Columns, Query, StoreError, VectorStore,
+    filter::{Filter, Operator, metadata_key},
+};
+use crate::{
+    document::Document,
+    flow::Call,
+    load::{Fields, Loading},
+    nodes::connection::{Setting, connection},
+    rest,
+};
+use async_trait::async_trait;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const HOST: Setting = Setting { key: "host", variable: "CHROMA_HOST", default: None };
+const PORT: Setting = Setting { key: "port", variable: "CHROMA_PORT", default: None };
+const SILENCE: Duration = Duration::from_mins(1);
+/// Documents that are written by one call.
+const BATCH: usize = 100;
+
+#[derive(Debug)]
+struct Chroma {
+    /// Up to the collections, without a slash at the end.
+    url: String,
+    collection: String,
+    /// Whether a write makes the collection.
+    create: bool,
+}
+
+/// Reads the store of a node.
+pub(crate) fn read(fields: Fields<'_>, loading: &Loading<'_>) -> Option<Box<dyn VectorStore>> {
+    let connection = connection(&["Chroma"], fields, loading)?;
+    let host = HOST.of(connection.as_ref(), fields, loading);
+    let port = PORT.of(connection.as_ref(), fields, loading);
+    let (host, port) = (host?, port?);
+    let base = if host.contains("://") { host } else { format!("http://{host}") };
+    Some(Box::new(Chroma {
+        url: format!(
+            "{}:{port}/api/v2/tenants/default_tenant/databases/default_database/collections",
+            base.trim_end_matches('/')
+        ),
+        collection: fields.text("index_name").unwrap_or("default").to_owned(),
+        create: fields.bool("create_if_not_exist").unwrap_or(false),
+    }))
+}
+
+impl Chroma {
+    async fn call(
+        &self,
+        call: Call<'_>,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, StoreError> {
+        let url = format!("{}{path}", self.url);
+        let answer = rest::call(&call.services.http, &url, SILENCE, |client, url| {
+            let request = client.request(method, url);
+            match body {
+                Some(body) => request.json(body),
+                None => request,
+            }
+        });
+        let answer = answer.await.map_err(|failure| StoreError::store(format!("Chroma: {failure}")))?;
+        if answer.status == StatusCode::NOT_FOUND {
+            return Err(StoreError::store(format!("Chroma has no collection `{}`", self.collection)));
+        }
+        if !answer.status.is_success() {
+            let message = format!("Chroma answered {}: {}", answer.status.as_u16(), answer.error_text());
+            return Err(StoreError::store(message));
+        }
+        Ok(answer.json())
+    }
+
+    /// The id of the collection.
+    async fn collection(&self, call: Call<'_>, create: bool) -> Result<String, StoreError> {
+        let found = if create {
+            let body = json!({"name": self.collection, "get_or_create": true});
+            self.call(call, Method::POST, "", Some(&body)).await?
+        } else {
+            self.call(call, Method::GET, &format!("/{}", self.collection), None).await?
+        };
+        let id = found["id"].as_str().map(str::to_owned);
+        id.ok_or_else(|| StoreError::store("Chroma answered without the id of the collection"))
+    }
+}
+
+#[async_trait]
+impl VectorStore for Chroma {
+    async fn write(
+        &self,
+        call: Call<'_>,
+        documents: Vec<Document>,
+        _: Columns<'_>,
+    ) -> Result<(), StoreError> {
+        let collection = self.collection(call, self.create).await?;
+        for documents in documents.chunks(BATCH) {
+            if let Some(lacking) = documents.iter().find(|document| document.embedding.is_none()) {
+                let id = lacking.id.as_deref().unwrap_or_default();
+                return Err(StoreError::value(format!("the document `{id}` has no embedding")));
+            }
+            // A mapping without entries is refused where none is not.
+            let metadata = |document: &Document| {
+                document
+                    .metadata
+                    .clone()
+                    .filter(|metadata| !metadata.is_empty())
+                    .map_or(Value::Null, Value::from)
+            };
+            let body = json!({
+                "ids": documents.iter().map(|document| document.id.as_deref()).collect::<Vec<_>>(),
+                "documents": documents.iter().map(|document| &document.content).collect::<Vec<_>>(),
+                "embeddings": documents.iter().map(|document| &document.embedding).collect::<Vec<_>>(),
+                "metadatas": documents.iter().map(metadata).collect::<Vec<_>>(),
+            });
+            self.call(call, Method::POST, &format!("/{collection}/upsert"), Some(&body)).await?;
+        }
+        Ok(())
+    }
+
+    async fn search(&self, call: Call<'_>, query: Query<'_>) -> Result<Vec<Document>, StoreError> {
+        let collection = self.collection(call, false).await?;
+        let mut body = json!({
+            "query_embeddings": [query.vector],
+            "n_results": query.limit,
+            "include": ["documents", "metadatas", "distances"],
+        });
+        if let Some(filter) = query.filter {
+            let (wheres, contents) = parts(filter)?;
+            if let Some(wheres) = wheres {
+                body["where"] = wheres;
+            }
+            if let Some(content) = contents {
+                body["where_document"] = json!({"$contains": content});
+            }
+        }
+        let answer = self.call(call, Method::POST, &format!("/{collection}/query"), Some(&body)).await?;
+        let column = |key: &str| answer[key][0].as_array().map(Vec::as_slice).unwrap_or_default();
+        let (contents, metadata, distances) = (column("documents"), column("metadatas"), column("distances"));
+        let documents = column("ids").iter().enumerate().map(|(place, id)| Document {
+            id: id.as_str().map(str::to_owned),
+            content: contents.get(place).and_then(Value::as_str).unwrap_or_default().to_owned(),
+            metadata: metadata.get(place).and_then(Value::as_object).cloned(),
+            score: distances.get(place).and_then(Value::as_f64),
+            embedding: None,
+        });
+        Ok(documents.collect())
+    }
+
+    fn passes(&self, score: f64, threshold: f64) -> bool {
+        score <= threshold
+    }
+}
+
+/// A filter in Chroma's words: of the metadata, and a text that the content must hold, which stands at the top only.
+fn parts(filter: &Filter) -> Result<(Option<Value>, Option<String>), StoreError> {
+    let single = std::slice::from_ref(filter);
+    let conditions = if let Filter::All(conditions) = filter { conditions.as_slice() } else { single };
+    let (mut wheres, mut content) = (Vec::new(), None);
+    for condition in conditions {
+        match condition {
+            Filter::Field { field, operator: Operator::Equal, value: Value::String(text) }
+                if field == "content" =>
+            {
+                content = Some(text.clone());
+            }
+            other => wheres.push(translated(other)?),
+        }
+    }
+    Ok((joined("$and", wheres), content))
+}
+
+fn translated(filter: &Filter) -> Result<Value, StoreError> {
+    let (word, filters) = match filter {
+        Filter::All(filters) => ("$and", filters),
+        Filter::Any(filters) => ("$or", filters),
+        Filter::Field { field, operator, value } => {
+            let word = match operator {
+                Operator::Equal => "$eq",
+                Operator::NotEqual => "$ne",
+                Operator::Greater => "$gt",
+                Operator::GreaterOrEqual => "$gte",
+                Operator::Less => "$lt",
+                Operator::LessOrEqual => "$lte",
+                // Its metadata has no lists: the value is one of these.
+                Operator::In | Operator::ContainsAny => "$in",
+                Operator::NotIn => "$nin",
+            };
+            if value.is_null() {
+                return Err(StoreError::filter(format!("Chroma cannot compare `{field}` to null")));
+            }
+            return Ok(json!({metadata_key(field): {word: value}}));
+        }
+    };
+    let filters = filters.iter().map(translated).collect::<Result<Vec<_>, _>>()?;
+    Ok(joined(word, filters).unwrap_or_default())
+}
+
+/// Chroma refuses to join fewer than two.
+fn joined(word: &str, mut filters: Vec<Value>) -> Option<Value> {
+    if filters.len() > 1 { Some(json!({word: filters})) } else { filters.pop() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_in_chromas_words() {
+        let field = |field: &str, operator: &str, value: Value| json!({"field": field, "operator": operator, "value": value});
+        for (filter, expected) in [
+            (json!({"a": 1}), (json!({"a": {"$eq": 1}}), None)),
+            (
+                json!({"a": 1, "b": ["x"]}),
+                (json!({"$and": [{"a": {"$eq": 1}}, {"b": {"$in": ["x"]}}]}), None),
+            ),
+            (field("metadata.a", ">=", json!(2)), (json!({"a": {"$gte": 2}}), None)),
+            (
+                json!({"operator": "OR", "conditions": [
+                    field("a", "not in", json!([1])),
+                    {"operator": "AND", "conditions": [field("b", "!=", json!("x"))]},
+                ]}),
+                (json!({"$or": [{"a": {"$nin": [1]}}, {"b": {"$ne": "x"}}]}), None),
+            ),
+            (json!({"content": "fox"}), (Value::Null, Some("fox".to_owned()))),
+        ] {
+            let filter =
+                Filter::read(filter.as_object().expect("a mapping")).expect("it reads").expect("one");
+            let (wheres, content) = parts(&filter).expect("it translates");
+            assert_eq!((wheres.unwrap_or_default(), content), expected);
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! The store in memory: for small sets of documents that a process can build anew.
+//!
+//! An index belongs to an app and has a name. It is lost when the process ends, and no other process sees it: on Lambda,
+//! or after a take-over, a run may find it empty.
+
+use super::{
+    Columns, Query, StoreError, VectorStore,
+    filter::{Filter, Operator, metadata_key},
+};
+use crate::{document::Document, flow::Call, load::Fields, python_text};
+use async_trait::async_trait;
+use runyard_runs::AppId;
+use serde_json::Value;
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{PoisonError, RwLock},
+};
+
+/// What the indexes of all apps of a process may hold, in bytes of text and vectors.
+const MAX_BYTES: usize = 256 << 20;
+/// BM25: how soon more of the same word counts for less, and how much a text's length matters.
+const SATURATION: f64 = 1.2;
+const LENGTH_WEIGHT: f64 = 0.75;
+/// What ranks are put after when two rankings become one, as with [`super::pgvector`].
+const RANK_CONSTANT: f64 = 60.0;
+
+/// The indexes of a process.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    indexes: RwLock<Indexes>,
+}
+
+#[derive(Debug, Default)]
+struct Indexes {
+    /// By id, so that what is equally good comes in the same order each time.
+    documents: HashMap<(AppId, String), BTreeMap<String, Entry>>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    document: Document,
+    vector: Vec<f64>,
+    /// How often each word stands in the text.
+    words: HashMap<String, u32>,
+    length: u32,
+}
+
+/// One index, as a node names it.
+#[derive(Debug)]
+struct Index {
+    name: String,
+}
+
+/// Reads the store of a node.
+pub(crate) fn read(fields: Fields<'_>) -> Box<dyn VectorStore> {
+    Box::new(Index { name: fields.text("index_name").unwrap_or("default").to_owned() })
+}
+
+#[async_trait]
+impl VectorStore for Index {
+    async fn write(
+        &self,
+        call: Call<'_>,
+        documents: Vec<Document>,
+        _: Columns<'_>,
+    ) -> Result<(), StoreError> {
+        let entries = documents.into_iter().map(Entry::of).collect::<Result<Vec<_>, _>>()?;
+        call.services.documents.write((call.run.new_run().app, self.name.clone()), entries)
+    }
+
+    async fn search(&self, call: Call<'_>, query: Query<'_>) -> Result<Vec<Document>, StoreError> {
+        Ok(call.services.documents.search(&(call.run.new_run().app, self.name.clone()), query))
+    }
+
+    fn passes(&self, score: f64, threshold: f64) -> bool {
+        score >= threshold
+    }
+}
+
+impl Memory {
+    fn write(&self, index: (AppId, String), entries: Vec<(String, Entry)>) -> Result<(), StoreError> {
+        let mut indexes = self.indexes.write().unwrap_or_else(PoisonError::into_inner);
+        for (id, entry) in entries {
+            let replaced = indexes.documents.get(&index).and_then(|documents| documents.get(&id));
+            let bytes = indexes.bytes + entry.bytes() - replaced.map_or(0, Entry::bytes);
+            if bytes > MAX_BYTES {
+                let message = format!("the store in memory holds {} MiB at most", MAX_BYTES >> 20);
+                return Err(StoreError::store(message));
+            }
+            indexes.bytes = bytes;
+            indexes.documents.entry(index.clone()).or_default().insert(id, entry);
+        }
+        Ok(())
+    }
+
+    fn search(&self, index: &(AppId, String), query: Query<'_>) -> Vec<Document> {
+        let indexes = self.indexes.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(documents) = indexes.documents.get(index) else { return Vec::new() };
+        let entries: Vec<&Entry> = documents
+            .values()
+            .filter(|entry| query.filter.is_none_or(|filter| holds(filter, &entry.document)))
+            .collect();
+        let limit = query.limit as usize;
+        let scored = match query.words.filter(|_| query.alpha < 1.0) {
+            None => best(similarities(&entries, query.vector), limit),
+            Some(words) if query.alpha <= 0.0 => best(bm25(&entries, words), limit),
+            Some(words) => {
+                let rankings = [
+                    (query.alpha, best(similarities(&entries, query.vector), entries.len())),
+                    (1.0 - query.alpha, best(bm25(&entries, words), entries.len())),
+                ];
+                best(fuse(&rankings), limit)
+            }
+        };
+        scored
+            .into_iter()
+            .map(|(place, score)| Document { score: Some(score), ..entries[place].document.clone() })
+            .collect()
+    }
+}
+
+impl Entry {
+    fn of(mut document: Document) -> Result<(String, Self), StoreError> {
+        let Some(id) = document.id.clone() else {
+            return Err(StoreError::value("a document needs an `id` to be stored"));
+        };
+        let Some(vector) = document.embedding.take() else {
+            return Err(StoreError::value(format!("the document `{id}` has no embedding")));
+        };
+        document.score = None;
+        let mut words: HashMap<String, u32> = HashMap::new();
+        let mut length = 0;
+        for word in words_of(&document.content) {
+            *words.entry(word).or_default() += 1;
+            length += 1;
+        }
+        Ok((id, Self { document, vector, words, length }))
+    }
+
+    /// About what it takes: the text is there twice, as itself and as words.
+    fn bytes(&self) -> usize {
+        let metadata = self.document.metadata.as_ref();
+        let metadata = metadata.map_or(0, |metadata| Value::from(metadata.clone()).to_string().len());
+        2 * self.document.content.len() + metadata + 8 * self.vector.len() + 256
+    }
+}
+
+/// Places and scores, the best first.
+fn best(mut scored: Vec<(usize, f64)>, limit: usize) -> Vec<(usize, f64)> {
+    scored.sort_by(|(_, left), (_, right)| right.partial_cmp(left).unwrap_or(Ordering::Equal));
+    scored.truncate(limit);
+    scored
+}
+
+/// The cosine of each vector and the query's; vectors of another length are left out.
+fn similarities(entries: &[&Entry], query: &[f64]) -> Vec<(usize, f64)> {
+    let length = |vector: &[f64]| vector.iter().map(|number| number * number).sum::<f64>().sqrt();
+    let own = length(query);
+    let similarity = |entry: &Entry| {
+        let product: f64 = entry.vector.iter().zip(query).map(|(left, right)| left * right).sum();
+        let lengths = own * length(&entry.vector);
+        if lengths > 0.0 { product / lengths } else { 0.0 }
+    };
+    let fitting = entries.iter().enumerate().filter(|(_, entry)| entry.vector.len() == query.len());
+    fitting.map(|(place, entry)| (place, similarity(entry))).collect()
+}
+
+/// How well each text fits the words, by Okapi BM25; texts with none of them are left out.
+fn bm25(entries: &[&Entry], query: &str) -> Vec<(usize, f64)> {
+    let words: HashSet<String> = words_of(query).collect();
+    let count = number(entries.len());
+    let average = entries.iter().map(|entry| f64::from(entry.length)).sum::<f64>() / count.max(1.0);
+    let mut scores = vec![0.0; entries.len()];
+    // In a fixed order: sums of floats depend on it.
+    let mut words: Vec<String> = words.into_iter().collect();
+    words.sort();
+    for word in &words {
+        let with = number(entries.iter().filter(|entry| entry.words.contains_key(word)).count());
+        let weight = (1.0 + (count - with + 0.5) / (with + 0.5)).ln();
+        for (score, entry) in scores.iter_mut().zip(entries) {
+            let Some(times) = entry.words.get(word) else { continue };
+            let times = f64::from(*times);
+            let length = 1.0 - LENGTH_WEIGHT + LENGTH_WEIGHT * f64::from(entry.length) / average;
+            *score += weight * times * (SATURATION + 1.0) / (times + SATURATION * length);
+        }
+    }
+    scores.into_iter().enumerate().filter(|(_, score)| *score > 0.0).collect()
+}
+
+/// Makes one ranking of several by their ranks: the scores of different ways to search cannot be added up.
+fn fuse(rankings: &[(f64, Vec<(usize, f64)>)]) -> Vec<(usize, f64)> {
+    let mut scores: BTreeMap<usize, f64> = BTreeMap::new();
+    for (weight, ranking) in rankings {
+        for (rank, (place, _)) in ranking.iter().enumerate() {
+            *scores.entry(*place).or_default() += weight / (RANK_CONSTANT + number(rank + 1));
+        }
+    }
+    scores.into_iter().collect()
+}
+
+fn words_of(text: &str) -> impl Iterator<Item = String> {
+    text.split(|character: char| !character.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .map(str::to_lowercase)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of documents in memory are far below 2^52")]
+fn number(count: usize) -> f64 {
+    count as f64
+}
+
+/// Whether a document passes a filter.
+fn holds(filter: &Filter, document: &Document) -> bool {
+    match filter {
+        Filter::All(filters) => filters.iter().all(|filter| holds(filter, document)),
+        Filter::Any(filters) => filters.iter().any(|filter| holds(filter, document)),
+        Filter::Field { field, operator, value } => {
+            let id = document.id.clone().map(Value::from);
+            let content = Value::from(document.content.as_str());
+            let found = match field.as_str() {
+                "id" => id.as_ref(),
+                "content" => Some(&content),
+                _ => document.metadata.as_ref().and_then(|metadata| metadata.get(metadata_key(field))),
+            };
+            compare(*operator, found.filter(|found| !found.is_null()), value)
+        }
+    }
+}
+
+fn compare(operator: Operator, found: Option<&Value>, value: &Value) -> bool {
+    let items = value.as_array().map(Vec::as_slice).unwrap_or_default();
+    let is = |ordering: &[Ordering]| {
+        found.and_then(|found| order(found, value)).is_some_and(|found| ordering.contains(&found))
+    };
+    match operator {
+        Operator::Equal => match found {
+            None => value.is_null(),
+            Some(found) => crate::condition::equal(found, value),
+        },
+        Operator::NotEqual => found.is_none_or(|found| !crate::condition::equal(found, value)),
+        Operator::Greater => is(&[Ordering::Greater]),
+        Operator::GreaterOrEqual => is(&[Ordering::Greater, Ordering::Equal]),
+        Operator::Less => is(&[Ordering::Less]),
+        Operator::LessOrEqual => is(&[Ordering::Less, Ordering::Equal]),
+        Operator::In => {
+            found.is_some_and(|found| items.iter().any(|item| crate::condition::equal(found, item)))
+        }
+        Operator::NotIn => {
+            found.is_none_or(|found| !items.iter().any(|item| crate::condition::equal(found, item)))
+        }
+        Operator::ContainsAny => {
+            let wanted: Vec<String> = items.iter().map(python_text::str).collect();
+            let list = found.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+            list.iter().any(|item| wanted.contains(&python_text::str(item)))
+        }
+    }
+}
+
+fn order(left: &Value, right: &Value) -> Option<Ordering> {
+    match (left, right) {
+        (Value::Number(left), Value::Number(right)) => left.as_f64()?.partial_cmp(&right.as_f64()?),
+        (Value::String(left), Value::String(right)) => Some(left.cmp(right)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use uuid::Uuid;
+
+    fn index() -> (AppId, String) {
+        (AppId(Uuid::from_u128(1)), "default".into())
+    }
+
+    fn filled() -> Memory {
+        let memory = Memory::default();
+        let documents = [
+            ("a", "The quick brown fox", json!({"year": 2020, "tags": ["x", 5]}), [1.0, 0.0]),
+            ("b", "A lazy dog sleeps", json!({"year": 2021, "on": "2021-05-01"}), [0.0, 1.0]),
+            ("c", "The fox and the dog: fox, fox", json!({"kind": "tale"}), [0.8, 0.6]),
+        ];
+        for (id, content, metadata, vector) in documents {
+            let document = json!({"id": id, "content": content, "metadata": metadata, "embedding": vector});
+            let entry = Entry::of(Document::read(&document, 0).expect("a document")).expect("an entry");
+            memory.write(index(), vec![entry]).expect("there is room");
+        }
+        memory
+    }
+
+    fn found(memory: &Memory, words: Option<&str>, alpha: f64, filter: &Value) -> Vec<String> {
+        let filter = Filter::read(filter.as_object().expect("a mapping")).expect("a filter");
+        let query = Query {
+            vector: &[1.0, 0.0],
+            words,
+            alpha,
+            limit: 10,
+            filter: filter.as_ref(),
+            max_distance: None,
+            columns: Columns::default(),
+        };
+        memory.search(&index(), query).into_iter().filter_map(|document| document.id).collect()
+    }
+
+    #[test]
+    fn by_vector_by_words_and_by_both() {
+        let memory = filled();
+        assert_eq!(found(&memory, None, 0.5, &json!({})), ["a", "c", "b"]);
+        assert_eq!(found(&memory, Some("FOX!"), 0.0, &json!({})), ["c", "a"]);
+        assert_eq!(found(&memory, Some("dog"), 0.0, &json!({})), ["b", "c"]);
+        assert_eq!(found(&memory, Some("dog"), 0.1, &json!({})), ["b", "c", "a"]);
+        assert_eq!(found(&memory, Some("dog"), 1.0, &json!({})), ["a", "c", "b"]);
+    }
+
+    #[test]
+    fn filters() {
+        let memory = filled();
+        let field =
+            |field, operator, value: Value| json!({"field": field, "operator": operator, "value": value});
+        for (filter, expected) in [
+            (json!({"year": 2020}), vec!["a"]),
+            (json!({"year": [2020.0, 2021]}), vec!["a", "b"]),
+            (json!({"year": null}), vec!["c"]),
+            (json!({"id": "b"}), vec!["b"]),
+            (field("metadata.year", "!=", json!(2020)), vec!["c", "b"]),
+            (field("year", ">", json!(2020)), vec!["b"]),
+            (field("on", "<=", json!("2021-05-01")), vec!["b"]),
+            (field("year", "not in", json!([2020])), vec!["c", "b"]),
+            (field("tags", "contains_any", json!(["5", "y"])), vec!["a"]),
+            (
+                json!({"operator": "OR", "conditions": [
+                    field("kind", "==", json!("tale")), field("year", "<", json!(2021)),
+                ]}),
+                vec!["a", "c"],
+            ),
+        ] {
+            assert_eq!(found(&memory, None, 0.5, &filter), expected, "{filter}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_again_replaces() {
+        let memory = filled();
+        let bytes = memory.indexes.read().expect("indexes").bytes;
+        let entry = |content: &str| {
+            let document = json!({"id": "a", "content": content, "metadata": {}, "embedding": [0.0, 1.0]});
+            Entry::of(Document::read(&document, 0).expect("a document")).expect("an entry")
+        };
+        memory.write(index(), vec![entry("new")]).expect("there is room");
+        assert_eq!(found(&memory, Some("quick"), 0.0, &json!({})), Vec::<String>::new());
+        assert_eq!(found(&memory, Some("new"), 0.0, &json!({})), ["a"]);
+        assert!(memory.indexes.read().expect("indexes").bytes < bytes);
+        let refused = memory.write(index(), vec![entry(&"x".repeat(MAX_BYTES / 2))]);
+        assert!(refused.is_err_and(|error| error.message.contains("256 MiB")));
+        assert_eq!(found(&memory, Some("new"), 0.0, &json!({})), ["a"]);
+    }
+}
