@@ -437,3 +437,57 @@ async fn events_tell_the_nodes() {
     assert_eq!(told[1], json!({"type": "node.completed", "node": node, "output": {"q": 1}}));
     assert_eq!(told.len(), 4);
 }
+
+#[tokio::test]
+async fn what_nobody_answers_in_time_goes_as_the_file_says() {
+    let gate = |then: &str| {
+        format!(
+            "{{type: dynamiq.nodes.operators.Pass, approval: {{enabled: true, expires_in_seconds: 60, on_expiry: {then}}}}}"
+        )
+    };
+    let ask = |then: &str| {
+        format!(
+            "{{type: dynamiq.nodes.tools.HumanFeedbackTool, action: ask, expires_in_seconds: 60, on_expiry: {then}}}"
+        )
+    };
+    for (node, ended) in [
+        (gate("approve"), Ok("success")),
+        (gate("deny"), Ok("skip")),
+        (gate("fail"), Err("input_expired")),
+        (ask("continue"), Ok("success")),
+        (ask("fail"), Err("input_expired")),
+    ] {
+        let case = Case::text(&flow(&format!("  n: {node}\n")));
+        assert_eq!(case.run().await["output"], json!({}), "it waits: {node}");
+        let events = case.events();
+        let request = events.iter().find_map(|asked| asked.body.request()).expect("a question");
+        assert!(request.expires_at.is_some_and(|at| at.0 > 60_000), "{request:?}");
+        let case = case.expired();
+        let outcome = case.engine().execute(&app(&case.text), case.context()).await;
+        match (ended, outcome) {
+            (Ok(status), Outcome::Completed(_)) => expect(&case.run().await, &[("n", status)]),
+            (Err(code), Outcome::Failed(error)) => assert_eq!(error.code, code, "{node}"),
+            (ended, outcome) => panic!("{node} ends with {outcome:?}, not {ended:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_item_of_a_map_asks_for_itself_and_the_others_go_on() {
+    let node =
+        "{id: item, type: dynamiq.nodes.operators.Pass, approval: {enabled: true, mutable_data_params: [n]}}";
+    let text = flow(&format!(
+        "  m: {{type: dynamiq.nodes.operators.Map, max_workers: 3, node: {node}}}\n  beside: {{type: dynamiq.nodes.operators.Pass}}\n"
+    ));
+    let mut case = Case::text(&text).input(json!({"input": [{"n": 1}, {"n": 2}, {"n": 3}]}));
+    let waiting = case.run().await;
+    expect(&waiting, &[("beside", "success")]);
+    let events = case.events();
+    let ids: std::collections::BTreeSet<_> =
+        events.iter().filter_map(|asked| asked.body.request()).map(|request| request.id).collect();
+    assert_eq!(ids.len(), 3, "{events:?}");
+    let yes = |n: i32| json!({"is_approved": true, "data": {"n": n}});
+    let people = json!({"m/0/item": yes(10), "m/1/item": {"is_approved": true}, "m/2/item": yes(30)});
+    let results = case.run_with(&people).await;
+    assert_eq!(results["output"]["m"]["output"]["output"], json!([{"n": 10}, {"n": 2}, {"n": 30}]));
+}

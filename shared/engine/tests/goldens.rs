@@ -107,6 +107,23 @@ async fn map() {
     assert_same("map", &case.input(json!({"items": [{"x": 1}, {"x": 3}, {"x": 2}]})).run().await);
 }
 
+#[tokio::test]
+async fn hitl() {
+    let script = json!([
+        "Thought: ask\nAction: Ask\nAction Input: {\"action\": \"ask\", \"input\": \"Proceed?\"}",
+        "Thought: ok\nAnswer: user said yes",
+    ]);
+    let model = Scripted::start(script).await;
+    let mut case = Case::new("hitl").env("STUB_URL", &model.url).input(json!({"input": "hello"}));
+    let people = json!({
+        "agent/loop/1/tool/0/hf": {"content": "yes"},
+        "gated": {"is_approved": true, "data": {"input": "edited"}},
+    });
+    assert_same("hitl", &case.run_with(&people).await);
+    assert_eq!(case.questions(), ["Proceed?", "Approve ? hello"]);
+    assert_eq!(model.requests().len(), 2, "no answer of the model is asked for again");
+}
+
 /// The cases under `tests/dynamiq/more`: input, script and the answers of people stand in their first lines. Messages of
 /// errors are ours.
 #[tokio::test]

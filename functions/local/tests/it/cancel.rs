@@ -31,8 +31,9 @@ fn alone(node: &str) -> String {
 }
 
 fn agent(name: &str, model: &str, tools: &str) -> String {
+    let streams = model == "hang";
     format!(
-        "{{type: dynamiq.nodes.agents.Agent, name: {name}, inference_mode: FUNCTION_CALLING, streaming: {{enabled: true}}, \
+        "{{type: dynamiq.nodes.agents.Agent, name: {name}, inference_mode: FUNCTION_CALLING, streaming: {{enabled: {streams}}}, \
          llm: {{type: dynamiq.nodes.llms.OpenAI, model: {model}, connection: llm}}, tools: [{tools}]}}"
     )
 }

@@ -27,7 +27,7 @@ async fn a_kill_at_any_append_repeats_at_most_what_was_in_flight() {
     assert!(once.values().all(|calls| calls.len() == 1), "{once:?}");
     let (store, _keep) = store(&home.data());
     let appends = entries(&*store, &run).await;
-    assert!(appends >= 15, "an agent's run has many entries: {appends}");
+    assert!(appends >= 10, "an agent's run has many entries: {appends}");
 
     for append in 1..appends {
         let run = begin(&server).await;

@@ -1,6 +1,6 @@
 //! `apps/refund-agent`, offline: the walk through it of the README.
 
-use crate::harness::{Home, PATIENCE, Server};
+use crate::harness::{Home, ORGANIZATION, PATIENCE, Server};
 use serde_json::{Value, json};
 use std::{fs, path::Path, process::Stdio};
 use tokio::{
@@ -31,7 +31,10 @@ async fn started(home: &Home, url: &str) -> Server {
     let folder = home.apps().join("refund-agent");
     fs::create_dir_all(&folder).unwrap();
     for file in ["app.yaml", "workflow.yaml", "sample-input.json"] {
-        fs::copy(repository().join("apps/refund-agent").join(file), folder.join(file)).unwrap();
+        let text = fs::read_to_string(repository().join("apps/refund-agent").join(file)).unwrap();
+        // The development key is of the organization of the other apps here.
+        let text = text.replace("5f0c6b1e-3a7d-4c58-9a43-6a1f0a1e0001", ORGANIZATION);
+        fs::write(folder.join(file), text).unwrap();
     }
     let customers = format!("{}/customers", url.trim_end_matches("/v1"));
     home.start_in(&[("OPENAI_URL", url.to_owned()), ("CUSTOMERS_URL", customers)], "dev").await

@@ -172,7 +172,7 @@ impl Case {
     }
 
     /// [`Case::run`], where people answer by node, in the reference's form: with a journal as it stands after each answer.
-    pub(crate) async fn run_with(mut self, people: &Value) -> Value {
+    pub(crate) async fn run_with(&mut self, people: &Value) -> Value {
         loop {
             let results = self.run().await;
             let answers: Vec<Logged> =
@@ -183,6 +183,24 @@ impl Case {
             }
             self.journal.extend(answers);
         }
+    }
+
+    /// The questions that people were asked, by [`Case::run_with`].
+    pub(crate) fn questions(&self) -> Vec<&str> {
+        self.journal.iter().filter_map(|asked| Some(asked.body.request()?.prompt.as_str())).collect()
+    }
+
+    /// Goes on where nobody answered any question in time.
+    pub(crate) fn expired(mut self) -> Self {
+        let asked: Vec<Logged> = self.events.lock().expect("events").drain(..).collect();
+        let expired = asked.iter().filter_map(|asked| asked.body.request()).map(|request| Logged {
+            body: EventBody::InputExpired { request_id: request.id },
+            key: Some(format!("answer:{}", request.id)),
+            journal: Some(Value::Null),
+        });
+        self.journal.extend(expired.collect::<Vec<_>>());
+        self.journal.extend(asked);
+        self
     }
 
     /// What was recorded and emitted.

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     App, EventBody, LogRead, Logged, NewRun, Outcome, RequestId, RunError, RunId, StoreError, Timestamp,
-    engine::Shared,
+    engine::{Shared, Taken},
     protocol::{Ender, Op, RENEWAL, Reply, Stop, Writer, expired},
 };
 use futures::{FutureExt, future::BoxFuture};
@@ -143,14 +143,7 @@ impl Execution {
         let writer = &mut self.writer;
         // This is the start over; left standing, it would throw away the first call in flight.
         writer.take_restart();
-        let shared = Shared::new(
-            Arc::clone(new),
-            Arc::clone(&ports.files),
-            Arc::clone(&ports.clock),
-            journal,
-            writer.state().usage.clone(),
-            writer.is_claimed(),
-        );
+        let shared = share(ports, new, journal, writer);
         // A panic of a node must not take the server along.
         let execution = AssertUnwindSafe(ports.engine.execute(&self.app, shared.context())).catch_unwind();
         let mut engine = Some(Box::pin(execution));
@@ -170,17 +163,8 @@ impl Execution {
                 writer.push_all(shared.take());
             }
             if engine.is_some() {
-                let now = ports.clock.now();
-                let news: Vec<_> =
-                    writer.state().expired(now).filter(|request| !expiring.contains(request)).collect();
-                if !news.is_empty() {
-                    writer.push_all(shared.take());
-                    writer.push(news.iter().copied().map(expired), writer.state().usage.clone());
-                    writer.flush(true);
-                    expiring.extend(news);
-                    // What waits for them is to be told.
-                    answered = true;
-                }
+                // What waits for them is to be told.
+                answered |= expire(writer, &shared, &mut expiring, ports.clock.now());
             }
             if flight.is_none() {
                 let now = Instant::now();
@@ -258,6 +242,26 @@ impl Execution {
 
 fn events_of(log: LogRead) -> Vec<Logged> {
     log.entries.into_iter().flat_map(|entry| entry.events).collect()
+}
+
+/// What the engine and this execution share, from what the log has.
+fn share(ports: &Ports, new: &Arc<NewRun>, journal: &[Logged], writer: &Writer) -> Arc<Shared> {
+    let (files, clock) = (Arc::clone(&ports.files), Arc::clone(&ports.clock));
+    let usage = writer.state().usage.clone();
+    Shared::new(Arc::clone(new), files, clock, journal, usage, writer.is_claimed())
+}
+
+/// Has the log told of requests that have expired and are not `told` of yet; gives whether there are any.
+fn expire(writer: &mut Writer, shared: &Shared, told: &mut Vec<RequestId>, now: Timestamp) -> bool {
+    let news: Vec<_> = writer.state().expired(now).filter(|request| !told.contains(request)).collect();
+    if news.is_empty() {
+        return false;
+    }
+    let Taken { events, usage } = shared.take();
+    writer.push(events.into_iter().chain(news.iter().copied().map(expired)), usage);
+    writer.flush(true);
+    told.extend(news);
+    true
 }
 
 /// Shows what is on disk to who follows the run, and to who counts.

@@ -57,11 +57,13 @@ impl HumanFeedback {
     fn ask(&self, call: Call<'_>, message: String, questions: &Value) -> Result<Value, Halt> {
         let key = format!("node:{}:feedback", call.key);
         let mut params = Map::new();
-        let mut prompt = message;
-        if let Some(asked) = questions.as_array() {
-            prompt = format!("{prompt}\n{}", shown(asked)).trim().to_owned();
-            params.insert("questions".into(), questions.clone());
-        }
+        let prompt = match questions.as_array() {
+            Some(asked) => {
+                params.insert("questions".into(), questions.clone());
+                format!("{message}\n{}", shown(asked)).trim().to_owned()
+            }
+            None => message,
+        };
         let request = InputRequest {
             id: RequestId(uuid::Uuid::nil()),
             kind: InputRequestKind::HumanFeedback,
