@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use futures::future::{BoxFuture, join_all};
 use runyard_runs::{
-    App, Asked, BoxError, Clock, Engine, EventBody, FieldErrors, InputRequest, InputRequestKind, NodeRef,
-    Outcome, RequestId, RunContext, RunError, SystemClock, Timestamp, Warning,
+    App, Asked, BoxError, Clock, Engine, EventBody, FieldErrors, File, InputRequest, InputRequestKind,
+    NodeRef, Outcome, RequestId, RunContext, RunError, SystemClock, Timestamp, Warning,
 };
 use serde_json::{Map, Value};
 use std::{
