@@ -58,19 +58,20 @@ impl Summary {
         self.kept
     }
 
-    /// Summarises messages. `key` names it in the journal.
+    /// Summarises messages, asking as `asks` says. `key` names it in the journal.
     pub(super) async fn of(
         &self,
         call: Call<'_>,
         model: &Model,
         key: &str,
         messages: &[Value],
+        asks: &Ask,
     ) -> Result<String, Halt> {
         let parts = chunks(messages.iter().map(written), self.chunk * 4);
         let mut summaries = Vec::with_capacity(parts.len());
         for (number, part) in parts.iter().enumerate() {
             let asked = [json!({"role": "assistant", "content": part}), user(prompts::SUMMARY)];
-            summaries.push(ask(call, model, &format!("{key}/{number}"), &asked).await?);
+            summaries.push(ask(call, model, &format!("{key}/{number}"), &asked, asks).await?);
         }
         // What is still too long after one more round is cut: a summary of summaries says little more.
         let merged = chunks(summaries.iter().cloned(), self.chunk * 4);
@@ -78,7 +79,7 @@ impl Summary {
             (1, _) => Ok(summaries.remove(0)),
             (_, Some(all)) => {
                 let asked = [user(all), user(prompts::MERGE)];
-                ask(call, model, &format!("{key}/merged"), &asked).await
+                ask(call, model, &format!("{key}/merged"), &asked, asks).await
             }
             (_, None) => Ok(String::new()),
         }
@@ -89,10 +90,16 @@ fn user(content: &str) -> Value {
     json!({"role": "user", "content": content})
 }
 
-async fn ask(call: Call<'_>, model: &Model, key: &str, messages: &[Value]) -> Result<String, Halt> {
+async fn ask(
+    call: Call<'_>,
+    model: &Model,
+    key: &str,
+    messages: &[Value],
+    asks: &Ask,
+) -> Result<String, Halt> {
     for attempt in 0..TRIES {
         let key = if attempt == 0 { key.to_owned() } else { format!("{key}/{attempt}") };
-        let ask = Ask { messages: messages.to_vec(), ..Ask::default() };
+        let ask = Ask { messages: messages.to_vec(), ..asks.clone() };
         let reply = model.ask(call, &key, &ask, &|_| {}).await?;
         if let Some(text) = reply.content.filter(|text| !text.trim().is_empty()) {
             return Ok(text);

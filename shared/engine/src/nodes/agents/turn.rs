@@ -229,15 +229,14 @@ impl<'a> Turn<'a> {
     async fn ask(&mut self) -> Result<Reply, Stop> {
         let Self { agent, call, iteration, .. } = *self;
         let calls_functions = agent.mode == Mode::FunctionCalling;
-        let stop = agent.mode.stop();
         let ask = Ask {
             messages: self.talk.messages().to_vec(),
             tools: self.functions.clone(),
             tool_choice: calls_functions.then(|| "required".into()),
             parallel_tool_calls: (calls_functions && agent.parallel).then_some(true),
             response_format: self.format.clone(),
-            stop: (!stop.is_empty()).then_some(stop),
             stream: agent.shows != Shows::Nothing,
+            ..asks(agent.mode)
         };
         let key = format!("{}/loop/{iteration}/llm", call.key);
         let watch = Mutex::new(Watch::new(agent.mode));
@@ -396,8 +395,10 @@ impl<'a> Turn<'a> {
         let key = format!("{}/loop/{iteration}/summary/{number}", call.key);
         let old = &self.talk.messages()[1..kept];
         let (count, asked) = (old.len(), old.first().map(conversation::text).unwrap_or_default().to_owned());
-        let mut text =
-            summary.of(call, &agent.model, &key, old).await.map_err(|halt| self.unanswered(halt))?;
+        let mut text = summary
+            .of(call, &agent.model, &key, old, &asks(agent.mode))
+            .await
+            .map_err(|halt| self.unanswered(halt))?;
         if let Some(notes) = wanted.input["notes"].as_str().filter(|notes| !notes.is_empty()) {
             text = format!("Notes: {notes}\n\n{text}");
         }
@@ -438,15 +439,13 @@ impl<'a> Turn<'a> {
                 step
             })
             .collect();
-        let stop = agent.mode.stop();
         let ask = Ask {
             messages: vec![
                 json!({"role": "system", "content": prompts::last(agent.response_format.as_ref())}),
                 user,
                 json!({"role": "user", "content": record.join("\n\n")}),
             ],
-            stop: (!stop.is_empty()).then_some(stop),
-            ..Ask::default()
+            ..asks(agent.mode)
         };
         let key = format!("{}/loop/last/llm", call.key);
         let reply = agent.model.ask(call, &key, &ask, &|_| {}).await.map_err(|halt| self.unanswered(halt))?;
@@ -466,6 +465,12 @@ impl<'a> Turn<'a> {
     fn files(&self) -> Option<Value> {
         (!self.returned.is_empty()).then(|| self.calls.give_files(&self.returned))
     }
+}
+
+/// What all that is asked of an agent's model has in common.
+fn asks(mode: Mode) -> Ask {
+    let stop = mode.stop();
+    Ask { stop: (!stop.is_empty()).then_some(stop), ..Ask::default() }
 }
 
 /// Shows what is new of a reply.
