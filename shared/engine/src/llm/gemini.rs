@@ -175,7 +175,8 @@ fn model(message: &Value) -> Vec<Value> {
 fn result(message: &Value, messages: &[Value]) -> Value {
     let id = &message["tool_call_id"];
     let calls = messages.iter().filter_map(|message| message["tool_calls"].as_array()).flatten();
-    let name = calls.filter(|call| call["id"] == *id).map(|call| call["function"]["name"].clone()).next_back();
+    let name =
+        calls.filter(|call| call["id"] == *id).map(|call| call["function"]["name"].clone()).next_back();
     let name = name.unwrap_or_else(|| message["name"].clone());
     json!({"functionResponse": {"name": name, "response": {"content": text(message)}}})
 }

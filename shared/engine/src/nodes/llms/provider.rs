@@ -283,10 +283,7 @@ pub(super) const OPEN_ROUTER: Provider = Provider {
     class: "llms.OpenRouter",
     name: "OpenRouter",
     connection: "OpenRouter",
-    speaks: Speaks::OpenAi(Accent {
-        usage: AskUsage::OfAll,
-        ..SPOKEN
-    }),
+    speaks: Speaks::OpenAi(Accent { usage: AskUsage::OfAll, ..SPOKEN }),
     prefixes: &["openrouter/"],
     place: Place::Default(Some("OPENROUTER_API_BASE"), "https://openrouter.ai/api/v1"),
     key: Some("OPENROUTER_API_KEY"),
