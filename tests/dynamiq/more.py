@@ -1,7 +1,7 @@
 """Writes more/NAME.json, what the reference makes of more/NAME.yaml, for those named (all if none is); agents/NAME likewise.
 
-A case's first lines are comments with its input, the script of its model, and the answers of people by node, if it asks any.
-Run with the reference's interpreter.
+A case's first lines are comments with its input, the script of its model, and perhaps either the answers of people by node,
+if it asks any, or the names of files, which become the input's `files`. Run with the reference's interpreter.
 """
 import glob, json, logging, os, sys
 here = os.path.dirname(os.path.abspath(__file__)); sys.path.insert(0, os.path.join(here, "..", "llm"))
@@ -15,6 +15,15 @@ from dynamiq.runnables import RunnableConfig
 from dynamiq.runnables.base import NodeRunnableConfig
 from dynamiq.types.streaming import StreamingConfig
 from dynamiq.utils.utils import JsonWorkflowEncoder
+from io import BytesIO
+class Encoder(JsonWorkflowEncoder):
+    def default(self, value):
+        try: return super().default(value)
+        except TypeError: return None  # files in inputs, which no test compares
+def opened(name):
+    with open(os.path.join(here, "files", name), "rb") as file: opened = BytesIO(file.read())
+    opened.name = name
+    return opened
 names = sys.argv[1:] or [os.path.basename(path)[:-5] for path in sorted(glob.glob(os.path.join(here, "more", "*.yaml")))]
 def answering(node, data):
     queue, event = Queue(), "approval" if "content" not in data else "streaming"
@@ -27,10 +36,12 @@ for name in names:
     workflow = Workflow.from_yaml_file(path + ".yaml", init_components=True)
     people = json.loads(third.split("people:", 1)[1]) if third.startswith("# people:") else {}
     config = RunnableConfig(nodes_override={node: answering(node, data) for node, data in people.items()})
-    result = workflow.run_sync(json.loads(first.split("input:", 1)[1]), config)
+    given = json.loads(first.split("input:", 1)[1])
+    if third.startswith("# files:"): given["files"] = [opened(file) for file in json.loads(third.split("files:", 1)[1])]
+    result = workflow.run_sync(given, config)
     shown = {"status": result.status.value, "output": result.output, "error": result.error.to_dict() if result.error else None,
              "llm_requests": stub.requests}
     with open(path + ".json", "w") as file:
-        file.write(json.dumps(shown, cls=JsonWorkflowEncoder, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+        file.write(json.dumps(shown, cls=Encoder, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
     print(name, shown["status"], flush=True)
 os._exit(0)

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import subprocess
 import sys
 import time
 import uuid
@@ -147,6 +148,14 @@ def test_the_same_key_gives_the_same_run(api):
     assert (other.status_code, other.json()["error"]["code"]) == (409, "conflict")
 
 
+def test_the_command_line_finds_an_api_below_a_path(api, cloud):
+    run = api.create({"message": "hello"})["id"]
+    command = [cloud.built / "runyard", "runs", "get", run, "--json", "--url", api.url, "--key", api.key]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["id"] == run
+
+
 def test_a_key_that_nobody_made_opens_nothing(api):
     answer = api.ask("GET", "/v1/runs", key="ry_0123456789abcdef_" + "0" * 64)
     assert (answer.status_code, answer.json()["error"]["code"]) == (401, "unauthorized")
@@ -190,6 +199,16 @@ def test_a_message_that_names_no_run_is_put_aside(api, cloud):
         until(lambda: cloud.messages() <= before, "the others are done")
     finally:
         sqs.set_queue_attributes(QueueUrl=queue, Attributes=kept)
+
+
+def test_a_run_whose_worker_is_told_to_end_goes_on_in_another(api, cloud):
+    run = api.create({"first": 0, "second": 10}, "steps", background=True)["id"]
+    until(lambda: completed(api.log(run, "steps"), "first"), "the first step is recorded")
+    assert cloud.end_workers(signal.SIGTERM) >= 1
+    working(api, run, after=1)
+    assert api.look(run, "steps")["status"] == "started", "the other one holds it long before its step is done"
+    assert api.ended(run, "steps")["output"] == {"steps": "second"}
+    assert (claims(api.log(run, "steps")), completed(api.log(run, "steps"), "first")) == (2, 1)
 
 
 def test_a_run_whose_worker_was_killed_is_finished_by_another(api, cloud, orphan):

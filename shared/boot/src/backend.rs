@@ -151,12 +151,14 @@ impl Backend {
                 });
                 let files: Arc<dyn FileStore> = aws.files();
                 let keys = aws.keys();
+                let engine = engine::start_with(engine::Reach::Listed, config.allow_hosts, read_env);
+                engine.remember_in(aws.memories());
                 let service = RunService::new(Ports {
                     runs: aws.runs(),
                     files: Arc::clone(&files),
                     queue: aws.queue(),
                     apps: Arc::clone(&apps),
-                    engine: engine::start_with(engine::Reach::Listed, config.allow_hosts, read_env),
+                    engine,
                     clock: Arc::clone(&clock),
                     ids: Arc::clone(&ids),
                 });

@@ -1,12 +1,13 @@
 //! `MemoryStore`: what was said comes back, newest first within a limit, to the same conversation alone.
 
 use crate::make;
-use runyard_runs::{MemoryScope, MemoryStore, MemoryTurn, Timestamp};
+use runyard_runs::{MemoryScope, MemoryStore, MemoryTurn, RunId, Timestamp};
 use serde_json::json;
 use std::sync::Arc;
+use uuid::Uuid;
 
-/// When the turns of a test expire: far off, as a store judges by its own clock.
-const LATER: Timestamp = Timestamp(i64::MAX / 2);
+/// When the turns of a test expire: in the year 2286, as a store judges by its own clock.
+const LATER: Timestamp = Timestamp(9_999_999_999_000);
 
 fn scope() -> MemoryScope {
     MemoryScope {
@@ -20,7 +21,8 @@ fn scope() -> MemoryScope {
 /// A turn of two messages, so many milliseconds after the first.
 fn turn(number: i64) -> MemoryTurn {
     MemoryTurn {
-        id: format!("turn-{number}"),
+        run: RunId(Uuid::from_u128(7)),
+        node: format!("agent/{number}"),
         at: Timestamp(make::NOW.0 + number),
         expires_at: LATER,
         messages: vec![
@@ -42,6 +44,16 @@ pub async fn the_newest_are_remembered(store: Arc<dyn MemoryStore>) {
     assert_eq!(store.recent(&scope, 4).await.unwrap(), [turn(3), turn(4)]);
     assert_eq!(store.recent(&scope, 3).await.unwrap(), [turn(3), turn(4)]);
     assert_eq!(store.recent(&scope, 0).await.unwrap(), []);
+}
+
+/// What is large comes back whole.
+pub async fn long_turns_are_remembered(store: Arc<dyn MemoryStore>) {
+    let scope = scope();
+    let long =
+        MemoryTurn { messages: vec![json!({"role": "user", "content": "ü".repeat(300_000)})], ..turn(1) };
+    store.keep(&scope, long.clone()).await.unwrap();
+    store.keep(&scope, turn(2)).await.unwrap();
+    assert_eq!(store.recent(&scope, 10).await.unwrap(), [long, turn(2)]);
 }
 
 /// A run that is executed again keeps nothing twice.

@@ -51,7 +51,7 @@ impl MemoryStore for Memories {
                 .prepare_cached(
                     "INSERT OR IGNORE INTO memories (scope, at, id, expires_at, turn) VALUES (?1, ?2, ?3, ?4, ?5)",
                 )?
-                .execute(params![scope, turn.at.0, turn.id, turn.expires_at.0, content])?;
+                .execute(params![scope, turn.at.0, turn.id(), turn.expires_at.0, content])?;
             connection
                 .prepare_cached(
                     "DELETE FROM memories WHERE (scope, at, id) IN (SELECT scope, at, id FROM memories \

@@ -7,11 +7,11 @@ use crate::{
     python::PythonRunner,
     services::{Memories, Services},
     vectors::Memory,
-    workflow::{RunResults, Workflow},
+    workflow::{RunResults, Workflow, with_files},
 };
 use async_trait::async_trait;
 use runyard_runs::{
-    App, AppId, BoxError, Clock, FieldErrors, MemoryStore, Outcome, RunContext, RunError, SystemClock,
+    App, AppId, BoxError, Clock, FieldErrors, File, MemoryStore, Outcome, RunContext, RunError, SystemClock,
     Warning,
 };
 use serde_json::{Map, Value};
@@ -225,9 +225,9 @@ impl runyard_runs::Engine for Engine {
         Ok(self.check(app)?.into_iter().map(warning).collect())
     }
 
-    fn check_input(&self, app: &App, input: &Map<String, Value>) -> Result<(), FieldErrors> {
+    fn check_input(&self, app: &App, input: &Map<String, Value>, files: &[File]) -> Result<(), FieldErrors> {
         match self.compiled(app) {
-            Ok(compiled) => compiled.workflow.check_input(input),
+            Ok(compiled) => compiled.workflow.check_input(&with_files(input, files)),
             // An app that does not load is refused when it is deployed; a run of one fails and says why.
             Err(_) => Ok(()),
         }

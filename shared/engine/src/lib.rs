@@ -29,6 +29,7 @@ mod flow;
 mod html;
 mod llm;
 mod load;
+mod mcp;
 mod nodes;
 mod prompt;
 mod python;

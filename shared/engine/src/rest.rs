@@ -105,7 +105,7 @@ impl Answer {
 }
 
 /// An error with its causes, which alone say what went wrong; without the URL, which may hold a key.
-fn explain(error: &reqwest::Error) -> String {
+pub(crate) fn explain(error: &reqwest::Error) -> String {
     let mut text = "the call failed".to_owned();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {

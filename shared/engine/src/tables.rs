@@ -104,8 +104,8 @@ fn templates() {
             Template::new(row["text"].as_str().expect("text")).map_err(|_| "TemplateSyntaxError")?;
         template.render(variables).map(|text| json!(text)).map_err(|error| kind(&error))
     };
-    assert_eq!(differences(&on_purpose, &render).len(), DIFFERENT.len());
-    let different = differences(&rows, &render);
+    assert_eq!(differences(&on_purpose, render).len(), DIFFERENT.len());
+    let different = differences(&rows, render);
     assert!(different.is_empty(), "{} of {} differ:\n{}", different.len(), rows.len(), different.join("\n"));
 }
 

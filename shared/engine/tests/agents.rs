@@ -355,6 +355,40 @@ workflows: {w: {flow: f}}
     }
 }
 
+/// A question to a person holds up neither the other calls nor, once it is answered, what was done before.
+#[tokio::test]
+async fn a_question_among_several_calls() {
+    let golden = Golden::read("fc_parallel");
+    let ask = "      - {id: ask, type: dynamiq.nodes.tools.HumanFeedbackTool, name: ask, is_parallel_execution_allowed: true}\n";
+    let text = golden.text.replace("    tools:\n", &format!("    tools:\n{ask}"));
+    let script = json!([
+        {"tool_calls": [
+            {"name": "ask", "arguments": {"thought": "", "action": "ask", "input": "How much?"}},
+            {"name": "echo", "arguments": {"thought": "", "x": 1}},
+        ]},
+        {"tool_calls": [{"name": "provide_final_answer", "arguments": {"thought": "", "answer": "done"}}]},
+    ]);
+    let model = Scripted::start(script).await;
+    let python = Counted::echo();
+    let case = Case::text(&text).env("STUB_URL", &model.url).input(golden.header("input"));
+    let results = case
+        .python(Arc::clone(&python) as _)
+        .run_with(&json!({"agent/loop/1/tool/0/ask": {"content": "Ten."}}))
+        .await;
+    assert_eq!(results["output"]["agent"]["output"]["content"], "done", "{results}");
+    assert_eq!(python.count(), 1, "the other call went on, once");
+    let requests = model.requests();
+    assert_eq!(requests.len(), 2);
+    let results: Vec<&Value> = requests[1]["messages"]
+        .as_array()
+        .expect("messages")
+        .iter()
+        .filter(|message| message["role"] == "tool")
+        .map(|message| &message["content"])
+        .collect();
+    assert_eq!(results, ["Ten.", "{'x': 1}"]);
+}
+
 /// Several calls run at the same time where both the agent and the tools allow it.
 #[tokio::test]
 async fn calls_at_the_same_time() {

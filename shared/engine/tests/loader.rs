@@ -65,6 +65,7 @@ workflows:
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table of mistakes")]
 fn one_by_one() {
     for (node, expected) in [
         ("{}", ":2:6: the node `n` lacks its `type`"),

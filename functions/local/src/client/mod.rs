@@ -87,7 +87,8 @@ impl Client {
     /// A client of the server at `url`. On a localhost URL `app` chooses the app by the host `<app>.localhost`;
     /// elsewhere the URL's own host does.
     pub(crate) fn remote(url: &str, key: Option<String>, app: Option<&str>) -> Result<Self> {
-        let base: reqwest::Url = url.parse().map_err(|error| {
+        // With a slash at its end, a path that it has is kept: that of a stage, for one.
+        let base: reqwest::Url = format!("{}/", url.trim_end_matches('/')).parse().map_err(|error| {
             usage(format!("--url {url} is no URL ({error}): give one like http://localhost:8787"))
         })?;
         if !matches!(base.scheme(), "http" | "https") {
@@ -144,7 +145,7 @@ impl Client {
     }
 
     async fn send_there(&self, http: &reqwest::Client, base: &reqwest::Url, call: &Call) -> Result<Parts> {
-        let url = base.join(&call.path).with_context(|| format!("{} is no path", call.path))?;
+        let url = base.join(call.path.trim_start_matches('/')).with_context(|| format!("{} is no path", call.path))?;
         let mut request = http.request(call.method.clone(), url);
         if let Some(host) = &self.host {
             request = request.header(header::HOST, host);

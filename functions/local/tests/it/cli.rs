@@ -141,6 +141,14 @@ async fn apps_are_listed_shown_and_checked() {
     let home = Home::new();
     let done = home.run(&["apps", "check"]).await;
     assert_eq!((done.code, done.out.trim()), (0, "ok     echo"), "{}", done.err);
+    // What has no effect keeps no app from being served.
+    home.app("odd", "", &format!("colours: [red]\n{ECHO}"));
+    let done = home.run(&["apps", "check", "odd"]).await;
+    let warning = "workflow.yaml:1:1: nothing reads `colours` here, so it has no effect";
+    assert_eq!((done.code, done.out.trim()), (0, format!("ok     odd\n       warning: {warning}").as_str()));
+    let done = home.run(&["apps", "check", "odd", "--json"]).await.json();
+    let expected = json!({"file": "workflow.yaml", "line": 1, "column": 1, "message": warning.rsplit_once(": ").unwrap().1});
+    assert_eq!((&done["ok"], &done["warnings"]), (&json!(true), &json!([expected])));
     home.app("wrong", "", &ECHO.replace("dynamiq.nodes.utils.Output", "no.such.Node"));
     let done = home.run(&["apps", "check"]).await;
     assert_eq!(done.code, 1, "{}", done.out);

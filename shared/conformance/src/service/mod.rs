@@ -52,7 +52,8 @@ macro_rules! service_conformance {
             a_cancel_ends_a_silent_call, a_cancel_of_a_finished_run_changes_nothing,
             a_dropped_caller_changes_nothing, a_question_pauses_and_its_answer_resumes,
             an_answer_is_taken_once, a_paused_run_can_be_canceled, a_shutdown_hands_over_and_nothing_is_repeated,
-            an_execution_hands_over_when_its_time_ends, a_service_is_idle_once_nothing_is_executed,
+            an_execution_hands_over_when_its_time_ends, a_silent_worker_claims_what_was_handed_over,
+            a_service_is_idle_once_nothing_is_executed,
             a_lost_worker_is_replaced_and_nothing_is_repeated, five_lost_workers_fail_the_run,
             a_run_that_takes_too_long_fails, a_paused_run_fails_on_its_last_day, a_key_gives_the_same_run,
             a_key_does_not_serve_two_requests, an_app_has_so_many_runs_at_once, a_foreign_app_sees_nothing,
@@ -437,6 +438,22 @@ pub async fn an_execution_hands_over_when_its_time_ends(world: World) {
     let created = none.create(&world.app, request(Mode::Stream, commands)).await.expect("it is accepted");
     world.work_once(&world.service).await;
     world.sealed(created.run.new.id).await;
+}
+
+/// Who goes on has nothing to write before its step is done, and holds the run all the same: else the sweeper brings it to another.
+pub async fn a_silent_worker_claims_what_was_handed_over(world: World) {
+    let created = world.created(Mode::Sync, json!([{"step": "a"}, {"compute_ms": 3000}])).await;
+    let id = created.run.new.id;
+    world.until(id, has("run.checkpoint")).await;
+    world.service.shut_down().await;
+    let other = world.another_service();
+    let claimed = async {
+        world.until(id, has("run.resumed")).await;
+        assert_eq!(world.get(id).await.status, RunStatus::Started, "long before its step is done");
+    };
+    tokio::join!(world.work_once(&other), claimed);
+    assert_eq!(world.engine.begun("a"), 1);
+    world.sealed(id).await;
 }
 
 /// A process that stands still between two requests must not answer before.

@@ -23,6 +23,7 @@ use std::{
 /// | `{"say": text}` | emits it as `llm.delta`, after a call outside was allowed |
 /// | `{"step": key, "wait_ms": n}` | a journaled step that takes so long; counted when it is begun; gives the key |
 /// | `{"wait_ms": n}` | a silent call outside |
+/// | `{"compute_ms": n}` | takes so long, and calls nothing outside |
 /// | `{"ask": prompt, "expires_ms": n}` | asks a person; gives the answer, or `"expired"` |
 /// | `{"branches": [commands, …]}` | does several lists at the same time; gives the list of their outputs |
 /// | `{"fail": message}`, `{"panic": message}` | ends so |
@@ -109,6 +110,8 @@ impl Scripted {
             return Err(Outcome::Failed(RunError::new("node_failed", message)));
         } else if let Some(message) = text("panic") {
             panic!("{message}");
+        } else if let Some(ms) = command.get("compute_ms").and_then(Value::as_u64) {
+            tokio::time::sleep(Duration::from_millis(ms)).await;
         } else if !wait.is_zero() {
             run.outside().await.map_err(|_| Outcome::Suspended)?;
             tokio::time::sleep(wait).await;
@@ -123,7 +126,12 @@ impl Engine for Scripted {
         Ok(Vec::new())
     }
 
-    fn check_input(&self, _app: &App, input: &Map<String, Value>) -> Result<(), FieldErrors> {
+    fn check_input(
+        &self,
+        _app: &App,
+        input: &Map<String, Value>,
+        _files: &[File],
+    ) -> Result<(), FieldErrors> {
         if input.get("do").is_some_and(Value::is_array) {
             return Ok(());
         }

@@ -1,7 +1,11 @@
 //! Evaluates an expression over a record, as Python would.
 
+#![expect(clippy::needless_pass_by_value, reason = "operands are values that nobody needs afterwards")]
+
 use super::{
-    Expression, Mode, methods,
+    Expression, Mode,
+    filters::printf,
+    methods,
     notes::Source,
     parse::{Arguments, Comparison, Expr, Node, Operator},
     reads::GLOBALS,
@@ -162,12 +166,12 @@ impl<'e, 'a> Evaluation<'e, 'a> {
             Expr::Binary(operator, left, right) => {
                 let left = self.eval(left)?;
                 let right = self.eval(right)?;
-                self.binary(*operator, left.used()?, right.used()?)
+                binary(*operator, left.used()?, right.used()?)
             }
             Expr::Concat(parts) => {
                 let mut text = String::new();
                 for part in parts {
-                    text.push_str(&self.text_of(&self.eval(part)?)?);
+                    text.push_str(&text_of(&self.eval(part)?)?);
                 }
                 Ok(Val::Text(text))
             }
@@ -256,15 +260,6 @@ impl<'e, 'a> Evaluation<'e, 'a> {
             Val::Missing(_) => Ok(false),
             Val::Unreadable(unreadable) => Err(Fault::Unreadable(unreadable.clone())),
             value => Ok(value.is_true()),
-        }
-    }
-
-    /// A value as text stands within text.
-    pub(super) fn text_of(&self, value: &Val<'a>) -> Result<String, Fault> {
-        match value {
-            Val::Missing(missing) if missing.blank => Err((*missing.fault).clone()),
-            Val::Unreadable(unreadable) => Err(Fault::Unreadable(unreadable.clone())),
-            value => Ok(value.text()),
         }
     }
 
@@ -469,51 +464,60 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         }
         Ok(false)
     }
+}
 
-    pub(super) fn binary(&self, operator: Operator, left: Val<'a>, right: Val<'a>) -> Evaluated<'a> {
-        let lists = |value: &Val<'a>| matches!(value, Val::List(_) | Val::Json(serde_json::Value::Array(_)));
-        match (operator, &left, &right) {
-            (Operator::Add, Val::Text(left), Val::Text(right)) => {
-                return Ok(Val::Text(format!("{left}{right}")));
-            }
-            (Operator::Add, Val::Text(_), other) => {
-                let other = other.type_name();
-                return Err(Fault::type_error(format!("can only concatenate str (not \"{other}\") to str")));
-            }
-            (Operator::Add, one, other) if lists(one) && lists(other) => {
-                let mut items = one.items().unwrap_or_default();
-                items.extend(other.items().unwrap_or_default());
-                return Ok(Val::List(items));
-            }
-            (Operator::Subtract, Val::Date(left), Val::Date(right)) => {
-                return Ok(Val::Days(days(*right, *left)));
-            }
-            (Operator::Add | Operator::Subtract, Val::Date(date), Val::Days(days)) => {
-                let days = if operator == Operator::Add { *days } else { -*days };
-                return date
-                    .checked_add(jiff::Span::new().days(days))
-                    .map(Val::Date)
-                    .map_err(|_| Fault::Failed("OverflowError", "date value out of range".into()));
-            }
-            (Operator::Multiply, Val::Text(text), count) | (Operator::Multiply, count, Val::Text(text))
-                if count.as_int().is_some() =>
-            {
-                let count = usize::try_from(count.as_int().unwrap_or_default().max(0)).unwrap_or(usize::MAX);
-                if text.len().saturating_mul(count) > MAX_ITEMS {
-                    return Err(Fault::Failed("MemoryError", String::new()));
-                }
-                return Ok(Val::Text(text.repeat(count)));
-            }
-            (Operator::Remainder, Val::Text(format), value) => {
-                let values = match value {
-                    Val::Tuple(items) => items.clone(),
-                    value => vec![value.clone()],
-                };
-                return self.printf(format, &values).map(Val::Text);
-            }
-            _ => {}
+pub(super) fn binary<'a>(operator: Operator, left: Val<'a>, right: Val<'a>) -> Evaluated<'a> {
+    let lists = |value: &Val<'a>| matches!(value, Val::List(_) | Val::Json(serde_json::Value::Array(_)));
+    match (operator, &left, &right) {
+        (Operator::Add, Val::Text(left), Val::Text(right)) => {
+            return Ok(Val::Text(format!("{left}{right}")));
         }
-        arithmetic(operator, &left, &right)
+        (Operator::Add, Val::Text(_), other) => {
+            let other = other.type_name();
+            return Err(Fault::type_error(format!("can only concatenate str (not \"{other}\") to str")));
+        }
+        (Operator::Add, one, other) if lists(one) && lists(other) => {
+            let mut items = one.items().unwrap_or_default();
+            items.extend(other.items().unwrap_or_default());
+            return Ok(Val::List(items));
+        }
+        (Operator::Subtract, Val::Date(left), Val::Date(right)) => {
+            return Ok(Val::Days(days(*right, *left)));
+        }
+        (Operator::Add | Operator::Subtract, Val::Date(date), Val::Days(days)) => {
+            let days = if operator == Operator::Add { *days } else { -*days };
+            return date
+                .checked_add(jiff::Span::new().days(days))
+                .map(Val::Date)
+                .map_err(|_| Fault::Failed("OverflowError", "date value out of range".into()));
+        }
+        (Operator::Multiply, Val::Text(text), count) | (Operator::Multiply, count, Val::Text(text))
+            if count.as_int().is_some() =>
+        {
+            let count = usize::try_from(count.as_int().unwrap_or_default().max(0)).unwrap_or(usize::MAX);
+            if text.len().saturating_mul(count) > MAX_ITEMS {
+                return Err(Fault::Failed("MemoryError", String::new()));
+            }
+            return Ok(Val::Text(text.repeat(count)));
+        }
+        (Operator::Remainder, Val::Text(format), value) => {
+            let values = match value {
+                Val::Tuple(items) => items.clone(),
+                value => vec![value.clone()],
+            };
+            return printf(format, &values).map(Val::Text);
+        }
+        _ => {}
+    }
+    arithmetic(operator, &left, &right)
+}
+
+/// A value as text stands within text.
+pub(super) fn text_of(value: &Val<'_>) -> Result<String, Fault> {
+    match value {
+        Val::Missing(missing) if missing.blank => Err((*missing.fault).clone()),
+        Val::Unreadable(unreadable) => Err(Fault::Unreadable(unreadable.clone())),
+        value => Ok(value.text()),
     }
 }
 

@@ -1,7 +1,9 @@
 //! Filters and tests. Those that only need JSON are the templates' own.
 
+#![expect(clippy::needless_pass_by_value, reason = "operands are values that nobody needs afterwards")]
+
 use super::{
-    eval::Evaluation,
+    eval::{Evaluation, binary, text_of},
     helpers::{absolute, extreme, rounded},
     methods,
     parse::Comparison,
@@ -142,11 +144,11 @@ impl<'a> Evaluation<'_, 'a> {
                 let fallback = || argument(0, "default_value").unwrap_or_else(|| Val::Text(String::new()));
                 Ok(if replaced { fallback() } else { value })
             }
-            "string" => self.text_of(&value).map(Val::Text),
-            "lower" => Ok(Val::Text(self.text_of(&value)?.to_lowercase())),
-            "upper" => Ok(Val::Text(self.text_of(&value)?.to_uppercase())),
+            "string" => text_of(&value).map(Val::Text),
+            "lower" => Ok(Val::Text(text_of(&value)?.to_lowercase())),
+            "upper" => Ok(Val::Text(text_of(&value)?.to_uppercase())),
             "trim" if placed.is_empty() && by_name.is_empty() => {
-                Ok(Val::Text(self.text_of(&value)?.trim().to_owned()))
+                Ok(Val::Text(text_of(&value)?.trim().to_owned()))
             }
             "abs" => absolute(value.used()?),
             "int" => Ok(as_int(&value.used()?)
@@ -158,7 +160,7 @@ impl<'a> Evaluation<'_, 'a> {
                 };
                 Ok(number.map_or_else(|| argument(0, "default").unwrap_or(Val::Float(0.0)), Val::Float))
             }
-            "round" => self.round(value.used()?, argument(0, "precision"), argument(1, "method")),
+            "round" => round(value.used()?, argument(0, "precision"), argument(1, "method")),
             "count" | "length" => self.helper("len", vec![value], Vec::new()),
             "first" | "last" => {
                 let mut items = self.items_of(&value)?;
@@ -180,10 +182,9 @@ impl<'a> Evaluation<'_, 'a> {
                 value => Ok(Val::Lazy(self.items_of(&value)?.into_iter().rev().collect())),
             },
             "join" => {
-                let separator =
-                    argument(0, "d").map(|text| self.text_of(&text)).transpose()?.unwrap_or_default();
+                let separator = argument(0, "d").map(|text| text_of(&text)).transpose()?.unwrap_or_default();
                 let items = self.members(&value, argument(1, "attribute"))?;
-                let texts = items.iter().map(|item| self.text_of(item)).collect::<Result<Vec<_>, _>>()?;
+                let texts = items.iter().map(|item| text_of(item)).collect::<Result<Vec<_>, _>>()?;
                 Ok(Val::Text(texts.join(&separator)))
             }
             "sum" => {
@@ -201,7 +202,7 @@ impl<'a> Evaluation<'_, 'a> {
                 let is_exact = flag(1, "case_sensitive");
                 let items = self.items_of(&value)?;
                 let keys = self.members(&value, argument(2, "attribute"))?;
-                self.sorted(items, keys, flag(0, "reverse"), is_exact).map(Val::List)
+                sorted(items, keys, flag(0, "reverse"), is_exact).map(Val::List)
             }
             "unique" => {
                 let is_exact = flag(0, "case_sensitive");
@@ -243,41 +244,12 @@ impl<'a> Evaluation<'_, 'a> {
             }
             "select" | "reject" | "selectattr" | "rejectattr" => self.selected(name, &value, &placed),
             "format" => {
-                let format = self.text_of(&value)?;
-                self.printf(&format, &placed).map(Val::Text)
+                let format = text_of(&value)?;
+                printf(&format, &placed).map(Val::Text)
             }
             "safe" => Ok(value),
-            _ => self.by_template(name, value, &placed, &by_name),
+            _ => by_template(name, value, &placed, &by_name),
         }
-    }
-
-    /// A filter of the templates.
-    fn by_template(
-        &self,
-        name: &str,
-        value: Val<'a>,
-        placed: &[Val<'a>],
-        by_name: &Named<'a>,
-    ) -> Evaluated<'a> {
-        let plain = |value: &Val<'a>| match value {
-            Val::Missing(missing) if missing.blank => Err((*missing.fault).clone()),
-            Val::Missing(_) => Ok(Value::String(String::new())),
-            value => value.json(),
-        };
-        let arguments = placed.iter().map(plain).collect::<Result<Vec<_>, _>>()?;
-        let named = by_name.iter().map(|(name, value)| Ok((name.clone(), plain(value)?)));
-        let named = named.collect::<Result<Vec<_>, Fault>>()?;
-        if !is_filter(name) {
-            return Err(Fault::Failed("TemplateRuntimeError", format!("No filter named '{name}' found.")));
-        }
-        let made = template::filter(&plain(&value)?, name, &arguments, &named);
-        let made = made.map_err(|problem| Fault::Failed("ValueError", problem))?;
-        Ok(match (name, made) {
-            ("batch" | "slice", Value::Array(items)) => {
-                Val::Lazy(items.into_iter().map(Val::owned).collect())
-            }
-            (_, made) => Val::owned(made),
-        })
     }
 
     /// The items of a value, or what an attribute of each holds.
@@ -326,46 +298,6 @@ impl<'a> Evaluation<'_, 'a> {
         Ok(Val::Lazy(kept))
     }
 
-    fn sorted(
-        &self,
-        items: Vec<Val<'a>>,
-        keys: Vec<Val<'a>>,
-        reverse: bool,
-        is_exact: bool,
-    ) -> Result<Vec<Val<'a>>, Fault> {
-        let mut pairs = Vec::with_capacity(items.len());
-        for (item, key) in items.into_iter().zip(keys) {
-            pairs.push((folded(key.used()?, is_exact), item));
-        }
-        let mut fault = None;
-        pairs.sort_by(|(one, _), (other, _)| {
-            let (one, other) = if reverse { (other, one) } else { (one, other) };
-            match order(one, other, "<") {
-                Ok(order) => order.unwrap_or(Ordering::Equal),
-                Err(problem) => {
-                    fault.get_or_insert(problem);
-                    Ordering::Equal
-                }
-            }
-        });
-        match fault {
-            Some(fault) => Err(fault),
-            None => Ok(pairs.into_iter().map(|(_, item)| item).collect()),
-        }
-    }
-
-    fn round(&self, value: Val<'a>, precision: Option<Val<'a>>, method: Option<Val<'a>>) -> Evaluated<'a> {
-        let precision = precision.unwrap_or(Val::Int(0));
-        let method = method.map_or_else(|| "common".to_owned(), |method| method.text());
-        if method == "common" {
-            return rounded(value, Some(precision));
-        }
-        let digits = precision.as_int().and_then(|digits| i32::try_from(digits).ok()).unwrap_or(0);
-        let number = value.as_f64().ok_or_else(|| Fault::type_error("round() needs a number"))?;
-        let unit = 10_f64.powi(digits);
-        Ok(Val::Float(if method == "ceil" { (number * unit).ceil() } else { (number * unit).floor() } / unit))
-    }
-
     /// Whether a test holds.
     pub(super) fn test(&self, name: &str, value: &Val<'a>, placed: &[Val<'a>]) -> Result<bool, Fault> {
         if let Val::Unreadable(unreadable) = value {
@@ -400,93 +332,152 @@ impl<'a> Evaluation<'_, 'a> {
             "ge" | ">=" => compared(Comparison::GreaterOrEqual)?,
             "in" => compared(Comparison::In)?,
             "lower" | "upper" => {
-                let text = self.text_of(value)?;
+                let text = text_of(value)?;
                 let is_cased = text.chars().any(char::is_alphabetic);
                 is_cased && text == if name == "lower" { text.to_lowercase() } else { text.to_uppercase() }
             }
             "odd" | "even" | "divisibleby" => {
                 let by = if name == "divisibleby" { other()?.clone() } else { Val::Int(2) };
-                let rest =
-                    self.binary(super::parse::Operator::Remainder, value.clone().used()?, by.used()?)?;
+                let rest = binary(super::parse::Operator::Remainder, value.clone().used()?, by.used()?)?;
                 rest.is_true() == (name == "odd")
             }
             _ => return Err(Fault::Failed("TemplateRuntimeError", format!("No test named '{name}' found."))),
         })
     }
+}
 
-    /// Python's `format % values`.
-    pub(super) fn printf(&self, format: &str, values: &[Val<'a>]) -> Result<String, Fault> {
-        let mut text = String::new();
-        let mut values = values.iter();
-        let mut rest = format;
-        while let Some(place) = rest.find('%') {
-            text.push_str(&rest[..place]);
-            rest = &rest[place + 1..];
-            let end = rest
-                .find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '-' | '+' | ' ' | '0')))
-                .ok_or_else(|| Fault::Failed("ValueError", "incomplete format".into()))?;
-            let (spec, letter) = (&rest[..end], rest[end..].chars().next().unwrap_or_default());
-            rest = &rest[end + letter.len_utf8()..];
-            if letter == '%' {
-                text.push('%');
-                continue;
-            }
-            let value =
-                values.next().ok_or_else(|| Fault::type_error("not enough arguments for format string"))?;
-            text.push_str(&self.directive(spec, letter, value)?);
-        }
-        text.push_str(rest);
-        if values.next().is_some() {
-            return Err(Fault::type_error("not all arguments converted during string formatting"));
-        }
-        Ok(text)
+/// A filter of the templates.
+fn by_template<'a>(name: &str, value: Val<'a>, placed: &[Val<'a>], by_name: &Named<'a>) -> Evaluated<'a> {
+    let plain = |value: &Val<'a>| match value {
+        Val::Missing(missing) if missing.blank => Err((*missing.fault).clone()),
+        Val::Missing(_) => Ok(Value::String(String::new())),
+        value => value.json(),
+    };
+    let arguments = placed.iter().map(plain).collect::<Result<Vec<_>, _>>()?;
+    let named = by_name.iter().map(|(name, value)| Ok((name.clone(), plain(value)?)));
+    let named = named.collect::<Result<Vec<_>, Fault>>()?;
+    if !is_filter(name) {
+        return Err(Fault::Failed("TemplateRuntimeError", format!("No filter named '{name}' found.")));
     }
+    let made = template::filter(&plain(&value)?, name, &arguments, &named);
+    let made = made.map_err(|problem| Fault::Failed("ValueError", problem))?;
+    Ok(match (name, made) {
+        ("batch" | "slice", Value::Array(items)) => Val::Lazy(items.into_iter().map(Val::owned).collect()),
+        (_, made) => Val::owned(made),
+    })
+}
 
-    fn directive(&self, spec: &str, letter: char, value: &Val<'a>) -> Result<String, Fault> {
-        let (width, precision) = spec.split_once('.').unwrap_or((spec, ""));
-        let precision: Option<usize> = precision.parse().ok();
-        let needs = |what: &str| {
-            Fault::type_error(format!("%{letter} format: a {what} is required, not {}", value.type_name()))
-        };
-        let written = match letter {
-            's' => self.text_of(value)?.chars().take(precision.unwrap_or(usize::MAX)).collect(),
-            'r' => value.clone().used()?.repr(),
-            'd' | 'i' => {
-                let value = value.clone().used()?;
-                let number = value.as_f64().ok_or_else(|| needs("real number"))?;
-                value.as_int().map_or_else(|| format!("{:.0}", number.trunc()), |number| number.to_string())
-            }
-            'f' | 'F' => {
-                let number = value.clone().used()?.as_f64().ok_or_else(|| needs("real number"))?;
-                format!("{number:.*}", precision.unwrap_or(6))
-            }
-            'x' => {
-                let number = value.clone().used()?.as_int().ok_or_else(|| needs("integer"))?;
-                format!("{number:x}")
-            }
-            _ => {
-                let message = format!("unsupported format character '{letter}'");
-                return Err(Fault::Failed("ValueError", message));
-            }
-        };
-        let left = width.contains('-');
-        let zeros = !left && width.trim_start_matches(['+', ' ']).starts_with('0');
-        let signed = if width.contains('+') && letter != 's' && !written.starts_with('-') {
-            format!("+{written}")
-        } else {
-            written
-        };
-        let wanted: usize = width.trim_start_matches(['-', '+', ' ', '0']).parse().unwrap_or(0);
-        let padding = wanted.min(10_000).saturating_sub(signed.chars().count());
-        Ok(if left {
-            signed + &" ".repeat(padding)
-        } else if zeros && letter != 's' {
-            let (sign, digits) = signed.split_at(usize::from(signed.starts_with(['-', '+'])));
-            format!("{sign}{}{digits}", "0".repeat(padding))
-        } else {
-            " ".repeat(padding) + &signed
-        })
+fn sorted<'a>(
+    items: Vec<Val<'a>>,
+    keys: Vec<Val<'a>>,
+    reverse: bool,
+    is_exact: bool,
+) -> Result<Vec<Val<'a>>, Fault> {
+    let mut pairs = Vec::with_capacity(items.len());
+    for (item, key) in items.into_iter().zip(keys) {
+        pairs.push((folded(key.used()?, is_exact), item));
     }
+    let mut fault = None;
+    pairs.sort_by(|(one, _), (other, _)| {
+        let (one, other) = if reverse { (other, one) } else { (one, other) };
+        match order(one, other, "<") {
+            Ok(order) => order.unwrap_or(Ordering::Equal),
+            Err(problem) => {
+                fault.get_or_insert(problem);
+                Ordering::Equal
+            }
+        }
+    });
+    match fault {
+        Some(fault) => Err(fault),
+        None => Ok(pairs.into_iter().map(|(_, item)| item).collect()),
+    }
+}
+
+fn round<'a>(value: Val<'a>, precision: Option<Val<'a>>, method: Option<Val<'a>>) -> Evaluated<'a> {
+    let precision = precision.unwrap_or(Val::Int(0));
+    let method = method.map_or_else(|| "common".to_owned(), |method| method.text());
+    if method == "common" {
+        return rounded(value, Some(precision));
+    }
+    let digits = precision.as_int().and_then(|digits| i32::try_from(digits).ok()).unwrap_or(0);
+    let number = value.as_f64().ok_or_else(|| Fault::type_error("round() needs a number"))?;
+    let unit = 10_f64.powi(digits);
+    Ok(Val::Float(if method == "ceil" { (number * unit).ceil() } else { (number * unit).floor() } / unit))
+}
+
+/// Python's `format % values`.
+pub(super) fn printf(format: &str, values: &[Val<'_>]) -> Result<String, Fault> {
+    let mut text = String::new();
+    let mut values = values.iter();
+    let mut rest = format;
+    while let Some(place) = rest.find('%') {
+        text.push_str(&rest[..place]);
+        rest = &rest[place + 1..];
+        let end = rest
+            .find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '-' | '+' | ' ' | '0')))
+            .ok_or_else(|| Fault::Failed("ValueError", "incomplete format".into()))?;
+        let (spec, letter) = (&rest[..end], rest[end..].chars().next().unwrap_or_default());
+        rest = &rest[end + letter.len_utf8()..];
+        if letter == '%' {
+            text.push('%');
+            continue;
+        }
+        let value =
+            values.next().ok_or_else(|| Fault::type_error("not enough arguments for format string"))?;
+        text.push_str(&directive(spec, letter, value)?);
+    }
+    text.push_str(rest);
+    if values.next().is_some() {
+        return Err(Fault::type_error("not all arguments converted during string formatting"));
+    }
+    Ok(text)
+}
+
+fn directive(spec: &str, letter: char, value: &Val<'_>) -> Result<String, Fault> {
+    let (width, precision) = spec.split_once('.').unwrap_or((spec, ""));
+    let precision: Option<usize> = precision.parse().ok();
+    let needs = |what: &str| {
+        Fault::type_error(format!("%{letter} format: a {what} is required, not {}", value.type_name()))
+    };
+    let written = match letter {
+        's' => text_of(value)?.chars().take(precision.unwrap_or(usize::MAX)).collect(),
+        'r' => value.clone().used()?.repr(),
+        'd' | 'i' => {
+            let value = value.clone().used()?;
+            let number = value.as_f64().ok_or_else(|| needs("real number"))?;
+            value.as_int().map_or_else(|| format!("{:.0}", number.trunc()), |number| number.to_string())
+        }
+        'f' | 'F' => {
+            let number = value.clone().used()?.as_f64().ok_or_else(|| needs("real number"))?;
+            format!("{number:.*}", precision.unwrap_or(6))
+        }
+        'x' => {
+            let number = value.clone().used()?.as_int().ok_or_else(|| needs("integer"))?;
+            format!("{number:x}")
+        }
+        _ => {
+            let message = format!("unsupported format character '{letter}'");
+            return Err(Fault::Failed("ValueError", message));
+        }
+    };
+    let left = width.contains('-');
+    let zeros = !left && width.trim_start_matches(['+', ' ']).starts_with('0');
+    let signed = if width.contains('+') && letter != 's' && !written.starts_with('-') {
+        format!("+{written}")
+    } else {
+        written
+    };
+    let wanted: usize = width.trim_start_matches(['-', '+', ' ', '0']).parse().unwrap_or(0);
+    let padding = wanted.min(10_000).saturating_sub(signed.chars().count());
+    Ok(if left {
+        signed + &" ".repeat(padding)
+    } else if zeros && letter != 's' {
+        let (sign, digits) = signed.split_at(usize::from(signed.starts_with(['-', '+'])));
+        format!("{sign}{}{digits}", "0".repeat(padding))
+    } else {
+        " ".repeat(padding) + &signed
+    })
 }
 
 /// What texts are compared by, unless their case counts.

@@ -1,8 +1,10 @@
 //! The functions that an expression can call.
 
+#![expect(clippy::needless_pass_by_value, reason = "operands are values that nobody needs afterwards")]
+
 use super::{
     dates::{amount, date, quoted},
-    eval::{Evaluation, days},
+    eval::{Evaluation, binary, days},
     value::{Evaluated, Fault, Unreadable, Val, order},
 };
 use jiff::civil::Date;
@@ -29,7 +31,7 @@ impl<'a> Evaluation<'_, 'a> {
                 value => Ok(Val::Bool(!value.is_missing())),
             },
             "today" => Ok(Val::Date(self.today)),
-            "text" => self.as_text(first("value")?),
+            "text" => Ok(as_text(first("value")?)),
             "number" => self.as_number(first("value")?, get(1, "decimal")),
             "date" => self.as_date(first("value")?, get(1, "format")),
             "first_present" => {
@@ -66,16 +68,6 @@ impl<'a> Evaluation<'_, 'a> {
             "dict" => Ok(Val::Map(named.into_iter().map(|(key, value)| (Val::Text(key), value)).collect())),
             _ => Err(Fault::type_error(format!("`{name}` is not supported here"))),
         }
-    }
-
-    fn as_text(&self, value: Val<'a>) -> Evaluated<'a> {
-        if value.is_blank_marker() || matches!(value, Val::Unreadable(_)) {
-            return Ok(value);
-        }
-        if value.is_blank() {
-            return Ok(Val::blank(found_nothing("text() found no text", &value)));
-        }
-        Ok(Val::Text(value.text().trim().to_owned()))
     }
 
     fn as_number(&self, value: Val<'a>, decimal: Option<Val<'a>>) -> Evaluated<'a> {
@@ -166,8 +158,18 @@ impl<'a> Evaluation<'_, 'a> {
         let items = self.items_of(value)?;
         items
             .into_iter()
-            .try_fold(start, |sum, item| self.binary(super::parse::Operator::Add, sum.used()?, item.used()?))
+            .try_fold(start, |sum, item| binary(super::parse::Operator::Add, sum.used()?, item.used()?))
     }
+}
+
+fn as_text(value: Val<'_>) -> Val<'_> {
+    if value.is_blank_marker() || matches!(value, Val::Unreadable(_)) {
+        return value;
+    }
+    if value.is_blank() {
+        return Val::blank(found_nothing("text() found no text", &value));
+    }
+    Val::Text(value.text().trim().to_owned())
 }
 
 fn unreadable(value: &Val<'_>, reason: String) -> Unreadable {
@@ -211,13 +213,14 @@ pub(super) fn absolute(value: Val<'_>) -> Evaluated<'_> {
 pub(super) fn rounded<'a>(value: Val<'a>, digits: Option<Val<'a>>) -> Evaluated<'a> {
     let digits = match digits.map(Val::used).transpose()? {
         None | Some(Val::None) => None,
-        Some(digits) => match digits.as_int().and_then(|digits| i32::try_from(digits).ok()) {
-            Some(digits) => Some(digits),
-            None => {
-                let message = format!("'{}' object cannot be interpreted as an integer", digits.type_name());
+        Some(digits) => {
+            let type_name = digits.type_name();
+            let Some(digits) = digits.as_int().and_then(|digits| i32::try_from(digits).ok()) else {
+                let message = format!("'{type_name}' object cannot be interpreted as an integer");
                 return Err(Fault::type_error(message));
-            }
-        },
+            };
+            Some(digits)
+        }
     };
     match (value, digits) {
         (Val::Bool(flag), _) => Ok(Val::Int(flag.into())),

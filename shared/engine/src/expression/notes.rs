@@ -164,10 +164,8 @@ impl Notes {
             }
             Expr::Call(callee, arguments) => match &callee.kind {
                 Expr::Attribute(base, name) if name == "get" => {
-                    let key = match arguments.placed.first().map(|node| &node.kind) {
-                        Some(Expr::Const(Value::String(key))) => key,
-                        _ => return Source::Unknown,
-                    };
+                    let key = arguments.placed.first().map(|node| &node.kind);
+                    let Some(Expr::Const(Value::String(key))) = key else { return Source::Unknown };
                     let Some(path) = path_of(base) else { return Source::Unknown };
                     if arguments.placed.len() > 2 || !arguments.named.is_empty() {
                         return Source::Unknown;

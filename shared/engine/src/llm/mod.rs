@@ -20,7 +20,7 @@ mod gemini;
 mod google;
 mod openai;
 mod prices;
-mod sse;
+pub(crate) mod sse;
 
 pub(crate) use aws::Keys;
 pub(crate) use error::LlmError;

@@ -28,7 +28,7 @@ pub(super) async fn each(
 
 /// What has come so far of the next event.
 #[derive(Debug, Default)]
-struct Events {
+pub(crate) struct Events {
     buffer: Vec<u8>,
 }
 
@@ -39,7 +39,7 @@ impl Events {
     /// Adds bytes, and gives the data of each line that is complete. `None` if an event grows without bound.
     ///
     /// Providers put an event's data on one line, so a line is an event.
-    fn push(&mut self, bytes: &[u8]) -> Option<Vec<String>> {
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Option<Vec<String>> {
         self.buffer.extend_from_slice(bytes);
         let mut data = Vec::new();
         let mut begin = 0;
@@ -55,7 +55,7 @@ impl Events {
     }
 
     /// What was left when the stream ended without a line break.
-    fn rest(self) -> Option<String> {
+    pub(crate) fn rest(self) -> Option<String> {
         let line = String::from_utf8_lossy(&self.buffer).into_owned();
         Some(line.strip_prefix("data:")?.trim().to_owned())
     }

@@ -21,6 +21,10 @@ pub(super) struct DependSpec {
 
 pub(super) fn read(fields: Fields<'_>) -> Vec<DependSpec> {
     let mut depends: Vec<DependSpec> = Vec::new();
+    // The reference goes through whatever stands here, and finds nothing in an empty mapping.
+    if fields.get("depends").is_some_and(|given| given.is_map() && given.keys().is_empty()) {
+        return depends;
+    }
     for item in fields.items("depends", "a dependency") {
         let Some(node) = item.text("node") else {
             if item.get("node").is_none() {

@@ -147,9 +147,8 @@ impl Resolver<'_> {
         if depth >= MAX_REFERENCES {
             return Err(format!("`${{{body}}}` refers to itself"));
         }
-        let path = match self.expand(body, here, depth)? {
-            YamlValue::Text(path) => path,
-            _ => return Err(format!("`${{{body}}}` is no reference")),
+        let YamlValue::Text(path) = self.expand(body, here, depth)? else {
+            return Err(format!("`${{{body}}}` is no reference"));
         };
         let way = way(&path, here).ok_or_else(|| format!("`${{{path}}}` is no reference"))?;
         let found = follow(self.root, &way)

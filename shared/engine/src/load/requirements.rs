@@ -46,9 +46,9 @@ impl Requirement {
         if !yaml.is_map() {
             return None;
         }
-        let text = |key: &str| Some(yaml.get(key)?.text()?.to_owned());
+        let text = |key: &str| Some(yaml.peek(key)?.text()?.to_owned());
         let (kind, id) = (text("$type")?, text("$id")?);
-        let spot = yaml.get("$id").map_or(yaml.spot, |id| id.spot);
+        let spot = yaml.peek("$id").map_or(yaml.spot, |id| id.spot);
         Some(Self { spot, kind, id, path: text("value_path").filter(|path| !path.is_empty()) })
     }
 

@@ -148,9 +148,7 @@ impl Yaml {
             YamlValue::Null | YamlValue::Bool(false) => true,
             YamlValue::Text(text) => text.is_empty(),
             YamlValue::List(items) => items.is_empty(),
-            YamlValue::Map(entries) => entries
-                .iter()
-                .all(|entry| entry.value.is_off() || matches!(entry.value.value, YamlValue::Number(_))),
+            YamlValue::Map(entries) => entries.iter().all(|entry| entry.value.is_off()),
             _ => false,
         }
     }

@@ -49,7 +49,6 @@ pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
     ),
     ("llms", &["Replicate", "WatsonX"]),
     ("parsers", &["MistralOCR"]),
-    ("rankers", &["CohereReranker"]),
     (
         "retrievers",
         &[
@@ -59,7 +58,6 @@ pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
             "PineconeDocumentRetriever",
             "QdrantDocumentRetriever",
             "TurbopufferDocumentRetriever",
-            "WeaviateDocumentRetriever",
         ],
     ),
     ("splitters", &["ContextualSplitter", "SemanticSplitter", "TokenSplitter"]),
@@ -84,8 +82,6 @@ pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
             "JinaSearchTool",
             "Judgement",
             "LinkupTool",
-            "MCPServer",
-            "MCPTool",
             "MemoryStoreTool",
             "MessageSenderTool",
             "Pipedream",
@@ -113,7 +109,6 @@ pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
             "PineconeDocumentWriter",
             "QdrantDocumentWriter",
             "TurbopufferDocumentWriter",
-            "WeaviateDocumentWriter",
         ],
     ),
 ];

@@ -7,6 +7,7 @@ use minijinja::{
     Environment, Error, ErrorKind, Value,
     value::{Kwargs, Rest},
 };
+use std::fmt::Write as _;
 
 pub(super) fn add_to(environment: &mut Environment<'static>) {
     environment.add_filter("center", center);
@@ -90,7 +91,9 @@ fn to_json(value: &Value, rest: Rest<Value>, kwargs: Kwargs) -> Result<Value, Er
     for unit in text.encode_utf16() {
         match char::from_u32(u32::from(unit)) {
             Some(plain) if plain.is_ascii() && !matches!(plain, '<' | '>' | '&' | '\'') => safe.push(plain),
-            _ => safe.push_str(&format!("\\u{unit:04x}")),
+            _ => {
+                let _ = write!(safe, "\\u{unit:04x}");
+            }
         }
     }
     Ok(Value::from_safe_string(safe))
@@ -98,9 +101,10 @@ fn to_json(value: &Value, rest: Rest<Value>, kwargs: Kwargs) -> Result<Value, Er
 
 /// JSON as Python writes it. `indent` is how far each level is set in, and how deep this one is.
 fn write_json(value: &serde_json::Value, indent: Option<(usize, usize)>, text: &mut String) {
-    let line = |depth: usize, text: &mut String| match indent {
-        Some((width, level)) => text.extend(["\n", &" ".repeat(width * (level + depth))]),
-        None => {}
+    let line = |depth: usize, text: &mut String| {
+        if let Some((width, level)) = indent {
+            text.extend(["\n", &" ".repeat(width * (level + depth))]);
+        }
     };
     let deeper = indent.map(|(width, level)| (width, level + 1));
     let between = |place: usize, text: &mut String| match (place, indent) {

@@ -150,8 +150,8 @@ impl VectorStore for Chroma {
         Ok(documents.collect())
     }
 
-    fn higher_is_better(&self) -> bool {
-        false
+    fn passes(&self, score: f64, threshold: f64) -> bool {
+        score <= threshold
     }
 }
 

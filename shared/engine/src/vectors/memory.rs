@@ -74,8 +74,8 @@ impl VectorStore for Index {
         Ok(call.services.documents.search(&(call.run.new_run().app, self.name.clone()), query))
     }
 
-    fn higher_is_better(&self) -> bool {
-        true
+    fn passes(&self, score: f64, threshold: f64) -> bool {
+        score >= threshold
     }
 }
 
@@ -299,6 +299,7 @@ mod tests {
             alpha,
             limit: 10,
             filter: filter.as_ref(),
+            max_distance: None,
             columns: Columns::default(),
         };
         memory.search(&index(), query).into_iter().filter_map(|document| document.id).collect()

@@ -8,6 +8,7 @@ mod filter;
 pub(crate) mod memory;
 pub(crate) mod pgvector;
 mod postgres;
+pub(crate) mod weaviate;
 
 pub(crate) use filter::Filter;
 pub(crate) use memory::Memory;
@@ -34,8 +35,8 @@ pub(crate) trait VectorStore: fmt::Debug + Send + Sync {
     /// The documents that fit best, the best first, each with its score and without its vector.
     async fn search(&self, call: Call<'_>, query: Query<'_>) -> Result<Vec<Document>, StoreError>;
 
-    /// Whether a higher score is a better one; else it is a distance.
-    fn higher_is_better(&self) -> bool;
+    /// Whether a document of this score is as good as the threshold asks for. A score may be a likeness or a distance.
+    fn passes(&self, score: f64, threshold: f64) -> bool;
 }
 
 /// What is searched for.
@@ -49,6 +50,8 @@ pub(crate) struct Query<'q> {
     /// Documents that are wanted at most.
     pub(crate) limit: u32,
     pub(crate) filter: Option<&'q Filter>,
+    /// How far a vector may be where words are searched for too; for stores that can tell.
+    pub(crate) max_distance: Option<f64>,
     pub(crate) columns: Columns<'q>,
 }
 

@@ -428,7 +428,7 @@ impl VectorStore for PgVector {
         Ok(rows.iter().map(document).collect())
     }
 
-    fn higher_is_better(&self) -> bool {
-        !self.function.is_distance()
+    fn passes(&self, score: f64, threshold: f64) -> bool {
+        if self.function.is_distance() { score <= threshold } else { score >= threshold }
     }
 }

@@ -6,6 +6,8 @@ pub(crate) mod provider;
 pub(crate) mod scripted;
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{StreamExt, stream::BoxStream};
 use runyard_engine::{Engine, EngineConfig, PythonError, PythonRunner};
 use runyard_runs::{
     App, AppId, EventBody, File, FileId, FileStore, Logged, NewFile, NewRun, RunContext, RunId, StoreError,
@@ -53,6 +55,7 @@ pub(crate) fn run_of(
     id: u128,
     input: Map<String, Value>,
     journal: &[Logged],
+    files: &[(File, Bytes)],
     sink: impl Fn(Logged) + Send + Sync + 'static,
 ) -> RunContext {
     let new = NewRun {
@@ -65,10 +68,10 @@ pub(crate) fn run_of(
         user_id: None,
         session_id: None,
         metadata: std::collections::BTreeMap::default(),
-        files: Vec::new(),
+        files: files.iter().map(|(file, _)| file.clone()).collect(),
         retry_of: None,
     };
-    RunContext::detached(new, Arc::new(NoFiles), journal, sink)
+    RunContext::detached(new, Arc::new(Files(files.to_vec())), journal, sink)
 }
 
 /// One workflow and how to run it.
@@ -76,6 +79,7 @@ pub(crate) struct Case {
     pub(crate) text: String,
     input: Map<String, Value>,
     env: HashMap<String, String>,
+    files: Vec<(File, Bytes)>,
     journal: Vec<Logged>,
     events: Arc<Mutex<Vec<Logged>>>,
     python: Arc<dyn PythonRunner>,
@@ -94,6 +98,7 @@ impl Case {
             text: text.to_owned(),
             input: Map::new(),
             env: HashMap::new(),
+            files: Vec::new(),
             journal: Vec::new(),
             events: Arc::default(),
             python: Arc::new(SystemPython),
@@ -106,6 +111,19 @@ impl Case {
             Value::Object(map) => map,
             _ => panic!("the input is a mapping"),
         };
+        self
+    }
+
+    /// With a file of the run.
+    pub(crate) fn file(mut self, name: &str, content: impl Into<Bytes>) -> Self {
+        let content = content.into();
+        let file = File {
+            id: FileId(Uuid::from_u128(100 + self.files.len() as u128)),
+            name: name.to_owned(),
+            size: content.len() as u64,
+            mime_type: "application/octet-stream".to_owned(),
+        };
+        self.files.push((file, content));
         self
     }
 
@@ -143,9 +161,8 @@ impl Case {
 
     pub(crate) fn context(&self) -> RunContext {
         let events = Arc::clone(&self.events);
-        run_of(self.id, self.input.clone(), &self.journal, move |logged| {
-            events.lock().expect("events").push(logged)
-        })
+        let sink = move |logged| events.lock().expect("events").push(logged);
+        run_of(self.id, self.input.clone(), &self.journal, &self.files, sink)
     }
 
     /// The results in the reference's shape.
@@ -203,25 +220,26 @@ pub(crate) fn answer(asked: &Logged, people: &Value) -> Option<Logged> {
     })
 }
 
-struct NoFiles;
+/// The files of a run.
+struct Files(Vec<(File, Bytes)>);
 
 #[async_trait]
-impl FileStore for NoFiles {
+impl FileStore for Files {
     async fn create(&self, _: NewFile) -> Result<Box<dyn Upload>, StoreError> {
         unreachable!("no test stores files")
     }
 
     async fn get(&self, _: AppId, _: FileId) -> Result<Option<File>, StoreError> {
-        Ok(None)
+        unreachable!("nodes know the run's files already")
     }
 
     async fn open(
         &self,
         _: AppId,
-        _: FileId,
-    ) -> Result<Option<futures::stream::BoxStream<'static, Result<bytes::Bytes, StoreError>>>, StoreError>
-    {
-        Ok(None)
+        id: FileId,
+    ) -> Result<Option<BoxStream<'static, Result<Bytes, StoreError>>>, StoreError> {
+        let found = self.0.iter().find(|(file, _)| file.id == id).map(|(_, content)| content.clone());
+        Ok(found.map(|content| futures::stream::iter([Ok(content)]).boxed()))
     }
 
     async fn delete(&self, _: AppId, _: FileId) -> Result<(), StoreError> {
@@ -327,9 +345,10 @@ impl PythonRunner for Counted {
         while self.most() < self.wanted {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        let result = match self.echoes {
-            true => Ok(json!({"content": input})),
-            false => SystemPython.run(code, input, as_keywords, timeout).await,
+        let result = if self.echoes {
+            Ok(json!({"content": input}))
+        } else {
+            SystemPython.run(code, input, as_keywords, timeout).await
         };
         self.running.fetch_sub(1, Ordering::SeqCst);
         result

@@ -105,8 +105,8 @@ impl RunService {
         if self.is_shutting_down() {
             return Err(Error::ShuttingDown);
         }
-        self.ports.engine.check_input(app, &request.input).map_err(Error::Invalid)?;
         let files = self.files(app, &request.file_ids).await?;
+        self.ports.engine.check_input(app, &request.input, &files).map_err(Error::Invalid)?;
         let slot = match request.mode {
             Mode::Background => None,
             Mode::Sync | Mode::Stream => {

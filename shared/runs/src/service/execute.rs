@@ -202,6 +202,8 @@ impl Execution {
                 shared.stop();
                 return Ok(Next::Over);
             }
+            // The engine has its turn below. If it says nothing in it, the claim is due all the same.
+            pace.polled = true;
             let deadline = engine.as_ref().and_then(|_| deadline(writer, &self.app, ports.clock.now()));
             let expiry = engine.as_ref().and_then(|_| expiry(writer, &expiring, ports.clock.now()));
             let mut wake_at = deadline.into_iter().chain(expiry).min();
@@ -250,7 +252,6 @@ impl Execution {
                     }
                 }
             }
-            pace.polled = true;
         }
     }
 }

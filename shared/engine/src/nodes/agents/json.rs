@@ -1,6 +1,7 @@
 //! JSON as models write it: line breaks inside strings, text after the value, and a value that breaks off.
 
 use serde_json::{Deserializer, Value};
+use std::fmt::Write as _;
 
 /// The first value of `text`, whatever stands after it. Control characters may stand in strings. The error says where it
 /// is no JSON.
@@ -74,7 +75,7 @@ fn escape_controls(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         if string.holds(character) && character.is_ascii_control() {
-            escaped.push_str(&format!("\\u{:04x}", u32::from(character)));
+            let _ = write!(escaped, "\\u{:04x}", u32::from(character));
         } else {
             escaped.push(character);
         }

@@ -92,7 +92,8 @@ impl Memory {
         };
         let new = call.run.new_run();
         let turn = MemoryTurn {
-            id: format!("{}:{}", new.id, call.key),
+            run: new.id,
+            node: call.key.to_owned(),
             at: new.created_at,
             expires_at: new.expires_at,
             messages: kept,

@@ -121,8 +121,8 @@ impl Tool {
         } else {
             "Calls run one after another."
         };
-        tool.description =
-            format!("{} [An agent. {hint}]", tool.description.trim_end()).trim_start().to_owned();
+        let description = format!("{} [An agent. {hint}]", tool.description.trim_end());
+        description.trim_start().clone_into(&mut tool.description);
         Self { selected, ..tool }
     }
 
@@ -159,13 +159,12 @@ impl Tool {
     pub(super) async fn of_server(&self, call: Call<'_>) -> Result<Vec<Self>, Halt> {
         let Body::Server { node } = &self.body else { return Ok(Vec::new()) };
         let key = format!("{}/tools/{}", call.key, self.id);
-        let listed: Vec<Listed> = match call.run.recorded(&key) {
-            Some(recorded) => serde_json::from_value(recorded.journal).unwrap_or_default(),
-            None => {
-                let listed = node.kind.list(Call { node, key: &key, ..call }).await?;
-                call.run.record(&key, EventBody::RunCheckpoint, Some(json!(listed)));
-                listed
-            }
+        let listed: Vec<Listed> = if let Some(recorded) = call.run.recorded(&key) {
+            serde_json::from_value(recorded.journal).unwrap_or_default()
+        } else {
+            let listed = node.kind.list(Call { node, key: &key, ..call }).await?;
+            call.run.record(&key, EventBody::RunCheckpoint, Some(json!(listed)));
+            listed
         };
         let tools = listed.into_iter().map(|listed| {
             let offer = Offer { description: "", parameters: listed.parameters, parallel: self.parallel };

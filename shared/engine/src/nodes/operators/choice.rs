@@ -31,6 +31,7 @@ impl Choice {
         let mut ids = Vec::new();
         let mut conditions = Vec::new();
         for (place, option) in fields.items("options", "an option").into_iter().enumerate() {
+            option.know(&["name"]);
             let id = option.text("id").map_or_else(|| format!("{node}-option-{place}"), str::to_owned);
             if ids.contains(&id) {
                 option.mistake(option.spot("id"), format!("an option `{id}` stands here already"));

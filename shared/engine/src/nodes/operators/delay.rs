@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp, civil::DateTime, fmt::temporal::Pieces, tz::Offset};
 use runyard_runs::EventBody;
 use serde_json::{Map, Value, json};
-use std::sync::Arc;
+use std::{fmt::Write as _, sync::Arc};
 
 pub(super) const DELAY: Registered = Registered {
     class: "operators.Delay",
@@ -119,12 +119,12 @@ impl Moment {
         let mut text = civil.strftime("%Y-%m-%dT%H:%M:%S").to_string();
         let micros = civil.subsec_nanosecond() / 1_000;
         if micros > 0 {
-            text.push_str(&format!(".{micros:06}"));
+            let _ = write!(text, ".{micros:06}");
         }
         if let Some(offset) = self.offset {
             let minutes = offset.seconds() / 60;
             let sign = if minutes < 0 { '-' } else { '+' };
-            text.push_str(&format!("{sign}{:02}:{:02}", minutes.abs() / 60, minutes.abs() % 60));
+            let _ = write!(text, "{sign}{:02}:{:02}", minutes.abs() / 60, minutes.abs() % 60);
         }
         text
     }
@@ -175,15 +175,15 @@ impl Kind for Delay {
         };
         let duration = match &input["duration_seconds"] {
             Value::Null => Value::Null,
-            given => match seconds(given).filter(|seconds| *seconds >= 0.0) {
-                Some(seconds) => seconds.into(),
-                None => {
+            given => {
+                let Some(seconds) = seconds(given).filter(|seconds| *seconds >= 0.0) else {
                     let given = python_text::repr(given);
                     let message =
                         format!("`duration_seconds` must be a number that is not negative, not {given}");
                     return Err(NodeError::new("ValidationError", message));
-                }
-            },
+                };
+                seconds.into()
+            }
         };
         input["until"] = until;
         input["duration_seconds"] = duration;

@@ -27,6 +27,7 @@ struct DocumentRetriever {
     top_k: u32,
     threshold: Option<f64>,
     alpha: f64,
+    max_distance: Option<f64>,
 }
 
 pub(super) fn build(store: Option<Box<dyn VectorStore>>, fields: Fields<'_>) -> Option<Box<dyn Kind>> {
@@ -47,6 +48,7 @@ pub(super) fn build(store: Option<Box<dyn VectorStore>>, fields: Fields<'_>) -> 
         top_k: fields.count("top_k").unwrap_or(10),
         threshold: fields.float("similarity_threshold"),
         alpha: fields.float("alpha").unwrap_or(0.5),
+        max_distance: fields.float("max_vector_distance"),
         store: store?,
     }))
 }
@@ -69,17 +71,14 @@ impl Kind for DocumentRetriever {
             alpha: input["alpha"].as_f64().unwrap_or(self.alpha),
             limit,
             filter: filter.as_ref(),
+            max_distance: input["max_vector_distance"].as_f64().or(self.max_distance),
             columns: columns(input),
         };
         call.run.outside().await?;
         let mut documents = self.store.search(call, query).await.map_err(NodeError::from)?;
         if let Some(threshold) = input["similarity_threshold"].as_f64().or(self.threshold) {
-            let higher_is_better = self.store.higher_is_better();
-            documents.retain(|document| {
-                document.score.is_none_or(|score| {
-                    if higher_is_better { score >= threshold } else { score <= threshold }
-                })
-            });
+            documents
+                .retain(|document| document.score.is_none_or(|score| self.store.passes(score, threshold)));
         }
         Ok(Arc::new(json!({"documents": crate::document::Document::list(documents)})))
     }

@@ -5,10 +5,10 @@ mod format;
 mod vector_store;
 
 use super::Registered;
-use crate::vectors::{chroma, memory, pgvector};
+use crate::vectors::{chroma, memory, pgvector, weaviate};
 
 pub(super) const NODES: &[&Registered] =
-    &[&CHROMA, &IN_MEMORY, &PGVECTOR, &vector_store::VECTOR_STORE_RETRIEVER];
+    &[&CHROMA, &IN_MEMORY, &PGVECTOR, &vector_store::VECTOR_STORE_RETRIEVER, &WEAVIATE];
 
 const CHROMA: Registered = Registered {
     class: "retrievers.ChromaDocumentRetriever",
@@ -29,4 +29,11 @@ const PGVECTOR: Registered = Registered {
     name: Some("pgvector-document-retriever"),
     timeout: None,
     build: |_, fields, loading| document::build(pgvector::read(fields, loading), fields),
+};
+
+const WEAVIATE: Registered = Registered {
+    class: "retrievers.WeaviateDocumentRetriever",
+    name: Some("weaviate-document-retriever"),
+    timeout: None,
+    build: |_, fields, loading| document::build(weaviate::read(fields, loading), fields),
 };

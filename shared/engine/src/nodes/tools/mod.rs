@@ -7,6 +7,7 @@ mod file_search;
 mod file_write;
 mod http;
 mod human_feedback;
+pub(crate) mod mcp;
 mod python;
 mod summarizer;
 mod thinking;
@@ -31,6 +32,8 @@ pub(super) const NODES: &[&Registered] = &[
     &agent_only::TODO_WRITE,
     &http::HTTP_API_CALL,
     &human_feedback::HUMAN_FEEDBACK,
+    &mcp::MCP_SERVER,
+    &mcp::MCP_TOOL,
     &python::PYTHON,
     &summarizer::SUMMARIZER,
     &thinking::THINKING,

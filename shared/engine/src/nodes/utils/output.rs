@@ -10,7 +10,11 @@ pub(super) const OUTPUT: Registered = Registered {
     class: "utils.Output",
     name: Some("end"),
     timeout: None,
-    build: |_, fields, _| Some(Box::new(Output(Pass::read(fields)))),
+    build: |_, fields, _| {
+        // What the output looks like is for editors.
+        fields.know(&["schema"]);
+        Some(Box::new(Output(Pass::read(fields))))
+    },
 };
 
 #[derive(Debug)]

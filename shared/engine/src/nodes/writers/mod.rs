@@ -4,10 +4,10 @@ mod document;
 mod vector_store;
 
 use super::Registered;
-use crate::vectors::{chroma, memory, pgvector};
+use crate::vectors::{chroma, memory, pgvector, weaviate};
 
 pub(super) const NODES: &[&Registered] =
-    &[&CHROMA, &IN_MEMORY, &PGVECTOR, &vector_store::VECTOR_STORE_WRITER];
+    &[&CHROMA, &IN_MEMORY, &PGVECTOR, &vector_store::VECTOR_STORE_WRITER, &WEAVIATE];
 
 const CHROMA: Registered = Registered {
     class: "writers.ChromaDocumentWriter",
@@ -28,4 +28,11 @@ const PGVECTOR: Registered = Registered {
     name: Some("pgvector-document-writer"),
     timeout: None,
     build: |_, fields, loading| document::build(pgvector::read(fields, loading)),
+};
+
+const WEAVIATE: Registered = Registered {
+    class: "writers.WeaviateDocumentWriter",
+    name: Some("weaviate-document-writer"),
+    timeout: None,
+    build: |_, fields, loading| document::build(weaviate::read(fields, loading)),
 };

@@ -29,7 +29,7 @@ const AS_OF: &str = "as_of";
 #[derive(Debug)]
 struct Rules {
     derived: Vec<Derived>,
-    rules: Vec<Rule>,
+    all: Vec<Rule>,
     /// What something missing means to rules that do not say.
     policy: Policy,
     /// The names that the node says it is given, where it does.
@@ -77,12 +77,12 @@ impl Rules {
             rules.extend(Rule::read(id, item));
         }
         let policy = fields.choice("on_missing", Policy::WORDS).unwrap_or(Policy::Hold);
-        Self { derived, rules, policy, declared }
+        Self { derived, all: rules, policy, declared }
     }
 
     fn evaluate(&self, input: &Map<String, Value>, today: Date) -> Result<Value, NodeError> {
         let as_of = as_of(input, today)?;
-        let skips = self.rules.iter().any(|rule| rule.policy.unwrap_or(self.policy) == Policy::Skip);
+        let skips = self.all.iter().any(|rule| rule.policy.unwrap_or(self.policy) == Policy::Skip);
         let mut record = Record {
             scope: Scope { input, values: Vec::new() },
             declared: self.declared.as_deref(),
@@ -106,10 +106,10 @@ impl Rules {
                 }
             }
         }
-        let mut findings = Vec::with_capacity(self.rules.len());
+        let mut findings = Vec::with_capacity(self.all.len());
         let mut counts = Status::ALL.map(|status| (status, 0_u64));
         let mut all_ran = true;
-        for rule in self.rules.iter().filter(|rule| rule.is_on) {
+        for rule in self.all.iter().filter(|rule| rule.is_on) {
             let (finding, status, ran) = rule.finding(&record, self.policy);
             all_ran &= ran;
             for (known, count) in &mut counts {

@@ -246,13 +246,11 @@ impl Rule {
 
 fn day(fields: Fields<'_>, key: &str) -> Option<(Date, String)> {
     let text = fields.text(key).filter(|text| !text.trim().is_empty())?;
-    match date(&Val::Text(text.to_owned()), None) {
-        Ok(day) => Some((day, text.to_owned())),
-        Err(_) => {
-            fields.mistake(fields.spot(key), format!("`{key}` is no date: `{text}`"));
-            None
-        }
+    if let Ok(day) = date(&Val::Text(text.to_owned()), None) {
+        return Some((day, text.to_owned()));
     }
+    fields.mistake(fields.spot(key), format!("`{key}` is no date: `{text}`"));
+    None
 }
 
 /// A value as a finding shows it: of a list or a mapping, only how large it is.

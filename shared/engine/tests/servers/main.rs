@@ -1,11 +1,15 @@
-//! Documents in stores and out of them: real servers, which the tests install into `target/` and start by themselves.
+//! Stores and MCP against real servers, which the tests install into `target/` and start by themselves.
 
+mod canned;
 mod chroma;
 mod held;
+mod mcp;
 mod pgvector;
+mod remote;
 mod server;
 #[path = "../support/mod.rs"]
 mod support;
+mod weaviate;
 
 use serde_json::{Map, Value, json};
 use support::Case;

@@ -36,7 +36,7 @@ pub(crate) fn had<'r, T>(server: &str, result: &'r Result<T, String>) -> Option<
 
 /// A Python environment under `target/` with these packages, made the first time.
 pub(crate) fn installed(packages: &[&str]) -> Result<PathBuf, String> {
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/stores");
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/servers");
     fs::create_dir_all(&target).map_err(|error| error.to_string())?;
     let target = target.canonicalize().map_err(|error| error.to_string())?;
     let name = packages.join("-").replace("==", "-");
@@ -101,7 +101,7 @@ pub(crate) fn free_port() -> Result<u16, String> {
 
 /// A path of this process's own, with nothing there.
 pub(crate) fn scratch(name: &str) -> Result<PathBuf, String> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("stores-{}", process::id()));
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("servers-{}", process::id()));
     fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
     let path = folder.join(name);
     let _ = fs::remove_dir_all(&path);

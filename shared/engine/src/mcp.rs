@@ -1,0 +1,328 @@
+//! A client of the Model Context Protocol: lists the tools of a server and calls one, over streamable HTTP or over its
+//! predecessor, HTTP with Server-Sent Events.
+//!
+//! A session lasts for one list or one call, as the reference has it: nothing is kept between the steps of a run, and any
+//! worker can go on with the next.
+
+use crate::{
+    egress::Http,
+    llm::sse::Events,
+    rest::{Failure, MAX_ANSWER, explain},
+};
+use reqwest::{
+    Method, Response, Url,
+    header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+};
+use serde_json::{Map, Value, json};
+use std::{collections::VecDeque, fmt, time::Duration};
+
+/// The version of the protocol that is asked for; a server may answer with another.
+const VERSION: &str = "2025-06-18";
+const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+const VERSION_HEADER: HeaderName = HeaderName::from_static("mcp-protocol-version");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// Pages of tools that are read at most.
+const MAX_PAGES: usize = 100;
+/// JSON-RPC's code for a method that does not exist.
+const METHOD_NOT_FOUND: i64 = -32601;
+
+/// Where a server is.
+pub(crate) struct Server {
+    pub(crate) transport: Transport,
+    pub(crate) url: String,
+    pub(crate) headers: HeaderMap,
+    /// How long it may take to begin an answer.
+    pub(crate) timeout: Duration,
+    /// How long nothing may come once it has begun.
+    pub(crate) silence: Duration,
+}
+
+/// How messages get there and back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    /// Each message is a request; its answer is the response, JSON or a stream of events.
+    Streamable,
+    /// Answers come on one stream that stays open, whose first event says where messages go.
+    Sse,
+}
+
+/// Without the headers, which may hold keys.
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("transport", &self.transport)
+            .field("url", &self.url)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A tool of a server.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Tool {
+    pub(crate) name: String,
+    pub(crate) description: String,
+    /// The JSON Schema of its input.
+    pub(crate) schema: Value,
+}
+
+/// Why a server did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error(transparent)]
+    Call(#[from] Failure),
+    #[error("the server answered {0}: {1}")]
+    Status(u16, String),
+    /// The server refused the request in its own words.
+    #[error("{0}")]
+    Answered(String),
+    #[error("the server's answer is not understood: {0}")]
+    Protocol(&'static str),
+}
+
+impl Server {
+    /// All its tools. `headers` go over the server's own.
+    pub(crate) async fn tools(&self, http: &Http, headers: &HeaderMap) -> Result<Vec<Tool>, Error> {
+        let mut session = Session::open(self, http, headers).await?;
+        let (mut tools, mut params) = (Vec::new(), json!({}));
+        for _ in 0..MAX_PAGES {
+            let page = session.request("tools/list", &params, None).await?;
+            let items = page["tools"].as_array().ok_or(Error::Protocol("a list of tools without tools"))?;
+            tools.extend(items.iter().map(tool));
+            match page["nextCursor"].as_str().filter(|cursor| !cursor.is_empty()) {
+                Some(cursor) => params = json!({"cursor": cursor}),
+                None => break,
+            }
+        }
+        session.close().await;
+        Ok(tools)
+    }
+
+    /// Calls a tool. Gives `{content, structuredContent?, isError?}` as the server says it.
+    pub(crate) async fn call(
+        &self,
+        http: &Http,
+        headers: &HeaderMap,
+        key: &str,
+        name: &str,
+        arguments: &Map<String, Value>,
+    ) -> Result<Value, Error> {
+        let mut session = Session::open(self, http, headers).await?;
+        let params = json!({"name": name, "arguments": arguments});
+        let result = session.request("tools/call", &params, Some(key)).await?;
+        session.close().await;
+        Ok(result)
+    }
+}
+
+fn tool(item: &Value) -> Tool {
+    Tool {
+        name: item["name"].as_str().unwrap_or_default().to_owned(),
+        description: item["description"].as_str().unwrap_or("MCP Tool").to_owned(),
+        schema: item["inputSchema"].clone(),
+    }
+}
+
+struct Session<'s> {
+    server: &'s Server,
+    http: &'s Http,
+    headers: HeaderMap,
+    channel: Channel,
+    next_id: u64,
+}
+
+enum Channel {
+    Streamable,
+    Sse { post: Url, stream: Box<Stream> },
+}
+
+/// Messages out of a response, as they come.
+struct Stream {
+    response: Response,
+    events: Events,
+    ready: VecDeque<String>,
+    silence: Duration,
+    bytes: usize,
+}
+
+impl<'s> Session<'s> {
+    async fn open(server: &'s Server, http: &'s Http, headers: &HeaderMap) -> Result<Self, Error> {
+        let mut own = server.headers.clone();
+        for (name, value) in headers {
+            own.insert(name, value.clone());
+        }
+        let channel = match server.transport {
+            Transport::Streamable => Channel::Streamable,
+            Transport::Sse => {
+                let response = send(server, http, Method::GET, &server.url, own.clone(), None).await?;
+                let mut stream = Stream::new(response, server.silence);
+                let place =
+                    stream.next().await?.ok_or(Error::Protocol("it does not say where messages go"))?;
+                Channel::Sse { post: post_url(&server.url, &place)?, stream: Box::new(stream) }
+            }
+        };
+        let mut session = Self { server, http, headers: own, channel, next_id: 0 };
+        let params = json!({
+            "protocolVersion": VERSION,
+            "capabilities": {},
+            "clientInfo": {"name": "runyard", "version": env!("CARGO_PKG_VERSION")},
+        });
+        let answer = session.request("initialize", &params, None).await?;
+        if let Some(version) =
+            answer["protocolVersion"].as_str().and_then(|version| HeaderValue::from_str(version).ok())
+        {
+            session.headers.insert(VERSION_HEADER, version);
+        }
+        session.post(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}), None).await?;
+        Ok(session)
+    }
+
+    /// Sends a request and waits for its result.
+    async fn request(&mut self, method: &str, params: &Value, key: Option<&str>) -> Result<Value, Error> {
+        self.next_id += 1;
+        let id = self.next_id;
+        let message = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
+        let response = self.post(&message, key).await?;
+        if method == "initialize"
+            && let Some(session) = response.headers().get(SESSION)
+        {
+            self.headers.insert(SESSION, session.clone());
+        }
+        let mut own = match &self.channel {
+            Channel::Streamable => Some(Stream::new(response, self.server.silence)),
+            Channel::Sse { .. } => None,
+        };
+        loop {
+            let stream = match (&mut own, &mut self.channel) {
+                (Some(own), _) => own,
+                (None, Channel::Sse { stream, .. }) => stream,
+                (None, Channel::Streamable) => return Err(Error::Protocol("no answer")),
+            };
+            let text = stream.next().await?.ok_or(Error::Protocol("it ended without an answer"))?;
+            let Ok(message) = serde_json::from_str::<Value>(&text) else { continue };
+            if message["id"] == id && message["method"].is_null() {
+                return result(message);
+            }
+            // The server may ask something meanwhile: it is told that nobody here knows of such things.
+            if message["method"].is_string() && !message["id"].is_null() {
+                self.post(&reply(&message), None).await?;
+            }
+        }
+    }
+
+    async fn post(&self, message: &Value, key: Option<&str>) -> Result<Response, Error> {
+        let mut headers = self.headers.clone();
+        if let Some(key) = key.and_then(|key| HeaderValue::from_str(key).ok()) {
+            headers.entry(IDEMPOTENCY_KEY).or_insert(key);
+        }
+        let url = match &self.channel {
+            Channel::Streamable => self.server.url.as_str(),
+            Channel::Sse { post, .. } => post.as_str(),
+        };
+        send(self.server, self.http, Method::POST, url, headers, Some(message)).await
+    }
+
+    /// Tells a server that keeps sessions that this one is over; it would find out by itself.
+    async fn close(self) {
+        if self.headers.contains_key(SESSION) {
+            let _ = send(self.server, self.http, Method::DELETE, &self.server.url, self.headers, None).await;
+        }
+    }
+}
+
+fn result(mut message: Value) -> Result<Value, Error> {
+    if let Some(error) = message.get("error").filter(|error| !error.is_null()) {
+        let text = error["message"].as_str().unwrap_or("it says no more than that it failed");
+        return Err(Error::Answered(text.to_owned()));
+    }
+    Ok(message["result"].take())
+}
+
+fn reply(message: &Value) -> Value {
+    let id = &message["id"];
+    if message["method"] == "ping" {
+        return json!({"jsonrpc": "2.0", "id": id, "result": {}});
+    }
+    json!({"jsonrpc": "2.0", "id": id, "error": {"code": METHOD_NOT_FOUND, "message": "method not found"}})
+}
+
+async fn send(
+    server: &Server,
+    http: &Http,
+    method: Method,
+    url: &str,
+    headers: HeaderMap,
+    body: Option<&Value>,
+) -> Result<Response, Error> {
+    let (client, url) = http.open(url).map_err(Failure::from)?;
+    let accept =
+        if method == Method::GET { "text/event-stream" } else { "application/json, text/event-stream" };
+    let mut request = client.request(method, url).header(ACCEPT, accept).headers(headers);
+    if let Some(body) = body {
+        request = request.json(body);
+    }
+    let sent = tokio::time::timeout(server.timeout, request.send()).await;
+    let response = sent
+        .map_err(|_| Failure::Silence(server.timeout))?
+        .map_err(|error| Failure::Connection(explain(&error)))?;
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let mut stream = Stream::new(response, server.silence);
+    let text = stream.whole().await.unwrap_or_default();
+    let text = String::from_utf8_lossy(&text).chars().take(500).collect();
+    Err(Error::Status(status.as_u16(), text))
+}
+
+/// Where messages go: on the same server, so that nobody's keys go to another.
+fn post_url(url: &str, place: &str) -> Result<Url, Error> {
+    let wrong = Error::Protocol("messages go to another server");
+    let base = Url::parse(url).map_err(|_| Failure::Request(format!("{url} is no URL")))?;
+    match base.join(place) {
+        Ok(post) if post.origin() == base.origin() => Ok(post),
+        _ => Err(wrong),
+    }
+}
+
+impl Stream {
+    fn new(response: Response, silence: Duration) -> Self {
+        Self { response, events: Events::default(), ready: VecDeque::new(), silence, bytes: 0 }
+    }
+
+    /// The next message; none once the response has ended.
+    async fn next(&mut self) -> Result<Option<String>, Error> {
+        let content_type = self.response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        if !content_type.is_some_and(|value| value.starts_with("text/event-stream")) {
+            let whole = self.whole().await?;
+            return Ok((!whole.is_empty()).then(|| String::from_utf8_lossy(&whole).into_owned()));
+        }
+        loop {
+            if let Some(message) = self.ready.pop_front() {
+                return Ok(Some(message));
+            }
+            let Some(piece) = self.piece().await? else { return Ok(None) };
+            let events = self.events.push(&piece).ok_or(Error::Protocol("an event without an end"))?;
+            self.ready.extend(events.into_iter().filter(|event| !event.is_empty()));
+        }
+    }
+
+    async fn whole(&mut self) -> Result<Vec<u8>, Error> {
+        let mut whole = Vec::new();
+        while let Some(piece) = self.piece().await? {
+            whole.extend_from_slice(&piece);
+        }
+        Ok(whole)
+    }
+
+    async fn piece(&mut self) -> Result<Option<bytes::Bytes>, Error> {
+        let piece = tokio::time::timeout(self.silence, self.response.chunk()).await;
+        let piece = piece
+            .map_err(|_| Failure::Silence(self.silence))?
+            .map_err(|error| Failure::Connection(explain(&error)))?;
+        self.bytes += piece.as_ref().map_or(0, bytes::Bytes::len);
+        if self.bytes > MAX_ANSWER {
+            return Err(Failure::TooLarge.into());
+        }
+        Ok(piece)
+    }
+}

@@ -1,0 +1,111 @@
+//! Services that are called over HTTP, with canned answers: what they are sent, and what is made of what they say.
+
+use crate::{canned::Canned, failure, node, output};
+use serde_json::{Value, json};
+
+fn connection(class: &str, url: &str) -> Value {
+    json!({"type": format!("dynamiq.connections.{class}"), "api_key": "k", "url": url})
+}
+
+#[tokio::test]
+async fn embeds_with_cohere() {
+    let answer = json!({"embeddings": {"float": [[1.0, 0.5], [0.0, 1.0]]}, "meta": {"billed_units": {"input_tokens": 7}}});
+    let server = Canned::start(vec![("POST /v2/embed", 200, answer)]).await;
+    let settings = json!({
+        "connection": connection("Cohere", &server.url), "meta_fields_to_embed": ["title", "none"], "dimensions": 256,
+    });
+    let documents =
+        json!([{"id": "a", "content": "x", "metadata": {"title": 5}}, {"id": "b", "content": "y"}]);
+    let embedded =
+        output(node("embedders.CohereDocumentEmbedder", &settings, &json!({"documents": documents}))).await;
+    assert_eq!(embedded["documents"][1]["embedding"], json!([0.0, 1.0]));
+    assert_eq!(embedded["meta"]["usage"]["prompt_tokens"], 7);
+    let sent = &server.requests()[0];
+    assert!(sent.headers.contains("authorization: bearer k"), "{}", sent.headers);
+    assert_eq!(
+        sent.body,
+        json!({
+            "model": "embed-v4.0", "texts": ["5\nx", "y"], "input_type": "search_document",
+            "embedding_types": ["float"], "truncate": "NONE", "output_dimension": 256,
+        })
+    );
+}
+
+#[tokio::test]
+async fn embeds_with_gemini() {
+    let answer = json!({"embeddings": [{"values": [1.0, 0.5]}]});
+    let server = Canned::start(vec![("POST /v1beta/models/m:batchEmbedContents", 200, answer)]).await;
+    let settings = json!({"connection": connection("Gemini", &server.url), "model": "gemini/m"});
+    let embedded = output(node("embedders.GeminiTextEmbedder", &settings, &json!({"query": "a\nb"}))).await;
+    assert_eq!(embedded, json!({"embedding": [1.0, 0.5], "query": "a\nb"}));
+    let sent = &server.requests()[0];
+    assert!(sent.headers.contains("x-goog-api-key: k"), "{}", sent.headers);
+    let content = json!({"parts": [{"text": "a b"}]});
+    let request = json!({"model": "models/m", "content": content, "taskType": "RETRIEVAL_QUERY"});
+    assert_eq!(sent.body, json!({"requests": [request]}));
+}
+
+#[tokio::test]
+async fn an_embedder_asks_again_and_says_why_it_failed() {
+    let refusal = json!({"error": {"message": "slow down"}});
+    let server = Canned::start(vec![("POST /embeddings", 429, refusal.clone())]).await;
+    let settings = json!({"connection": connection("Mistral", &server.url)});
+    let (kind, message) =
+        failure(node("embedders.MistralTextEmbedder", &settings, &json!({"query": "x"}))).await;
+    assert_eq!(kind, "RateLimitError");
+    assert!(message.contains("Mistral answered 429: slow down"), "{message}");
+    assert_eq!(server.requests().len(), 3);
+    assert_eq!(server.requests()[0].body, json!({"model": "mistral-embed", "input": ["x"]}));
+    let server = Canned::start(vec![("POST /embeddings", 401, refusal)]).await;
+    let settings = json!({"connection": connection("OpenAI", &server.url)});
+    let (kind, _) = failure(node("embedders.OpenAITextEmbedder", &settings, &json!({"query": "x"}))).await;
+    assert_eq!((kind.as_str(), server.requests().len()), ("AuthenticationError", 1));
+}
+
+#[tokio::test]
+async fn ranks_with_cohere() {
+    let answer = json!({"results": [
+        {"index": 1, "relevance_score": 0.9}, {"index": 0, "relevance_score": 0.6}, {"index": 2, "relevance_score": 0.1},
+    ]});
+    let server = Canned::start(vec![("POST /v2/rerank", 200, answer)]).await;
+    let settings = json!({
+        "connection": connection("Cohere", &server.url), "model": "cohere/rerank-v4.0", "top_k": 3, "threshold": 0.5,
+    });
+    let documents =
+        json!([{"id": "a", "content": "x"}, {"id": "b", "content": "y"}, {"id": "c", "content": "z"}]);
+    let input = json!({"query": "q", "documents": documents});
+    let ranked = output(node("rankers.CohereReranker", &settings, &input)).await;
+    assert_eq!(crate::found(&ranked["documents"]), [("b".to_owned(), 0.9), ("a".to_owned(), 0.6)]);
+    assert_eq!(
+        server.requests()[0].body,
+        json!({"model": "rerank-v4.0", "query": "q", "documents": ["x", "y", "z"], "top_n": 3})
+    );
+}
+
+#[tokio::test]
+async fn calls_outside_have_an_idempotency_key() {
+    let server = Canned::start(vec![("", 200, json!({"ok": true}))]).await;
+    let settings = |method: &str| {
+        json!({"connection": {
+            "type": "dynamiq.connections.Http", "method": method, "url": format!("{}/x", server.url), "headers": {"x-a": "b"},
+        }})
+    };
+    output(node("tools.HttpApiCall", &settings("POST"), &json!({"data": {"a": 1}}))).await;
+    output(node("tools.HttpApiCall", &settings("GET"), &json!({}))).await;
+    let own = json!({"headers": {"Idempotency-Key": "mine", "X-A": "c"}});
+    output(node("tools.HttpApiCall", &settings("DELETE"), &own)).await;
+    let requests = server.requests();
+    assert!(requests[0].headers.contains("idempotency-key: 00000000-0000-0000-0000-000000000001:n"));
+    assert!(requests[0].headers.contains("content-type: application/x-www-form-urlencoded"));
+    assert!(!requests[1].headers.contains("idempotency-key") && requests[1].headers.contains("x-a: b"));
+    assert!(requests[2].headers.contains("idempotency-key: mine") && requests[2].headers.contains("x-a: c"));
+}
+
+#[tokio::test]
+async fn an_answer_is_bounded() {
+    let server = Canned::start(vec![("GET", 200, json!("x".repeat(17 << 20)))]).await;
+    let settings = json!({"connection": {"type": "dynamiq.connections.Http", "method": "GET", "url": server.url.clone()}});
+    let (kind, message) = failure(node("tools.HttpApiCall", &settings, &json!({}))).await;
+    assert_eq!(kind, "ToolExecutionException");
+    assert!(message.contains("larger than 16 MiB"), "{message}");
+}
