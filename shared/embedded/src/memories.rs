@@ -7,7 +7,7 @@ use rusqlite::{Connection, params};
 use std::sync::Arc;
 
 /// So many turns that expired are removed with each that is kept.
-const REMOVED: usize = 32;
+const REMOVED: i64 = 32;
 
 /// [`MemoryStore`] on SQLite.
 pub struct Memories {

@@ -145,7 +145,9 @@ impl Client {
     }
 
     async fn send_there(&self, http: &reqwest::Client, base: &reqwest::Url, call: &Call) -> Result<Parts> {
-        let url = base.join(call.path.trim_start_matches('/')).with_context(|| format!("{} is no path", call.path))?;
+        let url = base
+            .join(call.path.trim_start_matches('/'))
+            .with_context(|| format!("{} is no path", call.path))?;
         let mut request = http.request(call.method.clone(), url);
         if let Some(host) = &self.host {
             request = request.header(header::HOST, host);
