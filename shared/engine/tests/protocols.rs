@@ -610,6 +610,46 @@ async fn images_elsewhere() {
     assert_eq!(provider.received().len(), 1);
 }
 
+/// A service account's key is traded for a token, once, and the token lets in. The key is made for the test.
+#[tokio::test]
+async fn vertex_takes_a_token() {
+    let made = std::process::Command::new("openssl")
+        .args(["genpkey", "-quiet", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"])
+        .output();
+    let key = match made {
+        Ok(made) if made.status.success() => String::from_utf8(made.stdout).expect("PEM"),
+        _ if std::env::var("CI").is_ok_and(|ci| ci == "true") => panic!("openssl is missing"),
+        _ => return eprintln!("skipped: the test of Vertex AI, because openssl is missing"),
+    };
+    let token =
+        Provider::start(vec![Answer::json(&json!({"access_token": "t0k", "expires_in": 3600}))]).await;
+    let ok = json!({"candidates": [{"finishReason": "STOP", "content": {"parts": [{"text": "ok"}]}}]});
+    let provider = Provider::start(vec![Answer::json(&ok)]).await;
+    let connection = format!(
+        "{{type: dynamiq.connections.VertexAI, vertex_project_id: p1, vertex_project_location: europe-west4, client_email: a@b, token_uri: \"{}/token\", private_key: \"${{oc.env:KEY}}\"}}",
+        token.url
+    );
+    let text =
+        flow("VertexAI", "gemini-2.5-flash", &connection, &format!("api_base: \"{}/v1\"", provider.url));
+    let case = Case::text(&text).input(json!({"q": "cats"})).env("KEY", &key.replace('\n', "\\n"));
+    let (engine, app) = (case.engine(), support::app(&text));
+    for _ in 0..2 {
+        let results = engine.results(&app, &case.context()).await.expect("the file loads").to_json();
+        assert_eq!(results["output"]["l"]["output"]["content"], "ok", "{results}");
+    }
+    let asked = token.received();
+    assert_eq!(asked.len(), 1, "the token is kept");
+    let form = asked[0].body.as_str().expect("a form");
+    let claim =
+        form.strip_prefix("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=");
+    assert_eq!(claim.map(|claim| claim.split('.').count()), Some(3), "{form}");
+    let request = &provider.received()[1];
+    assert_eq!(request.header("authorization"), Some("Bearer t0k"));
+    let path =
+        "/v1/projects/p1/locations/europe-west4/publishers/google/models/gemini-2.5-flash:generateContent";
+    assert_eq!(request.path, path);
+}
+
 /// An app that limits its runs, and a run of it with two calls in a row, each of 10 tokens in, 3 of them cached, and 5 out.
 async fn limited(
     model: &str,

@@ -113,11 +113,14 @@ pub(super) fn read(provider: &Provider, fields: Fields<'_>, prompt: Option<&Prom
     if let Some(format) = response_format {
         parameters.insert("response_format".into(), format);
     }
-    for entry in fields.yaml.entries().unwrap_or_default() {
+    for entry in fields.yaml.keys() {
         let key = entry.key.as_str();
         let is_own = OWN_KEYS.contains(&key)
             || EFFORT_KEYS.contains(&key) && provider.reasons == Reasons::WithEffort
             || key == "reasoning_effort" && provider.class == "llms.Databricks";
+        if !is_own {
+            fields.yaml.ask(key);
+        }
         if !is_own && !entry.value.is_null() {
             parameters.insert(entry.key.clone(), entry.value.to_json());
         }
