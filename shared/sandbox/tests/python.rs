@@ -163,3 +163,23 @@ async fn input_may_come_as_named_arguments() {
     let value = sandbox.run(code, &input, Arguments::Named, common::LONG).await.unwrap();
     assert_eq!(value, json!([1, [2], 3]));
 }
+
+/// A node that only checks code compiles it here, and runs nothing of it.
+#[tokio::test]
+async fn code_is_checked_without_being_run() {
+    let sandbox = sandbox();
+    let check = |code: &str| {
+        format!(
+            "def run(d):\n    try:\n        compile({code:?}, '<code>', 'exec', 0x400)\n    except SyntaxError as error:\n        return error.msg is not None"
+        )
+    };
+    for (code, expected) in [
+        ("def f(x):\n    return x\n", json!(null)),
+        ("raise ValueError('never')", json!(null)),
+        ("return 5", json!(null)),
+        ("def f(:", json!(true)),
+        ("x =", json!(true)),
+    ] {
+        assert_eq!(run(&sandbox, &check(code)).await, Ok(expected), "{code}");
+    }
+}
