@@ -49,7 +49,10 @@ pub(crate) enum Transport {
 /// Without the headers, which may hold keys.
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server").field("transport", &self.transport).field("url", &self.url).finish_non_exhaustive()
+        f.debug_struct("Server")
+            .field("transport", &self.transport)
+            .field("url", &self.url)
+            .finish_non_exhaustive()
     }
 }
 
@@ -152,7 +155,8 @@ impl<'s> Session<'s> {
             Transport::Sse => {
                 let response = send(server, http, Method::GET, &server.url, own.clone(), None).await?;
                 let mut stream = Stream::new(response, server.silence);
-                let place = stream.next().await?.ok_or(Error::Protocol("it does not say where messages go"))?;
+                let place =
+                    stream.next().await?.ok_or(Error::Protocol("it does not say where messages go"))?;
                 Channel::Sse { post: post_url(&server.url, &place)?, stream: Box::new(stream) }
             }
         };
@@ -163,7 +167,9 @@ impl<'s> Session<'s> {
             "clientInfo": {"name": "runyard", "version": env!("CARGO_PKG_VERSION")},
         });
         let answer = session.request("initialize", &params, None).await?;
-        if let Some(version) = answer["protocolVersion"].as_str().and_then(|version| HeaderValue::from_str(version).ok()) {
+        if let Some(version) =
+            answer["protocolVersion"].as_str().and_then(|version| HeaderValue::from_str(version).ok())
+        {
             session.headers.insert(VERSION_HEADER, version);
         }
         session.post(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}), None).await?;
@@ -248,7 +254,8 @@ async fn send(
     body: Option<&Value>,
 ) -> Result<Response, Error> {
     let (client, url) = http.open(url).map_err(Failure::from)?;
-    let accept = if method == Method::GET { "text/event-stream" } else { "application/json, text/event-stream" };
+    let accept =
+        if method == Method::GET { "text/event-stream" } else { "application/json, text/event-stream" };
     let mut request = client.request(method, url).header(ACCEPT, accept).headers(headers);
     if let Some(body) = body {
         request = request.json(body);

@@ -73,7 +73,8 @@ struct Collection {
 pub(crate) fn read(fields: Fields<'_>, loading: &Loading<'_>) -> Option<Box<dyn VectorStore>> {
     let connection = connection(&["Weaviate"], fields, loading)?;
     let setting = |setting: Setting| setting.of(connection.as_ref(), fields, loading);
-    let is_custom = connection.as_ref().and_then(|connection| connection.text("deployment_type")) == Some("custom");
+    let is_custom =
+        connection.as_ref().and_then(|connection| connection.text("deployment_type")) == Some("custom");
     // Its gRPC port is not needed here.
     let url = if is_custom {
         let (host, port) = (setting(HOST), setting(PORT));
@@ -186,7 +187,8 @@ impl Weaviate {
     /// Whether the tenant is there; without one, all are.
     async fn has_tenant(&self, call: Call<'_>) -> Result<bool, StoreError> {
         let Some(tenant) = &self.tenant else { return Ok(true) };
-        let tenants = self.json(call, Method::GET, &format!("schema/{}/tenants", self.collection), None).await?;
+        let tenants =
+            self.json(call, Method::GET, &format!("schema/{}/tenants", self.collection), None).await?;
         Ok(tenants.as_array().into_iter().flatten().any(|known| known["name"] == tenant.as_str()))
     }
 
@@ -205,7 +207,8 @@ impl Weaviate {
         properties.insert("score".to_owned(), document.score.into());
         properties.extend(document.metadata.unwrap_or_default());
         if let Some(wrong) = properties.keys().find(|name| !is_property(name)) {
-            let message = format!("`{wrong}` of the document `{id}` is no name for a property: letters, digits, `_`");
+            let message =
+                format!("`{wrong}` of the document `{id}` is no name for a property: letters, digits, `_`");
             return Err(StoreError::value(message));
         }
         let mut object = json!({
@@ -275,7 +278,8 @@ impl Collection {
     fn of(class: &Value) -> Self {
         let mut collection = Self { properties: Vec::new(), searchable: Vec::new(), vector: None };
         for property in class["properties"].as_array().into_iter().flatten() {
-            let (Some(name), Some(kind)) = (property["name"].as_str(), property["dataType"][0].as_str()) else {
+            let (Some(name), Some(kind)) = (property["name"].as_str(), property["dataType"][0].as_str())
+            else {
                 continue;
             };
             let element = kind.trim_end_matches("[]");
@@ -289,7 +293,11 @@ impl Collection {
         }
         let vectors = class["vectorConfig"].as_object().filter(|vectors| !vectors.is_empty());
         collection.vector = vectors.and_then(|vectors| {
-            if vectors.contains_key("default") { Some("default".to_owned()) } else { vectors.keys().next().cloned() }
+            if vectors.contains_key("default") {
+                Some("default".to_owned())
+            } else {
+                vectors.keys().next().cloned()
+            }
         });
         collection
     }
@@ -305,7 +313,8 @@ fn text(plain: &str) -> String {
 }
 
 fn refused(answer: &Answer) -> StoreError {
-    let said = answer.json()["error"][0]["message"].as_str().map_or_else(|| answer.error_text(), str::to_owned);
+    let said =
+        answer.json()["error"][0]["message"].as_str().map_or_else(|| answer.error_text(), str::to_owned);
     StoreError::store(format!("Weaviate answered {}: {said}", answer.status.as_u16()))
 }
 
@@ -480,7 +489,8 @@ mod tests {
 
     #[test]
     fn filters() {
-        let field = |field, operator, value: Value| json!({"field": field, "operator": operator, "value": value});
+        let field =
+            |field, operator, value: Value| json!({"field": field, "operator": operator, "value": value});
         for (filter, expected) in [
             (json!({"year": 2020}), "{path: [\"year\"], operator: Equal, valueInt: 2020}"),
             (json!({"id": "a"}), "{path: [\"_original_id\"], operator: Equal, valueText: \"a\"}"),
@@ -504,10 +514,12 @@ mod tests {
                  {path: [\"year\"], operator: NotEqual, valueInt: 2}]}",
             ),
         ] {
-            let filter = Filter::read(filter.as_object().expect("a mapping")).expect("it reads").expect("one");
+            let filter =
+                Filter::read(filter.as_object().expect("a mapping")).expect("it reads").expect("one");
             assert_eq!(clause(&filter, &collection()), Ok(expected.to_owned()));
         }
-        let evil = Filter::read(json!({"a\"]": 1}).as_object().expect("a mapping")).expect("it reads").expect("one");
+        let evil =
+            Filter::read(json!({"a\"]": 1}).as_object().expect("a mapping")).expect("it reads").expect("one");
         assert!(clause(&evil, &collection()).is_err());
     }
 

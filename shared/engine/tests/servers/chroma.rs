@@ -16,7 +16,10 @@ fn port() -> Option<u16> {
         let (venv, port, data) = (installed(&[PACKAGE])?, free_port()?, scratch("chroma")?);
         let mut server = Command::new(venv.join("bin/chroma"));
         server.env("ANONYMIZED_TELEMETRY", "False");
-        start(server.args(["run", "--host", "127.0.0.1", "--port", &port.to_string(), "--path"]).arg(data), port)?;
+        start(
+            server.args(["run", "--host", "127.0.0.1", "--port", &port.to_string(), "--path"]).arg(data),
+            port,
+        )?;
         Ok(port)
     };
     had("Chroma", STARTED.get_or_init(launch)).copied()

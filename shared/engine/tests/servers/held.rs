@@ -19,7 +19,8 @@ async fn finds_what_the_reference_finds() {
         .expect("cases")
         .iter()
         .filter(|case| {
-            let is_cosine = case["node"]["vector_function"].as_str().unwrap_or("cosine_similarity") == "cosine_similarity";
+            let is_cosine = case["node"]["vector_function"].as_str().unwrap_or("cosine_similarity")
+                == "cosine_similarity";
             let by_vector = case["input"]["query"].is_null() || case["input"]["alpha"] == 1;
             // It has no dimension of its own to compare the query's with.
             is_cosine && by_vector && case["raises"] != "ValueError"
@@ -51,7 +52,8 @@ async fn a_writer_and_a_retriever_with_their_parts() {
         "text_embedder": part("embedders.OpenAITextEmbedder"), "document_retriever": store(RETRIEVER), "top_k": 1,
     });
     // The scripted vectors follow from the text: this finds the very same.
-    let mut read = node("retrievers.VectorStoreRetriever", &parts, &json!({"query": "Dogs bark.", "alpha": 1.0}));
+    let mut read =
+        node("retrievers.VectorStoreRetriever", &parts, &json!({"query": "Dogs bark.", "alpha": 1.0}));
     read["depends"] = json!([{"node": "write"}]);
     nodes.insert("read".into(), read);
     let mut filtered = node(
@@ -78,7 +80,8 @@ async fn a_writer_and_a_retriever_with_their_parts() {
 
 #[tokio::test]
 async fn a_part_that_fails_fails_the_whole() {
-    let connection = json!({"type": "dynamiq.connections.OpenAI", "api_key": "k", "url": "http://127.0.0.1:1"});
+    let connection =
+        json!({"type": "dynamiq.connections.OpenAI", "api_key": "k", "url": "http://127.0.0.1:1"});
     let parts = json!({
         "name": "books",
         "text_embedder": {
@@ -91,5 +94,8 @@ async fn a_part_that_fails_fails_the_whole() {
     let results = ran(Map::from_iter([("r".to_owned(), read)])).await;
     let error = &results["r"]["error"];
     assert_eq!((&error["type"], &error["recoverable"]), (&json!("ToolExecutionException"), &json!(true)));
-    assert!(error["message"].as_str().is_some_and(|message| message.starts_with("`books` failed")), "{error}");
+    assert!(
+        error["message"].as_str().is_some_and(|message| message.starts_with("`books` failed")),
+        "{error}"
+    );
 }

@@ -73,7 +73,10 @@ fn found(documents: &Value) -> Vec<(String, f64)> {
         .collect();
     for pair in 1..found.len() {
         let mut place = pair;
-        while place > 0 && (found[place - 1].1 - found[place].1).abs() < 1e-6 && found[place - 1].0 > found[place].0 {
+        while place > 0
+            && (found[place - 1].1 - found[place].1).abs() < 1e-6
+            && found[place - 1].0 > found[place].0
+        {
             found.swap(place - 1, place);
             place -= 1;
         }
@@ -108,7 +111,10 @@ async fn differences(
     let results = ran(before.into_iter().chain(nodes).collect()).await;
     let close = |ours: &[(String, f64)], theirs: &[(String, f64)]| {
         ours.len() == theirs.len()
-            && ours.iter().zip(theirs).all(|(ours, theirs)| ours.0 == theirs.0 && (ours.1 - theirs.1).abs() < 1e-6)
+            && ours
+                .iter()
+                .zip(theirs)
+                .all(|(ours, theirs)| ours.0 == theirs.0 && (ours.1 - theirs.1).abs() < 1e-6)
     };
     cases
         .iter()

@@ -34,7 +34,9 @@ fn connection(transport: &str) -> Option<Value> {
 fn tool(connection: &Value, name: &str, more: &Value) -> Value {
     let text = json!({"type": "string"});
     let schema = match name {
-        "add" => json!({"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}, "required": ["a"]}),
+        "add" => {
+            json!({"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}, "required": ["a"]})
+        }
         "fail" => json!({"type": "object", "properties": {}}),
         // As the reference writes schemas into files.
         _ => json!({"type_": "object", "properties": {"name": text}, "required": ["name"]}),
@@ -104,7 +106,8 @@ async fn a_server_runs_the_one_tool_that_it_selects() {
     let one = settings(json!({"include_tools": ["greet"]}));
     let greeting = output(node(SERVER, &one, &json!({"name": "Bob"}))).await;
     assert_eq!(greeting["content"]["content"][0]["text"], "Hello Bob");
-    let (kind, message) = failure(node(SERVER, &settings(json!({"exclude_tools": ["fail", "header"]})), &json!({}))).await;
+    let (kind, message) =
+        failure(node(SERVER, &settings(json!({"exclude_tools": ["fail", "header"]})), &json!({}))).await;
     assert_eq!(kind, "ValueError");
     assert!(message.contains("2 tools (add, greet)"), "{message}");
 }
@@ -112,7 +115,8 @@ async fn a_server_runs_the_one_tool_that_it_selects() {
 #[tokio::test]
 async fn says_what_is_wrong() {
     let nowhere = json!({"type": "dynamiq.connections.MCPStreamableHTTP", "url": "http://127.0.0.1:1/mcp"});
-    let nodes = Map::from_iter([("n".to_owned(), node(TOOL, &tool(&nowhere, "add", &json!({})), &json!({"a": 1})))]);
+    let nodes =
+        Map::from_iter([("n".to_owned(), node(TOOL, &tool(&nowhere, "add", &json!({})), &json!({"a": 1})))]);
     let error = &ran(nodes).await["n"]["error"];
     assert_eq!((&error["type"], &error["recoverable"]), (&json!("ToolExecutionException"), &json!(true)));
     assert!(error["message"].as_str().is_some_and(|message| message.contains("was not called")), "{error}");

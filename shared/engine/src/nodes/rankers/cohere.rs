@@ -39,7 +39,10 @@ struct CohereReranker {
 /// Without the key.
 impl fmt::Debug for CohereReranker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CohereReranker").field("url", &self.url).field("model", &self.model).finish_non_exhaustive()
+        f.debug_struct("CohereReranker")
+            .field("url", &self.url)
+            .field("model", &self.model)
+            .finish_non_exhaustive()
     }
 }
 

@@ -77,7 +77,8 @@ impl Kind for DocumentRetriever {
         call.run.outside().await?;
         let mut documents = self.store.search(call, query).await.map_err(NodeError::from)?;
         if let Some(threshold) = input["similarity_threshold"].as_f64().or(self.threshold) {
-            documents.retain(|document| document.score.is_none_or(|score| self.store.passes(score, threshold)));
+            documents
+                .retain(|document| document.score.is_none_or(|score| self.store.passes(score, threshold)));
         }
         Ok(Arc::new(json!({"documents": crate::document::Document::list(documents)})))
     }

@@ -69,7 +69,8 @@ impl McpServer {
             None => {
                 call.run.outside().await?;
                 let tools = self.server.tools(&call.services.http, &header_map(headers)?).await;
-                let tools = tools.map_err(|error| failed(call, &format!("its tools cannot be listed: {error}")))?;
+                let tools =
+                    tools.map_err(|error| failed(call, &format!("its tools cannot be listed: {error}")))?;
                 let listed: Value = tools
                     .into_iter()
                     .map(|tool| json!({"name": tool.name, "description": tool.description, "schema": tool.schema}))
