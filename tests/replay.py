@@ -127,6 +127,7 @@ def http(raw):
 ANSWERS = {
     "answer-run": (400, "application/json"),
     "cancel-run": (200, "application/json"),
+    "retry-run": (400, "application/json"),
     "create-file": (200, "application/json"),
     "create-run-background": (202, "application/json"),
     "create-run-files": (200, "application/json"),
@@ -140,7 +141,7 @@ ANSWERS = {
     "stream-run": (200, "text/event-stream"),
 }
 # What is answered by the function that answers at once; the others execute or follow a run.
-CONTROL = {"answer-run", "cancel-run", "create-file", "get-run", "health", "list-runs", "openapi", "run-events"}
+CONTROL = {"answer-run", "cancel-run", "create-file", "get-run", "health", "list-runs", "openapi", "retry-run", "run-events"}
 
 
 def filled_in(file, key, run):

@@ -1,6 +1,7 @@
 """Writes more/NAME.json, what the reference makes of more/NAME.yaml, for those named (all if none is); agents/NAME likewise.
 
-A case's first lines are comments with its input and the script of its model. Run with the reference's interpreter.
+A case's first lines are comments with its input, the script of its model, and perhaps either the answers of people by node,
+if it asks any, or the names of files, which become the input's `files`. Run with the reference's interpreter.
 """
 import glob, json, logging, os, sys
 here = os.path.dirname(os.path.abspath(__file__)); sys.path.insert(0, os.path.join(here, "..", "llm"))
@@ -8,18 +9,39 @@ os.environ.update(LITELLM_LOG="ERROR", LITELLM_LOCAL_MODEL_COST_MAP="True"); log
 import warnings; warnings.simplefilter("ignore")
 from stub import Stub
 stub = Stub([]); os.environ.update(STUB_URL=stub.url, STUB_ROOT=stub.root)
+from queue import Queue
 from dynamiq import Workflow
+from dynamiq.runnables import RunnableConfig
+from dynamiq.runnables.base import NodeRunnableConfig
+from dynamiq.types.streaming import StreamingConfig
 from dynamiq.utils.utils import JsonWorkflowEncoder
+from io import BytesIO
+class Encoder(JsonWorkflowEncoder):
+    def default(self, value):
+        try: return super().default(value)
+        except TypeError: return None  # files in inputs, which no test compares
+def opened(name):
+    with open(os.path.join(here, "files", name), "rb") as file: opened = BytesIO(file.read())
+    opened.name = name
+    return opened
 names = sys.argv[1:] or [os.path.basename(path)[:-5] for path in sorted(glob.glob(os.path.join(here, "more", "*.yaml")))]
+def answering(node, data):
+    queue, event = Queue(), "approval" if "content" not in data else "streaming"
+    queue.put(json.dumps({"entity_id": node, "event": event, "data": data}))
+    return NodeRunnableConfig(streaming=StreamingConfig(enabled=True, event=event, input_queue=queue, input_queue_poll_interval=0.2, timeout=10))
 for name in names:
     path = os.path.join(here, *([name] if "/" in name else ["more", name]))
-    with open(path + ".yaml") as file: first, second = file.readline(), file.readline()
-    stub.script = json.loads(second.split("script:", 1)[1]); stub.requests = []
+    with open(path + ".yaml") as file: first, second, third = file.readline(), file.readline(), file.readline()
+    stub.script = json.loads(second.split("script:", 1)[1]); stub.requests = []; stub.n = 0
     workflow = Workflow.from_yaml_file(path + ".yaml", init_components=True)
-    result = workflow.run_sync(json.loads(first.split("input:", 1)[1]))
+    people = json.loads(third.split("people:", 1)[1]) if third.startswith("# people:") else {}
+    config = RunnableConfig(nodes_override={node: answering(node, data) for node, data in people.items()})
+    given = json.loads(first.split("input:", 1)[1])
+    if third.startswith("# files:"): given["files"] = [opened(file) for file in json.loads(third.split("files:", 1)[1])]
+    result = workflow.run_sync(given, config)
     shown = {"status": result.status.value, "output": result.output, "error": result.error.to_dict() if result.error else None,
              "llm_requests": stub.requests}
     with open(path + ".json", "w") as file:
-        file.write(json.dumps(shown, cls=JsonWorkflowEncoder, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+        file.write(json.dumps(shown, cls=Encoder, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
     print(name, shown["status"], flush=True)
 os._exit(0)

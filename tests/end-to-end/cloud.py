@@ -7,7 +7,6 @@ import json
 import os
 import pathlib
 import re
-import signal
 import zipfile
 
 import boto3
@@ -71,11 +70,11 @@ class Cloud:
         configuration = self.client("lambda").get_function_configuration(FunctionName=self.names[function])
         return configuration["Environment"]["Variables"]
 
-    def is_all_done(self):
-        """Whether the queue holds nothing, and no worker has anything of it."""
+    def messages(self):
+        """How many messages the queue has, those that a worker was given and has not done included."""
         counts = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessagesDelayed"]
         left = self.client("sqs").get_queue_attributes(QueueUrl=self.names["Queue"], AttributeNames=counts)["Attributes"]
-        return all(left[count] == "0" for count in counts)
+        return sum(int(left[count]) for count in counts)
 
     def sweep(self):
         """What the sweeper did, looked at now instead of at the next full minute."""
@@ -85,14 +84,15 @@ class Cloud:
         assert "FunctionError" not in answer, swept
         return swept
 
-    def kill_workers(self):
-        """Has every process of the worker end as it does that is out of memory; says how many there were."""
-        killed = 0
+    def end_workers(self, how):
+        """Sends a signal to every process of the worker: SIGKILL as to one that is out of memory, SIGTERM as to one that the
+        platform is done with. Says how many there were."""
+        ended = 0
         for process in processes(self.names["Worker"]):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
-                killed += 1
-        return killed
+                os.kill(process, how)
+                ended += 1
+        return ended
 
     def end_lease(self, run):
         """Sets a run's `due` to a time long past: whoever holds it has not renewed its lease for a minute."""

@@ -15,6 +15,11 @@ import cloud
 folder, built, command, features = sys.argv[1:]
 folder = pathlib.Path(folder)
 with cloud.running(folder, built) as place, api.watched(place, folder, command, ["--features", features]) as served:
-    print(f"API={served.url}\nKEY={served.key}\nexport AWS_ENDPOINT_URL={place.url}", flush=True)
+    # Also where it was started in the background, which ignores interrupts, or is ended by a supervisor.
+    for asked in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(asked, signal.default_int_handler)
+    operator = ("AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    variables = [f"AWS_ENDPOINT_URL={place.url}", *(f"{name}={os.environ[name]}" for name in operator)]
+    print(f"API={served.url}", f"KEY={served.key}", f"export {' '.join(variables)}", sep="\n", flush=True)
     with contextlib.suppress(KeyboardInterrupt):
         signal.pause()

@@ -30,6 +30,7 @@ pub(crate) async fn created(store: &Embedded, due: Duration) -> RunId {
         session_id: None,
         metadata: BTreeMap::new(),
         files: Vec::new(),
+        retry_of: None,
     };
     let record = Record {
         upto: 0,

@@ -98,10 +98,26 @@ def graph():
     return found
 
 
+def accepted_for_workers():
+    """The graph as far as a retry goes: it hands `accept` no claim, and without one that executes nothing."""
+    (retry,) = (one for one in graph() if one.of == "RunService" and one.name == "retry")
+    assert re.search(r"\baccept_in_task\(&app, new, None, \w+, Mode::Background, None\)", retry.code), "a retry may execute"
+    (accept,) = (one for one in graph() if one.of == "RunService" and one.name == "accept")
+    assert re.search(r"let \(Some\(claim\), Some\(slot\)\) = \(claim, slot\) else \{\s*return", accept.code), "a retry may execute"
+    called, ports, driven = graph()[accept]
+    return graph() | {accept: ({one for one in called if one.name != "execute"}, ports, driven - {"Writer"})}
+
+
 def reached(roots):
     """The port methods that these functions may come to call."""
+    retries = {root for root in roots if root.file.endswith("/routes/retry_run.rs")}
+    return reached_in(graph(), set(roots) - retries) | reached_in(accepted_for_workers(), retries)
+
+
+def reached_in(functions, roots):
+    """The same along this graph."""
     ports = set()
-    for function in rust.reachable({function: calls for function, (calls, _, _) in graph().items()}, roots):
-        _, direct, driven = graph()[function]
+    for function in rust.reachable({function: calls for function, (calls, _, _) in functions.items()}, roots):
+        _, direct, driven = functions[function]
         ports |= direct | {method for machine in driven for op in machines()[machine] for method in ops()[op]}
     return ports

@@ -38,8 +38,13 @@ export const approval: AnswerInput = {
   type: "approval",
   data: { request_id: "…", approved: true, params: { amount: 500 } },
 };
-// @ts-expect-error: an approval says whether it is approved
-export const unclear: AnswerInput = { type: "approval", data: { request_id: "…", feedback: "yes" } };
+export const byPattern: AnswerInput = { type: "approval", data: { request_id: "…", feedback: "yes" } };
+export const choices: AnswerInput = {
+  type: "human_feedback",
+  data: { request_id: "…", answers: [{ question_id: "0", selected: ["red"] }] },
+};
+// @ts-expect-error: an approval is approved or not
+export const unclear: AnswerInput = { type: "approval", data: { request_id: "…", approved: "yes" } };
 
 export const query: ListRunsQuery = { status: ["failed", "awaiting_input"], sort: "-started_at", page_size: 100 };
 // @ts-expect-error: no such status
@@ -92,7 +97,10 @@ export function line(event: RunEvent): string {
     case "agent.human_feedback.requested":
     case "approval_request.created":
       return event.data.request.prompt;
+    case "agent.message.sent":
+      return event.data.message;
     case "input.received":
+    case "input.expired":
       return event.data.request_id;
   }
 }

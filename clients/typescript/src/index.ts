@@ -11,6 +11,7 @@ export type CreateRun = Schemas["CreateRun"];
 export type CreateRunForm = Schemas["CreateRunForm"];
 export type UploadFileForm = Schemas["UploadFileForm"];
 export type AnswerInput = Schemas["AnswerInput"];
+export type QuestionAnswer = Schemas["QuestionAnswer"];
 export type ListRunsQuery = NonNullable<operations["list_runs"]["parameters"]["query"]>;
 export type ListRunEventsQuery = NonNullable<operations["list_run_events"]["parameters"]["query"]>;
 export type StreamRunQuery = NonNullable<operations["stream_run"]["parameters"]["query"]>;

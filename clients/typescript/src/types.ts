@@ -170,6 +170,27 @@ export interface paths {
         readonly patch?: never;
         readonly trace?: never;
     };
+    readonly "/v1/runs/{run_id}/retry": {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: never;
+            readonly path?: never;
+            readonly cookie?: never;
+        };
+        readonly get?: never;
+        readonly put?: never;
+        /**
+         * Creates a new background run from one that failed or was canceled, with the same input and the same version of the app.
+         *     What the old run's log recorded as done, people's answers too, is not done again; what failed is tried again. The old run
+         *     stays as it is. A body is not needed, and not read.
+         */
+        readonly post: operations["retry_run"];
+        readonly delete?: never;
+        readonly options?: never;
+        readonly head?: never;
+        readonly patch?: never;
+        readonly trace?: never;
+    };
     readonly "/v1/runs/{run_id}/stream": {
         readonly parameters: {
             readonly query?: never;
@@ -243,6 +264,30 @@ export interface components {
                 /** @enum {string} */
                 readonly object: "agent.human_feedback";
                 readonly request: components["schemas"]["InputRequest"];
+            };
+        };
+        /** @description A message to the person who follows the run; nobody waits for an answer. */
+        readonly AgentMessageSentEvent: {
+            /** Format: uuid */
+            readonly id: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            readonly type: "agent.message.sent";
+            /**
+             * Format: int64
+             * @description Its place in the run: from 1, without gaps.
+             */
+            readonly sequence: number;
+            /** Format: date-time */
+            readonly timestamp: string;
+            readonly data: {
+                /** @enum {string} */
+                readonly object: "agent.message";
+                readonly node: components["schemas"]["Node"];
+                /** @description What it says. */
+                readonly message: string;
             };
         };
         /** @description A piece of an agent's reasoning. */
@@ -386,7 +431,8 @@ export interface components {
              * @description `id` of the input request.
              */
             readonly request_id: string;
-            readonly approved: boolean;
+            /** @description May be left out where there is `feedback`: then that approves if it is the node's `accept_pattern`. */
+            readonly approved?: boolean | null;
             /** @description New values of the request's `editable_params`; others cannot be changed. */
             readonly params?: {
                 readonly [key: string]: unknown;
@@ -523,7 +569,10 @@ export interface components {
              * @description `id` of the input request.
              */
             readonly request_id: string;
-            readonly feedback: string;
+            /** @description May be left out where there are `answers`. */
+            readonly feedback?: string | null;
+            /** @description To the `questions` of the request's `params`. */
+            readonly answers?: readonly components["schemas"]["QuestionAnswer"][] | null;
         };
         /** @description A stored file. */
         readonly File: {
@@ -548,6 +597,32 @@ export interface components {
         /** @description A stored file. */
         readonly FileAnswer: {
             readonly data: components["schemas"]["File"];
+        };
+        /** @description Nobody answered in time. */
+        readonly InputExpiredEvent: {
+            /** Format: uuid */
+            readonly id: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            readonly type: "input.expired";
+            /**
+             * Format: int64
+             * @description Its place in the run: from 1, without gaps.
+             */
+            readonly sequence: number;
+            /** Format: date-time */
+            readonly timestamp: string;
+            readonly data: {
+                /** @enum {string} */
+                readonly object: "input";
+                /**
+                 * Format: uuid
+                 * @description The question that nobody answered.
+                 */
+                readonly request_id: string;
+            };
         };
         /** @description A person answered. */
         readonly InputReceivedEvent: {
@@ -586,12 +661,17 @@ export interface components {
             readonly type: components["schemas"]["InputRequestType"];
             /** @description The question. */
             readonly prompt: string;
-            /** @description What is to be approved. */
+            /** @description What is to be approved; of a question that offers choices, those under `questions`. */
             readonly params?: {
                 readonly [key: string]: unknown;
             };
             /** @description The names of the `params` that the answer may change. */
             readonly editable_params?: readonly string[];
+            /**
+             * Format: date-time
+             * @description From then on no answer is taken, and the run goes on, or fails, without one.
+             */
+            readonly expires_at?: string;
         };
         /**
          * @description `approval_request` is answered with `approval`, `human_feedback` with `human_feedback`.
@@ -775,6 +855,13 @@ export interface components {
             /** @description The `cursor` of the next page of runs, if there is one. */
             readonly next_cursor?: string;
         };
+        readonly QuestionAnswer: {
+            /** @description `id` of the question. */
+            readonly question_id: string;
+            /** @description The labels of the options that were chosen. */
+            readonly selected?: readonly string[];
+            readonly custom_text?: string | null;
+        };
         /** @description One execution of an app. */
         readonly Run: {
             /** Format: uuid */
@@ -814,6 +901,11 @@ export interface components {
             /** @description The files that it may read. */
             readonly files?: readonly components["schemas"]["File"][];
             readonly usage?: components["schemas"]["Usage"];
+            /**
+             * Format: uuid
+             * @description The run that it retries.
+             */
+            readonly retry_of?: string;
             /** @description The questions that nobody has answered, oldest first. */
             readonly input_requests?: readonly components["schemas"]["InputRequest"][];
         };
@@ -908,7 +1000,7 @@ export interface components {
             readonly node?: string;
         };
         /** @description An event of a run; `type` tells which. */
-        readonly RunEvent: components["schemas"]["RunStartedEvent"] | components["schemas"]["RunPausedEvent"] | components["schemas"]["RunResumedEvent"] | components["schemas"]["RunCheckpointEvent"] | components["schemas"]["RunCompletedEvent"] | components["schemas"]["RunFailedEvent"] | components["schemas"]["RunCanceledEvent"] | components["schemas"]["NodeStartedEvent"] | components["schemas"]["NodeCompletedEvent"] | components["schemas"]["NodeFailedEvent"] | components["schemas"]["NodeSkippedEvent"] | components["schemas"]["LlmDeltaEvent"] | components["schemas"]["AgentReasoningDeltaEvent"] | components["schemas"]["AgentAnswerDeltaEvent"] | components["schemas"]["AgentToolCallStartedEvent"] | components["schemas"]["AgentToolCallCompletedEvent"] | components["schemas"]["AgentToolCallFailedEvent"] | components["schemas"]["AgentHumanFeedbackRequestedEvent"] | components["schemas"]["ApprovalRequestCreatedEvent"] | components["schemas"]["InputReceivedEvent"];
+        readonly RunEvent: components["schemas"]["RunStartedEvent"] | components["schemas"]["RunPausedEvent"] | components["schemas"]["RunResumedEvent"] | components["schemas"]["RunCheckpointEvent"] | components["schemas"]["RunCompletedEvent"] | components["schemas"]["RunFailedEvent"] | components["schemas"]["RunCanceledEvent"] | components["schemas"]["NodeStartedEvent"] | components["schemas"]["NodeCompletedEvent"] | components["schemas"]["NodeFailedEvent"] | components["schemas"]["NodeSkippedEvent"] | components["schemas"]["LlmDeltaEvent"] | components["schemas"]["AgentReasoningDeltaEvent"] | components["schemas"]["AgentAnswerDeltaEvent"] | components["schemas"]["AgentToolCallStartedEvent"] | components["schemas"]["AgentToolCallCompletedEvent"] | components["schemas"]["AgentToolCallFailedEvent"] | components["schemas"]["AgentHumanFeedbackRequestedEvent"] | components["schemas"]["ApprovalRequestCreatedEvent"] | components["schemas"]["AgentMessageSentEvent"] | components["schemas"]["InputExpiredEvent"] | components["schemas"]["InputReceivedEvent"];
         /** @description The run ended with an error. Terminal. */
         readonly RunFailedEvent: {
             /** Format: uuid */
@@ -1538,6 +1630,52 @@ export interface operations {
             readonly 408: components["responses"]["RequestTimeout"];
             readonly 413: components["responses"]["PayloadTooLarge"];
             readonly 415: components["responses"]["UnsupportedMediaType"];
+            readonly 500: components["responses"]["InternalServerError"];
+            readonly 503: components["responses"]["ServiceUnavailable"];
+        };
+    };
+    readonly retry_run: {
+        readonly parameters: {
+            readonly query?: never;
+            readonly header?: {
+                /** @description A repeat for the same run gives the same new run, for another run 409. In the scope of app and access key, for 24 hours. */
+                readonly "Idempotency-Key"?: string;
+                /**
+                 * @description `wait=N` has the new run waited for, up to N seconds, at most 60.
+                 * @example wait=10
+                 */
+                readonly Prefer?: string;
+            };
+            readonly path: {
+                /** @description The run that failed or was canceled. */
+                readonly run_id: string;
+            };
+            readonly cookie?: never;
+        };
+        readonly requestBody?: never;
+        readonly responses: {
+            /** @description The new run as created, `retry_of` the old one; after `Prefer: wait`, as it stands. */
+            readonly 202: {
+                headers: {
+                    /** @description `true` if an earlier request with the same key had created the run. */
+                    readonly "Idempotency-Replayed"?: string;
+                    /** @description The path of the new run. */
+                    readonly Location?: string;
+                    /** @description `wait=N`, with the seconds that were granted. */
+                    readonly "Preference-Applied"?: string;
+                    /** @description The request's own `x-request-id` if that is 1 to 128 visible ASCII characters, else a new one. */
+                    readonly "x-request-id"?: string;
+                    readonly [name: string]: unknown;
+                };
+                content: {
+                    readonly "application/json": components["schemas"]["RunAnswer"];
+                };
+            };
+            readonly 400: components["responses"]["BadRequest"];
+            readonly 401: components["responses"]["Unauthorized"];
+            readonly 403: components["responses"]["Forbidden"];
+            readonly 404: components["responses"]["NotFound"];
+            readonly 409: components["responses"]["Conflict"];
             readonly 500: components["responses"]["InternalServerError"];
             readonly 503: components["responses"]["ServiceUnavailable"];
         };

@@ -83,7 +83,9 @@ impl Plugged {
     /// Opens the place. Apps with a problem are left out.
     pub(crate) async fn open(place: &Place, reach: Reach) -> Result<Self> {
         let data = Data::open(&place.data)?;
-        let engine: Arc<dyn Engine> = engine::start(reach, Vec::new());
+        let engine = engine::start(reach, Vec::new());
+        engine.remember_in(data.embedded.memories());
+        let engine: Arc<dyn Engine> = engine;
         let opened = {
             let (place, data, check) = (place.clone(), data.clone(), check(&engine));
             spawn_blocking(move || {

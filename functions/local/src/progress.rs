@@ -97,7 +97,11 @@ impl<W: Write> Progress<W> {
                     text(&request["id"])
                 ));
             }
+            "agent.message.sent" => {
+                self.line(&format!("  {DIM}i{DIM:#} {}", text(&data["message"])));
+            }
             "input.received" => self.line(&format!("  {GOOD}✓{GOOD:#} answered")),
+            "input.expired" => self.line(&format!("  {BAD}✗{BAD:#} nobody answered in time")),
             _ => {}
         }
         let _ = self.out.flush();

@@ -1,4 +1,4 @@
-use crate::{Apps, Clients, Config, Deployments, Files, Keys, Queue, Runs, Secrets};
+use crate::{Apps, Clients, Config, Deployments, Files, Keys, Memories, Queue, Runs, Secrets};
 use runyard_runs::{Clock, Ids};
 use std::sync::Arc;
 
@@ -72,6 +72,11 @@ impl Aws {
     /// Keeps access keys.
     pub fn keys(&self) -> Arc<Keys> {
         Arc::clone(&self.keys)
+    }
+
+    /// Keeps what agents remember.
+    pub fn memories(&self) -> Arc<Memories> {
+        Arc::new(Memories::new(Arc::clone(&self.home)))
     }
 
     /// Reads the secrets that apps name.

@@ -7,6 +7,7 @@
 //! | `RUN#<run>` | `RUN#INPUT` | what was asked for, if not |
 //! | `IDEM#<hash>` | `IDEM` | an idempotency key |
 //! | `FILE#<file>` | `FILE` | what is known of a file |
+//! | `MEMORY#<hash>` | `TURN#<time>#<turn>` | what was said in one run of an agent |
 //! | `KEY#<key id>` | `KEY` | an access key |
 //! | `KEYS` | `KEY#<key id>` | the same again, to be listed |
 //! | `APP#<app>` | `APP#<version>` | a version of an app |
@@ -18,7 +19,7 @@
 //! The indexes hold nothing but records. Their keys are bytes: with [`LISTED`] and what the table adds, a row takes
 //! some 111 bytes, so that one query, which reads 1 MiB, counts some 9,400 runs.
 
-use runyard_runs::{AppId, RunId, Sequence, Timestamp};
+use runyard_runs::{AppId, MemoryScope, RunId, Sequence, Timestamp};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::time::Duration;
@@ -107,6 +108,26 @@ pub(crate) fn first_of(sk: &str) -> Option<Sequence> {
 pub fn idempotency_pk(key: &[u8; 32]) -> String {
     use std::fmt::Write;
     key.iter().fold("IDEM#".to_owned(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// The partition of what was said in one conversation: a hash, since what callers call users and sessions is of any length,
+/// and nobody else's business.
+pub fn memory_pk(scope: &MemoryScope) -> String {
+    use std::fmt::Write;
+    let part = |text: &Option<String>| match text {
+        Some(text) => [&[1], text.as_bytes()].concat(),
+        None => vec![0],
+    };
+    let (agent, user, session) = (scope.agent.as_bytes(), part(&scope.user_id), part(&scope.session_id));
+    let mut hash = Sha256::new();
+    for part in [&b"memory"[..], scope.app.0.as_bytes(), agent, &user, &session] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().iter().fold("MEMORY#".to_owned(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
     })

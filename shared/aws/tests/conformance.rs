@@ -8,13 +8,18 @@ use runyard_conformance::{
     memory::{MemoryFiles, MemoryQueue},
     service::Backend,
 };
-use runyard_runs::{RunStore, SystemClock};
+use runyard_runs::{MemoryStore, RunStore, SystemClock};
 use std::sync::Arc;
 
 /// The suite's runs are in the past, where none of them has expired.
 async fn runs() -> (Arc<dyn RunStore>, Stack) {
     let stack = Stack::new(Arc::new(FixedClock(make::NOW))).await;
     (stack.aws.runs(), stack)
+}
+
+async fn memories() -> (Arc<dyn MemoryStore>, Stack) {
+    let stack = Stack::new(Arc::new(FixedClock(make::NOW))).await;
+    (stack.aws.memories(), stack)
 }
 
 /// The same with each app's runs spread over several keys of the index.
@@ -40,6 +45,7 @@ async fn backend() -> Backend {
 }
 
 runyard_conformance::run_store_tests!(runs);
+runyard_conformance::memory_store_tests!(memories);
 
 mod sharded {
     use super::sharded_runs;

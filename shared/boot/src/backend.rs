@@ -151,12 +151,14 @@ impl Backend {
                 });
                 let files: Arc<dyn FileStore> = aws.files();
                 let keys = aws.keys();
+                let engine = engine::start_with(engine::Reach::Listed, config.allow_hosts, read_env);
+                engine.remember_in(aws.memories());
                 let service = RunService::new(Ports {
                     runs: aws.runs(),
                     files: Arc::clone(&files),
                     queue: aws.queue(),
                     apps: Arc::clone(&apps),
-                    engine: engine::start_with(engine::Reach::Listed, config.allow_hosts, read_env),
+                    engine,
                     clock: Arc::clone(&clock),
                     ids: Arc::clone(&ids),
                 });
@@ -182,6 +184,7 @@ impl Backend {
                 .await?;
                 let apps: Arc<dyn AppStore> = opened.apps();
                 let embedded = opened.embedded();
+                engine.remember_in(embedded.memories());
                 let files: Arc<dyn FileStore> = embedded.files();
                 let service = RunService::new(Ports {
                     runs: embedded.runs(),
@@ -242,12 +245,12 @@ mod tests {
     /// What one request says beside its body. It is answered only once as many others wait as the barrier wants.
     async fn refuse(mut client: TcpStream, together: Arc<Barrier>, told: mpsc::UnboundedSender<String>) {
         let mut head = Vec::new();
-        while !head.windows(4).any(|end| end == b"\r\n\r\n") && client.read_buf(&mut head).await.unwrap() > 0
-        {
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(client.read_u8().await.expect("a request"));
         }
-        told.send(String::from_utf8_lossy(&head).to_ascii_lowercase()).unwrap();
+        told.send(String::from_utf8_lossy(&head).to_ascii_lowercase()).expect("the test listens");
         together.wait().await;
-        client.write_all(REFUSAL).await.unwrap();
+        client.write_all(REFUSAL).await.expect("the client listens");
     }
 
     #[tokio::test(flavor = "multi_thread")]

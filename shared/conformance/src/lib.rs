@@ -2,7 +2,7 @@
 //!
 //! A test is an `async fn` that takes the port as a trait object and panics where a promise is broken. It makes its own
 //! apps and runs, with new ids, so that it can be pointed at a store that holds others'. The macros
-//! ([`run_store_tests`], [`file_store_tests`], [`queue_tests`]) make a `#[tokio::test]` of each, so that an
+//! ([`run_store_tests`], [`file_store_tests`], [`memory_store_tests`], [`queue_tests`]) make a `#[tokio::test]` of each, so that an
 //! implementation cannot leave one out.
 //!
 //! Knows no implementation. What the ports leave open is not tested: in which order runs of the same millisecond are
@@ -18,6 +18,7 @@ pub mod memory;
 mod model;
 pub mod queue;
 pub mod record;
+pub mod remember;
 pub mod service;
 
 /// A `#[tokio::test]` for each promise of `RunStore`. Takes the name of an `async fn() -> (Arc<dyn RunStore>, T)` that gives
@@ -50,6 +51,16 @@ macro_rules! file_store_tests {
         $crate::tests! { $fixture, files:
             what_is_stored_is_read_in_pieces, an_unfinished_upload_leaves_nothing, files_belong_to_one_app,
             names_are_never_paths, deleted_and_expired_files_are_gone,
+        }
+    };
+}
+
+/// A `#[tokio::test]` for each promise of `MemoryStore`. Takes the name of an `async fn() -> (Arc<dyn MemoryStore>, T)`.
+#[macro_export]
+macro_rules! memory_store_tests {
+    ($fixture:ident) => {
+        $crate::tests! { $fixture, remember:
+            the_newest_are_remembered, long_turns_are_remembered, a_turn_is_kept_once, conversations_are_apart,
         }
     };
 }

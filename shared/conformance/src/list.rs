@@ -53,6 +53,7 @@ fn some_run(app: AppId, dice: &mut Dice) -> NewRun {
     run.user_id = (!dice.one(3)).then(|| dice.pick(&USERS).to_owned());
     run.session_id = dice.one(2).then(|| dice.pick(&sessions()));
     run.metadata = labels().into_iter().filter(|_| dice.one(3)).collect();
+    run.retry_of = dice.one(4).then(|| make::run(app).id);
     run
 }
 

@@ -36,6 +36,7 @@ pub fn run(app: AppId) -> NewRun {
         session_id: None,
         metadata: BTreeMap::new(),
         files: Vec::new(),
+        retry_of: None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The suite of the ports against the plainest implementation: what fails here is wrong in the suite.
 
 use runyard_conformance::memory::{MemoryFiles, MemoryRuns};
-use runyard_runs::{FileStore, RunStore};
+use runyard_runs::{FileStore, MemoryStore, ProcessMemory, RunStore};
 use std::sync::Arc;
 
 async fn runs() -> (Arc<dyn RunStore>, ()) {
@@ -12,5 +12,10 @@ async fn file_store() -> (Arc<dyn FileStore>, ()) {
     (Arc::<MemoryFiles>::default(), ())
 }
 
+async fn memories() -> (Arc<dyn MemoryStore>, ()) {
+    (Arc::<ProcessMemory>::default(), ())
+}
+
 runyard_conformance::run_store_tests!(runs);
 runyard_conformance::file_store_tests!(file_store);
+runyard_conformance::memory_store_tests!(memories);

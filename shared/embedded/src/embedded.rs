@@ -1,4 +1,6 @@
-use crate::{Files, Keys, Queue, Runs, database::Database, files, runs::Waiters, worker, worker::Worker};
+use crate::{
+    Files, Keys, Memories, Queue, Runs, database::Database, files, runs::Waiters, worker, worker::Worker,
+};
 use runyard_runs::{Clock, Ids, StoreError};
 use std::{
     fs, io,
@@ -131,6 +133,11 @@ impl Embedded {
     /// Keeps access keys.
     pub fn keys(&self) -> Arc<Keys> {
         Arc::clone(&self.keys)
+    }
+
+    /// Keeps what agents remember.
+    pub fn memories(&self) -> Arc<Memories> {
+        Arc::new(Memories::new(Arc::clone(&self.home)))
     }
 
     /// Makes the runs of processes that have died due, and removes what their uploads left; gives the number of runs.

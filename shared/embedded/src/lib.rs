@@ -9,7 +9,7 @@
 //! starts no task and watches no file; its threads are one that writes and a few that read.
 //!
 //! ```text
-//! <data>/runyard.db            runs, logs, keys, app versions, what is known of files
+//! <data>/runyard.db            runs, logs, keys, app versions, what is known of files, what agents remember
 //! <data>/files/<app>/<file>    file contents
 //! <data>/uploads/<worker>/     files being stored by a live process
 //! <data>/workers/<worker>.lock held (flock) by a live process
@@ -20,6 +20,7 @@ mod database;
 mod embedded;
 mod files;
 mod keys;
+mod memories;
 mod queue;
 mod runs;
 mod worker;
@@ -28,5 +29,6 @@ pub use apps::{Apps, AppsError, Check, Problem};
 pub use embedded::{Embedded, Error, Options};
 pub use files::Files;
 pub use keys::Keys;
+pub use memories::Memories;
 pub use queue::Queue;
 pub use runs::Runs;

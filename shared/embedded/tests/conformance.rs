@@ -6,7 +6,7 @@ use runyard_conformance::{
     queue::{Ends, Receive},
 };
 use runyard_embedded::{Embedded, Options, Queue};
-use runyard_runs::{AppId, FileStore, RunId, RunStore, SystemClock, SystemIds};
+use runyard_runs::{AppId, FileStore, MemoryStore, RunId, RunStore, SystemClock, SystemIds};
 use std::sync::Arc;
 use tempfile::TempDir;
 
@@ -18,6 +18,11 @@ async fn runs() -> (Arc<dyn RunStore>, (Embedded, TempDir)) {
 async fn file_store() -> (Arc<dyn FileStore>, (Embedded, TempDir)) {
     let (embedded, dir) = open();
     (embedded.files(), (embedded, dir))
+}
+
+async fn memories() -> (Arc<dyn MemoryStore>, (Embedded, TempDir)) {
+    let (embedded, dir) = open();
+    (embedded.memories(), (embedded, dir))
 }
 
 async fn run_queue() -> (Ends, ()) {
@@ -44,6 +49,7 @@ fn open() -> (Embedded, TempDir) {
 
 runyard_conformance::run_store_tests!(runs);
 runyard_conformance::file_store_tests!(file_store);
+runyard_conformance::memory_store_tests!(memories);
 runyard_conformance::queue_tests!(run_queue);
 
 /// The port leaves it open how much a read gives; here memory is bounded.

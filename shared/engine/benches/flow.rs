@@ -85,6 +85,7 @@ fn flows(criterion: &mut Criterion) {
                 session_id: None,
                 metadata: BTreeMap::new(),
                 files: Vec::new(),
+                retry_of: None,
             };
             RunContext::detached(new, Arc::new(Nothing), &[], |logged| drop(black_box(logged)))
         };

@@ -26,7 +26,7 @@ fn declared(bytes: &[u8]) -> Option<&'static Encoding> {
     let (_, rest) = start.split_once("charset=").or_else(|| start.split_once("encoding="))?;
     let label = rest.trim_start_matches(['"', '\'', ' ']);
     let end = label.find(['"', '\'', ' ', ';', '>', '/', '?']).unwrap_or(label.len());
-    Encoding::for_label(label[..end].as_bytes())
+    Encoding::for_label(&label.as_bytes()[..end])
 }
 
 #[cfg(test)]

@@ -5,14 +5,14 @@ use crate::{
     flow::Cache,
     load::{self, LoadErrors, Loaded, Mistake, Refusal, is_reserved},
     python::PythonRunner,
-    services::Services,
+    services::{Memories, Services},
     vectors::Memory,
-    workflow::{RunResults, Workflow},
+    workflow::{RunResults, Workflow, with_files},
 };
 use async_trait::async_trait;
 use runyard_runs::{
-    App, AppId, BoxError, Clock, FieldErrors, MemoryStore, Outcome, ProcessMemory, RunContext, RunError,
-    SystemClock, Warning,
+    App, AppId, BoxError, Clock, FieldErrors, File, MemoryStore, Outcome, RunContext, RunError, SystemClock,
+    Warning,
 };
 use serde_json::{Map, Value};
 use std::{
@@ -63,7 +63,7 @@ pub struct Engine {
     documents: Arc<Memory>,
     /// Hosts that every app may call, wherever they resolve to.
     allow_hosts: Vec<String>,
-    memory: Arc<dyn MemoryStore>,
+    memories: Memories,
 }
 
 impl fmt::Debug for Engine {
@@ -94,7 +94,7 @@ impl Engine {
             http: Mutex::default(),
             documents: Arc::default(),
             allow_hosts: Vec::new(),
-            memory: Arc::new(ProcessMemory::default()),
+            memories: Memories::default(),
         }
     }
 
@@ -109,9 +109,10 @@ impl Engine {
         Self { clock, ..self }
     }
 
-    /// The same, where agents remember in this store; without one they remember as long as the engine lives.
-    pub fn remembering(self, memory: Arc<dyn MemoryStore>) -> Self {
-        Self { memory, ..self }
+    /// Has agents remember in this store; without one they remember as long as the engine lives. Call it once, before any
+    /// run: a later store is not used.
+    pub fn remember_in(&self, store: Arc<dyn MemoryStore>) {
+        self.memories.set(store);
     }
 
     /// Executes a run as [`runyard_runs::Engine::execute`] does, and gives every node's result as the reference shows
@@ -182,9 +183,10 @@ impl Engine {
             http: self.http(app),
             documents: Arc::clone(&self.documents),
             limits: app.limits.clone(),
+            prices: app.prices.clone(),
             clock: Arc::clone(&self.clock),
             cache: app.cache.map(Cache::new),
-            memory: Arc::clone(&self.memory),
+            memories: self.memories.clone(),
         };
         let env_hash = self.env_hasher.hash_one(read.values().collect::<Vec<_>>());
         Ok(Compiled { workflow, warnings, services, env: read.into_keys().collect(), env_hash })
@@ -223,9 +225,9 @@ impl runyard_runs::Engine for Engine {
         Ok(self.check(app)?.into_iter().map(warning).collect())
     }
 
-    fn check_input(&self, app: &App, input: &Map<String, Value>) -> Result<(), FieldErrors> {
+    fn check_input(&self, app: &App, input: &Map<String, Value>, files: &[File]) -> Result<(), FieldErrors> {
         match self.compiled(app) {
-            Ok(compiled) => compiled.workflow.check_input(input),
+            Ok(compiled) => compiled.workflow.check_input(&with_files(input, files)),
             // An app that does not load is refused when it is deployed; a run of one fails and says why.
             Err(_) => Ok(()),
         }

@@ -11,7 +11,7 @@
 //! | --- | --- |
 //! | `load` | YAML, references, and everything that can be wrong with them |
 //! | `flow` | the scheduler, and what all nodes have in common: dependencies, retries, records, events |
-//! | `transform`, `condition` | selectors and conditions |
+//! | `transform`, `condition`, `expression` | selectors, conditions, and expressions over named values |
 //! | `nodes` | the kinds of nodes, one file each |
 //! | `prompt`, `template`, `llm` | prompts in Jinja, and the models that get them |
 //! | `vectors` | stores of documents with their vectors |
@@ -24,6 +24,7 @@ mod csv;
 mod document;
 mod egress;
 mod engine;
+mod expression;
 mod flow;
 mod html;
 mod llm;

@@ -1,12 +1,12 @@
 //! A workflow, loaded and ready to run.
 
 use crate::{
-    flow::{Flow, FlowEnd, NodeError, Role, Status, Stop},
+    flow::{Flow, FlowEnd, INPUT_EXPIRED, NodeError, Role, Status, Stop},
     services::{BUDGET_EXCEEDED, Services},
 };
-use runyard_runs::{FieldErrors, Outcome, RunContext, RunError};
+use runyard_runs::{FieldErrors, File, Outcome, RunContext, RunError};
 use serde_json::{Map, Value, json};
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 /// A workflow of a file, compiled: nothing of it is parsed again for a run.
 #[derive(Debug)]
@@ -32,6 +32,16 @@ impl RunResults {
         let error = self.error.as_ref().map(NodeError::to_json);
         json!({"status": self.status.name(), "output": self.output, "error": error})
     }
+}
+
+/// A run's input, with its files under `files` unless it has that itself.
+pub(crate) fn with_files<'i>(input: &'i Map<String, Value>, files: &[File]) -> Cow<'i, Map<String, Value>> {
+    if files.is_empty() || input.contains_key("files") {
+        return Cow::Borrowed(input);
+    }
+    let mut whole = input.clone();
+    whole.insert("files".into(), json!(files));
+    Cow::Owned(whole)
 }
 
 impl Workflow {
@@ -64,6 +74,7 @@ impl Workflow {
             };
             let code = match error {
                 Some(error) if error.kind == BUDGET_EXCEEDED => "budget_exceeded",
+                Some(error) if error.kind == INPUT_EXPIRED => "input_expired",
                 _ => "node_failed",
             };
             return Outcome::Failed(RunError {
@@ -81,16 +92,18 @@ impl Workflow {
     pub(crate) async fn results(&self, run: &RunContext, services: &Services) -> RunResults {
         let end = self.run(run, services).await;
         let error = self.flow.error(&end);
+        let input = with_files(&run.new_run().input, &run.new_run().files);
         RunResults {
             status: if error.is_some() { Status::Failure } else { Status::Success },
-            output: self.flow.results(&run.new_run().input, &end),
+            output: self.flow.results(&input, &end),
             error,
         }
     }
 
     async fn run(&self, run: &RunContext, services: &Services) -> FlowEnd {
         tracing::debug!(workflow = %self.id, run = %run.new_run().id, "executing");
-        let end = self.flow.run(run, services, &run.new_run().input, "").await;
+        let input = with_files(&run.new_run().input, &run.new_run().files);
+        let end = self.flow.run(run, services, &input, "").await;
         if end.stop == Stop::Stopped {
             // Nobody wants the outcome any more; whoever stopped the run drops this.
             futures::future::pending::<()>().await;

@@ -21,7 +21,7 @@ fn case(name: &str) -> Case {
 async fn outcome(case: &Case) -> Outcome {
     let engine: Engine = case.engine();
     let app = app(&case.text);
-    engine.check_input(&app, &case.context().new_run().input).expect("the sample fits the schema");
+    engine.check_input(&app, &case.context().new_run().input, &[]).expect("the sample fits the schema");
     engine.execute(&app, case.context()).await
 }
 
@@ -61,7 +61,7 @@ fn inputs_are_checked() {
     let case = case("ticket-triage");
     let errors = |input: Value| {
         let input = input.as_object().expect("a mapping").clone();
-        let errors = case.engine().check_input(&app(&case.text), &input).err().unwrap_or_default();
+        let errors = case.engine().check_input(&app(&case.text), &input, &[]).err().unwrap_or_default();
         errors.into_iter().collect::<Vec<_>>()
     };
     let pairs = |pairs: &[(&str, &str)]| {

@@ -107,7 +107,8 @@ async fn map() {
     assert_same("map", &case.input(json!({"items": [{"x": 1}, {"x": 3}, {"x": 2}]})).run().await);
 }
 
-/// The cases under `tests/dynamiq/more`: input and script stand in their first lines. Messages of errors are ours.
+/// The cases under `tests/dynamiq/more`: input, script and the answers of people stand in their first lines. Messages of
+/// errors are ours.
 #[tokio::test]
 async fn more() {
     let folder = support::shared("dynamiq/more");
@@ -123,21 +124,27 @@ async fn more() {
     for name in names {
         let text = std::fs::read_to_string(folder.join(format!("{name}.yaml"))).expect("case");
         let expected = std::fs::read_to_string(folder.join(format!("{name}.json"))).expect("golden");
-        let header = |key: &str| -> Value {
-            let line =
-                text.lines().find_map(|line| line.strip_prefix(&format!("# {key}: "))).expect("a header");
-            serde_json::from_str(line).expect("JSON")
+        let header = |key: &str| -> Option<Value> {
+            let line = text.lines().find_map(|line| line.strip_prefix(&format!("# {key}: ")))?;
+            Some(serde_json::from_str(line).expect("JSON"))
         };
-        let model = Scripted::start(header("script")).await;
-        let case = Case::text(&text)
+        let model = Scripted::start(header("script").expect("a script")).await;
+        let mut case = Case::text(&text)
             .env("STUB_URL", &model.url)
             .env("STUB_ROOT", &model.root)
-            .input(header("input"));
-        let mut ours = case.run().await;
+            .input(header("input").expect("an input"));
+        for file in header("files").as_ref().and_then(Value::as_array).into_iter().flatten() {
+            let file = file.as_str().expect("a name");
+            let content = std::fs::read(support::shared(&format!("dynamiq/files/{file}"))).expect("a file");
+            case = case.file(file, content);
+        }
+        let files = header("files").unwrap_or_default();
+        let people = header("people").unwrap_or_default();
+        let mut ours = case.run_with(&people).await;
         ours["llm_requests"] = model.requests().into();
         let mut theirs: Value = serde_json::from_str(&expected).expect("JSON");
         for results in [&mut ours, &mut theirs] {
-            comparable(results);
+            comparable(results, &files);
         }
         if ours != theirs {
             let lines = |value: &Value| serde_json::to_string_pretty(value).expect("JSON");
@@ -150,8 +157,8 @@ async fn more() {
     assert!(different.is_empty(), "{}", different.join("\n\n"));
 }
 
-/// Without what may differ: the words of errors, and what a skipped node saw.
-fn comparable(results: &mut Value) {
+/// Without what may differ: the words of errors, what a skipped node saw, how files are written, and random ids.
+fn comparable(results: &mut Value, files: &Value) {
     results["error"] = results["error"]["type"].take();
     for (_, result) in results["output"].as_object_mut().expect("results") {
         if let Some(error) = result.get_mut("error") {
@@ -160,26 +167,46 @@ fn comparable(results: &mut Value) {
         if result["status"] == "skip" {
             result["input"] = Value::Null;
         }
-        // Documents get their vectors in place there, so that the input shows them too.
+        for key in ["file", "value"] {
+            let is_name = |value: &Value| files.as_array().is_some_and(|files| files.contains(value));
+            if let Some(value) = result["input"].get_mut(key)
+                && (is_name(value) || is_name(&value["name"]))
+            {
+                *value = Value::Null;
+            }
+        }
+        // Documents get their vectors and scores in place there, so that the input shows them too.
         let documents = result.pointer_mut("/input/documents").and_then(Value::as_array_mut);
         for document in documents.into_iter().flatten().filter(|document| document.is_object()) {
             document["embedding"] = Value::Null;
+            document["score"] = Value::Null;
         }
     }
     // Sorted, as `serde_json` compares maps without order and shows them with it.
-    *results = sorted(results);
+    *results = support::sorted(results);
+    number_ids(results, &mut Vec::new());
 }
 
-fn sorted(value: &Value) -> Value {
+/// Replaces what looks like a random id, 32 hexadecimal digits, by the place in which it is seen first.
+fn number_ids(value: &mut Value, seen: &mut Vec<String>) {
     match value {
         Value::Object(map) => {
-            let sorted: std::collections::BTreeMap<&String, Value> =
-                map.iter().map(|(key, value)| (key, sorted(value))).collect();
-            json!(sorted)
+            if let Some(files) = map.get_mut("files").filter(|files| files.is_array()) {
+                *files = Value::Null;
+            }
+            map.values_mut().for_each(|value| number_ids(value, seen));
         }
-        Value::Array(items) => items.iter().map(sorted).collect(),
-        // Python compares 1.0 and 1 as equal.
-        Value::Number(number) => json!(number.as_f64()),
-        other => other.clone(),
+        Value::Array(items) => items.iter_mut().for_each(|value| number_ids(value, seen)),
+        Value::String(text) => {
+            let id = text.as_str();
+            if id.len() == 32 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+                let place = seen.iter().position(|known| known == id).unwrap_or_else(|| {
+                    seen.push(id.to_owned());
+                    seen.len() - 1
+                });
+                *text = format!("id {place}");
+            }
+        }
+        _ => {}
     }
 }

@@ -72,6 +72,47 @@ fn one_by_one() {
             "{type: dynamiq.nodes.agents.Agent}",
             ":2:13: nodes of type `dynamiq.nodes.agents.Agent` do not run here yet",
         ),
+        (
+            "{type: dynamiq.nodes.tools.stagehand.Stagehand}",
+            ":2:13: nodes of type `dynamiq.nodes.tools.stagehand.Stagehand` are not native here: they drive a browser",
+        ),
+        (
+            "{type: dynamiq.nodes.operators.SubWorkflow, flow: ff}",
+            ":2:56: there is no flow `ff`; did you mean `f`?",
+        ),
+        ("{type: dynamiq.nodes.operators.SubWorkflow, flow: f}", ":2:56: the flow `f` holds itself: f → f"),
+        (
+            "{type: dynamiq.nodes.operators.Expression, expressions: [{key: k, expression: 'a +'}]}",
+            ":2:84: this is no expression: unexpected end",
+        ),
+        (
+            "{type: dynamiq.nodes.operators.Expression, expressions: [{key: k, expression: 'a | lowr'}]}",
+            ":2:84: this is no expression: there is no filter `lowr`",
+        ),
+        (
+            "{type: dynamiq.nodes.operators.Rules, rules: [{id: r, check: a.__class__}]}",
+            ":2:67: `check` is no expression: it reads a private attribute, `a.__class__`",
+        ),
+        (
+            "{type: dynamiq.nodes.operators.Rules, rules: [{check: a, message: '{% if %}'}]}",
+            ":2:72: `message` is no template: ",
+        ),
+        (
+            "{type: dynamiq.nodes.operators.DecisionTable, input_columns: [{name: a, type: int}], rules: [{when: [ten]}]}",
+            ":2:107: this column holds numbers, but `ten` is none",
+        ),
+        (
+            "{type: dynamiq.nodes.operators.DecisionTable, input_columns: [{name: a}], rules: [{when: []}]}",
+            ":2:95: `when` has 0 cells, but the table has 1 columns for it",
+        ),
+        (
+            "{type: dynamiq.nodes.operators.Delay, duration_seconds: -1}",
+            ":2:62: `duration_seconds` must not be negative",
+        ),
+        (
+            "{type: dynamiq.nodes.operators.Pass, name: {$type: Text, $id: nme}}",
+            ":2:68: the requirement `nme` of type `Text` is not among the `requirements` of app.yaml",
+        ),
         ("{type: dynamiq.nodes.tools.Python}", ":2:6: the node `n` lacks its `code`"),
         ("{type: dynamiq.nodes.utils.Input, schema: {type: thing}}", ":2:48: this is no JSON schema: "),
         (
@@ -91,15 +132,30 @@ fn one_by_one() {
             ":2:6: there is no `api_key`, and the environment variable `OPENAI_API_KEY` is not set",
         ),
         (
-            "{type: dynamiq.nodes.operators.Pass, approval: {enabled: true}}",
-            ":2:53: approval is not supported yet; set `enabled: false` or remove `approval`",
+            "{type: dynamiq.nodes.operators.Pass, approval: {enabled: true, msg_template: '{% if %}'}}",
+            "of the template",
+        ),
+        (
+            "{type: dynamiq.nodes.operators.Pass, approval: {enabled: true, expires_in_seconds: 1, on_expiry: skip}}",
+            "`on_expiry` is `skip`, which is none of `fail`, `approve`, `deny`",
+        ),
+        (
+            "{type: dynamiq.nodes.tools.HumanFeedbackTool, action: tell}",
+            "`action` is `tell`, which is none of `ask`, `info`",
+        ),
+        (
+            "{type: dynamiq.nodes.tools.HumanFeedbackTool, expires_in_seconds: 0}",
+            ":2:72: `expires_in_seconds` must be more than 0",
         ),
         (
             "{type: dynamiq.nodes.operators.Pass, on: 1}",
             ":2:43: the key `on` is true or false in YAML 1.1; quote it",
         ),
         ("{type: dynamiq.nodes.operators.Pass, name: a, name: b}", ":2:52: the key `name` stands here twice"),
-        ("{type: dynamiq.nodes.operators.Pass, name: '${x.y}'}", ":2:49: `${x.y}` is not supported"),
+        (
+            "{type: dynamiq.nodes.operators.Pass, name: '${x.y}'}",
+            ":2:49: `${x.y}` refers to a value that the file does not have",
+        ),
     ] {
         let found = mistakes_of(node);
         assert!(
@@ -158,8 +214,8 @@ async fn an_app_reads_only_what_it_declares() {
         app.version = format!("{value} {declared:?}");
         engine.check(&app).map_err(|errors| errors.to_string())
     };
-    assert_eq!(check("${oc.env:NAME}", &["NAME"]), Ok(()));
-    assert_eq!(check("${oc.env:NAME,x}", &[]), Ok(()));
+    assert_eq!(check("${oc.env:NAME}", &["NAME"]), Ok(Vec::new()));
+    assert_eq!(check("${oc.env:NAME,x}", &[]), Ok(Vec::new()));
     for (value, declared, problem) in [
         ("${oc.env:NAME}", &[][..], "`NAME` is not declared; add it to `env` in app.yaml"),
         (
@@ -201,11 +257,11 @@ async fn a_variable_that_changes_is_read_anew_and_a_secret_is_never_shown() {
 
     let set = |now| *value.lock().expect("value") = now;
     set(Ok(Some("dynamiq.nodes.operators.Pass".to_owned())));
-    assert_eq!(engine.check(&app), Ok(()));
+    assert_eq!(engine.check(&app), Ok(Vec::new()));
     set(Ok(Some("second".to_owned())));
     assert!(!shown(&app).contains("second"));
     set(Ok(None));
-    assert_eq!(engine.check(&app), Ok(()), "there is a default");
+    assert_eq!(engine.check(&app), Ok(Vec::new()), "there is a default");
     set(Err("the store of the secret is away".to_owned()));
     assert!(shown(&app).contains("the store of the secret is away"));
 }
@@ -227,4 +283,70 @@ workflows: {one: {flow: f}, two: {flow: g}}
     app.version = "2".into();
     let errors = engine.check(&app).expect_err("there is none").to_string();
     assert_eq!(errors, "workflow.yaml:5:12: there is no workflow `on`; did you mean `one`?");
+}
+
+#[test]
+fn warns_of_what_has_no_effect() {
+    let text = "\
+vars: {name: A}
+remark: unused
+nodes:
+  a:
+    id: a
+    type: dynamiq.nodes.operators.Pass
+    name: ${vars.name}
+    group: operators
+    description: does nothing
+    metadata: {label: {x: 1}}
+    callbacks: []
+    is_optimized_for_agents: false
+    input_maping: {x: 1}
+    caching: {enabled: true, ttl: 5}
+    error_handling: {max_retrys: 2}
+  b: {type: dynamiq.nodes.operators.Choice, options: [{id: o, name: O, contition: {variable: $.x}}], depends: []}
+  other: {type: dynamiq.nodes.operators.Pass, anything: 1}
+flows: {f: {id: f, name: F, nodes: [a, b], colour: red}}
+workflows: {w: {flow: f, version: 1}}
+";
+    let warnings = Case::text(text).engine().check(&app(text)).expect("it loads");
+    let shown: Vec<String> = warnings
+        .into_iter()
+        .map(|warning| format!("{}:{}: {}", warning.spot.line, warning.spot.column, warning.message))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "2:1: nothing reads `remark` here, so it has no effect",
+            "10:5: `metadata` has no effect here",
+            "13:5: nothing reads `input_maping` here, so it has no effect; did you mean `input_mapping`?",
+            "14:30: nothing reads `ttl` here, so it has no effect",
+            "15:22: nothing reads `max_retrys` here, so it has no effect; did you mean `max_retries`?",
+            "16:72: nothing reads `contition` here, so it has no effect; did you mean `condition`?",
+            "18:44: nothing reads `colour` here, so it has no effect",
+        ]
+    );
+}
+
+#[test]
+fn requirements_come_from_the_app() {
+    let text = "\
+nodes: {n: {$type: Node, $id: node, value_path: $.inner}}
+flows: {f: {nodes: [n]}}
+workflows: {w: {flow: f}}
+";
+    let mut app = app(text);
+    let engine = Case::text(text).env("KIND", "Pass").engine();
+    app.requirements = [(
+        "node".to_owned(),
+        serde_json::json!({"inner": {"type": "dynamiq.nodes.operators.${oc.env:KIND}"}}),
+    )]
+    .into();
+    assert_eq!(engine.check(&app), Ok(Vec::new()));
+    app.version = "2".into();
+    app.requirements = [("node".to_owned(), serde_json::json!({"inner": {"type": "${oc.env:NOPE}"}}))].into();
+    let errors = engine.check(&app).expect_err("the variable is not set").to_string();
+    assert!(
+        errors.contains("the requirement `node` of app.yaml: the environment variable `NOPE`"),
+        "{errors}"
+    );
 }

@@ -38,6 +38,7 @@ Success is `{\"data\": …}`, with `pagination` beside it for lists, or `{\"mess
         routes::get_run::handle,
         routes::cancel_run::handle,
         routes::answer_run::handle,
+        routes::retry_run::handle,
         routes::run_events::handle,
         routes::stream_run::handle,
         routes::create_file::handle,

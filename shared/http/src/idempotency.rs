@@ -2,7 +2,7 @@
 
 use crate::{auth::Caller, error::Error, upload::Received, wire::CreateRun};
 use http::{HeaderMap, HeaderName};
-use runyard_runs::service::create::Idempotency;
+use runyard_runs::{RunId, service::create::Idempotency};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
@@ -31,6 +31,14 @@ pub(crate) fn key(headers: &HeaderMap) -> Result<Option<String>, Error> {
 pub(crate) fn of(key: String, caller: &Caller, request: &CreateRun, files: &[Received]) -> Idempotency {
     let mut hash = Hash(Sha256::new());
     hash.request(request, files);
+    let request = hash.0.finalize().into();
+    Idempotency { key, caller: caller.key.clone().unwrap_or_default(), request }
+}
+
+/// The key in the scope of its caller, with the hash of a request to retry `run`.
+pub(crate) fn of_retry(key: String, caller: &Caller, run: RunId) -> Idempotency {
+    let mut hash = Hash(Sha256::new());
+    let _ = write!(hash, "retry {run}");
     let request = hash.0.finalize().into();
     Idempotency { key, caller: caller.key.clone().unwrap_or_default(), request }
 }

@@ -1,6 +1,6 @@
 //! Deployed apps, and the port that finds them.
 
-use crate::{AppId, OrganizationId, ProjectId, SecretReference, StoreError};
+use crate::{AppId, ModelUsage, OrganizationId, ProjectId, SecretReference, StoreError};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -46,6 +46,9 @@ pub struct App {
     /// What stands for the requirements of its workflow file, by their `$id`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub requirements: BTreeMap<String, Value>,
+    /// What models cost whose public price is not known, or that cost the app something else; by their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub prices: BTreeMap<String, Price>,
     /// Whether outputs of nodes with `caching` are kept for later runs, and for how long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<OutputCache>,
@@ -75,6 +78,37 @@ pub struct OutputCache {
     pub seconds: u64,
     /// Outputs that are kept at most; the oldest go first.
     pub entries: u32,
+}
+
+/// What a provider takes for the tokens of a model, in US dollars for a million.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Price {
+    /// For those sent.
+    pub input: f64,
+    /// For those received.
+    pub output: f64,
+    /// For those sent that the provider had cached; as for the others if this is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cached: Option<f64>,
+}
+
+impl Price {
+    /// What a call costs, in billionths of a US dollar.
+    pub fn cost(&self, used: &ModelUsage) -> u64 {
+        let cached = used.cached_tokens.min(used.input_tokens);
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^52 tokens")]
+        let cost = (used.input_tokens - cached) as f64 * self.input
+            + cached as f64 * self.cached.unwrap_or(self.input)
+            + used.output_tokens as f64 * self.output;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "prices are not negative"
+        )]
+        let nanodollars = (cost * 1000.0).round() as u64;
+        nanodollars
+    }
 }
 
 /// What a run of an app may use.

@@ -1,8 +1,8 @@
 //! The port to the engine, and all that the engine sees of a run.
 
 use crate::{
-    App, BoxError, EventBody, File, FileId, FileStore, InputRequest, Logged, ModelUsage, NewRun, RequestId,
-    RunError, StoreError, Usage,
+    App, BoxError, Clock, EventBody, File, FileId, FileStore, InputRequest, Logged, ModelUsage, NewRun,
+    RequestId, RunError, StoreError, SystemClock, Timestamp, Usage,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -26,11 +26,15 @@ pub trait Engine: Send + Sync + 'static {
     /// it without effect, which keeps no app from being served.
     async fn check_app(&self, app: &App) -> Result<Vec<Warning>, BoxError>;
 
-    /// Checks `input` against the schema of the app's Input node. The error maps a field to what is wrong with it;
-    /// the field `input` stands for the whole.
-    fn check_input(&self, app: &App, input: &Map<String, Value>) -> Result<(), FieldErrors>;
+    /// Checks `input` against the schema of the app's Input node, where the run's files stand under `files` unless it has
+    /// that itself. The error maps a field to what is wrong with it; the field `input` stands for the whole.
+    fn check_input(&self, app: &App, input: &Map<String, Value>, files: &[File]) -> Result<(), FieldErrors>;
 
     /// Executes the run from its start; what its journal has is not done again.
+    ///
+    /// A failure is recorded with `handled: true` in its journal if others go on from it. A run that retries this one keeps
+    /// such a failure; of any other it keeps neither that nor what stands under the keys that the failure's journal lists
+    /// as `void`.
     ///
     /// May be dropped at any await: the run is then canceled, or goes on elsewhere from what was recorded.
     async fn execute(&self, app: &App, run: RunContext) -> Outcome;
@@ -88,6 +92,17 @@ pub struct Recorded {
 /// The answer of a person, as it stands in the journal of `input.received`.
 pub type Answer = Value;
 
+/// What came of a question so far.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Asked {
+    /// A person answered.
+    Answered(Answer),
+    /// Nobody answered in time.
+    Expired,
+    /// It is open; the caller suspends.
+    Pending,
+}
+
 /// Why [`RunContext::outside`] or [`RunContext::step`] does not go on: the execution is about to be dropped.
 /// Return, or wait to be dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -106,6 +121,7 @@ impl RunContext {
         let mut shared = Shared::empty(
             Arc::new(new),
             files,
+            Arc::new(SystemClock),
             Usage::default(),
             Progress { events: u64::MAX, claimed: true, stopped: false },
         );
@@ -175,23 +191,43 @@ impl RunContext {
         Ok(result)
     }
 
-    /// Asks a person. Gives the answer if it is in the log; else records the request once, and the caller suspends:
+    /// Asks a person. Gives what came of it if that is in the log; else records the request once, and the caller suspends:
     /// when no other work is left, [`Engine::execute`] gives [`Outcome::Suspended`].
     ///
-    /// `body` makes the event that asks; the request's id is the run's and the key's (UUID version 5), so a replay asks
-    /// the same question.
+    /// `body` makes the event that asks. The request's id is the run's and the key's (UUID version 5), so a replay asks the
+    /// same question; one that the run keeps of the run that it retries keeps its id.
     pub fn ask(
         &self,
         key: &str,
         mut request: InputRequest,
         body: impl FnOnce(InputRequest) -> EventBody,
-    ) -> Option<Answer> {
-        request.id = RequestId(uuid::Uuid::new_v5(&self.shared.new.id.0, key.as_bytes()));
-        if let Some(answer) = self.recorded(&answer_key(request.id)) {
-            return Some(answer.journal);
+    ) -> Asked {
+        let asked = self.asked(key);
+        if asked == Asked::Pending {
+            request.id = self.request_id(key);
+            self.record(key, body(request), Some(Value::Null));
         }
-        self.record(key, body(request), Some(Value::Null));
-        None
+        asked
+    }
+
+    /// What came of the question that was asked under this key; [`Asked::Pending`] if it was not asked.
+    pub fn asked(&self, key: &str) -> Asked {
+        match self.recorded(&answer_key(self.request_id(key))) {
+            Some(Recorded { body: EventBody::InputExpired { .. }, .. }) => Asked::Expired,
+            Some(answer) => Asked::Answered(answer.journal),
+            None => Asked::Pending,
+        }
+    }
+
+    fn request_id(&self, key: &str) -> RequestId {
+        let recorded = self.recorded(key);
+        let before = recorded.as_ref().and_then(|asked| asked.body.request()).map(|request| request.id);
+        before.unwrap_or_else(|| RequestId(uuid::Uuid::new_v5(&self.shared.new.id.0, key.as_bytes())))
+    }
+
+    /// The time, by the clock of who executes the run. A replay gets another: record what follows from it.
+    pub fn now(&self) -> Timestamp {
+        self.shared.clock.now()
     }
 
     /// What is known of one of the run's files.
@@ -235,6 +271,7 @@ pub(crate) fn answer_key(request: RequestId) -> String {
 pub(crate) struct Shared {
     new: Arc<NewRun>,
     files: Arc<dyn FileStore>,
+    clock: Arc<dyn Clock>,
     state: Mutex<State>,
     /// Wakes the executor: something was pushed, or is wanted.
     pub(crate) wake: Notify,
@@ -270,19 +307,27 @@ impl Shared {
     pub(crate) fn new(
         new: Arc<NewRun>,
         files: Arc<dyn FileStore>,
+        clock: Arc<dyn Clock>,
         journal: &[Logged],
         usage: Usage,
         claimed: bool,
     ) -> Arc<Self> {
-        let shared = Self::empty(new, files, usage, Progress { claimed, ..Progress::default() });
+        let shared = Self::empty(new, files, clock, usage, Progress { claimed, ..Progress::default() });
         shared.absorb(journal);
         Arc::new(shared)
     }
 
-    fn empty(new: Arc<NewRun>, files: Arc<dyn FileStore>, usage: Usage, progress: Progress) -> Self {
+    fn empty(
+        new: Arc<NewRun>,
+        files: Arc<dyn FileStore>,
+        clock: Arc<dyn Clock>,
+        usage: Usage,
+        progress: Progress,
+    ) -> Self {
         Self {
             new,
             files,
+            clock,
             state: Mutex::new(State { usage, ..State::default() }),
             wake: Notify::new(),
             written: watch::Sender::new(progress),

@@ -113,6 +113,45 @@ impl From<EventBody> for Logged {
     }
 }
 
+/// A request without an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(from = "PendingForm", into = "PendingForm")]
+pub struct Pending {
+    /// The request.
+    pub request: RequestId,
+    /// The sequence of the event that asks it.
+    pub sequence: Sequence,
+    /// From then on no answer is taken.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Pending {
+    /// Whether it takes no answer any more.
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|at| at <= now)
+    }
+}
+
+/// A [`Pending`] as the log keeps it: a list.
+#[derive(Serialize, Deserialize)]
+struct PendingForm(
+    RequestId,
+    Sequence,
+    #[serde(default, skip_serializing_if = "Option::is_none")] Option<Timestamp>,
+);
+
+impl From<PendingForm> for Pending {
+    fn from(PendingForm(request, sequence, expires_at): PendingForm) -> Self {
+        Self { request, sequence, expires_at }
+    }
+}
+
+impl From<Pending> for PendingForm {
+    fn from(pending: Pending) -> Self {
+        Self(pending.request, pending.sequence, pending.expires_at)
+    }
+}
+
 /// How a run stands after an entry. The last entry of a log tells it alone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LogState {
@@ -128,9 +167,9 @@ pub struct LogState {
     /// Whether a paused run was answered since: a worker may claim it.
     #[serde(default, rename = "wk", skip_serializing_if = "std::ops::Not::not")]
     pub woken: bool,
-    /// The requests without an answer, oldest first, each with the sequence of the event that asks it.
+    /// The requests without an answer, oldest first.
     #[serde(default, rename = "pe", skip_serializing_if = "Vec::is_empty")]
-    pub pending: Vec<(RequestId, Sequence)>,
+    pub pending: Vec<Pending>,
     /// The last sequence that journals something new: progress that a takeover does not repeat.
     #[serde(default, rename = "jo")]
     pub journaled: Sequence,
@@ -185,13 +224,14 @@ impl LogState {
                     state.status = RunStatus::Paused;
                     state.woken = false;
                 }
-                EventBody::InputReceived { request_id, .. } => {
-                    state.pending.retain(|(id, _)| id != request_id);
+                EventBody::InputReceived { request_id, .. } | EventBody::InputExpired { request_id } => {
+                    state.pending.retain(|pending| pending.request != *request_id);
                     state.woken |= state.status == RunStatus::Paused;
                 }
                 body => {
                     if let Some(request) = body.request() {
-                        state.pending.push((request.id, sequence));
+                        let (request, expires_at) = (request.id, request.expires_at);
+                        state.pending.push(Pending { request, sequence, expires_at });
                     } else if let Some(status) = body.ends_as() {
                         state.status = status;
                         state.pending.clear();
@@ -205,6 +245,16 @@ impl LogState {
     /// When the run has used up `limit`, waiting for people not counted; unknown while it is not executed.
     pub fn deadline(&self, limit: std::time::Duration) -> Option<Timestamp> {
         self.since.map(|since| Timestamp(since.0 - self.active_ms) + limit)
+    }
+
+    /// When the first of the pending requests expires, if any does.
+    pub fn expiry(&self) -> Option<Timestamp> {
+        self.pending.iter().filter_map(|pending| pending.expires_at).min()
+    }
+
+    /// The pending requests that have expired by `now`, oldest first.
+    pub fn expired(&self, now: Timestamp) -> impl Iterator<Item = RequestId> + '_ {
+        self.pending.iter().filter(move |pending| pending.is_expired(now)).map(|pending| pending.request)
     }
 
     /// Whether the run waits for a person, and no worker may claim it.

@@ -151,6 +151,20 @@ pub enum EventBody {
         /// The question.
         request: InputRequest,
     },
+    /// A message to the person who follows the run; nobody waits for an answer.
+    #[serde(rename = "agent.message.sent")]
+    AgentMessageSent {
+        /// The node that sent it.
+        node: Arc<NodeRef>,
+        /// What it says.
+        message: String,
+    },
+    /// Nobody answered a question in time.
+    #[serde(rename = "input.expired")]
+    InputExpired {
+        /// The question.
+        request_id: RequestId,
+    },
     /// A person answered.
     #[serde(rename = "input.received")]
     InputReceived {
@@ -209,6 +223,8 @@ impl EventBody {
             Self::AgentToolCallFailed { .. } => "agent.tool_call.failed",
             Self::AgentHumanFeedbackRequested { .. } => "agent.human_feedback.requested",
             Self::ApprovalRequestCreated { .. } => "approval_request.created",
+            Self::AgentMessageSent { .. } => "agent.message.sent",
+            Self::InputExpired { .. } => "input.expired",
             Self::InputReceived { .. } => "input.received",
         }
     }

@@ -30,9 +30,9 @@ pub mod service;
 mod store;
 mod time;
 
-pub use app::{App, AppStore, Limits, OutputCache, WorkflowSource};
-pub use engine::{Answer, Engine, FieldErrors, Outcome, Recorded, RunContext, Stopped, Warning};
-pub use entry::{ENTRY_VERSION, Entry, LogState, Logged, MAX_NESTING, is_too_deep};
+pub use app::{App, AppStore, Limits, OutputCache, Price, WorkflowSource};
+pub use engine::{Answer, Asked, Engine, FieldErrors, Outcome, Recorded, RunContext, Stopped, Warning};
+pub use entry::{ENTRY_VERSION, Entry, LogState, Logged, MAX_NESTING, Pending, is_too_deep};
 pub use event::{EventBody, NodeRef, RunEvent, Sequence, ToolCall, ToolRef};
 pub use file::{File, FileStore, NewFile, Upload};
 pub use id::{AppId, ClaimId, FileId, Ids, OrganizationId, ProjectId, RequestId, RunId, SystemIds};

@@ -1,6 +1,6 @@
 //! What agents remember of a conversation, and the port that keeps it.
 
-use crate::{AppId, StoreError, Timestamp};
+use crate::{AppId, RunId, StoreError, Timestamp};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -25,14 +25,23 @@ pub struct MemoryScope {
 /// What was said in one run of an agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoryTurn {
-    /// Unique in its scope, and the same when the run is executed again.
-    pub id: String,
+    /// The run.
+    pub run: RunId,
+    /// The agent's name in the run's journal: it may run several times.
+    pub node: String,
     /// When the run was created: turns are in this order, then by id.
     pub at: Timestamp,
     /// From then on it may be forgotten.
     pub expires_at: Timestamp,
     /// The messages, in the shape of the chat completions API.
     pub messages: Vec<Value>,
+}
+
+impl MemoryTurn {
+    /// Unique in its conversation, and the same when the run is executed again.
+    pub fn id(&self) -> String {
+        format!("{}:{}", self.run, self.node)
+    }
 }
 
 /// Keeps what agents remember.
@@ -83,10 +92,10 @@ impl MemoryStore for ProcessMemory {
     async fn keep(&self, scope: &MemoryScope, turn: MemoryTurn) -> Result<(), StoreError> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let turns = kept.turns.entry(scope.clone()).or_default();
-        if turns.iter().any(|known| known.id == turn.id) {
+        if turns.iter().any(|known| known.id() == turn.id()) {
             return Ok(());
         }
-        let place = turns.partition_point(|known| (known.at, &known.id) <= (turn.at, &turn.id));
+        let place = turns.partition_point(|known| (known.at, known.id()) <= (turn.at, turn.id()));
         turns.insert(place, turn);
         if turns.len() > MAX_TURNS {
             turns.pop_front();

@@ -119,12 +119,15 @@ pub struct InputRequest {
     pub kind: InputRequestKind,
     /// The question.
     pub prompt: String,
-    /// What is to be approved.
+    /// What is to be approved, or what the question comes with.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub params: Map<String, Value>,
     /// The names of the `params` that the answer may change.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub editable_params: Vec<String>,
+    /// From then on no answer is taken, and the run goes on without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
 }
 
 /// The kinds of [`InputRequest`].
@@ -216,6 +219,9 @@ pub struct NewRun {
     /// The files that it may read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<File>,
+    /// The run that it retries: what that one's log recorded as done, it does not do again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_of: Option<RunId>,
 }
 
 /// A run as its callers see it: what was asked for, and where it stands.

@@ -11,7 +11,7 @@ fn expected(name: &str) -> (u16, &'static str) {
     match name {
         "create-run-background" => (202, "application/json"),
         "create-run-stream" | "stream-run" => (200, "text/event-stream"),
-        "answer-run" => (400, "application/json"),
+        "answer-run" | "retry-run" => (400, "application/json"),
         _ => (200, "application/json"),
     }
 }
@@ -42,6 +42,7 @@ fn check(name: &str, answer: &Answer) {
             assert_eq!(answer.json()["pagination"]["page_size"], 2, "{answer:?}");
         }
         "cancel-run" => assert_eq!(answer.json()["message"], "canceled"),
+        "retry-run" => assert!(answer.body.contains("is completed"), "{answer:?}"),
         "answer-run" => assert!(answer.body.contains("request_id"), "{answer:?}"),
         "run-events" => assert_eq!(data()[0]["type"], "run.completed", "{answer:?}"),
         "create-run-stream" => {

@@ -55,6 +55,7 @@ async fn store_one(store: &dyn RunStore, app: &App, number: u64, created_at: Tim
         session_id: None,
         metadata: std::collections::BTreeMap::new(),
         files: Vec::new(),
+        retry_of: None,
     };
     let record = Record {
         upto: 0,

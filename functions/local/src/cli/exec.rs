@@ -134,6 +134,7 @@ fn app(workflow: WorkflowSource) -> App {
         secrets: BTreeMap::new(),
         allow_hosts: Vec::new(),
         requirements: BTreeMap::new(),
+        prices: BTreeMap::new(),
         cache: None,
     }
 }
@@ -151,6 +152,7 @@ fn new_run(app: &App, input: Map<String, Value>) -> NewRun {
         session_id: None,
         metadata: BTreeMap::new(),
         files: Vec::new(),
+        retry_of: None,
     }
 }
 

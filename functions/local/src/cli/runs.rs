@@ -1,4 +1,4 @@
-//! `runyard runs`: list, read, follow, answer and cancel runs.
+//! `runyard runs`: list, read, follow, answer, cancel and retry runs.
 
 use super::{
     args::{Target, json_object, key_value},
@@ -12,6 +12,7 @@ use crate::{
 };
 use anyhow::Result;
 use clap::{Args, Subcommand};
+use runyard_runs::{Ids, SystemIds};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -20,6 +21,7 @@ use uuid::Uuid;
 #[command(after_help = "Examples:
   runyard runs list --status failed --status canceled
   runyard runs tail RUN
+  runyard runs retry RUN
   runyard runs input RUN --approve --params '{\"amount\": 500}'")]
 pub(crate) enum RunsCommand {
     /// List an app's runs, newest first
@@ -28,6 +30,8 @@ pub(crate) enum RunsCommand {
     Get(OneArgs),
     /// Cancel a run; does nothing if it has ended
     Cancel(OneArgs),
+    /// Begin a new run from one that failed or was canceled; what that one did is not done again. Prints the new run
+    Retry(OneArgs),
     /// Answer what a run asks
     Input(InputArgs),
     /// Print what happened in a run so far
@@ -156,6 +160,17 @@ pub(super) async fn runs(command: RunsCommand) -> Result<Exit> {
                 } else {
                     output::line(message(&answer))?;
                 }
+                Ok(Exit::Done)
+            })
+            .await
+        }
+        RunsCommand::Retry(args) => {
+            on(&args.of, args.run, async |client| {
+                // A repeat after a lost answer must not make a second run.
+                let call = Call::post(format!("/v1/runs/{}/retry", args.run), Payload::Empty)
+                    .header("idempotency-key", SystemIds.random().to_string());
+                let answer = client.send_once(&call).await?.json().await?;
+                output::json(&answer["data"], args.of.json)?;
                 Ok(Exit::Done)
             })
             .await

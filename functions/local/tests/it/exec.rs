@@ -1,8 +1,8 @@
 //! `runyard exec`: the engine alone.
 
 use crate::harness::{ECHO, Home};
-use serde_json::json;
-use std::fs;
+use serde_json::{Value, json};
+use std::{fs, path::Path};
 
 #[tokio::test]
 async fn a_file_is_executed_alone_and_its_results_are_printed() {
@@ -28,4 +28,26 @@ async fn a_file_is_executed_alone_and_its_results_are_printed() {
     let done = home.run(&["exec", "nowhere.yaml"]).await;
     assert_ne!(done.code, 0);
     assert!(!home.data().exists(), "nothing is stored");
+}
+
+/// Nodes as people write them, in the sandbox, against what the reference made of them.
+#[tokio::test]
+async fn python_in_the_sandbox_gives_what_the_reference_gives() {
+    let home = Home::new();
+    for name in ["python", "python_people"] {
+        let case =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../tests/dynamiq/more/{name}.yaml"));
+        let text = fs::read_to_string(&case).unwrap();
+        let input = text.lines().find_map(|line| line.strip_prefix("# input: ")).unwrap();
+        let done = home.run(&["exec", case.to_str().unwrap(), "--input", input, "--results"]).await;
+        let golden = fs::read_to_string(case.with_extension("json")).unwrap();
+        let theirs: Value = serde_json::from_str(&golden).unwrap();
+        let ours = done.json();
+        for (id, theirs) in theirs["output"].as_object().unwrap() {
+            let ours = &ours["output"][id];
+            assert_eq!(ours["status"], theirs["status"], "{name}: {id}: {ours}");
+            assert_eq!(ours["error"]["type"], theirs["error"]["type"], "{name}: {id}: {ours}");
+            assert_eq!(ours["output"], theirs["output"], "{name}: {id}");
+        }
+    }
 }

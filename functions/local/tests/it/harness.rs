@@ -119,13 +119,31 @@ impl Home {
         self.start_on("127.0.0.1:0", command, more).await
     }
 
+    /// [`Home::start`] with these variables.
+    pub(crate) async fn start_in(&self, environment: &[(&str, String)], command: &str) -> Server {
+        self.start_all("127.0.0.1:0", command, &[], environment).await
+    }
+
     pub(crate) async fn start_on(&self, listen: &str, command: &str, more: &[&str]) -> Server {
+        self.start_all(listen, command, more, &[]).await
+    }
+
+    async fn start_all(
+        &self,
+        listen: &str,
+        command: &str,
+        more: &[&str],
+        environment: &[(&str, String)],
+    ) -> Server {
         let file = self.path().join("address");
         let _ = fs::remove_file(&file);
         let mut arguments = vec![command, "--listen", listen, "--address-file", file.to_str().unwrap()];
         arguments.extend(more);
         let log = fs::File::create(self.path().join("log")).unwrap();
-        let child = self.command(&arguments).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        let environment = environment.iter().map(|(name, value)| (name, value));
+        let mut command_line = self.command(&arguments);
+        let child =
+            command_line.envs(environment).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         let mut server = Server {
             child,
             address: ([127, 0, 0, 1], 0).into(),

@@ -2,13 +2,19 @@
 
 #![allow(clippy::unwrap_used, clippy::allow_attributes, reason = "a test may panic")]
 
+mod cancel;
 mod cli;
 mod crash;
 mod dev;
 mod exec;
 mod harness;
 mod hostile;
+mod journals;
+mod kill;
 mod modes;
+mod outside;
+mod people;
+mod refund;
 mod shutdown;
 #[cfg(feature = "aws")]
 mod stack;

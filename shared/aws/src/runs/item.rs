@@ -65,6 +65,8 @@ struct AskedRef<'a> {
     metadata: &'a BTreeMap<String, String>,
     #[serde(rename = "f", skip_serializing_if = "<[File]>::is_empty")]
     files: &'a [File],
+    #[serde(rename = "r", skip_serializing_if = "Option::is_none")]
+    retry_of: Option<RunId>,
 }
 
 #[derive(Deserialize)]
@@ -81,6 +83,8 @@ struct Asked {
     metadata: BTreeMap<String, String>,
     #[serde(default, rename = "f")]
     files: Vec<File>,
+    #[serde(default, rename = "r")]
+    retry_of: Option<RunId>,
 }
 
 /// What was asked for, as JSON.
@@ -92,6 +96,7 @@ pub(super) fn asked(run: &NewRun) -> Result<String, StoreError> {
         session_id: run.session_id,
         metadata: &run.metadata,
         files: &run.files,
+        retry_of: run.retry_of,
     })
 }
 
@@ -109,6 +114,7 @@ pub(super) fn new_run(stored: &Stored, json: &str) -> Result<NewRun, StoreError>
         session_id: asked.session_id,
         metadata: asked.metadata,
         files: asked.files,
+        retry_of: asked.retry_of,
     })
 }
 

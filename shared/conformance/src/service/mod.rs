@@ -2,8 +2,12 @@
 //!
 //! A backend calls [`service_conformance!`](crate::service_conformance) with what makes a fresh [`Backend`].
 
+mod people;
+mod retry;
 mod scripted;
 
+pub use people::*;
+pub use retry::*;
 pub use scripted::{MovedClock, Scripted};
 
 use async_trait::async_trait;
@@ -52,7 +56,11 @@ macro_rules! service_conformance {
             a_lost_worker_is_replaced_and_nothing_is_repeated, five_lost_workers_fail_the_run,
             a_run_that_takes_too_long_fails, a_paused_run_fails_on_its_last_day, a_key_gives_the_same_run,
             a_key_does_not_serve_two_requests, an_app_has_so_many_runs_at_once, a_foreign_app_sees_nothing,
-            events_come_in_pages, runs_are_listed
+            events_come_in_pages, runs_are_listed, a_request_that_expires_wakes_the_run,
+            a_request_expires_while_others_go_on, an_answer_is_heard_while_others_go_on,
+            each_question_waits_for_its_own_answer, waiting_for_people_is_not_counted,
+            a_run_is_handed_over_again_and_again, a_retry_keeps_what_is_done, a_canceled_run_asks_anew_when_it_is_retried,
+            what_has_not_failed_is_not_retried, a_key_gives_the_same_retry, a_retry_of_what_is_gone_says_so
         );
     };
     (@each $backend:expr; $($name:ident),+) => {
@@ -107,6 +115,7 @@ fn an_app(name: &str, limits: Limits) -> Arc<App> {
         secrets: BTreeMap::new(),
         allow_hosts: Vec::new(),
         requirements: BTreeMap::new(),
+        prices: BTreeMap::new(),
         cache: None,
     })
 }

@@ -1,9 +1,10 @@
 //! An engine whose workflow is the run's own input, and a clock that can be moved.
 
 use async_trait::async_trait;
+use futures::future::{BoxFuture, join_all};
 use runyard_runs::{
-    App, BoxError, Clock, Engine, EventBody, FieldErrors, InputRequest, InputRequestKind, NodeRef, Outcome,
-    RequestId, RunContext, RunError, SystemClock, Timestamp, Warning,
+    App, Asked, BoxError, Clock, Engine, EventBody, FieldErrors, InputRequest, InputRequestKind, NodeRef,
+    Outcome, RequestId, RunContext, RunError, SystemClock, Timestamp, Warning,
 };
 use serde_json::{Map, Value};
 use std::{
@@ -22,8 +23,10 @@ use std::{
 /// | `{"say": text}` | emits it as `llm.delta`, after a call outside was allowed |
 /// | `{"step": key, "wait_ms": n}` | a journaled step that takes so long; counted when it is begun; gives the key |
 /// | `{"wait_ms": n}` | a silent call outside |
-/// | `{"ask": prompt}` | asks a person; gives the answer |
+/// | `{"ask": prompt, "expires_ms": n}` | asks a person; gives the answer, or `"expired"` |
+/// | `{"branches": [commands, …]}` | does several lists at the same time; gives the list of their outputs |
 /// | `{"fail": message}`, `{"panic": message}` | ends so |
+/// | `{"flaky": key}` | fails the first time that it is begun; then gives the key |
 /// | anything else | is given as it is |
 #[derive(Debug, Default)]
 pub struct Scripted {
@@ -40,9 +43,27 @@ impl Scripted {
         *self.begun.lock().unwrap_or_else(PoisonError::into_inner).entry(key.to_owned()).or_default() += 1;
     }
 
-    async fn command(&self, run: &RunContext, index: usize, command: &Value) -> Result<Value, Outcome> {
+    /// Does a list of commands that stands at `place` in the input.
+    fn commands<'a>(
+        &'a self,
+        run: &'a RunContext,
+        place: String,
+        commands: &'a [Value],
+    ) -> BoxFuture<'a, Result<Value, Outcome>> {
+        Box::pin(async move {
+            let mut output = Vec::new();
+            for (index, command) in commands.iter().enumerate() {
+                output.push(self.command(run, &format!("{place}{index}"), command).await?);
+            }
+            Ok(output.into())
+        })
+    }
+
+    async fn command(&self, run: &RunContext, place: &str, command: &Value) -> Result<Value, Outcome> {
         let text = |name: &str| command.get(name).and_then(Value::as_str);
-        let wait = Duration::from_millis(command.get("wait_ms").and_then(Value::as_u64).unwrap_or(0));
+        let millis =
+            |name: &str| Duration::from_millis(command.get(name).and_then(Value::as_u64).unwrap_or(0));
+        let wait = millis("wait_ms");
         if let Some(delta) = text("say") {
             run.outside().await.map_err(|_| Outcome::Suspended)?;
             let node = NodeRef { id: "say".into(), name: "say".into(), kind: "test".into() };
@@ -55,15 +76,35 @@ impl Scripted {
             };
             return run.step(key, work).await.map_err(|_| Outcome::Suspended);
         } else if let Some(prompt) = text("ask") {
+            let expires_in = millis("expires_ms");
             let request = InputRequest {
                 id: RequestId(run.new_run().id.0),
                 kind: InputRequestKind::HumanFeedback,
                 prompt: prompt.to_owned(),
                 params: Map::new(),
                 editable_params: Vec::new(),
+                expires_at: (!expires_in.is_zero()).then(|| run.now() + expires_in),
             };
             let asked = |request| EventBody::AgentHumanFeedbackRequested { request };
-            return run.ask(&format!("ask:{index}"), request, asked).ok_or(Outcome::Suspended);
+            return match run.ask(&format!("ask:{place}"), request, asked) {
+                Asked::Answered(answer) => Ok(answer),
+                Asked::Expired => Ok(Value::from("expired")),
+                Asked::Pending => Err(Outcome::Suspended),
+            };
+        } else if let Some(branches) = command.get("branches").and_then(Value::as_array) {
+            let branches = branches.iter().enumerate().map(|(index, commands)| {
+                let commands = commands.as_array().map(Vec::as_slice).unwrap_or_default();
+                self.commands(run, format!("{place}.{index}."), commands)
+            });
+            // Those that do not wait go on.
+            let outputs = join_all(branches).await;
+            return outputs.into_iter().collect::<Result<Vec<_>, _>>().map(Value::from);
+        } else if let Some(key) = text("flaky") {
+            self.begin(key);
+            if self.begun(key) == 1 {
+                return Err(Outcome::Failed(RunError::new("node_failed", "not yet")));
+            }
+            return Ok(key.into());
         } else if let Some(message) = text("fail") {
             return Err(Outcome::Failed(RunError::new("node_failed", message)));
         } else if let Some(message) = text("panic") {
@@ -82,7 +123,12 @@ impl Engine for Scripted {
         Ok(Vec::new())
     }
 
-    fn check_input(&self, _app: &App, input: &Map<String, Value>) -> Result<(), FieldErrors> {
+    fn check_input(
+        &self,
+        _app: &App,
+        input: &Map<String, Value>,
+        _files: &[File],
+    ) -> Result<(), FieldErrors> {
         if input.get("do").is_some_and(Value::is_array) {
             return Ok(());
         }
@@ -91,14 +137,10 @@ impl Engine for Scripted {
 
     async fn execute(&self, _app: &App, run: RunContext) -> Outcome {
         let commands = run.new_run().input.get("do").and_then(Value::as_array).cloned().unwrap_or_default();
-        let mut output = Vec::new();
-        for (index, command) in commands.iter().enumerate() {
-            match self.command(&run, index, command).await {
-                Ok(value) => output.push(value),
-                Err(outcome) => return outcome,
-            }
+        match self.commands(&run, String::new(), &commands).await {
+            Ok(output) => Outcome::Completed(output),
+            Err(outcome) => outcome,
         }
-        Outcome::Completed(output.into())
     }
 }
 

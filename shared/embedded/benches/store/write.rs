@@ -72,6 +72,7 @@ async fn one(store: &dyn RunStore) {
         session_id: None,
         metadata: BTreeMap::new(),
         files: Vec::new(),
+        retry_of: None,
     };
     let record = Record {
         upto: 0,

@@ -140,6 +140,7 @@ fn app(manifest: Manifest, workflow: &str) -> App {
         secrets,
         allow_hosts,
         requirements,
+        prices,
         cache,
         ..
     } = manifest;
@@ -160,6 +161,7 @@ fn app(manifest: Manifest, workflow: &str) -> App {
         secrets,
         allow_hosts,
         requirements,
+        prices,
         cache,
     };
     app.version = version(&app);

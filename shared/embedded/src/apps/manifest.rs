@@ -4,7 +4,7 @@ use super::{
     problem::Complaint,
     yaml::{self, Node, Place, Value},
 };
-use runyard_runs::{AppId, Limits, OrganizationId, OutputCache, ProjectId, SecretReference};
+use runyard_runs::{AppId, Limits, OrganizationId, OutputCache, Price, ProjectId, SecretReference};
 use std::{
     collections::BTreeMap,
     ops::RangeInclusive,
@@ -29,10 +29,11 @@ pub(super) struct Manifest {
     pub(super) secrets: BTreeMap<String, SecretReference>,
     pub(super) allow_hosts: Vec<String>,
     pub(super) requirements: BTreeMap<String, serde_json::Value>,
+    pub(super) prices: BTreeMap<String, Price>,
     pub(super) cache: Option<OutputCache>,
 }
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "id",
     "project",
     "organization",
@@ -45,6 +46,7 @@ const KEYS: [&str; 13] = [
     "env",
     "allow_hosts",
     "requirements",
+    "prices",
     "cache",
 ];
 const CACHE_KEYS: [&str; 2] = ["seconds", "entries"];
@@ -53,6 +55,7 @@ const CACHE_ENTRIES: u32 = 1_000;
 const WORKFLOW_KEYS: [&str; 2] = ["file", "id"];
 /// Where a deployment to AWS may take the value of a variable from.
 const SECRET_STORES: [&str; 2] = ["secretsmanager", "ssm"];
+const PRICE_KEYS: [&str; 3] = ["input", "output", "cached"];
 const LIMIT_KEYS: [&str; 5] = ["run_seconds", "input_bytes", "concurrent_runs", "tokens", "cost_usd"];
 
 /// Reads `app.yaml`; all that is wrong with it, if anything is.
@@ -92,6 +95,7 @@ impl Reader {
         let (env, secrets) = self.env(fields.get("env"));
         let allow_hosts = self.list(fields.get("allow_hosts"), "allow_hosts", Self::text);
         let requirements = self.requirements(fields.get("requirements"));
+        let prices = self.prices(fields.get("prices"));
         let cache = fields.get("cache").map_or(Some(None), |node| self.cache(node).map(Some));
         let (workflow_file, workflow_id) = match fields.get("workflow") {
             Some(node) => self.workflow(node)?,
@@ -115,8 +119,34 @@ impl Reader {
             secrets,
             allow_hosts,
             requirements: requirements?,
+            prices: prices?,
             cache: cache?,
         })
+    }
+
+    /// What models cost, by name: `{input, output, cached}`.
+    fn prices(&mut self, node: Option<&Node>) -> Option<BTreeMap<String, Price>> {
+        let mut prices = BTreeMap::new();
+        let Some(node) = node else { return Some(prices) };
+        let Value::Map(pairs) = &node.value else {
+            return self.complain(
+                node.at,
+                "`prices` wants US dollars for a million tokens by model, as in `gpt-4o: {input: 2.5, output: 10, cached: 1.25}`",
+            );
+        };
+        for (key, value) in pairs {
+            let Some(model) = self.text(key) else { continue };
+            let Some(fields) = self.fields(value, &format!("prices.{model}."), &PRICE_KEYS) else { continue };
+            let mut dollars = |name: &str| fields.get(name).map(|node| self.dollars(node));
+            let (input, output, cached) = (dollars("input"), dollars("output"), dollars("cached"));
+            let (Some(input), Some(output)) = (input, output) else {
+                self.complain::<()>(value.at, format!("`prices.{model}` wants `input` and `output`"));
+                continue;
+            };
+            let (Some(input), Some(output)) = (input, output) else { continue };
+            prices.insert(model, Price { input, output, cached: cached.flatten() });
+        }
+        Some(prices)
     }
 
     /// What stands for the requirements of the workflow file: any values, by `$id`.
@@ -252,8 +282,7 @@ impl Reader {
             limits.tokens = Some(self.integer(node, 1..=u64::from(u32::MAX) * 1000)?);
         }
         if let Some(node) = fields.get("cost_usd") {
-            // A limit that nobody holds is worse than none.
-            return self.complain(node.at, "the prices of models are not known yet: limit `tokens` instead");
+            limits.cost_usd = Some(self.dollars(node)?);
         }
         Some(limits)
     }
@@ -381,6 +410,14 @@ impl Reader {
         )
     }
 
+    fn dollars(&mut self, node: &Node) -> Option<f64> {
+        let number = self.text(node)?.parse().ok().filter(|number| (0.0..=1e6).contains(number));
+        if number.is_some() {
+            return number;
+        }
+        self.complain(node.at, "an amount in US dollars is wanted here, from 0 to 1000000, as in `2.5`")
+    }
+
     fn complain<T>(&mut self, at: Place, message: impl Into<String>) -> Option<T> {
         self.complaints.push(Complaint::at(at, message));
         None
@@ -444,7 +481,7 @@ mod tests {
     fn reads_everything_that_a_manifest_may_say() {
         let text = format!(
             "{IDS}name: Echo-2\npublic: true\nhosts: [Echo.Example.com]\nworkflow: {{file: flows/w.yaml, id: main}}\n\
-             limits:\n  run_seconds: 60\n  tokens: 500\nretention_days: 7\nenv:\n  - OPENAI_API_KEY\n\
+             limits:\n  run_seconds: 60\n  tokens: 500\n  cost_usd: 0.25\nprices: {{'m:1': {{input: 2.5, output: 10}}}}\nretention_days: 7\nenv:\n  - OPENAI_API_KEY\n\
              allow_hosts: [localhost]\n\
              requirements:\n  conn: {{type: dynamiq.connections.OpenAI, n: 1.5, on: true, t: \"7\", l: [~]}}\n\
              cache: {{seconds: 60}}\n"
@@ -457,7 +494,11 @@ mod tests {
             (manifest.workflow_file.as_str(), manifest.workflow_id.as_deref()),
             ("flows/w.yaml", Some("main"))
         );
-        assert_eq!(manifest.limits, Limits { run_seconds: 60, tokens: Some(500), ..Limits::default() });
+        assert_eq!(
+            manifest.limits,
+            Limits { run_seconds: 60, tokens: Some(500), cost_usd: Some(0.25), ..Limits::default() }
+        );
+        assert_eq!(manifest.prices["m:1"], Price { input: 2.5, output: 10.0, cached: None });
         assert_eq!((manifest.retention_days, manifest.env.len(), manifest.allow_hosts.len()), (7, 1, 1));
         assert_eq!(
             manifest.requirements["conn"],
@@ -518,7 +559,10 @@ mod tests {
         assert_eq!(complaints("hosts: ['http://a', 'a:80', 'a/b']\n").len(), 3);
         assert_eq!(complaints("id: 00000000-0000-0000-0000-000000000009\n").len(), 1);
         assert_eq!(complaints("limits: {input_bytes: 4194305}\n").len(), 1);
-        assert_eq!(complaints("limits: {cost_usd: 1.5}\n").len(), 1);
+        assert_eq!(complaints("limits: {cost_usd: -1}\n").len(), 1);
+        assert_eq!(complaints("prices: {m: {input: 1}}\n").len(), 1);
+        assert_eq!(complaints("prices: {m: {input: 1, output: x, cahced: 1}}\n").len(), 2);
+        assert_eq!(complaints("prices: [m]\n").len(), 1);
         assert_eq!(complaints("requirements: [a]\n").len(), 1);
         assert_eq!(complaints("requirements: {a: 1, a: 2}\n").len(), 1);
         assert_eq!(complaints("cache: {entries: 5}\n").len(), 1);

@@ -5,13 +5,13 @@ use rusqlite::{Connection, TransactionBehavior, config::DbConfig};
 use std::{path::Path, time::Duration};
 
 /// The schema that this release knows, kept in `PRAGMA user_version`.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// How long a write waits for another process.
 const BUSY: Duration = Duration::from_secs(10);
 
 /// `steps[n]` brings a database of version n to n + 1.
-const STEPS: [&str; 1] = [V1];
+const STEPS: [&str; 2] = [V1, V2];
 
 /// A connection with this release's settings.
 pub(super) fn connect(path: &Path, cache_kib: u32) -> Result<Connection, rusqlite::Error> {
@@ -149,6 +149,19 @@ CREATE TABLE access_keys (
     expires_at INTEGER,
     revoked_at INTEGER
 ) WITHOUT ROWID;
+";
+
+/// `scope` is a conversation as JSON, `turn` what was said as JSON.
+const V2: &str = "
+CREATE TABLE memories (
+    scope TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    expires_at INTEGER NOT NULL,
+    turn TEXT NOT NULL,
+    PRIMARY KEY (scope, at, id)
+) WITHOUT ROWID;
+CREATE INDEX memories_by_expiry ON memories (expires_at);
 ";
 
 #[cfg(test)]

@@ -11,16 +11,28 @@ impl Call<'_> {
     /// `idempotent: false`, or the second was lost as well, the node fails instead: nobody knows what became of it.
     pub(crate) async fn announce(&self) -> Result<String, Halt> {
         let Self { run, node, key, .. } = *self;
-        let (first, again) = (format!("call:{key}"), format!("call:{key}:again"));
-        let lost = run.recorded(&first).is_some();
+        let [first, again] = announcements(key);
+        let lost = run.recorded(&first);
+        // What a run that this one retries had in flight keeps its key.
+        let idempotency_key = lost
+            .as_ref()
+            .and_then(|lost| lost.journal.as_str().map(str::to_owned))
+            .unwrap_or_else(|| format!("{}:{key}", run.new_run().id));
+        let lost = lost.is_some();
         if lost && (!node.idempotent || run.recorded(&again).is_some()) {
             let message = "the call was in flight when its worker stopped, and its outcome is uncertain: it may \
                            have been done, in part or in full, and is not repeated";
             let error = NodeError { recoverable: true, ..NodeError::new("UncertainOutcomeError", message) };
             return Err(error.lasting().into());
         }
-        run.record(if lost { &again } else { &first }, EventBody::RunCheckpoint, None);
+        let journal = Some(idempotency_key.as_str().into());
+        run.record(if lost { &again } else { &first }, EventBody::RunCheckpoint, journal);
         run.outside().await?;
-        Ok(format!("{}:{key}", run.new_run().id))
+        Ok(idempotency_key)
     }
+}
+
+/// The keys under which the calls of a node are announced.
+pub(super) fn announcements(key: &str) -> [String; 2] {
+    [format!("call:{key}"), format!("call:{key}:again")]
 }

@@ -1,6 +1,7 @@
 //! Flows: nodes, what they depend on, and the scheduler that runs them.
 
 mod announce;
+mod approval;
 mod cache;
 mod depends;
 mod dict;
@@ -11,14 +12,16 @@ mod result;
 mod schedule;
 mod source;
 
+pub(crate) use approval::{Approval, Expiry, INPUT_EXPIRED, Unanswered};
 pub(crate) use cache::{Cache, CacheKey};
 pub(crate) use depends::{Branches, Depend};
 pub(crate) use errors::{Behavior, ErrorHandling, seconds};
 pub(crate) use node::{Call, Halt, Kind, Node, NodeSpec, Role, run_within};
-pub(crate) use offer::Offer;
+pub(crate) use offer::{Listed, Offer};
 pub use result::{FailedNode, NodeError, Status};
 pub(crate) use source::{Results, Source};
 
+use crate::services::BUDGET_EXCEEDED;
 use serde_json::{Map, Value};
 use std::{collections::HashMap, sync::Arc};
 
@@ -108,9 +111,14 @@ impl Flow {
             }
         }
         let failed = |place: &u32| {
-            !handled.contains(place)
-                && self.nodes.get(*place).errors.behavior == Behavior::Raise
-                && end.results.get(*place).is_some_and(|result| result.status == Status::Failure)
+            let Some(result) = end.results.get(*place).filter(|result| result.status == Status::Failure)
+            else {
+                return false;
+            };
+            let is_taken_over =
+                handled.contains(place) || self.nodes.get(*place).errors.behavior != Behavior::Raise;
+            // Nobody can take over that the run has used what it may.
+            !is_taken_over || result.error.as_ref().is_some_and(|error| error.kind == BUDGET_EXCEEDED)
         };
         end.order.iter().copied().filter(failed).collect()
     }

@@ -1,7 +1,11 @@
 //! One node: what all kinds have in common, and how it is run.
 
 use super::{
-    Branches, CacheKey, Depend, ErrorHandling, FlowNodes, NodeError, Offer, Results, Source, Status, depends,
+    Approval, Behavior, Branches, CacheKey, Depend, ErrorHandling, FlowNodes, Listed, NodeError, Offer,
+    Results, Source, Status,
+    announce::announcements,
+    approval::Verdict,
+    depends,
     depends::Refused,
     dict::dict,
     result::{Input, NodeResult},
@@ -28,6 +32,7 @@ pub(crate) struct Node {
     pub(crate) mapping: Map<String, Value>,
     pub(crate) output: Transformer,
     pub(crate) errors: ErrorHandling,
+    pub(crate) approval: Option<Approval>,
     /// Whether a call outside that may have been made already may be made once more.
     pub(crate) idempotent: bool,
     pub(crate) depends: Vec<Depend>,
@@ -48,6 +53,7 @@ pub(crate) struct NodeSpec {
     pub(crate) mapping: Map<String, Value>,
     pub(crate) output: Transformer,
     pub(crate) errors: ErrorHandling,
+    pub(crate) approval: Option<Approval>,
     pub(crate) cached: bool,
     pub(crate) idempotent: bool,
 }
@@ -84,6 +90,17 @@ pub(crate) trait Kind: fmt::Debug + Send + Sync {
     /// What a model is told of it that may call it as a tool.
     fn offer(&self) -> Offer {
         Offer::default()
+    }
+
+    /// Whether it is no tool itself, but stands for those that a server has.
+    fn is_server(&self) -> bool {
+        false
+    }
+
+    /// The tools that it stands for; asked once a run of an agent, and journaled there. A call of one executes the node with
+    /// `{tool, arguments}`.
+    async fn list(&self, _call: Call<'_>) -> Result<Vec<Listed>, Halt> {
+        Ok(Vec::new())
     }
 
     /// The role that it has for the run as a whole.
@@ -166,7 +183,13 @@ pub(crate) async fn run_node(call: Call<'_>, source: Source<'_>) -> Ended {
     let failed = |input: Input, error: NodeError| {
         let body =
             EventBody::NodeFailed { node: Arc::clone(&node.reference), error: run_error(node, &error) };
-        let journal = json!({"after": source.seen, "error": error.to_json()});
+        let mut journal = json!({"after": source.seen, "error": error.to_json()});
+        if is_handled(node, &source) {
+            journal["handled"] = true.into();
+        } else {
+            // Tried again by a retry of the run, its calls are no longer in flight.
+            journal["void"] = announcements(key).as_slice().into();
+        }
         run.record(&done, body, Some(journal));
         Ended::With(NodeResult {
             status: Status::Failure,
@@ -175,19 +198,27 @@ pub(crate) async fn run_node(call: Call<'_>, source: Source<'_>) -> Ended {
             error: Some(error),
         })
     };
+    let skip = |error: NodeError| {
+        let body =
+            EventBody::NodeSkipped { node: Arc::clone(&node.reference), error: run_error(node, &error) };
+        run.record(&done, body, Some(json!({"after": source.seen, "error": error.to_json()})));
+        Ended::With(skipped(&source, error))
+    };
     match depends::check(node, &source) {
         Ok(()) => {}
         Err(Refused::Fail(error)) => return failed(run_input(&source), error),
-        Err(Refused::Skip(error)) => {
-            let body =
-                EventBody::NodeSkipped { node: Arc::clone(&node.reference), error: run_error(node, &error) };
-            run.record(&done, body, Some(json!({"after": source.seen, "error": error.to_json()})));
-            return Ended::With(skipped(&source, error));
-        }
+        Err(Refused::Skip(error)) => return skip(error),
     }
+    let changed = match node.approval.as_ref().map(|approval| approval.ask(call, source.input)) {
+        None => None,
+        Some(Verdict::Approved(changed)) => changed,
+        Some(Verdict::Denied(error)) => return skip(error),
+        Some(Verdict::Failed(error)) => return failed(run_input(&source), error),
+        Some(Verdict::Pending) => return Ended::Suspended,
+    };
     let started = EventBody::NodeStarted { node: Arc::clone(&node.reference) };
     run.record(&format!("node:{key}:started"), started, None);
-    let Inputs { shown, given } = match inputs(node, &source) {
+    let Inputs { shown, given } = match inputs(node, &source, changed.as_ref()) {
         Ok(inputs) => inputs,
         Err((input, error)) => return failed(input, error),
     };
@@ -234,6 +265,17 @@ pub(crate) async fn run_within(
     }
 }
 
+/// Whether others may have gone on from the node's failure: then a retry of the run keeps it.
+fn is_handled(node: &Node, source: &Source<'_>) -> bool {
+    let on_failure = |place: u32| {
+        let dependents = source.nodes.dependents(place).iter();
+        dependents
+            .flat_map(|dependent| &source.nodes.get(*dependent).depends)
+            .any(|d| d.node == place && d.on_failure)
+    };
+    node.errors.behavior == Behavior::Return || source.nodes.find(&node.id).is_some_and(on_failure)
+}
+
 fn skipped(source: &Source<'_>, error: NodeError) -> NodeResult {
     NodeResult {
         status: Status::Skip,
@@ -259,10 +301,16 @@ struct Inputs {
     given: Arc<Value>,
 }
 
-/// The node's input; or why there is none, and the input that the result then shows.
-fn inputs(node: &Node, source: &Source<'_>) -> Result<Inputs, (Input, NodeError)> {
+/// The node's input, from the run's own or what a person `changed` that to; or why there is none, and the input that the
+/// result then shows.
+fn inputs(
+    node: &Node,
+    source: &Source<'_>,
+    changed: Option<&Map<String, Value>>,
+) -> Result<Inputs, (Input, NodeError)> {
+    let source = &Source { input: changed.unwrap_or(source.input), ..*source };
     let transformed = transform(node, source).map_err(|error| (run_input(source), error))?;
-    let is_merged = node.input.is_identity() && node.mapping.is_empty();
+    let is_merged = node.input.is_identity() && node.mapping.is_empty() && changed.is_none();
     let given = node.kind.admit(Arc::clone(&transformed)).map_err(|error| (run_input(source), error))?;
     let shown = match dict(&given) {
         // Built from the other results when somebody wants to see it.
@@ -331,7 +379,8 @@ fn restore(call: Call<'_>, source: Source<'_>, done: &str) -> Option<NodeResult>
         .collect();
     let source = Source { seen: &seen, ..source };
     let error = || NodeError::from_json(&recorded.journal["error"]);
-    let inputs = || inputs(call.node, &source);
+    let changed = call.node.approval.as_ref().and_then(|approval| approval.changed(call, source.input));
+    let inputs = || inputs(call.node, &source, changed.as_ref());
     match recorded.body {
         EventBody::NodeCompleted { output, .. } => Some(NodeResult {
             status: Status::Success,

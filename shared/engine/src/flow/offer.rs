@@ -1,5 +1,6 @@
 //! What a model is told of a node that it may call as a tool.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// What a kind of node offers to a model.
@@ -19,4 +20,13 @@ impl Default for Offer {
         let parameters = json!({"type": "object", "properties": {}, "additionalProperties": true});
         Self { description: "", parameters, parallel: false }
     }
+}
+
+/// One of the tools that a node stands for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Listed {
+    pub(crate) name: String,
+    pub(crate) description: String,
+    /// The JSON Schema of its input: an object.
+    pub(crate) parameters: Value,
 }

@@ -24,9 +24,13 @@ impl LlmError {
         Self { kind: "InternalServerError", message, status: None, client_retries: true, retry_after: None }
     }
 
-    /// The answer broke off. Asked again by the client, its pieces would be shown twice.
+    /// The answer broke off.
     pub(crate) fn broken(message: String) -> Self {
-        Self { client_retries: false, ..Self::connection(message) }
+        let is_limit = ["rate_limit", "throttlingException", "ThrottlingException", "RESOURCE_EXHAUSTED"];
+        if is_limit.iter().any(|word| message.contains(word)) {
+            return Self { kind: "RateLimitError", ..Self::connection(message) };
+        }
+        Self::connection(message)
     }
 
     /// Nothing may be sent there; no retry can mend it.
@@ -52,17 +56,26 @@ impl LlmError {
     }
 }
 
+/// How providers say that a conversation is too long for the model.
+const TOO_LONG: &[&str] = &[
+    "context_length_exceeded",
+    "maximum context length",
+    "prompt is too long",
+    "Input is too long",
+    "exceeds the maximum number of tokens",
+    "too many tokens",
+];
+
 fn kind(status: u16, text: &str) -> &'static str {
     match status {
-        400 if text.contains("context_length_exceeded") || text.contains("maximum context length") => {
-            "ContextWindowExceededError"
-        }
+        400 | 413 if TOO_LONG.iter().any(|words| text.contains(words)) => "ContextWindowExceededError",
         400 | 422 => "BadRequestError",
         401 => "AuthenticationError",
         404 => "NotFoundError",
         408 | 504 => "Timeout",
         429 => "RateLimitError",
-        500 => "InternalServerError",
+        // 529: Anthropic is overloaded.
+        500 | 529 => "InternalServerError",
         502 => "BadGatewayError",
         503 => "ServiceUnavailableError",
         _ => "APIError",

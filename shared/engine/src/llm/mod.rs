@@ -1,17 +1,41 @@
-//! Calls to language models, behind one narrow seam: a [`Request`] in, a [`Reply`] or an [`LlmError`] out, pieces of
-//! text on the way. A protocol is one file, and one arm of [`Protocol`].
+//! Calls to language models, behind one narrow seam: a [`Request`] in, a [`Reply`] or an [`LlmError`] out, pieces of the
+//! answer on the way. A protocol is one file, and one arm of [`Protocol`].
+//!
+//! No client crate stands behind the seam. What was weighed, in November 2026: `genai` 0.7 would serve Anthropic, Gemini
+//! and Bedrock, and takes a client of ours; but it drops or renames what a node says beyond its own options, signs for
+//! Bedrock only with the platform's credentials (which no app may have), speaks version 1 of Cohere's API, and adds 36,000
+//! lines. `liter-llm` 2.4 makes its connections by itself, past the guard in `egress`. `async-openai` and `rig` send what
+//! their types know, not what the reference sends. A protocol here is about 300 lines.
 
+mod anthropic;
+mod aws;
+mod bedrock;
+mod call;
+mod claude;
+mod cohere;
+mod content;
 mod error;
+mod gathered;
+mod gemini;
+mod google;
 mod openai;
+mod prices;
 pub(crate) mod sse;
 
+pub(crate) use aws::{Keys, path_segment};
 pub(crate) use error::LlmError;
+pub(crate) use google::Account;
+pub(crate) use openai::{Accent, AskUsage, PLAIN};
 
 use crate::egress::Http;
-use runyard_runs::{ModelUsage, RunContext, Stopped};
+use futures::future::BoxFuture;
+use runyard_runs::{ModelUsage, Price, RunContext, Stopped};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 /// How often a client tries again within one attempt of a node, as the reference's client does.
 const CLIENT_RETRIES: u32 = 2;
@@ -21,23 +45,44 @@ const LONGEST_WAIT: Duration = Duration::from_secs(8);
 const LONGEST_ASKED: Duration = Duration::from_mins(1);
 
 /// How to talk to a provider.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Protocol {
-    /// `POST {url}/chat/completions`, as `OpenAI` and most others speak it.
-    OpenAi,
+    OpenAi(Accent),
+    Anthropic,
+    /// With a service account, as Vertex AI wants it.
+    Gemini(Option<Account>),
+    Bedrock(Keys),
+    Cohere,
 }
 
 /// Where a model is.
-#[derive(Clone)]
 pub(crate) struct Endpoint {
     pub(crate) protocol: Protocol,
     /// The provider's name, for messages.
     pub(crate) provider: &'static str,
+    /// The whole of it, or what the protocol adds the model to.
     pub(crate) url: String,
-    pub(crate) api_key: String,
+    /// What is sent along: the key, and what the file adds.
+    pub(crate) headers: Vec<(String, String)>,
     pub(crate) model: String,
+    /// How often a call is made again.
+    pub(crate) retries: u32,
 }
 
+impl Default for Endpoint {
+    fn default() -> Self {
+        Self {
+            protocol: Protocol::OpenAi(PLAIN),
+            provider: "",
+            url: String::new(),
+            headers: Vec::new(),
+            model: String::new(),
+            retries: CLIENT_RETRIES,
+        }
+    }
+}
+
+/// Without what may be secret.
 impl std::fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Endpoint").field("url", &self.url).field("model", &self.model).finish_non_exhaustive()
@@ -68,6 +113,28 @@ pub(crate) enum Piece<'p> {
 
 /// Takes pieces.
 pub(crate) type Pieces<'p> = dyn Fn(Piece<'_>) + Send + Sync + 'p;
+
+impl Request {
+    /// About how many tokens it has, and surely no fewer: no tokenizer makes longer tokens than this of ordinary text.
+    /// Images and files are not counted.
+    pub(crate) fn least_tokens(&self) -> u64 {
+        const LONGEST_TOKEN: u64 = 8;
+        let messages: u64 = self.messages.iter().map(text_length).sum();
+        let tools = self.parameters.get("tools").map_or(0, text_length);
+        (messages + tools) / LONGEST_TOKEN
+    }
+}
+
+/// The bytes of all text in a value.
+fn text_length(value: &Value) -> u64 {
+    match value {
+        Value::String(text) if text.starts_with("data:") => 0,
+        Value::String(text) => text.len() as u64,
+        Value::Array(items) => items.iter().map(text_length).sum(),
+        Value::Object(fields) => fields.values().map(text_length).sum(),
+        _ => 0,
+    }
+}
 
 /// What a model answered.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -119,36 +186,62 @@ impl From<Stopped> for Unanswered {
 }
 
 impl Endpoint {
+    /// What it costs, by the public price.
+    pub(crate) fn price(&self) -> Option<Price> {
+        prices::public(self.provider, &self.model)
+    }
+
     /// Asks the model. Gives pieces of the answer to `piece` as they come, if the request wants them.
     pub(crate) async fn ask(
         &self,
         run: &RunContext,
         http: &Http,
         request: &Request,
+        price: Option<Price>,
         piece: &Pieces<'_>,
     ) -> Result<Reply, Unanswered> {
+        // Pieces that were shown cannot be taken back: then the client does not ask again.
+        let shown = AtomicBool::new(false);
+        let piece = |given: Piece<'_>| {
+            shown.store(true, Ordering::Relaxed);
+            piece(given);
+        };
         for attempt in 0.. {
             run.outside().await?;
-            let answer = match self.protocol {
-                Protocol::OpenAi => openai::ask(self, http, request, piece).await,
-            };
-            let error = match answer {
-                Ok(reply) => {
+            let error = match self.call(http, request, &piece).await {
+                Ok(mut reply) => {
+                    reply.usage.cost_nanodollars = price.map(|price| price.cost(&reply.usage));
                     run.used(&self.model, &reply.usage);
                     return Ok(reply);
                 }
                 Err(error) => error,
             };
-            if attempt >= CLIENT_RETRIES || !error.client_retries {
+            if attempt >= self.retries || !error.client_retries || shown.load(Ordering::Relaxed) {
                 return Err(Unanswered::Failed(error));
             }
             let wait = match error.retry_after {
                 Some(asked) if asked <= LONGEST_ASKED => asked,
-                _ => FIRST_WAIT.saturating_mul(1 << attempt).min(LONGEST_WAIT),
+                _ => FIRST_WAIT.saturating_mul(1 << attempt.min(8)).min(LONGEST_WAIT),
             };
             tracing::debug!(model = %self.model, attempt, error = %error.message, "asking the model again");
             tokio::time::sleep(wait).await;
         }
         Err(Unanswered::Stopped)
+    }
+
+    /// Makes one call.
+    fn call<'a>(
+        &'a self,
+        http: &'a Http,
+        request: &'a Request,
+        piece: &'a Pieces<'a>,
+    ) -> BoxFuture<'a, Result<Reply, LlmError>> {
+        match &self.protocol {
+            Protocol::OpenAi(accent) => Box::pin(openai::ask(self, accent, http, request, piece)),
+            Protocol::Anthropic => Box::pin(anthropic::ask(self, http, request, piece)),
+            Protocol::Gemini(account) => Box::pin(gemini::ask(self, account.as_ref(), http, request, piece)),
+            Protocol::Bedrock(keys) => Box::pin(bedrock::ask(self, keys, http, request, piece)),
+            Protocol::Cohere => Box::pin(cohere::ask(self, http, request, piece)),
+        }
     }
 }

@@ -1,93 +1,105 @@
-//! The chat completions API.
+//! The chat completions API, as `OpenAI` and most others speak it, each with an accent of its own.
 
-use super::{Endpoint, LlmError, Piece, Pieces, Reply, Request, sse::Events};
+use super::{Endpoint, LlmError, Pieces, Reply, Request, call::error_text, content, gathered::Gathered, sse};
 use crate::egress::Http;
-use reqwest::{Response, header};
 use runyard_runs::ModelUsage;
 use serde_json::{Map, Value, json};
-use std::time::Duration;
 
-/// How much of an error's text is kept.
-const MAX_ERROR_TEXT: usize = 2000;
+/// How a provider's API differs from `OpenAI`'s.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Accent {
+    /// Parameters that it does not know.
+    pub(crate) unknown: &'static [&'static str],
+    /// Parameters that it has another name for.
+    pub(crate) renamed: &'static [(&'static str, &'static str)],
+    /// What it calls the choice of any tool.
+    pub(crate) any_tool: &'static str,
+    /// Whether `stream` is said when it is false.
+    pub(crate) says_stream: bool,
+    pub(crate) usage: AskUsage,
+    /// Whether the parts of a message must all be text, and are sent as one.
+    pub(crate) flat: bool,
+    /// Whether a last message of the assistant is marked as the beginning of the answer.
+    pub(crate) prefix: bool,
+}
+
+/// How a provider is asked to tell what an answer used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AskUsage {
+    /// By `stream_options`, for streams.
+    OfStreams,
+    /// By `usage`, for each answer.
+    OfAll,
+    /// It tells by itself.
+    Not,
+}
+
+/// `OpenAI`'s own.
+pub(crate) const PLAIN: Accent = Accent {
+    unknown: &["thinking"],
+    renamed: &[],
+    any_tool: "required",
+    says_stream: false,
+    usage: AskUsage::OfStreams,
+    flat: false,
+    prefix: false,
+};
 
 /// Makes one call.
 pub(super) async fn ask(
     endpoint: &Endpoint,
+    accent: &Accent,
     http: &Http,
     request: &Request,
     piece: &Pieces<'_>,
 ) -> Result<Reply, LlmError> {
-    let response = send(endpoint, http, &body(endpoint, request)).await?;
-    if request.stream {
-        return stream(endpoint, response, piece).await;
+    let body = body(endpoint, accent, request);
+    let response = endpoint.post(http, &endpoint.url, |post| post.json(&body)).await?;
+    if !request.stream {
+        return reply(endpoint, &endpoint.json(response).await?);
     }
-    let text = response.bytes().await.map_err(|error| LlmError::connection(explain(&error)))?;
-    let answer: Value = serde_json::from_slice(&text)
-        .map_err(|_| LlmError::connection(format!("{} answered no JSON", endpoint.provider)))?;
-    reply(endpoint, &answer)
+    let mut gathered = Gathered::new(piece);
+    sse::each(endpoint, response, |data| add(&mut gathered, endpoint, data)).await?;
+    gathered.finish(endpoint)
 }
 
-fn body(endpoint: &Endpoint, request: &Request) -> Value {
+fn body(endpoint: &Endpoint, accent: &Accent, request: &Request) -> Value {
+    let mut messages = request.messages.clone();
+    if accent.flat {
+        messages.iter_mut().for_each(content::flatten);
+    }
+    if accent.prefix
+        && let Some(last) = messages.last_mut().filter(|last| last["role"] == "assistant")
+    {
+        last["prefix"] = true.into();
+    }
     let mut body = Map::new();
     body.insert("model".into(), endpoint.model.clone().into());
-    body.insert("messages".into(), request.messages.clone().into());
-    body.extend(request.parameters.iter().map(|(key, value)| (key.clone(), value.clone())));
+    body.insert("messages".into(), messages.into());
+    for (name, value) in &request.parameters {
+        if accent.unknown.contains(&name.as_str()) {
+            continue;
+        }
+        let renamed = accent.renamed.iter().find(|(known, _)| known == name);
+        let name = renamed.map_or(name.as_str(), |(_, renamed)| renamed);
+        let value = match value.as_str() {
+            Some("required") if name == "tool_choice" => accent.any_tool.into(),
+            _ => value.clone(),
+        };
+        body.insert(name.to_owned(), value);
+    }
+    if accent.usage == AskUsage::OfAll {
+        body.entry("usage").or_insert_with(|| json!({"include": true}));
+    }
     if request.stream {
         body.insert("stream".into(), true.into());
-        body.entry("stream_options").or_insert_with(|| json!({"include_usage": true}));
+        if accent.usage == AskUsage::OfStreams {
+            body.entry("stream_options").or_insert_with(|| json!({"include_usage": true}));
+        }
+    } else if accent.says_stream {
+        body.insert("stream".into(), false.into());
     }
     Value::Object(body)
-}
-
-async fn send(endpoint: &Endpoint, http: &Http, body: &Value) -> Result<Response, LlmError> {
-    let url = format!("{}/chat/completions", endpoint.url.trim_end_matches('/'));
-    let (client, url) = http.open(&url).map_err(|refused| LlmError::refused(refused.to_string()))?;
-    let response = client
-        .post(url)
-        .bearer_auth(&endpoint.api_key)
-        .json(body)
-        .send()
-        .await
-        .map_err(|error| LlmError::connection(explain(&error)))?;
-    let status = response.status();
-    if status.is_success() {
-        return Ok(response);
-    }
-    let wait = retry_after(&response);
-    let text = response.text().await.unwrap_or_default();
-    Err(LlmError::status(endpoint.provider, status, &error_text(&text), wait))
-}
-
-/// An error with its causes, which alone say what went wrong; without the URL, which may hold a key.
-fn explain(error: &reqwest::Error) -> String {
-    let mut text = "the call failed".to_owned();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
-
-fn retry_after(response: &Response) -> Option<Duration> {
-    let header = |name: &str| response.headers().get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
-    let seconds = header("retry-after-ms")
-        .map(|milliseconds| milliseconds / 1000.0)
-        .or_else(|| header(header::RETRY_AFTER.as_str()))?;
-    Duration::try_from_secs_f64(seconds).ok()
-}
-
-/// The message of `{"error": {"message"}}`, with its code; else the text as it came.
-fn error_text(text: &str) -> String {
-    let answer: Value = serde_json::from_str(text).unwrap_or_default();
-    let error = &answer["error"];
-    let message = error["message"].as_str().or_else(|| error.as_str()).unwrap_or(text);
-    let mut message: String = message.chars().take(MAX_ERROR_TEXT).collect();
-    if let Some(code) = error["code"].as_str() {
-        message = format!("{message} ({code})");
-    }
-    message
 }
 
 fn reply(endpoint: &Endpoint, answer: &Value) -> Result<Reply, LlmError> {
@@ -101,125 +113,62 @@ fn reply(endpoint: &Endpoint, answer: &Value) -> Result<Reply, LlmError> {
         content: message["content"].as_str().map(str::to_owned),
         tool_calls: message["tool_calls"].as_array().cloned().unwrap_or_default(),
         finish_reason: choice["finish_reason"].as_str().map(str::to_owned),
-        usage: usage(&answer["usage"]),
-        citations: None,
+        usage: ModelUsage { llm_calls: 1, ..usage(&answer["usage"]) },
+        citations: citations(answer),
     })
+}
+
+fn citations(answer: &Value) -> Option<Value> {
+    answer.get("citations").filter(|citations| citations.is_array()).cloned()
 }
 
 fn usage(usage: &Value) -> ModelUsage {
     let count = |value: &Value| value.as_u64().unwrap_or(0);
+    // DeepSeek tells what was cached by a name of its own.
+    let cached = usage["prompt_tokens_details"]["cached_tokens"].as_u64();
     ModelUsage {
-        llm_calls: 1,
         input_tokens: count(&usage["prompt_tokens"]),
         output_tokens: count(&usage["completion_tokens"]),
-        cached_tokens: count(&usage["prompt_tokens_details"]["cached_tokens"]),
-        cost_nanodollars: None,
+        cached_tokens: cached.unwrap_or_else(|| count(&usage["prompt_cache_hit_tokens"])),
+        ..ModelUsage::default()
     }
 }
 
-async fn stream(endpoint: &Endpoint, mut response: Response, piece: &Pieces<'_>) -> Result<Reply, LlmError> {
-    let mut events = Events::default();
-    let mut gathered = Gathered::default();
-    while let Some(bytes) = response.chunk().await.map_err(|error| LlmError::broken(explain(&error)))? {
-        let data = events
-            .push(&bytes)
-            .ok_or_else(|| LlmError::broken(format!("{} sends no events", endpoint.provider)))?;
-        for data in data {
-            if data == "[DONE]" {
-                return gathered.finish(endpoint);
-            }
-            gathered.add(endpoint, &data, piece)?;
+/// Adds an event of a stream; gives whether it was the last.
+fn add(gathered: &mut Gathered<'_>, endpoint: &Endpoint, data: &str) -> Result<bool, LlmError> {
+    if data == "[DONE]" {
+        return Ok(true);
+    }
+    let chunk = endpoint.piece(data)?;
+    if chunk["error"].is_object() || chunk["error"].is_string() {
+        return Err(endpoint.broke_off(data));
+    }
+    // Groq tells the usage of a stream in a place of its own.
+    for told in [&chunk["usage"], &chunk["x_groq"]["usage"]] {
+        if told.is_object() {
+            gathered.usage = usage(told);
         }
     }
-    if let Some(data) = events.rest().filter(|data| data != "[DONE]") {
-        gathered.add(endpoint, &data, piece)?;
+    if let Some(citations) = citations(&chunk) {
+        gathered.citations = Some(citations);
     }
-    gathered.finish(endpoint)
-}
-
-/// What a stream's pieces add up to.
-#[derive(Default)]
-struct Gathered {
-    content: Option<String>,
-    tool_calls: Vec<ToolCall>,
-    finish_reason: Option<String>,
-    usage: ModelUsage,
-}
-
-#[derive(Default)]
-struct ToolCall {
-    id: String,
-    name: String,
-    arguments: String,
-}
-
-impl Gathered {
-    fn add(&mut self, endpoint: &Endpoint, data: &str, piece: &Pieces<'_>) -> Result<(), LlmError> {
-        let Ok(chunk) = serde_json::from_str::<Value>(data) else {
-            return Err(LlmError::broken(format!("{} sent a piece that is no JSON", endpoint.provider)));
-        };
-        if chunk["error"].is_object() || chunk["error"].is_string() {
-            let text = error_text(data);
-            return Err(LlmError::broken(format!("{} broke off: {text}", endpoint.provider)));
-        }
-        if chunk["usage"].is_object() {
-            self.usage = usage(&chunk["usage"]);
-        }
-        let choice = &chunk["choices"][0];
-        let delta = &choice["delta"];
-        if let Some(text) = delta["content"].as_str() {
-            self.content.get_or_insert_default().push_str(text);
-            if !text.is_empty() {
-                piece(Piece::Text(text));
-            }
-        }
-        for call in delta["tool_calls"].as_array().into_iter().flatten() {
-            self.add_call(call, piece);
-        }
-        if let Some(reason) = choice["finish_reason"].as_str() {
-            self.finish_reason = Some(reason.to_owned());
-        }
-        Ok(())
+    let choice = &chunk["choices"][0];
+    let delta = &choice["delta"];
+    for thought in [&delta["reasoning_content"], &delta["reasoning"]] {
+        gathered.thought(thought.as_str().unwrap_or_default());
     }
-
-    fn add_call(&mut self, call: &Value, piece: &Pieces<'_>) {
-        let last = self.tool_calls.len().saturating_sub(1);
-        let place = call["index"].as_u64().and_then(|index| usize::try_from(index).ok()).unwrap_or(last);
-        if place > self.tool_calls.len() {
-            return;
-        }
-        if place == self.tool_calls.len() {
-            self.tool_calls.push(ToolCall::default());
-        }
-        let gathered = &mut self.tool_calls[place];
+    if let Some(text) = delta["content"].as_str() {
+        gathered.text(text);
+    }
+    for call in delta["tool_calls"].as_array().into_iter().flatten() {
+        let place = call["index"].as_u64().and_then(|index| usize::try_from(index).ok());
+        let place = place.unwrap_or_else(|| gathered.calls().saturating_sub(1));
         let text = |value: &'_ Value| value.as_str().unwrap_or_default().to_owned();
-        let (name, arguments) = (text(&call["function"]["name"]), text(&call["function"]["arguments"]));
-        gathered.id.push_str(&text(&call["id"]));
-        gathered.name.push_str(&name);
-        gathered.arguments.push_str(&arguments);
-        piece(Piece::Call { place, name: &name, arguments: &arguments });
+        let function = &call["function"];
+        gathered.call(place, &text(&call["id"]), &text(&function["name"]), &text(&function["arguments"]));
     }
-
-    fn finish(self, endpoint: &Endpoint) -> Result<Reply, LlmError> {
-        if self.finish_reason.is_none() && self.content.is_none() && self.tool_calls.is_empty() {
-            return Err(LlmError::broken(format!(
-                "{} ended the stream without an answer",
-                endpoint.provider
-            )));
-        }
-        let tool_calls = self.tool_calls.into_iter().map(|call| {
-            json!({
-                "id": call.id,
-                "type": "function",
-                "function": {"name": call.name, "arguments": call.arguments},
-            })
-        });
-        Ok(Reply {
-            content: self.content,
-            tool_calls: tool_calls.collect(),
-            finish_reason: self.finish_reason,
-            usage: ModelUsage { llm_calls: 1, ..self.usage },
-            citations: None,
-        })
+    if let Some(reason) = choice["finish_reason"].as_str() {
+        gathered.finish_reason = Some(reason.to_owned());
     }
+    Ok(false)
 }

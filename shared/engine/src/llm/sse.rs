@@ -1,5 +1,31 @@
 //! Takes Server-Sent Events apart, however the network cut them.
 
+use super::{Endpoint, LlmError, call::explain};
+use reqwest::Response;
+
+/// Gives the data of each event to `add`, until it says that this was the last or the stream ends.
+pub(super) async fn each(
+    endpoint: &Endpoint,
+    mut response: Response,
+    mut add: impl FnMut(&str) -> Result<bool, LlmError>,
+) -> Result<(), LlmError> {
+    let mut events = Events::default();
+    while let Some(bytes) = response.chunk().await.map_err(|error| LlmError::broken(explain(&error)))? {
+        let data = events
+            .push(&bytes)
+            .ok_or_else(|| LlmError::broken(format!("{} sends no events", endpoint.provider)))?;
+        for data in data {
+            if add(&data)? {
+                return Ok(());
+            }
+        }
+    }
+    if let Some(data) = events.rest().filter(|data| !data.is_empty()) {
+        add(&data)?;
+    }
+    Ok(())
+}
+
 /// What has come so far of the next event.
 #[derive(Debug, Default)]
 pub(crate) struct Events {

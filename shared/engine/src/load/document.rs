@@ -380,6 +380,7 @@ impl Node {
             mapping: spec.mapping,
             output: spec.output,
             errors: spec.errors,
+            approval: spec.approval,
             idempotent: spec.idempotent,
             depends,
             branches,

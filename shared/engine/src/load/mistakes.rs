@@ -50,7 +50,7 @@ impl fmt::Display for LoadErrors {
 }
 
 /// Collects mistakes.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Mistakes(Vec<Mistake>);
 
 impl Mistakes {

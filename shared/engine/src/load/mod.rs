@@ -21,7 +21,7 @@ pub(crate) use fields::{Fields, meant};
 pub(crate) use interpolate::is_reserved;
 pub(crate) use mistakes::Mistakes;
 pub use mistakes::{LoadErrors, Mistake, Spot};
-pub(crate) use node::{Loading, build_node, error_handling, spec, transformer};
+pub(crate) use node::{Loading, build_node, error_handling, expiry, spec, transformer};
 pub(crate) use yaml::Yaml;
 #[cfg(test)]
 pub(crate) use yaml::read as read_yaml;

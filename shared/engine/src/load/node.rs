@@ -2,9 +2,10 @@
 
 use super::{Connection, Document, Fields, Mistakes, Within, Yaml};
 use crate::{
-    flow::{Behavior, ErrorHandling, NodeSpec},
+    flow::{Approval, Behavior, ErrorHandling, Expiry, NodeSpec, Unanswered},
     nodes::{self, Found, Registered},
     prompt::Prompt,
+    template::Template,
     transform::{Pointer, Selector, Transformer},
 };
 use serde_json::{Map, Value};
@@ -61,12 +62,7 @@ pub(crate) fn spec(
         }
         None => Map::new(),
     };
-    if let Some(approval) = fields.fields("approval")
-        && approval.bool("enabled") == Some(true)
-    {
-        let message = "approval is not supported yet; set `enabled: false` or remove `approval`";
-        approval.mistake(approval.yaml.spot, message.into());
-    }
+    let approval = fields.fields("approval").and_then(approval);
     let cached = fields.fields("caching").and_then(|caching| caching.bool("enabled")).unwrap_or(false);
     if let Some(streaming) = fields.fields("streaming") {
         streaming.know(STREAMING);
@@ -82,9 +78,50 @@ pub(crate) fn spec(
         mapping,
         output,
         errors,
+        approval,
         cached,
         idempotent: fields.bool("idempotent").unwrap_or(true),
     })
+}
+
+/// What `approval` may say that has no effect here: how people are reached is the server's business.
+const ELSEWHERE: &[&str] = &["event", "feedback_method"];
+/// What it says where it is enabled.
+const ENABLED: &[&str] =
+    &["accept_pattern", "expires_in_seconds", "msg_template", "mutable_data_params", "on_expiry"];
+
+/// The approval that a node waits for, if it is enabled.
+fn approval(fields: Fields<'_>) -> Option<Approval> {
+    fields.know(ELSEWHERE);
+    fields.know(ENABLED);
+    if fields.bool("enabled") != Some(true) {
+        return None;
+    }
+    let text = fields.text("msg_template").unwrap_or(APPROVE);
+    let message =
+        Template::new(text).map_err(|problem| fields.mistake(fields.spot("msg_template"), problem)).ok()?;
+    let editable = fields.list("mutable_data_params").unwrap_or_default();
+    let words = [("fail", Unanswered::Fail), ("approve", Unanswered::Approve), ("deny", Unanswered::Deny)];
+    Some(Approval {
+        message,
+        editable: editable.iter().filter_map(|name| name.text().map(str::to_owned)).collect(),
+        accept_pattern: fields.text("accept_pattern").unwrap_or_default().to_owned(),
+        expiry: expiry(fields, &words),
+    })
+}
+
+const APPROVE: &str = "Approve {{ name or id }}?";
+
+/// `expires_in_seconds` and `on_expiry`, for what waits for a person; it fails unless the file says otherwise.
+pub(crate) fn expiry(fields: Fields<'_>, words: &[(&str, Unanswered)]) -> Option<Expiry> {
+    let then = fields.choice("on_expiry", words).unwrap_or(Unanswered::Fail);
+    let seconds = fields.float("expires_in_seconds")?;
+    if seconds <= 0.0 {
+        let message = "`expires_in_seconds` must be more than 0";
+        fields.mistake(fields.spot("expires_in_seconds"), message.into());
+        return None;
+    }
+    Some(Expiry { after: crate::flow::seconds(seconds), then })
 }
 
 /// What `streaming` may say. A model's text is always shown as it comes where `enabled` is true; how it is cut and what

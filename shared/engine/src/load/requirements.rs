@@ -16,7 +16,10 @@ pub(super) fn resolve(yaml: &mut Yaml, known: &BTreeMap<String, Value>, mistakes
     if let Some(requirement) = Requirement::of(yaml) {
         match requirement.value(known) {
             Ok(value) => *yaml = Yaml::from_json(yaml.spot, &value),
-            Err(problem) => mistakes.add(requirement.spot, problem),
+            Err(problem) => {
+                mistakes.add(requirement.spot, problem);
+                yaml.value = YamlValue::Null;
+            }
         }
         return;
     }

@@ -65,13 +65,11 @@ impl<'i> Admission<'i> {
 
     /// A field that has a value without being given; given, it may not be null.
     pub(super) fn or(&mut self, key: &str, default: impl Into<Value>, check: Check) -> Result<(), NodeError> {
-        match self.given.get(key) {
-            Some(value) => self.take(key, value, check),
-            None => {
-                self.set(key, default.into());
-                Ok(())
-            }
+        if let Some(value) = self.given.get(key) {
+            return self.take(key, value, check);
         }
+        self.set(key, default.into());
+        Ok(())
     }
 
     /// A field that may be absent or null, and is null then.

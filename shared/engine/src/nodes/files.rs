@@ -10,7 +10,6 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use futures::TryStreamExt;
 use runyard_runs::{File, FileId};
 use serde_json::{Value, json};
-use std::borrow::Cow;
 
 /// What one file may hold, in bytes: a converter has it in memory as a whole, and what it makes of it beside.
 pub(super) const MOST_BYTES: usize = 32 * 1024 * 1024;
@@ -86,7 +85,7 @@ impl<'a> Files<'a> {
     /// Reads one of the run's files; `name` is what it is called here.
     pub(super) async fn open(self, file: &File, name: Option<&str>) -> Result<Content, NodeError> {
         let failed = |problem: String| NodeError::new("OSError", problem);
-        small(usize::try_from(file.size).unwrap_or(usize::MAX), file.name.as_str().into())?;
+        small(usize::try_from(file.size).unwrap_or(usize::MAX), &file.name)?;
         let stream = self.0.run.open(file.id).await;
         let stream = stream.map_err(|error| failed(format!("`{}` cannot be read: {error}", file.name)))?;
         let Some(mut stream) = stream else { return Err(missing(format!("`{}` is gone", file.name))) };
@@ -96,19 +95,26 @@ impl<'a> Files<'a> {
             .await
             .map_err(|error| failed(format!("`{}` cannot be read: {error}", file.name)))?
         {
-            small(bytes.len() + piece.len(), file.name.as_str().into())?;
+            small(bytes.len() + piece.len(), &file.name)?;
             bytes.extend_from_slice(&piece);
         }
         Ok(Content { name: Some(name.unwrap_or(&file.name).to_owned()), bytes })
     }
 }
 
+/// The extension of a file's name, in lower case.
+pub(super) fn extension(name: &str) -> Option<String> {
+    let name = name.rsplit(['/', '\\']).next().unwrap_or(name);
+    let (stem, extension) = name.rsplit_once('.')?;
+    (!stem.is_empty() && !extension.is_empty()).then(|| extension.to_lowercase())
+}
+
 fn is_id(text: &str) -> bool {
     text.len() == 36 && uuid::Uuid::try_parse(text).is_ok()
 }
 
-fn name_of(file: &Value) -> Cow<'_, str> {
-    file["name"].as_str().unwrap_or("a file").into()
+fn name_of(file: &Value) -> &str {
+    file["name"].as_str().unwrap_or("a file")
 }
 
 fn missing(problem: String) -> NodeError {
@@ -116,7 +122,7 @@ fn missing(problem: String) -> NodeError {
 }
 
 /// Refuses what is too large.
-fn small(bytes: usize, name: Cow<'_, str>) -> Result<(), NodeError> {
+fn small(bytes: usize, name: &str) -> Result<(), NodeError> {
     if bytes <= MOST_BYTES {
         return Ok(());
     }

@@ -18,6 +18,8 @@ mod part;
 mod rankers;
 mod retrievers;
 mod splitters;
+#[cfg(test)]
+mod state;
 mod tools;
 mod transformers;
 mod utils;
@@ -31,7 +33,7 @@ use crate::{
     load::{Fields, Loading, meant},
     python_text,
 };
-use not_native::NOT_NATIVE;
+use not_native::{NOT_NATIVE, OUT_OF_SCOPE};
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
 
@@ -105,6 +107,9 @@ pub(crate) fn find(type_path: &str) -> Found {
         if let Some(registered) = native().find(|registered| registered.class == class) {
             return Found::Native(registered);
         }
+        if let Some(why) = out_of_scope(&class) {
+            return Found::Other(format!("nodes of type `{type_path}` are not native here: {why}"));
+        }
         if is_not_native(&class) {
             return Found::Other(format!("nodes of type `{type_path}` do not run here yet"));
         }
@@ -130,6 +135,11 @@ fn class_of(type_path: &str) -> Option<String> {
         path.split('.').next()?
     };
     Some(format!("{group}.{class}"))
+}
+
+/// Why such nodes will not run here.
+fn out_of_scope(class: &str) -> Option<&'static str> {
+    OUT_OF_SCOPE.iter().find(|(_, classes)| classes.contains(&class)).map(|(why, _)| *why)
 }
 
 fn is_not_native(class: &str) -> bool {

@@ -3,7 +3,16 @@
 /// The node types of the reference that do not run here, by group.
 pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
     ("agents", &["AgentManager"]),
-    ("agents.orchestrators", &["AdaptiveOrchestrator", "GraphOrchestrator", "LinearOrchestrator"]),
+    (
+        "agents.orchestrators",
+        &[
+            "AdaptiveOrchestrator",
+            "GraphAgentManager",
+            "GraphOrchestrator",
+            "GraphState",
+            "LinearOrchestrator",
+        ],
+    ),
     ("audio", &["ElevenLabsSTS", "ElevenLabsTTS", "SpeechToText", "TextToSpeech", "WhisperSTT"]),
     (
         "converters",
@@ -13,8 +22,6 @@ pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
     (
         "embedders",
         &[
-            "BedrockDocumentEmbedder",
-            "BedrockTextEmbedder",
             "HuggingFaceDocumentEmbedder",
             "HuggingFaceTextEmbedder",
             "VertexAIDocumentEmbedder",
@@ -23,7 +30,7 @@ pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
             "WatsonXTextEmbedder",
         ],
     ),
-    ("images", &["ImageEdit", "ImageGeneration"]),
+    ("images", &["ImageEdit", "ImageGeneration", "ImageVariation"]),
     (
         "knowledge_graphs",
         &["KnowledgeGraphEntityExtractor", "KnowledgeGraphRetriever", "KnowledgeGraphWriter"],
@@ -38,41 +45,7 @@ pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
             "VertexAIRagSearch",
         ],
     ),
-    (
-        "llms",
-        &[
-            "AI21",
-            "Anthropic",
-            "Anyscale",
-            "AtlasCloud",
-            "AzureAI",
-            "Bedrock",
-            "Cerebras",
-            "Cohere",
-            "CustomLLM",
-            "Databricks",
-            "DeepInfra",
-            "DeepSeek",
-            "FireworksAI",
-            "Gemini",
-            "Groq",
-            "HuggingFace",
-            "Mistral",
-            "Novita",
-            "NvidiaNIM",
-            "Ollama",
-            "OpenAI",
-            "OpenRouter",
-            "Perplexity",
-            "Replicate",
-            "SambaNova",
-            "TogetherAI",
-            "VertexAI",
-            "WatsonX",
-            "xAI",
-        ],
-    ),
-    ("operators", &["DecisionTable", "Delay", "Expression", "Map", "Rules", "SubWorkflow"]),
+    ("llms", &["Replicate", "WatsonX"]),
     ("parsers", &["MistralOCR"]),
     (
         "retrievers",
@@ -93,6 +66,7 @@ pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
             "BedrockAgentCoreInterpreterTool",
             "BedrockAgentCoreRuntimeInterpreterTool",
             "Composio",
+            "ContextManagerTool",
             "CuaDesktopTool",
             "CypherExecutor",
             "DaytonaInterpreterTool",
@@ -101,7 +75,7 @@ pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
             "ExaTool",
             "FirecrawlSearchTool",
             "FirecrawlTool",
-            "HumanFeedbackTool",
+            "FunctionTool",
             "JinaScrapeTool",
             "JinaSearchTool",
             "Judgement",
@@ -134,5 +108,38 @@ pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
             "QdrantDocumentWriter",
             "TurbopufferDocumentWriter",
         ],
+    ),
+];
+
+/// Of those, the node types that will not run here either, by what keeps them out.
+pub(super) const OUT_OF_SCOPE: &[(&str, &[&str])] = &[
+    (
+        "they handle audio",
+        &[
+            "audio.ElevenLabsSTS",
+            "audio.ElevenLabsTTS",
+            "audio.SpeechToText",
+            "audio.TextToSpeech",
+            "audio.WhisperSTT",
+        ],
+    ),
+    ("they make images", &["images.ImageEdit", "images.ImageGeneration", "images.ImageVariation"]),
+    (
+        "they drive a browser or a desktop",
+        &["tools.CuaDesktopTool", "tools.E2BDesktopTool", "tools.Stagehand"],
+    ),
+    (
+        "they run code in a provider's sandbox; use `dynamiq.nodes.tools.Python`, which runs in Runyard's own",
+        &[
+            "tools.BedrockAgentCoreInterpreterTool",
+            "tools.BedrockAgentCoreRuntimeInterpreterTool",
+            "tools.DaytonaInterpreterTool",
+            "tools.E2BInterpreterTool",
+            "tools.PythonCodeExecutor",
+        ],
+    ),
+    (
+        "they call a function of the Python program that the workflow is part of, and there is none here",
+        &["tools.FunctionTool"],
     ),
 ];

@@ -10,7 +10,10 @@ use minijinja::{
 
 pub(super) fn add_to(environment: &mut Environment<'static>) {
     environment.add_filter("center", center);
+    environment.add_filter("e", escape);
+    environment.add_filter("escape", escape);
     environment.add_filter("pprint", pprint);
+    environment.add_filter("tojson", to_json);
     environment.add_filter("truncate", truncate);
     environment.add_filter("wordwrap", wordwrap);
 }
@@ -52,6 +55,88 @@ fn center(text: &str, rest: Rest<Value>, kwargs: Kwargs) -> Result<String, Error
     let padding = width.saturating_sub(length);
     let left = padding / 2 + (padding & width & 1);
     Ok(format!("{}{text}{}", " ".repeat(left), " ".repeat(padding - left)))
+}
+
+/// What HTML gives a meaning to, as entities.
+fn escape(value: &Value) -> Value {
+    if value.is_safe() {
+        return value.clone();
+    }
+    let mut escaped = String::new();
+    for character in super::printed(value).chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&#34;"),
+            '\'' => escaped.push_str("&#39;"),
+            plain => escaped.push(plain),
+        }
+    }
+    Value::from_safe_string(escaped)
+}
+
+/// `tojson(indent=None)`: sorted keys, ASCII alone, and nothing that HTML gives a meaning to.
+fn to_json(value: &Value, rest: Rest<Value>, kwargs: Kwargs) -> Result<Value, Error> {
+    let indent: Option<usize> = given(&rest, 0, &kwargs, "indent")?
+        .filter(|indent| !indent.is_none())
+        .map(usize::try_from)
+        .transpose()?;
+    let json = serde_json::to_value(value)
+        .map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?;
+    let mut text = String::new();
+    write_json(&json, indent.map(|indent| (indent, 0)), &mut text);
+    let mut safe = String::with_capacity(text.len());
+    for unit in text.encode_utf16() {
+        match char::from_u32(u32::from(unit)) {
+            Some(plain) if plain.is_ascii() && !matches!(plain, '<' | '>' | '&' | '\'') => safe.push(plain),
+            _ => safe.push_str(&format!("\\u{unit:04x}")),
+        }
+    }
+    Ok(Value::from_safe_string(safe))
+}
+
+/// JSON as Python writes it. `indent` is how far each level is set in, and how deep this one is.
+fn write_json(value: &serde_json::Value, indent: Option<(usize, usize)>, text: &mut String) {
+    let line = |depth: usize, text: &mut String| match indent {
+        Some((width, level)) => text.extend(["\n", &" ".repeat(width * (level + depth))]),
+        None => {}
+    };
+    let deeper = indent.map(|(width, level)| (width, level + 1));
+    let between = |place: usize, text: &mut String| match (place, indent) {
+        (0, _) => line(1, text),
+        (_, None) => text.push_str(", "),
+        _ => {
+            text.push(',');
+            line(1, text);
+        }
+    };
+    match value {
+        serde_json::Value::Array(items) if !items.is_empty() => {
+            text.push('[');
+            for (place, item) in items.iter().enumerate() {
+                between(place, text);
+                write_json(item, deeper, text);
+            }
+            line(0, text);
+            text.push(']');
+        }
+        serde_json::Value::Object(map) if !map.is_empty() => {
+            let mut entries: Vec<_> = map.iter().collect();
+            entries.sort_unstable_by_key(|(key, _)| *key);
+            text.push('{');
+            for (place, (key, value)) in entries.into_iter().enumerate() {
+                between(place, text);
+                text.push_str(&serde_json::Value::from(key.as_str()).to_string());
+                text.push_str(": ");
+                write_json(value, deeper, text);
+            }
+            line(0, text);
+            text.push('}');
+        }
+        serde_json::Value::Number(number) if number.is_f64() => text.push_str(&python_text::repr(value)),
+        plain => text.push_str(&plain.to_string()),
+    }
 }
 
 /// Python's `repr`; unlike Python's `pprint` it does not break long lines.

@@ -2,6 +2,7 @@
 //! lacks is an error even where it has a default.
 
 mod filters;
+mod methods;
 
 use crate::{flow::NodeError, python_text};
 use minijinja::{
@@ -35,7 +36,7 @@ static BASE: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment.set_formatter(|out, _, value| out.write_str(&printed(value)).map_err(minijinja::Error::from));
     minijinja_contrib::add_to_environment(&mut environment);
     filters::add_to(&mut environment);
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.set_unknown_method_callback(methods::call);
     environment
 });
 
@@ -71,6 +72,51 @@ impl Template {
             NodeError::new(kind, describe(&error))
         })
     }
+}
+
+/// Names of the value and the arguments of a call that is made outside a template.
+const VALUE: &str = "value";
+
+/// What a filter of the templates makes of a value.
+pub(crate) fn filter(
+    value: &serde_json::Value,
+    name: &str,
+    placed: &[serde_json::Value],
+    named: &[(String, serde_json::Value)],
+) -> Result<serde_json::Value, String> {
+    applied(&format!("{VALUE}|{name}"), value, placed, named)
+}
+
+/// What a method of a value gives.
+pub(crate) fn method(
+    value: &serde_json::Value,
+    name: &str,
+    placed: &[serde_json::Value],
+    named: &[(String, serde_json::Value)],
+) -> Result<serde_json::Value, String> {
+    applied(&format!("{VALUE}.{name}"), value, placed, named)
+}
+
+fn applied(
+    what: &str,
+    value: &serde_json::Value,
+    placed: &[serde_json::Value],
+    named: &[(String, serde_json::Value)],
+) -> Result<serde_json::Value, String> {
+    let mut variables = Map::from_iter([(VALUE.to_owned(), value.clone())]);
+    let mut arguments = Vec::new();
+    for (place, argument) in placed.iter().enumerate() {
+        arguments.push(format!("a{place}"));
+        variables.insert(format!("a{place}"), argument.clone());
+    }
+    for (name, argument) in named {
+        arguments.push(format!("{name}=b_{name}"));
+        variables.insert(format!("b_{name}"), argument.clone());
+    }
+    let text = format!("{what}({})", arguments.join(", "));
+    let made = BASE.compile_expression(&text).and_then(|compiled| compiled.eval(Serde(&variables)));
+    let made = made.map_err(|error| describe(&error))?;
+    serde_json::to_value(&made).map_err(|error| error.to_string())
 }
 
 fn describe(error: &minijinja::Error) -> String {

@@ -2,9 +2,12 @@
 
 #![allow(clippy::allow_attributes, dead_code, reason = "each test binary uses a part of it")]
 
+pub(crate) mod provider;
 pub(crate) mod scripted;
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{StreamExt, stream::BoxStream};
 use runyard_engine::{Engine, EngineConfig, PythonError, PythonRunner};
 use runyard_runs::{
     App, AppId, EventBody, File, FileId, FileStore, Logged, NewFile, NewRun, RunContext, RunId, StoreError,
@@ -15,7 +18,10 @@ use std::{
     collections::HashMap,
     path::PathBuf,
     process::Stdio,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 use tokio::{io::AsyncWriteExt, process::Command};
@@ -46,23 +52,26 @@ pub(crate) fn app(text: &str) -> App {
 
 /// A run of it without a log.
 pub(crate) fn run_of(
+    id: u128,
     input: Map<String, Value>,
     journal: &[Logged],
+    files: &[(File, Bytes)],
     sink: impl Fn(Logged) + Send + Sync + 'static,
 ) -> RunContext {
     let new = NewRun {
-        id: RunId(Uuid::from_u128(1)),
+        id: RunId(Uuid::from_u128(id)),
         app: AppId(Uuid::from_u128(2)),
         app_version: "1".into(),
-        created_at: Timestamp(0),
+        created_at: Timestamp(i64::try_from(id).expect("a small number")),
         expires_at: Timestamp(i64::MAX),
         input,
         user_id: None,
         session_id: None,
         metadata: std::collections::BTreeMap::default(),
-        files: Vec::new(),
+        files: files.iter().map(|(file, _)| file.clone()).collect(),
+        retry_of: None,
     };
-    RunContext::detached(new, Arc::new(NoFiles), journal, sink)
+    RunContext::detached(new, Arc::new(Files(files.to_vec())), journal, sink)
 }
 
 /// One workflow and how to run it.
@@ -70,9 +79,11 @@ pub(crate) struct Case {
     pub(crate) text: String,
     input: Map<String, Value>,
     env: HashMap<String, String>,
+    files: Vec<(File, Bytes)>,
     journal: Vec<Logged>,
     events: Arc<Mutex<Vec<Logged>>>,
     python: Arc<dyn PythonRunner>,
+    id: u128,
 }
 
 impl Case {
@@ -87,9 +98,11 @@ impl Case {
             text: text.to_owned(),
             input: Map::new(),
             env: HashMap::new(),
+            files: Vec::new(),
             journal: Vec::new(),
             events: Arc::default(),
             python: Arc::new(SystemPython),
+            id: 1,
         }
     }
 
@@ -101,6 +114,19 @@ impl Case {
         self
     }
 
+    /// With a file of the run.
+    pub(crate) fn file(mut self, name: &str, content: impl Into<Bytes>) -> Self {
+        let content = content.into();
+        let file = File {
+            id: FileId(Uuid::from_u128(100 + self.files.len() as u128)),
+            name: name.to_owned(),
+            size: content.len() as u64,
+            mime_type: "application/octet-stream".to_owned(),
+        };
+        self.files.push((file, content));
+        self
+    }
+
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.env.insert(name.to_owned(), value.to_owned());
         self
@@ -108,6 +134,12 @@ impl Case {
 
     pub(crate) fn python(mut self, python: Arc<dyn PythonRunner>) -> Self {
         self.python = python;
+        self
+    }
+
+    /// Another run than the first.
+    pub(crate) fn id(mut self, id: u128) -> Self {
+        self.id = id;
         self
     }
 
@@ -129,7 +161,8 @@ impl Case {
 
     pub(crate) fn context(&self) -> RunContext {
         let events = Arc::clone(&self.events);
-        run_of(self.input.clone(), &self.journal, move |logged| events.lock().expect("events").push(logged))
+        let sink = move |logged| events.lock().expect("events").push(logged);
+        run_of(self.id, self.input.clone(), &self.journal, &self.files, sink)
     }
 
     /// The results in the reference's shape.
@@ -138,31 +171,75 @@ impl Case {
         results.expect("the file loads").to_json()
     }
 
+    /// [`Case::run`], where people answer by node, in the reference's form: with a journal as it stands after each answer.
+    pub(crate) async fn run_with(mut self, people: &Value) -> Value {
+        loop {
+            let results = self.run().await;
+            let answers: Vec<Logged> =
+                self.events().iter().filter_map(|asked| answer(asked, people)).collect();
+            self.journal.extend(self.events.lock().expect("events").drain(..));
+            if answers.is_empty() {
+                return results;
+            }
+            self.journal.extend(answers);
+        }
+    }
+
     /// What was recorded and emitted.
     pub(crate) fn events(&self) -> Vec<Logged> {
         self.events.lock().expect("events").clone()
     }
 }
 
-struct NoFiles;
+/// What the log keeps of a node's answer to a question.
+pub(crate) fn answer(asked: &Logged, people: &Value) -> Option<Logged> {
+    let request = asked.body.request()?;
+    let node = asked.key.as_deref()?.strip_prefix("node:")?.rsplit_once(':')?.0;
+    let given = people.get(node)?;
+    let mut answer = Map::new();
+    for (theirs, ours) in [
+        ("is_approved", "approved"),
+        ("feedback", "feedback"),
+        ("data", "params"),
+        ("content", "feedback"),
+        ("answers", "answers"),
+    ] {
+        if let Some(value) = given.get(theirs) {
+            answer.insert(ours.to_owned(), value.clone());
+        }
+    }
+    for answer in answer.get_mut("answers").and_then(Value::as_array_mut).into_iter().flatten() {
+        let map = answer.as_object_mut().expect("an answer is a mapping");
+        map.entry("selected").or_insert_with(|| json!([]));
+        map.entry("custom_text").or_insert(Value::Null);
+    }
+    Some(Logged {
+        body: EventBody::InputReceived { request_id: request.id, kind: request.kind },
+        key: Some(format!("answer:{}", request.id)),
+        journal: Some(answer.into()),
+    })
+}
+
+/// The files of a run.
+struct Files(Vec<(File, Bytes)>);
 
 #[async_trait]
-impl FileStore for NoFiles {
+impl FileStore for Files {
     async fn create(&self, _: NewFile) -> Result<Box<dyn Upload>, StoreError> {
         unreachable!("no test stores files")
     }
 
     async fn get(&self, _: AppId, _: FileId) -> Result<Option<File>, StoreError> {
-        Ok(None)
+        unreachable!("nodes know the run's files already")
     }
 
     async fn open(
         &self,
         _: AppId,
-        _: FileId,
-    ) -> Result<Option<futures::stream::BoxStream<'static, Result<bytes::Bytes, StoreError>>>, StoreError>
-    {
-        Ok(None)
+        id: FileId,
+    ) -> Result<Option<BoxStream<'static, Result<Bytes, StoreError>>>, StoreError> {
+        let found = self.0.iter().find(|(file, _)| file.id == id).map(|(_, content)| content.clone());
+        Ok(found.map(|content| futures::stream::iter([Ok(content)]).boxed()))
     }
 
     async fn delete(&self, _: AppId, _: FileId) -> Result<(), StoreError> {
@@ -218,6 +295,78 @@ impl PythonRunner for SystemPython {
             Some(error) => Err(PythonError::Raised(error.to_owned())),
             None => Ok(answer["result"].clone()),
         }
+    }
+}
+
+/// Counts what it runs: by the system's `python3`, or as code that gives back its input.
+#[derive(Default)]
+pub(crate) struct Counted {
+    echoes: bool,
+    total: AtomicUsize,
+    running: AtomicUsize,
+    most: AtomicUsize,
+    wanted: usize,
+}
+
+impl Counted {
+    /// Runs no code: what it is asked to run gives back its input.
+    pub(crate) fn echo() -> Arc<Self> {
+        Arc::new(Self { echoes: true, ..Self::default() })
+    }
+
+    /// Nothing ends before so many have run at the same time.
+    pub(crate) fn waiting_for(wanted: usize) -> Arc<Self> {
+        Arc::new(Self { wanted, ..Self::default() })
+    }
+
+    /// How many there were.
+    pub(crate) fn count(&self) -> usize {
+        self.total.load(Ordering::SeqCst)
+    }
+
+    /// How many ran at the same time at most.
+    pub(crate) fn most(&self) -> usize {
+        self.most.load(Ordering::SeqCst)
+    }
+}
+
+#[async_trait]
+impl PythonRunner for Counted {
+    async fn run(
+        &self,
+        code: &str,
+        input: &Map<String, Value>,
+        as_keywords: bool,
+        timeout: Option<Duration>,
+    ) -> Result<Value, PythonError> {
+        self.total.fetch_add(1, Ordering::SeqCst);
+        let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(running, Ordering::SeqCst);
+        while self.most() < self.wanted {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let result = if self.echoes {
+            Ok(json!({"content": input}))
+        } else {
+            SystemPython.run(code, input, as_keywords, timeout).await
+        };
+        self.running.fetch_sub(1, Ordering::SeqCst);
+        result
+    }
+}
+
+/// The value with its keys in order, and numbers that Python compares as equal alike.
+pub(crate) fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let sorted: std::collections::BTreeMap<&String, Value> =
+                map.iter().map(|(key, value)| (key, sorted(value))).collect();
+            json!(sorted)
+        }
+        Value::Array(items) => items.iter().map(sorted).collect(),
+        // Python compares 1.0 and 1 as equal.
+        Value::Number(number) => json!(number.as_f64()),
+        other => other.clone(),
     }
 }
 

@@ -1,7 +1,8 @@
 //! A model that answers from a script, over the chat completions API; beside it, as `tests/llm/stub.py` has them,
 //! embeddings, `/echo` and `/fail/STATUS`.
 //!
-//! An item of the script is a text, or `{content, tool_calls, status, headers, match, repeat}`; the first whose `match`
+//! An item of the script is a text, or `{content, tool_calls, status, headers, match, repeat}`, calls being
+//! `{name, arguments}` or as they are sent; the first whose `match`
 //! stands in the request is taken, else the first without a `match`.
 
 use serde_json::{Value, json};
@@ -138,12 +139,31 @@ impl State {
         let wanted = |item: &Value| item["match"].as_str().is_some_and(|part| text.contains(part));
         let place = self.script.iter().position(wanted);
         let place = place.or_else(|| self.script.iter().position(|item| item["match"].is_null()));
-        match place {
+        let item = match place {
             Some(place) if self.script[place]["repeat"] == true => self.script[place].clone(),
             Some(place) => self.script.remove(place),
             None => json!({"status": 400, "error": "the script is at its end"}),
+        };
+        with_functions(item, self.requests.len())
+    }
+}
+
+/// The item with its `{name, arguments}` as the calls that a model sends; `number` is that of the request.
+fn with_functions(mut item: Value, number: usize) -> Value {
+    let calls = item.get_mut("tool_calls").and_then(Value::as_array_mut);
+    for (place, call) in calls.into_iter().flatten().enumerate() {
+        if call["function"].is_null() {
+            let arguments = match &call["arguments"] {
+                Value::String(text) => text.clone(),
+                arguments => arguments.to_string(),
+            };
+            let id = call["id"].as_str().map_or_else(|| format!("call_{number}_{place}"), str::to_owned);
+            *call = json!({
+                "id": id, "type": "function", "function": {"name": call["name"], "arguments": arguments},
+            });
         }
     }
+    item
 }
 
 fn answer(item: &Value, streams: bool) -> String {

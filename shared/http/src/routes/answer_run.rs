@@ -77,8 +77,8 @@ struct Given {
 
 #[derive(Debug)]
 enum GivenBody {
-    Feedback(String),
-    Approval { approved: bool, params: Map<String, Value>, feedback: Option<String> },
+    Feedback { feedback: Option<String>, answers: Option<Vec<Value>> },
+    Approval { approved: Option<bool>, params: Map<String, Value>, feedback: Option<String> },
 }
 
 impl Given {
@@ -102,26 +102,35 @@ impl Given {
         let feedback = fields.text("feedback", usize::MAX);
         let body = if kind == Some("approval") {
             let approved = fields.flag("approved");
-            if approved.is_none() {
+            if approved.is_none() && feedback.is_none() {
                 fields.wrong("approved", "is required: true or false");
             }
             let params = fields.object("params").unwrap_or_default();
-            GivenBody::Approval { approved: approved.unwrap_or_default(), params, feedback }
+            GivenBody::Approval { approved, params, feedback }
         } else {
-            if feedback.is_none() {
+            let answers = answers(&mut fields);
+            if feedback.is_none() && answers.is_none() {
                 fields.wrong("feedback", "is required: a string");
             }
-            GivenBody::Feedback(feedback.unwrap_or_default())
+            GivenBody::Feedback { feedback, answers }
         };
         fields.check()?;
         Ok(Self { request: RequestId(request.unwrap_or_default()), body })
     }
 
-    /// What is journaled: `{feedback}`, or `{approved, params?, feedback?}` with the changed params alone.
+    /// What is journaled: `{feedback?, answers?}`, or `{approved?, params?, feedback?}` with the changed params alone.
     fn answer(&self, asked: &InputRequest) -> Result<Answer, FieldErrors> {
         match (&self.body, asked.kind) {
-            (GivenBody::Feedback(feedback), InputRequestKind::HumanFeedback) => {
-                Ok(value!({ "feedback": feedback }))
+            (GivenBody::Feedback { feedback, answers }, InputRequestKind::HumanFeedback) => {
+                let mut answer = Map::new();
+                if let Some(feedback) = feedback {
+                    answer.insert("feedback".to_owned(), feedback.as_str().into());
+                }
+                if let Some(answers) = answers {
+                    check_answers(answers, asked)?;
+                    answer.insert("answers".to_owned(), answers.as_slice().into());
+                }
+                Ok(answer.into())
             }
             (GivenBody::Approval { approved, params, feedback }, InputRequestKind::ApprovalRequest) => {
                 let mut errors = FieldErrors::new();
@@ -139,7 +148,10 @@ impl Given {
                 if !errors.is_empty() {
                     return Err(errors);
                 }
-                let mut answer = Map::from_iter([("approved".to_owned(), Value::from(*approved))]);
+                let mut answer = Map::new();
+                if let Some(approved) = approved {
+                    answer.insert("approved".to_owned(), (*approved).into());
+                }
                 if !changed.is_empty() {
                     answer.insert("params".to_owned(), changed.into());
                 }
@@ -154,6 +166,60 @@ impl Given {
     }
 }
 
+/// The field `answers`: objects of `question_id`, `selected` and `custom_text`, and nothing else.
+fn answers(fields: &mut Fields) -> Option<Vec<Value>> {
+    let Value::Array(given) = fields.any("answers")? else {
+        fields.wrong("answers", "must be an array");
+        return None;
+    };
+    let mut answers = Vec::with_capacity(given.len());
+    for (index, answer) in given.iter().enumerate() {
+        let is_text = |value: &Value| value.is_string();
+        let id = answer.get("question_id").filter(|id| is_text(id));
+        let selected = answer.get("selected").filter(|selected| !selected.is_null());
+        let custom_text = answer.get("custom_text").filter(|text| !text.is_null());
+        let good = selected
+            .is_none_or(|selected| selected.as_array().is_some_and(|labels| labels.iter().all(is_text)))
+            && custom_text.is_none_or(is_text);
+        match id.filter(|_| good) {
+            Some(id) => answers.push(value!({
+                "question_id": id,
+                "selected": selected.cloned().unwrap_or_else(|| value!([])),
+                "custom_text": custom_text,
+            })),
+            None => fields.wrong(
+                &format!("answers.{index}"),
+                "must have question_id (a string), and may have selected (strings) and custom_text (a string)",
+            ),
+        }
+    }
+    Some(answers)
+}
+
+/// Whether the answers are to questions that were asked, and choose what was offered.
+fn check_answers(answers: &[Value], asked: &InputRequest) -> Result<(), FieldErrors> {
+    let questions = asked.params.get("questions").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let mut errors = FieldErrors::new();
+    for (index, answer) in answers.iter().enumerate() {
+        let Some(question) = questions.iter().find(|question| question["id"] == answer["question_id"]) else {
+            errors.insert(format!("answers.{index}.question_id"), "is not one that was asked".to_owned());
+            continue;
+        };
+        let selected = answer["selected"].as_array().map_or(&[][..], Vec::as_slice);
+        let offered = question["options"].as_array().map_or(&[][..], Vec::as_slice);
+        if selected.iter().any(|label| offered.iter().all(|option| option["label"] != *label)) {
+            errors.insert(format!("answers.{index}.selected"), "chooses what was not offered".to_owned());
+        } else if selected.len() > 1 && question["multi_select"] != true {
+            errors.insert(format!("answers.{index}.selected"), "must choose one".to_owned());
+        }
+        if question["allow_custom_answer"] == false && !answer["custom_text"].is_null() {
+            let problem = "is not taken: choose what was offered".to_owned();
+            errors.insert(format!("answers.{index}.custom_text"), problem);
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { Err(errors) }
+}
+
 fn mismatch(asked: &str, with: &str) -> FieldErrors {
     FieldErrors::from([("type".to_owned(), format!("the request is of type {asked}: answer with {with}"))])
 }
@@ -166,18 +232,58 @@ mod tests {
     use uuid::Uuid;
 
     /// What is journaled, or which fields are wrong.
-    fn answer(data: &Value) -> Result<Value, Vec<String>> {
+    fn answer_to(kind: InputRequestKind, params: &Value, data: &Value) -> Result<Value, Vec<String>> {
         let asked = InputRequest {
             id: RequestId(Uuid::nil()),
-            kind: InputRequestKind::ApprovalRequest,
+            kind,
             prompt: "?".to_owned(),
-            params: json!({ "amount": 1, "to": "a" }).as_object().unwrap().clone(),
+            params: params.as_object().unwrap().clone(),
             editable_params: vec!["amount".to_owned(), "note".to_owned()],
+            expires_at: None,
         };
-        let mut body = json!({ "type": "approval", "data": data }).as_object().unwrap().clone();
+        let r#type = match kind {
+            InputRequestKind::ApprovalRequest => "approval",
+            InputRequestKind::HumanFeedback => "human_feedback",
+        };
+        let mut body = json!({ "type": r#type, "data": data }).as_object().unwrap().clone();
         body["data"]["request_id"] = Uuid::nil().to_string().into();
         let given = Given::parse(body).map_err(|error| vec![format!("{error:?}")])?;
         given.answer(&asked).map_err(|errors| errors.into_keys().collect())
+    }
+
+    fn answer(data: &Value) -> Result<Value, Vec<String>> {
+        answer_to(InputRequestKind::ApprovalRequest, &json!({ "amount": 1, "to": "a" }), data)
+    }
+
+    #[test]
+    fn answers_choose_what_was_offered() {
+        let options = json!([{ "label": "red" }, { "label": "blue" }]);
+        let params = json!({ "questions": [
+            { "id": "0", "question": "Which?", "options": options, "multi_select": false, "allow_custom_answer": false },
+            { "id": "b", "question": "Why?", "options": options, "multi_select": true, "allow_custom_answer": true },
+        ] });
+        let answer = |answers: Value| {
+            answer_to(InputRequestKind::HumanFeedback, &params, &json!({ "answers": answers }))
+        };
+        let given =
+            json!([{ "question_id": "0", "selected": ["red"] }, { "question_id": "b", "custom_text": "x" }]);
+        let journaled = json!({ "answers": [
+            { "question_id": "0", "selected": ["red"], "custom_text": null },
+            { "question_id": "b", "selected": [], "custom_text": "x" },
+        ] });
+        assert_eq!(answer(given), Ok(journaled));
+        assert_eq!(
+            answer(json!([
+                { "question_id": "0", "selected": ["red", "blue"], "custom_text": "x" },
+                { "question_id": "b", "selected": ["green"] },
+                { "question_id": "c" },
+            ])),
+            Err(["0.custom_text", "0.selected", "1.selected", "2.question_id"]
+                .map(|f| format!("answers.{f}"))
+                .into())
+        );
+        assert!(answer(json!([{ "selected": ["red"] }])).is_err());
+        assert!(answer(json!({})).is_err());
     }
 
     #[test]
@@ -196,6 +302,12 @@ mod tests {
             answer(&json!({ "approved": true, "params": { "amount": 5, "to": "b", "x": 1 } })),
             Err(vec!["params.to".to_owned(), "params.x".to_owned()])
         );
+        assert_eq!(
+            answer(&json!({ "feedback": "go on" })),
+            Ok(json!({ "feedback": "go on" })),
+            "whether that approves is for the node to say"
+        );
+        assert!(answer(&json!({})).is_err());
         assert!(answer(&json!({ "approved": "yes" })).is_err());
         assert!(answer(&json!({ "approved": true, "params": [] })).is_err());
     }

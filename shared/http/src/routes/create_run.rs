@@ -265,14 +265,14 @@ impl From<create::Error> for Error {
 }
 
 /// A caller who waits for a run.
-struct Waiting {
-    api: Api,
-    app: Arc<App>,
-    deadline: Option<Deadline>,
+pub(super) struct Waiting {
+    pub(super) api: Api,
+    pub(super) app: Arc<App>,
+    pub(super) deadline: Option<Deadline>,
 }
 
 impl Waiting {
-    async fn in_background(self, created: Created, wait: Option<u64>) -> Result<Response, Error> {
+    pub(super) async fn in_background(self, created: Created, wait: Option<u64>) -> Result<Response, Error> {
         let Some(seconds) = wait else {
             return json(StatusCode::ACCEPTED, &RunAnswer { data: (&created.run).into() });
         };
@@ -336,7 +336,7 @@ impl Waiting {
 }
 
 /// The seconds of `Prefer: wait=N`. What is malformed is no preference (RFC 7240, 2).
-fn wait(headers: &HeaderMap) -> Option<u64> {
+pub(super) fn wait(headers: &HeaderMap) -> Option<u64> {
     let preferences = headers.get_all(PREFER).iter().filter_map(|header| header.to_str().ok());
     preferences.flat_map(|header| header.split(',')).find_map(|preference| {
         let (name, value) = preference.split(';').next()?.split_once('=')?;
@@ -345,7 +345,7 @@ fn wait(headers: &HeaderMap) -> Option<u64> {
     })
 }
 
-fn with_headers(mut response: Response, run: runyard_runs::RunId, replayed: bool) -> Response {
+pub(super) fn with_headers(mut response: Response, run: runyard_runs::RunId, replayed: bool) -> Response {
     if let Ok(location) = HeaderValue::from_str(&format!("/v1/runs/{run}")) {
         response.headers_mut().insert(LOCATION, location);
     }

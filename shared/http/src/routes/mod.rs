@@ -8,6 +8,7 @@ pub(crate) mod get_run;
 pub(crate) mod health;
 pub(crate) mod list_runs;
 pub(crate) mod openapi;
+pub(crate) mod retry_run;
 pub(crate) mod run_events;
 pub(crate) mod run_path;
 pub(crate) mod stream_run;
@@ -29,6 +30,7 @@ pub(crate) fn all() -> Router<Api> {
         .route("/v1/runs/{run_id}", get(get_run::handle))
         .route("/v1/runs/{run_id}/cancel", post(cancel_run::handle))
         .route("/v1/runs/{run_id}/input", post(answer_run::handle))
+        .route("/v1/runs/{run_id}/retry", post(retry_run::handle))
         .route("/v1/runs/{run_id}/events", get(run_events::handle))
         .route("/v1/runs/{run_id}/stream", get(stream_run::handle))
         .route("/v1/files", post(create_file::handle))

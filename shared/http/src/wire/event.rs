@@ -69,6 +69,8 @@ enum About<'a> {
     ToolResult(ToolResult<'a>),
     ToolFailure(ToolFailure<'a>),
     Request(Request<'a>),
+    Message(Message<'a>),
+    Expired(Expired),
     Received(Received),
 }
 
@@ -179,6 +181,20 @@ struct Request<'a> {
 }
 
 #[derive(Serialize, ToSchema)]
+struct Message<'a> {
+    #[schema(value_type = NodeSchema)]
+    node: &'a NodeRef,
+    /// What it says.
+    message: &'a str,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Expired {
+    /// The question that nobody answered.
+    request_id: Uuid,
+}
+
+#[derive(Serialize, ToSchema)]
 struct Received {
     /// The question that was answered.
     request_id: Uuid,
@@ -247,6 +263,8 @@ impl<'a> From<&'a runs::RunEvent> for About<'a> {
             | EventBody::ApprovalRequestCreated { request } => {
                 Self::Request(Request { request: request.into() })
             }
+            EventBody::AgentMessageSent { node, message } => Self::Message(Message { node, message }),
+            EventBody::InputExpired { request_id } => Self::Expired(Expired { request_id: request_id.0 }),
             EventBody::InputReceived { request_id, kind } => {
                 Self::Received(Received { request_id: request_id.0, r#type: (*kind).into() })
             }
@@ -257,7 +275,7 @@ impl<'a> From<&'a runs::RunEvent> for About<'a> {
 type DataSchema = fn() -> RefOr<Schema>;
 
 /// Every type of event: its name, its schema's name, what it tells, and its data.
-const EVENTS: [(&str, &str, &str, DataSchema); 20] = [
+const EVENTS: [(&str, &str, &str, DataSchema); 22] = [
     ("run.started", "RunStartedEvent", "A worker began the run.", RunState::schema),
     ("run.paused", "RunPausedEvent", "Nothing can go on without a person.", RunState::schema),
     (
@@ -292,6 +310,13 @@ const EVENTS: [(&str, &str, &str, DataSchema); 20] = [
         "A node or tool waits for a person's approval.",
         Request::schema,
     ),
+    (
+        "agent.message.sent",
+        "AgentMessageSentEvent",
+        "A message to the person who follows the run; nobody waits for an answer.",
+        Message::schema,
+    ),
+    ("input.expired", "InputExpiredEvent", "Nobody answered in time.", Expired::schema),
     ("input.received", "InputReceivedEvent", "A person answered.", Received::schema),
 ];
 
@@ -383,6 +408,7 @@ mod tests {
         let question = json!({ "id": uuid, "type": "human_feedback", "prompt": "?" });
         let approval = json!({
             "id": uuid, "type": "approval_request", "prompt": "?", "params": { "a": null }, "editable_params": ["a"],
+            "expires_at": 0,
         });
         let fields = |r#type: &str| match r#type {
             "run.completed" => json!({ "output": null }),
@@ -401,6 +427,8 @@ mod tests {
             }
             "agent.human_feedback.requested" => json!({ "request": question }),
             "approval_request.created" => json!({ "request": approval }),
+            "agent.message.sent" => json!({ "node": node, "message": "x" }),
+            "input.expired" => json!({ "request_id": uuid }),
             "input.received" => json!({ "request_id": uuid, "kind": "human_feedback" }),
             _ => json!({}),
         };

@@ -94,7 +94,22 @@ pub(crate) struct FeedbackAnswer {
 pub(crate) struct FeedbackData {
     /// `id` of the input request.
     request_id: Uuid,
-    feedback: String,
+    /// May be left out where there are `answers`.
+    feedback: Option<String>,
+    /// To the `questions` of the request's `params`.
+    #[schema(nullable = true)]
+    answers: Option<Vec<QuestionAnswer>>,
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes a body in the OpenAPI document")]
+pub(crate) struct QuestionAnswer {
+    /// `id` of the question.
+    question_id: String,
+    /// The labels of the options that were chosen.
+    #[schema(required = false)]
+    selected: Vec<String>,
+    custom_text: Option<String>,
 }
 
 #[derive(ToSchema)]
@@ -108,7 +123,8 @@ pub(crate) struct ApprovalAnswer {
 pub(crate) struct ApprovalData {
     /// `id` of the input request.
     request_id: Uuid,
-    approved: bool,
+    /// May be left out where there is `feedback`: then that approves if it is the node's `accept_pattern`.
+    approved: Option<bool>,
     /// New values of the request's `editable_params`; others cannot be changed.
     #[schema(nullable = true)]
     params: Option<HashMap<String, Value>>,

@@ -51,6 +51,10 @@ pub(crate) struct Run<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     usage: Option<Usage<'a>>,
+    /// The run that it retries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    retry_of: Option<Uuid>,
     /// The questions that nobody has answered, oldest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
@@ -74,6 +78,7 @@ impl<'a> From<&'a runs::Run> for Run<'a> {
             metadata: &new.metadata,
             files: new.files.iter().map(File::from).collect(),
             usage: (!run.usage.is_empty()).then(|| Usage::from(&run.usage)),
+            retry_of: new.retry_of.map(|run| run.0),
             input_requests: run.input_requests.iter().map(InputRequest::from).collect(),
         }
     }
@@ -203,7 +208,7 @@ pub(crate) struct InputRequest<'a> {
     r#type: InputRequestType,
     /// The question.
     prompt: &'a str,
-    /// What is to be approved.
+    /// What is to be approved; of a question that offers choices, those under `questions`.
     #[serde(skip_serializing_if = "Map::is_empty")]
     #[schema(value_type = HashMap<String, Value>, required = false)]
     params: &'a Map<String, Value>,
@@ -211,6 +216,10 @@ pub(crate) struct InputRequest<'a> {
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     #[schema(required = false)]
     editable_params: &'a [String],
+    /// From then on no answer is taken, and the run goes on, or fails, without one.
+    #[serde(serialize_with = "optional_time", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
+    expires_at: Option<runs::Timestamp>,
 }
 
 /// `approval_request` is answered with `approval`, `human_feedback` with `human_feedback`.
@@ -238,6 +247,7 @@ impl<'a> From<&'a runs::InputRequest> for InputRequest<'a> {
             prompt: &request.prompt,
             params: &request.params,
             editable_params: &request.editable_params,
+            expires_at: request.expires_at,
         }
     }
 }

@@ -31,7 +31,7 @@ async fn a_sane_request_id_is_taken_over() {
 #[tokio::test]
 async fn unknown_routes_and_methods_are_told_apart() {
     let world = World::new();
-    for path in ["/", "/v1", "/v1/runs/", "/v1/runs/x/retry", "/v2/runs", "//v1/runs", "/v1/runs/x/stream/y"]
+    for path in ["/", "/v1", "/v1/runs/", "/v1/runs/x/again", "/v2/runs", "//v1/runs", "/v1/runs/x/stream/y"]
     {
         assert_eq!(world.get(path).await.details(), ["path"], "{path}");
     }
@@ -39,6 +39,7 @@ async fn unknown_routes_and_methods_are_told_apart() {
         ("DELETE", "/v1/runs", "POST,GET,HEAD"),
         ("PUT", "/v1/runs/x", "GET,HEAD"),
         ("GET", "/v1/runs/x/cancel", "POST"),
+        ("GET", "/v1/runs/x/retry", "POST"),
         ("OPTIONS", "/v1/files", "POST"),
         ("BREW", "/healthz", "GET,HEAD"),
     ] {

@@ -1,4 +1,4 @@
-//! `POST /v1/runs/{run_id}/input` and `…/cancel`.
+//! `POST /v1/runs/{run_id}/input`, `…/cancel` and `…/retry`.
 
 use crate::world::World;
 use serde_json::{Value, json};
@@ -68,4 +68,33 @@ async fn a_cancel_ends_a_run_once() {
     let path = format!("/v1/runs/{}", done["id"].as_str().unwrap());
     assert_eq!(world.post(&format!("{path}/cancel"), &json!({})).await.status, 200);
     assert_eq!(world.get(&path).await.json()["data"], done, "a finished run stays as it is");
+}
+
+#[tokio::test]
+async fn a_retry_is_a_new_run_that_keeps_what_is_done() {
+    let world = World::new();
+    let failed = world.run(json!([{ "step": "a" }, { "flaky": "b" }])).await;
+    let old = format!("/v1/runs/{}", failed["id"].as_str().unwrap());
+    let retry = || world.request("POST", &format!("{old}/retry")).header("idempotency-key", "k");
+    let answer = world.send(retry().body("not read".into()).unwrap()).await;
+    let run = answer.json()["data"].clone();
+    assert_eq!((answer.status.as_u16(), &run["status"]), (202, &json!("created")));
+    assert_eq!((&run["retry_of"], &run["input"]), (&failed["id"], &failed["input"]));
+    let new = answer.header("location").to_owned();
+    assert_eq!(new, format!("/v1/runs/{}", run["id"].as_str().unwrap()));
+    let again = world.send(retry().body("".into()).unwrap()).await;
+    assert_eq!((again.header("location"), again.header("idempotency-replayed")), (new.as_str(), "true"));
+    world.work_once().await;
+    let ended = world.get(&new).await.json()["data"].clone();
+    assert_eq!((&ended["status"], &ended["output"]), (&json!("completed"), &json!(["a", "b"])));
+    assert_eq!(world.get(&old).await.json()["data"], failed, "the old run stays as it is");
+
+    let refused = world.post(&format!("{new}/retry"), &json!({})).await;
+    assert_eq!((refused.status.as_u16(), refused.details()), (400, vec!["status".to_owned()]));
+    let other = world.run(json!([{ "fail": "no" }])).await;
+    let path = format!("/v1/runs/{}/retry", other["id"].as_str().unwrap());
+    let reused = world.request("POST", &path).header("idempotency-key", "k");
+    assert_eq!(world.send(reused.body("".into()).unwrap()).await.status, 409);
+    let unknown = "/v1/runs/0190f3c2-7a4e-7c51-9d0b-3a1f5e8c2b77/retry";
+    assert_eq!(world.post(unknown, &json!({})).await.status, 404);
 }

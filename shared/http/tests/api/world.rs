@@ -73,6 +73,7 @@ fn app(number: u128, name: &str, organization: OrganizationId) -> Arc<App> {
         secrets: BTreeMap::new(),
         allow_hosts: Vec::new(),
         requirements: BTreeMap::new(),
+        prices: BTreeMap::new(),
         cache: None,
     })
 }

@@ -1,21 +1,31 @@
-//! Recording a person's answer: rule 13.
+//! Recording a person's answer, or that none came in time: rule 13.
 
 use super::{Machine, Next, Op, Reply};
 use crate::{
-    Answer, ClaimId, ENTRY_VERSION, Entry, EventBody, Field, Guard, Head, InputRequestKind, Logged,
-    RecordChange, RequestId, RunId, RunStatus, Timestamp, engine::answer_key,
+    Answer, ClaimId, ENTRY_VERSION, Entry, EventBody, Field, Guard, Head, InputRequestKind, LogState, Logged,
+    Pending, RecordChange, RequestId, RunId, RunStatus, Timestamp, engine::answer_key,
 };
+use serde_json::Value;
 use std::{sync::Arc, time::Duration};
 
-/// Records a person's answer and wakes the run.
+/// Records a person's answer, or that none came in time, and wakes the run.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Answerer {
     run: RunId,
     writer: ClaimId,
-    request: RequestId,
-    kind: InputRequestKind,
-    answer: Answer,
+    what: What,
     step: Step,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum What {
+    Answer {
+        request: RequestId,
+        kind: InputRequestKind,
+        answer: Answer,
+    },
+    /// Whatever has expired.
+    Expiry,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -30,9 +40,9 @@ enum Step {
 /// What came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Answered {
-    /// The answer is recorded.
+    /// It is recorded.
     Now,
-    /// The request is not pending: unknown, or answered.
+    /// The request is not pending: unknown, answered, or expired. Or none has expired.
     NotPending,
     /// The run has ended.
     Ended,
@@ -51,7 +61,35 @@ impl Answerer {
         kind: InputRequestKind,
         answer: Answer,
     ) -> Self {
-        Self { run, writer, request, kind, answer, step: Step::Look }
+        Self { run, writer, what: What::Answer { request, kind, answer }, step: Step::Look }
+    }
+
+    /// Records which requests of `run` have expired, for who has just read its `head`.
+    pub fn expire(run: RunId, writer: ClaimId, head: &Head, now: Timestamp) -> Self {
+        let mut answerer = Self { run, writer, what: What::Expiry, step: Step::Look };
+        answerer.step = answerer.decide(head, now);
+        answerer
+    }
+
+    /// Whether the log has moved, so that whoever judged it must judge anew.
+    pub(super) fn is_looking(&self) -> bool {
+        self.step == Step::Look
+    }
+
+    /// What is to be recorded; nothing if no request waits for it.
+    fn events(&self, state: &LogState, now: Timestamp) -> Vec<Logged> {
+        match &self.what {
+            What::Answer { request, kind, answer } => {
+                let is_open = |pending: &&Pending| pending.request == *request && !pending.is_expired(now);
+                let answered = |pending: &Pending| Logged {
+                    body: EventBody::InputReceived { request_id: pending.request, kind: *kind },
+                    key: Some(answer_key(pending.request)),
+                    journal: Some(answer.clone()),
+                };
+                state.pending.iter().find(is_open).map(answered).into_iter().collect()
+            }
+            What::Expiry => state.expired(now).map(expired).collect(),
+        }
     }
 
     fn decide(&self, head: &Head, now: Timestamp) -> Step {
@@ -59,14 +97,10 @@ impl Answerer {
         if last.state.status.is_terminal() {
             return Step::Done(Answered::Ended);
         }
-        if !last.state.pending.iter().any(|(id, _)| *id == self.request) {
+        let events = self.events(&last.state, now);
+        if events.is_empty() {
             return Step::Done(Answered::NotPending);
         }
-        let events = vec![Logged {
-            body: EventBody::InputReceived { request_id: self.request, kind: self.kind },
-            key: Some(answer_key(self.request)),
-            journal: Some(self.answer.clone()),
-        }];
         let first = last.last() + 1;
         Step::Commit {
             wake: last.state.status == RunStatus::Paused,
@@ -81,6 +115,15 @@ impl Answerer {
                 events,
             }),
         }
+    }
+}
+
+/// What the log keeps of a request that nobody answered in time.
+pub(crate) fn expired(request: RequestId) -> Logged {
+    Logged {
+        body: EventBody::InputExpired { request_id: request },
+        key: Some(answer_key(request)),
+        journal: Some(Value::Null),
     }
 }
 

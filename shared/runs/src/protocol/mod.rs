@@ -9,7 +9,7 @@
 //! | [`Creator`] | accepts a run, once for an idempotency key |
 //! | [`Writer`] | one attempt to execute a run: claim, append, pause, end, hand over |
 //! | [`Ender`] | ends a run from outside: cancel, expiry, too many lost workers |
-//! | [`Answerer`] | records a person's answer and wakes the run |
+//! | [`Answerer`] | records a person's answer, or that none came in time, and wakes the run |
 //! | [`Sweep`] | looks at one run that is due |
 
 mod answer;
@@ -18,6 +18,7 @@ mod end;
 mod sweep;
 mod writer;
 
+pub(crate) use answer::expired;
 pub use answer::{Answered, Answerer};
 pub use create::{Creator, Outcome as CreateOutcome};
 pub use end::{Ended, Ender};
@@ -132,6 +133,11 @@ fn terminal_change(entry: &Entry) -> RecordChange {
         due: Field::Clear,
         attempts: None,
     }
+}
+
+/// When somebody must look at a run that waits for a person: when a request expires, or on its last day.
+fn wakes_at(state: &LogState, expires_at: Timestamp) -> Timestamp {
+    state.expiry().map_or(expires_at, |expiry| expiry.min(expires_at))
 }
 
 /// The terminal event for a run that nobody may execute any more, if it is one.

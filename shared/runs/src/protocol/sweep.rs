@@ -1,6 +1,9 @@
 //! Looking at a run that is due: rules 17 and 18.
 
-use super::{Ended, Ender, LEASE, Machine, Next, Op, Reply, lost, terminal_change, verdict};
+use super::{
+    Answered, Answerer, Ended, Ender, LEASE, Machine, Next, Op, Reply, lost, terminal_change, verdict,
+    wakes_at,
+};
 use crate::{ClaimId, Field, Guard, Head, RecordChange, RunId, Timestamp};
 use std::time::Duration;
 
@@ -17,6 +20,7 @@ enum Step {
     Look,
     Update { change: RecordChange, rev: u64, then: After },
     End(Ender),
+    Expire(Answerer),
     Enqueue { delay: Duration },
     Done(Swept),
 }
@@ -63,11 +67,14 @@ impl Sweep {
             return Step::End(Ender::judged(self.run, self.writer, body, head, now));
         }
         if state.is_asleep() {
+            if state.expired(now).next().is_some() {
+                return Step::Expire(Answerer::expire(self.run, self.writer, head, now));
+            }
             let change = RecordChange {
                 status: Some(state.status),
                 unanswered: Some(!state.pending.is_empty()),
                 owner: Field::Clear,
-                due: Field::Set(head.expires_at),
+                due: Field::Set(wakes_at(&state, head.expires_at)),
                 ..RecordChange::default()
             };
             return Step::Update { change, rev: record.rev, then: After::Done(Swept::Repaired) };
@@ -108,6 +115,11 @@ impl Machine for Sweep {
                 Next::Done(Ended::Now(_)) => Next::Done(Swept::Failed),
                 Next::Done(_) => Next::Done(Swept::Nothing),
             },
+            Step::Expire(answerer) => match answerer.next(now) {
+                Next::Do(op) => Next::Do(op),
+                Next::Done(Answered::Now) => Next::Done(Swept::Requeued),
+                Next::Done(_) => Next::Done(Swept::Nothing),
+            },
             Step::Enqueue { delay } => Next::Do(Op::Enqueue { delay: *delay }),
             Step::Done(swept) => Next::Done(*swept),
         }
@@ -124,6 +136,10 @@ impl Machine for Sweep {
             (Step::End(mut ender), reply) => {
                 ender.reply(op, reply, now);
                 if ender.is_looking() { Step::Look } else { Step::End(ender) }
+            }
+            (Step::Expire(mut answerer), reply) => {
+                answerer.reply(op, reply, now);
+                if answerer.is_looking() { Step::Look } else { Step::Expire(answerer) }
             }
             // Lost or not: the run is due.
             (Step::Enqueue { .. }, _) => Step::Done(Swept::Requeued),

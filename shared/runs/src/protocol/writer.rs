@@ -1,6 +1,6 @@
 //! One attempt to execute a run: rules 4 to 12, 15, 16 and 20.
 
-use super::{LEASE, MAX_ATTEMPTS, Op, Reply, lost, terminal_change, verdict};
+use super::{LEASE, MAX_ATTEMPTS, Op, Reply, lost, terminal_change, verdict, wakes_at};
 use crate::{
     ClaimId, ENTRY_VERSION, Entry, EventBody, Field, Guard, LogRead, LogState, Logged, Record, RecordChange,
     RunId, Sequence, Timestamp, Usage, engine::Taken,
@@ -200,6 +200,11 @@ impl Writer {
         &self.state
     }
 
+    /// How many of the pushed events no entry was made of yet.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.outbox.len() as u64
+    }
+
     /// How many of the pushed events are in the log.
     pub fn acknowledged(&self) -> u64 {
         self.acknowledged
@@ -364,8 +369,9 @@ impl Writer {
             ..RecordChange::default()
         };
         if entry.state.is_asleep() {
-            // Not without `due`: on its last day a run that nobody answered fails.
-            let change = RecordChange { owner: Field::Clear, due: Field::Set(self.expires_at), ..change };
+            // Not without `due`: a question may expire, and on its last day a run that nobody answered fails.
+            let due = Field::Set(wakes_at(&entry.state, self.expires_at));
+            let change = RecordChange { owner: Field::Clear, due, ..change };
             return Op::Commit(Arc::clone(entry), change, guard);
         }
         if claims {

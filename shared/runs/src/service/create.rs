@@ -105,8 +105,8 @@ impl RunService {
         if self.is_shutting_down() {
             return Err(Error::ShuttingDown);
         }
-        self.ports.engine.check_input(app, &request.input).map_err(Error::Invalid)?;
         let files = self.files(app, &request.file_ids).await?;
+        self.ports.engine.check_input(app, &request.input, &files).map_err(Error::Invalid)?;
         let slot = match request.mode {
             Mode::Background => None,
             Mode::Sync | Mode::Stream => {
@@ -119,14 +119,7 @@ impl RunService {
             new.session_id = request.session_id;
             new.metadata = request.metadata;
         });
-        // In a task of its own: a caller that goes away in the middle must not leave an accepted run without executor.
-        let service = self.clone();
-        let (app, mode, key) = (Arc::clone(app), request.mode, request.idempotency);
-        let accepting = async move { service.accept(&app, new, claim, key, mode, slot).await };
-        match self.executions.spawn(accepting.in_current_span()).await {
-            Ok(result) => result,
-            Err(error) => Err(Error::Store(StoreError::Failed(error.into()))),
-        }
+        self.accept_in_task(app, new, claim, request.idempotency, request.mode, slot).await
     }
 
     /// Waits until nothing of the run can go on by itself (it has ended, or waits for a person), or for `at_most`,
@@ -168,7 +161,7 @@ impl RunService {
         if unknown.is_empty() { Ok(files) } else { Err(Error::Invalid(unknown)) }
     }
 
-    fn new_run(
+    pub(super) fn new_run(
         &self,
         app: &App,
         input: Map<String, Value>,
@@ -187,9 +180,29 @@ impl RunService {
             session_id: None,
             metadata: BTreeMap::new(),
             files,
+            retry_of: None,
         };
         fill(&mut new);
         new
+    }
+
+    /// Accepts a run in a task of its own: a caller that goes away in the middle must not leave an accepted run without
+    /// executor.
+    pub(super) async fn accept_in_task(
+        &self,
+        app: &Arc<App>,
+        new: NewRun,
+        claim: Option<ClaimId>,
+        key: Option<Idempotency>,
+        mode: Mode,
+        slot: Option<super::Slot>,
+    ) -> Result<Created, Error> {
+        let (service, app) = (self.clone(), Arc::clone(app));
+        let accepting = async move { service.accept(&app, new, claim, key, mode, slot).await };
+        match self.executions.spawn(accepting.in_current_span()).await {
+            Ok(result) => result,
+            Err(error) => Err(Error::Store(StoreError::Failed(error.into()))),
+        }
     }
 
     async fn accept(

@@ -5,11 +5,12 @@ use super::{
     drive::{Patience, Target},
     live::Live,
     measure,
+    retry::{has_kept, kept},
 };
 use crate::{
-    App, EventBody, Logged, NewRun, Outcome, RunError, StoreError, Timestamp,
+    App, EventBody, LogRead, Logged, NewRun, Outcome, RequestId, RunError, RunId, StoreError, Timestamp,
     engine::Shared,
-    protocol::{Ender, Op, RENEWAL, Reply, Stop, Writer},
+    protocol::{Ender, Op, RENEWAL, Reply, Stop, Writer, expired},
 };
 use futures::{FutureExt, future::BoxFuture};
 use std::{future::pending, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
@@ -51,9 +52,18 @@ impl Execution {
         self.settle().await?;
         let mut journal = self.writer.take_absorbed();
         while self.writer.is_open() {
+            if let Some(before) = self.new.retry_of
+                && !has_kept(&journal)
+            {
+                journal.extend(self.keep(before).await?);
+                if !self.writer.is_open() {
+                    break;
+                }
+            }
             if self.writer.claims_first() && !self.writer.is_claimed() {
                 self.writer.flush(true);
                 self.settle().await?;
+                journal.extend(self.writer.take_absorbed());
                 continue;
             }
             match self.attempt(&journal).await? {
@@ -85,18 +95,42 @@ impl Execution {
         Ok(())
     }
 
+    /// Has the next entry begin with what the run keeps of the one that it retries.
+    async fn keep(&mut self, before: RunId) -> Result<Vec<Logged>, StoreError> {
+        let log = self.read(before).await?.filter(|log| log.app == self.new.app);
+        let Some(log) = log else {
+            // Begun from nothing it would pay for everything again.
+            let error = RunError::new("retry_lost", "the run that this one retries is gone");
+            self.writer.end(EventBody::RunFailed { error });
+            self.settle().await?;
+            return Ok(Vec::new());
+        };
+        let kept = kept(events_of(log));
+        self.writer.push(kept.iter().cloned(), self.writer.state().usage.clone());
+        if self.writer.is_claimed() {
+            // Else the claim takes it along. No call outside before it is written.
+            self.writer.flush(false);
+            self.settle().await?;
+        }
+        Ok(kept)
+    }
+
     /// Writes what is left and reads the whole log again: rare, so no copy is kept for it.
     async fn reread(&mut self) -> Result<Vec<Logged>, StoreError> {
         self.writer.flush(false);
         self.settle().await?;
         self.writer.take_absorbed();
+        Ok(self.read(self.new.id).await?.map(events_of).unwrap_or_default())
+    }
+
+    /// The whole log of a run; nothing if there is none.
+    async fn read(&self, run: RunId) -> Result<Option<LogRead>, StoreError> {
         let mut patience = Patience::default();
+        let target = Target { run, ..self.target() };
         loop {
-            match patience.judge(self.ports.perform(self.target(), &Op::Read { from: 1 }).await).await? {
-                Reply::Log(log) => {
-                    return Ok(log.entries.into_iter().flat_map(|entry| entry.events).collect());
-                }
-                Reply::NoRun => return Ok(Vec::new()),
+            match patience.judge(self.ports.perform(target, &Op::Read { from: 1 }).await).await? {
+                Reply::Log(log) => return Ok(Some(log)),
+                Reply::NoRun => return Ok(None),
                 _ => {}
             }
         }
@@ -112,6 +146,7 @@ impl Execution {
         let shared = Shared::new(
             Arc::clone(new),
             Arc::clone(&ports.files),
+            Arc::clone(&ports.clock),
             journal,
             writer.state().usage.clone(),
             writer.is_claimed(),
@@ -122,8 +157,10 @@ impl Execution {
         let mut flight: Option<BoxFuture<'_, (Result<Reply, StoreError>, Patience)>> = None;
         let mut patience = Patience::default();
         let mut pace = Pace::new(self.followed, Instant::now());
-        let written_before = writer.acknowledged();
+        // What the run keeps of the one that it retries is written first, and is not the engine's.
+        let written_before = writer.acknowledged() + writer.waiting();
         let mut answered = false;
+        let mut expiring: Vec<RequestId> = Vec::new();
         let mut handing_over = false;
         let mut leave = pin!(leave(&self.handing_over, self.until.map(|at| at.since(ports.clock.now()))));
         loop {
@@ -131,6 +168,19 @@ impl Execution {
                 // The lease is lost: nothing more is begun, what is done is offered to the log.
                 engine = None;
                 writer.push_all(shared.take());
+            }
+            if engine.is_some() {
+                let now = ports.clock.now();
+                let news: Vec<_> =
+                    writer.state().expired(now).filter(|request| !expiring.contains(request)).collect();
+                if !news.is_empty() {
+                    writer.push_all(shared.take());
+                    writer.push(news.iter().copied().map(expired), writer.state().usage.clone());
+                    writer.flush(true);
+                    expiring.extend(news);
+                    // What waits for them is to be told.
+                    answered = true;
+                }
             }
             if flight.is_none() {
                 let now = Instant::now();
@@ -153,10 +203,11 @@ impl Execution {
                 return Ok(Next::Over);
             }
             let deadline = engine.as_ref().and_then(|_| deadline(writer, &self.app, ports.clock.now()));
-            let mut wake_at = deadline;
+            let expiry = engine.as_ref().and_then(|_| expiry(writer, &expiring, ports.clock.now()));
+            let mut wake_at = deadline.into_iter().chain(expiry).min();
             if flight.is_none() {
                 let (waiting, urgent) = shared.waiting();
-                wake_at = pace.next(waiting && engine.is_some(), urgent, writer.is_claimed(), deadline);
+                wake_at = pace.next(waiting && engine.is_some(), urgent, writer.is_claimed(), wake_at);
             }
             tokio::select! {
                 biased;
@@ -178,7 +229,7 @@ impl Execution {
                     let absorbed = writer.take_absorbed();
                     answered |= absorbed.iter().any(|logged| matches!(logged.body, EventBody::InputReceived { .. }));
                     shared.absorb(&absorbed);
-                    shared.wrote(writer.acknowledged() - written_before, writer.is_claimed());
+                    shared.wrote(writer.acknowledged().saturating_sub(written_before), writer.is_claimed());
                     if writer.take_restart() {
                         shared.stop();
                         return Ok(Next::StartOver);
@@ -202,6 +253,10 @@ impl Execution {
             pace.polled = true;
         }
     }
+}
+
+fn events_of(log: LogRead) -> Vec<Logged> {
+    log.entries.into_iter().flat_map(|entry| entry.events).collect()
 }
 
 /// Shows what is on disk to who follows the run, and to who counts.
@@ -327,6 +382,13 @@ impl Pace {
         let flush_at = self.flush_at(waiting, urgent, claimed);
         [flush_at, deadline, self.renew_at, self.look_at].into_iter().flatten().min()
     }
+}
+
+/// When the next pending request expires that is not `expiring` already.
+fn expiry(writer: &Writer, expiring: &[RequestId], now: Timestamp) -> Option<Instant> {
+    let pending = writer.state().pending.iter().filter(|pending| !expiring.contains(&pending.request));
+    let next = pending.filter_map(|pending| pending.expires_at).min()?;
+    Some(Instant::now() + next.since(now))
 }
 
 /// When the run will have taken as long as its app allows.

@@ -15,7 +15,7 @@ pub enum Error {
 }
 
 impl RunService {
-    /// One run of an app, as its log says. One read; two while a request has no answer.
+    /// One run of an app, as its log says. One read; one more, or several, while a request has no answer.
     pub async fn get(&self, app: &App, id: RunId) -> Result<Run, Error> {
         let stored = self.ports.runs.get(id).await?.filter(|stored| stored.new.app == app.id);
         Ok(self.run_of(stored.ok_or(Error::NotFound)?).await?)
@@ -28,13 +28,17 @@ impl RunService {
         if let Some(last) = stored.last {
             run.update(&last);
         }
-        if let Some((_, first)) = pending.first() {
-            let log = self.ports.runs.read(run.new.id, *first).await?;
-            let events = log.into_iter().flat_map(|log| log.entries).flat_map(|entry| entry.events);
-            run.input_requests = events
-                .filter_map(|logged| logged.body.request().cloned())
-                .filter(|request| pending.iter().any(|(id, _)| *id == request.id))
-                .collect();
+        let mut next = pending.first().map(|pending| pending.sequence);
+        while let Some(from) = next {
+            let Some(log) = self.ports.runs.read(run.new.id, from).await? else { break };
+            next = log.entries.last().map(|last| last.last() + 1).filter(|_| log.more);
+            let events = log.entries.into_iter().flat_map(|entry| entry.events);
+            let asked = events.filter_map(|logged| logged.body.request().cloned());
+            run.input_requests
+                .extend(asked.filter(|request| pending.iter().any(|pending| pending.request == request.id)));
+            if run.input_requests.len() == pending.len() {
+                break;
+            }
         }
         Ok(run)
     }

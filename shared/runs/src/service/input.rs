@@ -53,7 +53,7 @@ impl RunService {
     }
 }
 
-const NOT_PENDING: &str = "no such request is pending: it is unknown, or was answered";
+const NOT_PENDING: &str = "no such request is pending: it is unknown, was answered, or has expired";
 
 fn invalid(problem: &str) -> Error {
     Error::Invalid(FieldErrors::from([("request_id".to_owned(), problem.to_owned())]))

@@ -12,6 +12,7 @@ pub mod input;
 pub mod list;
 mod live;
 mod measure;
+pub mod retry;
 mod slots;
 mod sweep;
 mod work;

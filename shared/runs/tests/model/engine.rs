@@ -193,6 +193,7 @@ fn question(ask: u8) -> Logged {
         prompt: String::new(),
         params: serde_json::Map::new(),
         editable_params: Vec::new(),
+        expires_at: None,
     };
     Logged {
         body: EventBody::AgentHumanFeedbackRequested { request },

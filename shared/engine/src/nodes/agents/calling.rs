@@ -74,8 +74,8 @@ impl Called {
             (
                 Some(thought),
                 Some(files),
-                Some(answer @ (Value::String(_) | Value::Object(_) | Value::Array(_))),
-            ) => Ok(Answer { thought, answer, files }),
+                Some(content @ (Value::String(_) | Value::Object(_) | Value::Array(_))),
+            ) => Ok(Answer { thought, content, files }),
             _ => Err(Unparsed::new(format!("`{FINAL_ANSWER}` must be given `thought` and `answer`"))),
         }
     }

@@ -19,7 +19,7 @@ use crate::{
     transform::{Data, is_falsy},
 };
 use futures::{StreamExt, future::BoxFuture, stream};
-use runyard_runs::{EventBody, FieldErrors, RunError, ToolCall, ToolRef};
+use runyard_runs::{EventBody, FieldErrors, Recorded, RunError, ToolCall, ToolRef};
 use serde_json::{Map, Value, json};
 use std::{
     collections::HashMap,
@@ -39,6 +39,8 @@ pub(super) struct Calls<'a> {
     known: HashMap<String, String>,
     /// How often a tool was called with success, by its name.
     counts: HashMap<&'a str, u32>,
+    /// The same, whatever came of it.
+    tries: HashMap<&'a str, u32>,
 }
 
 /// Why none of several calls is made.
@@ -51,6 +53,14 @@ pub(super) struct Made {
     pub(super) delegated: bool,
     /// Under what its result is kept, if it is.
     known_as: Option<String>,
+    /// Whether its result was kept from an earlier call.
+    is_known: bool,
+}
+
+impl Made {
+    fn failed(wanted: &Wanted, text: String) -> Self {
+        Self { result: observed(wanted, text, false), delegated: false, known_as: None, is_known: false }
+    }
 }
 
 /// One call: what is wanted, and its place in the loop.
@@ -81,6 +91,7 @@ impl<'a> Calls<'a> {
             desk: Mutex::new(desk),
             known: HashMap::new(),
             counts: HashMap::new(),
+            tries: HashMap::new(),
         }
     }
 
@@ -131,7 +142,7 @@ impl<'a> Calls<'a> {
         for (number, wanted) in wanted.iter().enumerate() {
             let tool = self.tool(&wanted.name);
             if several && tool.is_some_and(|tool| self.delegates(tool, &wanted.input)) {
-                made[number] = Some(self.refused(wanted));
+                made[number] = Some(Self::refused(wanted));
             } else if several && self.agent.parallel && tool.is_some_and(|tool| tool.parallel) {
                 together.push(number);
             } else {
@@ -171,20 +182,23 @@ impl<'a> Calls<'a> {
     /// Counts a call, and keeps what it gave. Calls that were made at the same time do not know each other's results, so
     /// that a replay, in which they end in another order, takes the same way.
     fn keep(&mut self, wanted: &Wanted, made: &Made) {
-        let Some(known_as) = &made.known_as else { return };
-        self.known.insert(known_as.clone(), made.result.text.clone());
-        if let Some(tool) = self.tool(&wanted.name) {
+        let Some(tool) = self.tool(&wanted.name) else { return };
+        if !made.is_known {
+            *self.tries.entry(&tool.called).or_default() += 1;
+        }
+        if let Some(known_as) = &made.known_as {
+            self.known.insert(known_as.clone(), made.result.text.clone());
             *self.counts.entry(&tool.called).or_default() += 1;
         }
     }
 
-    fn refused(&self, wanted: &Wanted) -> Made {
+    fn refused(wanted: &Wanted) -> Made {
         let text = format!(
             "'{}' was not called: with `delegate_final` its answer is yours, so it cannot go with other calls. Call it \
              alone, or without `delegate_final`.",
             wanted.name
         );
-        Made { result: observed(wanted, text, false), delegated: false, known_as: None }
+        Made::failed(wanted, text)
     }
 
     /// Whether the tool's answer is to be the agent's.
@@ -213,23 +227,28 @@ impl<'a> Calls<'a> {
                 |tool| tool.reference.clone(),
             ),
         };
+        let end = format!("{key}/ended");
+        if let Some(Recorded { body: EventBody::AgentToolCallFailed { error, .. }, journal }) =
+            run.recorded(&end)
+            && journal["handled"] == true
+        {
+            return Ok(Made::failed(wanted, error.message));
+        }
         run.record(&format!("{key}/started"), EventBody::AgentToolCallStarted { call: call.clone() }, None);
-        let ended = match tool {
-            Some(tool) => self.made(place, tool).await,
-            None => {
-                let text = format!(
-                    "Unknown tool: {}. Call one of the tools that you have, by its name and nothing else, or answer \
+        let ended = if let Some(tool) = tool {
+            self.made(place, tool).await
+        } else {
+            let text = format!(
+                "Unknown tool: {}. Call one of the tools that you have, by its name and nothing else, or answer \
                      without it.",
-                    wanted.name
-                );
-                Err(Failed::Observed(text))
-            }
+                wanted.name
+            );
+            Err(Failed::Observed(text))
         };
         let failed = |message: &str| EventBody::AgentToolCallFailed {
             call: call.clone(),
             error: RunError::new("tool_failed", message),
         };
-        let end = format!("{key}/ended");
         match ended {
             Ok(made) => {
                 let result = Value::from(made.result.text.as_str());
@@ -237,8 +256,9 @@ impl<'a> Calls<'a> {
                 Ok(made)
             }
             Err(Failed::Observed(text)) => {
-                run.record(&end, failed(&text), None);
-                Ok(Made { result: observed(wanted, text, false), delegated: false, known_as: None })
+                // A retry of the run keeps what the model went on from.
+                run.record(&end, failed(&text), Some(json!({"handled": true})));
+                Ok(Made::failed(wanted, text))
             }
             Err(Failed::Stop(stop)) => {
                 match &stop {
@@ -259,7 +279,8 @@ impl<'a> Calls<'a> {
         // that had to be changed for the model never finds any.
         if let Some(text) = self.known.get(&known_as(&wanted.name, &wanted.input)) {
             let delegated = self.delegates(tool, &wanted.input);
-            return Ok(Made { result: observed(wanted, text.clone(), true), delegated, known_as: None });
+            let result = observed(wanted, text.clone(), true);
+            return Ok(Made { result, delegated, known_as: None, is_known: true });
         }
         let (input, delegated) = self.arguments(tool, &wanted.input)?;
         let output = self.run(place, tool, input).await.map_err(|halt| tool_failed(tool, halt))?;
@@ -272,12 +293,12 @@ impl<'a> Calls<'a> {
         let text = observation::text(output.get("content").unwrap_or(&Value::Null), form, limit);
         let text = self.agent.hooks.text(Point::ToolResult, &tool.called, text)?;
         let known_as = Some(known_as(&tool.name, &wanted.input));
-        Ok(Made { result: observed(wanted, text, true), delegated, known_as })
+        Ok(Made { result: observed(wanted, text, true), delegated, known_as, is_known: false })
     }
 
     fn allow(&self, tool: &Tool) -> Result<(), Refused> {
         self.agent.hooks.allow_call(&tool.called, |is_about| {
-            self.counts.iter().filter(|(name, _)| is_about(name)).map(|(_, count)| count).sum()
+            self.tries.iter().filter(|(name, _)| is_about(name)).map(|(_, count)| count).sum()
         })
     }
 
@@ -300,7 +321,7 @@ impl<'a> Calls<'a> {
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::warn!(tool = %tool.name, error = %error.message, "a tool's input_transformer fails")
+                    tracing::warn!(tool = %tool.name, error = %error.message, "a tool's input_transformer fails");
                 }
             }
         }
@@ -365,8 +386,13 @@ impl<'a> Calls<'a> {
                 let within = format!("loop/{}/tool/{}", place.iteration, place.number);
                 run_within(self.call, node, &within, &input).await
             }
+            Body::Listed { node, tool } => {
+                let within = format!("loop/{}/tool/{}", place.iteration, place.number);
+                let input = json!({"tool": tool, "arguments": input});
+                run_within(self.call, node, &within, &input).await
+            }
             Body::Own(own) => Ok(Arc::new(own.run(&mut self.desk(), &input)?)),
-            Body::Parallel | Body::Compact => {
+            Body::Server { .. } | Body::Parallel | Body::Compact => {
                 let message = format!("'{}' cannot be called by another tool", tool.name);
                 Err(super::failed(message).into())
             }

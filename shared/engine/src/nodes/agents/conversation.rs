@@ -44,7 +44,7 @@ fn mark(text: &str, success: bool) -> String {
 }
 
 impl Conversation {
-    pub(super) fn new(mode: Mode, system: String, remembered: Vec<Value>, user: Value) -> Self {
+    pub(super) fn new(mode: Mode, system: &str, remembered: Vec<Value>, user: &Value) -> Self {
         let mut messages = vec![json!({"role": "system", "content": system})];
         if !remembered.is_empty() {
             let content = "What follows is the conversation so far. Take it into account.";

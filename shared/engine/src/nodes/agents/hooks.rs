@@ -172,7 +172,7 @@ impl Hook {
             return None;
         };
         let guard = match *class {
-            "RegexHook" => text(fields)?,
+            "RegexHook" => text(fields),
             "ToolPolicyHook" => {
                 for key in ["allow_if", "approval", "approval_unless"] {
                     if fields.get(key).is_some_and(|value| value.to_json() != Value::Bool(false)) {
@@ -236,7 +236,7 @@ impl Hook {
     }
 }
 
-fn text(fields: Fields<'_>) -> Option<Guard> {
+fn text(fields: Fields<'_>) -> Guard {
     let points = [("input", Point::Input), ("tool_result", Point::ToolResult), ("output", Point::Output)];
     let on = match fields.list("on") {
         Some(items) => items
@@ -278,7 +278,7 @@ fn text(fields: Fields<'_>) -> Option<Guard> {
         .collect();
     let mask = fields.choice("action", &[("block", false), ("mask", true)]).unwrap_or(false);
     let mask = mask.then(|| fields.text("replacement").unwrap_or(MASK).replace('$', "$$"));
-    Some(Guard::Text { on, patterns, mask })
+    Guard::Text { on, patterns, mask }
 }
 
 /// Whether a name fits a pattern in which `*` stands for any text.

@@ -1,6 +1,7 @@
 //! JSON as models write it: line breaks inside strings, text after the value, and a value that breaks off.
 
 use serde_json::{Deserializer, Value};
+use std::fmt::Write as _;
 
 /// The first value of `text`, whatever stands after it. Control characters may stand in strings. The error says where it
 /// is no JSON.
@@ -74,7 +75,7 @@ fn escape_controls(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         if string.holds(character) && character.is_ascii_control() {
-            escaped.push_str(&format!("\\u{:04x}", u32::from(character)));
+            let _ = write!(escaped, "\\u{:04x}", u32::from(character));
         } else {
             escaped.push(character);
         }
@@ -110,6 +111,11 @@ fn cut(text: &str) -> Option<String> {
         whole = Some((text.len(), open));
     }
     let (end, open) = whole?;
+    // What breaks off must have begun well.
+    let rest = text[end..].trim_start_matches([',', ' ', '\n', '\t']);
+    if open.last() == Some(&'}') && !rest.is_empty() && !rest.starts_with('"') {
+        return None;
+    }
     let mut kept = text[..end].to_owned();
     kept.extend(open.iter().rev());
     Some(kept)
@@ -141,6 +147,7 @@ mod tests {
         }
         assert!(whole_or_cut("plain").is_err());
         assert!(whole_or_cut("{a: 1, b").is_err());
+        assert!(whole_or_cut("{broken").is_err());
     }
 
     #[test]

@@ -33,7 +33,7 @@ fn answer(text: &str) -> Answer {
     let (thought, files) = thought.trim().rsplit_once(FILES).unwrap_or((thought, ""));
     Answer {
         thought: thought.trim().to_owned(),
-        answer: answer.trim().into(),
+        content: answer.trim().into(),
         files: files.trim().to_owned(),
     }
 }
@@ -107,8 +107,8 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn call(thought: &str, name: &str, input: Value) -> Result<Step, Unparsed> {
-        Ok(Step::Call(Wanted { thought: thought.into(), name: name.into(), input, id: None }))
+    fn call(thought: &str, name: &str, input: Value) -> Step {
+        Step::Call(Wanted { thought: thought.into(), name: name.into(), input, id: None })
     }
 
     #[test]
@@ -124,7 +124,7 @@ mod tests {
                 call("x", "a", json!({})),
             ),
         ] {
-            assert_eq!(parse(text), step, "{text}");
+            assert_eq!(parse(text), Ok(step), "{text}");
         }
         for text in
             ["nothing", "Action Input: {}", "Action: a\nAction Input: x", "Action: a\nAction Input: {a}"]
@@ -140,7 +140,7 @@ mod tests {
             ("Thought: done\nOutput Files: a.txt, b\nAnswer: see", "done", "see", "a.txt, b"),
             ("Answer: 10", "", "", ""),
         ] {
-            let expected = Answer { thought: thought.into(), answer: answer.into(), files: files.into() };
+            let expected = Answer { thought: thought.into(), content: answer.into(), files: files.into() };
             assert_eq!(parse(text), Ok(Step::Answer(expected)), "{text}");
         }
     }

@@ -52,7 +52,7 @@ impl Memory {
         if let Some(recorded) = call.run.recorded(&key) {
             return Ok(recorded.journal.as_array().cloned().unwrap_or_default());
         }
-        let turns = call.services.memory.recent(scope, self.limit).await.map_err(|error| {
+        let turns = call.services.memories.store().recent(scope, self.limit).await.map_err(|error| {
             NodeError::new("MemoryError", format!("what was said before cannot be read: {error}"))
         })?;
         let mut messages: Vec<Value> = turns.into_iter().flat_map(|turn| turn.messages).collect();
@@ -92,12 +92,13 @@ impl Memory {
         };
         let new = call.run.new_run();
         let turn = MemoryTurn {
-            id: format!("{}:{}", new.id, call.key),
+            run: new.id,
+            node: call.key.to_owned(),
             at: new.created_at,
             expires_at: new.expires_at,
             messages: kept,
         };
-        if let Err(error) = call.services.memory.keep(scope, turn).await {
+        if let Err(error) = call.services.memories.store().keep(scope, turn).await {
             tracing::warn!(node = %call.key, %error, "what was said is not remembered");
         }
     }

@@ -132,9 +132,7 @@ impl Agent {
                 fields.mistake(fields.spot(key), format!("`{key}` of an agent does not run here"));
             }
         }
-        for key in WITHOUT_EFFECT {
-            let _ = fields.get(key);
-        }
+        fields.know(WITHOUT_EFFECT);
         // A node of the agent's own gets what it is asked from the agent, whatever prompt stands around.
         let loading = &Loading { prompt: None, ..*loading };
         let llm = fields.fields("llm");
@@ -173,7 +171,7 @@ impl Agent {
         if let Some(store) = fields.fields("file_store")
             && store.bool("enabled") == Some(true)
         {
-            let _ = store.get("backend");
+            store.know(&["backend", "config"]);
             if store.bool("todo_enabled") == Some(true) {
                 tools.push(Tool::built_in(TODO_WRITE));
             }
@@ -219,6 +217,7 @@ impl Agent {
 
 fn shows(fields: Fields<'_>) -> Shows {
     let Some(streaming) = fields.fields("streaming") else { return Shows::Nothing };
+    streaming.know(&["fc_wait_for_first_key", "stream_tool_input"]);
     let mode =
         streaming.choice("mode", &[("final", Shows::Answer), ("all", Shows::All)]).unwrap_or(Shows::Answer);
     if streaming.bool("enabled") == Some(true) { mode } else { Shows::Nothing }

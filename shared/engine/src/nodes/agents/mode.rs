@@ -32,7 +32,7 @@ pub(super) enum Step {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Answer {
     pub(super) thought: String,
-    pub(super) answer: Value,
+    pub(super) content: Value,
     /// The files that go with it, separated by commas.
     pub(super) files: String,
 }

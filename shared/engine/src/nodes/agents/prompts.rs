@@ -215,7 +215,10 @@ fn rules(agent: &Agent, tools: &[&Tool]) -> String {
             "The answer is a JSON document that fits the schema below, and nothing else: no prose, no fence.",
         );
     }
-    let mut text: String = rules.iter().map(|rule| format!("- {rule}\n")).collect();
+    let mut text = String::new();
+    for rule in rules {
+        let _ = writeln!(text, "- {rule}");
+    }
     if let Some(schema) = &agent.response_format {
         let _ = write!(text, "\n{schema}\n");
     }

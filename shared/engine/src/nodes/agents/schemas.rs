@@ -37,7 +37,7 @@ pub(super) fn functions<'t>(
     });
     let description = "Gives the final answer and ends the work. Call it alone, once you have all that you need, or \
                        at once if no tool is needed.";
-    let answer = function(FINAL_ANSWER, description, parameters);
+    let answer = function(FINAL_ANSWER, description, &parameters);
     std::iter::once(answer).chain(tools.map(|tool| of_tool(tool, delegation))).collect()
 }
 
@@ -67,10 +67,10 @@ fn of_tool(tool: &Tool, delegation: bool) -> Value {
             parameters[key] = definitions.clone();
         }
     }
-    function(&tool.called, &tool.description, parameters)
+    function(&tool.called, &tool.description, &parameters)
 }
 
-fn function(name: &str, description: &str, parameters: Value) -> Value {
+fn function(name: &str, description: &str, parameters: &Value) -> Value {
     let description: String = description.chars().take(MAX_DESCRIPTION).collect();
     json!({
         "type": "function",

@@ -26,7 +26,7 @@ pub(super) fn parse(text: &str) -> Result<Step, Unparsed> {
     let thought = if thought.is_null() { String::new() } else { python_text::str(&thought) };
     if action == FINISH {
         let files = take("output_files").as_str().unwrap_or_default().to_owned();
-        return Ok(Step::Answer(Answer { thought, answer: input, files }));
+        return Ok(Step::Answer(Answer { thought, content: input, files }));
     }
     let Value::String(name) = action else {
         return Err(Unparsed::new("`action` must be the name of a tool, or `finish`"));
@@ -62,7 +62,7 @@ mod tests {
             assert_eq!(parse(text), step, "{text}");
         }
         let answer = r#"{"thought": "t", "action": "finish", "action_input": "x", "output_files": "a"}"#;
-        let expected = Answer { thought: "t".into(), answer: "x".into(), files: "a".into() };
+        let expected = Answer { thought: "t".into(), content: "x".into(), files: "a".into() };
         assert_eq!(parse(answer), Ok(Step::Answer(expected)));
         for text in [
             "no",

@@ -7,6 +7,7 @@ use crate::{
     nodes::llms::{Ask, Model},
 };
 use serde_json::{Value, json};
+use std::fmt::Write as _;
 
 /// When a conversation is too long, and what is kept of it.
 #[derive(Debug)]
@@ -106,7 +107,7 @@ fn written(message: &Value) -> String {
     for call in message["tool_calls"].as_array().into_iter().flatten() {
         let function = &call["function"];
         let part = |key: &str| function[key].as_str().unwrap_or_default();
-        text.push_str(&format!("\n  {}({})", part("name"), part("arguments")));
+        let _ = write!(text, "\n  {}({})", part("name"), part("arguments"));
     }
     text.push('\n');
     text.push_str(conversation::text(message));

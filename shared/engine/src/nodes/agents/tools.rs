@@ -2,15 +2,15 @@
 
 use super::own::Own;
 use crate::{
-    flow::{Node, NodeSpec, Offer},
+    flow::{Call, Halt, Listed, Node, NodeSpec, Offer},
     load::{Connection, Fields, Loading, build_node},
     nodes::{class_of, tools::OWN},
     schema::Schema,
     transform::Transformer,
 };
-use runyard_runs::ToolRef;
+use runyard_runs::{EventBody, ToolRef};
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 /// The name of the tool that calls several others.
 pub(super) const PARALLEL: &str = "run-parallel";
@@ -42,6 +42,10 @@ pub(super) struct Tool {
 pub(super) enum Body {
     /// A node, like any other.
     Node { node: Box<Node>, class: String },
+    /// A server, whose tools are known once it was asked.
+    Server { node: Arc<Node> },
+    /// One of a server's tools, by the server's name for it.
+    Listed { node: Arc<Node>, tool: String },
     /// Another agent.
     Agent { node: Box<Node>, max_calls: Option<u32> },
     /// Work on the agent's own files and lists.
@@ -51,6 +55,10 @@ pub(super) enum Body {
     /// The agent's own conversation is summarised.
     Compact,
 }
+
+/// What tools have in common beside what a node has.
+const COMMON: &[&str] =
+    &["description", "file_store", "idempotent", "is_parallel_execution_allowed", "validate_factory"];
 
 /// A tool's name as models can write it: letters, digits, `_` and `-`.
 pub(super) fn called(name: &str) -> String {
@@ -63,6 +71,7 @@ impl Tool {
     pub(super) fn read(agent: &str, place: usize, fields: Fields<'_>, loading: &Loading<'_>) -> Option<Self> {
         let id = fields.text("id").map_or_else(|| format!("{agent}-tool-{place}"), str::to_owned);
         let type_path = fields.text("type").unwrap_or_default();
+        fields.know(COMMON);
         let class = class_of(type_path).unwrap_or_default();
         let tool = match class.as_str() {
             "agents.Agent" => {
@@ -85,8 +94,11 @@ impl Tool {
         let offer = spec.kind.offer();
         let name = spec.name.clone().unwrap_or_else(|| id.clone());
         let kind = spec.type_path.clone();
+        let is_server = spec.kind.is_server();
         let (node, selected) = held(spec);
-        let tool = Self::new(id, name, kind, offer, fields.text("description"), Body::Node { node, class });
+        let body =
+            if is_server { Body::Server { node: Arc::from(node) } } else { Body::Node { node, class } };
+        let tool = Self::new(id, name, kind, offer, fields.text("description"), body);
         Self { selected, ..tool }
     }
 
@@ -109,8 +121,8 @@ impl Tool {
         } else {
             "Calls run one after another."
         };
-        tool.description =
-            format!("{} [An agent. {hint}]", tool.description.trim_end()).trim_start().to_owned();
+        let description = format!("{} [An agent. {hint}]", tool.description.trim_end());
+        description.trim_start().clone_into(&mut tool.description);
         Self { selected, ..tool }
     }
 
@@ -141,6 +153,26 @@ impl Tool {
         let name = fields.text("name").unwrap_or(own.name);
         let kind = fields.text("type").unwrap_or_default().to_owned();
         Self::new(id, name.to_owned(), kind, own.offer(), fields.text("description"), Body::Own(own))
+    }
+
+    /// The tools of a server: what it says of them, journaled under a key of the agent's.
+    pub(super) async fn of_server(&self, call: Call<'_>) -> Result<Vec<Self>, Halt> {
+        let Body::Server { node } = &self.body else { return Ok(Vec::new()) };
+        let key = format!("{}/tools/{}", call.key, self.id);
+        let listed: Vec<Listed> = if let Some(recorded) = call.run.recorded(&key) {
+            serde_json::from_value(recorded.journal).unwrap_or_default()
+        } else {
+            let listed = node.kind.list(Call { node, key: &key, ..call }).await?;
+            call.run.record(&key, EventBody::RunCheckpoint, Some(json!(listed)));
+            listed
+        };
+        let tools = listed.into_iter().map(|listed| {
+            let offer = Offer { description: "", parameters: listed.parameters, parallel: self.parallel };
+            let body = Body::Listed { node: Arc::clone(node), tool: listed.name.clone() };
+            let kind = self.reference.kind.clone();
+            Self::new(self.id.clone(), listed.name, kind, offer, Some(&listed.description), body)
+        });
+        Ok(tools.collect())
     }
 
     /// One of the agent's own tools, that its settings call for.

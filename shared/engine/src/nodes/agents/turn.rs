@@ -26,7 +26,10 @@ use crate::{
 };
 use runyard_runs::{EventBody, MemoryScope};
 use serde_json::{Map, Value, json};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    fmt::Write as _,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 /// Runs an agent on an input that was admitted.
 pub(super) async fn run(agent: &Agent, call: Call<'_>, input: &Arc<Value>) -> Result<Value, Halt> {
@@ -44,7 +47,11 @@ pub(super) async fn run(agent: &Agent, call: Call<'_>, input: &Arc<Value>) -> Re
     };
     let mut desk = Desk::default();
     let user = input::with_files(call.run, &mut desk, text, given).await?;
-    let mut turn = Turn::new(agent, call, given, desk, remembered, user);
+    let mut listed = Vec::new();
+    for server in &agent.tools {
+        listed.extend(server.of_server(call).await?);
+    }
+    let mut turn = Turn::new(agent, call, &listed, given, desk, remembered, &user);
     let answer = turn.steps().await;
     let shown = match answer {
         Ok(answer) => agent.hooks.answer(answer),
@@ -152,14 +159,17 @@ impl<'a> Turn<'a> {
     fn new(
         agent: &'a Agent,
         call: Call<'a>,
+        listed: &'a [Tool],
         input: &'a Map<String, Value>,
         desk: Desk,
         remembered: Vec<Value>,
-        user: Value,
+        user: &Value,
     ) -> Self {
         let has_files = desk.files().next().is_some();
         let file_tools = agent.file_tools.iter().filter(|_| has_files);
-        let tools: Vec<&Tool> = agent.tools.iter().chain(file_tools).collect();
+        let is_tool =
+            |tool: &&Tool| !matches!(tool.body, Body::Server { .. }) && agent.hooks.offer(&tool.called);
+        let tools: Vec<&Tool> = agent.tools.iter().chain(listed).chain(file_tools).filter(is_tool).collect();
         let functions = match agent.mode {
             Mode::FunctionCalling => {
                 schemas::functions(tools.iter().copied(), agent.response_format.as_ref(), agent.delegation)
@@ -175,7 +185,7 @@ impl<'a> Turn<'a> {
             agent,
             call,
             calls: Calls::new(agent, call, tools, input, params, desk),
-            talk: Conversation::new(agent.mode, system, remembered, user),
+            talk: Conversation::new(agent.mode, &system, remembered, user),
             functions,
             format,
             iteration: 0,
@@ -264,7 +274,7 @@ impl<'a> Turn<'a> {
             problem: format!("there is no file {}", missing.join(", ")),
             advice: Some("Write the file first or correct its path, then answer again."),
         })?;
-        self.formatted(answer.answer).map(Some)
+        self.formatted(answer.content).map(Some)
     }
 
     /// The answer as its schema wants it: JSON, if there is one.
@@ -304,7 +314,7 @@ impl<'a> Turn<'a> {
         let mut made = self.calls.make(self.iteration, std::slice::from_ref(wanted)).await?;
         let Some(made) = made.pop() else { return Ok(None) };
         if made.delegated {
-            return self.delegated(made.result.text);
+            return Ok(self.delegated(made.result.text));
         }
         self.talk.observe(&made.result);
         Ok(None)
@@ -345,7 +355,7 @@ impl<'a> Turn<'a> {
         }
         let made = self.calls.make(self.iteration, &wanted).await?;
         if let Some(made) = made.iter().find(|made| made.delegated) {
-            return self.delegated(made.result.text.clone());
+            return Ok(self.delegated(made.result.text.clone()));
         }
         let results: Vec<Observed> = made.into_iter().map(|made| made.result).collect();
         self.talk.observe_all(&results);
@@ -353,13 +363,13 @@ impl<'a> Turn<'a> {
     }
 
     /// Another agent's answer as this one's.
-    fn delegated(&mut self, text: String) -> Result<Option<Value>, Stop> {
+    fn delegated(&mut self, text: String) -> Option<Value> {
         self.answered = false;
         match self.formatted(text.into()) {
-            Ok(answer) => Ok(Some(answer)),
+            Ok(answer) => Some(answer),
             Err(unparsed) => {
                 self.talk.correct(&unparsed);
-                Ok(None)
+                None
             }
         }
     }
@@ -421,13 +431,11 @@ impl<'a> Turn<'a> {
             .filter(|message| message["role"] != "system")
             .map(|message| {
                 let who = if message["role"] == "assistant" { "Step" } else { "Result" };
-                let calls: String = message["tool_calls"]
-                    .as_array()
-                    .into_iter()
-                    .flatten()
-                    .map(|call| format!("\n{}", call["function"]))
-                    .collect();
-                format!("{who}:\n{}{calls}", conversation::text(message))
+                let mut step = format!("{who}:\n{}", conversation::text(message));
+                for call in message["tool_calls"].as_array().into_iter().flatten() {
+                    let _ = write!(step, "\n{}", call["function"]);
+                }
+                step
             })
             .collect();
         let stop = agent.mode.stop();

@@ -19,7 +19,7 @@ pub(super) fn parse(text: &str) -> Result<Step, Unparsed> {
     let part = |tag: &str| content(&escaped, tag).map(|text| escape_tags(text, OF_ANSWER));
     if let (Some(thought), Some(answer)) = (part("thought"), part("answer")) {
         let files = part("output_files").unwrap_or_default();
-        return Ok(Step::Answer(Answer { thought, answer: answer.into(), files }));
+        return Ok(Step::Answer(Answer { thought, content: answer.into(), files }));
     }
     let escaped = escape_mentions(text, OF_CALL);
     let part = |tag: &str| content(&escaped, tag).map(|text| escape_tags(text, OF_CALL));
@@ -222,7 +222,7 @@ mod tests {
             assert_eq!(parse(text), step, "{text}");
         }
         let text = "<output><thought>t</thought><answer>see <b>x</b> & y</answer><output_files>a</output_files></output>";
-        let expected = Answer { thought: "t".into(), answer: "see <b>x</b> & y".into(), files: "a".into() };
+        let expected = Answer { thought: "t".into(), content: "see <b>x</b> & y".into(), files: "a".into() };
         assert_eq!(parse(text), Ok(Step::Answer(expected)));
         for text in [
             "nothing",

@@ -28,8 +28,17 @@ impl<'b> Archive<'b> {
         Ok(Some(bytes))
     }
 
+    /// A file that makes the archive what it should be.
+    pub(super) fn main(&mut self, name: &str) -> Result<Vec<u8>, NodeError> {
+        // Office files have a list of what is in them.
+        let kind =
+            if self.zip.index_for_name("[Content_Types].xml").is_some() { "ValueError" } else { "KeyError" };
+        let missing = || NodeError::new(kind, format!("the archive holds no `{name}`")).lasting();
+        self.read(name)?.ok_or_else(missing)
+    }
+
     /// Unpacks all of it once and keeps nothing, so that a reader without bounds may have it.
-    pub(super) fn is_within_bounds(mut self) -> Result<(), NodeError> {
+    pub(super) fn check_bounds(mut self) -> Result<(), NodeError> {
         for place in 0..self.zip.len() {
             let file = self.zip.by_index(place).map_err(bad)?;
             let unpacked = std::io::copy(&mut file.take(self.left + 1), &mut std::io::sink()).map_err(bad)?;

@@ -28,6 +28,9 @@ const MODE: Check = Check::new("one-doc-per-row or one-doc-per-file", |value| {
     MODES.iter().any(|(name, _)| value == name).then(|| value.clone())
 });
 
+/// The content of a document, and its metadata.
+type Made = (String, Map<String, Value>);
+
 #[derive(Clone, Debug)]
 pub(super) struct CsvConverter {
     delimiter: String,
@@ -68,13 +71,13 @@ impl CsvConverter {
         name: &str,
         bytes: &[u8],
         metadata: Map<String, Value>,
-    ) -> Result<Vec<(String, Map<String, Value>)>, NodeError> {
+    ) -> Result<Vec<Made>, NodeError> {
         let delimiter = csv::delimiter(&self.delimiter).map_err(|error| bad("TypeError", error))?;
         let text = String::from_utf8_lossy(bytes);
         let text = text.trim_start_matches('\u{feff}');
         let metadata = with_path(metadata, name);
         if self.by_file {
-            return Ok(self.whole(name, text, delimiter, metadata).into_iter().collect());
+            return Ok(whole(name, text, delimiter, metadata).into_iter().collect());
         }
         let mut rows = Rows::of_file(text, delimiter, true);
         let Some(header) = rows.next() else { return Ok(Vec::new()) };
@@ -102,22 +105,6 @@ impl CsvConverter {
         Ok(documents)
     }
 
-    fn whole(
-        &self,
-        name: &str,
-        text: &str,
-        delimiter: char,
-        mut metadata: Map<String, Value>,
-    ) -> Option<(String, Map<String, Value>)> {
-        let content = text.trim();
-        let rows: Result<Vec<_>, _> = Rows::new(content, delimiter).collect();
-        let rows = rows.map_or_else(|_| content.lines().count(), |rows| rows.len());
-        metadata.insert("content_type".into(), content_type(name, delimiter).into());
-        metadata.insert("document_type".into(), "table".into());
-        metadata.insert("row_count".into(), rows.saturating_sub(1).into());
-        (!content.is_empty()).then(|| (content.to_owned(), metadata))
-    }
-
     /// One column is the content, others are metadata. Rows without content are left out.
     fn selected(
         &self,
@@ -125,7 +112,7 @@ impl CsvConverter {
         row: &[String],
         column: &str,
         mut metadata: Map<String, Value>,
-    ) -> Result<Option<(String, Map<String, Value>)>, NodeError> {
+    ) -> Result<Option<Made>, NodeError> {
         // Of columns with the same name the last counts.
         let place = |wanted: &str| header.iter().rposition(|name| name == wanted);
         let Some(content) = place(column) else {
@@ -141,6 +128,17 @@ impl CsvConverter {
         }
         Ok(Some((content.clone(), metadata)))
     }
+}
+
+/// A file as it is.
+fn whole(name: &str, text: &str, delimiter: char, mut metadata: Map<String, Value>) -> Option<Made> {
+    let content = text.trim();
+    let rows: Result<Vec<_>, _> = Rows::new(content, delimiter).collect();
+    let rows = rows.map_or_else(|_| content.lines().count(), |rows| rows.len());
+    metadata.insert("content_type".into(), content_type(name, delimiter).into());
+    metadata.insert("document_type".into(), "table".into());
+    metadata.insert("row_count".into(), rows.saturating_sub(1).into());
+    (!content.is_empty()).then(|| (content.to_owned(), metadata))
 }
 
 fn bad(kind: &'static str, error: csv::Error) -> NodeError {

@@ -76,8 +76,7 @@ struct Word {
 impl Word {
     fn open(bytes: &[u8]) -> Result<Self, NodeError> {
         let mut archive = Archive::open(bytes)?;
-        let missing = || NodeError::new("KeyError", "the archive holds no Word document").lasting();
-        let document = Element::parse(&archive.read("word/document.xml")?.ok_or_else(missing)?)?;
+        let document = Element::parse(&archive.main("word/document.xml")?)?;
         let mut optional = |name: &str| match archive.read(name)? {
             Some(bytes) => Element::parse(&bytes),
             None => Ok(Element::default()),

@@ -10,6 +10,7 @@ use crate::{
     document::{Document, DocumentIds},
     flow::NodeError,
     load::Fields,
+    nodes::files::extension,
 };
 use serde_json::{Map, Value};
 
@@ -127,13 +128,6 @@ impl Converter for ExcelConverter {
         }
         Ok(documents)
     }
-}
-
-/// The extension of a file's name, in lower case.
-pub(super) fn extension(name: &str) -> Option<String> {
-    let name = name.rsplit(['/', '\\']).next().unwrap_or(name);
-    let (stem, extension) = name.rsplit_once('.')?;
-    (!stem.is_empty() && !extension.is_empty()).then(|| extension.to_lowercase())
 }
 
 /// The delimiter of a file that does not say what it is, if it is a table.

@@ -67,7 +67,6 @@ trait Converter: fmt::Debug + Send + Sync + 'static {
 struct Converting<C>(Arc<C>);
 
 impl<C: Converter> Converting<C> {
-    #[expect(clippy::unnecessary_box_returns, reason = "what a kind is built as")]
     fn boxed(converter: C) -> Box<dyn Kind> {
         Box::new(Self(Arc::new(converter)))
     }

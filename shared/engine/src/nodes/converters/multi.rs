@@ -3,7 +3,7 @@
 use super::{
     Converting, FileType, Registered, Sources, detect,
     docx::DocxConverter,
-    excel::{ExcelConverter, extension},
+    excel::ExcelConverter,
     html::HtmlConverter,
     pdf::PdfConverter,
     pptx::PptxConverter,
@@ -15,6 +15,7 @@ use crate::{
     document::{Document, DocumentIds},
     flow::{Call, Halt, Kind, NodeError},
     load::{Fields, Loading, build_node},
+    nodes::files::extension,
 };
 use async_trait::async_trait;
 use futures::{StreamExt, stream};

@@ -49,8 +49,7 @@ impl Converter for PptxConverter {
 /// The text of each slide, in the order in which they are shown.
 fn slides(bytes: &[u8]) -> Result<Vec<String>, NodeError> {
     let mut archive = Archive::open(bytes)?;
-    let missing = || NodeError::new("KeyError", "the archive holds no presentation").lasting();
-    let mut read = |name: &str| Element::parse(&archive.read(name)?.ok_or_else(missing)?);
+    let mut read = |name: &str| Element::parse(&archive.main(name)?);
     let presentation = read("ppt/presentation.xml")?;
     let relations = read("ppt/_rels/presentation.xml.rels")?;
     let mut slides = Vec::new();
@@ -59,8 +58,8 @@ fn slides(bytes: &[u8]) -> Result<Vec<String>, NodeError> {
         // Of its two ids the relation's is the second, and begins with letters.
         let id = slide.attributes("id").find(|id| !id.starts_with(|first: char| first.is_ascii_digit()));
         let relation = relations.children.iter().flat_map(|root| root.all("Relationship"));
-        let relation = relation.filter(|relation| relation.attribute("Id") == id);
-        let Some(target) = relation.filter_map(|relation| relation.attribute("Target")).next() else {
+        let mut relation = relation.filter(|relation| relation.attribute("Id") == id);
+        let Some(target) = relation.find_map(|relation| relation.attribute("Target")) else {
             continue;
         };
         let path = target.strip_prefix('/').map_or_else(|| format!("ppt/{target}"), str::to_owned);

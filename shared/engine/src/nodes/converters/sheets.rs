@@ -54,7 +54,7 @@ impl Cell {
 
 /// Reads all sheets of a workbook.
 pub(in crate::nodes) fn read(bytes: &[u8]) -> Result<Vec<Sheet>, NodeError> {
-    Archive::open(bytes)?.is_within_bounds()?;
+    Archive::open(bytes)?.check_bounds()?;
     let mut workbook: Xlsx<_> = Xlsx::new(Cursor::new(bytes)).map_err(bad)?;
     let mut left = Left { cells: MOST_CELLS, text: MOST_TEXT };
     let names = workbook.sheet_names();

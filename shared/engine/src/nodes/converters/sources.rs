@@ -117,14 +117,13 @@ impl Source<'_> {
             Place::Input(file) => {
                 let meant = own(self.metadata.get("filename").and_then(Value::as_str));
                 let name = || own(file["name"].as_str()).or(meant).unwrap_or_else(|| format!("file_{place}"));
-                match file {
-                    Value::String(text) => named(name(), "content", text),
-                    _ => {
-                        let mut file = (*file).clone();
-                        file["name"] = name().into();
-                        (file["name"].as_str().unwrap_or_default().to_owned(), file)
-                    }
+                if let Value::String(text) = file {
+                    return named(name(), "content", text);
                 }
+                let mut file = (*file).clone();
+                let name = name();
+                file["name"] = name.as_str().into();
+                (name, file)
             }
         }
     }

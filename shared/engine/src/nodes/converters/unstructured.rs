@@ -71,7 +71,7 @@ impl UnstructuredConverter {
         let mut parameters = vec![("strategy".to_owned(), strategy.to_owned())];
         match fields.json("unstructured_kwargs") {
             Some(Value::Object(more)) => {
-                more.iter().for_each(|(key, value)| add(key, value, &mut parameters))
+                more.iter().for_each(|(key, value)| add(key, value, &mut parameters));
             }
             Some(_) => {
                 let spot = fields.spot("unstructured_kwargs");
@@ -96,14 +96,13 @@ impl UnstructuredConverter {
     /// The elements of a file, asked for once: the call is paid for.
     async fn elements(&self, call: Call<'_>, place: usize, file: &Given) -> Result<Vec<Value>, Halt> {
         let key = format!("{}/file/{place}", call.key);
-        let recorded = match call.run.recorded(&key) {
-            Some(recorded) => recorded.journal,
-            None => {
-                call.run.outside().await?;
-                let elements = self.ask(call, file).await?;
-                call.run.record(&key, EventBody::RunCheckpoint, Some(elements.clone()));
-                elements
-            }
+        let recorded = if let Some(recorded) = call.run.recorded(&key) {
+            recorded.journal
+        } else {
+            call.run.outside().await?;
+            let elements = self.ask(call, file).await?;
+            call.run.record(&key, EventBody::RunCheckpoint, Some(elements.clone()));
+            elements
         };
         match recorded {
             Value::Array(elements) => Ok(elements),

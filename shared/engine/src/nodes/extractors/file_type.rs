@@ -95,8 +95,6 @@ const SAMPLE: usize = 8192;
 const BYTES: Check = Check::new("a file", FILE_OR_TEXT.read);
 
 impl FileType {
-    pub(in crate::nodes) const ALL: &[(Self, &str, &[&str])] = TYPES;
-
     pub(in crate::nodes) fn name(self) -> &'static str {
         TYPES.iter().find(|(file_type, ..)| *file_type == self).map_or("", |(_, name, _)| name)
     }

@@ -1,11 +1,25 @@
-//! Where a provider is, and how to be let in: what the connection, the environment and the provider's defaults say.
+//! Where a provider is, and how to be let in: what the node, its connection, the environment and the provider's defaults
+//! say.
 
-use super::provider::Provider;
+use super::{
+    parameters::is_o_series,
+    provider::{Place, Provider, SPOKEN, Speaks},
+};
 use crate::{
-    llm::Endpoint,
+    llm::{Account, Endpoint, Keys, PLAIN, Protocol},
     load::{Connection, Fields, Loading, Refusal},
 };
+use serde_json::Value;
 
+/// What a node says of its provider. A name is looked up as a field of the connection, then in the environment.
+struct Settings<'s> {
+    provider: &'s Provider,
+    fields: Fields<'s>,
+    loading: &'s Loading<'s>,
+    connection: Option<Connection>,
+}
+
+/// Where and how the model of a node is asked. `None` if that cannot be told; then there is a mistake.
 pub(super) fn endpoint(
     provider: &Provider,
     id: &str,
@@ -26,58 +40,240 @@ pub(super) fn endpoint(
         fields.mistake(fields.spot("connection"), message);
         return None;
     }
-    let (url, key) = connection.map_or((None, None), |connection| (connection.url, connection.api_key));
-    let variable = |name: &str| (loading.env)(name);
-    let url = match (url, provider.url) {
-        (Some(url), _) => url,
-        (None, Some((name, default))) => match variable(name) {
-            Ok(Some(url)) => url,
-            Ok(None) | Err(Refusal::Forbidden(_)) => default.to_owned(),
-            Err(Refusal::Unreadable(why)) => {
-                fields.mistake(fields.spot("connection"), format!("there is no `url`: {why}"));
-                return None;
-            }
-        },
-        (None, None) => {
-            fields.mistake(fields.spot("connection"), "the connection lacks its `url`".into());
-            return None;
+    let model = model(provider, fields);
+    let settings = Settings { provider, fields, loading, connection };
+    let made = settings.endpoint(model.as_deref().unwrap_or_default());
+    let mut endpoint = made?;
+    endpoint.model = model?;
+    for key in ["headers", "extra_headers"] {
+        if let Some(Value::Object(headers)) = fields.json(key) {
+            let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            endpoint.headers.extend(headers.iter().map(|(name, value)| (name.clone(), text(value))));
         }
-    };
-    let api_key = match (key, provider.key) {
-        (Some(key), _) => key,
-        (None, Some(name)) => match variable(name) {
-            Ok(Some(key)) => key,
-            refused => {
-                let why = match refused {
-                    Err(refusal) => refusal.to_string(),
-                    Ok(_) => format!("the environment variable `{name}` is not set"),
-                };
-                fields.mistake(fields.spot("connection"), format!("there is no `api_key`, and {why}"));
-                return None;
-            }
-        },
-        (None, None) => {
-            fields.mistake(fields.spot("connection"), "the connection lacks its `api_key`".into());
-            return None;
-        }
-    };
+    }
+    if let Some(retries) = fields.count("max_retries") {
+        endpoint.retries = retries;
+    }
+    Some(endpoint)
+}
+
+/// The model's name without the provider's.
+fn model(provider: &Provider, fields: Fields<'_>) -> Option<String> {
     let model = fields.text("model")?;
-    let prefix =
-        fields.text("provider_prefix").map_or_else(|| provider.prefix.to_owned(), |p| format!("{p}/"));
-    Some(Endpoint {
-        protocol: provider.protocol,
-        provider: provider.name,
-        url,
-        api_key,
-        model: model.strip_prefix(prefix.as_str()).unwrap_or(model).to_owned(),
-    })
+    let own = fields.text("provider_prefix").map(|prefix| format!("{prefix}/"));
+    let mut prefixes = own.as_deref().into_iter().chain(provider.prefixes.iter().copied());
+    let model = prefixes.find_map(|prefix| model.strip_prefix(prefix)).unwrap_or(model);
+    // The router takes the provider behind it after the model; files have it in front of `owner/model`.
+    if let (Speaks::HuggingFace, Some((behind, rest))) = (provider.speaks, model.split_once('/'))
+        && rest.contains('/')
+    {
+        return Some(format!("{rest}:{behind}"));
+    }
+    Some(model.to_owned())
+}
+
+impl Settings<'_> {
+    fn endpoint(&self, model: &str) -> Option<Endpoint> {
+        match self.provider.speaks {
+            Speaks::Vertex => return self.vertex(),
+            Speaks::Bedrock => return self.bedrock(),
+            _ => {}
+        }
+        let (base, key) = (self.place(), self.key());
+        let (base, key) = (base?, key?);
+        let base = base.trim_end_matches('/');
+        let bearer = |key: Option<String>| {
+            key.map(|key| ("authorization".to_owned(), format!("Bearer {key}"))).into_iter().collect()
+        };
+        let header = |name: &str| key.clone().map(|key| (name.to_owned(), key)).into_iter().collect();
+        let (protocol, url, headers): (_, _, Vec<_>) = match self.provider.speaks {
+            Speaks::OpenAi(accent) => (Protocol::OpenAi(accent), self.completions(base), bearer(key)),
+            Speaks::Azure => {
+                // The reference has another client for those.
+                let accent = if is_o_series(model) { PLAIN } else { SPOKEN };
+                (Protocol::OpenAi(accent), self.azure(base, model)?, header("api-key"))
+            }
+            Speaks::HuggingFace => (Protocol::OpenAi(SPOKEN), hugging_face(base), bearer(key)),
+            Speaks::Anthropic => {
+                (Protocol::Anthropic, with_ending(base, "/v1/messages"), header("x-api-key"))
+            }
+            Speaks::Gemini => (Protocol::Gemini(None), base.to_owned(), header("x-goog-api-key")),
+            Speaks::Cohere => (Protocol::Cohere, base.to_owned(), bearer(key)),
+            Speaks::Vertex | Speaks::Bedrock => return None,
+        };
+        Some(self.made(protocol, url, headers))
+    }
+
+    fn made(&self, protocol: Protocol, url: String, headers: Vec<(String, String)>) -> Endpoint {
+        Endpoint { protocol, provider: self.provider.name, url, headers, ..Endpoint::default() }
+    }
+
+    /// Where the node itself says that its provider is.
+    fn node_base(&self) -> Option<&str> {
+        self.fields.text("api_base").or_else(|| self.fields.text("base_url"))
+    }
+
+    fn place(&self) -> Option<String> {
+        if let Some(base) = self.node_base() {
+            return Some(base.to_owned());
+        }
+        let (variable, default) = match self.provider.place {
+            Place::Fixed(url) => return Some(url.to_owned()),
+            Place::Default(variable, default) => (variable, Some(default)),
+            Place::Given(variable) => (variable, None),
+        };
+        match self.setting("url", variable) {
+            Ok(Some(url)) => Some(url),
+            Ok(None) => match default {
+                Some(default) => Some(default.to_owned()),
+                None => self.missing("url", variable, None),
+            },
+            Err(why) => self.missing("url", variable, Some(why)),
+        }
+    }
+
+    /// The key, if the provider has one; `None` with a mistake if it is missing.
+    #[expect(clippy::option_option, reason = "no key, and a key that is missing, are different things")]
+    fn key(&self) -> Option<Option<String>> {
+        if let Some(key) = self.fields.text("api_key") {
+            return Some(Some(key.to_owned()));
+        }
+        if let Some(key) = self.connection.as_ref().and_then(|connection| connection.api_key.clone()) {
+            return Some(Some(key));
+        }
+        if self.provider.key.is_none() && self.provider.connection != "HttpApiKey" {
+            return Some(None);
+        }
+        self.required("api_key", self.provider.key).map(Some)
+    }
+
+    /// A setting that the provider cannot do without.
+    fn required(&self, name: &str, variable: Option<&str>) -> Option<String> {
+        match self.setting(name, variable) {
+            Ok(Some(value)) => Some(value),
+            Ok(None) => self.missing(name, variable, None),
+            Err(why) => self.missing(name, variable, Some(why)),
+        }
+    }
+
+    /// What the connection says, else the environment variable. The error says why that cannot be read.
+    fn setting(&self, name: &str, variable: Option<&str>) -> Result<Option<String>, String> {
+        if let Some(value) = self.connection.as_ref().and_then(|connection| connection.text(name)) {
+            return Ok(Some(value.to_owned()));
+        }
+        match variable.map(|variable| (self.loading.env)(variable)) {
+            None => Ok(None),
+            Some(Ok(value)) => Ok(value.filter(|value| !value.is_empty())),
+            // As if it were not set: what needs it says why it has none.
+            Some(Err(Refusal::Forbidden(why))) if name != "url" => Err(why),
+            Some(Err(Refusal::Forbidden(_))) => Ok(None),
+            Some(Err(Refusal::Unreadable(why))) => Err(why),
+        }
+    }
+
+    fn missing<T>(&self, name: &str, variable: Option<&str>, why: Option<String>) -> Option<T> {
+        let message = match (why, variable) {
+            (Some(why), _) => format!("there is no `{name}`, and {why}"),
+            (None, Some(variable)) => {
+                format!("there is no `{name}`, and the environment variable `{variable}` is not set")
+            }
+            (None, None) => format!("the connection lacks its `{name}`"),
+        };
+        self.fields.mistake(self.fields.spot("connection"), message);
+        None
+    }
+
+    fn completions(&self, base: &str) -> String {
+        if self.provider.connection == "Ollama" && !base.ends_with("/v1") {
+            // Its own API takes no conversation; the one that is like all others does.
+            return format!("{base}/v1/chat/completions");
+        }
+        with_ending(base, "/chat/completions")
+    }
+
+    fn azure(&self, base: &str, model: &str) -> Option<String> {
+        if base.ends_with("/openai/v1") {
+            return Some(format!("{base}/chat/completions"));
+        }
+        let version = match self.fields.text("api_version") {
+            Some(version) => version.to_owned(),
+            None => self.required("api_version", Some("AZURE_API_VERSION"))?,
+        };
+        Some(format!("{base}/openai/deployments/{model}/chat/completions?api-version={version}"))
+    }
+
+    fn vertex(&self) -> Option<Endpoint> {
+        let project = self.required("vertex_project_id", Some("VERTEXAI_PROJECT_ID"));
+        let location = self.required("vertex_project_location", Some("VERTEXAI_PROJECT_LOCATION"));
+        let email = self.required("client_email", Some("GOOGLE_CLOUD_CLIENT_EMAIL"));
+        let key = self.required("private_key", Some("GOOGLE_CLOUD_PRIVATE_KEY"));
+        let token_url = match self.setting("token_uri", Some("GOOGLE_CLOUD_TOKEN_URI")) {
+            Ok(Some(url)) => url,
+            _ => "https://oauth2.googleapis.com/token".to_owned(),
+        };
+        let (project, location, email, key) = (project?, location?, email?, key?);
+        let account = match Account::new(email, token_url, &key) {
+            Ok(account) => account,
+            Err(why) => {
+                self.fields.mistake(
+                    self.fields.spot("connection"),
+                    format!("the service account cannot be used: {why}"),
+                );
+                return None;
+            }
+        };
+        let host = match (self.node_base(), location.as_str()) {
+            (Some(base), _) => base.trim_end_matches('/').to_owned(),
+            (None, "global") => "https://aiplatform.googleapis.com/v1".to_owned(),
+            (None, location) => format!("https://{location}-aiplatform.googleapis.com/v1"),
+        };
+        let url = format!("{host}/projects/{project}/locations/{location}/publishers/google");
+        Some(self.made(Protocol::Gemini(Some(account)), url, Vec::new()))
+    }
+
+    fn bedrock(&self) -> Option<Endpoint> {
+        if self.connection.as_ref().is_some_and(|connection| connection.text("profile").is_some()) {
+            let message =
+                "there are no profiles of AWS here; give `access_key_id`, `secret_access_key` and `region`";
+            self.fields.mistake(self.fields.spot("connection"), message.into());
+            return None;
+        }
+        // An app never sees the platform's own `AWS_…`; what it may use stands in its file, by variables of its own.
+        let access_key_id = self.required("access_key_id", Some("AWS_ACCESS_KEY_ID"));
+        let secret_access_key = self.required("secret_access_key", Some("AWS_SECRET_ACCESS_KEY"));
+        let region = self.required("region", Some("AWS_DEFAULT_REGION"));
+        let session_token = self.setting("session_token", Some("AWS_SESSION_TOKEN")).ok().flatten();
+        let keys = Keys {
+            access_key_id: access_key_id?,
+            secret_access_key: secret_access_key?,
+            session_token,
+            region: region?,
+        };
+        let base = self.fields.text("aws_bedrock_runtime_endpoint").or_else(|| self.node_base());
+        let url = base.map_or_else(
+            || format!("https://bedrock-runtime.{}.amazonaws.com", keys.region),
+            |base| base.trim_end_matches('/').to_owned(),
+        );
+        Some(self.made(Protocol::Bedrock(keys), url, Vec::new()))
+    }
+}
+
+fn with_ending(base: &str, ending: &str) -> String {
+    if base.ends_with(ending) { base.to_owned() } else { format!("{base}{ending}") }
+}
+
+/// A server of one's own may be given with or without its version.
+fn hugging_face(base: &str) -> String {
+    let base = base.trim_end_matches("/chat/completions");
+    let version = if base.ends_with("/v1") { "" } else { "/v1" };
+    format!("{base}{version}/chat/completions")
 }
 
 /// The node's connection, if it has one; `None` with a mistake if it is not what it should be.
 #[expect(clippy::option_option, reason = "no connection, and one with a mistake, are different things")]
 fn connection(provider: &Provider, fields: Fields<'_>, loading: &Loading<'_>) -> Option<Option<Connection>> {
     let Some(given) = fields.get("connection") else {
-        if provider.key.is_none() {
+        if matches!(provider.place, Place::Given(None)) {
             let message =
                 format!("this lacks its `connection`, of type `dynamiq.connections.{}`", provider.connection);
             fields.mistake(fields.yaml.spot, message);

@@ -5,6 +5,8 @@ mod fallback;
 mod model;
 mod parameters;
 mod provider;
+mod recover;
+mod repair;
 
 pub(crate) use model::{Ask, Model};
 
@@ -17,7 +19,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use fallback::Fallback;
-use provider::{CUSTOM, OPENAI, Provider};
+use provider::Provider;
 use runyard_runs::EventBody;
 use serde_json::{Map, Value, json};
 use std::{sync::Arc, time::Duration};
@@ -28,17 +30,45 @@ const TIMEOUT: Option<Duration> = Some(Duration::from_mins(10));
 macro_rules! nodes {
     ($($provider:ident),* $(,)?) => {
         pub(super) const NODES: &[&Registered] = &[$(&Registered {
-            class: $provider.class,
-            name: Some($provider.node_name),
+            class: provider::$provider.class,
+            name: Some(provider::$provider.node_name),
             timeout: TIMEOUT,
-            build: |id, fields, loading| Llm::build(&$provider, id, fields, loading),
+            build: |id, fields, loading| Llm::build(&provider::$provider, id, fields, loading),
         }),*];
 
-        const PROVIDERS: &[&Provider] = &[$(&$provider),*];
+        const PROVIDERS: &[&Provider] = &[$(&provider::$provider),*];
     };
 }
 
-nodes![CUSTOM, OPENAI];
+nodes![
+    AI21,
+    ANTHROPIC,
+    ANYSCALE,
+    ATLAS_CLOUD,
+    AZURE,
+    BEDROCK,
+    CEREBRAS,
+    COHERE,
+    CUSTOM,
+    DATABRICKS,
+    DEEP_INFRA,
+    DEEP_SEEK,
+    FIREWORKS,
+    GEMINI,
+    GROQ,
+    HUGGING_FACE,
+    MISTRAL,
+    NOVITA,
+    NVIDIA_NIM,
+    OLLAMA,
+    OPENAI,
+    OPEN_ROUTER,
+    PERPLEXITY,
+    SAMBA_NOVA,
+    TOGETHER,
+    VERTEX,
+    XAI,
+];
 
 /// The provider of the models of a node type; or what is wrong with the type.
 fn provider_of(type_path: &str) -> Result<&'static Provider, String> {
@@ -127,6 +157,9 @@ fn output(reply: Reply) -> Value {
     let mut output = json!({"content": reply.content});
     if !calls.is_empty() {
         output["tool_calls"] = calls.into();
+    }
+    if let Some(citations) = reply.citations {
+        output["citations"] = citations;
     }
     output
 }

@@ -1,13 +1,20 @@
 //! A model with the settings that a file gives it, as the LLM node and the nodes that hold one ask it.
 
-use super::{endpoint::endpoint, fallback::Fallback, parameters, provider::Provider};
+use super::{
+    endpoint::endpoint,
+    fallback::Fallback,
+    parameters::{self, Fit},
+    provider::Provider,
+    recover,
+    repair::repair,
+};
 use crate::{
     flow::{Call, ErrorHandling, Halt, NodeError},
-    llm::{Endpoint, Pieces, Reply, Request, Unanswered},
+    llm::{Endpoint, Piece, Pieces, Reply, Request, Unanswered},
     load::{Fields, Loading, error_handling},
     prompt::Prompt,
 };
-use runyard_runs::EventBody;
+use runyard_runs::{EventBody, Price};
 use serde_json::{Map, Value, json};
 
 /// A model, and how it is asked.
@@ -15,7 +22,7 @@ use serde_json::{Map, Value, json};
 pub(crate) struct Model {
     endpoint: Endpoint,
     parameters: Map<String, Value>,
-    system_as_user: bool,
+    fit: Fit,
     errors: ErrorHandling,
     fallback: Option<Fallback<Box<Model>>>,
 }
@@ -68,11 +75,10 @@ impl Model {
         loading: &Loading<'_>,
     ) -> Option<Self> {
         let endpoint = endpoint(provider, id, fields, loading);
-        let mut parameters = parameters::read(fields, prompt);
+        let mut parameters = parameters::read(provider, fields, prompt);
         let endpoint = endpoint?;
-        let system_as_user =
-            provider.reasons && parameters::reasoning(&endpoint.model, fields, &mut parameters);
-        Some(Self { endpoint, parameters, system_as_user, errors: ErrorHandling::default(), fallback: None })
+        let fit = parameters::fit(provider, &endpoint.model, fields, &mut parameters);
+        Some(Self { endpoint, parameters, fit, errors: ErrorHandling::default(), fallback: None })
     }
 
     /// Its name, as the provider gets it.
@@ -118,9 +124,36 @@ impl Model {
 
     /// Makes one attempt.
     pub(super) async fn once(&self, call: Call<'_>, ask: Ask, piece: &Pieces<'_>) -> Result<Reply, Halt> {
-        call.services.check_budget(call.run)?;
-        let request = self.request(ask);
-        match self.endpoint.ask(call.run, &call.services.http, &request, piece).await {
+        let is_wanted = ask.stream;
+        // A stream that only the model wants is nobody else's.
+        let piece = |given: Piece<'_>| {
+            if is_wanted {
+                piece(given);
+            }
+        };
+        let mut request = self.request(ask);
+        let price = call.services.price(&self.endpoint);
+        for _ in 0..recover::MOST {
+            match self.call(call, &request, price, &piece).await {
+                Err(Halt::Failed(error)) => match recover::recovered(&request, &error) {
+                    Some(recovered) => request = recovered,
+                    None => return Err(error.into()),
+                },
+                other => return other,
+            }
+        }
+        self.call(call, &request, price, &piece).await
+    }
+
+    async fn call(
+        &self,
+        call: Call<'_>,
+        request: &Request,
+        price: Option<Price>,
+        piece: &Pieces<'_>,
+    ) -> Result<Reply, Halt> {
+        call.services.check_call(call.run, &self.endpoint, request.least_tokens())?;
+        match self.endpoint.ask(call.run, &call.services.http, request, price, piece).await {
             Ok(reply) if reply.is_blocked() => {
                 let message =
                     format!("the provider's content filter blocked the answer of `{}`", self.name());
@@ -135,7 +168,7 @@ impl Model {
     fn request(&self, ask: Ask) -> Request {
         let Ask { mut messages, tools, tool_choice, parallel_tool_calls, response_format, stop, stream } =
             ask;
-        if self.system_as_user {
+        if self.fit.system_as_user {
             for message in messages.iter_mut().filter(|message| message["role"] == "system") {
                 message["role"] = "user".into();
             }
@@ -150,7 +183,12 @@ impl Model {
         set("tool_choice", tool_choice);
         set("parallel_tool_calls", parallel_tool_calls.map(Value::from));
         set("response_format", response_format);
-        set("stop", stop.map(Value::from));
+        set("stop", stop.filter(|stop| !stop.is_empty() && !self.fit.endless).map(Value::from));
+        if parameters.contains_key("tools") {
+            messages = repair(messages);
+        } else {
+            parameters.remove("tool_choice");
+        }
         Request { messages, parameters, stream }
     }
 }

@@ -1,12 +1,19 @@
 //! What a request says beside its messages.
 
+use super::provider::{Provider, Reasons};
 use crate::{load::Fields, prompt::Prompt};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// Keys of a node that are not sent to the provider; all others are.
 const OWN_KEYS: &[&str] = &[
     "action_type",
+    "allowed_openai_params",
+    "api_base",
+    "api_key",
+    "api_version",
     "approval",
+    "aws_bedrock_runtime_endpoint",
+    "base_url",
     "budget_tokens",
     "caching",
     "callbacks",
@@ -14,10 +21,14 @@ const OWN_KEYS: &[&str] = &[
     "connection",
     "depends",
     "description",
+    "drop_params",
     "error_handling",
+    "extra_body",
+    "extra_headers",
     "fallback",
     "frequency_penalty",
     "group",
+    "headers",
     "id",
     "inference_mode",
     "input_mapping",
@@ -29,18 +40,20 @@ const OWN_KEYS: &[&str] = &[
     "is_output_persisted_in_sandbox_allowed",
     "is_parallel_execution_allowed",
     "is_postponed_component_init",
+    "max_retries",
     "max_tokens",
     "metadata",
     "mock",
     "model",
     "model_info",
     "name",
+    "num_retries",
     "output_transformer",
     "presence_penalty",
     "prompt",
     "provider_prefix",
-    "reasoning_effort",
     "response_format",
+    "return_citations",
     "schema",
     "seed",
     "stop",
@@ -48,20 +61,27 @@ const OWN_KEYS: &[&str] = &[
     "strict_tools",
     "temperature",
     "thinking_enabled",
+    "timeout",
     "tool_choice",
     "tools",
     "top_p",
     "type",
-    "verbosity",
 ];
 
 /// Keys that are sent as they are.
 const SENT_KEYS: &[&str] =
     &["temperature", "max_tokens", "top_p", "seed", "presence_penalty", "frequency_penalty"];
 
+/// Keys that say how the models of `OpenAI` reason; fitted to the model. Other providers get the first as it is.
+const EFFORT_KEYS: &[&str] = &["reasoning_effort", "verbosity"];
+
 /// The parameters of a node, by the names of the chat completions API.
-pub(super) fn read(fields: Fields<'_>, prompt: Option<&Prompt>) -> Map<String, Value> {
+pub(super) fn read(provider: &Provider, fields: Fields<'_>, prompt: Option<&Prompt>) -> Map<String, Value> {
     let mut parameters = Map::new();
+    if fields.bool("thinking_enabled") == Some(true) {
+        let budget = fields.count("budget_tokens").unwrap_or(1024);
+        parameters.insert("thinking".into(), json!({"type": "enabled", "budget_tokens": budget}));
+    }
     for key in SENT_KEYS {
         if fields.get(key).is_some()
             && let Some(number) = if matches!(*key, "max_tokens" | "seed") {
@@ -85,17 +105,25 @@ pub(super) fn read(fields: Fields<'_>, prompt: Option<&Prompt>) -> Map<String, V
     let response_format = fields.json("response_format").filter(is_set).or(prompts.1.filter(is_set));
     if let Some(tools) = tools {
         parameters.insert("tools".into(), tools);
-        if let Some(choice) = fields.json("tool_choice") {
-            parameters.insert("tool_choice".into(), choice);
-        }
+    }
+    // Left out of requests without tools.
+    if let Some(choice) = fields.json("tool_choice") {
+        parameters.insert("tool_choice".into(), choice);
     }
     if let Some(format) = response_format {
         parameters.insert("response_format".into(), format);
     }
     for entry in fields.yaml.entries().unwrap_or_default() {
-        if !OWN_KEYS.contains(&entry.key.as_str()) && !entry.value.is_null() {
+        let key = entry.key.as_str();
+        let is_own = OWN_KEYS.contains(&key)
+            || EFFORT_KEYS.contains(&key) && provider.reasons == Reasons::WithEffort
+            || key == "reasoning_effort" && provider.class == "llms.Databricks";
+        if !is_own && !entry.value.is_null() {
             parameters.insert(entry.key.clone(), entry.value.to_json());
         }
+    }
+    if let Some(Value::Object(extra)) = fields.json("extra_body") {
+        parameters.extend(extra);
     }
     parameters
 }
@@ -116,36 +144,65 @@ const EFFORTLESS: &[&str] = &[
     "gpt-6-luna",
 ];
 
-/// Fits the parameters to the models that reason, as the reference's requests show; gives whether they take no system
-/// messages.
-pub(super) fn reasoning(model: &str, fields: Fields<'_>, parameters: &mut Map<String, Value>) -> bool {
+/// What a model that reasons wants of requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Fit {
+    /// It takes no messages of the system; they are the user's.
+    pub(super) system_as_user: bool,
+    /// It takes no `stop`.
+    pub(super) endless: bool,
+}
+
+/// Fits the parameters to the models of `OpenAI` that reason, as the reference's requests show.
+pub(super) fn fit(
+    provider: &Provider,
+    model: &str,
+    fields: Fields<'_>,
+    parameters: &mut Map<String, Value>,
+) -> Fit {
     let model = model.to_lowercase();
-    let is_o = ["o1", "o3", "o4"].iter().any(|prefix| model.starts_with(prefix));
+    let is_o = is_o_series(&model);
     let is_gpt = ["gpt-5", "gpt-6"].iter().any(|prefix| model.starts_with(prefix));
-    if !is_o && !is_gpt {
-        return false;
+    if provider.reasons == Reasons::Not || (!is_o && !is_gpt) {
+        return Fit::default();
     }
     if let Some(limit) = parameters.remove("max_tokens") {
         parameters.insert("max_completion_tokens".into(), limit);
     }
-    if model != "o3-mini" {
+    let endless = if provider.reasons == Reasons::WithEffort { model != "o3-mini" } else { is_gpt };
+    if endless {
         parameters.remove("stop");
     }
     parameters.remove("presence_penalty");
     parameters.remove("frequency_penalty");
-    let undated = model.split("-20").next().unwrap_or(&model);
-    let default = if EFFORTLESS.contains(&undated) { "none" } else { "medium" };
-    let effort = match fields.text("reasoning_effort") {
-        _ if is_gpt && model.contains("pro") => "high",
-        None | Some("auto") => default,
-        Some(chosen) => chosen,
-    };
-    if is_o || effort != "none" {
+    let effort = (provider.reasons == Reasons::WithEffort).then(|| effort(&model, is_gpt, fields));
+    if is_o || effort != Some("none") {
         parameters.remove("temperature");
         parameters.remove("top_p");
     }
-    if !model.starts_with("o1") && !model.contains("chat") {
+    if let Some(effort) = effort
+        && !model.starts_with("o1")
+        && !model.contains("chat")
+    {
         parameters.insert("reasoning_effort".into(), effort.into());
     }
-    is_o && (!model.starts_with("o1") || model.starts_with("o1-mini") || model.starts_with("o1-preview"))
+    let has_system = is_gpt
+        || (model.starts_with("o1") && !model.starts_with("o1-mini") && !model.starts_with("o1-preview"));
+    Fit { system_as_user: !has_system, endless }
+}
+
+/// Whether it is one of the first models of `OpenAI` that reason.
+pub(super) fn is_o_series(model: &str) -> bool {
+    let model = model.to_lowercase();
+    ["o1", "o3", "o4"].iter().any(|prefix| model.starts_with(prefix))
+}
+
+fn effort<'f>(model: &str, is_gpt: bool, fields: Fields<'f>) -> &'f str {
+    let undated = model.split("-20").next().unwrap_or(model);
+    let default = if EFFORTLESS.contains(&undated) { "none" } else { "medium" };
+    match fields.text("reasoning_effort") {
+        _ if is_gpt && model.contains("pro") => "high",
+        None | Some("auto") => default,
+        Some(chosen) => chosen,
+    }
 }

@@ -1,6 +1,6 @@
 //! The providers, and what tells one from another.
 
-use crate::llm::Protocol;
+use crate::llm::{Accent, AskUsage, PLAIN};
 
 /// A provider.
 pub(super) struct Provider {
@@ -12,27 +12,76 @@ pub(super) struct Provider {
     pub(super) name: &'static str,
     /// The class of its connections.
     pub(super) connection: &'static str,
-    pub(super) protocol: Protocol,
+    pub(super) speaks: Speaks,
     /// What models are named with in files, and not in calls.
-    pub(super) prefix: &'static str,
-    /// Where it is, unless the connection or the environment variable says so.
-    pub(super) url: Option<(&'static str, &'static str)>,
+    pub(super) prefixes: &'static [&'static str],
+    pub(super) place: Place,
     /// The environment variable with its key, for connections without one.
     pub(super) key: Option<&'static str>,
-    /// Whether it has the models that take `max_completion_tokens` and `reasoning_effort`.
-    pub(super) reasons: bool,
+    pub(super) reasons: Reasons,
 }
+
+/// The protocol of a provider.
+#[derive(Clone, Copy)]
+pub(super) enum Speaks {
+    OpenAi(Accent),
+    /// Chat completions where the deployment stands in the URL.
+    Azure,
+    /// Chat completions where the provider behind the router may stand in the URL.
+    HuggingFace,
+    Anthropic,
+    Gemini,
+    Vertex,
+    Bedrock,
+    Cohere,
+}
+
+/// Where a provider is.
+#[derive(Clone, Copy)]
+pub(super) enum Place {
+    /// Always there.
+    Fixed(&'static str),
+    /// Where the connection says, else the environment variable, else there.
+    Default(Option<&'static str>, &'static str),
+    /// Where the connection says, else the environment variable.
+    Given(Option<&'static str>),
+}
+
+/// Which models of a provider reason, and take other parameters for that.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reasons {
+    /// None whose name tells.
+    Not,
+    /// Those of `OpenAI`, served by others.
+    Plainly,
+    /// Those of `OpenAI`, with the effort that the node or its default says.
+    WithEffort,
+}
+
+/// What providers have that are called in a way of their own and not by a client of `OpenAI`.
+pub(super) const SPOKEN: Accent = Accent { says_stream: true, ..PLAIN };
+
+const BASE: Provider = Provider {
+    class: "",
+    node_name: "LLM",
+    name: "",
+    connection: "",
+    speaks: Speaks::OpenAi(PLAIN),
+    prefixes: &[],
+    place: Place::Fixed(""),
+    key: None,
+    reasons: Reasons::Not,
+};
 
 pub(super) const OPENAI: Provider = Provider {
     class: "llms.OpenAI",
-    node_name: "LLM",
     name: "OpenAI",
     connection: "OpenAI",
-    protocol: Protocol::OpenAi,
-    prefix: "openai/",
-    url: Some(("OPENAI_URL", "https://api.openai.com/v1")),
+    prefixes: &["openai/"],
+    place: Place::Default(Some("OPENAI_URL"), "https://api.openai.com/v1"),
     key: Some("OPENAI_API_KEY"),
-    reasons: true,
+    reasons: Reasons::WithEffort,
+    ..BASE
 };
 
 pub(super) const CUSTOM: Provider = Provider {
@@ -40,9 +89,301 @@ pub(super) const CUSTOM: Provider = Provider {
     node_name: "CustomLLM",
     name: "the model's server",
     connection: "HttpApiKey",
-    protocol: Protocol::OpenAi,
-    prefix: "openai/",
-    url: None,
-    key: None,
-    reasons: false,
+    // Servers of models at home: `hosted_vllm/` and the like say no more than that they speak as `OpenAI` does.
+    prefixes: &[
+        "openai/",
+        "custom_openai/",
+        "openai_like/",
+        "hosted_vllm/",
+        "lm_studio/",
+        "llamafile/",
+        "litellm_proxy/",
+    ],
+    place: Place::Given(None),
+    reasons: Reasons::Plainly,
+    ..BASE
+};
+
+pub(super) const AI21: Provider = Provider {
+    class: "llms.AI21",
+    name: "AI21",
+    connection: "AI21",
+    speaks: Speaks::OpenAi(Accent {
+        unknown: &["thinking", "top_p", "presence_penalty", "frequency_penalty"],
+        usage: AskUsage::Not,
+        ..PLAIN
+    }),
+    prefixes: &["ai21/"],
+    place: Place::Fixed("https://api.ai21.com/studio/v1"),
+    key: Some("AI21_API_KEY"),
+    ..BASE
+};
+
+pub(super) const ANYSCALE: Provider = Provider {
+    class: "llms.Anyscale",
+    name: "Anyscale",
+    connection: "Anyscale",
+    prefixes: &["anyscale/"],
+    place: Place::Fixed("https://api.endpoints.anyscale.com/v1"),
+    key: Some("ANYSCALE_API_KEY"),
+    ..BASE
+};
+
+pub(super) const ATLAS_CLOUD: Provider = Provider {
+    class: "llms.AtlasCloud",
+    name: "Atlas Cloud",
+    connection: "AtlasCloud",
+    prefixes: &["openai/"],
+    place: Place::Default(Some("ATLASCLOUD_API_BASE"), "https://api.atlascloud.ai/v1"),
+    key: Some("ATLASCLOUD_API_KEY"),
+    reasons: Reasons::Plainly,
+    ..BASE
+};
+
+pub(super) const AZURE: Provider = Provider {
+    class: "llms.AzureAI",
+    name: "Azure",
+    connection: "AzureAI",
+    speaks: Speaks::Azure,
+    prefixes: &["azure/"],
+    place: Place::Given(Some("AZURE_URL")),
+    key: Some("AZURE_API_KEY"),
+    reasons: Reasons::Plainly,
+    ..BASE
+};
+
+pub(super) const CEREBRAS: Provider = Provider {
+    class: "llms.Cerebras",
+    name: "Cerebras",
+    connection: "Cerebras",
+    speaks: Speaks::OpenAi(Accent {
+        unknown: &["thinking", "presence_penalty", "frequency_penalty"],
+        ..PLAIN
+    }),
+    prefixes: &["cerebras/"],
+    place: Place::Fixed("https://api.cerebras.ai/v1"),
+    key: Some("CEREBRAS_API_KEY"),
+    ..BASE
+};
+
+pub(super) const DATABRICKS: Provider = Provider {
+    class: "llms.Databricks",
+    name: "Databricks",
+    connection: "Databricks",
+    speaks: Speaks::OpenAi(Accent { unknown: &["seed", "presence_penalty", "frequency_penalty"], ..SPOKEN }),
+    prefixes: &["databricks/"],
+    place: Place::Given(Some("DATABRICKS_API_BASE")),
+    key: Some("DATABRICKS_API_KEY"),
+    ..BASE
+};
+
+pub(super) const DEEP_INFRA: Provider = Provider {
+    class: "llms.DeepInfra",
+    name: "DeepInfra",
+    connection: "DeepInfra",
+    speaks: Speaks::OpenAi(Accent { unknown: &["thinking", "seed", "tool_choice"], ..PLAIN }),
+    prefixes: &["deepinfra/"],
+    place: Place::Fixed("https://api.deepinfra.com/v1/openai"),
+    key: Some("DEEPINFRA_API_KEY"),
+    ..BASE
+};
+
+pub(super) const DEEP_SEEK: Provider = Provider {
+    class: "llms.DeepSeek",
+    name: "DeepSeek",
+    connection: "DeepSeek",
+    speaks: Speaks::OpenAi(Accent { unknown: &[], flat: true, ..SPOKEN }),
+    prefixes: &["deepseek/"],
+    place: Place::Fixed("https://api.deepseek.com/beta"),
+    key: Some("DEEPSEEK_API_KEY"),
+    ..BASE
+};
+
+pub(super) const FIREWORKS: Provider = Provider {
+    class: "llms.FireworksAI",
+    name: "Fireworks",
+    connection: "FireworksAI",
+    speaks: Speaks::OpenAi(Accent { unknown: &["thinking", "seed"], any_tool: "any", ..SPOKEN }),
+    prefixes: &["fireworks_ai/"],
+    place: Place::Fixed("https://api.fireworks.ai/inference/v1"),
+    key: Some("FIREWORKS_AI_API_KEY"),
+    ..BASE
+};
+
+pub(super) const GROQ: Provider = Provider {
+    class: "llms.Groq",
+    name: "Groq",
+    connection: "Groq",
+    speaks: Speaks::OpenAi(SPOKEN),
+    prefixes: &["groq/"],
+    place: Place::Fixed("https://api.groq.com/openai/v1"),
+    key: Some("GROQ_API_KEY"),
+    ..BASE
+};
+
+pub(super) const HUGGING_FACE: Provider = Provider {
+    class: "llms.HuggingFace",
+    name: "Hugging Face",
+    connection: "HuggingFace",
+    speaks: Speaks::HuggingFace,
+    prefixes: &["huggingface/"],
+    place: Place::Fixed("https://router.huggingface.co"),
+    key: Some("HUGGINGFACE_API_KEY"),
+    ..BASE
+};
+
+pub(super) const MISTRAL: Provider = Provider {
+    class: "llms.Mistral",
+    name: "Mistral",
+    connection: "Mistral",
+    speaks: Speaks::OpenAi(Accent {
+        unknown: &["thinking", "presence_penalty", "frequency_penalty"],
+        renamed: &[("seed", "random_seed")],
+        any_tool: "any",
+        usage: AskUsage::Not,
+        prefix: true,
+        ..PLAIN
+    }),
+    prefixes: &["mistral/"],
+    place: Place::Fixed("https://api.mistral.ai/v1"),
+    key: Some("MISTRAL_API_KEY"),
+    ..BASE
+};
+
+pub(super) const NOVITA: Provider = Provider {
+    class: "llms.Novita",
+    name: "Novita",
+    connection: "Novita",
+    prefixes: &["novita/"],
+    place: Place::Fixed("https://api.novita.ai/v3/openai"),
+    key: Some("NOVITA_API_KEY"),
+    ..BASE
+};
+
+pub(super) const NVIDIA_NIM: Provider = Provider {
+    class: "llms.NvidiaNIM",
+    name: "NVIDIA NIM",
+    connection: "NvidiaNIM",
+    prefixes: &["nvidia_nim/"],
+    place: Place::Given(Some("NVIDIA_NIM_URL")),
+    key: Some("NVIDIA_NIM_API_KEY"),
+    ..BASE
+};
+
+pub(super) const OLLAMA: Provider = Provider {
+    class: "llms.Ollama",
+    name: "Ollama",
+    connection: "Ollama",
+    prefixes: &["ollama/", "ollama_chat/"],
+    place: Place::Default(None, "http://localhost:11434"),
+    ..BASE
+};
+
+pub(super) const OPEN_ROUTER: Provider = Provider {
+    class: "llms.OpenRouter",
+    name: "OpenRouter",
+    connection: "OpenRouter",
+    speaks: Speaks::OpenAi(Accent { usage: AskUsage::OfAll, ..SPOKEN }),
+    prefixes: &["openrouter/"],
+    place: Place::Default(Some("OPENROUTER_API_BASE"), "https://openrouter.ai/api/v1"),
+    key: Some("OPENROUTER_API_KEY"),
+    ..BASE
+};
+
+pub(super) const PERPLEXITY: Provider = Provider {
+    class: "llms.Perplexity",
+    name: "Perplexity",
+    connection: "Perplexity",
+    speaks: Speaks::OpenAi(Accent { unknown: &["thinking", "seed", "stop"], usage: AskUsage::Not, ..PLAIN }),
+    prefixes: &["perplexity/"],
+    place: Place::Fixed("https://api.perplexity.ai"),
+    key: Some("PERPLEXITYAI_API_KEY"),
+    ..BASE
+};
+
+pub(super) const SAMBA_NOVA: Provider = Provider {
+    class: "llms.SambaNova",
+    name: "SambaNova",
+    connection: "SambaNova",
+    speaks: Speaks::OpenAi(Accent {
+        unknown: &["thinking", "seed", "presence_penalty", "frequency_penalty"],
+        flat: true,
+        ..PLAIN
+    }),
+    prefixes: &["sambanova/"],
+    place: Place::Fixed("https://api.sambanova.ai/v1"),
+    key: Some("SAMBANOVA_API_KEY"),
+    ..BASE
+};
+
+pub(super) const TOGETHER: Provider = Provider {
+    class: "llms.TogetherAI",
+    name: "Together",
+    connection: "TogetherAI",
+    prefixes: &["together_ai/"],
+    place: Place::Fixed("https://api.together.xyz/v1"),
+    key: Some("TOGETHER_API_KEY"),
+    ..BASE
+};
+
+pub(super) const XAI: Provider = Provider {
+    class: "llms.xAI",
+    name: "xAI",
+    connection: "xAI",
+    speaks: Speaks::OpenAi(Accent { unknown: &["thinking", "stop", "frequency_penalty"], ..SPOKEN }),
+    prefixes: &["xai/"],
+    place: Place::Fixed("https://api.x.ai/v1"),
+    key: Some("XAI_API_KEY"),
+    ..BASE
+};
+
+pub(super) const ANTHROPIC: Provider = Provider {
+    class: "llms.Anthropic",
+    name: "Anthropic",
+    connection: "Anthropic",
+    speaks: Speaks::Anthropic,
+    prefixes: &["anthropic/"],
+    place: Place::Fixed("https://api.anthropic.com"),
+    key: Some("ANTHROPIC_API_KEY"),
+    ..BASE
+};
+
+pub(super) const GEMINI: Provider = Provider {
+    class: "llms.Gemini",
+    name: "Gemini",
+    connection: "Gemini",
+    speaks: Speaks::Gemini,
+    prefixes: &["gemini/"],
+    place: Place::Fixed("https://generativelanguage.googleapis.com/v1beta"),
+    key: Some("GEMINI_API_KEY"),
+    ..BASE
+};
+
+pub(super) const VERTEX: Provider = Provider {
+    class: "llms.VertexAI",
+    name: "Vertex AI",
+    connection: "VertexAI",
+    speaks: Speaks::Vertex,
+    prefixes: &["vertex_ai/"],
+    ..BASE
+};
+
+pub(super) const BEDROCK: Provider = Provider {
+    class: "llms.Bedrock",
+    name: "Bedrock",
+    connection: "AWS",
+    speaks: Speaks::Bedrock,
+    prefixes: &["bedrock/converse/", "bedrock/"],
+    ..BASE
+};
+
+pub(super) const COHERE: Provider = Provider {
+    class: "llms.Cohere",
+    name: "Cohere",
+    connection: "Cohere",
+    speaks: Speaks::Cohere,
+    prefixes: &["cohere_chat/", "cohere/"],
+    place: Place::Fixed("https://api.cohere.com/v2/chat"),
+    key: Some("COHERE_API_KEY"),
+    ..BASE
 };

@@ -4,6 +4,7 @@ use super::Registered;
 use crate::{
     flow::{Call, Halt, Kind, Node, NodeError, run_within},
     load::{Fields, Loading, build_node},
+    services::BUDGET_EXCEEDED,
 };
 use async_trait::async_trait;
 use futures::{StreamExt, future::BoxFuture, stream};
@@ -65,6 +66,8 @@ impl Kind for Map {
             while let Some(ended) = runs.next().await {
                 match ended {
                     Ok(output) => outputs.push((*output).clone()),
+                    // The run has used what it may, whatever is made of other failures.
+                    Err(Halt::Failed(error)) if error.kind == BUDGET_EXCEEDED => return Err(error.into()),
                     Err(Halt::Failed(_)) if self.raises => {
                         let message = format!(
                             "Map node failed to execute:Node under iteration index {} has failed.",

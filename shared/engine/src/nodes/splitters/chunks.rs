@@ -13,6 +13,7 @@ use std::fmt::Write as _;
 
 /// How chunks are made. Sizes are in characters.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "the settings of files, each on its own")]
 pub(super) struct Chunking {
     pub(super) size: usize,
     overlap: usize,

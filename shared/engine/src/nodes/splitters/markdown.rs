@@ -50,17 +50,12 @@ impl MarkdownSplitter {
         let mut fence = None;
         for line in text.split('\n') {
             let stripped = line.trim();
-            let is_code = match fence {
-                Some(opening) => {
-                    if closes(stripped, opening) {
-                        fence = None;
-                    }
-                    true
-                }
-                None => {
-                    fence = opening_fence(stripped);
-                    fence.is_some()
-                }
+            let is_code = if let Some(opening) = fence {
+                fence = (!closes(stripped, opening)).then_some(opening);
+                true
+            } else {
+                fence = opening_fence(stripped);
+                fence.is_some()
             };
             let heading = if is_code { None } else { self.heading(stripped) };
             let Some((level, key, title)) = heading else {

@@ -1,5 +1,6 @@
 //! Splitters: nodes that divide documents into smaller ones.
 
+mod auto;
 mod chunks;
 mod code;
 mod document;
@@ -19,6 +20,7 @@ use serde_json::{Map, Value, json};
 use std::{fmt, sync::Arc};
 
 pub(super) const NODES: &[&Registered] = &[
+    &auto::AUTO_SPLITTER,
     &code::CODE_SPLITTER,
     &document::DOCUMENT_SPLITTER,
     &html::HTML_HEADER_SPLITTER,
@@ -46,7 +48,6 @@ trait Splitter: fmt::Debug + Send + Sync + 'static {
 struct Splitting<S>(Arc<S>);
 
 impl<S: Splitter> Splitting<S> {
-    #[expect(clippy::unnecessary_box_returns, reason = "what a kind is built as")]
     fn boxed(splitter: S) -> Box<dyn Kind> {
         Box::new(Self(Arc::new(splitter)))
     }

@@ -9,16 +9,16 @@ use crate::{
 use std::time::Duration;
 
 pub(super) const FILE_LIST: Registered =
-    own(&file_list::FILE_LIST, None, |_, fields, _| alone(fields, file_list::FILE_LIST));
+    own(&file_list::FILE_LIST, None, |_, fields, _| Some(alone(fields, file_list::FILE_LIST)));
 pub(super) const FILE_READ: Registered =
-    own(&file_read::FILE_READ, None, |_, fields, _| alone(fields, file_read::FILE_READ));
+    own(&file_read::FILE_READ, None, |_, fields, _| Some(alone(fields, file_read::FILE_READ)));
 pub(super) const FILE_SEARCH: Registered =
-    own(&file_search::FILE_SEARCH, None, |_, fields, _| alone(fields, file_search::FILE_SEARCH));
+    own(&file_search::FILE_SEARCH, None, |_, fields, _| Some(alone(fields, file_search::FILE_SEARCH)));
 pub(super) const FILE_WRITE: Registered =
-    own(&file_write::FILE_WRITE, None, |_, fields, _| alone(fields, file_write::FILE_WRITE));
+    own(&file_write::FILE_WRITE, None, |_, fields, _| Some(alone(fields, file_write::FILE_WRITE)));
 pub(super) const TODO_WRITE: Registered =
     own(&todo_write::TODO_WRITE, Some(Duration::from_secs(30)), |_, fields, _| {
-        alone(fields, todo_write::TODO_WRITE)
+        Some(alone(fields, todo_write::TODO_WRITE))
     });
 
 pub(super) const CONTEXT_MANAGER: Registered = part("tools.ContextManagerTool", "context-manager");
@@ -29,10 +29,10 @@ const fn own(own: &Own, timeout: Option<Duration>, build: super::super::Build) -
     Registered { class: own.class, name: Some(own.name), timeout, build }
 }
 
-fn alone(fields: Fields<'_>, own: Own) -> Option<Box<dyn Kind>> {
+fn alone(fields: Fields<'_>, own: Own) -> Box<dyn Kind> {
     // Where its files are kept is the run's business, whatever store the file names.
-    let _ = fields.get("file_store");
-    Some(Box::new(Alone(own)))
+    fields.know(&["file_store"]);
+    Box::new(Alone(own))
 }
 
 const fn part(class: &'static str, name: &'static str) -> Registered {

@@ -41,10 +41,12 @@ fn read(desk: &Desk, input: &Map<String, Value>) -> Result<Value, NodeError> {
     let path = input.get("file_path").and_then(Value::as_str).unwrap_or_default();
     let Some(file) = desk.get(path) else {
         let known: Vec<&str> = desk.files().map(|(path, _)| path).collect();
-        return Err(failed(match known.is_empty() {
-            true => format!("there is no file '{path}', nor any other"),
-            false => format!("there is no file '{path}'; there are: {}", known.join(", ")),
-        }));
+        let known = if known.is_empty() {
+            "nor any other".to_owned()
+        } else {
+            format!("there are: {}", known.join(", "))
+        };
+        return Err(failed(format!("there is no file '{path}'; {known}")));
     };
     let Some(text) = file.text() else {
         let content = format!("'{path}' is no text: {} bytes of {}", file.content.len(), file.mime_type);
@@ -84,8 +86,9 @@ fn lines(path: &str, text: &str, start: usize, end: Option<usize>) -> Result<Val
     let Some(part) = lines.get(start - 1..last) else {
         return Err(failed(format!("'{path}' has {} lines", lines.len())));
     };
+    let part = part.join("\n");
     Ok(json!({
-        "content": part.join("\n"),
+        "content": format!("--- Lines {start}-{last} of {} (file: {path}) ---\n{part}", lines.len()),
         "total_lines": lines.len(),
         "line_range": [start, last],
     }))

@@ -6,6 +6,7 @@ mod file_read;
 mod file_search;
 mod file_write;
 mod http;
+mod human_feedback;
 pub(crate) mod mcp;
 mod python;
 mod summarizer;
@@ -30,6 +31,7 @@ pub(super) const NODES: &[&Registered] = &[
     &agent_only::FILE_WRITE,
     &agent_only::TODO_WRITE,
     &http::HTTP_API_CALL,
+    &human_feedback::HUMAN_FEEDBACK,
     &mcp::MCP_SERVER,
     &mcp::MCP_TOOL,
     &python::PYTHON,

@@ -2,12 +2,14 @@
 
 use crate::{
     flow::NodeError,
-    nodes::agents::{Desk, Own, failed},
-    python_text,
+    nodes::agents::{Desk, Own, Stored, failed},
+    python_json, python_text,
 };
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 
+/// Where the list stands among the agent's files.
+const FILE: &str = "._agent/todos.json";
 const STATUSES: [(&str, &str); 3] = [("pending", "⏳"), ("in_progress", "🔄"), ("completed", "✅")];
 
 pub(in super::super) const TODO_WRITE: Own = Own {
@@ -73,6 +75,8 @@ fn save(desk: &mut Desk, input: &Map<String, Value>) -> Result<Value, NodeError>
     } else {
         desk.todos = given;
     }
+    let content = python_json::indented(&json!({"todos": desk.todos})).into_bytes();
+    desk.put(FILE, Stored { content, mime_type: "application/json".into() })?;
     Ok(json!({"content": shown(&desk.todos)}))
 }
 

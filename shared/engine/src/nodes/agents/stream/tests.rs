@@ -41,7 +41,7 @@ fn cuts(text: &str) -> Vec<Vec<&str>> {
 fn parsed(mode: Mode, reply: &Reply) -> (String, String) {
     match mode.parse(reply) {
         Ok(Step::Answer(answer)) => {
-            let text = match answer.answer {
+            let text = match answer.content {
                 Value::String(text) => text,
                 other => other.to_string(),
             };

@@ -39,9 +39,9 @@ const STRAIGHT: Matrix = [1.0, 0.0, 0.0, 1.0, 0.0, 0.0];
 
 /// First `left`, then `right`.
 fn product(left: Matrix, right: Matrix) -> Matrix {
-    let [a, b, c, d, e, f] = left;
-    let [p, q, r, s, t, u] = right;
-    [a * p + b * r, a * q + b * s, c * p + d * r, c * q + d * s, e * p + f * r + t, e * q + f * s + u]
+    let at = |x: f32, y: f32| [x * right[0] + y * right[2], x * right[1] + y * right[3]];
+    let ([across, down], [x, y]) = ([at(left[0], left[1]), at(left[2], left[3])], at(left[4], left[5]));
+    [across[0], across[1], down[0], down[1], x + right[4], y + right[5]]
 }
 
 fn moved(x: f32, y: f32) -> Matrix {
@@ -60,9 +60,11 @@ struct State<'p> {
 /// The text so far.
 #[derive(Default)]
 struct Text {
-    text: String,
+    written: String,
     /// Where what was last written ends, and its line.
     end: Option<(f32, f32)>,
+    /// Whether another line was begun since.
+    is_ended: bool,
 }
 
 impl<'p> Reader<'p> {
@@ -77,7 +79,10 @@ impl<'p> Reader<'p> {
         let resources: Vec<&Dictionary> = own.into_iter().chain(by_id).collect();
         let mut text = Text::default();
         self.follow(&content, &resources, STRAIGHT, &mut text, 0)?;
-        Ok(text.text.trim_end_matches('\n').to_owned())
+        if text.is_ended {
+            text.written.push('\n');
+        }
+        Ok(text.written)
     }
 
     /// What `kind` of resources has under a name.
@@ -139,10 +144,12 @@ impl<'p> Reader<'p> {
                     }
                     line = product(moved(number(0), number(1)), line);
                     at = line;
+                    text.is_ended |= number(1) != 0.0 && text.end.is_some();
                 }
                 "T*" | "'" | "\"" => {
                     line = product(moved(0.0, -state.leading), line);
                     at = line;
+                    text.is_ended |= text.end.is_some();
                     if let Some(Object::String(bytes, _)) = operands.last() {
                         at = show(bytes, &state, at, text);
                     }
@@ -217,15 +224,16 @@ impl Text {
         if let Some((x, y)) = self.end {
             let is_apart = |gap: f32| gap.abs() > height * 0.2;
             if (start.1 - y).abs() > height * 0.5 {
-                self.text.push('\n');
+                self.written.push('\n');
             } else if is_apart(start.0 - x)
-                && !self.text.ends_with(char::is_whitespace)
+                && !self.written.ends_with(char::is_whitespace)
                 && !piece.starts_with(char::is_whitespace)
             {
-                self.text.push(' ');
+                self.written.push(' ');
             }
         }
-        self.text.push_str(piece);
+        self.written.push_str(piece);
         self.end = Some(end);
+        self.is_ended = false;
     }
 }

@@ -1,0 +1,70 @@
+//! What agents remember.
+
+use crate::{database::Fault, embedded::Home};
+use async_trait::async_trait;
+use runyard_runs::{MemoryScope, MemoryStore, MemoryTurn, StoreError};
+use rusqlite::{Connection, params};
+use std::sync::Arc;
+
+/// So many turns that expired are removed with each that is kept.
+const REMOVED: usize = 32;
+
+/// [`MemoryStore`] on SQLite.
+pub struct Memories {
+    home: Arc<Home>,
+}
+
+impl Memories {
+    pub(crate) fn new(home: Arc<Home>) -> Self {
+        Self { home }
+    }
+}
+
+#[async_trait]
+impl MemoryStore for Memories {
+    async fn recent(&self, scope: &MemoryScope, messages: usize) -> Result<Vec<MemoryTurn>, StoreError> {
+        let (scope, now) = (name(scope)?, self.home.clock.now());
+        let work = move |connection: &Connection| {
+            let sql =
+                "SELECT turn FROM memories WHERE scope = ?1 AND expires_at > ?2 ORDER BY at DESC, id DESC";
+            let mut statement = connection.prepare_cached(sql)?;
+            let mut rows = statement.query(params![scope, now.0])?;
+            let (mut turns, mut count) = (Vec::new(), 0);
+            while count < messages
+                && let Some(row) = rows.next()?
+            {
+                let turn: MemoryTurn = serde_json::from_str(row.get_ref(0)?.as_str().unwrap_or_default())?;
+                count += turn.messages.len();
+                turns.push(turn);
+            }
+            turns.reverse();
+            Ok(turns)
+        };
+        self.home.database.read(work).await
+    }
+
+    async fn keep(&self, scope: &MemoryScope, turn: MemoryTurn) -> Result<(), StoreError> {
+        let (scope, now) = (name(scope)?, self.home.clock.now());
+        let content = serde_json::to_string(&turn).map_err(Fault::from)?;
+        let work = move |connection: &Connection| {
+            connection
+                .prepare_cached(
+                    "INSERT OR IGNORE INTO memories (scope, at, id, expires_at, turn) VALUES (?1, ?2, ?3, ?4, ?5)",
+                )?
+                .execute(params![scope, turn.at.0, turn.id(), turn.expires_at.0, content])?;
+            connection
+                .prepare_cached(
+                    "DELETE FROM memories WHERE (scope, at, id) IN (SELECT scope, at, id FROM memories \
+                     INDEXED BY memories_by_expiry WHERE expires_at <= ?1 LIMIT ?2)",
+                )?
+                .execute(params![now.0, REMOVED])?;
+            Ok(())
+        };
+        self.home.database.write(work).await
+    }
+}
+
+/// A scope as it is stored.
+fn name(scope: &MemoryScope) -> Result<String, StoreError> {
+    Ok(serde_json::to_string(scope).map_err(Fault::from)?)
+}

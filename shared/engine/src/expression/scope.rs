@@ -1,0 +1,139 @@
+//! The record that expressions read, and the paths that lead through it.
+
+use super::{
+    methods,
+    value::{Unreadable, Val},
+};
+use serde_json::{Map, Value};
+
+/// A record: named inputs, and values that were computed of them.
+#[derive(Debug)]
+pub(crate) struct Scope<'a> {
+    pub(crate) input: &'a Map<String, Value>,
+    /// These stand before inputs of the same name.
+    pub(crate) values: Vec<(String, Val<'a>)>,
+}
+
+/// A path as expressions write it.
+#[derive(Clone, Debug)]
+pub(crate) struct Path {
+    pub(crate) text: String,
+    segments: Vec<Segment>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Segment {
+    Key(String),
+    At(i64),
+}
+
+impl PartialEq for Path {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Path {
+    pub(super) fn root_of(name: &str) -> Self {
+        Self { text: name.to_owned(), segments: vec![Segment::Key(name.to_owned())] }
+    }
+
+    pub(super) fn then(mut self, segment: Segment) -> Self {
+        match &segment {
+            Segment::Key(key) if is_plain(key) => {
+                self.text.push('.');
+                self.text.push_str(key);
+            }
+            Segment::Key(key) => {
+                let escaped = key.replace('\\', "\\\\").replace('\'', "\\'");
+                self.text.extend(["['", &escaped, "']"]);
+            }
+            Segment::At(place) => self.text.extend(["[", &place.to_string(), "]"]),
+        }
+        self.segments.push(segment);
+        self
+    }
+
+    pub(crate) fn root(&self) -> &str {
+        match &self.segments[0] {
+            Segment::Key(name) => name,
+            Segment::At(_) => "",
+        }
+    }
+
+    pub(super) fn is_under(&self, prefix: &Self) -> bool {
+        self.segments.starts_with(&prefix.segments)
+    }
+
+    /// Whether a step of it reaches for the insides of Python.
+    pub(crate) fn is_private(&self) -> bool {
+        self.segments.iter().any(|segment| matches!(segment, Segment::Key(key) if key.starts_with("__")))
+    }
+}
+
+fn is_plain(key: &str) -> bool {
+    !key.starts_with(|first: char| first.is_ascii_digit())
+        && !key.is_empty()
+        && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+impl<'a> Scope<'a> {
+    pub(crate) fn get(&self, name: &str) -> Option<Val<'a>> {
+        let value = self.values.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+        value.or_else(|| self.input.get(name).map(Val::from))
+    }
+
+    /// The value at a path; nothing if a step of it is missing.
+    pub(crate) fn resolve(&self, path: &Path) -> Option<Val<'a>> {
+        let mut here = self.get(path.root())?;
+        for segment in &path.segments[1..] {
+            if matches!(here, Val::Unreadable(_)) {
+                return Some(here);
+            }
+            here = match segment {
+                Segment::Key(key) => match here.entry(&Val::Text(key.clone())) {
+                    Some(value) => value,
+                    None if here.is_mapping() || key.starts_with('_') => return None,
+                    None => methods::attribute(&here, key)?,
+                },
+                Segment::At(place) => match here.entry(&Val::Int(i128::from(*place))) {
+                    Some(value) => value,
+                    None => at(&here, *place)?,
+                },
+            };
+        }
+        if matches!(here, Val::Missing(_)) { None } else { Some(here) }
+    }
+
+    /// The first of these paths at which nothing is, or null.
+    pub(crate) fn missing<'p>(&self, paths: impl IntoIterator<Item = &'p Path>) -> Option<&'p Path> {
+        paths.into_iter().find(|path| self.resolve(path).is_none_or(|value| value.is_missing()))
+    }
+
+    /// The first of these paths that leads to a value that nobody could read.
+    pub(crate) fn unreadable<'p>(
+        &self,
+        paths: impl IntoIterator<Item = &'p Path>,
+    ) -> Option<(&'p Path, Unreadable)> {
+        paths.into_iter().find_map(|path| match self.resolve(path) {
+            Some(Val::Unreadable(unreadable)) => Some((path, unreadable)),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn is_blank(&self, path: &Path) -> bool {
+        self.resolve(path).is_none_or(|value| value.is_blank())
+    }
+}
+
+/// An item of a list, a tuple or a text; from its end if the place is negative.
+pub(super) fn at<'a>(value: &Val<'a>, place: i64) -> Option<Val<'a>> {
+    if !matches!(value, Val::List(_) | Val::Tuple(_) | Val::Text(_) | Val::Json(Value::Array(_))) {
+        return None;
+    }
+    let mut items = value.items()?;
+    let length = i64::try_from(items.len()).ok()?;
+    let place = if place < 0 { length.checked_add(place)? } else { place };
+    let place = usize::try_from(place).ok().filter(|place| *place < items.len())?;
+    Some(items.swap_remove(place))
+}

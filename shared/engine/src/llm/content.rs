@@ -1,0 +1,114 @@
+//! The content of messages: texts, images and files, in the shape of the chat completions API.
+
+use super::{LlmError, call::explain};
+use crate::egress::Http;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::Value;
+
+/// A part of a message.
+#[derive(Debug, PartialEq)]
+pub(super) enum Part<'m> {
+    Text(&'m str),
+    /// What a `data:` URL holds: the media type and the content in Base64.
+    Data(&'m str, &'m str),
+    /// Something that is elsewhere, an image if nothing else is said.
+    Url(&'m str),
+}
+
+/// The parts of a message.
+pub(super) fn parts(message: &Value) -> Vec<Part<'_>> {
+    match &message["content"] {
+        Value::String(text) if text.is_empty() => Vec::new(),
+        Value::String(text) => vec![Part::Text(text)],
+        Value::Array(parts) => parts.iter().filter_map(part).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn part(part: &Value) -> Option<Part<'_>> {
+    match part["type"].as_str()? {
+        "text" => part["text"].as_str().filter(|text| !text.is_empty()).map(Part::Text),
+        "image_url" => part["image_url"]["url"].as_str().or_else(|| part["image_url"].as_str()).map(media),
+        "file" => part["file"]["file_data"].as_str().map(media),
+        _ => None,
+    }
+}
+
+fn media(url: &str) -> Part<'_> {
+    let data = url.strip_prefix("data:").and_then(|rest| rest.split_once(','));
+    match data.and_then(|(head, data)| Some((head.strip_suffix(";base64")?, data))) {
+        Some((mime, data)) => Part::Data(mime.split(';').next().unwrap_or(mime), data),
+        None => Part::Url(url),
+    }
+}
+
+/// All text of a message, as one.
+pub(super) fn text(message: &Value) -> String {
+    let texts = parts(message).into_iter().filter_map(|part| match part {
+        Part::Text(text) => Some(text),
+        _ => None,
+    });
+    texts.collect::<Vec<_>>().concat()
+}
+
+/// Makes one text of a message's parts.
+pub(super) fn flatten(message: &mut Value) {
+    if message["content"].is_array() {
+        message["content"] = text(message).into();
+    }
+}
+
+/// The largest file that is fetched for a model that takes no URLs.
+const MAX_FETCHED: usize = 20 << 20;
+
+/// Fetches what messages have only the URL of, and puts its content in its place.
+pub(super) async fn fetch(http: &Http, messages: &mut [Value]) -> Result<(), LlmError> {
+    for message in messages {
+        let Some(parts) = message["content"].as_array_mut() else { continue };
+        for part in parts {
+            let (kind, key) =
+                if part["type"] == "file" { ("file", "file_data") } else { ("image_url", "url") };
+            let Some(url) = part[kind][key].as_str().filter(|url| url.starts_with("http")) else { continue };
+            let fetched = fetch_one(http, url).await?;
+            part[kind][key] = fetched.into();
+        }
+    }
+    Ok(())
+}
+
+async fn fetch_one(http: &Http, url: &str) -> Result<String, LlmError> {
+    let (client, url) = http.open(url).map_err(|refused| LlmError::refused(refused.to_string()))?;
+    let response = client.get(url).send().await.and_then(reqwest::Response::error_for_status);
+    let mut response = response.map_err(|error| {
+        LlmError::refused(format!("a file of the prompt cannot be fetched: {}", explain(&error)))
+    })?;
+    let mime = response.headers().get(reqwest::header::CONTENT_TYPE).and_then(|mime| mime.to_str().ok());
+    let mime = mime.and_then(|mime| mime.split(';').next()).unwrap_or("image/png").trim().to_owned();
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| LlmError::connection(explain(&error)))? {
+        if bytes.len() + chunk.len() > MAX_FETCHED {
+            return Err(LlmError::refused("a file of the prompt is larger than 20 MiB".into()));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(format!("data:{mime};base64,{}", STANDARD.encode(bytes)))
+}
+
+/// The JSON schema that an answer must have, if the request names one: `{name?, schema, strict?}` or any object at all.
+pub(super) fn schema(response_format: Option<&Value>) -> Option<Value> {
+    let format = response_format?;
+    match format["type"].as_str() {
+        Some("json_schema") => Some(format["json_schema"]["schema"].clone()).filter(Value::is_object),
+        _ => None,
+    }
+}
+
+/// The arguments of a tool call, as an object.
+pub(super) fn arguments(call: &Value) -> Value {
+    let arguments = &call["function"]["arguments"];
+    let parsed = arguments.as_str().and_then(|text| serde_json::from_str(text).ok());
+    parsed
+        .or_else(|| Some(arguments.clone()))
+        .filter(Value::is_object)
+        .unwrap_or_else(|| Value::Object(serde_json::Map::new()))
+}

@@ -1,0 +1,215 @@
+//! Delay: waits, then gives what it was given.
+//!
+//! The moment to go on at is recorded when the wait begins, so a run that is taken over meanwhile waits for the same one,
+//! and not at all if it has passed.
+
+use super::Registered;
+use crate::{
+    flow::{Call, Halt, Kind, NodeError},
+    load::Fields,
+    python_text,
+};
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp, civil::DateTime, fmt::temporal::Pieces, tz::Offset};
+use runyard_runs::EventBody;
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+pub(super) const DELAY: Registered = Registered {
+    class: "operators.Delay",
+    name: Some("delay"),
+    timeout: None,
+    build: |_, fields, _| Some(Box::new(Delay::read(fields)?)),
+};
+
+#[derive(Debug)]
+struct Delay {
+    name: String,
+    /// How many seconds, unless the input says.
+    seconds: Option<f64>,
+}
+
+/// A wait as it was fixed when it began.
+struct Wait {
+    started: Timestamp,
+    until: Moment,
+}
+
+/// A moment, and the zone that it was written in, if in any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Moment {
+    at: Timestamp,
+    offset: Option<Offset>,
+}
+
+impl Delay {
+    fn read(fields: Fields<'_>) -> Option<Self> {
+        let seconds = fields.float("duration_seconds");
+        if seconds.is_some_and(|seconds| seconds < 0.0) {
+            let message = "`duration_seconds` must not be negative";
+            fields.mistake(fields.spot("duration_seconds"), message.into());
+            return None;
+        }
+        Some(Self { name: fields.text("name").unwrap_or("delay").to_owned(), seconds })
+    }
+
+    /// The wait that an earlier execution began, or one that begins now.
+    fn wait(&self, call: Call<'_>, input: &Map<String, Value>) -> Result<Wait, NodeError> {
+        let key = format!("node:{}:wait", call.key);
+        if let Some(recorded) = call.run.recorded(&key) {
+            let recorded = |key: &str| moment(&recorded.journal[key]);
+            if let (Some(started), Some(until)) = (recorded("started"), recorded("until")) {
+                return Ok(Wait { started: started.at, until });
+            }
+        }
+        let started = Timestamp::from_millisecond(call.services.clock.now().0).unwrap_or_default();
+        let wait = Wait { started, until: self.until(input, started)? };
+        let journal = json!({"started": wait.started.to_string(), "until": wait.until.text()});
+        call.run.record(&key, EventBody::RunCheckpoint, Some(journal));
+        Ok(wait)
+    }
+
+    fn until(&self, input: &Map<String, Value>, now: Timestamp) -> Result<Moment, NodeError> {
+        if let Some(until) = input.get("until").filter(|until| !until.is_null()) {
+            let Moment { at, offset } = moment(until).ok_or_else(|| no_moment(until))?;
+            return Ok(Moment { at, offset: offset.or(Some(Offset::UTC)) });
+        }
+        let given = input.get("duration_seconds").filter(|seconds| !seconds.is_null()).and_then(seconds);
+        let Some(seconds) = given.or(self.seconds) else {
+            let message = format!(
+                "the Delay `{}` has nothing to wait for: set its `duration_seconds`, or give `until` or \
+                 `duration_seconds` as input",
+                self.name
+            );
+            return Err(NodeError::new("ValueError", message));
+        };
+        SignedDuration::try_from_secs_f64(seconds)
+            .and_then(|wait| now.checked_add(wait))
+            .map(|at| Moment { at, offset: Some(Offset::UTC) })
+            .map_err(|_| NodeError::new("ValueError", format!("{seconds} seconds are too far in the future")))
+    }
+}
+
+fn no_moment(value: &Value) -> NodeError {
+    let message = format!("`until` must be a moment as ISO 8601 has it, not {}", python_text::repr(value));
+    NodeError::new("ValidationError", message)
+}
+
+/// A moment: ISO 8601, in UTC where it names no zone, or seconds since 1970.
+fn moment(value: &Value) -> Option<Moment> {
+    match value {
+        Value::String(text) => {
+            let pieces = Pieces::parse(text).ok()?;
+            let civil = DateTime::from_parts(pieces.date(), pieces.time().unwrap_or_default());
+            let offset = pieces.to_numeric_offset();
+            Some(Moment { at: offset.unwrap_or(Offset::UTC).to_timestamp(civil).ok()?, offset })
+        }
+        Value::Number(number) => {
+            let since = SignedDuration::try_from_secs_f64(number.as_f64()?).ok()?;
+            Some(Moment { at: Timestamp::UNIX_EPOCH.checked_add(since).ok()?, offset: Some(Offset::UTC) })
+        }
+        _ => None,
+    }
+}
+
+impl Moment {
+    /// Python's `isoformat()`.
+    fn text(self) -> String {
+        let civil = self.offset.unwrap_or(Offset::UTC).to_datetime(self.at);
+        let mut text = civil.strftime("%Y-%m-%dT%H:%M:%S").to_string();
+        let micros = civil.subsec_nanosecond() / 1_000;
+        if micros > 0 {
+            text.push_str(&format!(".{micros:06}"));
+        }
+        if let Some(offset) = self.offset {
+            let minutes = offset.seconds() / 60;
+            let sign = if minutes < 0 { '-' } else { '+' };
+            text.push_str(&format!("{sign}{:02}:{:02}", minutes.abs() / 60, minutes.abs() % 60));
+        }
+        text
+    }
+}
+
+/// As many seconds as a number, or text that is one, says.
+fn seconds(value: &Value) -> Option<f64> {
+    match value {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => text.trim().parse().ok(),
+        Value::Bool(flag) => Some(f64::from(u8::from(*flag))),
+        _ => None,
+    }
+}
+
+/// Seconds with three decimals.
+fn rounded(duration: SignedDuration) -> f64 {
+    (duration.as_secs_f64() * 1e3).round() / 1e3
+}
+
+#[async_trait]
+impl Kind for Delay {
+    async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
+        let empty = Map::new();
+        let input = input.as_object().unwrap_or(&empty);
+        let wait = self.wait(call, input)?;
+        let now = || Timestamp::from_millisecond(call.services.clock.now().0).unwrap_or_default();
+        if let Ok(left) = wait.until.at.duration_since(now()).try_into() {
+            // The wait is on record before it is waited for.
+            call.run.outside().await?;
+            tokio::time::sleep(left).await;
+        }
+        let mut output: Map<String, Value> = input
+            .iter()
+            .filter(|(key, _)| !matches!(key.as_str(), "until" | "duration_seconds"))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+        output.insert("waited_until".into(), wait.until.text().into());
+        output.insert("waited_seconds".into(), rounded(now().duration_since(wait.started)).into());
+        Ok(Arc::new(Value::Object(output)))
+    }
+
+    fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
+        let mut input = Arc::unwrap_or_clone(super::mapping(input, "a Delay")?);
+        let until = match &input["until"] {
+            Value::Null => Value::Null,
+            until => moment(until).ok_or_else(|| no_moment(until))?.text().into(),
+        };
+        let duration = match &input["duration_seconds"] {
+            Value::Null => Value::Null,
+            given => match seconds(given).filter(|seconds| *seconds >= 0.0) {
+                Some(seconds) => seconds.into(),
+                None => {
+                    let given = python_text::repr(given);
+                    let message =
+                        format!("`duration_seconds` must be a number that is not negative, not {given}");
+                    return Err(NodeError::new("ValidationError", message));
+                }
+            },
+        };
+        input["until"] = until;
+        input["duration_seconds"] = duration;
+        Ok(Arc::new(input))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments() {
+        for (text, expected, at) in [
+            ("2026-06-10T09:15:21Z", "2026-06-10T09:15:21+00:00", "2026-06-10T09:15:21Z"),
+            ("2026-06-10T09:15:21+02:00", "2026-06-10T09:15:21+02:00", "2026-06-10T07:15:21Z"),
+            ("2026-06-10T09:15:21.5", "2026-06-10T09:15:21.500000", "2026-06-10T09:15:21.5Z"),
+            ("2026-06-10 09:15", "2026-06-10T09:15:00", "2026-06-10T09:15:00Z"),
+            ("2026-06-10", "2026-06-10T00:00:00", "2026-06-10T00:00:00Z"),
+        ] {
+            let found = moment(&json!(text)).expect(text);
+            assert_eq!((found.text().as_str(), found.at.to_string().as_str()), (expected, at));
+        }
+        assert_eq!(moment(&json!(0)).map(|moment| moment.at), Some(Timestamp::UNIX_EPOCH));
+        for wrong in [json!("tomorrow"), json!([]), json!("25:00")] {
+            assert_eq!(moment(&wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Expression: computes new fields from named inputs.
+
+use super::{Registered, mapping};
+use crate::{
+    expression::{self, Mode, Scope},
+    flow::{Call, Halt, Kind, NodeError},
+    load::Fields,
+};
+use async_trait::async_trait;
+use serde_json::{Map, Value};
+use std::sync::Arc;
+
+pub(super) const EXPRESSION: Registered = Registered {
+    class: "operators.Expression",
+    name: Some("expression"),
+    timeout: None,
+    build: |_, fields, _| Some(Box::new(Expression::read(fields))),
+};
+
+#[derive(Debug)]
+struct Expression {
+    fields: Vec<(String, expression::Expression)>,
+    /// Whether the inputs stand in the output too.
+    passes_through: bool,
+}
+
+impl Expression {
+    fn read(fields: Fields<'_>) -> Self {
+        // What the inputs are called is for editors; an expression names what it reads.
+        fields.know(&["input_fields"]);
+        let mut computed: Vec<(String, expression::Expression)> = Vec::new();
+        for item in fields.items("expressions", "an expression") {
+            item.know(&["id"]);
+            let (key, text) = (item.text("key"), item.text("expression"));
+            for (name, given) in [("key", key), ("expression", text)] {
+                if given.is_none() && item.get(name).is_none() {
+                    item.mistake(item.yaml.spot, format!("an expression lacks its `{name}`"));
+                }
+            }
+            let (Some(key), Some(text)) = (key, text) else { continue };
+            if !is_identifier(key) {
+                item.mistake(item.spot("key"), format!("`{key}` is no name: use letters, digits and `_`"));
+            }
+            if computed.iter().any(|(known, _)| known == key) {
+                item.mistake(item.spot("key"), format!("an expression `{key}` stands here already"));
+            }
+            match expression::Expression::new(text, Mode::Plain) {
+                Ok(compiled) => computed.push((key.to_owned(), compiled)),
+                Err(problem) => {
+                    item.mistake(item.spot("expression"), format!("this is no expression: {problem}"));
+                }
+            }
+        }
+        Self { fields: computed, passes_through: fields.bool("pass_through").unwrap_or(false) }
+    }
+}
+
+/// Whether Python takes a word as a name.
+pub(super) fn is_identifier(word: &str) -> bool {
+    word.starts_with(|first: char| first.is_alphabetic() || first == '_')
+        && word.chars().all(|character| character.is_alphanumeric() || character == '_')
+}
+
+#[async_trait]
+impl Kind for Expression {
+    async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
+        let empty = Map::new();
+        let input = input.as_object().unwrap_or(&empty);
+        let scope = Scope { input, values: Vec::new() };
+        let today = super::today(call);
+        let mut output = if self.passes_through { input.clone() } else { Map::new() };
+        for (key, expression) in &self.fields {
+            let value = expression.evaluate(&scope, today).result.and_then(|value| value.json());
+            let value = value.map_err(|fault| NodeError::new(fault.kind(), fault.message()))?;
+            output.insert(key.clone(), value);
+        }
+        Ok(Arc::new(Value::Object(output)))
+    }
+
+    fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
+        mapping(input, "an Expression")
+    }
+}

@@ -1,0 +1,58 @@
+//! `docs/nodes.md`: every node type of the reference and its state, from the registry.
+
+use super::{known, native, out_of_scope};
+use std::{collections::BTreeMap, fmt::Write as _, path::Path};
+
+/// The table as it should be.
+fn table() -> String {
+    let mut groups: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+    let mut counts = [0_usize; 3];
+    let mut classes: Vec<String> = known().collect();
+    classes.sort_unstable_by_key(|class| class.to_lowercase());
+    classes.dedup();
+    for class in classes {
+        let is_native = native().any(|registered| registered.class == class);
+        let (place, state) = match out_of_scope(&class) {
+            _ if is_native => (0, "native".to_owned()),
+            Some(why) => (2, format!("out of scope: {why}")),
+            None => (1, "not yet".to_owned()),
+        };
+        counts[place] += 1;
+        let (group, name) = class.rsplit_once('.').expect("a group and a name");
+        groups.entry(group.to_owned()).or_default().push((name.to_owned(), state));
+    }
+    let [native, later, out] = counts;
+    let mut text = format!(
+        "# Node types\n\nEvery node type of dynamiq 0.69.0, and whether it runs natively: {native} of {} do, {later} do not yet, {out} \
+         are out of\nscope. `runyard apps check` says so of each node of a file. Generated from the registry of nodes:\n\n    \
+         UPDATE_DOCS=1 cargo test -p runyard-engine --lib nodes::state\n\n| group | native | node types |\n| --- | --- | --- |\n",
+        native + later + out,
+    );
+    let is_native = |state: &str| state == "native";
+    for (group, nodes) in &groups {
+        let native = nodes.iter().filter(|(_, state)| is_native(state)).count();
+        let names: Vec<&str> = nodes.iter().map(|(name, _)| name.as_str()).collect();
+        let _ = writeln!(text, "| `{group}` | {native} of {} | {} |", nodes.len(), names.join(", "));
+    }
+    text.push_str("\n| type | state |\n| --- | --- |\n");
+    for (group, nodes) in &groups {
+        for (name, state) in nodes {
+            let _ = writeln!(text, "| `dynamiq.nodes.{group}.{name}` | {state} |");
+        }
+    }
+    text
+}
+
+#[test]
+fn the_table_in_the_docs_is_current() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/nodes.md");
+    let table = table();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&file, &table).expect("the docs can be written");
+    }
+    let found = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(
+        found == table,
+        "docs/nodes.md is not current: UPDATE_DOCS=1 cargo test -p runyard-engine --lib nodes::state"
+    );
+}

@@ -1,0 +1,81 @@
+//! `POST /v1/runs/{run_id}/retry`: a new run from one that failed or was canceled.
+
+use super::{
+    create_run::{Waiting, wait, with_headers},
+    run_path::RunPath,
+};
+use crate::{
+    Api,
+    auth::WithKeyOrPublic,
+    deadline::Deadline,
+    error::{
+        BadRequest, Conflict, Error, Forbidden, InternalServerError, NotFound, ServiceUnavailable,
+        Unauthorized,
+    },
+    idempotency,
+    wire::RunAnswer,
+};
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use runyard_runs::service::retry;
+
+/// Creates a new background run from one that failed or was canceled, with the same input and the same version of the app.
+/// What the old run's log recorded as done, people's answers too, is not done again; what failed is tried again. The old run
+/// stays as it is. A body is not needed, and not read.
+#[utoipa::path(
+    post,
+    path = "/v1/runs/{run_id}/retry",
+    operation_id = "retry_run",
+    tag = "runs",
+    params(
+        ("run_id" = Uuid, Path, description = "The run that failed or was canceled."),
+        ("Idempotency-Key" = Option<String>, Header, description = "A repeat for the same run gives the same new run, for another run 409. In the scope of app and access key, for 24 hours.", min_length = 1, max_length = 255, nullable = false),
+        ("Prefer" = Option<String>, Header, description = "`wait=N` has the new run waited for, up to N seconds, at most 60.", example = "wait=10", nullable = false),
+    ),
+    responses(
+        (
+            status = 202,
+            description = "The new run as created, `retry_of` the old one; after `Prefer: wait`, as it stands.",
+            body = RunAnswer,
+            headers(
+                ("Location" = String, description = "The path of the new run."),
+                ("Idempotency-Replayed" = String, description = "`true` if an earlier request with the same key had created the run."),
+                ("Preference-Applied" = String, description = "`wait=N`, with the seconds that were granted."),
+            ),
+        ),
+        (status = 400, response = BadRequest),
+        (status = 401, response = Unauthorized),
+        (status = 403, response = Forbidden),
+        (status = 404, response = NotFound),
+        (status = 409, response = Conflict),
+        (status = 500, response = InternalServerError),
+        (status = 503, response = ServiceUnavailable),
+    ),
+)]
+pub(crate) async fn handle(
+    State(api): State<Api>,
+    WithKeyOrPublic(caller): WithKeyOrPublic,
+    RunPath(run): RunPath,
+    request: Request,
+) -> Result<Response, Error> {
+    let headers = request.headers();
+    let deadline = Deadline::of(request.extensions());
+    let key = idempotency::key(headers)?.map(|key| idempotency::of_retry(key, &caller, run));
+    let created = api.service.retry(&caller.app, run, key).await?;
+    let (run, replayed) = (created.run.new.id, created.replayed);
+    let wait = wait(headers);
+    let waiting = Waiting { api, app: caller.app, deadline };
+    Ok(with_headers(waiting.in_background(created, wait).await?, run, replayed))
+}
+
+impl From<retry::Error> for Error {
+    fn from(error: retry::Error) -> Self {
+        match error {
+            retry::Error::NotFound => Self::no_run(),
+            retry::Error::Invalid(details) => Self::invalid(details),
+            retry::Error::Create(error) => error.into(),
+        }
+    }
+}
