@@ -1,4 +1,4 @@
-//! PostgreSQL with pgvector.
+//! `PostgreSQL` with pgvector.
 
 use crate::{
     differences, failure, found, ids, node, output,
