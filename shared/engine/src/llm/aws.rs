@@ -26,7 +26,7 @@ impl fmt::Debug for Keys {
 
 impl Keys {
     /// The headers that sign a request to `path` at `base`, which is a URL without a path.
-    pub(super) fn sign(&self, base: &str, path: &str, body: &str) -> Vec<(&'static str, String)> {
+    pub(crate) fn sign(&self, base: &str, path: &str, body: &str) -> Vec<(&'static str, String)> {
         #[expect(clippy::disallowed_methods, reason = "AWS compares it with its own clock; no run sees it")]
         let now = SystemTime::now();
         self.sign_at(now, base, path, body)
@@ -64,7 +64,7 @@ impl Keys {
 }
 
 /// All but unreserved characters encoded.
-pub(super) fn path_segment(text: &str) -> String {
+pub(crate) fn path_segment(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

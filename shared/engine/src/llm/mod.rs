@@ -22,7 +22,7 @@ mod openai;
 mod prices;
 pub(crate) mod sse;
 
-pub(crate) use aws::Keys;
+pub(crate) use aws::{Keys, path_segment};
 pub(crate) use error::LlmError;
 pub(crate) use google::Account;
 pub(crate) use openai::{Accent, AskUsage, PLAIN};

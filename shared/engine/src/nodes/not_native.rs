@@ -22,8 +22,6 @@ pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
     (
         "embedders",
         &[
-            "BedrockDocumentEmbedder",
-            "BedrockTextEmbedder",
             "HuggingFaceDocumentEmbedder",
             "HuggingFaceTextEmbedder",
             "VertexAIDocumentEmbedder",

@@ -67,7 +67,7 @@ impl VectorStore for Index {
         _: Columns<'_>,
     ) -> Result<(), StoreError> {
         let entries = documents.into_iter().map(Entry::of).collect::<Result<Vec<_>, _>>()?;
-        call.services.documents.write((call.run.new_run().app, self.name.clone()), entries)
+        call.services.documents.write(&(call.run.new_run().app, self.name.clone()), entries)
     }
 
     async fn search(&self, call: Call<'_>, query: Query<'_>) -> Result<Vec<Document>, StoreError> {
@@ -80,10 +80,10 @@ impl VectorStore for Index {
 }
 
 impl Memory {
-    fn write(&self, index: (AppId, String), entries: Vec<(String, Entry)>) -> Result<(), StoreError> {
+    fn write(&self, index: &(AppId, String), entries: Vec<(String, Entry)>) -> Result<(), StoreError> {
         let mut indexes = self.indexes.write().unwrap_or_else(PoisonError::into_inner);
         for (id, entry) in entries {
-            let replaced = indexes.documents.get(&index).and_then(|documents| documents.get(&id));
+            let replaced = indexes.documents.get(index).and_then(|documents| documents.get(&id));
             let bytes = indexes.bytes + entry.bytes() - replaced.map_or(0, Entry::bytes);
             if bytes > MAX_BYTES {
                 let message = format!("the store in memory holds {} MiB at most", MAX_BYTES >> 20);
@@ -286,7 +286,7 @@ mod tests {
         for (id, content, metadata, vector) in documents {
             let document = json!({"id": id, "content": content, "metadata": metadata, "embedding": vector});
             let entry = Entry::of(Document::read(&document, 0).expect("a document")).expect("an entry");
-            memory.write(index(), vec![entry]).expect("there is room");
+            memory.write(&index(), vec![entry]).expect("there is room");
         }
         memory
     }
@@ -349,11 +349,11 @@ mod tests {
             let document = json!({"id": "a", "content": content, "metadata": {}, "embedding": [0.0, 1.0]});
             Entry::of(Document::read(&document, 0).expect("a document")).expect("an entry")
         };
-        memory.write(index(), vec![entry("new")]).expect("there is room");
+        memory.write(&index(), vec![entry("new")]).expect("there is room");
         assert_eq!(found(&memory, Some("quick"), 0.0, &json!({})), Vec::<String>::new());
         assert_eq!(found(&memory, Some("new"), 0.0, &json!({})), ["a"]);
         assert!(memory.indexes.read().expect("indexes").bytes < bytes);
-        let refused = memory.write(index(), vec![entry(&"x".repeat(MAX_BYTES / 2))]);
+        let refused = memory.write(&index(), vec![entry(&"x".repeat(MAX_BYTES / 2))]);
         assert!(refused.is_err_and(|error| error.message.contains("256 MiB")));
         assert_eq!(found(&memory, Some("new"), 0.0, &json!({})), ["a"]);
     }

@@ -156,7 +156,7 @@ impl PgVector {
     }
 
     /// What is searched for words.
-    fn searched(&self, content: &str) -> String {
+    fn searched(content: &str) -> String {
         let mut parts = vec![format!("coalesce({content}, '')")];
         parts.extend(SEARCHED_FIELDS.iter().map(|field| format!("coalesce(metadata->>'{field}', '')")));
         format!("to_tsvector('english', {})", parts.join(" || ' ' || "))
@@ -182,7 +182,7 @@ impl PgVector {
             vector = name(columns.vector.unwrap_or(&self.vector)),
             dimension = self.dimension,
             index = name(&self.keyword_index),
-            searched = self.searched(&content),
+            searched = Self::searched(&content),
         );
         client.batch_execute(&script).await.map_err(|error| store_error(&error))
     }
@@ -242,7 +242,7 @@ impl PgVector {
     fn by_words(&self, query: Query<'_>, words: &str) -> Result<Statement, StoreError> {
         let mut statement = Statement::default();
         let content = name(query.columns.content.unwrap_or(&self.content));
-        let searched = self.searched(&content);
+        let searched = Self::searched(&content);
         let words = format!("plainto_tsquery('english', {})", statement.bind(words));
         let wheres = self.wheres("AND", query, &mut statement)?;
         statement.sql = format!(
@@ -263,7 +263,7 @@ impl PgVector {
         let score = self.function.score(&name(query.columns.vector.unwrap_or(&self.vector)), &vector);
         let words = format!("plainto_tsquery('english', {})", statement.bind(words));
         let alpha = format!("{}::numeric", statement.bind(query.alpha.to_string()));
-        let searched = self.searched(&content);
+        let searched = Self::searched(&content);
         let near = self.wheres("WHERE", query, &mut statement)?;
         let named = self.wheres("AND", query, &mut statement)?;
         let one_sided = query.alpha < 0.1 || query.alpha > 0.9;

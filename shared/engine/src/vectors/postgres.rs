@@ -1,4 +1,4 @@
-//! Connections to PostgreSQL, through the guard at the gate to the network.
+//! Connections to `PostgreSQL`, through the guard at the gate to the network.
 
 use super::StoreError;
 use crate::{

@@ -1,4 +1,4 @@
-//! PostgreSQL with pgvector.
+//! `PostgreSQL` with pgvector.
 
 use crate::{
     differences, failure, found, ids, node, output,
@@ -15,6 +15,8 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicU32, Ordering},
     },
+    thread,
+    time::{Duration, Instant},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -49,6 +51,16 @@ fn launch() -> Result<u16, String> {
     let mut server = unprivileged(&bin.join("postgres"));
     server.args(["-F", "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]);
     start(server.arg("-p").arg(port.to_string()).arg("-D").arg(&data), port)?;
+    // It listens before it lets anybody in.
+    let until = Instant::now() + Duration::from_mins(1);
+    let mut ready = Command::new(bin.join("pg_isready"));
+    ready.args(["--host=127.0.0.1", "--port", &port.to_string()]);
+    while let Err(why) = run(&mut ready) {
+        if Instant::now() > until {
+            return Err(why);
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
     Ok(port)
 }
 

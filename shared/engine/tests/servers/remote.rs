@@ -109,3 +109,39 @@ async fn an_answer_is_bounded() {
     assert_eq!(kind, "ToolExecutionException");
     assert!(message.contains("larger than 16 MiB"), "{message}");
 }
+
+#[tokio::test]
+async fn embeds_with_bedrock() {
+    let server = Canned::start(vec![
+        (
+            "POST /model/amazon.titan-embed-text-v2%3A0/invoke",
+            200,
+            json!({"embedding": [1.0, 0.5], "inputTextTokenCount": 3}),
+        ),
+        ("POST /model/cohere.embed-english-v3/invoke", 200, json!({"embeddings": [[1.0], [2.0]]})),
+    ])
+    .await;
+    let settings = |model: &str| {
+        let connection = json!({
+            "type": "dynamiq.connections.AWS", "access_key_id": "AKID", "secret_access_key": "s", "region": "eu-west-1",
+        });
+        json!({"connection": connection, "model": model, "aws_bedrock_runtime_endpoint": server.url.clone()})
+    };
+    let input = json!({"documents": [{"id": "a", "content": "x"}, {"id": "b", "content": "y"}]});
+    let titan = settings("amazon.titan-embed-text-v2:0");
+    let embedded = output(node("embedders.BedrockDocumentEmbedder", &titan, &input)).await;
+    assert_eq!(embedded["meta"]["usage"]["prompt_tokens"], 6);
+    assert_eq!(embedded["documents"][1]["embedding"], json!([1.0, 0.5]));
+    let cohere = settings("cohere.embed-english-v3");
+    let embedded = output(node("embedders.BedrockDocumentEmbedder", &cohere, &input)).await;
+    assert_eq!(embedded["documents"][1]["embedding"], json!([2.0]));
+    let requests = server.requests();
+    let bodies: Vec<&Value> = requests.iter().map(|request| &request.body).collect();
+    assert_eq!(bodies[..2], [&json!({"inputText": "x"}), &json!({"inputText": "y"})]);
+    assert_eq!(bodies[2], &json!({"texts": ["x", "y"], "input_type": "search_document"}));
+    let signed = "authorization: aws4-hmac-sha256 credential=akid/";
+    assert!(
+        requests[0].headers.contains(signed)
+            && requests[0].headers.contains("/eu-west-1/bedrock/aws4_request")
+    );
+}

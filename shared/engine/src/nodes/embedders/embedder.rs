@@ -4,7 +4,7 @@ use super::Provider;
 use crate::{
     document::Document,
     flow::{Call, Halt, NodeError},
-    llm::LlmError,
+    llm::{Keys, LlmError},
     load::{Fields, Loading},
     nodes::connection::connection,
     python_text,
@@ -32,13 +32,16 @@ pub(super) struct Protocol {
     pub(super) request: fn(&Embedder, &[String]) -> Wire,
     /// What an answer says; none if it is not what it should be.
     pub(super) answer: fn(&Value) -> Option<Embedded>,
+    /// Whether a model takes one text at a time.
+    pub(super) takes_one: fn(&str) -> bool,
 }
 
 /// A request.
 pub(super) struct Wire {
     pub(super) url: String,
     pub(super) headers: Vec<(&'static str, String)>,
-    pub(super) body: Value,
+    /// JSON.
+    pub(super) body: String,
 }
 
 /// What texts became: a vector each, in their order.
@@ -51,11 +54,18 @@ pub(super) struct Embedded {
     pub(super) total_tokens: u64,
 }
 
+/// What lets one in.
+pub(super) enum Access {
+    Key(String),
+    /// Requests are signed.
+    Signed(Keys),
+}
+
 /// A model that gives vectors.
 pub(super) struct Embedder {
     pub(super) provider: &'static Provider,
     pub(super) url: String,
-    pub(super) api_key: String,
+    pub(super) access: Access,
     pub(super) model: String,
     pub(super) dimensions: Option<u32>,
     /// What the vectors are for: `search_query`, `search_document`, `classification`, `clustering`.
@@ -84,26 +94,39 @@ impl Embedder {
         loading: &Loading<'_>,
     ) -> Option<Self> {
         let connection = connection(&[provider.connection], fields, loading)?;
-        let url = provider.url.of(connection.as_ref(), fields, loading);
-        let api_key = provider.key.of(connection.as_ref(), fields, loading);
+        let (url, access) = provider.place(connection.as_ref(), fields, loading)?;
         let model = fields.text("model").unwrap_or(provider.model);
+        let batch = fields.count("batch_size").filter(|size| *size > 0).unwrap_or(32) as usize;
         let purpose = fields.text("input_type").filter(|_| provider.asks_purpose).unwrap_or(purpose);
         let metadata_fields = fields.json("meta_fields_to_embed").unwrap_or_default();
         let metadata_fields = metadata_fields.as_array().map(Vec::as_slice).unwrap_or_default();
         Some(Self {
             provider,
-            url: url?.trim_end_matches('/').to_owned(),
-            api_key: api_key?,
+            url: url.trim_end_matches('/').to_owned(),
+            access,
             model: model.strip_prefix(provider.prefix).unwrap_or(model).to_owned(),
             dimensions: fields.count("dimensions").filter(|dimensions| *dimensions > 0),
             input_type: purpose.to_owned(),
             truncate: fields.text("truncate").map(str::to_owned),
-            batch: fields.count("batch_size").filter(|size| *size > 0).unwrap_or(32) as usize,
+            batch: if (provider.protocol.takes_one)(model) { 1 } else { batch },
             metadata_fields: metadata_fields
                 .iter()
                 .filter_map(|field| field.as_str().map(str::to_owned))
                 .collect(),
         })
+    }
+
+    /// The header that lets one in by a key.
+    pub(super) fn bearer(&self) -> (&'static str, String) {
+        ("authorization", format!("Bearer {}", self.key()))
+    }
+
+    /// The key; empty where requests are signed.
+    pub(super) fn key(&self) -> &str {
+        match &self.access {
+            Access::Key(key) => key,
+            Access::Signed(_) => "",
+        }
     }
 
     /// The vector of a text.
@@ -190,7 +213,7 @@ impl Embedder {
     async fn ask(&self, call: Call<'_>, texts: &[String]) -> Result<Embedded, LlmError> {
         let wire = (self.provider.protocol.request)(self, texts);
         let answer = rest::call(&call.services.http, &wire.url, SILENCE, |client, url| {
-            let request = client.post(url).json(&wire.body);
+            let request = client.post(url).header("content-type", "application/json").body(wire.body);
             wire.headers.iter().fold(request, |request, (name, value)| request.header(*name, value))
         });
         let answer: Answer = answer.await.map_err(|failure| match failure {

@@ -6,7 +6,7 @@ use super::{
 };
 use serde_json::{Value, json};
 
-pub(super) const PROTOCOL: Protocol = Protocol { request, answer };
+pub(super) const PROTOCOL: Protocol = Protocol { request, answer, takes_one: |_| false };
 
 fn request(embedder: &Embedder, texts: &[String]) -> Wire {
     let model = format!("models/{}", embedder.model);
@@ -29,8 +29,8 @@ fn request(embedder: &Embedder, texts: &[String]) -> Wire {
     };
     Wire {
         url: format!("{}/v1beta/{model}:batchEmbedContents", embedder.url),
-        headers: vec![("x-goog-api-key", embedder.api_key.clone())],
-        body: json!({"requests": texts.iter().map(one).collect::<Vec<_>>()}),
+        headers: vec![("x-goog-api-key", embedder.key().to_owned())],
+        body: json!({"requests": texts.iter().map(one).collect::<Vec<_>>()}).to_string(),
     }
 }
 

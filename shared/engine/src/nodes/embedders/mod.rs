@@ -1,5 +1,6 @@
 //! Embedders: nodes that turn texts and documents into vectors. A provider is one entry of a table, a protocol one file.
 
+mod bedrock;
 mod cohere;
 mod documents;
 mod embedder;
@@ -10,9 +11,11 @@ mod text;
 
 use super::Registered;
 use embedder::Embedder;
-use provider::{COHERE, GEMINI, MISTRAL, OPENAI, Provider};
+use provider::{BEDROCK, COHERE, GEMINI, MISTRAL, OPENAI, Provider};
 
 pub(super) const NODES: &[&Registered] = &[
+    &BEDROCK_DOCUMENTS,
+    &BEDROCK_TEXT,
     &COHERE_DOCUMENTS,
     &COHERE_TEXT,
     &GEMINI_DOCUMENTS,
@@ -22,6 +25,20 @@ pub(super) const NODES: &[&Registered] = &[
     &OPENAI_DOCUMENTS,
     &OPENAI_TEXT,
 ];
+
+const BEDROCK_DOCUMENTS: Registered = Registered {
+    class: "embedders.BedrockDocumentEmbedder",
+    name: Some("bedrock-document-embedder"),
+    timeout: None,
+    build: |_, fields, loading| documents::build(&BEDROCK, fields, loading),
+};
+
+const BEDROCK_TEXT: Registered = Registered {
+    class: "embedders.BedrockTextEmbedder",
+    name: Some("bedrock-text-embedder"),
+    timeout: None,
+    build: |_, fields, loading| text::build(&BEDROCK, fields, loading),
+};
 
 const COHERE_DOCUMENTS: Registered = Registered {
     class: "embedders.CohereDocumentEmbedder",

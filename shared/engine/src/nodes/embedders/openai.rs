@@ -6,7 +6,7 @@ use super::{
 };
 use serde_json::{Value, json};
 
-pub(super) const PROTOCOL: Protocol = Protocol { request, answer };
+pub(super) const PROTOCOL: Protocol = Protocol { request, answer, takes_one: |_| false };
 
 fn request(embedder: &Embedder, texts: &[String]) -> Wire {
     let mut body = json!({"model": embedder.model, "input": texts});
@@ -18,8 +18,8 @@ fn request(embedder: &Embedder, texts: &[String]) -> Wire {
     }
     Wire {
         url: format!("{}/embeddings", embedder.url),
-        headers: vec![("authorization", format!("Bearer {}", embedder.api_key))],
-        body,
+        headers: vec![embedder.bearer()],
+        body: body.to_string(),
     }
 }
 

@@ -1,7 +1,15 @@
 //! The providers of embeddings.
 
-use super::{cohere, embedder::Protocol, gemini, openai};
-use crate::nodes::connection::Setting;
+use super::{
+    bedrock, cohere,
+    embedder::{Access, Protocol},
+    gemini, openai,
+};
+use crate::{
+    llm::Keys,
+    load::{Connection, Fields, Loading},
+    nodes::connection::Setting,
+};
 
 /// What tells one provider from another.
 #[derive(Debug)]
@@ -15,12 +23,16 @@ pub(super) struct Provider {
     pub(super) model: &'static str,
     /// What models are named with in files, and not in calls.
     pub(super) prefix: &'static str,
-    pub(super) url: Setting,
-    pub(super) key: Setting,
+    /// Where it is, and its key; nothing for AWS, where the region tells, and requests are signed.
+    pub(super) place: Option<(Setting, Setting)>,
     /// Whether it wants to know what the vectors are for (`input_type`).
     pub(super) asks_purpose: bool,
     /// Whether a text that is too long is cut here; else the provider says what it makes of it.
     pub(super) cuts: bool,
+}
+
+const fn aws(key: &'static str, variable: &'static str) -> Setting {
+    Setting { key, variable, default: None }
 }
 
 const fn url(variable: &'static str, default: &'static str) -> Setting {
@@ -31,14 +43,52 @@ const fn key(variable: &'static str) -> Setting {
     Setting { key: "api_key", variable, default: None }
 }
 
+impl Provider {
+    /// Where it is, and what lets one in.
+    pub(super) fn place(
+        &self,
+        connection: Option<&Connection>,
+        fields: Fields<'_>,
+        loading: &Loading<'_>,
+    ) -> Option<(String, Access)> {
+        let setting = |setting: Setting| setting.of(connection, fields, loading);
+        let Some((url, key)) = self.place else {
+            let access_key_id = setting(aws("access_key_id", "AWS_ACCESS_KEY_ID"));
+            let secret_access_key = setting(aws("secret_access_key", "AWS_SECRET_ACCESS_KEY"));
+            let region = setting(aws("region", "AWS_DEFAULT_REGION"))?;
+            let url = fields.text("aws_bedrock_runtime_endpoint").map(str::to_owned);
+            let keys = Keys {
+                access_key_id: access_key_id?,
+                secret_access_key: secret_access_key?,
+                session_token: connection.and_then(|own| own.text("session_token")).map(str::to_owned),
+                region,
+            };
+            let url = url.unwrap_or_else(|| format!("https://bedrock-runtime.{}.amazonaws.com", keys.region));
+            return Some((url, Access::Signed(keys)));
+        };
+        let (url, key) = (setting(url), setting(key));
+        Some((url?, Access::Key(key?)))
+    }
+}
+
+pub(super) const BEDROCK: Provider = Provider {
+    name: "Bedrock",
+    connection: "AWS",
+    protocol: bedrock::PROTOCOL,
+    model: "amazon.titan-embed-text-v1",
+    prefix: "bedrock/",
+    place: None,
+    asks_purpose: false,
+    cuts: true,
+};
+
 pub(super) const OPENAI: Provider = Provider {
     name: "OpenAI",
     connection: "OpenAI",
     protocol: openai::PROTOCOL,
     model: "text-embedding-3-small",
     prefix: "openai/",
-    url: url("OPENAI_URL", "https://api.openai.com/v1"),
-    key: key("OPENAI_API_KEY"),
+    place: Some((url("OPENAI_URL", "https://api.openai.com/v1"), key("OPENAI_API_KEY"))),
     asks_purpose: false,
     cuts: true,
 };
@@ -49,8 +99,7 @@ pub(super) const MISTRAL: Provider = Provider {
     protocol: openai::PROTOCOL,
     model: "mistral-embed",
     prefix: "mistral/",
-    url: url("MISTRAL_API_BASE", "https://api.mistral.ai/v1"),
-    key: key("MISTRAL_API_KEY"),
+    place: Some((url("MISTRAL_API_BASE", "https://api.mistral.ai/v1"), key("MISTRAL_API_KEY"))),
     asks_purpose: false,
     cuts: true,
 };
@@ -61,8 +110,7 @@ pub(super) const COHERE: Provider = Provider {
     protocol: cohere::PROTOCOL,
     model: "embed-v4.0",
     prefix: "cohere/",
-    url: url("COHERE_API_BASE", "https://api.cohere.com"),
-    key: key("COHERE_API_KEY"),
+    place: Some((url("COHERE_API_BASE", "https://api.cohere.com"), key("COHERE_API_KEY"))),
     asks_purpose: true,
     cuts: false,
 };
@@ -73,8 +121,7 @@ pub(super) const GEMINI: Provider = Provider {
     protocol: gemini::PROTOCOL,
     model: "gemini-embedding-exp-03-07",
     prefix: "gemini/",
-    url: url("GEMINI_API_BASE", "https://generativelanguage.googleapis.com"),
-    key: key("GEMINI_API_KEY"),
+    place: Some((url("GEMINI_API_BASE", "https://generativelanguage.googleapis.com"), key("GEMINI_API_KEY"))),
     asks_purpose: true,
     cuts: true,
 };

@@ -164,9 +164,10 @@ fn words(key: &str) -> Vec<String> {
 fn label(key: &str) -> String {
     let spaced = key.replace('_', " ");
     let spaced = spaced.trim();
-    let plain = match spaced.to_lowercase().starts_with(OWN_PREFIX) {
-        true => spaced[OWN_PREFIX.len()..].trim_start_matches([' ', '-', '_', '/']),
-        false => spaced,
+    let plain = if spaced.to_lowercase().starts_with(OWN_PREFIX) {
+        spaced[OWN_PREFIX.len()..].trim_start_matches([' ', '-', '_', '/'])
+    } else {
+        spaced
     };
     let title = title(plain.trim());
     if title.is_empty() { key.to_owned() } else { title }

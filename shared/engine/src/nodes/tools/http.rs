@@ -134,9 +134,10 @@ impl HttpApiCall {
             None => self.payload == Payload::Json,
         };
         let data = merged(&self.data, "data");
-        let body = match is_json {
-            true => Some(python_json::ascii(&Value::Object(data))),
-            false => Some(form(&data)).filter(|form| !form.is_empty()),
+        let body = if is_json {
+            Some(python_json::ascii(&Value::Object(data)))
+        } else {
+            Some(form(&data)).filter(|form| !form.is_empty())
         };
         let mut headers = headers(&merged(&self.headers, "headers"))?;
         if body.is_some() {
@@ -233,7 +234,9 @@ fn form(entries: &Map<String, Value>) -> String {
         let items: Vec<&Value> = match value {
             Value::Array(items) => items.iter().filter(|item| !item.is_null()).collect(),
             Value::Object(map) => {
-                map.keys().for_each(|inner| push_entry(&mut text, key, inner));
+                for inner in map.keys() {
+                    push_entry(&mut text, key, inner);
+                }
                 continue;
             }
             Value::Null => continue,
