@@ -19,7 +19,8 @@ use std::{
 };
 
 /// What messages say of something that is right and not native.
-const NOT_NATIVE: &[&str] = &["not native", "(not yet)", "not supported", "do not run here"];
+const NOT_NATIVE: &[&str] =
+    &["not native", "(not yet)", "not supported", "do not run here", "does not run here"];
 
 struct NoPython;
 

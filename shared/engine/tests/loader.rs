@@ -70,8 +70,8 @@ fn one_by_one() {
     for (node, expected) in [
         ("{}", ":2:6: the node `n` lacks its `type`"),
         (
-            "{type: dynamiq.nodes.agents.Agent}",
-            ":2:13: nodes of type `dynamiq.nodes.agents.Agent` do not run here yet",
+            "{type: dynamiq.nodes.parsers.MistralOCR}",
+            ":2:13: nodes of type `dynamiq.nodes.parsers.MistralOCR` do not run here yet",
         ),
         (
             "{type: dynamiq.nodes.tools.stagehand.Stagehand}",
