@@ -187,7 +187,7 @@ workflows: {{w: {{flow: f}}}}
                 let context = context();
                 let before = cpu();
                 let outcome = runtime.block_on(engine.execute(&app, context));
-                total += cpu() - before;
+                total += cpu().saturating_sub(before);
                 assert!(matches!(outcome, Outcome::Completed(_)), "{outcome:?}");
             }
             total / LOOPS

@@ -246,9 +246,8 @@ fn key(logged: &Logged) -> &str {
 }
 
 fn is_python_done(logged: &Logged) -> bool {
-    let node = match &logged.body {
-        EventBody::NodeCompleted { node, .. } | EventBody::NodeFailed { node, .. } => node,
-        _ => return false,
+    let (EventBody::NodeCompleted { node, .. } | EventBody::NodeFailed { node, .. }) = &logged.body else {
+        return false;
     };
     node.kind.ends_with("Python")
 }

@@ -161,7 +161,8 @@ impl Reader {
         let mut requirements = BTreeMap::new();
         for (id, value) in pairs {
             let at = id.at;
-            let (Some(id), Some(value)) = (self.text(id), self.json(value)) else { continue };
+            let value = self.json(value);
+            let Some(id) = self.text(id) else { continue };
             if requirements.insert(id.clone(), value).is_some() {
                 self.complain::<()>(at, format!("`requirements.{id}` stands here a second time: keep one"));
             }
@@ -169,8 +170,8 @@ impl Reader {
         Some(requirements)
     }
 
-    fn json(&mut self, node: &Node) -> Option<serde_json::Value> {
-        Some(match &node.value {
+    fn json(&mut self, node: &Node) -> serde_json::Value {
+        match &node.value {
             Value::Scalar { text, is_plain: true } => match text.as_str() {
                 "" | "~" | "null" => serde_json::Value::Null,
                 "true" => true.into(),
@@ -181,17 +182,18 @@ impl Reader {
                 },
             },
             Value::Scalar { text, .. } => text.as_str().into(),
-            Value::List(items) => items.iter().filter_map(|item| self.json(item)).collect(),
+            Value::List(items) => items.iter().map(|item| self.json(item)).collect(),
             Value::Map(pairs) => {
                 let mut map = serde_json::Map::new();
                 for (key, value) in pairs {
-                    if let (Some(key), Some(value)) = (self.text(key), self.json(value)) {
+                    let value = self.json(value);
+                    if let Some(key) = self.text(key) {
                         map.insert(key, value);
                     }
                 }
                 map.into()
             }
-        })
+        }
     }
 
     fn cache(&mut self, node: &Node) -> Option<OutputCache> {

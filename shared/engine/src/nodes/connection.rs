@@ -13,14 +13,14 @@ pub(crate) fn connection(
     let Some(given) = fields.get("connection") else { return Some(None) };
     let connection = match given.text() {
         None => Connection::read(fields.fields("connection")?, "the connection")?,
-        Some(id) => match loading.connections.get(id) {
-            Some(known) => known.clone()?,
-            None => {
+        Some(id) => {
+            let Some(known) = loading.connections.get(id) else {
                 let names: Vec<&str> = loading.connections.keys().map(String::as_str).collect();
                 fields.mistake(given.spot, format!("there is no connection `{id}`{}", meant(id, &names)));
                 return None;
-            }
-        },
+            };
+            known.clone()?
+        }
     };
     if classes.contains(&connection.class.as_str()) {
         return Some(Some(connection));

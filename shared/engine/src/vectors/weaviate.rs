@@ -239,27 +239,24 @@ impl Weaviate {
         let vector = Value::from(query.vector);
         let target = collection.vector.as_deref().map(|name| format!(", targetVectors: [{}]", text(name)));
         let target = target.unwrap_or_default();
-        let score = match query.words {
-            Some(words) => {
-                let mut searched = vec![content];
-                searched.extend(SEARCHED);
-                searched.retain(|name| collection.searchable.iter().any(|known| known == name));
-                let searched: Vec<String> = searched.into_iter().map(text).collect();
-                let farthest = query.max_distance.map(|distance| format!(", maxVectorDistance: {distance}"));
-                arguments.push(format!(
-                    "hybrid: {{query: {}, vector: {vector}, alpha: {}, fusionType: relativeScoreFusion, \
+        let score = if let Some(words) = query.words {
+            let mut searched = vec![content];
+            searched.extend(SEARCHED);
+            searched.retain(|name| collection.searchable.iter().any(|known| known == name));
+            let searched: Vec<String> = searched.into_iter().map(text).collect();
+            let farthest = query.max_distance.map(|distance| format!(", maxVectorDistance: {distance}"));
+            arguments.push(format!(
+                "hybrid: {{query: {}, vector: {vector}, alpha: {}, fusionType: relativeScoreFusion, \
                      properties: [{}]{}{target}}}",
-                    text(words),
-                    query.alpha,
-                    searched.join(", "),
-                    farthest.unwrap_or_default(),
-                ));
-                "score"
-            }
-            None => {
-                arguments.push(format!("nearVector: {{vector: {vector}{target}}}"));
-                "certainty"
-            }
+                text(words),
+                query.alpha,
+                searched.join(", "),
+                farthest.unwrap_or_default(),
+            ));
+            "score"
+        } else {
+            arguments.push(format!("nearVector: {{vector: {vector}{target}}}"));
+            "certainty"
         };
         if let Some(filter) = query.filter {
             arguments.push(format!("where: {}", clause(filter, collection)?));

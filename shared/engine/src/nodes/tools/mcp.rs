@@ -64,20 +64,21 @@ impl McpServer {
         headers: Option<&Map<String, Value>>,
     ) -> Result<Vec<Tool>, Halt> {
         let key = format!("{}tools", call.within());
-        let listed = match call.run.recorded(&key) {
-            Some(recorded) => recorded.journal,
-            None => {
-                call.run.outside().await?;
-                let tools = self.server.tools(&call.services.http, &header_map(headers)?).await;
-                let tools =
-                    tools.map_err(|error| failed(call, &format!("its tools cannot be listed: {error}")))?;
-                let listed: Value = tools
-                    .into_iter()
-                    .map(|tool| json!({"name": tool.name, "description": tool.description, "schema": tool.schema}))
-                    .collect();
-                call.run.record(&key, EventBody::RunCheckpoint, Some(listed.clone()));
-                listed
-            }
+        let listed = if let Some(recorded) = call.run.recorded(&key) {
+            recorded.journal
+        } else {
+            call.run.outside().await?;
+            let tools = self.server.tools(&call.services.http, &header_map(headers)?).await;
+            let tools =
+                tools.map_err(|error| failed(call, &format!("its tools cannot be listed: {error}")))?;
+            let listed: Value = tools
+                .into_iter()
+                .map(
+                    |tool| json!({"name": tool.name, "description": tool.description, "schema": tool.schema}),
+                )
+                .collect();
+            call.run.record(&key, EventBody::RunCheckpoint, Some(listed.clone()));
+            listed
         };
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let tools = listed.as_array().into_iter().flatten().map(|tool| Tool {
