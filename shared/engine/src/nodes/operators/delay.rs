@@ -152,10 +152,13 @@ impl Kind for Delay {
         let input = input.as_object().unwrap_or(&empty);
         let wait = self.wait(call, input)?;
         let now = || Timestamp::from_millisecond(call.services.clock.now().0).unwrap_or_default();
+        // A moment that has passed is not waited for.
+        let mut waited = SignedDuration::ZERO;
         if let Ok(left) = wait.until.at.duration_since(now()).try_into() {
             // The wait is on record before it is waited for.
             call.run.outside().await?;
             tokio::time::sleep(left).await;
+            waited = now().duration_since(wait.started);
         }
         let mut output: Map<String, Value> = input
             .iter()
@@ -163,7 +166,7 @@ impl Kind for Delay {
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect();
         output.insert("waited_until".into(), wait.until.text().into());
-        output.insert("waited_seconds".into(), rounded(now().duration_since(wait.started)).into());
+        output.insert("waited_seconds".into(), rounded(waited).into());
         Ok(Arc::new(Value::Object(output)))
     }
 
