@@ -152,14 +152,17 @@ impl Kind for Delay {
         let input = input.as_object().unwrap_or(&empty);
         let wait = self.wait(call, input)?;
         let now = || Timestamp::from_millisecond(call.services.clock.now().0).unwrap_or_default();
-        // A moment that has passed is not waited for.
-        let mut waited = SignedDuration::ZERO;
         if let Ok(left) = wait.until.at.duration_since(now()).try_into() {
             // The wait is on record before it is waited for.
             call.run.outside().await?;
             tokio::time::sleep(left).await;
-            waited = now().duration_since(wait.started);
         }
+        // A moment that had passed when the delay began was not waited for.
+        let waited = if wait.until.at > wait.started {
+            now().duration_since(wait.started)
+        } else {
+            SignedDuration::ZERO
+        };
         let mut output: Map<String, Value> = input
             .iter()
             .filter(|(key, _)| !matches!(key.as_str(), "until" | "duration_seconds"))
