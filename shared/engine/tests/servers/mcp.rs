@@ -3,6 +3,7 @@
 use crate::{
     failure, node, output, ran,
     server::{free_port, had, installed, start},
+    support::scripted::Scripted,
 };
 use serde_json::{Map, Value, json};
 use std::{path::Path, process::Command, sync::OnceLock};
@@ -110,6 +111,39 @@ async fn a_server_runs_the_one_tool_that_it_selects() {
         failure(node(SERVER, &settings(json!({"exclude_tools": ["fail", "header"]})), &json!({}))).await;
     assert_eq!(kind, "ValueError");
     assert!(message.contains("2 tools (add, greet)"), "{message}");
+}
+
+/// An agent is offered each tool of a server, calls one of them, and is shown what it gives.
+#[tokio::test]
+async fn an_agent_calls_the_tools_of_a_server() {
+    let Some(connection) = connection("streamable-http") else { return };
+    let arguments = json!({"thought": "a greeting", "name": "Ada"});
+    let end = json!({"thought": "done", "answer": "greeted"});
+    let model = Scripted::start(json!([
+        {"tool_calls": [{"name": "greet", "arguments": arguments}]},
+        {"tool_calls": [{"name": "provide_final_answer", "arguments": end}]},
+    ]))
+    .await;
+    let openai = json!({"type": "dynamiq.connections.OpenAI", "api_key": "sk-stub", "url": model.url});
+    let settings = json!({
+        "llm": {"type": "dynamiq.nodes.llms.OpenAI", "model": "gpt-4o-mini", "connection": openai},
+        "inference_mode": "FUNCTION_CALLING",
+        "tools": [{"id": "s", "type": format!("dynamiq.nodes.{SERVER}"), "connection": connection, "exclude_tools": ["fail"]}],
+    });
+    let answer = output(node("agents.Agent", &settings, &json!({"input": "greet Ada"}))).await;
+    assert_eq!(answer["content"], "greeted");
+    let requests = model.requests();
+    let offered: Vec<&str> = requests[0]["tools"]
+        .as_array()
+        .expect("tools")
+        .iter()
+        .filter_map(|tool| tool["function"]["name"].as_str())
+        .collect();
+    for name in ["add", "greet", "header"] {
+        assert!(offered.contains(&name), "{offered:?}");
+    }
+    assert!(!offered.contains(&"fail") && requests.len() == 2, "{offered:?}");
+    assert!(requests[1]["messages"].to_string().contains("Hello Ada"), "{}", requests[1]["messages"]);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use super::Registered;
 use crate::{
-    flow::{Call, Halt, Kind, NodeError, Offer, seconds},
+    flow::{Call, Halt, Kind, Listed, NodeError, Offer, seconds},
     load::{Connection, Fields, Loading},
     mcp::{Server, Tool, Transport},
     nodes::{admit::invalid, connection::needed},
@@ -110,6 +110,12 @@ impl McpServer {
 #[async_trait]
 impl Kind for McpServer {
     async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
+        // As an agent calls one of those that were listed.
+        if let (Some(tool), Some(arguments)) = (input["tool"].as_str(), input["arguments"].as_object())
+            && self.selects(tool)
+        {
+            return self.call_tool(call, tool, arguments, true).await.map(Arc::new);
+        }
         let tools = self.tools(call, None).await?;
         let [tool] = tools.as_slice() else {
             let names: Vec<&str> = tools.iter().map(|tool| tool.name.as_str()).collect();
@@ -123,6 +129,20 @@ impl Kind for McpServer {
         let empty = Map::new();
         let input = arguments(&tool.schema, input.as_object().unwrap_or(&empty));
         self.call_tool(call, &tool.name, &input, self.for_agents).await.map(Arc::new)
+    }
+
+    fn is_server(&self) -> bool {
+        true
+    }
+
+    async fn list(&self, call: Call<'_>) -> Result<Vec<Listed>, Halt> {
+        let tools = self.tools(call, None).await?;
+        let listed = tools.into_iter().map(|Tool { name, description, schema }| Listed {
+            name,
+            description,
+            parameters: schema,
+        });
+        Ok(listed.collect())
     }
 }
 
