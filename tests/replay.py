@@ -178,11 +178,7 @@ def replay(tools, command):
             return status, headers.get("content-type", ""), body
 
         look = ROOT / "events/rest/get-run.json"
-        # The first container's way to the emulator may take longer than a request waits for it.
-        for _ in range(5):
-            status, _, body = ask(look, "Control", KEY, RUN)
-            if status != 503:
-                break
+        status, _, body = ask(look, "Control", KEY, RUN)
         check(status == 401 and json.loads(body)["error"]["code"] == "unauthorized", f"without a good key: {status} {body!r}")
 
         # A run is made first, for the events that are about one (once: both kinds of event have the same idempotency key), then
