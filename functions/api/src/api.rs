@@ -42,6 +42,7 @@ impl Api {
                 apps: Arc::clone(&backend.apps),
                 keys: Arc::clone(&backend.keys),
                 files: Arc::clone(&backend.files),
+                streams: Arc::clone(&backend.streams),
                 clock: Arc::clone(&backend.clock),
                 ids: Arc::clone(&backend.ids),
                 config: Config::clone(&self.config),

@@ -49,7 +49,7 @@ impl Config {
     /// | --- | --- |
     /// | `RUNYARD_ROLE` | `stream` (the default) or `control` |
     /// | `RUNYARD_CORS_ORIGINS` | origins whose pages may call from a browser, between commas |
-    /// | `RUNYARD_STREAMS_PER_APP` | how many streams of an app one process keeps open; on Lambda that is one all the same |
+    /// | `RUNYARD_STREAMS_PER_APP` | how many streams of an app may be open, over all processes where the backend is `aws` (4,096) |
     pub(crate) fn from_env(env: &Env) -> Result<Self, BadVariable> {
         const ORIGINS: &str = "RUNYARD_CORS_ORIGINS";
         let mut http = runyard_http::Config {

@@ -8,8 +8,9 @@ use runyard_boot::engine::{self, Reach};
 use runyard_embedded::{Apps, Check, Embedded, Options, Problem, Queue, Runs};
 use runyard_http::{Config, Http};
 use runyard_runs::{
-    AccessKey, App, AppStore, Clock, Credential, Engine, Ids, KeyStore, OrganizationId, RunId, RunService,
-    RunStore, Scope, StoreError, SystemClock, SystemIds, Timestamp, Warning, service::Ports,
+    AccessKey, App, AppStore, Clock, Credential, Engine, Ids, KeyStore, OrganizationId, ProcessStreams,
+    RunId, RunService, RunStore, Scope, StoreError, SystemClock, SystemIds, Timestamp, Warning,
+    service::Ports,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -120,6 +121,7 @@ impl Plugged {
             apps: Arc::<Apps>::clone(&self.apps),
             keys,
             files: self.data.embedded.files(),
+            streams: Arc::<ProcessStreams>::default(),
             clock: Arc::clone(&self.data.clock),
             ids: Arc::clone(&self.data.ids),
             config: Config::default(),

@@ -1,4 +1,4 @@
-use crate::{Apps, Clients, Config, Deployments, Files, Keys, Memories, Queue, Runs, Secrets};
+use crate::{Apps, Clients, Config, Deployments, Files, Keys, Memories, Queue, Runs, Secrets, Streams};
 use runyard_runs::{Clock, Ids};
 use std::sync::Arc;
 
@@ -77,6 +77,11 @@ impl Aws {
     /// Keeps what agents remember.
     pub fn memories(&self) -> Arc<Memories> {
         Arc::new(Memories::new(Arc::clone(&self.home)))
+    }
+
+    /// Counts open streams.
+    pub fn streams(&self) -> Arc<Streams> {
+        Arc::new(Streams::new(Arc::clone(&self.home)))
     }
 
     /// Reads the secrets that apps name.

@@ -18,6 +18,7 @@
 //! | `apps` | [`Apps`], [`Deployments`]: deployed apps, and deploying them |
 //! | `keys` | [`Keys`]: access keys |
 //! | `secrets` | [`Secrets`]: what apps' environment variables name in Secrets Manager and SSM |
+//! | `streams` | [`Streams`]: how many streams are open, in the table |
 //! | `stack` | `Stack`: what a CloudFormation stack is made of; with the feature `operator` |
 //! | `bodies` | what is too large for the table, in the bucket |
 //! | [`table`] | the table: its keys, its indexes, what expires |
@@ -38,6 +39,7 @@ mod runs;
 mod secrets;
 #[cfg(feature = "operator")]
 mod stack;
+mod streams;
 pub mod table;
 
 pub use apps::{Apps, Current, DeployError, Deployed, Deployments, Version};
@@ -52,3 +54,4 @@ pub use runs::Runs;
 pub use secrets::{AppsWithSecrets, Secret, Secrets};
 #[cfg(feature = "operator")]
 pub use stack::{Stack, StackError};
+pub use streams::Streams;

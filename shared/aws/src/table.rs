@@ -8,6 +8,7 @@
 //! | `IDEM#<hash>` | `IDEM` | an idempotency key |
 //! | `FILE#<file>` | `FILE` | what is known of a file |
 //! | `MEMORY#<hash>` | `TURN#<time>#<turn>` | what was said in one run of an agent |
+//! | `STREAMS#<app>` | `OPENED#<quarter of an hour>` | how many streams were opened in it and are open |
 //! | `KEY#<key id>` | `KEY` | an access key |
 //! | `KEYS` | `KEY#<key id>` | the same again, to be listed |
 //! | `APP#<app>` | `APP#<version>` | a version of an app |

@@ -8,7 +8,7 @@ use runyard_conformance::{
     memory::{MemoryFiles, MemoryQueue},
     service::Backend,
 };
-use runyard_runs::{MemoryStore, RunStore, SystemClock};
+use runyard_runs::{MemoryStore, OpenStreams, RunStore, SystemClock};
 use std::sync::Arc;
 
 /// The suite's runs are in the past, where none of them has expired.
@@ -20,6 +20,11 @@ async fn runs() -> (Arc<dyn RunStore>, Stack) {
 async fn memories() -> (Arc<dyn MemoryStore>, Stack) {
     let stack = Stack::new(Arc::new(FixedClock(make::NOW))).await;
     (stack.aws.memories(), stack)
+}
+
+async fn open_streams() -> (Arc<dyn OpenStreams>, Stack) {
+    let stack = Stack::new(Arc::new(FixedClock(make::NOW))).await;
+    (stack.aws.streams(), stack)
 }
 
 /// The same with each app's runs spread over several keys of the index.
@@ -46,6 +51,7 @@ async fn backend() -> Backend {
 
 runyard_conformance::run_store_tests!(runs);
 runyard_conformance::memory_store_tests!(memories);
+runyard_conformance::open_streams_tests!(open_streams);
 
 mod sharded {
     use super::sharded_runs;

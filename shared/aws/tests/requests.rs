@@ -92,8 +92,8 @@ async fn deltas_are_gathered() {
     let begun = Instant::now();
     let mut late = service.stream_deltas(300, Duration::from_millis(20)).await;
     let gathered = begun.elapsed().as_millis() / 100;
-    // One each 100 ms, and the creation, the claim, the first delta and the end.
-    assert!(u128::from(stack.meter.usage().writes) <= gathered + 4, "{:?}", stack.meter.by_operation());
+    // One each 100 ms, and the creation, the claim, the first delta and the end; and the stream's place, taken and given back.
+    assert!(u128::from(stack.meter.usage().writes) <= gathered + 6, "{:?}", stack.meter.by_operation());
     // Half of those 100 ms and a write; on a quiet machine, the bench holds it to 60 ms.
     late.sort_unstable();
     let median = late[late.len() / 2];

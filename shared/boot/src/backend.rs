@@ -10,7 +10,8 @@ use runyard_aws::{AppsWithSecrets, Aws};
 #[cfg(feature = "aws")]
 use runyard_engine::ReadEnv;
 use runyard_runs::{
-    AppStore, Clock, FileStore, Ids, KeyStore, RunService, StoreError, SystemClock, SystemIds, Timestamp,
+    AppStore, Clock, FileStore, Ids, KeyStore, OpenStreams, RunService, StoreError, SystemClock, SystemIds,
+    Timestamp,
     service::{Ports, Swept},
 };
 use std::sync::Arc;
@@ -116,6 +117,8 @@ pub struct Backend {
     pub keys: Arc<dyn KeyStore>,
     /// Keeps files.
     pub files: Arc<dyn FileStore>,
+    /// Counts open streams.
+    pub streams: Arc<dyn OpenStreams>,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     /// Makes ids.
@@ -150,7 +153,7 @@ impl Backend {
                     None => engine::of_process(app, name),
                 });
                 let files: Arc<dyn FileStore> = aws.files();
-                let keys = aws.keys();
+                let (keys, streams) = (aws.keys(), aws.streams());
                 let engine = engine::start_with(engine::Reach::Listed, config.allow_hosts, read_env);
                 engine.remember_in(aws.memories());
                 let service = RunService::new(Ports {
@@ -168,7 +171,7 @@ impl Backend {
                 if let Err(error) = apps.by_host("").await {
                     tracing::warn!(%error, "the table did not answer at the start");
                 }
-                Ok(Self { service, apps, keys, files, clock, ids, upkeep: None })
+                Ok(Self { service, apps, keys, files, streams, clock, ids, upkeep: None })
             }
             #[cfg(feature = "embedded")]
             Place::Embedded(place) => {
@@ -196,7 +199,8 @@ impl Backend {
                     ids: Arc::clone(&ids),
                 });
                 let keys = opened.keys();
-                Ok(Self { service, apps, keys, files, clock, ids, upkeep: Some(Arc::new(opened)) })
+                let streams = Arc::new(runyard_runs::ProcessStreams::default());
+                Ok(Self { service, apps, keys, files, streams, clock, ids, upkeep: Some(Arc::new(opened)) })
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! A test is an `async fn` that takes the port as a trait object and panics where a promise is broken. It makes its own
 //! apps and runs, with new ids, so that it can be pointed at a store that holds others'. The macros
-//! ([`run_store_tests`], [`file_store_tests`], [`memory_store_tests`], [`queue_tests`]) make a `#[tokio::test]` of each, so that an
+//! ([`run_store_tests`], [`file_store_tests`], [`memory_store_tests`], [`open_streams_tests`], [`queue_tests`]) make a `#[tokio::test]` of each, so that an
 //! implementation cannot leave one out.
 //!
 //! Knows no implementation. What the ports leave open is not tested: in which order runs of the same millisecond are
@@ -20,6 +20,7 @@ pub mod queue;
 pub mod record;
 pub mod remember;
 pub mod service;
+pub mod streams;
 
 /// A `#[tokio::test]` for each promise of `RunStore`. Takes the name of an `async fn() -> (Arc<dyn RunStore>, T)` that gives
 /// an empty store, and what must live as long as it.
@@ -61,6 +62,16 @@ macro_rules! memory_store_tests {
     ($fixture:ident) => {
         $crate::tests! { $fixture, remember:
             the_newest_are_remembered, long_turns_are_remembered, a_turn_is_kept_once, conversations_are_apart,
+        }
+    };
+}
+
+/// A `#[tokio::test]` for each promise of `OpenStreams`. Takes the name of an `async fn() -> (Arc<dyn OpenStreams>, T)`.
+#[macro_export]
+macro_rules! open_streams_tests {
+    ($fixture:ident) => {
+        $crate::tests! { $fixture, streams:
+            places_are_limited, a_race_is_for_the_places_there_are, apps_have_their_own_places,
         }
     };
 }

@@ -18,7 +18,10 @@ use std::{
     cmp::Ordering,
     collections::{BTreeMap, HashMap},
     hash::{DefaultHasher, Hash, Hasher},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 use tokio::sync::{Notify, mpsc};
@@ -31,12 +34,19 @@ pub struct MemoryRuns {
     state: Mutex<Runs>,
     changed: Notify,
     gaps: bool,
+    /// Whether no log can be read.
+    failing: AtomicBool,
 }
 
 impl MemoryRuns {
     /// The same for the suite of the port, which promises nothing of gaps: it is the writers that leave none.
     pub fn with_gaps() -> Self {
         Self { gaps: true, ..Self::default() }
+    }
+
+    /// From now on, whether logs cannot be read.
+    pub fn fail(&self, failing: bool) {
+        self.failing.store(failing, Relaxed);
     }
 }
 
@@ -134,6 +144,9 @@ impl RunStore for MemoryRuns {
     }
 
     async fn read(&self, run: RunId, from: Sequence) -> Result<Option<LogRead>, StoreError> {
+        if self.failing.load(Relaxed) {
+            return Err(StoreError::Unknown("the table does not answer".into()));
+        }
         Ok(lock(&self.state).runs.get(&run).map(|run| LogRead {
             app: run.new.app,
             record: run.record.clone(),

@@ -1,7 +1,7 @@
 //! The suite of the ports against the plainest implementation: what fails here is wrong in the suite.
 
 use runyard_conformance::memory::{MemoryFiles, MemoryRuns};
-use runyard_runs::{FileStore, MemoryStore, ProcessMemory, RunStore};
+use runyard_runs::{FileStore, MemoryStore, OpenStreams, ProcessMemory, ProcessStreams, RunStore};
 use std::sync::Arc;
 
 async fn runs() -> (Arc<dyn RunStore>, ()) {
@@ -16,6 +16,11 @@ async fn memories() -> (Arc<dyn MemoryStore>, ()) {
     (Arc::<ProcessMemory>::default(), ())
 }
 
+async fn open_streams() -> (Arc<dyn OpenStreams>, ()) {
+    (Arc::<ProcessStreams>::default(), ())
+}
+
 runyard_conformance::run_store_tests!(runs);
 runyard_conformance::file_store_tests!(file_store);
 runyard_conformance::memory_store_tests!(memories);
+runyard_conformance::open_streams_tests!(open_streams);

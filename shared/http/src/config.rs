@@ -23,7 +23,7 @@ pub struct Config {
     /// How long a stream stays open on a run that waits for a person; its client then comes back. None: as long as it
     /// waits. For a platform where an open stream costs money.
     pub paused_stream: Option<Duration>,
-    /// How many streams of one app may be open: 4,096. A further one gets 429.
+    /// How many streams of one app may be open: 4,096. A further one gets 429. `Http::streams` counts them.
     pub streams_per_app: u32,
     /// The origins whose pages may call from a browser, like `https://example.com`; `*` stands for all. None by default.
     pub cors_origins: Vec<HeaderValue>,

@@ -42,7 +42,7 @@ pub use deadline::Deadline;
 pub use document::openapi;
 
 use axum::{Router, middleware};
-use runyard_runs::{AppStore, Clock, FileStore, Ids, KeyStore, RunService};
+use runyard_runs::{AppStore, Clock, FileStore, Ids, KeyStore, OpenStreams, RunService};
 use std::{ops::Deref, sync::Arc};
 
 /// All that the API is plugged together from.
@@ -56,6 +56,8 @@ pub struct Http {
     pub keys: Arc<dyn KeyStore>,
     /// Keeps uploads.
     pub files: Arc<dyn FileStore>,
+    /// Counts open streams.
+    pub streams: Arc<dyn OpenStreams>,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     /// Makes ids of files and requests.
@@ -66,31 +68,18 @@ pub struct Http {
 
 /// The whole API.
 pub fn router(state: Http) -> Router {
-    let api = Api(Arc::new(Shared { http: state, streams: Arc::default() }));
+    let api = Api(Arc::new(state));
     routes::all().layer(middleware::from_fn_with_state(api.clone(), envelope::wrap)).with_state(api)
 }
 
 /// What the routes share. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Api(Arc<Shared>);
-
-pub(crate) struct Shared {
-    http: Http,
-    pub(crate) streams: Arc<sse::OpenStreams>,
-}
+pub(crate) struct Api(Arc<Http>);
 
 impl Deref for Api {
-    type Target = Shared;
-
-    fn deref(&self) -> &Shared {
-        &self.0
-    }
-}
-
-impl Deref for Shared {
     type Target = Http;
 
     fn deref(&self) -> &Http {
-        &self.http
+        &self.0
     }
 }

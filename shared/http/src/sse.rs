@@ -4,23 +4,19 @@ use crate::{Api, Deadline, error::Error, wire};
 use axum::{body::Body, response::Response};
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::{
-    StreamExt,
+    FutureExt, StreamExt,
     stream::{self, BoxStream, ReadyChunks},
 };
 use http::{
     HeaderValue, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE},
 };
-use runyard_runs::{App, AppId, RunEvent, RunId, RunStatus, StoreError};
-use std::{
-    collections::HashMap,
-    convert::Infallible,
-    future::Future,
-    pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+use runyard_runs::{App, OpenStreams, RunEvent, RunId, RunStatus, StoreError, StreamPlace};
+use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc, time::Duration};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, timeout},
 };
-use tokio::time::{Instant, timeout};
 
 /// So many events that are ready go into one frame of the body.
 const TOGETHER: usize = 64;
@@ -57,7 +53,7 @@ pub(crate) fn response(api: &Api, source: Source, place: Place) -> Response {
             }
         }),
         over: false,
-        _place: place,
+        place,
     };
     let frames = stream::unfold(sender, |mut sender| async move {
         let frame = sender.frame().await?;
@@ -82,12 +78,20 @@ struct Sender {
     /// Returns when the server shuts down, or the platform wants the response to end.
     leave: Pin<Box<dyn Future<Output = ()> + Send>>,
     over: bool,
-    _place: Place,
+    place: Place,
 }
 
 impl Sender {
     /// What to send next; `None` once the response is to end.
     async fn frame(&mut self) -> Option<Bytes> {
+        let frame = self.next().await;
+        if frame.is_none() {
+            self.place.leave().await;
+        }
+        frame
+    }
+
+    async fn next(&mut self) -> Option<Bytes> {
         if self.over {
             return None;
         }
@@ -146,41 +150,48 @@ fn write(buffer: &mut BytesMut, event: &RunEvent) {
     }
 }
 
-/// How many streams are open, by app.
-#[derive(Default)]
-pub(crate) struct OpenStreams {
-    open: Mutex<HashMap<AppId, u32>>,
+/// One open stream's place among those that its app may have. Given back by [`Place::leave`], or when it is dropped, as
+/// when the client goes away.
+pub(crate) struct Place {
+    streams: Arc<dyn OpenStreams>,
+    taken: Option<StreamPlace>,
 }
 
-impl OpenStreams {
+impl Place {
     /// A place for one more stream of the app; 429 if it has as many as it may.
-    pub(crate) fn enter(self: &Arc<Self>, app: &App, most: u32) -> Result<Place, Error> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = open.entry(app.id).or_default();
-        if *count >= most {
+    pub(crate) async fn take(api: &Api, app: &App) -> Result<Self, Error> {
+        let most = api.config.streams_per_app;
+        let taken = api.streams.enter(app.id, most).await?;
+        if taken.is_none() {
             let problem = format!("{most} streams of this app are open, as many as may be");
             return Err(Error::of(StatusCode::TOO_MANY_REQUESTS, "stream", problem)
                 .retry_after(Duration::from_secs(1)));
         }
-        *count += 1;
-        Ok(Place { streams: Arc::clone(self), app: app.id })
+        Ok(Self { streams: Arc::clone(&api.streams), taken })
     }
-}
 
-/// One open stream's place, until it is dropped.
-pub(crate) struct Place {
-    streams: Arc<OpenStreams>,
-    app: AppId,
+    /// Gives it back before the response ends: its process may stand still from then on.
+    pub(crate) async fn leave(&mut self) {
+        if let Some(place) = self.taken.take()
+            && let Err(error) = self.streams.leave(place).await
+        {
+            tracing::warn!(%error, "a stream that has ended stays counted for a while: the store failed");
+        }
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut open = self.streams.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = open.get_mut(&self.app) {
-            *count -= 1;
-            if *count == 0 {
-                open.remove(&self.app);
-            }
+        let (streams, taken) = (Arc::clone(&self.streams), self.taken.take());
+        if taken.is_none() {
+            return;
+        }
+        let mut leaving = async move { Self { streams, taken }.leave().await }.boxed();
+        // What counts in memory is done at once.
+        if (&mut leaving).now_or_never().is_none()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(leaving);
         }
     }
 }

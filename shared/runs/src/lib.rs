@@ -10,7 +10,7 @@
 //! | --- | --- |
 //! | [`protocol`] | who may append what to a run's log, without any I/O; explored exhaustively by the model |
 //! | [`service`] | the use cases, written once against the ports |
-//! | `store`, `file`, `queue`, `app`, `key`, `memory`, `id`, `time`, `engine` | the ports and the types that cross them |
+//! | `store`, `file`, `queue`, `app`, `key`, `memory`, `streams`, `id`, `time`, `engine` | the ports and the types that cross them |
 //! | `run`, `event`, `entry`, `record` | what a run is |
 
 mod app;
@@ -28,6 +28,7 @@ mod run;
 mod secret;
 pub mod service;
 mod store;
+mod streams;
 mod time;
 
 pub use app::{App, AppStore, Limits, OutputCache, Price, WorkflowSource};
@@ -49,4 +50,5 @@ pub use store::{
     Append, BoxError, COUNT_CAP, Create, Head, IdempotencyItem, ListError, ListQuery, LogRead, PageStart,
     RunPage, RunStore, Sort, SortBy, StoreError, StoredRun, Update,
 };
+pub use streams::{OpenStreams, ProcessStreams, StreamPlace};
 pub use time::{Clock, SystemClock, Timestamp};

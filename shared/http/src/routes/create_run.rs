@@ -12,7 +12,7 @@ use crate::{
     },
     fields::{Fields, USER_ID},
     form, idempotency,
-    sse::{self, Source},
+    sse::{self, Place, Source},
     upload::Uploads,
     wire::{CreateRun, CreateRunForm, MOST_FILES, RunAnswer, RunEvent},
 };
@@ -121,8 +121,14 @@ pub(crate) async fn handle(
     let request = CreateRun::parse(fields, &caller.app, uploads.len(), api.config.json_bytes)?;
     let key = key.map(|key| idempotency::of(key, &caller, &request, uploads.received()));
     if request.stream {
-        let place = api.streams.enter(&caller.app, api.config.streams_per_app)?;
-        let created = create(&api, &caller, request, key, uploads, deadline).await?;
+        let mut place = Place::take(&api, &caller.app).await?;
+        let created = match create(&api, &caller, request, key, uploads, deadline).await {
+            Ok(created) => created,
+            Err(error) => {
+                place.leave().await;
+                return Err(error);
+            }
+        };
         let (run, replayed) = (created.run.new.id, created.replayed);
         let events = api.service.follow_created(created);
         let response = sse::response(&api, Source { app: caller.app, run, events, deadline }, place);

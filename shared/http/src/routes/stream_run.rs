@@ -9,7 +9,7 @@ use crate::{
         Unauthorized,
     },
     query::Query,
-    sse::{self, Source},
+    sse::{self, Place, Source},
     wire::RunEvent,
 };
 use axum::{extract::State, response::Response};
@@ -61,8 +61,8 @@ pub(crate) async fn handle(
     extensions: Extensions,
 ) -> Result<Response, Error> {
     let after = after(&uri, &headers)?;
-    let place = api.streams.enter(&caller.app, api.config.streams_per_app)?;
     let events = api.service.follow(&caller.app, run, after).await?;
+    let place = Place::take(&api, &caller.app).await?;
     let deadline = Deadline::of(&extensions);
     Ok(sse::response(&api, Source { app: caller.app, run, events, deadline }, place))
 }

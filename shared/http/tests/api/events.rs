@@ -100,6 +100,34 @@ async fn silence_is_broken_by_heartbeats() {
     assert!(rest.concat().starts_with("id: 1\nevent: run.canceled\ndata: {"), "{rest:?}");
 }
 
+/// An error in a body would be a broken response, which clients take for the end of the run, or for none.
+#[tokio::test(start_paused = true)]
+async fn a_stream_ends_where_the_store_fails_and_is_taken_up_again() {
+    let world = World::with(Config { streams_per_app: 1, ..Config::default() });
+    let body = json!({ "input": { "do": [{ "ask": "well?" }] }, "background": true });
+    let created = world.post("/v1/runs", &body).await.json();
+    world.work_once().await;
+    let path = format!("/v1/runs/{}/stream", created["data"]["id"].as_str().unwrap());
+    let response = world.open(world.request("GET", &path).body(Body::empty()).unwrap()).await;
+    let mut frames = response.into_body().into_data_stream();
+    let first = frames.next().await.unwrap().unwrap();
+    assert!(first.starts_with(b"id: 1\nevent: run.started\n"), "{first:?}");
+    let seen = String::from_utf8_lossy(&first).matches("\nid: ").count() + 1;
+    world.runs.fail(true);
+    assert!(frames.next().await.is_none(), "neither an error nor an event");
+    let refused = world.open(world.request("GET", &path).body(Body::empty()).unwrap()).await;
+    assert!(
+        refused.into_body().collect().await.unwrap().to_bytes().is_empty(),
+        "nor does one that begins now break"
+    );
+    world.runs.fail(false);
+    let cancel = world.post(&path.replace("/stream", "/cancel"), &json!({})).await;
+    assert_eq!(cancel.status, 200, "{cancel:?}");
+    let rest = world.get(&format!("{path}?after_sequence={seen}")).await;
+    let rest = String::from_utf8_lossy(&rest.body).into_owned();
+    assert!(rest.starts_with(&format!("id: {}\nevent: run.canceled\n", seen + 1)), "{rest}");
+}
+
 #[tokio::test]
 async fn streams_are_counted_and_end_at_a_shutdown() {
     let world = World::with(Config { streams_per_app: 2, ..Config::default() });

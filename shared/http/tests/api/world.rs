@@ -12,8 +12,8 @@ use runyard_conformance::{
 };
 use runyard_http::{Config, Http, router};
 use runyard_runs::{
-    AccessKey, App, AppId, AppStore, Clock, Credential, FileStore, Limits, OrganizationId, ProjectId,
-    RunService, Scope, StoreError, SystemIds, Timestamp, WorkflowSource, service::Ports,
+    AccessKey, App, AppId, AppStore, Clock, Credential, FileStore, Limits, OrganizationId, ProcessStreams,
+    ProjectId, RunService, Scope, StoreError, SystemIds, Timestamp, WorkflowSource, service::Ports,
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -24,6 +24,7 @@ use uuid::Uuid;
 pub(crate) struct World {
     pub(crate) http: Http,
     pub(crate) router: Router,
+    pub(crate) runs: Arc<MemoryRuns>,
     pub(crate) files: Arc<MemoryFiles>,
     pub(crate) queue: Arc<MemoryQueue>,
     pub(crate) clock: Arc<MovedClock>,
@@ -103,8 +104,9 @@ impl World {
             app(2, "public", ORGANIZATION),
             app(3, "foreign", OrganizationId(Uuid::from_u128(9))),
         ]));
+        let runs = Arc::<MemoryRuns>::default();
         let service = RunService::new(Ports {
-            runs: Arc::new(MemoryRuns::default()),
+            runs: Arc::clone(&runs) as _,
             files: Arc::clone(&store),
             queue: Arc::clone(&queue) as _,
             apps: Arc::clone(&apps),
@@ -117,12 +119,13 @@ impl World {
             apps,
             keys: Arc::clone(&keys) as _,
             files: store,
+            streams: Arc::<ProcessStreams>::default(),
             clock: Arc::clone(&clock) as _,
             ids: Arc::new(SystemIds),
             config,
         };
         let mut world =
-            Self { router: router(http.clone()), http, files, queue, clock, keys, key: String::new() };
+            Self { router: router(http.clone()), http, runs, files, queue, clock, keys, key: String::new() };
         world.key = world.new_key(Scope { organization: ORGANIZATION, project: None }, |_| {});
         world
     }

@@ -1,0 +1,98 @@
+//! How many streams are open.
+//!
+//! ```text
+//! STREAMS#<app>, OPENED#<quarter of an hour since 1970>     how many were opened in it, less those that were closed
+//! ```
+//!
+//! Lambda ends a response after 15 minutes, so a stream that was opened before the last quarter of an hour but one is closed,
+//! whether its process said so or died.
+
+use crate::{
+    aws::Home,
+    error::store_error,
+    item::{Reader, number, text},
+    table::{PK, SK, TTL},
+};
+use async_trait::async_trait;
+use aws_sdk_dynamodb::types::ReturnValue;
+use runyard_runs::{AppId, OpenStreams, StoreError, StreamPlace};
+use std::sync::Arc;
+
+/// As long as a stream is open at most, in milliseconds.
+const PERIOD: i64 = 15 * 60 * 1000;
+
+/// [`OpenStreams`] on DynamoDB: a write and a read for each stream that begins, a write for each that ends.
+pub struct Streams {
+    home: Arc<Home>,
+}
+
+impl Streams {
+    pub(crate) fn new(home: Arc<Home>) -> Self {
+        Self { home }
+    }
+
+    /// Adds to those of a period; gives how many they are then.
+    async fn add(&self, place: StreamPlace, streams: i64) -> Result<i64, StoreError> {
+        let kept_until = (place.period + 3) * PERIOD / 1000;
+        let updated = self
+            .home
+            .clients
+            .dynamodb
+            .update_item()
+            .table_name(&self.home.config.table)
+            .key(PK, text(partition(place.app)))
+            .key(SK, text(period(place.period)))
+            .update_expression("ADD opened :streams SET #ttl = :kept_until")
+            .expression_attribute_names("#ttl", TTL)
+            .expression_attribute_values(":streams", number(streams))
+            .expression_attribute_values(":kept_until", number(kept_until))
+            .return_values(ReturnValue::AllNew)
+            .send()
+            .await
+            .map_err(store_error)?;
+        Reader(&updated.attributes.unwrap_or_default()).number("opened")
+    }
+
+    /// How many of a period are open. The last few may not show yet, or no longer.
+    async fn of(&self, place: StreamPlace) -> Result<i64, StoreError> {
+        let found = self
+            .home
+            .clients
+            .dynamodb
+            .get_item()
+            .table_name(&self.home.config.table)
+            .key(PK, text(partition(place.app)))
+            .key(SK, text(period(place.period)))
+            .send()
+            .await
+            .map_err(store_error)?;
+        found.item.map_or(Ok(0), |item| Reader(&item).number("opened"))
+    }
+}
+
+fn partition(app: AppId) -> String {
+    format!("STREAMS#{app}")
+}
+
+fn period(number: i64) -> String {
+    format!("OPENED#{number}")
+}
+
+#[async_trait]
+impl OpenStreams for Streams {
+    async fn enter(&self, app: AppId, most: u32) -> Result<Option<StreamPlace>, StoreError> {
+        let now = StreamPlace { app, period: self.home.clock.now().0.div_euclid(PERIOD) };
+        let before = StreamPlace { period: now.period - 1, ..now };
+        // A process that died in mid-stream leaves one too many, never one too few.
+        let (opened, earlier) = tokio::try_join!(self.add(now, 1), self.of(before))?;
+        if opened + earlier <= i64::from(most) {
+            return Ok(Some(now));
+        }
+        self.add(now, -1).await?;
+        Ok(None)
+    }
+
+    async fn leave(&self, place: StreamPlace) -> Result<(), StoreError> {
+        self.add(place, -1).await.map(drop)
+    }
+}
