@@ -12,7 +12,6 @@ UNSET = {
     "RUNYARD_LOG": "a filter for one investigation; LogLevel sets AWS_LAMBDA_LOG_LEVEL",
     "OTEL_SERVICE_NAME": "the name of the function by default",
     "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "the same for traces alone, and there is nothing else",
-    "RUNYARD_STREAMS_PER_APP": "a function serves one request at a time, so that this counts to one",
 }
 # The ports on SQLite, which the deployed zip does not contain.
 EMBEDDED = re.compile(r"shared/boot/src/embedded(/.*|\.rs)")

@@ -86,7 +86,7 @@ impl Sender {
     async fn frame(&mut self) -> Option<Bytes> {
         let frame = self.next().await;
         if frame.is_none() {
-            self.place.leave().await;
+            Box::pin(self.place.leave()).await;
         }
         frame
     }
@@ -102,7 +102,9 @@ impl Sender {
             () = &mut self.leave => return None,
         };
         let Ok(events) = events else {
-            return if self.waits_too_long().await { None } else { Some(Bytes::from_static(HEARTBEAT)) };
+            // Boxed, as it is rare, and would make every stream larger.
+            let leaves = Box::pin(self.waits_too_long()).await;
+            return if leaves { None } else { Some(Bytes::from_static(HEARTBEAT)) };
         };
         self.silent_since = Instant::now();
         for event in events? {

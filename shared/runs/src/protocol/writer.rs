@@ -331,7 +331,8 @@ impl Writer {
             let body = if self.state.epoch == 0 { EventBody::RunStarted } else { EventBody::RunResumed };
             events.push(body.into());
         }
-        events.append(&mut self.outbox);
+        // Not `append`: a run that waits long would keep the room.
+        events.extend(std::mem::take(&mut self.outbox));
         if let Some(body) = self.wants.end.take() {
             events.push(body.into());
         } else if std::mem::take(&mut self.wants.pause) {
