@@ -98,6 +98,8 @@ fn build(egress: &Arc<Egress>) -> Result<Client, String> {
         .no_proxy()
         .dns_resolver(Guarded(Arc::clone(egress)))
         .redirect(policy)
+        // Who calls decides what is called again: nothing is kept for the client to repeat.
+        .retry(reqwest::retry::never().max_retries_per_request(0))
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(READ_TIMEOUT)
         .user_agent(concat!("runyard/", env!("CARGO_PKG_VERSION")))
