@@ -65,18 +65,20 @@ impl Kind for DocumentRetriever {
         let Some(limit) = limit else {
             return Err(NodeError::new("ValueError", "`top_k` must be positive").into());
         };
+        let threshold = input["similarity_threshold"].as_f64().or(self.threshold);
         let query = Query {
             vector: &vector,
             words: input["query"].as_str().filter(|words| !words.is_empty()),
             alpha: input["alpha"].as_f64().unwrap_or(self.alpha),
             limit,
             filter: filter.as_ref(),
+            threshold,
             max_distance: input["max_vector_distance"].as_f64().or(self.max_distance),
             columns: columns(input),
         };
         call.run.outside().await?;
         let mut documents = self.store.search(call, query).await.map_err(NodeError::from)?;
-        if let Some(threshold) = input["similarity_threshold"].as_f64().or(self.threshold) {
+        if let Some(threshold) = threshold {
             documents
                 .retain(|document| document.score.is_none_or(|score| self.store.passes(score, threshold)));
         }
