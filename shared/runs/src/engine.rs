@@ -26,6 +26,11 @@ pub trait Engine: Send + Sync + 'static {
     /// it without effect, which keeps no app from being served.
     async fn check_app(&self, app: &App) -> Result<Vec<Warning>, BoxError>;
 
+    /// The same warnings, also of an app whose workflow does not load: then what was seen of it.
+    async fn warnings(&self, app: &App) -> Vec<Warning> {
+        self.check_app(app).await.unwrap_or_default()
+    }
+
     /// Checks `input` against the schema of the app's Input node, where the run's files stand under `files` unless it has
     /// that itself. The error maps a field to what is wrong with it; the field `input` stands for the whole.
     fn check_input(&self, app: &App, input: &Map<String, Value>, files: &[File]) -> Result<(), FieldErrors>;
