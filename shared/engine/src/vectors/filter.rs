@@ -1,6 +1,6 @@
 //! The language of filters: comparisons of documents' metadata, joined by AND and OR.
 
-use super::StoreError;
+use super::{StoreError, VectorStore};
 use crate::python_text;
 use serde_json::{Map, Value, json};
 
@@ -56,9 +56,29 @@ impl Operator {
 const MAX_DEPTH: usize = 32;
 
 impl Filter {
+    /// Reads what a store is to find; the error says what means nothing to it.
+    pub(crate) fn read_for(
+        store: &dyn VectorStore,
+        given: &Map<String, Value>,
+    ) -> Result<Option<Self>, StoreError> {
+        let filter = Self::read(given)?;
+        if !store.negates() && filter.as_ref().is_some_and(Self::has_not) {
+            return Err(no_not());
+        }
+        Ok(filter)
+    }
+
+    fn has_not(&self) -> bool {
+        match self {
+            Self::All(filters) | Self::Any(filters) => filters.iter().any(Self::has_not),
+            Self::Neither(_) => true,
+            Self::Field { .. } => false,
+        }
+    }
+
     /// Reads `{operator: AND, conditions: […]}`, `{field, operator, value}`, or plain `{field: value}` and
     /// `{field: [one, of, these]}`. Nothing for an empty mapping, which filters nothing.
-    pub(crate) fn read(given: &Map<String, Value>) -> Result<Option<Self>, StoreError> {
+    pub(super) fn read(given: &Map<String, Value>) -> Result<Option<Self>, StoreError> {
         if given.is_empty() {
             return Ok(None);
         }
@@ -74,11 +94,9 @@ impl Filter {
     }
 }
 
-/// What a store says to NOT that has no word for it.
-pub(super) fn no_not(store: &str) -> StoreError {
-    StoreError::filter(format!(
-        "{store} knows no NOT that joins conditions; `!=` and `not in` compare one field"
-    ))
+/// What is said to NOT where the store has no word for it.
+pub(super) fn no_not() -> StoreError {
+    StoreError::filter("this store knows no NOT of conditions; `!=` and `not in` compare one field")
 }
 
 /// A filter in the words that several stores share: `{year: {$gte: 2020}}`, joined by `$and` and `$or`.
@@ -86,7 +104,7 @@ pub(super) fn dollar_words(store: &str, filter: &Filter) -> Result<Value, StoreE
     let (word, filters) = match filter {
         Filter::All(filters) => ("$and", filters),
         Filter::Any(filters) => ("$or", filters),
-        Filter::Neither(_) => return Err(no_not(store)),
+        Filter::Neither(_) => return Err(no_not()),
         Filter::Field { field, operator, value } => {
             let word = match operator {
                 Operator::Equal => "$eq",

@@ -38,6 +38,11 @@ pub(crate) trait VectorStore: fmt::Debug + Send + Sync {
     /// The documents that fit best, the best first, each with its score and without its vector.
     async fn search(&self, call: Call<'_>, query: Query<'_>) -> Result<Vec<Document>, StoreError>;
 
+    /// Whether filters may say NOT, which most stores have no word for.
+    fn negates(&self) -> bool {
+        false
+    }
+
     /// Whether a document of this score is as good as the threshold asks for. A score may be a likeness or a distance.
     fn passes(&self, score: f64, threshold: f64) -> bool;
 }

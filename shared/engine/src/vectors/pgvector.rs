@@ -304,7 +304,7 @@ impl PgVector {
         let (word, filters) = match filter {
             Filter::All(filters) => (" AND ", filters),
             Filter::Any(filters) => (" OR ", filters),
-            Filter::Neither(_) => return Err(no_not("a table of PostgreSQL")),
+            Filter::Neither(_) => return Err(no_not()),
             Filter::Field { field, operator, value } => {
                 return self.comparison(field, *operator, value, statement);
             }

@@ -219,6 +219,10 @@ impl VectorStore for Qdrant {
         Ok(points.into_iter().map(|point| document(point, content)).collect())
     }
 
+    fn negates(&self) -> bool {
+        true
+    }
+
     /// It was told the threshold, and knows the collection's metric.
     fn passes(&self, _: f64, _: f64) -> bool {
         true

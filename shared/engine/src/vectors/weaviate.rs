@@ -280,7 +280,7 @@ fn clause(filter: &Filter, collection: &Collection) -> Result<String, StoreError
     let (field, operator, value) = match filter {
         Filter::All(filters) => return Ok(joined("And", all(filters)?)),
         Filter::Any(filters) => return Ok(joined("Or", all(filters)?)),
-        Filter::Neither(_) => return Err(no_not("Weaviate")),
+        Filter::Neither(_) => return Err(no_not()),
         Filter::Field { field, operator, value } => (field, *operator, value),
     };
     let name = if field == "id" { ID } else { metadata_key(field) };
