@@ -317,7 +317,7 @@ pub(crate) struct Checked {
     pub(crate) name: String,
     /// What keeps it from being served.
     pub(crate) problems: Vec<Problem>,
-    /// What stands in its workflow file without effect.
+    /// What stands in its workflow file and is probably not meant.
     pub(crate) warnings: Vec<Warning>,
 }
 
@@ -345,19 +345,19 @@ pub(crate) async fn check_apps(place: &Place, which: &[String]) -> Result<Vec<Ch
         let problems = found[&parent].problems.iter().filter(|problem| problem.path.starts_with(&folder));
         let problems: Vec<Problem> = problems.cloned().collect();
         let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let warnings = if problems.is_empty() { warnings(&engine, folder).await? } else { Vec::new() };
+        let warnings = warnings(&engine, folder).await?;
         checked.push(Checked { name, problems, warnings });
     }
     Ok(checked)
 }
 
-/// What stands without effect in an app that is good.
+/// What is probably not meant in an app's workflow file; nothing if app.yaml does not even name one.
 async fn warnings(engine: &Arc<dyn Engine>, folder: PathBuf) -> Result<Vec<Warning>> {
     let no_check: Check = Box::new(|_| Ok(()));
     let Ok(app) = spawn_blocking(move || Apps::read(&folder, &no_check)).await? else {
         return Ok(Vec::new());
     };
-    Ok(engine.check_app(&app).await.unwrap_or_default())
+    Ok(engine.warnings(&app).await)
 }
 
 /// The folder of an app that is named, or given by its folder.

@@ -206,23 +206,32 @@ fn without_secrets(
 ) -> LoadErrors {
     for name in app.secrets.keys() {
         let Some(Ok(Some(value))) = read.get(name) else { continue };
-        for mistake in errors.mistakes.iter_mut().filter(|_| !value.is_empty()) {
+        let shown = errors.mistakes.iter_mut().chain(&mut errors.warnings);
+        for mistake in shown.filter(|_| !value.is_empty()) {
             mistake.message = mistake.message.replace(value, &format!("${{oc.env:{name}}}"));
         }
     }
     errors
 }
 
+fn shown(app: &App, warnings: Vec<Mistake>) -> Vec<Warning> {
+    let shown = |warning: Mistake| Warning {
+        file: app.workflow.file.clone(),
+        line: warning.spot.line,
+        column: warning.spot.column,
+        message: warning.message,
+    };
+    warnings.into_iter().map(shown).collect()
+}
+
 #[async_trait]
 impl runyard_runs::Engine for Engine {
     async fn check_app(&self, app: &App) -> Result<Vec<Warning>, BoxError> {
-        let warning = |mistake: Mistake| Warning {
-            file: app.workflow.file.clone(),
-            line: mistake.spot.line,
-            column: mistake.spot.column,
-            message: mistake.message,
-        };
-        Ok(self.check(app)?.into_iter().map(warning).collect())
+        Ok(shown(app, self.check(app)?))
+    }
+
+    async fn warnings(&self, app: &App) -> Vec<Warning> {
+        shown(app, self.check(app).unwrap_or_else(|errors| errors.warnings))
     }
 
     fn check_input(&self, app: &App, input: &Map<String, Value>, files: &[File]) -> Result<(), FieldErrors> {

@@ -95,7 +95,7 @@ impl Answer {
     /// What an error says: the message that JSON APIs put at one of the usual places, else the text as it came, cut.
     pub(crate) fn error_text(&self) -> String {
         let answer = self.json();
-        let places = ["/error/message", "/error", "/message", "/detail", "/status/error"];
+        let places = ["/error/message", "/error/0/message", "/error", "/message", "/detail", "/status/error"];
         let text = places
             .iter()
             .find_map(|place| answer.pointer(place)?.as_str().map(str::to_owned))

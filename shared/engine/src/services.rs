@@ -3,11 +3,13 @@
 use crate::{
     egress::Http,
     flow::{Cache, NodeError},
-    llm::Endpoint,
+    llm,
     python::PythonRunner,
     vectors::Memory,
 };
-use runyard_runs::{Clock, Limits, MemoryStore, ModelUsage, Price, ProcessMemory, RunContext};
+use runyard_runs::{
+    Clock, Limits, MemoryStore, ModelUsage, Price, ProcessMemory, Reservation, RunContext, Spending,
+};
 use std::{
     collections::BTreeMap,
     fmt,
@@ -56,66 +58,97 @@ pub(crate) const BUDGET_EXCEEDED: &str = "BudgetExceededError";
 
 impl Services {
     /// What a model costs: what the app says, else its public price.
-    pub(crate) fn price(&self, endpoint: &Endpoint) -> Option<Price> {
-        self.prices.get(&endpoint.model).copied().or_else(|| endpoint.price())
+    pub(crate) fn price(&self, provider: &str, model: &str) -> Option<Price> {
+        self.prices.get(model).copied().or_else(|| llm::public_price(provider, model))
     }
 
-    /// Refuses a call to a model once the run has used what its app allows.
-    pub(crate) fn check_budget(&self, run: &RunContext) -> Result<(), NodeError> {
-        let used = run.usage().total;
+    /// Refuses a call to a model that would exceed what the app allows its runs; else counts it as if it used all that it
+    /// may, while the reservation lives. Beside calls that may use up what is left, it waits for them.
+    pub(crate) async fn reserve(
+        &self,
+        run: &RunContext,
+        model: &str,
+        price: Option<Price>,
+        size: CallSize,
+    ) -> Result<Option<Reservation>, NodeError> {
+        let limits = &self.limits;
+        if limits.tokens.is_none() && limits.cost_usd.is_none() {
+            return Ok(None);
+        }
+        // A limit that nobody holds is worse than none.
+        if limits.cost_usd.is_some() && price.is_none() {
+            return Err(exceeded(format!(
+                "the app limits what a run may cost, but the price of `{model}` is not known: add it to `prices` in app.yaml"
+            )));
+        }
+        let spending = |input_tokens: u64, output_tokens: u64| {
+            let usage = ModelUsage { input_tokens, output_tokens, ..ModelUsage::default() };
+            Spending {
+                tokens: input_tokens.saturating_add(output_tokens),
+                nanodollars: price.map_or(0, |price| price.cost(&usage)),
+            }
+        };
+        let least = spending(size.least_input, 0);
+        let most = spending(size.likely_input, size.most_output);
+        let reserved = run.reserve(most, |used, reserved| match reserved {
+            None => self.check(used, least),
+            Some(reserved) => self.check(used + reserved, most),
+        });
+        reserved.await.map(Some)
+    }
+
+    /// Whether a call that uses `next` fits into the limits beside what is `used`.
+    fn check(&self, used: Spending, next: Spending) -> Result<(), NodeError> {
+        let (tokens, spent) = (used.tokens, dollars(used.nanodollars));
         if let Some(limit) = self.limits.tokens
-            && used.input_tokens + used.output_tokens >= limit
+            && tokens >= limit
         {
             return Err(exceeded(format!("the run has used the {limit} tokens that its app allows")));
         }
-        let spent = dollars(used.cost_nanodollars.unwrap_or(0));
+        if let Some(limit) = self.limits.tokens
+            && tokens + next.tokens > limit
+        {
+            return Err(exceeded(format!(
+                "the run has used {tokens} of the {limit} tokens that its app allows, and the next call takes {} at \
+                 least",
+                next.tokens
+            )));
+        }
         if let Some(limit) = self.limits.cost_usd
             && spent >= limit
         {
-            let message =
-                format!("the run has cost {spent:.6} of the {limit} US dollars that its app allows");
-            return Err(exceeded(message));
+            return Err(exceeded(format!(
+                "the run has cost {spent:.6} of the {limit} US dollars that its app allows"
+            )));
+        }
+        if let Some(limit) = self.limits.cost_usd
+            && dollars((used + next).nanodollars) > limit
+        {
+            return Err(exceeded(format!(
+                "the run has cost {spent:.6} of the {limit} US dollars that its app allows, and the next call costs {:.6} \
+                 at least",
+                dollars(next.nanodollars)
+            )));
         }
         Ok(())
     }
+}
 
-    /// The same for a call that takes in `least_tokens` at least: refuses it if they alone are too much.
-    pub(crate) fn check_call(
-        &self,
-        run: &RunContext,
-        endpoint: &Endpoint,
-        least_tokens: u64,
-    ) -> Result<(), NodeError> {
-        self.check_budget(run)?;
-        let used = run.usage().total;
-        let tokens = used.input_tokens + used.output_tokens;
-        if let Some(limit) = self.limits.tokens
-            && tokens + least_tokens > limit
-        {
-            return Err(exceeded(format!(
-                "the run has used {tokens} of the {limit} tokens that its app allows, and the next call takes \
-                 {least_tokens} at least"
-            )));
-        }
-        let Some(limit) = self.limits.cost_usd else { return Ok(()) };
-        // A limit that nobody holds is worse than none.
-        let Some(price) = self.price(endpoint) else {
-            return Err(exceeded(format!(
-                "the app limits what a run may cost, but the price of `{}` is not known: add it to `prices` in app.yaml",
-                endpoint.model
-            )));
-        };
-        let next = price.cost(&ModelUsage { input_tokens: least_tokens, ..ModelUsage::default() });
-        let spent = used.cost_nanodollars.unwrap_or(0);
-        if dollars(spent + next) > limit {
-            return Err(exceeded(format!(
-                "the run has cost {:.6} of the {limit} US dollars that its app allows, and the next call costs {:.6} at \
-                 least",
-                dollars(spent),
-                dollars(next)
-            )));
-        }
-        Ok(())
+/// How large a call to a model is, in tokens, as far as it can be told before.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CallSize {
+    /// Surely no more than go in.
+    least_input: u64,
+    /// About as many as go in.
+    likely_input: u64,
+    /// As many come out at most, if the call says so; else 0.
+    most_output: u64,
+}
+
+impl CallSize {
+    /// By the bytes of the text that goes in. No tokenizer makes tokens longer than 8 of ordinary text; 4 are common.
+    pub(crate) fn of(bytes: u64, most_output: Option<u64>) -> Self {
+        Self { least_input: bytes / 8, likely_input: bytes / 4, most_output: most_output.unwrap_or(0) }
     }
 }
 

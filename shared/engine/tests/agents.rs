@@ -6,7 +6,11 @@ mod support;
 use runyard_runs::{EventBody, Logged, MemoryStore, ProcessMemory};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use support::{Case, Counted, scripted::Scripted};
+use support::{
+    Case, Counted,
+    provider::{Answer, Provider},
+    scripted::Scripted,
+};
 
 /// A case under `tests/dynamiq/agents`: its file, what its model answers, and what the reference made of it.
 struct Golden {
@@ -398,4 +402,44 @@ async fn calls_at_the_same_time() {
     // `Sum Tool` and `echo` may; `fail` comes after them.
     assert_eq!(case.run().await["status"], "success");
     assert_eq!(python.most(), 2);
+}
+
+/// What an agent uploads are its own files, by their paths.
+#[tokio::test]
+async fn an_agent_uploads_its_files() {
+    let text = r#"
+nodes:
+  in1: {type: dynamiq.nodes.utils.Input}
+  agent:
+    type: dynamiq.nodes.agents.Agent
+    llm: {type: dynamiq.nodes.llms.OpenAI, model: gpt-4o-mini, connection: {type: dynamiq.connections.OpenAI, api_key: none, url: "${oc.env:STUB_URL}"}}
+    tools:
+      - {type: dynamiq.nodes.tools.HttpApiCall, name: upload, connection: {type: dynamiq.connections.Http, method: POST, url: "${oc.env:UPLOAD_URL}"}}
+    depends: [{node: in1}]
+    input_transformer: {selector: {input: $.in1.output.text, files: $.in1.output.files}}
+flows: {f: {nodes: [in1, agent]}}
+workflows: {w: {flow: f}}
+"#;
+    let call = r#"{"files": {"doc": "a.txt", "raw": "b.bin"}}"#;
+    let model = Scripted::start(json!([
+        format!("Thought: t\nAction: upload\nAction Input: {call}"),
+        "Thought: d\nAnswer: done",
+    ]))
+    .await;
+    let server = Provider::start(vec![Answer::json(&json!({"stored": 2}))]).await;
+    let results = Case::text(text)
+        .env("STUB_URL", &model.url)
+        .env("UPLOAD_URL", &server.url)
+        .file("a.txt", "hello")
+        .file("b.bin", vec![1_u8, 0, 2])
+        .input(json!({"text": "upload them", "files": ["a.txt", "b.bin"]}))
+        .run()
+        .await;
+    assert_eq!(results["output"]["agent"]["output"]["content"], "done");
+    let body = server.received()[0].body.as_str().expect("a form").to_owned();
+    assert!(body.contains("name=\"doc\"; filename=\"doc\"\r\n\r\nhello\r\n"), "{body}");
+    assert!(body.contains("name=\"raw\"; filename=\"raw\"\r\n\r\n\u{1}\0\u{2}\r\n"), "{body}");
+    // The model sees the path that it wrote, not the file.
+    let shown = model.requests()[1]["messages"].to_string();
+    assert!(shown.contains("stored") && !shown.contains("AQAC"), "{shown}");
 }

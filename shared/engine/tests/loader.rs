@@ -2,7 +2,7 @@
 
 mod support;
 
-use runyard_engine::{Engine, EngineConfig};
+use runyard_engine::{Engine, EngineConfig, Mistake};
 use runyard_runs::{App, Engine as _};
 use std::sync::{Arc, Mutex};
 use support::{Case, SystemPython, app};
@@ -350,4 +350,72 @@ workflows: {w: {flow: f}}
         errors.contains("the requirement `node` of app.yaml: the environment variable `NOPE`"),
         "{errors}"
     );
+}
+
+fn shown(warnings: Vec<Mistake>) -> Vec<String> {
+    let shown = |warning: Mistake| format!("{}: {}", warning.spot.line, warning.message);
+    warnings.into_iter().map(shown).collect()
+}
+
+#[test]
+fn warns_of_what_is_misspelt() {
+    let text = "\
+nodes:
+  l:
+    type: dynamiq.nodes.llms.OpenAI
+    model: m
+    connection: {type: dynamiq.connections.OpenAI, api_key: k}
+    prompt: {messages: [{content: hi}]}
+    temprature: 0.1
+    max_token: 5
+    top_k: 3
+    models: [a]
+    min_tokens: 2
+    custom: {a: 1}
+    streem: {enabled: true}
+  r:
+    type: dynamiq.nodes.operators.Rules
+    rules:
+      - {id: a, check: a == 1, on_missing: fial}
+      - {id: b, check: a == 1, on_missing: fail}
+flows: {f: {nodes: [l, r]}}
+workflows: {w: {flow: f}}
+";
+    assert_eq!(
+        shown(Case::text(text).engine().check(&app(text)).expect("it loads")),
+        [
+            "7: `temprature` goes to the provider as it is; did you mean `temperature`?",
+            "8: `max_token` goes to the provider as it is; did you mean `max_tokens`?",
+            "13: `streem` goes to the provider as it is; did you mean `stream`?",
+            "17: `on_missing` is none of `not_evaluated`, `fail`, `not_applicable`, so it has no effect; did you mean `fail`?",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn warns_beside_mistakes() {
+    // What follows the mistake in a node is not read, so nobody knows whether it would be.
+    let text = "\
+remark: unused
+nodes:
+  a: {type: dynamiq.nodes.operators.Pass, input_maping: {x: 1}}
+  b: {type: dynamiq.nodes.operators.Pass, error_handling: {max_retries: some}, colour: red}
+  c: {type: dynamiq.nodes.tools.Stagehand, colour: red}
+  d: {type: dynamiq.nodes.llms.OpenAI, model: m, connection: none, prompt: {messages: [{content: hi}]}, temprature: 1}
+flows: {f: {nodes: [a, b, c, d]}}
+workflows: {w: {flow: f}}
+";
+    let (engine, app) = (Case::text(text).engine(), app(text));
+    let errors = engine.check(&app).expect_err("it does not load");
+    let lines: Vec<u32> = errors.mistakes.iter().map(|mistake| mistake.spot.line).collect();
+    assert_eq!(lines, [4, 5, 6]);
+    assert_eq!(
+        shown(errors.warnings),
+        [
+            "3: nothing reads `input_maping` here, so it has no effect; did you mean `input_mapping`?",
+            "6: `temprature` goes to the provider as it is; did you mean `temperature`?",
+        ]
+    );
+    let warnings: Vec<u32> = engine.warnings(&app).await.iter().map(|warning| warning.line).collect();
+    assert_eq!(warnings, [3, 6]);
 }

@@ -1,6 +1,6 @@
 //! Deployed apps, and the port that finds them.
 
-use crate::{AppId, ModelUsage, OrganizationId, ProjectId, SecretReference, StoreError};
+use crate::{AppId, CacheWrites, ModelUsage, OrganizationId, ProjectId, SecretReference, StoreError};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -93,12 +93,18 @@ pub struct Price {
     pub cached: Option<f64>,
 }
 
+/// What a token costs that is cached, by the price of one that is not. The providers that take more for it take the same:
+/// for some minutes, and for an hour.
+const WRITTEN: (f64, f64) = (1.25, 2.0);
+
 impl Price {
     /// What a call costs, in billionths of a US dollar.
     pub fn cost(&self, used: &ModelUsage) -> u64 {
         let cached = used.cached_tokens.min(used.input_tokens);
+        let CacheWrites { short, long } = used.cache_writes;
+        let plain = (used.input_tokens - cached).saturating_sub(short + long);
         #[expect(clippy::cast_precision_loss, reason = "far below 2^52 tokens")]
-        let cost = (used.input_tokens - cached) as f64 * self.input
+        let cost = (plain as f64 + short as f64 * WRITTEN.0 + long as f64 * WRITTEN.1) * self.input
             + cached as f64 * self.cached.unwrap_or(self.input)
             + used.output_tokens as f64 * self.output;
         #[expect(

@@ -26,6 +26,11 @@ pub trait Engine: Send + Sync + 'static {
     /// it without effect, which keeps no app from being served.
     async fn check_app(&self, app: &App) -> Result<Vec<Warning>, BoxError>;
 
+    /// The same warnings, also of an app whose workflow does not load: then what was seen of it.
+    async fn warnings(&self, app: &App) -> Vec<Warning> {
+        self.check_app(app).await.unwrap_or_default()
+    }
+
     /// Checks `input` against the schema of the app's Input node, where the run's files stand under `files` unless it has
     /// that itself. The error maps a field to what is wrong with it; the field `input` stands for the whole.
     fn check_input(&self, app: &App, input: &Map<String, Value>, files: &[File]) -> Result<(), FieldErrors>;
@@ -260,6 +265,96 @@ impl RunContext {
     pub fn usage(&self) -> Usage {
         self.shared.lock().usage.clone()
     }
+
+    /// Counts what a call may use, until the reservation is dropped: after what it used is [`RunContext::used`], or it failed.
+    ///
+    /// `check` gets what is used, and what other calls have reserved if there are any. What it refuses beside them is asked
+    /// again once one of them has ended; what it refuses without them is refused.
+    pub async fn reserve<E>(
+        &self,
+        most: Spending,
+        check: impl Fn(Spending, Option<Spending>) -> Result<(), E> + Send + Sync,
+    ) -> Result<Reservation, E>
+    where
+        E: Send,
+    {
+        loop {
+            // Made before the check, so that nothing that is released after it is missed.
+            let released = self.shared.released.notified();
+            {
+                let mut state = self.shared.lock();
+                let used = Spending {
+                    tokens: state.usage.total.input_tokens + state.usage.total.output_tokens,
+                    nanodollars: state.usage.total.cost_nanodollars.unwrap_or(0),
+                };
+                let (calls, reserved) = state.reserved;
+                match check(used, (calls > 0).then_some(reserved)) {
+                    Ok(()) => {
+                        state.reserved = (calls + 1, reserved + most);
+                        return Ok(Reservation { shared: Arc::clone(&self.shared), most });
+                    }
+                    Err(refused) if calls == 0 => return Err(refused),
+                    Err(_) => {}
+                }
+            }
+            released.await;
+        }
+    }
+}
+
+/// Tokens, in and out, and billionths of a US dollar.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spending {
+    /// Tokens.
+    pub tokens: u64,
+    /// What they cost.
+    pub nanodollars: u64,
+}
+
+impl std::ops::Add for Spending {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            tokens: self.tokens.saturating_add(other.tokens),
+            nanodollars: self.nanodollars.saturating_add(other.nanodollars),
+        }
+    }
+}
+
+impl std::ops::Sub for Spending {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        Self {
+            tokens: self.tokens.saturating_sub(other.tokens),
+            nanodollars: self.nanodollars.saturating_sub(other.nanodollars),
+        }
+    }
+}
+
+/// What a call may use, counted while it lives.
+#[must_use]
+pub struct Reservation {
+    shared: Arc<Shared>,
+    most: Spending,
+}
+
+impl fmt::Debug for Reservation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reservation").field("most", &self.most).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        {
+            let mut state = self.shared.lock();
+            let (calls, reserved) = state.reserved;
+            state.reserved = (calls.saturating_sub(1), reserved - self.most);
+        }
+        self.shared.released.notify_waiters();
+    }
 }
 
 /// The key under which the answer to a request is recorded.
@@ -275,6 +370,8 @@ pub(crate) struct Shared {
     state: Mutex<State>,
     /// Wakes the executor: something was pushed, or is wanted.
     pub(crate) wake: Notify,
+    /// Wakes the calls that wait for a reservation to end.
+    released: Notify,
     written: watch::Sender<Progress>,
     /// Where events go if there is no log.
     sink: Option<Box<dyn Fn(Logged) + Send + Sync>>,
@@ -288,6 +385,8 @@ struct State {
     pushed: u64,
     flush: bool,
     usage: Usage,
+    /// How many calls have reserved something, and what.
+    reserved: (u64, Spending),
 }
 
 #[derive(Clone, Copy, Default)]
@@ -330,6 +429,7 @@ impl Shared {
             clock,
             state: Mutex::new(State { usage, ..State::default() }),
             wake: Notify::new(),
+            released: Notify::new(),
             written: watch::Sender::new(progress),
             sink: None,
         }

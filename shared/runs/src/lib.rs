@@ -32,7 +32,10 @@ mod streams;
 mod time;
 
 pub use app::{App, AppStore, Limits, OutputCache, Price, WorkflowSource};
-pub use engine::{Answer, Asked, Engine, FieldErrors, Outcome, Recorded, RunContext, Stopped, Warning};
+pub use engine::{
+    Answer, Asked, Engine, FieldErrors, Outcome, Recorded, Reservation, RunContext, Spending, Stopped,
+    Warning,
+};
 pub use entry::{ENTRY_VERSION, Entry, LogState, Logged, MAX_NESTING, Pending, is_too_deep};
 pub use event::{EventBody, NodeRef, RunEvent, Sequence, ToolCall, ToolRef};
 pub use file::{File, FileStore, NewFile, Upload};
@@ -42,7 +45,8 @@ pub use memory::{MemoryScope, MemoryStore, MemoryTurn, ProcessMemory};
 pub use queue::RunQueue;
 pub use record::{Field, Guard, Record, RecordChange};
 pub use run::{
-    InputRequest, InputRequestKind, ModelUsage, NewRun, ReportedStatus, Run, RunError, RunStatus, Usage,
+    CacheWrites, InputRequest, InputRequestKind, ModelUsage, NewRun, ReportedStatus, Run, RunError,
+    RunStatus, Usage,
 };
 pub use secret::{BadSecretReference, SecretReference};
 pub use service::RunService;

@@ -175,9 +175,27 @@ pub struct ModelUsage {
     pub output_tokens: u64,
     /// Of the tokens sent, those that the provider had cached.
     pub cached_tokens: u64,
+    /// Of the tokens sent, those that the provider took a higher price for, to cache them.
+    #[serde(default, skip_serializing_if = "CacheWrites::is_none")]
+    pub cache_writes: CacheWrites,
     /// The cost in billionths of a US dollar, where a price is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_nanodollars: Option<u64>,
+}
+
+/// Tokens that a provider cached, by how long it keeps them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct CacheWrites {
+    /// For some minutes.
+    pub short: u64,
+    /// For an hour.
+    pub long: u64,
+}
+
+impl CacheWrites {
+    fn is_none(&self) -> bool {
+        self.short == 0 && self.long == 0
+    }
 }
 
 impl ModelUsage {
@@ -186,6 +204,8 @@ impl ModelUsage {
         self.input_tokens += other.input_tokens;
         self.output_tokens += other.output_tokens;
         self.cached_tokens += other.cached_tokens;
+        self.cache_writes.short += other.cache_writes.short;
+        self.cache_writes.long += other.cache_writes.long;
         if let Some(cost) = other.cost_nanodollars {
             self.cost_nanodollars = Some(self.cost_nanodollars.unwrap_or(0) + cost);
         }

@@ -7,7 +7,7 @@ use super::{
     sse,
 };
 use crate::egress::Http;
-use runyard_runs::ModelUsage;
+use runyard_runs::{CacheWrites, ModelUsage};
 use serde_json::{Map, Value, json};
 
 const VERSION: &str = "2023-06-01";
@@ -342,8 +342,11 @@ fn reason(reason: &Value) -> Option<String> {
 fn count(known: &mut ModelUsage, usage: &Value) {
     let number = |key: &str| usage[key].as_u64();
     if let Some(input) = number("input_tokens") {
+        let written = number("cache_creation_input_tokens").unwrap_or(0);
+        let long = usage["cache_creation"]["ephemeral_1h_input_tokens"].as_u64().unwrap_or(0).min(written);
         known.cached_tokens = number("cache_read_input_tokens").unwrap_or(0);
-        known.input_tokens = input + known.cached_tokens + number("cache_creation_input_tokens").unwrap_or(0);
+        known.cache_writes = CacheWrites { short: written - long, long };
+        known.input_tokens = input + known.cached_tokens + written;
     }
     if let Some(output) = number("output_tokens") {
         known.output_tokens = output;

@@ -13,7 +13,7 @@ use super::{
 use crate::egress::Http;
 use aws_smithy_eventstream::frame::{DecodedFrame, MessageFrameDecoder};
 use bytes::{Buf, BytesMut};
-use runyard_runs::ModelUsage;
+use runyard_runs::{CacheWrites, ModelUsage};
 use serde_json::{Map, Value, json};
 
 /// The tool that a model calls to answer in JSON: the API knows schemas of tools only.
@@ -58,6 +58,10 @@ pub(super) async fn ask(
         }
         gathered.finish_reason = reason(&answer["stopReason"]);
         gathered.usage = usage(&answer["usage"]);
+    }
+    // Amazon's own models take no more for what they cache.
+    if !endpoint.model.contains("anthropic.") {
+        gathered.usage.cache_writes = CacheWrites::default();
     }
     gathered.finish(endpoint)
 }
@@ -360,9 +364,10 @@ fn reason(reason: &Value) -> Option<String> {
 /// What was cached is not among the input tokens here.
 fn usage(usage: &Value) -> ModelUsage {
     let count = |key: &str| usage[key].as_u64().unwrap_or(0);
-    let cached = count("cacheReadInputTokens");
+    let (cached, written) = (count("cacheReadInputTokens"), count("cacheWriteInputTokens"));
     ModelUsage {
-        input_tokens: count("inputTokens") + cached + count("cacheWriteInputTokens"),
+        input_tokens: count("inputTokens") + cached + written,
+        cache_writes: CacheWrites { short: written, long: 0 },
         output_tokens: count("outputTokens"),
         cached_tokens: cached,
         ..ModelUsage::default()

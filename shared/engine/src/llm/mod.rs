@@ -26,8 +26,9 @@ pub(crate) use aws::{Keys, path_segment};
 pub(crate) use error::LlmError;
 pub(crate) use google::Account;
 pub(crate) use openai::{Accent, AskUsage, PLAIN};
+pub(crate) use prices::public as public_price;
 
-use crate::egress::Http;
+use crate::{egress::Http, services::CallSize};
 use futures::future::BoxFuture;
 use runyard_runs::{ModelUsage, Price, RunContext, Stopped};
 use serde::{Deserialize, Serialize};
@@ -115,13 +116,13 @@ pub(crate) enum Piece<'p> {
 pub(crate) type Pieces<'p> = dyn Fn(Piece<'_>) + Send + Sync + 'p;
 
 impl Request {
-    /// About how many tokens it has, and surely no fewer: no tokenizer makes longer tokens than this of ordinary text.
-    /// Images and files are not counted.
-    pub(crate) fn least_tokens(&self) -> u64 {
-        const LONGEST_TOKEN: u64 = 8;
+    /// How large the call is. Images and files are not counted.
+    pub(crate) fn size(&self) -> CallSize {
         let messages: u64 = self.messages.iter().map(text_length).sum();
         let tools = self.parameters.get("tools").map_or(0, text_length);
-        (messages + tools) / LONGEST_TOKEN
+        let most = ["max_completion_tokens", "max_tokens"];
+        let most = most.iter().find_map(|key| self.parameters.get(*key)?.as_u64());
+        CallSize::of(messages + tools, most)
     }
 }
 
@@ -186,11 +187,6 @@ impl From<Stopped> for Unanswered {
 }
 
 impl Endpoint {
-    /// What it costs, by the public price.
-    pub(crate) fn price(&self) -> Option<Price> {
-        prices::public(self.provider, &self.model)
-    }
-
     /// Asks the model. Gives pieces of the answer to `piece` as they come, if the request wants them.
     pub(crate) async fn ask(
         &self,

@@ -6,6 +6,8 @@ use runyard_runs::Price;
 /// the providers' public prices, read on 2026-11-24. A model that is not here has no price until the app gives it one.
 #[rustfmt::skip]
 const PRICES: &[(&str, &str, f64, f64, f64)] = &[
+    ("Amazon", "titan-embed-text-v1", 0.1, 0.0, 0.1),
+    ("Amazon", "titan-embed-text-v2:0", 0.2, 0.0, 0.2),
     ("Anthropic", "claude-3-haiku", 0.25, 1.25, 0.03),
     ("Anthropic", "claude-3-7-sonnet", 3.0, 15.0, 0.3),
     ("Anthropic", "claude-opus-4", 15.0, 75.0, 1.5),
@@ -23,6 +25,9 @@ const PRICES: &[(&str, &str, f64, f64, f64)] = &[
     ("Cohere", "command-r-08-2024", 0.15, 0.6, 0.15),
     ("Cohere", "command-r-plus-08-2024", 2.5, 10.0, 2.5),
     ("Cohere", "command-r7b-12-2024", 0.0375, 0.15, 0.0375),
+    ("Cohere", "embed-english-v3.0", 0.1, 0.0, 0.1),
+    ("Cohere", "embed-multilingual-v3.0", 0.1, 0.0, 0.1),
+    ("Cohere", "embed-v4.0", 0.12, 0.0, 0.12),
     ("DeepSeek", "deepseek-chat", 0.28, 0.42, 0.028),
     ("DeepSeek", "deepseek-reasoner", 0.28, 0.42, 0.028),
     ("DeepSeek", "deepseek-v4-flash", 0.14, 0.28, 0.0028),
@@ -37,6 +42,8 @@ const PRICES: &[(&str, &str, f64, f64, f64)] = &[
     ("Gemini", "gemini-3.1-flash-lite", 0.25, 1.5, 0.025),
     ("Gemini", "gemini-3.1-pro-preview", 2.0, 12.0, 0.2),
     ("Gemini", "gemini-3.5-flash", 1.5, 9.0, 0.15),
+    ("Gemini", "gemini-embedding-001", 0.15, 0.0, 0.15),
+    ("Gemini", "gemini-embedding-2", 0.2, 0.0, 0.2),
     ("Groq", "llama-3.1-8b-instant", 0.05, 0.08, 0.05),
     ("Groq", "llama-3.3-70b-versatile", 0.59, 0.79, 0.59),
     ("Groq", "meta-llama/llama-4-maverick-17b-128e-instruct", 0.2, 0.6, 0.2),
@@ -49,6 +56,8 @@ const PRICES: &[(&str, &str, f64, f64, f64)] = &[
     ("Mistral", "magistral-medium-latest", 2.0, 5.0, 2.0),
     ("Mistral", "magistral-small-latest", 0.5, 1.5, 0.5),
     ("Mistral", "ministral-8b-latest", 0.15, 0.15, 0.15),
+    ("Mistral", "codestral-embed", 0.15, 0.0, 0.15),
+    ("Mistral", "mistral-embed", 0.1, 0.0, 0.1),
     ("Mistral", "mistral-large-latest", 0.5, 1.5, 0.5),
     ("Mistral", "mistral-medium-latest", 0.4, 2.0, 0.4),
     ("Mistral", "mistral-small-latest", 0.06, 0.18, 0.06),
@@ -70,6 +79,9 @@ const PRICES: &[(&str, &str, f64, f64, f64)] = &[
     ("OpenAI", "o3", 2.0, 8.0, 0.5),
     ("OpenAI", "o3-mini", 1.1, 4.4, 0.55),
     ("OpenAI", "o4-mini", 1.1, 4.4, 0.275),
+    ("OpenAI", "text-embedding-3-large", 0.13, 0.0, 0.13),
+    ("OpenAI", "text-embedding-3-small", 0.02, 0.0, 0.02),
+    ("OpenAI", "text-embedding-ada-002", 0.1, 0.0, 0.1),
     ("xAI", "grok-3", 3.0, 15.0, 0.75),
     ("xAI", "grok-3-mini", 0.3, 0.5, 0.075),
     ("xAI", "grok-4", 3.0, 15.0, 3.0),
@@ -80,10 +92,13 @@ const PRICES: &[(&str, &str, f64, f64, f64)] = &[
 ];
 
 /// The public price of a provider's model, dated names included.
-pub(super) fn public(provider: &str, model: &str) -> Option<Price> {
+pub(crate) fn public(provider: &str, model: &str) -> Option<Price> {
     let (provider, model) = match provider {
         "Azure" => ("OpenAI", model),
         "Vertex AI" => ("Gemini", model),
+        "Bedrock" if model.starts_with("amazon.titan-embed") => {
+            ("Amazon", model.trim_start_matches("amazon."))
+        }
         // `eu.anthropic.claude-sonnet-4-5-20250929-v1:0`
         "Bedrock" => {
             let (_, model) = model.split_once("anthropic.")?;
@@ -121,6 +136,7 @@ mod tests {
         assert_eq!(input("Azure", "gpt-4o-mini"), Some(0.15));
         assert_eq!(input("Bedrock", "us.anthropic.claude-haiku-4-5-20251001-v1:0"), Some(1.0));
         assert_eq!(input("Bedrock", "amazon.nova-lite-v1:0"), None);
+        assert_eq!(input("Bedrock", "amazon.titan-embed-text-v1"), Some(0.1));
         assert_eq!(input("Vertex AI", "gemini-2.5-flash"), Some(0.3));
         assert_eq!(input("the model's server", "gpt-4o-mini"), None);
         assert_eq!(input("OpenAI", "gpt-4o-mini-search"), None);

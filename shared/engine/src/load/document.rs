@@ -47,14 +47,19 @@ pub(crate) fn load(
     let mistakes = RefCell::new(mistakes);
     let workflow = Document::read(&root, &mistakes)
         .and_then(|document| document.workflow(source.id.as_deref(), &mistakes, env));
-    let mistakes = mistakes.into_inner();
+    let mut mistakes = mistakes.into_inner();
     match workflow {
         Some(workflow) if mistakes.is_empty() => {
-            let mut warnings = Mistakes::default();
-            warnings::ignored(&root, &mut warnings);
-            Ok(Loaded { workflow, warnings: warnings.into_sorted() })
+            warnings::ignored(&root, &mut mistakes);
+            Ok(Loaded { workflow, warnings: mistakes.into_warnings() })
         }
-        _ => Err(mistakes.into_errors(&source.file)),
+        _ => {
+            // Of the rest, nobody knows what would have been read.
+            if let Some(nodes) = root.peek("nodes") {
+                warnings::ignored(nodes, &mut mistakes);
+            }
+            Err(mistakes.into_errors(&source.file))
+        }
     }
 }
 
@@ -280,9 +285,15 @@ impl<'y> Document<'y> {
         let mut specs = Vec::with_capacity(ids.len());
         let mut depends = Vec::with_capacity(ids.len());
         for (id, yaml) in &items {
+            let before = loading.mistakes.borrow().count();
             let node = Fields::new(yaml, &format!("the node `{id}`"), loading.mistakes);
             depends.push(node.map(depends::read).unwrap_or_default());
-            specs.push(node.and_then(|node| build_node(id, node, loading)));
+            let spec = node.and_then(|node| build_node(id, node, loading));
+            // What comes after a mistake is perhaps not read: it is not without effect for that.
+            if spec.is_none() || loading.mistakes.borrow().count() > before {
+                yaml.hush();
+            }
+            specs.push(spec);
         }
         let max_node_workers = fields.count("max_node_workers").filter(|count| *count > 0);
         let depends = self.resolve(&ids, depends, &specs, fields);

@@ -29,6 +29,11 @@ impl<'y> Fields<'y> {
         self.mistakes.borrow_mut().add(spot, message);
     }
 
+    /// Says what is no mistake, but probably not meant.
+    pub(crate) fn warn(&self, spot: Spot, message: String) {
+        self.mistakes.borrow_mut().warn(spot, message);
+    }
+
     /// The field, unless it is absent or null.
     pub(crate) fn get(&self, key: &str) -> Option<&'y Yaml> {
         self.yaml.get(key).filter(|value| !value.is_null())
@@ -167,6 +172,22 @@ pub(crate) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
         .iter()
         .map(|known| (distance(&lower, &known.to_lowercase()), *known))
         .filter(|(distance, known)| *distance <= known.chars().count().max(word.chars().count()).div_ceil(3))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, known)| known)
+}
+
+/// The one of `known` that `word` is, but for a letter or two; short words are too near to each other to tell.
+pub(crate) fn misspelt<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+    let lower = word.to_lowercase();
+    let most = match word.chars().count() {
+        0..4 => return None,
+        4..7 => 1,
+        _ => 2,
+    };
+    known
+        .iter()
+        .map(|known| (distance(&lower, known), *known))
+        .filter(|(distance, known)| *distance <= most && known.len() >= 4)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, known)| known)
 }

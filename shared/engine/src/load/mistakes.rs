@@ -35,6 +35,8 @@ pub struct LoadErrors {
     pub file: String,
     /// At least one.
     pub mistakes: Vec<Mistake>,
+    /// What is probably not meant, as far as the file was read.
+    pub warnings: Vec<Mistake>,
 }
 
 impl fmt::Display for LoadErrors {
@@ -49,27 +51,47 @@ impl fmt::Display for LoadErrors {
     }
 }
 
-/// Collects mistakes.
+/// Collects mistakes, and what is none but probably not meant.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Mistakes(Vec<Mistake>);
+pub(crate) struct Mistakes {
+    mistakes: Vec<Mistake>,
+    warnings: Vec<Mistake>,
+}
 
 impl Mistakes {
     pub(crate) fn add(&mut self, spot: Spot, message: String) {
-        self.0.push(Mistake { spot, message });
+        self.mistakes.push(Mistake { spot, message });
+    }
+
+    pub(crate) fn warn(&mut self, spot: Spot, message: String) {
+        self.warnings.push(Mistake { spot, message });
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.mistakes.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.mistakes.is_empty()
     }
 
     /// From top to bottom, each once.
-    pub(crate) fn into_sorted(mut self) -> Vec<Mistake> {
-        self.0.sort_by(|one, other| (one.spot, &one.message).cmp(&(other.spot, &other.message)));
-        self.0.dedup();
-        self.0
+    pub(crate) fn into_sorted(self) -> Vec<Mistake> {
+        sorted(self.mistakes)
+    }
+
+    pub(crate) fn into_warnings(self) -> Vec<Mistake> {
+        sorted(self.warnings)
     }
 
     pub(crate) fn into_errors(self, file: &str) -> LoadErrors {
-        LoadErrors { file: file.to_owned(), mistakes: self.into_sorted() }
+        let Self { mistakes, warnings } = self;
+        LoadErrors { file: file.to_owned(), mistakes: sorted(mistakes), warnings: sorted(warnings) }
     }
+}
+
+fn sorted(mut mistakes: Vec<Mistake>) -> Vec<Mistake> {
+    mistakes.sort_by(|one, other| (one.spot, &one.message).cmp(&(other.spot, &other.message)));
+    mistakes.dedup();
+    mistakes
 }

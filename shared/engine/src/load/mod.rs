@@ -17,7 +17,7 @@ pub(crate) use depends::condition;
 pub use document::workflow_ids;
 pub(crate) use document::{Document, Loaded, Within, load};
 use fields::nearest;
-pub(crate) use fields::{Fields, meant};
+pub(crate) use fields::{Fields, meant, misspelt};
 pub(crate) use interpolate::is_reserved;
 pub(crate) use mistakes::Mistakes;
 pub use mistakes::{LoadErrors, Mistake, Spot};

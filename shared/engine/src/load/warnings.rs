@@ -26,7 +26,7 @@ const WITHOUT_EFFECT: &[&str] = &[
 pub(super) fn ignored(root: &Yaml, warnings: &mut Mistakes) {
     root.unasked(&mut |entry, asked| {
         if let Some(message) = warning(entry, asked) {
-            warnings.add(entry.key_spot, message);
+            warnings.warn(entry.key_spot, message);
         }
     });
 }

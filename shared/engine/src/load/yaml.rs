@@ -26,6 +26,8 @@ pub(crate) struct Yaml {
 #[derive(Clone, Debug, Default)]
 struct Asked {
     all: Cell<bool>,
+    /// Whether it is unknown what else would have been asked for, here and deeper.
+    hushed: Cell<bool>,
     keys: RefCell<BTreeSet<String>>,
 }
 
@@ -112,10 +114,16 @@ impl Yaml {
         }
     }
 
+    /// Has nothing in it count as unasked.
+    pub(crate) fn hush(&self) {
+        self.asked.hushed.set(true);
+    }
+
     /// The entries that nobody asked for, each with the keys that were asked for beside it; at any depth, but not within
     /// an entry that nobody asked for.
     pub(crate) fn unasked<'y>(&'y self, found: &mut impl FnMut(&'y Entry, &BTreeSet<String>)) {
         match &self.value {
+            _ if self.asked.hushed.get() => {}
             YamlValue::Map(entries) => {
                 let keys = self.asked.keys.borrow();
                 for entry in entries {

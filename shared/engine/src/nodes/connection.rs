@@ -1,6 +1,6 @@
 //! The connections of nodes, and what stands in the environment for one.
 
-use crate::load::{Connection, Fields, Loading, Refusal, meant};
+use crate::load::{Connection, Fields, Loading, Refusal, Spot, meant};
 
 /// The connection that a node names or has within it, of one of `classes`; nothing, if it has none. The outer `None` comes
 /// with a mistake.
@@ -42,7 +42,7 @@ pub(crate) fn needed(classes: &[&str], fields: Fields<'_>, loading: &Loading<'_>
     connection
 }
 
-/// Where a setting of a connection is found: under `key`, else in the environment variable, else the default.
+/// Where a setting is found: under `key` of the connection, else in the environment variable, else the default.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setting {
     pub(crate) key: &'static str,
@@ -58,19 +58,30 @@ impl Setting {
         fields: Fields<'_>,
         loading: &Loading<'_>,
     ) -> Option<String> {
-        let Self { key, variable, default } = self;
-        match connection.and_then(|connection| connection.fields.get(key)) {
-            Some(serde_json::Value::String(text)) => return Some(text.clone()),
-            Some(serde_json::Value::Number(number)) => return Some(number.to_string()),
-            _ => {}
+        match connection.and_then(|connection| connection.fields.get(self.key)) {
+            Some(serde_json::Value::String(text)) => Some(text.clone()),
+            Some(serde_json::Value::Number(number)) => Some(number.to_string()),
+            _ => self.of_env(fields.spot("connection"), fields, loading),
         }
+    }
+
+    /// The value of a setting that the node has itself and no connection.
+    pub(crate) fn of_node(self, fields: Fields<'_>, loading: &Loading<'_>) -> Option<String> {
+        match fields.get(self.key) {
+            Some(_) => fields.text(self.key).map(str::to_owned),
+            None => self.of_env(fields.yaml.spot, fields, loading),
+        }
+    }
+
+    fn of_env(self, spot: Spot, fields: Fields<'_>, loading: &Loading<'_>) -> Option<String> {
+        let Self { key, variable, default } = self;
         let why = match ((loading.env)(variable), default) {
             (Ok(Some(value)), _) => return Some(value),
             (Ok(None) | Err(Refusal::Forbidden(_)), Some(default)) => return Some(default.to_owned()),
             (Ok(None), None) => format!("the environment variable `{variable}` is not set"),
             (Err(refusal), _) => refusal.to_string(),
         };
-        fields.mistake(fields.spot("connection"), format!("there is no `{key}`, and {why}"));
+        fields.mistake(spot, format!("there is no `{key}`, and {why}"));
         None
     }
 }

@@ -22,6 +22,12 @@ pub(super) const FILE_OR_TEXT: Check =
 pub(super) const FILES: Check =
     Check::new("a list of files", |value| value.as_array()?.iter().all(is_file).then(|| value.clone()));
 
+/// Files by names that mean something to the node. A text is the id of one: it is no file by itself.
+pub(super) const FILES_BY_NAME: Check = Check::new("a mapping of files by name", |value| {
+    let is_one = |file: &Value| is_file(file) && file.as_str().is_none_or(is_id);
+    value.as_object()?.values().all(is_one).then(|| value.clone())
+});
+
 fn is_file(value: &Value) -> bool {
     value.is_string() || ["id", "content", "base64"].iter().any(|key| value[*key].is_string())
 }

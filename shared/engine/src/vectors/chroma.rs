@@ -2,14 +2,14 @@
 
 use super::{
     Columns, Query, StoreError, VectorStore,
-    filter::{Filter, Operator, metadata_key},
+    api::Api,
+    filter::{Filter, Operator, dollar_words, joined},
 };
 use crate::{
     document::Document,
     flow::Call,
     load::{Fields, Loading},
     nodes::connection::{Setting, connection},
-    rest,
 };
 use async_trait::async_trait;
 use reqwest::{Method, StatusCode};
@@ -24,8 +24,8 @@ const BATCH: usize = 100;
 
 #[derive(Debug)]
 struct Chroma {
-    /// Up to the collections, without a slash at the end.
-    url: String,
+    /// Up to the collections.
+    api: Api,
     collection: String,
     /// Whether a write makes the collection.
     create: bool,
@@ -38,11 +38,12 @@ pub(crate) fn read(fields: Fields<'_>, loading: &Loading<'_>) -> Option<Box<dyn 
     let port = PORT.of(connection.as_ref(), fields, loading);
     let (host, port) = (host?, port?);
     let base = if host.contains("://") { host } else { format!("http://{host}") };
+    let url = format!(
+        "{}:{port}/api/v2/tenants/default_tenant/databases/default_database/collections",
+        base.trim_end_matches('/')
+    );
     Some(Box::new(Chroma {
-        url: format!(
-            "{}:{port}/api/v2/tenants/default_tenant/databases/default_database/collections",
-            base.trim_end_matches('/')
-        ),
+        api: Api { store: "Chroma", url, headers: Vec::new(), silence: SILENCE },
         collection: fields.text("index_name").unwrap_or("default").to_owned(),
         create: fields.bool("create_if_not_exist").unwrap_or(false),
     }))
@@ -56,23 +57,11 @@ impl Chroma {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Value, StoreError> {
-        let url = format!("{}{path}", self.url);
-        let answer = rest::call(&call.services.http, &url, SILENCE, |client, url| {
-            let request = client.request(method, url);
-            match body {
-                Some(body) => request.json(body),
-                None => request,
-            }
-        });
-        let answer = answer.await.map_err(|failure| StoreError::store(format!("Chroma: {failure}")))?;
+        let answer = self.api.ask(call, method, path, body).await?;
         if answer.status == StatusCode::NOT_FOUND {
             return Err(StoreError::store(format!("Chroma has no collection `{}`", self.collection)));
         }
-        if !answer.status.is_success() {
-            let message = format!("Chroma answered {}: {}", answer.status.as_u16(), answer.error_text());
-            return Err(StoreError::store(message));
-        }
-        Ok(answer.json())
+        self.api.done(&answer)
     }
 
     /// The id of the collection.
@@ -95,7 +84,7 @@ impl VectorStore for Chroma {
         call: Call<'_>,
         documents: Vec<Document>,
         _: Columns<'_>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<usize, StoreError> {
         let collection = self.collection(call, self.create).await?;
         for documents in documents.chunks(BATCH) {
             if let Some(lacking) = documents.iter().find(|document| document.embedding.is_none()) {
@@ -118,7 +107,7 @@ impl VectorStore for Chroma {
             });
             self.call(call, Method::POST, &format!("/{collection}/upsert"), Some(&body)).await?;
         }
-        Ok(())
+        Ok(documents.len())
     }
 
     async fn search(&self, call: Call<'_>, query: Query<'_>) -> Result<Vec<Document>, StoreError> {
@@ -167,41 +156,10 @@ fn parts(filter: &Filter) -> Result<(Option<Value>, Option<String>), StoreError>
             {
                 content = Some(text.clone());
             }
-            other => wheres.push(translated(other)?),
+            other => wheres.push(dollar_words("Chroma", other)?),
         }
     }
     Ok((joined("$and", wheres), content))
-}
-
-fn translated(filter: &Filter) -> Result<Value, StoreError> {
-    let (word, filters) = match filter {
-        Filter::All(filters) => ("$and", filters),
-        Filter::Any(filters) => ("$or", filters),
-        Filter::Field { field, operator, value } => {
-            let word = match operator {
-                Operator::Equal => "$eq",
-                Operator::NotEqual => "$ne",
-                Operator::Greater => "$gt",
-                Operator::GreaterOrEqual => "$gte",
-                Operator::Less => "$lt",
-                Operator::LessOrEqual => "$lte",
-                // Its metadata has no lists: the value is one of these.
-                Operator::In | Operator::ContainsAny => "$in",
-                Operator::NotIn => "$nin",
-            };
-            if value.is_null() {
-                return Err(StoreError::filter(format!("Chroma cannot compare `{field}` to null")));
-            }
-            return Ok(json!({metadata_key(field): {word: value}}));
-        }
-    };
-    let filters = filters.iter().map(translated).collect::<Result<Vec<_>, _>>()?;
-    Ok(joined(word, filters).unwrap_or_default())
-}
-
-/// Chroma refuses to join fewer than two.
-fn joined(word: &str, mut filters: Vec<Value>) -> Option<Value> {
-    if filters.len() > 1 { Some(json!({word: filters})) } else { filters.pop() }
 }
 
 #[cfg(test)]

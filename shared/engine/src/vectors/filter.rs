@@ -1,15 +1,21 @@
 //! The language of filters: comparisons of documents' metadata, joined by AND and OR.
 
-use super::StoreError;
+use super::{StoreError, VectorStore};
 use crate::python_text;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// A filter, checked.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Filter {
     All(Vec<Filter>),
     Any(Vec<Filter>),
-    Field { field: String, operator: Operator, value: Value },
+    /// None of them holds; for stores that can tell.
+    Neither(Vec<Filter>),
+    Field {
+        field: String,
+        operator: Operator,
+        value: Value,
+    },
 }
 
 /// How a field is compared.
@@ -40,13 +46,39 @@ const OPERATORS: &[(&str, Operator)] = &[
     ("contains_any", Operator::ContainsAny),
 ];
 
+impl Operator {
+    pub(super) fn is_order(self) -> bool {
+        matches!(self, Self::Greater | Self::GreaterOrEqual | Self::Less | Self::LessOrEqual)
+    }
+}
+
 /// How deep conditions may nest.
 const MAX_DEPTH: usize = 32;
 
 impl Filter {
+    /// Reads what a store is to find; the error says what means nothing to it.
+    pub(crate) fn read_for(
+        store: &dyn VectorStore,
+        given: &Map<String, Value>,
+    ) -> Result<Option<Self>, StoreError> {
+        let filter = Self::read(given)?;
+        if !store.negates() && filter.as_ref().is_some_and(Self::has_not) {
+            return Err(no_not());
+        }
+        Ok(filter)
+    }
+
+    fn has_not(&self) -> bool {
+        match self {
+            Self::All(filters) | Self::Any(filters) => filters.iter().any(Self::has_not),
+            Self::Neither(_) => true,
+            Self::Field { .. } => false,
+        }
+    }
+
     /// Reads `{operator: AND, conditions: […]}`, `{field, operator, value}`, or plain `{field: value}` and
     /// `{field: [one, of, these]}`. Nothing for an empty mapping, which filters nothing.
-    pub(crate) fn read(given: &Map<String, Value>) -> Result<Option<Self>, StoreError> {
+    pub(super) fn read(given: &Map<String, Value>) -> Result<Option<Self>, StoreError> {
         if given.is_empty() {
             return Ok(None);
         }
@@ -60,6 +92,50 @@ impl Filter {
         });
         all.collect::<Result<Vec<_>, _>>().map(|all| Some(Self::All(all)))
     }
+}
+
+/// What is said to NOT where the store has no word for it.
+pub(super) fn no_not() -> StoreError {
+    StoreError::filter("this store knows no NOT of conditions; `!=` and `not in` compare one field")
+}
+
+/// A filter in the words that several stores share: `{year: {$gte: 2020}}`, joined by `$and` and `$or`.
+pub(super) fn dollar_words(store: &str, filter: &Filter) -> Result<Value, StoreError> {
+    let (word, filters) = match filter {
+        Filter::All(filters) => ("$and", filters),
+        Filter::Any(filters) => ("$or", filters),
+        Filter::Neither(_) => return Err(no_not()),
+        Filter::Field { field, operator, value } => {
+            let word = match operator {
+                Operator::Equal => "$eq",
+                Operator::NotEqual => "$ne",
+                Operator::Greater => "$gt",
+                Operator::GreaterOrEqual => "$gte",
+                Operator::Less => "$lt",
+                Operator::LessOrEqual => "$lte",
+                // Of a field that is a list, it means the same.
+                Operator::In | Operator::ContainsAny => "$in",
+                Operator::NotIn => "$nin",
+            };
+            if value.is_null() {
+                return Err(StoreError::filter(format!("{store} cannot compare `{field}` to null")));
+            }
+            if operator.is_order() && value.is_string() {
+                let given = python_text::repr(value);
+                return Err(StoreError::filter(format!(
+                    "{store} orders numbers alone: not `{field}` by {given}"
+                )));
+            }
+            return Ok(json!({metadata_key(field): {word: value}}));
+        }
+    };
+    let filters = filters.iter().map(|filter| dollar_words(store, filter)).collect::<Result<Vec<_>, _>>()?;
+    Ok(joined(word, filters).unwrap_or_default())
+}
+
+/// Some stores refuse to join fewer than two.
+pub(super) fn joined(word: &str, mut filters: Vec<Value>) -> Option<Value> {
+    if filters.len() > 1 { Some(json!({word: filters})) } else { filters.pop() }
 }
 
 /// The name of a field within the metadata: files write `metadata.year` and `year`.
@@ -100,7 +176,8 @@ fn condition(given: &Map<String, Value>, depth: usize) -> Result<Filter, StoreEr
     match operator.to_ascii_uppercase().as_str() {
         "AND" => Ok(Filter::All(inner)),
         "OR" => Ok(Filter::Any(inner)),
-        _ => Err(StoreError::filter(format!("`{operator}` joins no conditions; AND and OR do"))),
+        "NOT" => Ok(Filter::Neither(inner)),
+        _ => Err(StoreError::filter(format!("`{operator}` joins no conditions; AND, OR and NOT do"))),
     }
 }
 
@@ -144,7 +221,6 @@ fn is_date(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn read(filter: &Value) -> Result<Option<Filter>, StoreError> {
         Filter::read(filter.as_object().expect("a mapping"))
@@ -176,7 +252,7 @@ mod tests {
     fn what_means_nothing_is_refused() {
         for (filter, problem) in [
             (
-                json!({"operator": "NOT", "conditions": [{"field": "a", "operator": "==", "value": 1}]}),
+                json!({"operator": "XOR", "conditions": [{"field": "a", "operator": "==", "value": 1}]}),
                 "joins no",
             ),
             (json!({"operator": "AND", "conditions": []}), "something in it"),

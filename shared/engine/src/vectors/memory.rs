@@ -65,9 +65,11 @@ impl VectorStore for Index {
         call: Call<'_>,
         documents: Vec<Document>,
         _: Columns<'_>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<usize, StoreError> {
         let entries = documents.into_iter().map(Entry::of).collect::<Result<Vec<_>, _>>()?;
-        call.services.documents.write(&(call.run.new_run().app, self.name.clone()), entries)
+        let count = entries.len();
+        call.services.documents.write(&(call.run.new_run().app, self.name.clone()), entries)?;
+        Ok(count)
     }
 
     async fn search(&self, call: Call<'_>, query: Query<'_>) -> Result<Vec<Document>, StoreError> {
@@ -216,6 +218,7 @@ fn holds(filter: &Filter, document: &Document) -> bool {
     match filter {
         Filter::All(filters) => filters.iter().all(|filter| holds(filter, document)),
         Filter::Any(filters) => filters.iter().any(|filter| holds(filter, document)),
+        Filter::Neither(filters) => !filters.iter().any(|filter| holds(filter, document)),
         Filter::Field { field, operator, value } => {
             let id = document.id.clone().map(Value::from);
             let content = Value::from(document.content.as_str());
@@ -299,6 +302,7 @@ mod tests {
             alpha,
             limit: 10,
             filter: filter.as_ref(),
+            threshold: None,
             max_distance: None,
             columns: Columns::default(),
         };

@@ -3,11 +3,14 @@
 //! To add one: write `vectors/<name>.rs` with a type that implements [`VectorStore`] and a function that reads it from a node's
 //! fields; then name that function in `nodes/retrievers` and `nodes/writers`.
 
+mod api;
 pub(crate) mod chroma;
 mod filter;
 pub(crate) mod memory;
 pub(crate) mod pgvector;
+pub(crate) mod pinecone;
 mod postgres;
+pub(crate) mod qdrant;
 pub(crate) mod weaviate;
 
 pub(crate) use filter::Filter;
@@ -23,17 +26,22 @@ use std::fmt;
 /// Keeps documents, and finds those that are near to a vector or hold words.
 #[async_trait]
 pub(crate) trait VectorStore: fmt::Debug + Send + Sync {
-    /// Writes documents; of those with the same id, the last stays. All or, at an error, perhaps some: written again they
-    /// are the same.
+    /// Writes documents, and tells how many; of those with the same id, the last stays, unless the store refuses them. All
+    /// or, at an error, perhaps some: written again they are the same.
     async fn write(
         &self,
         call: Call<'_>,
         documents: Vec<Document>,
         columns: Columns<'_>,
-    ) -> Result<(), StoreError>;
+    ) -> Result<usize, StoreError>;
 
     /// The documents that fit best, the best first, each with its score and without its vector.
     async fn search(&self, call: Call<'_>, query: Query<'_>) -> Result<Vec<Document>, StoreError>;
+
+    /// Whether filters may say NOT, which most stores have no word for.
+    fn negates(&self) -> bool {
+        false
+    }
 
     /// Whether a document of this score is as good as the threshold asks for. A score may be a likeness or a distance.
     fn passes(&self, score: f64, threshold: f64) -> bool;
@@ -50,6 +58,8 @@ pub(crate) struct Query<'q> {
     /// Documents that are wanted at most.
     pub(crate) limit: u32,
     pub(crate) filter: Option<&'q Filter>,
+    /// The worst score that is wanted; for stores that know themselves which are better.
+    pub(crate) threshold: Option<f64>,
     /// How far a vector may be where words are searched for too; for stores that can tell.
     pub(crate) max_distance: Option<f64>,
     pub(crate) columns: Columns<'q>,
@@ -71,6 +81,11 @@ pub(crate) struct StoreError {
 }
 
 impl StoreError {
+    /// With the name of an exception that one store of the reference has alone.
+    pub(crate) fn of(kind: &'static str, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+
     /// The store refused, or could not be reached.
     pub(crate) fn store(message: impl Into<String>) -> Self {
         Self { kind: "VectorStoreException", message: message.into() }

@@ -2,7 +2,7 @@
 
 use super::{
     Columns, Query, StoreError, VectorStore,
-    filter::{Filter, Operator, metadata_key},
+    filter::{Filter, Operator, metadata_key, no_not},
     postgres::{Server, store_error},
 };
 use crate::{
@@ -304,6 +304,7 @@ impl PgVector {
         let (word, filters) = match filter {
             Filter::All(filters) => (" AND ", filters),
             Filter::Any(filters) => (" OR ", filters),
+            Filter::Neither(_) => return Err(no_not()),
             Filter::Field { field, operator, value } => {
                 return self.comparison(field, *operator, value, statement);
             }
@@ -399,7 +400,8 @@ impl VectorStore for PgVector {
         call: Call<'_>,
         documents: Vec<Document>,
         columns: Columns<'_>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<usize, StoreError> {
+        let count = documents.len();
         for document in &documents {
             if let Some(vector) = &document.embedding {
                 let id = document.id.as_deref().unwrap_or_default();
@@ -416,7 +418,7 @@ impl VectorStore for PgVector {
         }
         transaction.commit().await.map_err(|error| store_error(&error))?;
         session.close().await;
-        Ok(())
+        Ok(count)
     }
 
     async fn search(&self, call: Call<'_>, query: Query<'_>) -> Result<Vec<Document>, StoreError> {

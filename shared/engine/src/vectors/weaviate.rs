@@ -2,19 +2,19 @@
 
 use super::{
     Columns, Query, StoreError, VectorStore,
-    filter::{Filter, Operator, metadata_key},
+    api::Api,
+    filter::{Filter, Operator, metadata_key, no_not},
 };
 use crate::{
     document::Document,
     flow::Call,
     load::{Fields, Loading},
     nodes::connection::{Setting, connection},
-    rest::{self, Answer},
 };
 use async_trait::async_trait;
 use reqwest::{Method, StatusCode};
 use serde_json::{Map, Value, json};
-use std::{fmt, time::Duration};
+use std::time::Duration;
 use uuid::Uuid;
 
 const URL: Setting = Setting { key: "url", variable: "WEAVIATE_URL", default: None };
@@ -41,23 +41,13 @@ const SEARCHED: &[&str] = &[
 /// Types of properties whose values can be asked for by the property's name alone.
 const PLAIN_TYPES: &[&str] = &["text", "string", "int", "number", "boolean", "date", "uuid"];
 
+#[derive(Debug)]
 struct Weaviate {
-    url: String,
-    api_key: String,
+    api: Api,
     collection: String,
     content: String,
     tenant: Option<String>,
     create: bool,
-}
-
-/// Without the key.
-impl fmt::Debug for Weaviate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Weaviate")
-            .field("url", &self.url)
-            .field("collection", &self.collection)
-            .finish_non_exhaustive()
-    }
 }
 
 /// What is known of a collection.
@@ -90,8 +80,12 @@ pub(crate) fn read(fields: Fields<'_>, loading: &Loading<'_>) -> Option<Box<dyn 
         return None;
     };
     Some(Box::new(Weaviate {
-        url: url.trim_end_matches('/').to_owned(),
-        api_key: setting(KEY)?,
+        api: Api {
+            store: "Weaviate",
+            url: format!("{}/v1/", url.trim_end_matches('/')),
+            headers: vec![("authorization", format!("Bearer {}", setting(KEY)?))],
+            silence: SILENCE,
+        },
         collection,
         content: fields.text("content_key").unwrap_or("content").to_owned(),
         tenant: fields.text("tenant_name").filter(|name| !name.is_empty()).map(str::to_owned),
@@ -115,42 +109,10 @@ fn is_property(name: &str) -> bool {
 }
 
 impl Weaviate {
-    async fn call(
-        &self,
-        call: Call<'_>,
-        method: Method,
-        path: &str,
-        body: Option<&Value>,
-    ) -> Result<Answer, StoreError> {
-        let url = format!("{}/v1/{path}", self.url);
-        let answer = rest::call(&call.services.http, &url, SILENCE, |client, url| {
-            let request = client.request(method, url).bearer_auth(&self.api_key);
-            match body {
-                Some(body) => request.json(body),
-                None => request,
-            }
-        });
-        answer.await.map_err(|failure| StoreError::store(format!("Weaviate: {failure}")))
-    }
-
-    async fn json(
-        &self,
-        call: Call<'_>,
-        method: Method,
-        path: &str,
-        body: Option<&Value>,
-    ) -> Result<Value, StoreError> {
-        let answer = self.call(call, method, path, body).await?;
-        if !answer.status.is_success() {
-            return Err(refused(&answer));
-        }
-        Ok(answer.json())
-    }
-
     /// The collection; made first, if it is to be.
     async fn collection(&self, call: Call<'_>, create: bool) -> Result<Collection, StoreError> {
         let path = format!("schema/{}", self.collection);
-        let mut answer = self.call(call, Method::GET, &path, None).await?;
+        let mut answer = self.api.ask(call, Method::GET, &path, None).await?;
         if answer.status == StatusCode::NOT_FOUND && create {
             let text = |name: &str| json!({"name": name, "dataType": ["text"]});
             let mut class = json!({
@@ -163,8 +125,8 @@ impl Weaviate {
                 class["multiTenancyConfig"] = json!({"enabled": true});
             }
             // Another writer may have made it just now: whether it is there shows next.
-            self.call(call, Method::POST, "schema", Some(&class)).await?;
-            answer = self.call(call, Method::GET, &path, None).await?;
+            self.api.ask(call, Method::POST, "schema", Some(&class)).await?;
+            answer = self.api.ask(call, Method::GET, &path, None).await?;
         }
         if answer.status == StatusCode::NOT_FOUND {
             let message = format!(
@@ -173,10 +135,7 @@ impl Weaviate {
             );
             return Err(StoreError::value(message));
         }
-        if !answer.status.is_success() {
-            return Err(refused(&answer));
-        }
-        let class = answer.json();
+        let class = self.api.done(&answer)?;
         if self.tenant.is_some() && class["multiTenancyConfig"]["enabled"] != true {
             let message = format!("the collection `{}` has no tenants", self.collection);
             return Err(StoreError::value(message));
@@ -188,7 +147,7 @@ impl Weaviate {
     async fn has_tenant(&self, call: Call<'_>) -> Result<bool, StoreError> {
         let Some(tenant) = &self.tenant else { return Ok(true) };
         let tenants =
-            self.json(call, Method::GET, &format!("schema/{}/tenants", self.collection), None).await?;
+            self.api.json(call, Method::GET, &format!("schema/{}/tenants", self.collection), None).await?;
         Ok(tenants.as_array().into_iter().flatten().any(|known| known["name"] == tenant.as_str()))
     }
 
@@ -309,12 +268,6 @@ fn text(plain: &str) -> String {
     Value::from(plain).to_string()
 }
 
-fn refused(answer: &Answer) -> StoreError {
-    let said =
-        answer.json()["error"][0]["message"].as_str().map_or_else(|| answer.error_text(), str::to_owned);
-    StoreError::store(format!("Weaviate answered {}: {said}", answer.status.as_u16()))
-}
-
 /// A filter as GraphQL has it.
 fn clause(filter: &Filter, collection: &Collection) -> Result<String, StoreError> {
     let joined = |word: &str, clauses: Vec<String>| match clauses.as_slice() {
@@ -327,6 +280,7 @@ fn clause(filter: &Filter, collection: &Collection) -> Result<String, StoreError
     let (field, operator, value) = match filter {
         Filter::All(filters) => return Ok(joined("And", all(filters)?)),
         Filter::Any(filters) => return Ok(joined("Or", all(filters)?)),
+        Filter::Neither(_) => return Err(no_not()),
         Filter::Field { field, operator, value } => (field, *operator, value),
     };
     let name = if field == "id" { ID } else { metadata_key(field) };
@@ -372,19 +326,19 @@ impl VectorStore for Weaviate {
         call: Call<'_>,
         documents: Vec<Document>,
         columns: Columns<'_>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<usize, StoreError> {
         let collection = self.collection(call, self.create).await?;
         if let Some(tenant) = self.tenant.as_ref().filter(|_| self.create)
             && !self.has_tenant(call).await?
         {
             let path = format!("schema/{}/tenants", self.collection);
-            self.json(call, Method::POST, &path, Some(&json!([{"name": tenant}]))).await?;
+            self.api.json(call, Method::POST, &path, Some(&json!([{"name": tenant}]))).await?;
         }
         let objects = documents.into_iter().map(|document| self.object(document, columns, &collection));
         let objects = objects.collect::<Result<Vec<_>, _>>()?;
         for objects in objects.chunks(BATCH) {
             let body = json!({"objects": objects});
-            let written = self.json(call, Method::POST, "batch/objects", Some(&body)).await?;
+            let written = self.api.json(call, Method::POST, "batch/objects", Some(&body)).await?;
             let failed = written.as_array().into_iter().flatten().find_map(|object| {
                 let why = object["result"]["errors"]["error"][0]["message"].as_str()?;
                 Some((object["properties"][ID].as_str().unwrap_or_default(), why))
@@ -393,7 +347,7 @@ impl VectorStore for Weaviate {
                 return Err(StoreError::store(format!("Weaviate did not write the document `{id}`: {why}")));
             }
         }
-        Ok(())
+        Ok(objects.len())
     }
 
     async fn search(&self, call: Call<'_>, query: Query<'_>) -> Result<Vec<Document>, StoreError> {
@@ -402,7 +356,7 @@ impl VectorStore for Weaviate {
             return Ok(Vec::new());
         }
         let body = json!({"query": self.graphql(query, &collection)?});
-        let answer = self.json(call, Method::POST, "graphql", Some(&body)).await?;
+        let answer = self.api.json(call, Method::POST, "graphql", Some(&body)).await?;
         if let Some(problem) = answer["errors"][0]["message"].as_str() {
             return Err(StoreError::store(format!("Weaviate refused the search: {problem}")));
         }
@@ -440,8 +394,7 @@ mod tests {
 
     fn store() -> Weaviate {
         Weaviate {
-            url: String::new(),
-            api_key: String::new(),
+            api: Api { store: "Weaviate", url: String::new(), headers: Vec::new(), silence: SILENCE },
             collection: "Default".into(),
             content: "content".into(),
             tenant: Some("t\"1".into()),
@@ -469,6 +422,7 @@ mod tests {
             alpha: 0.25,
             limit: 3,
             filter: None,
+            threshold: None,
             max_distance: None,
             columns: Columns::default(),
         };

@@ -7,8 +7,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// What is answered to requests whose method and path begin with `to`, the first that fits; a status other than 200 stands
-/// before the answer.
+/// What is answered to requests whose method and path begin with what stands before the status, the first that fits.
 pub(crate) struct Canned {
     pub(crate) url: String,
     requests: Arc<Mutex<Vec<Request>>>,
@@ -26,15 +25,24 @@ pub(crate) struct Request {
 
 impl Canned {
     pub(crate) async fn start(answers: Vec<(&'static str, u16, Value)>) -> Self {
+        Self::answering(answers, false).await
+    }
+
+    /// With each answer given once.
+    pub(crate) async fn start_in_turn(answers: Vec<(&'static str, u16, Value)>) -> Self {
+        Self::answering(answers, true).await
+    }
+
+    async fn answering(answers: Vec<(&'static str, u16, Value)>, once: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let requests = Arc::<Mutex<Vec<Request>>>::default();
-        let (seen, answers) = (Arc::clone(&requests), Arc::new(answers));
+        let (seen, answers) = (Arc::clone(&requests), Arc::new(Mutex::new(answers)));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (seen, answers) = (Arc::clone(&seen), Arc::clone(&answers));
                 tokio::spawn(async move {
-                    let _ = serve(stream, &seen, &answers).await;
+                    let _ = serve(stream, &seen, &answers, once).await;
                 });
             }
         });
@@ -49,7 +57,8 @@ impl Canned {
 async fn serve(
     stream: TcpStream,
     seen: &Mutex<Vec<Request>>,
-    answers: &[(&'static str, u16, Value)],
+    answers: &Mutex<Vec<(&'static str, u16, Value)>>,
+    once: bool,
 ) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     let (mut line, mut headers, mut length) = (String::new(), String::new(), 0);
@@ -69,8 +78,14 @@ async fn serve(
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await?;
     let line = line.trim_end().trim_end_matches(" HTTP/1.1").to_owned();
-    let known = answers.iter().find(|(to, _, _)| line.starts_with(to));
-    let (status, answer) = known.map_or((404, json!({})), |(_, status, answer)| (*status, answer.clone()));
+    let (status, answer) = {
+        let mut answers = answers.lock().expect("no test fails in here");
+        match answers.iter().position(|(to, _, _)| line.starts_with(to)) {
+            Some(place) if once => (answers[place].1, answers.remove(place).2),
+            Some(place) => (answers[place].1, answers[place].2.clone()),
+            None => (404, json!({})),
+        }
+    };
     let request = Request { line, headers, body: serde_json::from_slice(&body).unwrap_or_default() };
     seen.lock().expect("no test fails in here").push(request);
     let answer = answer.to_string();

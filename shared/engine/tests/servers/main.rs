@@ -5,6 +5,8 @@ mod chroma;
 mod held;
 mod mcp;
 mod pgvector;
+mod pinecone;
+mod qdrant;
 mod remote;
 mod server;
 #[path = "../support/mod.rs"]

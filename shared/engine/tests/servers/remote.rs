@@ -1,6 +1,13 @@
 //! Services that are called over HTTP, with canned answers: what they are sent, and what is made of what they say.
 
-use crate::{canned::Canned, failure, node, output};
+use crate::{
+    canned::Canned,
+    failure, node, output,
+    support::{
+        Case,
+        provider::{Answer, Provider, Received},
+    },
+};
 use serde_json::{Value, json};
 
 fn connection(class: &str, url: &str) -> Value {
@@ -99,6 +106,69 @@ async fn calls_outside_have_an_idempotency_key() {
     assert!(requests[0].headers.contains("content-type: application/x-www-form-urlencoded"));
     assert!(!requests[1].headers.contains("idempotency-key") && requests[1].headers.contains("x-a: b"));
     assert!(requests[2].headers.contains("idempotency-key: mine") && requests[2].headers.contains("x-a: c"));
+}
+
+/// The parts of a form with files, a line each: what says which, and what it holds.
+fn parts(request: &Received) -> Vec<String> {
+    let content_type = request.header("content-type").unwrap_or_default();
+    let boundary = content_type.strip_prefix("multipart/form-data; boundary=").expect("a form with files");
+    let body = request.body.as_str().expect("no JSON");
+    let body = body.strip_suffix(&format!("--{boundary}--\r\n")).expect("an end");
+    let between = format!("--{boundary}\r\n");
+    let parts = body.split(&between).skip(1);
+    parts.map(|part| part.trim_end_matches("\r\n").replace("\r\n\r\n", " = ")).collect()
+}
+
+/// What the reference's client was seen to send: the entries of the form, then each file under one name.
+#[tokio::test]
+async fn uploads_files() {
+    let provider = Provider::start(vec![Answer::json(&json!({"ok": true}))]).await;
+    let settings = json!({"connection": {
+        "type": "dynamiq.connections.Http", "method": "POST", "url": format!("{}/up", provider.url), "data": {"a": 1},
+    }});
+    let files = json!({
+        "first": "00000000-0000-0000-0000-000000000064", "second": {"id": "00000000-0000-0000-0000-000000000065"}, "third": {"name": "x", "base64": "Zm91cg=="},
+        "o\"ther": {"content": "five"},
+    });
+    let data = json!({"l": ["x", null, 2], "m": {"k": 1}, "n": null, "t": true});
+    let sent = async |input: Value| {
+        let nodes =
+            serde_json::Map::from_iter([("n".to_owned(), node("tools.HttpApiCall", &settings, &input))]);
+        let case = Case::text(&crate::flow(&nodes)).file("a.txt", "one").file("b.txt", "two");
+        case.run().await["output"]["n"].clone()
+    };
+    assert_eq!(sent(json!({"files": files, "data": data})).await["status"], "success");
+    assert_eq!(
+        sent(json!({"files": {"up": {"content": "one"}}, "payload_type": "json"})).await["status"],
+        "success"
+    );
+    let entry =
+        |name: &str, value: &str| format!("Content-Disposition: form-data; name=\"{name}\" = {value}");
+    let file = |name: &str, content: &str| {
+        format!("Content-Disposition: form-data; name=\"{name}\"; filename=\"{name}\" = {content}")
+    };
+    let requests = provider.received();
+    assert_eq!(
+        parts(&requests[0]),
+        [
+            entry("a", "1"),
+            entry("l", "x"),
+            entry("l", "2"),
+            entry("m", "k"),
+            entry("t", "True"),
+            file("first", "one"),
+            file("second", "two"),
+            file("third", "four"),
+            file("o%22ther", "five"),
+        ]
+    );
+    assert_eq!(parts(&requests[1]), [file("up", "one")]);
+    // A text is no file by itself.
+    let error = &sent(json!({"files": {"up": "none.txt"}})).await["error"];
+    assert_eq!(error["type"], "ValidationError", "{error}");
+    let error = &sent(json!({"files": {"up": "00000000-0000-0000-0000-000000000009"}})).await["error"];
+    assert_eq!(error["type"], "FileNotFoundError", "{error}");
+    assert_eq!(provider.received().len(), 2);
 }
 
 #[tokio::test]

@@ -1,7 +1,10 @@
 //! A provider of models that gives recorded answers, in turn, over whatever protocol they are recorded from.
 
 use serde_json::Value;
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
@@ -18,6 +21,8 @@ pub(crate) struct Answer {
     pub(crate) piece: usize,
     /// Whether the connection breaks before the end of the body.
     pub(crate) breaks: bool,
+    /// How long the provider thinks.
+    pub(crate) after: Duration,
 }
 
 impl Answer {
@@ -32,7 +37,7 @@ impl Answer {
 
     pub(crate) fn new(content_type: &str, body: Vec<u8>) -> Self {
         let headers = format!("content-type: {content_type}\r\n");
-        Self { status: 200, headers, body, piece: usize::MAX, breaks: false }
+        Self { status: 200, headers, body, piece: usize::MAX, breaks: false, after: Duration::ZERO }
     }
 
     pub(crate) fn status(self, status: u16) -> Self {
@@ -47,6 +52,10 @@ impl Answer {
 
     pub(crate) fn pieces(self, piece: usize) -> Self {
         Self { piece, ..self }
+    }
+
+    pub(crate) fn after(self, after: Duration) -> Self {
+        Self { after, ..self }
     }
 
     /// Without the last `bytes`, and without an end.
@@ -75,6 +84,8 @@ impl Received {
 pub(crate) struct Provider {
     pub(crate) url: String,
     received: Arc<Mutex<Vec<Received>>>,
+    /// How many requests are unanswered, and the most that were.
+    open: Arc<Mutex<(usize, usize)>>,
 }
 
 impl Provider {
@@ -84,16 +95,24 @@ impl Provider {
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let received: Arc<Mutex<Vec<Received>>> = Arc::default();
         let shared = Arc::clone(&received);
+        let open = Arc::<Mutex<(usize, usize)>>::default();
+        let counted = Arc::clone(&open);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (received, answers) = (Arc::clone(&shared), answers.clone());
+                let counted = Arc::clone(&counted);
                 tokio::spawn(async move {
                     // A client that hangs up is no matter.
-                    let _ = serve(stream, &received, &answers).await;
+                    let _ = serve(stream, &received, &answers, &counted).await;
                 });
             }
         });
-        Self { url, received }
+        Self { url, received, open }
+    }
+
+    /// The most requests that were unanswered at the same time.
+    pub(crate) fn most_at_once(&self) -> usize {
+        self.open.lock().expect("requests").1
     }
 
     pub(crate) fn received(&self) -> Vec<Received> {
@@ -105,6 +124,7 @@ async fn serve(
     stream: TcpStream,
     received: &Mutex<Vec<Received>>,
     answers: &[Answer],
+    open: &Mutex<(usize, usize)>,
 ) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut stream = BufReader::new(stream);
@@ -131,6 +151,13 @@ async fn serve(
         received.push(Received { path, headers, body });
         answers[(received.len() - 1).min(answers.len() - 1)].clone()
     };
+    {
+        let mut open = open.lock().expect("requests");
+        open.0 += 1;
+        open.1 = open.1.max(open.0);
+    }
+    tokio::time::sleep(answer.after).await;
+    open.lock().expect("requests").0 -= 1;
     let head = format!(
         "HTTP/1.1 {} Recorded\r\n{}transfer-encoding: chunked\r\nconnection: close\r\n\r\n",
         answer.status, answer.headers

@@ -18,6 +18,7 @@ use crate::{
     services::BUDGET_EXCEEDED,
     transform::{Data, is_falsy},
 };
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use futures::{StreamExt, future::BoxFuture, stream};
 use runyard_runs::{EventBody, FieldErrors, Recorded, RunError, ToolCall, ToolRef};
 use serde_json::{Map, Value, json};
@@ -337,6 +338,19 @@ impl<'a> Calls<'a> {
                 let errors: Vec<String> =
                     errors.iter().map(|(field, problem)| format!("{field} {problem}")).collect();
                 return Err(invalid(tool, &errors.join("; ")));
+            }
+        }
+        if tool.takes_files()
+            && let Some(Value::Object(files)) = input.get_mut("files")
+        {
+            let desk = self.desk();
+            for file in files.values_mut() {
+                if let Some((path, stored)) = file.as_str().and_then(|path| Some((path, desk.get(path)?))) {
+                    *file = match stored.text() {
+                        Some(text) => json!({"name": path, "content": text}),
+                        None => json!({"name": path, "base64": BASE64_STANDARD.encode(&stored.content)}),
+                    };
+                }
             }
         }
         Ok((input, delegated))

@@ -90,6 +90,11 @@ impl Tool {
         Some(Self { parallel: fields.bool("is_parallel_execution_allowed").unwrap_or(tool.parallel), ..tool })
     }
 
+    /// Whether its `files` are files of the agent, by the names that the tool has for them.
+    pub(super) fn takes_files(&self) -> bool {
+        matches!(&self.body, Body::Node { class, .. } if class == "tools.HttpApiCall")
+    }
+
     fn node(id: String, spec: NodeSpec, class: String, fields: Fields<'_>) -> Self {
         let offer = spec.kind.offer();
         let name = spec.name.clone().unwrap_or_else(|| id.clone());

@@ -9,6 +9,7 @@ use crate::{
     nodes::connection::connection,
     python_text,
     rest::{self, Answer, Failure},
+    services::CallSize,
 };
 use runyard_runs::ModelUsage;
 use serde_json::{Map, Value, json};
@@ -186,12 +187,17 @@ impl Embedder {
     }
 
     async fn batch(&self, call: Call<'_>, texts: &[String]) -> Result<Embedded, Halt> {
+        let price = call.services.price(self.provider.name, &self.model);
+        let size = CallSize::of(texts.iter().map(|text| text.len() as u64).sum(), None);
         for attempt in 0.. {
-            call.services.check_budget(call.run)?;
+            // Held until the call is over.
+            let _reserved = call.services.reserve(call.run, &self.model, price, size).await?;
             call.run.outside().await?;
             let error = match self.ask(call, texts).await {
                 Ok(embedded) => {
-                    let usage = ModelUsage { input_tokens: embedded.prompt_tokens, ..ModelUsage::default() };
+                    let mut usage =
+                        ModelUsage { input_tokens: embedded.prompt_tokens, ..ModelUsage::default() };
+                    usage.cost_nanodollars = price.map(|price| price.cost(&usage));
                     call.run.used(&self.model, &usage);
                     return self.checked(embedded, texts.len()).map_err(Halt::from);
                 }

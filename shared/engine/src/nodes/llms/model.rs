@@ -132,7 +132,7 @@ impl Model {
             }
         };
         let mut request = self.request(ask);
-        let price = call.services.price(&self.endpoint);
+        let price = call.services.price(self.endpoint.provider, self.name());
         for _ in 0..recover::MOST {
             match self.call(call, &request, price, &piece).await {
                 Err(Halt::Failed(error)) => match recover::recovered(&request, &error) {
@@ -152,7 +152,8 @@ impl Model {
         price: Option<Price>,
         piece: &Pieces<'_>,
     ) -> Result<Reply, Halt> {
-        call.services.check_call(call.run, &self.endpoint, request.least_tokens())?;
+        // Held until the call is over.
+        let _reserved = call.services.reserve(call.run, self.name(), price, request.size()).await?;
         match self.endpoint.ask(call.run, &call.services.http, request, price, piece).await {
             Ok(reply) if reply.is_blocked() => {
                 let message =

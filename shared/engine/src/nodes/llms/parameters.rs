@@ -1,7 +1,10 @@
 //! What a request says beside its messages.
 
 use super::provider::{Provider, Reasons};
-use crate::{load::Fields, prompt::Prompt};
+use crate::{
+    load::{Fields, misspelt},
+    prompt::Prompt,
+};
 use serde_json::{Map, Value, json};
 
 /// Keys of a node that are not sent to the provider; all others are.
@@ -75,6 +78,52 @@ const SENT_KEYS: &[&str] =
 /// Keys that say how the models of `OpenAI` reason; fitted to the model. Other providers get the first as it is.
 const EFFORT_KEYS: &[&str] = &["reasoning_effort", "verbosity"];
 
+/// Further parameters that providers take, near to keys of nodes or far: none of them is a misspelt key.
+const KNOWN_KEYS: &[&str] = &[
+    "audio",
+    "cache_control",
+    "deployment_id",
+    "format",
+    "function_call",
+    "functions",
+    "include_reasoning",
+    "keep_alive",
+    "length_penalty",
+    "logit_bias",
+    "logprobs",
+    "max_completion_tokens",
+    "min_tokens",
+    "modalities",
+    "model_list",
+    "models",
+    "num_ctx",
+    "num_predict",
+    "options",
+    "parallel_tool_calls",
+    "plugins",
+    "prediction",
+    "prompt_cache_key",
+    "provider",
+    "reasoning",
+    "reasoning_effort",
+    "repetition_penalty",
+    "route",
+    "safety_identifier",
+    "safety_settings",
+    "service_tier",
+    "store",
+    "stream",
+    "stream_options",
+    "thinking",
+    "think",
+    "top_k",
+    "top_logprobs",
+    "transforms",
+    "user",
+    "verbosity",
+    "web_search_options",
+];
+
 /// The parameters of a node, by the names of the chat completions API.
 pub(super) fn read(provider: &Provider, fields: Fields<'_>, prompt: Option<&Prompt>) -> Map<String, Value> {
     let mut parameters = Map::new();
@@ -120,6 +169,10 @@ pub(super) fn read(provider: &Provider, fields: Fields<'_>, prompt: Option<&Prom
             || key == "reasoning_effort" && provider.class == "llms.Databricks";
         if !is_own {
             fields.yaml.ask(key);
+            if let Some(near) = near(key) {
+                let message = format!("`{key}` goes to the provider as it is; did you mean `{near}`?");
+                fields.warn(entry.key_spot, message);
+            }
         }
         if !is_own && !entry.value.is_null() {
             parameters.insert(entry.key.clone(), entry.value.to_json());
@@ -129,6 +182,12 @@ pub(super) fn read(provider: &Provider, fields: Fields<'_>, prompt: Option<&Prom
         parameters.extend(extra);
     }
     parameters
+}
+
+/// What was meant by a key that nobody knows.
+fn near(key: &str) -> Option<&'static str> {
+    let known = [OWN_KEYS, EFFORT_KEYS, KNOWN_KEYS].concat();
+    if known.contains(&key) { None } else { misspelt(key, &known) }
 }
 
 /// The models that do not reason unless they are asked to.

@@ -39,7 +39,8 @@ pub(super) fn build(store: Option<Box<dyn VectorStore>>, fields: Fields<'_>) -> 
             return None;
         }
     };
-    if let Err(problem) = Filter::read(&filters) {
+    let store = store?;
+    if let Err(problem) = Filter::read_for(&*store, &filters) {
         fields.mistake(fields.spot("filters"), NodeError::from(problem).message);
         return None;
     }
@@ -49,7 +50,7 @@ pub(super) fn build(store: Option<Box<dyn VectorStore>>, fields: Fields<'_>) -> 
         threshold: fields.float("similarity_threshold"),
         alpha: fields.float("alpha").unwrap_or(0.5),
         max_distance: fields.float("max_vector_distance"),
-        store: store?,
+        store,
     }))
 }
 
@@ -59,24 +60,27 @@ impl Kind for DocumentRetriever {
         let vector: Vec<f64> =
             input["embedding"].as_array().into_iter().flatten().filter_map(Value::as_f64).collect();
         let filters = input["filters"].as_object().filter(|filters| !filters.is_empty());
-        let filter = Filter::read(filters.unwrap_or(&self.filters)).map_err(NodeError::from)?;
+        let filter =
+            Filter::read_for(&*self.store, filters.unwrap_or(&self.filters)).map_err(NodeError::from)?;
         let wanted = input["top_k"].as_i64().filter(|wanted| *wanted != 0);
         let limit = wanted.map_or(Ok(self.top_k), u32::try_from).ok().filter(|limit| *limit > 0);
         let Some(limit) = limit else {
             return Err(NodeError::new("ValueError", "`top_k` must be positive").into());
         };
+        let threshold = input["similarity_threshold"].as_f64().or(self.threshold);
         let query = Query {
             vector: &vector,
             words: input["query"].as_str().filter(|words| !words.is_empty()),
             alpha: input["alpha"].as_f64().unwrap_or(self.alpha),
             limit,
             filter: filter.as_ref(),
+            threshold,
             max_distance: input["max_vector_distance"].as_f64().or(self.max_distance),
             columns: columns(input),
         };
         call.run.outside().await?;
         let mut documents = self.store.search(call, query).await.map_err(NodeError::from)?;
-        if let Some(threshold) = input["similarity_threshold"].as_f64().or(self.threshold) {
+        if let Some(threshold) = threshold {
             documents
                 .retain(|document| document.score.is_none_or(|score| self.store.passes(score, threshold)));
         }

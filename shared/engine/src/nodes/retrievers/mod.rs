@@ -5,10 +5,10 @@ mod format;
 mod vector_store;
 
 use super::Registered;
-use crate::vectors::{chroma, memory, pgvector, weaviate};
+use crate::vectors::{chroma, memory, pgvector, pinecone, qdrant, weaviate};
 
 pub(super) const NODES: &[&Registered] =
-    &[&CHROMA, &IN_MEMORY, &PGVECTOR, &vector_store::VECTOR_STORE_RETRIEVER, &WEAVIATE];
+    &[&CHROMA, &IN_MEMORY, &PGVECTOR, &PINECONE, &QDRANT, &vector_store::VECTOR_STORE_RETRIEVER, &WEAVIATE];
 
 const CHROMA: Registered = Registered {
     class: "retrievers.ChromaDocumentRetriever",
@@ -29,6 +29,20 @@ const PGVECTOR: Registered = Registered {
     name: Some("pgvector-document-retriever"),
     timeout: None,
     build: |_, fields, loading| document::build(pgvector::read(fields, loading), fields),
+};
+
+const PINECONE: Registered = Registered {
+    class: "retrievers.PineconeDocumentRetriever",
+    name: Some("pinecone-document-retriever"),
+    timeout: None,
+    build: |_, fields, loading| document::build(pinecone::read(fields, loading), fields),
+};
+
+const QDRANT: Registered = Registered {
+    class: "retrievers.QdrantDocumentRetriever",
+    name: Some("qdrant-document-retriever"),
+    timeout: None,
+    build: |_, fields, loading| document::build(qdrant::read(fields, loading), fields),
 };
 
 const WEAVIATE: Registered = Registered {

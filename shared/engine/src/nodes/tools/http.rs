@@ -1,13 +1,14 @@
 //! `HttpApiCall`: one request to an HTTP API. Connection, node and input each may say part of it, the later over the
 //! earlier.
 
-use super::Registered;
+use super::{Registered, multipart};
 use crate::{
     flow::{Call, Halt, Kind, NodeError, Offer, seconds},
     load::{Fields, Loading},
     nodes::{
         admit::{Admission, Check, TEXT, invalid},
         connection::needed,
+        files::{FILES_BY_NAME, Files, MOST_BYTES},
     },
     python_json, python_text,
     rest::{self, Answer},
@@ -77,7 +78,7 @@ struct Request {
     method: Method,
     url: String,
     headers: HeaderMap,
-    body: Option<String>,
+    body: Option<Vec<u8>>,
 }
 
 impl HttpApiCall {
@@ -116,8 +117,8 @@ impl HttpApiCall {
         })
     }
 
-    /// The request for one input.
-    fn request(&self, input: &Map<String, Value>) -> Result<Request, NodeError> {
+    /// The request for one input, with the files that it names.
+    fn request(&self, input: &Map<String, Value>, files: &[(String, Vec<u8>)]) -> Result<Request, NodeError> {
         let part = |key: &str| input.get(key).and_then(Value::as_object);
         let merged = |own: &Map<String, Value>, key: &str| {
             part(key).map_or_else(|| own.clone(), |part| merge(own.clone(), part))
@@ -134,15 +135,21 @@ impl HttpApiCall {
             None => self.payload == Payload::Json,
         };
         let data = merged(&self.data, "data");
-        let body = if is_json {
-            Some(python_json::ascii(&Value::Object(data)))
-        } else {
-            Some(form(&data)).filter(|form| !form.is_empty())
+        let (content_type, body) = match (is_json, files) {
+            // As in the reference, a form with files has no place for JSON.
+            (true, [_, ..]) => multipart::form(&[], files),
+            (false, [_, ..]) => multipart::form(&entries(&data), files),
+            (true, []) => {
+                ("application/json".to_owned(), python_json::ascii(&Value::Object(data)).into_bytes())
+            }
+            (false, []) => ("application/x-www-form-urlencoded".to_owned(), form(&data).into_bytes()),
         };
+        let body = Some(body).filter(|body| !body.is_empty());
         let mut headers = headers(&merged(&self.headers, "headers"))?;
-        if body.is_some() {
-            let content_type = if is_json { "application/json" } else { "application/x-www-form-urlencoded" };
-            headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(content_type));
+        if body.is_some()
+            && let Ok(content_type) = HeaderValue::try_from(content_type)
+        {
+            headers.entry(CONTENT_TYPE).or_insert(content_type);
         }
         let url = with_params(url, &form(&merged(&self.params, "params")));
         Ok(Request { method, url, headers, body })
@@ -226,36 +233,51 @@ fn headers(given: &Map<String, Value>) -> Result<HeaderMap, NodeError> {
     Ok(headers)
 }
 
-/// `a=1&b=2`, as the reference's client writes queries and forms: a list gives one entry an item, a mapping one a key, and
-/// null none.
-fn form(entries: &Map<String, Value>) -> String {
-    let mut text = String::new();
-    for (key, value) in entries {
-        let items: Vec<&Value> = match value {
-            Value::Array(items) => items.iter().filter(|item| !item.is_null()).collect(),
-            Value::Object(map) => {
-                for inner in map.keys() {
-                    push_entry(&mut text, key, inner);
-                }
-                continue;
+/// The entries of a form, as the reference's client has them: a list gives one entry an item, a mapping one a key, and null
+/// none.
+fn entries(data: &Map<String, Value>) -> Vec<(String, String)> {
+    let mut entries = Vec::new();
+    for (key, value) in data {
+        let mut push = |text: String| entries.push((key.clone(), text));
+        match value {
+            Value::Array(items) => {
+                items.iter().filter(|item| !item.is_null()).for_each(|item| push(python_text::str(item)));
             }
-            Value::Null => continue,
-            single => vec![single],
-        };
-        for item in items {
-            push_entry(&mut text, key, &python_text::str(item));
+            Value::Object(map) => map.keys().cloned().for_each(push),
+            Value::Null => {}
+            single => push(python_text::str(single)),
         }
+    }
+    entries
+}
+
+/// `a=1&b=2`, for queries and forms.
+fn form(data: &Map<String, Value>) -> String {
+    let mut text = String::new();
+    for (key, value) in entries(data) {
+        if !text.is_empty() {
+            text.push('&');
+        }
+        quote(&mut text, &key);
+        text.push('=');
+        quote(&mut text, &value);
     }
     text
 }
 
-fn push_entry(text: &mut String, key: &str, value: &str) {
-    if !text.is_empty() {
-        text.push('&');
+/// The files of an input, by the names that they are sent under.
+async fn files(call: Call<'_>, given: Option<&Value>) -> Result<Vec<(String, Vec<u8>)>, NodeError> {
+    let (mut read, mut bytes) = (Vec::new(), 0);
+    for (name, file) in given.and_then(Value::as_object).into_iter().flatten() {
+        let content = Files::of(call).read(file).await?;
+        bytes += content.bytes.len();
+        if bytes > MOST_BYTES {
+            let message = format!("the files are larger than the {} MiB that a node reads", MOST_BYTES >> 20);
+            return Err(NodeError::new("ValueError", message).lasting());
+        }
+        read.push((name.clone(), content.bytes));
     }
-    quote(text, key);
-    text.push('=');
-    quote(text, value);
+    Ok(read)
 }
 
 /// Python's `quote_plus`.
@@ -298,7 +320,8 @@ fn failed(why: &str) -> NodeError {
 impl Kind for HttpApiCall {
     async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
         let empty = Map::new();
-        let mut request = self.request(input.as_object().unwrap_or(&empty))?;
+        let files = files(call, input.get("files")).await?;
+        let mut request = self.request(input.as_object().unwrap_or(&empty), &files)?;
         if request.method == Method::GET {
             call.run.outside().await?;
         } else if let Ok(key) = HeaderValue::from_str(&call.announce().await?) {
@@ -330,6 +353,10 @@ impl Kind for HttpApiCall {
                     "data": mapping("the body's entries"),
                     "payload_type": {"type": "string", "enum": ["raw", "json"], "description": "`raw` sends the data as a form, `json` as JSON"},
                     "headers": mapping("HTTP headers"),
+                    "files": {
+                        "type": "object", "additionalProperties": {"type": "string"},
+                        "description": "files to upload: the paths of yours, by the names of the form's fields",
+                    },
                 },
             }),
             parallel: false,
@@ -348,7 +375,7 @@ impl Kind for HttpApiCall {
             Some(_) => admission.required("payload_type", PAYLOAD)?,
         }
         admission.optional("method", METHOD)?;
-        admission.or("files", json!({}), NO_FILES)?;
+        admission.or("files", json!({}), FILES_BY_NAME)?;
         Ok(admission.done())
     }
 }
@@ -359,10 +386,6 @@ const METHOD: Check = Check::new("GET, POST, PUT, DELETE or PATCH", |value| {
     let known = METHODS.iter().any(|(word, _)| value == word);
     known.then(|| value.clone())
 });
-const NO_FILES: Check = Check::new("empty: it sends no files", |value| {
-    value.as_object().is_some_and(Map::is_empty).then(|| value.clone())
-});
-
 /// A field of the input that is a mapping, or a JSON text of one, as models write it.
 fn parsed(input: &Value, key: &str) -> Result<Value, NodeError> {
     let unparsable = |why: String| NodeError {

@@ -8,6 +8,7 @@ mod file_write;
 mod http;
 mod human_feedback;
 pub(crate) mod mcp;
+mod multipart;
 mod python;
 mod summarizer;
 mod thinking;

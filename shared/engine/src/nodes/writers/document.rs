@@ -23,13 +23,14 @@ pub(super) fn build(store: Option<Box<dyn VectorStore>>) -> Option<Box<dyn Kind>
 impl Kind for DocumentWriter {
     async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
         let documents = Document::read_list(input.get("documents"))?;
-        let count = documents.len();
         let name = |key: &str| input[key].as_str().filter(|name| !name.is_empty());
         let columns = Columns { content: name("content_key"), vector: name("embedding_key") };
         call.announce().await?;
-        if count > 0 {
-            self.store.write(call, documents, columns).await.map_err(NodeError::from)?;
-        }
+        let count = if documents.is_empty() {
+            0
+        } else {
+            self.store.write(call, documents, columns).await.map_err(NodeError::from)?
+        };
         Ok(Arc::new(json!({"upserted_count": count})))
     }
 

@@ -4,10 +4,10 @@ mod document;
 mod vector_store;
 
 use super::Registered;
-use crate::vectors::{chroma, memory, pgvector, weaviate};
+use crate::vectors::{chroma, memory, pgvector, pinecone, qdrant, weaviate};
 
 pub(super) const NODES: &[&Registered] =
-    &[&CHROMA, &IN_MEMORY, &PGVECTOR, &vector_store::VECTOR_STORE_WRITER, &WEAVIATE];
+    &[&CHROMA, &IN_MEMORY, &PGVECTOR, &PINECONE, &QDRANT, &vector_store::VECTOR_STORE_WRITER, &WEAVIATE];
 
 const CHROMA: Registered = Registered {
     class: "writers.ChromaDocumentWriter",
@@ -28,6 +28,20 @@ const PGVECTOR: Registered = Registered {
     name: Some("pgvector-document-writer"),
     timeout: None,
     build: |_, fields, loading| document::build(pgvector::read(fields, loading)),
+};
+
+const PINECONE: Registered = Registered {
+    class: "writers.PineconeDocumentWriter",
+    name: Some("pinecone-document-writer"),
+    timeout: None,
+    build: |_, fields, loading| document::build(pinecone::read_to_write(fields, loading)),
+};
+
+const QDRANT: Registered = Registered {
+    class: "writers.QdrantDocumentWriter",
+    name: Some("qdrant-document-writer"),
+    timeout: None,
+    build: |_, fields, loading| document::build(qdrant::read(fields, loading)),
 };
 
 const WEAVIATE: Registered = Registered {

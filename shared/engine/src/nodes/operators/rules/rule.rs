@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     expression::{Expression, Fault, Message, Mode, Reads, Scope, Unreadable, Val, date},
-    load::Fields,
+    load::{Fields, meant},
 };
 use jiff::civil::Date;
 use serde_json::{Map, Value, json};
@@ -104,6 +104,15 @@ impl Rule {
             fields.mistake(fields.spot("effective_until"), "this is before `effective_from`".into());
         }
         let policy = fields.text("on_missing").unwrap_or_default();
+        let known = Policy::WORDS.iter().find(|(word, _)| *word == policy).map(|(_, policy)| *policy);
+        // The reference takes such a file, and the node's policy.
+        if known.is_none() && !policy.is_empty() {
+            let words: Vec<&str> = Policy::WORDS.iter().map(|(word, _)| *word).collect();
+            let near = meant(policy, &words);
+            let words = words.join("`, `");
+            let message = format!("`on_missing` is none of `{words}`, so it has no effect{near}");
+            fields.warn(fields.spot("on_missing"), message);
+        }
         let list = |key: &str| fields.json(key).filter(Value::is_array).unwrap_or_else(|| json!([]));
         let applies = if applies.is_empty() {
             None
@@ -112,7 +121,7 @@ impl Rule {
         };
         Some(Self {
             is_on: fields.bool("enabled") != Some(false),
-            policy: Policy::WORDS.iter().find(|(word, _)| *word == policy).map(|(_, policy)| *policy),
+            policy: known,
             name: text("name"),
             category: text("category"),
             severity: fields.choice("severity", &severities).unwrap_or(Status::Fail),
