@@ -7,7 +7,7 @@ use crate::{
     python::PythonRunner,
     vectors::Memory,
 };
-use runyard_runs::{Clock, Limits, MemoryStore, ModelUsage, Price, ProcessMemory, RunContext};
+use runyard_runs::{Limits, MemoryStore, ModelUsage, Price, ProcessMemory, RunContext};
 use std::{
     collections::BTreeMap,
     fmt,
@@ -23,7 +23,6 @@ pub(crate) struct Services {
     pub(crate) limits: Limits,
     /// By the names of models.
     pub(crate) prices: BTreeMap<String, Price>,
-    pub(crate) clock: Arc<dyn Clock>,
     /// Only where the app keeps outputs.
     pub(crate) cache: Option<Cache>,
     /// What agents remember between runs.

@@ -1,7 +1,7 @@
 //! The scheduler: a node starts the moment the last of its dependencies ends.
 
 use super::{
-    Flow, FlowEnd, Stop,
+    Flow, FlowEnd, Rests, Stop,
     node::{Call, Ended, run_node},
     source::{Results, Source},
 };
@@ -19,6 +19,7 @@ impl Flow {
         &self,
         run: &RunContext,
         services: &Services,
+        rests: &Rests,
         input: &Map<String, Value>,
         within: &str,
     ) -> FlowEnd {
@@ -35,7 +36,8 @@ impl Flow {
                 while running.len() < limit
                     && let Some(place) = ready.pop_front()
                 {
-                    running.push(self.run_one(place, run, services, input, &results, order.clone(), within));
+                    let seen = order.clone();
+                    running.push(self.run_one(place, run, services, rests, input, &results, seen, within));
                 }
                 let Some((place, ended)) = running.next().await else { break };
                 match ended {
@@ -67,6 +69,7 @@ impl Flow {
         place: u32,
         run: &RunContext,
         services: &Services,
+        rests: &Rests,
         input: &Map<String, Value>,
         results: &Results,
         seen: Vec<u32>,
@@ -74,7 +77,7 @@ impl Flow {
     ) -> (u32, Ended) {
         let node = self.nodes.get(place);
         let key = format!("{within}{}", node.id);
-        let call = Call { run, services, node, key: &key, attempt: 0 };
+        let call = Call { run, services, rests, node, key: &key, attempt: 0 };
         let source = Source { input, nodes: &self.nodes, results, seen: &seen };
         (place, run_node(call, source).await)
     }
