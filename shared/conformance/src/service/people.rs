@@ -16,11 +16,16 @@ impl World {
         run
     }
 
-    async fn answer(&self, run: RunId, request: &InputRequest, answer: Value) -> Result<(), InputError> {
+    pub(super) async fn answer(
+        &self,
+        run: RunId,
+        request: &InputRequest,
+        answer: Value,
+    ) -> Result<(), InputError> {
         self.another_service().answer(&self.app, run, request.id, |_| Ok(answer.clone())).await
     }
 
-    async fn count(&self, run: RunId, event: &str) -> usize {
+    pub(super) async fn count(&self, run: RunId, event: &str) -> usize {
         self.events(run).await.iter().filter(|found| found.body.name() == event).count()
     }
 }

@@ -206,10 +206,12 @@ impl Execution {
                         _ if answered => return Ok(Next::StartOver),
                         Conclusion::Waits => writer.pause(),
                         // Its time goes on meanwhile.
-                        Conclusion::Rests(until) => {
-                            let deadline = writer.state().deadline(self.app.longest_run());
-                            writer.rest(deadline.map_or(until, |deadline| deadline.min(until)));
-                        }
+                        Conclusion::Rests(until) => match writer.state().deadline(self.app.longest_run()) {
+                            Some(deadline) if deadline <= ports.clock.now() => {
+                                writer.end(EventBody::RunFailed { error: timed_out(&self.app) });
+                            }
+                            deadline => writer.rest(deadline.map_or(until, |deadline| deadline.min(until))),
+                        },
                     }
                 }
                 (result, judge) = poll_some(&mut flight) => {
