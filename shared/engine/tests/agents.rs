@@ -280,6 +280,63 @@ async fn events_of_calls() {
     assert!(failed[0].1.message.contains("no w"), "{}", failed[0].1.message);
 }
 
+/// A call that was in flight when its worker died is made once more, unless the file says that it may not: then the model is
+/// told that nobody knows what came of it, and goes on.
+#[tokio::test]
+async fn a_call_that_was_in_flight() {
+    let text = |idempotent: bool| {
+        format!(
+            "connections:
+  oa: {{type: dynamiq.connections.OpenAI, api_key: sk-stub, url: \"${{oc.env:STUB_URL}}\"}}
+  api: {{type: dynamiq.connections.Http, method: POST, url: \"${{oc.env:STUB_ROOT}}/echo\"}}
+nodes:
+  agent:
+    type: dynamiq.nodes.agents.Agent
+    name: Payer
+    llm: {{id: agent-llm, type: dynamiq.nodes.llms.OpenAI, model: gpt-4o-mini, connection: oa}}
+    inference_mode: FUNCTION_CALLING
+    tools: [{{id: pay, type: dynamiq.nodes.tools.HttpApiCall, name: Pay, connection: api, idempotent: {idempotent}}}]
+flows: {{f: {{nodes: [agent]}}}}
+workflows: {{w: {{flow: f}}}}
+"
+        )
+    };
+    let script = json!([
+        {"tool_calls": [{"name": "Pay", "arguments": {"thought": "", "data": {"usd": 5}}}]},
+        {"tool_calls": [{"name": "provide_final_answer", "arguments": {"thought": "", "answer": "I will ask them."}}]},
+    ]);
+    for idempotent in [true, false] {
+        let case = |model: &Scripted| {
+            Case::text(&text(idempotent))
+                .env("STUB_URL", &model.url)
+                .env("STUB_ROOT", &model.root)
+                .input(json!({"input": "pay"}))
+        };
+        let model = Scripted::start(script.clone()).await;
+        let first = case(&model);
+        assert_eq!(first.run().await["status"], "success");
+        let events = first.events();
+        let announced =
+            events.iter().position(|logged| key(logged).starts_with("call:")).expect("it was announced");
+        assert_eq!(model.echoes(), 1);
+
+        let model = Scripted::start(json!([script[1]])).await;
+        let second = case(&model).journal(events[..=announced].to_vec());
+        let results = second.run().await;
+        assert_eq!(results["output"]["agent"]["output"]["content"], "I will ask them.", "{results}");
+        assert_eq!(model.echoes(), usize::from(idempotent), "idempotent: {idempotent}");
+        let request = &model.requests()[0];
+        let told = request["messages"].as_array().expect("messages").last().expect("a message")["content"]
+            .to_string();
+        assert_eq!(told.contains("its outcome is uncertain"), !idempotent, "{told}");
+        let failed = second.events().into_iter().find_map(|logged| match logged.body {
+            EventBody::AgentToolCallFailed { error, .. } => Some(error.message),
+            _ => None,
+        });
+        assert_eq!(failed.is_some_and(|message| message.contains("UncertainOutcomeError")), !idempotent);
+    }
+}
+
 /// A clock that stands.
 struct At(i64);
 
