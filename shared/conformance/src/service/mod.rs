@@ -3,11 +3,13 @@
 //! A backend calls [`service_conformance!`](crate::service_conformance) with what makes a fresh [`Backend`].
 
 mod people;
+mod races;
 mod rests;
 mod retry;
 mod scripted;
 
 pub use people::*;
+pub use races::*;
 pub use rests::*;
 pub use retry::*;
 pub use scripted::{MovedClock, Scripted};
@@ -67,7 +69,8 @@ macro_rules! service_conformance {
             a_run_rests_without_a_process, a_run_is_woken_on_the_moment, a_follower_sees_a_run_that_rested_end,
             who_comes_early_changes_nothing, answers_wake_a_run_that_rests, an_answer_to_a_run_that_rests_is_not_lost,
             a_request_expires_while_the_run_rests, a_run_that_rests_can_be_canceled, resting_is_counted,
-            a_run_that_is_handed_over_while_it_rests_goes_on
+            a_run_that_is_handed_over_while_it_rests_goes_on, an_answer_comes_just_before_a_claim,
+            an_answer_comes_just_after_a_claim
         );
     };
     (@each $backend:expr; $($name:ident),+) => {
@@ -150,8 +153,18 @@ impl World {
         clock: &Arc<MovedClock>,
         app: &Arc<App>,
     ) -> RunService {
+        Self::service_of(Arc::clone(&backend.runs), backend, engine, clock, app)
+    }
+
+    fn service_of(
+        runs: Arc<dyn RunStore>,
+        backend: &Backend,
+        engine: &Arc<Scripted>,
+        clock: &Arc<MovedClock>,
+        app: &Arc<App>,
+    ) -> RunService {
         RunService::new(Ports {
-            runs: Arc::clone(&backend.runs),
+            runs,
             files: Arc::clone(&backend.files),
             queue: Arc::clone(&backend.queue),
             apps: Arc::new(OneApp(Arc::clone(app))),

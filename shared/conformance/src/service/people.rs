@@ -10,7 +10,7 @@ use std::time::Duration;
 
 impl World {
     /// A run of these commands once it waits for people.
-    async fn waiting(&self, commands: Value) -> Run {
+    pub(super) async fn waiting(&self, commands: Value) -> Run {
         let run = self.sync(commands).await;
         assert_eq!((run.status, run.reported_status()), (RunStatus::Paused, ReportedStatus::AwaitingInput));
         run
