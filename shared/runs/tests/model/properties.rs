@@ -227,7 +227,7 @@ pub fn begins(
         _ => None,
     });
     let moment = moment.max();
-    let answered = log.iter().filter(|entry| keys_of(&entry.events) & needs & ANSWERS != 0).next_back();
+    let answered = log.iter().rfind(|entry| keys_of(&entry.events) & needs & ANSWERS != 0);
     let result = if recorded & needs != needs {
         violates(Property::JournaledFirst, "what it depends on is not in the log")
     } else if moment
