@@ -31,8 +31,19 @@ enum What {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Step {
     Look,
-    Commit { entry: Arc<Entry>, owner: Option<ClaimId> },
-    Check { entry: Arc<Entry>, owner: Option<ClaimId> },
+    Commit {
+        entry: Arc<Entry>,
+        owner: Option<ClaimId>,
+    },
+    /// The reply was lost, or the place is taken: by whom?
+    Check {
+        entry: Arc<Entry>,
+        owner: Option<ClaimId>,
+    },
+    /// The run is held by another, or by nobody: since before the entry was written?
+    Refused {
+        entry: Arc<Entry>,
+    },
     Enqueue,
     Done(Answered),
 }
@@ -145,7 +156,7 @@ impl Machine for Answerer {
                 },
                 owner.map_or(Guard::Always, Guard::Owner),
             )),
-            Step::Check { entry, .. } => Next::Do(Op::Read { from: entry.first }),
+            Step::Check { entry, .. } | Step::Refused { entry } => Next::Do(Op::Read { from: entry.first }),
             Step::Enqueue => Next::Do(Op::Enqueue { delay: Duration::ZERO }),
             Step::Done(answered) => Next::Done(*answered),
         }
@@ -157,13 +168,18 @@ impl Machine for Answerer {
             (_, Reply::NoRun) => Step::Done(Answered::NoRun),
             (Step::Look, Reply::Head(head)) => self.decide(&head, now),
             (Step::Commit { .. }, Reply::Done) => Step::Enqueue,
-            (Step::Commit { .. }, Reply::Refused) => Step::Look,
+            (Step::Commit { entry, .. }, Reply::Refused) => Step::Refused { entry },
             (Step::Commit { entry, owner }, Reply::Taken | Reply::Unknown) => Step::Check { entry, owner },
             (Step::Check { entry, owner }, Reply::Log(log)) => match log.entries.first() {
                 None => Step::Commit { entry, owner },
                 Some(there) if there.is_same_append(&entry) => Step::Enqueue,
                 Some(_) => Step::Look,
             },
+            (Step::Refused { entry }, Reply::Log(log)) => match log.entries.first() {
+                Some(there) if there.is_same_append(&entry) => Step::Enqueue,
+                _ => Step::Look,
+            },
+            (Step::Refused { entry }, Reply::Unknown) => Step::Refused { entry },
             (Step::Check { entry, owner }, Reply::Unknown) => Step::Check { entry, owner },
             // Lost or not: a run that nobody holds is due, any other has an executor that sees the answer.
             (Step::Enqueue, _) => Step::Done(Answered::Now),

@@ -285,6 +285,12 @@ pub fn outcome(world: &World, actor: &Actor, outcome: &Outcome) -> Result<(), Vi
         {
             return fails(Property::AcknowledgedIsKept, "an answer");
         }
+        (
+            Doing::Answer { writer, .. },
+            Outcome::Answer(outcome @ (Answered::NotPending | Answered::Ended)),
+        ) if run.is_some_and(|run| run.log.iter().any(|entry| entry.writer == *writer)) => {
+            return fails(Property::ToldRight, format!("an answer that was taken was told {outcome:?}"));
+        }
         _ => {}
     }
     Ok(())
