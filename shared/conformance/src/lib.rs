@@ -62,6 +62,7 @@ macro_rules! memory_store_tests {
     ($fixture:ident) => {
         $crate::tests! { $fixture, remember:
             the_newest_are_remembered, long_turns_are_remembered, a_turn_is_kept_once, conversations_are_apart,
+            what_has_expired_is_forgotten,
         }
     };
 }

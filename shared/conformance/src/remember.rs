@@ -65,6 +65,17 @@ pub async fn a_turn_is_kept_once(store: Arc<dyn MemoryStore>) {
     assert_eq!(store.recent(&scope, 10).await.unwrap(), [turn(1)]);
 }
 
+/// As the run that it was said in.
+pub async fn what_has_expired_is_forgotten(store: Arc<dyn MemoryStore>) {
+    let scope = scope();
+    let expired = MemoryTurn { expires_at: Timestamp(1), ..turn(2) };
+    for said in [turn(1), expired, turn(3)] {
+        store.keep(&scope, said).await.unwrap();
+    }
+    assert_eq!(store.recent(&scope, 10).await.unwrap(), [turn(1), turn(3)]);
+    assert_eq!(store.recent(&scope, 4).await.unwrap(), [turn(1), turn(3)], "it does not count");
+}
+
 /// Another user, session, agent or app remembers nothing of it.
 pub async fn conversations_are_apart(store: Arc<dyn MemoryStore>) {
     let own = scope();

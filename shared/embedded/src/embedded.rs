@@ -35,7 +35,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { readers: 3, reader_cache_kib: 2048, writer_cache_kib: 4096 }
+        Self { readers: 3, reader_cache_kib: 1024, writer_cache_kib: 1024 }
     }
 }
 

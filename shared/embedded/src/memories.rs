@@ -6,10 +6,7 @@ use runyard_runs::{MemoryScope, MemoryStore, MemoryTurn, StoreError};
 use rusqlite::{Connection, params};
 use std::sync::Arc;
 
-/// So many turns that expired are removed with each that is kept.
-const REMOVED: i64 = 32;
-
-/// [`MemoryStore`] on SQLite.
+/// [`MemoryStore`] on SQLite. What expired is removed with the runs that did.
 pub struct Memories {
     home: Arc<Home>,
 }
@@ -44,7 +41,7 @@ impl MemoryStore for Memories {
     }
 
     async fn keep(&self, scope: &MemoryScope, turn: MemoryTurn) -> Result<(), StoreError> {
-        let (scope, now) = (name(scope)?, self.home.clock.now());
+        let scope = name(scope)?;
         let content = serde_json::to_string(&turn).map_err(Fault::from)?;
         let work = move |connection: &Connection| {
             connection
@@ -52,12 +49,6 @@ impl MemoryStore for Memories {
                     "INSERT OR IGNORE INTO memories (scope, at, id, expires_at, turn) VALUES (?1, ?2, ?3, ?4, ?5)",
                 )?
                 .execute(params![scope, turn.at.0, turn.id(), turn.expires_at.0, content])?;
-            connection
-                .prepare_cached(
-                    "DELETE FROM memories WHERE (scope, at, id) IN (SELECT scope, at, id FROM memories \
-                     INDEXED BY memories_by_expiry WHERE expires_at <= ?1 LIMIT ?2)",
-                )?
-                .execute(params![now.0, REMOVED])?;
             Ok(())
         };
         self.home.database.write(work).await

@@ -6,7 +6,10 @@ use runyard_conformance::{
     queue::{Ends, Receive},
 };
 use runyard_embedded::{Embedded, Options, Queue};
-use runyard_runs::{AppId, FileStore, MemoryStore, RunId, RunStore, SystemClock, SystemIds};
+use runyard_runs::{
+    AppId, FileStore, MemoryScope, MemoryStore, MemoryTurn, RunId, RunStore, SystemClock, SystemIds,
+    Timestamp,
+};
 use std::sync::Arc;
 use tempfile::TempDir;
 
@@ -51,6 +54,32 @@ runyard_conformance::run_store_tests!(runs);
 runyard_conformance::file_store_tests!(file_store);
 runyard_conformance::memory_store_tests!(memories);
 runyard_conformance::queue_tests!(run_queue);
+
+/// What agents remember of a run leaves the disk when the run does.
+#[tokio::test]
+async fn what_has_expired_leaves_the_disk() {
+    let (embedded, dir) = open();
+    let scope =
+        MemoryScope { app: make::app(), agent: "a".into(), user_id: Some("u".into()), session_id: None };
+    let turn = |number: i64, expires_at| MemoryTurn {
+        run: make::run(scope.app).id,
+        node: "a".into(),
+        at: Timestamp(number),
+        expires_at: Timestamp(expires_at),
+        messages: Vec::new(),
+    };
+    for number in 0..300 {
+        embedded.memories().keep(&scope, turn(number, 1_000 + number % 2)).await.expect("it is kept");
+    }
+    let left = || {
+        let database = rusqlite::Connection::open(dir.path().join("runyard.db")).expect("the database");
+        database.query_row("SELECT count(*) FROM memories", (), |row| row.get::<_, i64>(0)).expect("a count")
+    };
+    for (now, kept) in [(999, 300), (1_000, 150), (1_001, 0)] {
+        embedded.runs().delete_expired(Timestamp(now), 10).await.expect("the store answers");
+        assert_eq!(left(), kept, "at {now}");
+    }
+}
 
 /// The port leaves it open how much a read gives; here memory is bounded.
 #[tokio::test]

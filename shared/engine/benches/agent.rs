@@ -7,7 +7,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use runyard_engine::{Engine, EngineConfig, PythonError, PythonRunner};
 use runyard_runs::{
     App, AppId, Engine as _, File, FileId, FileStore, NewFile, NewRun, Outcome, RunContext, RunId,
-    StoreError, Timestamp, Upload,
+    StoreError, SystemClock, Timestamp, Upload,
 };
 use serde_json::{Map, Value, json};
 use std::{
@@ -178,7 +178,9 @@ workflows: {{w: {{flow: f}}}}
             files: Vec::new(),
             retry_of: None,
         };
-        RunContext::detached(new, Arc::new(Nothing), &[], |logged| drop(black_box(logged)))
+        RunContext::detached(new, Arc::new(Nothing), Arc::new(SystemClock), &[], |logged| {
+            drop(black_box(logged));
+        })
     };
     criterion.bench_function("agent: own CPU a loop", |bencher| {
         bencher.iter_custom(|runs| {

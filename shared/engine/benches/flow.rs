@@ -5,7 +5,7 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use runyard_engine::{Engine, EngineConfig, PythonError, PythonRunner};
 use runyard_runs::{
     App, AppId, Engine as _, File, FileId, FileStore, NewFile, NewRun, RunContext, RunId, StoreError,
-    Timestamp, Upload,
+    SystemClock, Timestamp, Upload,
 };
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, hint::black_box, sync::Arc, time::Duration};
@@ -87,7 +87,9 @@ fn flows(criterion: &mut Criterion) {
                 files: Vec::new(),
                 retry_of: None,
             };
-            RunContext::detached(new, Arc::new(Nothing), &[], |logged| drop(black_box(logged)))
+            RunContext::detached(new, Arc::new(Nothing), Arc::new(SystemClock), &[], |logged| {
+                drop(black_box(logged));
+            })
         };
         criterion.bench_function(name, |bencher| {
             bencher.to_async(&runtime).iter_batched(

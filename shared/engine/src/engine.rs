@@ -11,8 +11,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use runyard_runs::{
-    App, AppId, BoxError, Clock, FieldErrors, File, MemoryStore, Outcome, RunContext, RunError, SystemClock,
-    Warning,
+    App, AppId, BoxError, FieldErrors, File, MemoryStore, Outcome, RunContext, RunError, Warning,
 };
 use serde_json::{Map, Value};
 use std::{
@@ -54,7 +53,6 @@ impl fmt::Debug for EngineConfig {
 /// Runs workflows. Cheap to make: everything else is made on first use.
 pub struct Engine {
     config: EngineConfig,
-    clock: Arc<dyn Clock>,
     compiled: Mutex<HashMap<(AppId, String), Arc<Compiled>>>,
     env_hasher: RandomState,
     /// Apps that may go to the same places share their connections.
@@ -88,7 +86,6 @@ impl Engine {
     pub fn new(config: EngineConfig) -> Self {
         Self {
             config,
-            clock: Arc::new(SystemClock),
             compiled: Mutex::default(),
             env_hasher: RandomState::new(),
             http: Mutex::default(),
@@ -102,11 +99,6 @@ impl Engine {
     /// addresses: its operator says so.
     pub fn allowing(self, allow_hosts: Vec<String>) -> Self {
         Self { allow_hosts, ..self }
-    }
-
-    /// The same by another clock.
-    pub fn by_clock(self, clock: Arc<dyn Clock>) -> Self {
-        Self { clock, ..self }
     }
 
     /// Has agents remember in this store; without one they remember as long as the engine lives. Call it once, before any
@@ -184,7 +176,6 @@ impl Engine {
             documents: Arc::clone(&self.documents),
             limits: app.limits.clone(),
             prices: app.prices.clone(),
-            clock: Arc::clone(&self.clock),
             cache: app.cache.map(Cache::new),
             memories: self.memories.clone(),
         };

@@ -8,7 +8,7 @@ use crate::{
     vectors::Memory,
 };
 use runyard_runs::{
-    Clock, Limits, MemoryStore, ModelUsage, Price, ProcessMemory, Reservation, RunContext, Spending,
+    Limits, MemoryStore, ModelUsage, Price, ProcessMemory, Reservation, RunContext, Spending,
 };
 use std::{
     collections::BTreeMap,
@@ -25,7 +25,6 @@ pub(crate) struct Services {
     pub(crate) limits: Limits,
     /// By the names of models.
     pub(crate) prices: BTreeMap<String, Price>,
-    pub(crate) clock: Arc<dyn Clock>,
     /// Only where the app keeps outputs.
     pub(crate) cache: Option<Cache>,
     /// What agents remember between runs.

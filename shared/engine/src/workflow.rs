@@ -1,7 +1,7 @@
 //! A workflow, loaded and ready to run.
 
 use crate::{
-    flow::{Flow, FlowEnd, INPUT_EXPIRED, NodeError, Role, Status, Stop},
+    flow::{Flow, FlowEnd, INPUT_EXPIRED, NodeError, Rests, Role, Status, Stop},
     services::{BUDGET_EXCEEDED, Services},
 };
 use runyard_runs::{FieldErrors, File, Outcome, RunContext, RunError};
@@ -62,7 +62,11 @@ impl Workflow {
     }
 
     pub(crate) async fn execute(&self, run: &RunContext, services: &Services) -> Outcome {
-        let end = self.run(run, services).await;
+        let rests = Rests::default();
+        let end = match rests.unless_all_rest(run, self.run(run, services, &rests)).await {
+            Ok(end) => end,
+            Err(until) => return Outcome::Resting(until),
+        };
         let failed = self.flow.failures(&end);
         if let Some(place) = failed.first() {
             let node = self.flow.nodes.get(*place);
@@ -90,7 +94,7 @@ impl Workflow {
 
     /// The same as [`Workflow::execute`], with every node's result.
     pub(crate) async fn results(&self, run: &RunContext, services: &Services) -> RunResults {
-        let end = self.run(run, services).await;
+        let end = self.run(run, services, &Rests::default()).await;
         let error = self.flow.error(&end);
         let input = with_files(&run.new_run().input, &run.new_run().files);
         RunResults {
@@ -100,10 +104,10 @@ impl Workflow {
         }
     }
 
-    async fn run(&self, run: &RunContext, services: &Services) -> FlowEnd {
+    async fn run(&self, run: &RunContext, services: &Services, rests: &Rests) -> FlowEnd {
         tracing::debug!(workflow = %self.id, run = %run.new_run().id, "executing");
         let input = with_files(&run.new_run().input, &run.new_run().files);
-        let end = self.flow.run(run, services, &input, "").await;
+        let end = self.flow.run(run, services, rests, &input, "").await;
         if end.stop == Stop::Stopped {
             // Nobody wants the outcome any more; whoever stopped the run drops this.
             futures::future::pending::<()>().await;

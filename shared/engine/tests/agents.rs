@@ -3,7 +3,7 @@
 
 mod support;
 
-use runyard_runs::{EventBody, Logged, MemoryStore, ProcessMemory};
+use runyard_runs::{Clock, EventBody, Logged, MemoryStore, Outcome, ProcessMemory, Timestamp};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use support::{
@@ -219,6 +219,7 @@ async fn any_prefix_of_the_journal() {
         "todo",
         "structured",
         "max_loops_return",
+        "sub_workflow_fc",
     ] {
         let golden = Golden::read(name);
         let script = golden.header("script");
@@ -281,6 +282,114 @@ async fn events_of_calls() {
     assert!(started.contains(sum));
     assert_eq!(failed.len(), 1);
     assert!(failed[0].1.message.contains("no w"), "{}", failed[0].1.message);
+}
+
+/// A call that was in flight when its worker died is made once more, unless the file says that it may not: then the model is
+/// told that nobody knows what came of it, and goes on.
+#[tokio::test]
+async fn a_call_that_was_in_flight() {
+    let text = |idempotent: bool| {
+        format!(
+            "connections:
+  oa: {{type: dynamiq.connections.OpenAI, api_key: sk-stub, url: \"${{oc.env:STUB_URL}}\"}}
+  api: {{type: dynamiq.connections.Http, method: POST, url: \"${{oc.env:STUB_ROOT}}/echo\"}}
+nodes:
+  agent:
+    type: dynamiq.nodes.agents.Agent
+    name: Payer
+    llm: {{id: agent-llm, type: dynamiq.nodes.llms.OpenAI, model: gpt-4o-mini, connection: oa}}
+    inference_mode: FUNCTION_CALLING
+    tools: [{{id: pay, type: dynamiq.nodes.tools.HttpApiCall, name: Pay, connection: api, idempotent: {idempotent}}}]
+flows: {{f: {{nodes: [agent]}}}}
+workflows: {{w: {{flow: f}}}}
+"
+        )
+    };
+    let script = json!([
+        {"tool_calls": [{"name": "Pay", "arguments": {"thought": "", "data": {"usd": 5}}}]},
+        {"tool_calls": [{"name": "provide_final_answer", "arguments": {"thought": "", "answer": "I will ask them."}}]},
+    ]);
+    for idempotent in [true, false] {
+        let case = |model: &Scripted| {
+            Case::text(&text(idempotent))
+                .env("STUB_URL", &model.url)
+                .env("STUB_ROOT", &model.root)
+                .input(json!({"input": "pay"}))
+        };
+        let model = Scripted::start(script.clone()).await;
+        let first = case(&model);
+        assert_eq!(first.run().await["status"], "success");
+        let events = first.events();
+        let announced =
+            events.iter().position(|logged| key(logged).starts_with("call:")).expect("it was announced");
+        assert_eq!(model.echoes(), 1);
+
+        let model = Scripted::start(json!([script[1]])).await;
+        let second = case(&model).journal(events[..=announced].to_vec());
+        let results = second.run().await;
+        assert_eq!(results["output"]["agent"]["output"]["content"], "I will ask them.", "{results}");
+        assert_eq!(model.echoes(), usize::from(idempotent), "idempotent: {idempotent}");
+        let request = &model.requests()[0];
+        let told = request["messages"].as_array().expect("messages").last().expect("a message")["content"]
+            .to_string();
+        assert_eq!(told.contains("its outcome is uncertain"), !idempotent, "{told}");
+        let failed = second.events().into_iter().find_map(|logged| match logged.body {
+            EventBody::AgentToolCallFailed { error, .. } => Some(error.message),
+            _ => None,
+        });
+        assert_eq!(failed.is_some_and(|message| message.contains("UncertainOutcomeError")), !idempotent);
+    }
+}
+
+/// A clock that stands.
+struct At(i64);
+
+impl Clock for At {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0 * 1_000)
+    }
+}
+
+/// A run is left while a tool of an agent waits for a moment, within a sub-workflow and beside a call that is done; then it
+/// goes on where it stood.
+#[tokio::test]
+async fn a_tool_that_waits_for_an_hour() {
+    let golden = Golden::read("sub_workflow_fc");
+    let text = golden
+        .text
+        .replace(
+            "  parts-of:",
+            "  wait: {type: dynamiq.nodes.operators.Delay, duration_seconds: 3600}\n  parts-of:",
+        )
+        .replace("parts: {nodes: [parts-of]}", "parts: {nodes: [wait]}")
+        .replace("name: Price\n", "name: Price\n        is_parallel_execution_allowed: true\n")
+        .replace("name: Parts,", "name: Parts, is_parallel_execution_allowed: true,")
+        .replace("max_loops: 8", "max_loops: 8\n    parallel_tool_calls_enabled: true");
+    let script = golden.header("script");
+    let model = Scripted::start(script.clone()).await;
+    let case = |model: &Scripted, at| {
+        Case::text(&text)
+            .env("STUB_URL", &model.url)
+            .input(golden.header("input"))
+            .python(Counted::echo() as _)
+            .clock(Arc::new(At(at)))
+    };
+    let first = case(&model, 0);
+    assert_eq!(first.outcome().await, Outcome::Resting(Timestamp(3_600_000)));
+    assert_eq!(model.requests().len(), 3, "the model waits for its tools");
+    let waits = |name: &str| {
+        let ended = first.events().into_iter().filter_map(|logged| match logged.body {
+            EventBody::AgentToolCallCompleted { call, .. } if call.iteration == 3 => Some(call.tool.name),
+            _ => None,
+        });
+        ended.filter(|ended| ended == name).count()
+    };
+    assert_eq!((waits("Price"), waits("Parts")), (1, 0), "the other call was made meanwhile");
+    let rest: Vec<Value> = script.as_array().expect("a script")[3..].to_vec();
+    let model = Scripted::start(rest.into()).await;
+    let second = case(&model, 3600).journal(first.events());
+    let Outcome::Completed(output) = second.outcome().await else { panic!("it waits again") };
+    assert_eq!((output, model.requests().len()), (json!({"answer": "6"}), 1));
 }
 
 /// What is recorded grows with what is new: twice the loops, twice the journal.

@@ -4,7 +4,7 @@ mod support;
 
 use async_trait::async_trait;
 use runyard_engine::{PythonError, PythonRunner};
-use runyard_runs::{Clock, EventBody, Logged, OutputCache, Timestamp};
+use runyard_runs::{Clock, EventBody, Logged, Outcome, OutputCache, Timestamp};
 use serde_json::{Map, Value, json};
 use std::{
     sync::{
@@ -13,7 +13,7 @@ use std::{
     },
     time::Duration,
 };
-use support::{Case, app};
+use support::{Case, answer, app};
 use tokio::time::Instant;
 
 /// The time of the runtime, which tests can pause, from some moment on.
@@ -40,10 +40,9 @@ workflows: {w: {flow: f}}
 
 /// Runs the hour's Delay from a journal, at a moment; gives its output, and how long that took.
 async fn delayed(journal: Vec<Logged>, at: i64) -> (Value, Duration, Vec<Logged>) {
-    let case = Case::text(HOUR).input(json!({"x": 1})).journal(journal);
-    let engine = case.engine().by_clock(RuntimeClock::at(at));
+    let case = Case::text(HOUR).input(json!({"x": 1})).journal(journal).clock(RuntimeClock::at(at));
     let began = Instant::now();
-    let results = engine.results(&app(HOUR), &case.context()).await.expect("the file loads").to_json();
+    let results = case.run().await;
     (results["output"]["d"]["output"].clone(), began.elapsed(), case.events())
 }
 
@@ -62,6 +61,140 @@ async fn a_delay_waits_once_for_the_moment_that_it_began_with() {
     assert_eq!((output, took.as_secs()), (waited(10_000.0), 0), "what has passed is not waited for");
     let (output, took, _) = delayed(events, 20_000).await;
     assert_eq!((output, took.as_secs()), (waited(3600.0), 0), "a wait that ended is not done again");
+}
+
+/// One flow of these nodes, a second that [`SUB`] names.
+fn flow(nodes: &str, of: &str) -> String {
+    format!(
+        "nodes:\n{nodes}\nflows: {{f: {{nodes: [{of}]}}, sub: {{nodes: [d]}}}}\nworkflows: {{w: {{flow: f}}}}\n"
+    )
+}
+
+const DELAY: &str = "  d: {type: dynamiq.nodes.operators.Delay, duration_seconds: 3600}";
+const SLOW: &str = "  p: {type: dynamiq.nodes.tools.Python, code: x}";
+const SUB: &str = "  s: {type: dynamiq.nodes.operators.SubWorkflow, flow: sub}";
+
+/// Python that takes so long.
+struct Slow(Duration);
+
+#[async_trait]
+impl PythonRunner for Slow {
+    async fn run(
+        &self,
+        _: &str,
+        _: &Map<String, Value>,
+        _: bool,
+        _: Option<Duration>,
+    ) -> Result<Value, PythonError> {
+        tokio::time::sleep(self.0).await;
+        Ok(json!("done"))
+    }
+}
+
+/// What comes of it at that moment, by somebody who comes again when it has rested; and how many seconds that took.
+async fn outcome(case: Case, at: i64) -> (Outcome, u64, Vec<Logged>) {
+    let case = case.clock(RuntimeClock::at(at));
+    let began = Instant::now();
+    let outcome = case.outcome().await;
+    (outcome, began.elapsed().as_secs(), case.events())
+}
+
+fn resting(seconds: i64) -> Outcome {
+    Outcome::Resting(Timestamp(seconds * 1_000))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_in_which_nothing_goes_on_is_left_until_the_moment() {
+    for (nodes, of) in [(DELAY.to_owned(), "d"), (format!("{DELAY}\n{SUB}"), "s")] {
+        let text = flow(&nodes, of);
+        let (left, took, journal) = outcome(Case::text(&text), 0).await;
+        assert_eq!((left, took), (resting(3600), 0), "{text}");
+        let again = || Case::text(&text).journal(journal.clone());
+        let (early, _, new) = outcome(again(), 3000).await;
+        assert_eq!((early, new.as_slice()), (resting(3600), &[][..]), "who comes early writes nothing");
+        let (Outcome::Completed(_), took, _) = outcome(again(), 3550).await else { panic!("it rests again") };
+        assert_eq!(took, 50, "what is left is not worth leaving");
+        let (Outcome::Completed(_), took, _) = outcome(again(), 3601).await else { panic!("it rests again") };
+        assert_eq!(took, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_delay_is_slept() {
+    let text = HOUR.replace("3600", "60");
+    let (Outcome::Completed(_), took, _) = outcome(Case::text(&text), 0).await else { panic!("it was left") };
+    assert_eq!(took, 60);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delay_passes_while_others_go_on() {
+    let text = flow(&format!("{DELAY}\n{SLOW}\n{SUB}"), "d, p, s");
+    let slow = |seconds| Arc::new(Slow(Duration::from_secs(seconds)));
+    let (left, took, _) = outcome(Case::text(&text).python(slow(600)), 0).await;
+    assert_eq!((left, took), (resting(3600), 600), "left once the others are done");
+    let (ended, took, events) = outcome(Case::text(&text).python(slow(7200)), 0).await;
+    assert!(matches!(ended, Outcome::Completed(_)), "{ended:?}");
+    let order: Vec<String> = events
+        .into_iter()
+        .filter(|logged| matches!(logged.body, EventBody::NodeCompleted { .. }))
+        .filter_map(|logged| logged.key)
+        .collect();
+    assert_eq!(took, 7200);
+    assert_eq!(order.last().map(String::as_str), Some("node:p:done"), "the delays ended before: {order:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_of_several_moments_counts() {
+    let text = flow(
+        "  m: {type: dynamiq.nodes.operators.Map, max_workers: 3, node: {type: dynamiq.nodes.operators.Delay}}",
+        "m",
+    );
+    let wait = |seconds: i64| json!({"duration_seconds": seconds});
+    let input = |seconds: [i64; 3]| json!({"input": seconds.map(wait)});
+    let (left, took, journal) = outcome(Case::text(&text).input(input([900, 30, 300])), 0).await;
+    assert_eq!((left, took), (resting(300), 30), "a short one is slept first");
+    let again = Case::text(&text).input(input([900, 30, 300])).journal(journal.clone());
+    let (left, _, more) = outcome(again, 300).await;
+    assert_eq!(left, resting(900));
+    let both: Vec<Logged> = journal.into_iter().chain(more).collect();
+    let again = Case::text(&text).input(input([900, 30, 300])).journal(both);
+    let (Outcome::Completed(output), _, _) = outcome(again, 900).await else { panic!("all have passed") };
+    assert_eq!(output["output"][1]["waited_seconds"], 30.0, "{output}");
+    // One after the other, each from when the one before has ended.
+    let text = text.replace("max_workers: 3", "max_workers: 1");
+    let (left, _, _) = outcome(Case::text(&text).input(input([900, 30, 300])), 0).await;
+    assert_eq!(left, resting(900));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_and_a_delay_wait_together() {
+    let asks = "  q: {type: dynamiq.nodes.tools.Python, code: x, approval: {enabled: true}}";
+    let text = flow(&format!("{DELAY}\n{asks}"), "d, q");
+    let (left, _, journal) = outcome(Case::text(&text), 0).await;
+    assert_eq!(left, resting(3600), "the run does not pause before");
+    let asked = |events: &[Logged]| events.iter().filter(|logged| logged.body.request().is_some()).count();
+    assert_eq!(asked(&journal), 1);
+    let (later, _, new) = outcome(Case::text(&text).journal(journal.clone()), 3601).await;
+    assert_eq!((later, asked(&new)), (Outcome::Suspended, 0), "now it waits for the person alone");
+    let answers = journal.iter().filter_map(|asked| answer(asked, &json!({"q": {"is_approved": true}})));
+    let answered: Vec<Logged> = journal.iter().cloned().chain(answers).collect();
+    let python = Counting::new(0);
+    let case = Case::text(&text).journal(answered).python(Arc::clone(&python) as Arc<dyn PythonRunner>);
+    assert_eq!(outcome(case, 60).await.0, resting(3600));
+    assert_eq!(python.calls(), 1, "what was answered went on meanwhile");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_before_the_moment_is_waited_for() {
+    let limited = |seconds: u32| {
+        let sub =
+            format!("{SUB}, error_handling: {{timeout_seconds: {seconds}}}}}").replace("}, error", ", error");
+        flow(&format!("{DELAY}\n{sub}"), "s")
+    };
+    let (failed, took, _) = outcome(Case::text(&limited(1800)), 0).await;
+    assert!(matches!(failed, Outcome::Failed(_)), "{failed:?}");
+    assert_eq!(took, 1800);
+    assert_eq!(outcome(Case::text(&limited(7200)), 0).await.0, resting(3600));
 }
 
 /// Fails so often, then gives the number of the call.

@@ -2,7 +2,7 @@
 
 use crate::{
     App, BoxError, Clock, EventBody, File, FileId, FileStore, InputRequest, Logged, ModelUsage, NewRun,
-    RequestId, RunError, StoreError, SystemClock, Timestamp, Usage,
+    RequestId, RunError, StoreError, Timestamp, Usage,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -77,12 +77,16 @@ pub enum Outcome {
     Failed(RunError),
     /// Nothing can go on without an answer to one of the requests that were asked.
     Suspended,
+    /// Nothing can go on before this moment, but for an answer to a request that was asked. Only of a run that
+    /// [may rest](RunContext::may_rest): it is left without a process, and executed again then.
+    Resting(Timestamp),
 }
 
 /// What the engine sees of a run. Cheap to clone.
 #[derive(Clone)]
 pub struct RunContext {
     shared: Arc<Shared>,
+    may_rest: bool,
 }
 
 /// What was recorded under a key.
@@ -116,23 +120,34 @@ pub struct Stopped;
 
 impl RunContext {
     /// A context without a log, for the engine alone: calls outside are granted at once, and `sink` gets what would be
-    /// written. Starts from `journal`, which may be empty.
+    /// written. Starts from `journal`, which may be empty. Who executes it waits for every moment.
     pub fn detached(
         new: NewRun,
         files: Arc<dyn FileStore>,
+        clock: Arc<dyn Clock>,
         journal: &[Logged],
         sink: impl Fn(Logged) + Send + Sync + 'static,
     ) -> Self {
         let mut shared = Shared::empty(
             Arc::new(new),
             files,
-            Arc::new(SystemClock),
+            clock,
             Usage::default(),
             Progress { events: u64::MAX, claimed: true, stopped: false },
         );
         shared.sink = Some(Box::new(sink));
         shared.absorb(journal);
-        Self { shared: Arc::new(shared) }
+        Self { shared: Arc::new(shared), may_rest: false }
+    }
+
+    /// The same, executed by somebody who comes again at the moment of an [`Outcome::Resting`].
+    pub fn resting(self) -> Self {
+        Self { may_rest: true, ..self }
+    }
+
+    /// Whether the execution may come to [`Outcome::Resting`].
+    pub fn may_rest(&self) -> bool {
+        self.may_rest
     }
 
     /// What was asked for.
@@ -436,7 +451,7 @@ impl Shared {
     }
 
     pub(crate) fn context(self: &Arc<Self>) -> RunContext {
-        RunContext { shared: Arc::clone(self) }
+        RunContext { shared: Arc::clone(self), may_rest: true }
     }
 
     /// Makes what stands in the log known to the engine.

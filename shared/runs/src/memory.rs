@@ -1,6 +1,6 @@
 //! What agents remember of a conversation, and the port that keeps it.
 
-use crate::{AppId, RunId, StoreError, Timestamp};
+use crate::{AppId, Clock, RunId, StoreError, SystemClock, Timestamp};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -31,7 +31,7 @@ pub struct MemoryTurn {
     pub node: String,
     /// When the run was created: turns are in this order, then by id.
     pub at: Timestamp,
-    /// From then on it may be forgotten.
+    /// From then on it is forgotten: when everything of the run is.
     pub expires_at: Timestamp,
     /// The messages, in the shape of the chat completions API.
     pub messages: Vec<Value>,
@@ -79,7 +79,9 @@ impl MemoryStore for ProcessMemory {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let mut newest = VecDeque::new();
         let mut count = 0;
-        for turn in kept.turns.get(scope).into_iter().flatten().rev() {
+        let now = SystemClock.now();
+        let turns = kept.turns.get(scope).into_iter().flatten();
+        for turn in turns.filter(|turn| turn.expires_at > now).rev() {
             if count >= messages {
                 break;
             }

@@ -5,7 +5,7 @@ use crate::{
     exit::{Exit, usage},
     progress::Progress,
 };
-use anyhow::Result;
+use anyhow::{Result, bail};
 use async_trait::async_trait;
 use bytes::Bytes;
 use clap::Args;
@@ -74,11 +74,17 @@ pub(super) async fn exec(args: ExecArgs) -> Result<Exit> {
     let live = !args.json && io::stderr().is_terminal();
     let progress = Arc::new(Mutex::new(Progress::stderr()));
     let shown = Arc::clone(&progress);
-    let run = RunContext::detached(new_run(&app, input), Arc::new(NoFiles), &[], move |logged| {
-        if live {
-            show(&shown, &logged);
-        }
-    });
+    let run = RunContext::detached(
+        new_run(&app, input),
+        Arc::new(NoFiles),
+        Arc::new(SystemClock),
+        &[],
+        move |logged| {
+            if live {
+                show(&shown, &logged);
+            }
+        },
+    );
     if args.results {
         let results = engine.results(&app, &run).await.map_err(|mistakes| usage(mistakes.to_string()))?;
         finish(&progress);
@@ -102,6 +108,9 @@ pub(super) async fn exec(args: ExecArgs) -> Result<Exit> {
                 "the workflow asks a person: run it with `runyard run`, and answer with `runyard runs input`"
             );
             Ok(Exit::AwaitingInput)
+        }
+        Outcome::Resting(until) => {
+            bail!("the workflow was left until {until}, though nobody takes it up again")
         }
     }
 }

@@ -145,3 +145,54 @@ async fn a_cancel_ends_what_waits() {
     log_of_canceled(&server, "gate", paused).await;
     assert!(server.ended("gate", paused).await.get("input_requests").is_none());
 }
+
+#[tokio::test]
+async fn a_delay_of_an_hour_holds_no_process() {
+    let home = Home::new();
+    let limits = "limits: {concurrent_runs: 1, run_seconds: 7200}\n";
+    let within = "nodes:\n  one: {type: dynamiq.nodes.operators.SubWorkflow, flow: inner}\n  \
+                  wait: {type: dynamiq.nodes.operators.Delay}\n  \
+                  after: {type: dynamiq.nodes.operators.Pass, depends: [{node: wait}]}\n\
+                  flows: {inner: {nodes: [wait, after]}, f: {nodes: [one]}}\nworkflows: {w: {flow: f}}\n";
+    home.app("later", limits, within);
+    let server = home.start("dev").await;
+    // An hour is left to the sweeper; half a minute is slept, and canceled there.
+    for seconds in [3600, 30] {
+        let run = begin(&server, "later", json!({"duration_seconds": seconds})).await;
+        let waits = |answer: &Value| {
+            answer["data"].as_array().unwrap().iter().any(|event| event["type"] == "run.checkpoint")
+        };
+        let begun = Instant::now();
+        while !waits(&server.get("later", &format!("/v1/runs/{run}/events")).await.1) {
+            assert!(begun.elapsed() < PATIENCE, "{}", server.log());
+            sleep(Duration::from_millis(20)).await;
+        }
+        if seconds == 3600 {
+            let begun = Instant::now();
+            loop {
+                // The app executes one run at once: another is, as soon as this one rests.
+                let (status, answer) =
+                    server.create("later", &json!({"input": {"duration_seconds": 0}})).await;
+                if status == 200 {
+                    assert_eq!(answer["data"]["status"], "completed", "{answer}");
+                    break;
+                }
+                assert_eq!(status, 429, "{answer}");
+                assert!(begun.elapsed() < PATIENCE, "{}", server.log());
+                sleep(Duration::from_millis(20)).await;
+            }
+        }
+        let (_, answer) = server.get("later", &format!("/v1/runs/{run}")).await;
+        assert_eq!(answer["data"]["status"], "started", "{answer}");
+        cancel(&server, "later", &run).await;
+        let types = log_of_canceled(&server, "later", &run).await;
+        assert_eq!(types.iter().filter(|name| *name == "node.started").count(), 2, "{types:?}");
+        // Nobody holds the run that was canceled.
+        let begun = Instant::now();
+        while server.create("later", &json!({"input": {"duration_seconds": 0}})).await.0 == 429 {
+            assert!(begun.elapsed() < AT_MOST, "{}", server.log());
+            sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(log_of_canceled(&server, "later", &run).await, types, "nothing more is said");
+    }
+}

@@ -3,10 +3,14 @@
 //! A backend calls [`service_conformance!`](crate::service_conformance) with what makes a fresh [`Backend`].
 
 mod people;
+mod races;
+mod rests;
 mod retry;
 mod scripted;
 
 pub use people::*;
+pub use races::*;
+pub use rests::*;
 pub use retry::*;
 pub use scripted::{MovedClock, Scripted};
 
@@ -61,7 +65,12 @@ macro_rules! service_conformance {
             a_request_expires_while_others_go_on, an_answer_is_heard_while_others_go_on,
             each_question_waits_for_its_own_answer, waiting_for_people_is_not_counted,
             a_run_is_handed_over_again_and_again, a_retry_keeps_what_is_done, a_canceled_run_asks_anew_when_it_is_retried,
-            what_has_not_failed_is_not_retried, a_key_gives_the_same_retry, a_retry_of_what_is_gone_says_so
+            what_has_not_failed_is_not_retried, a_key_gives_the_same_retry, a_retry_of_what_is_gone_says_so,
+            a_run_rests_without_a_process, a_run_is_woken_on_the_moment, a_follower_sees_a_run_that_rested_end,
+            who_comes_early_changes_nothing, answers_wake_a_run_that_rests, an_answer_to_a_run_that_rests_is_not_lost,
+            a_request_expires_while_the_run_rests, a_run_that_rests_can_be_canceled, resting_is_counted,
+            a_run_that_is_handed_over_while_it_rests_goes_on, an_answer_comes_just_before_a_claim,
+            an_answer_comes_just_after_a_claim
         );
     };
     (@each $backend:expr; $($name:ident),+) => {
@@ -144,8 +153,18 @@ impl World {
         clock: &Arc<MovedClock>,
         app: &Arc<App>,
     ) -> RunService {
+        Self::service_of(Arc::clone(&backend.runs), backend, engine, clock, app)
+    }
+
+    fn service_of(
+        runs: Arc<dyn RunStore>,
+        backend: &Backend,
+        engine: &Arc<Scripted>,
+        clock: &Arc<MovedClock>,
+        app: &Arc<App>,
+    ) -> RunService {
         RunService::new(Ports {
-            runs: Arc::clone(&backend.runs),
+            runs,
             files: Arc::clone(&backend.files),
             queue: Arc::clone(&backend.queue),
             apps: Arc::new(OneApp(Arc::clone(app))),

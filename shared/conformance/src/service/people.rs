@@ -10,17 +10,22 @@ use std::time::Duration;
 
 impl World {
     /// A run of these commands once it waits for people.
-    async fn waiting(&self, commands: Value) -> Run {
+    pub(super) async fn waiting(&self, commands: Value) -> Run {
         let run = self.sync(commands).await;
         assert_eq!((run.status, run.reported_status()), (RunStatus::Paused, ReportedStatus::AwaitingInput));
         run
     }
 
-    async fn answer(&self, run: RunId, request: &InputRequest, answer: Value) -> Result<(), InputError> {
+    pub(super) async fn answer(
+        &self,
+        run: RunId,
+        request: &InputRequest,
+        answer: Value,
+    ) -> Result<(), InputError> {
         self.another_service().answer(&self.app, run, request.id, |_| Ok(answer.clone())).await
     }
 
-    async fn count(&self, run: RunId, event: &str) -> usize {
+    pub(super) async fn count(&self, run: RunId, event: &str) -> usize {
         self.events(run).await.iter().filter(|found| found.body.name() == event).count()
     }
 }

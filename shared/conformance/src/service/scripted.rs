@@ -25,6 +25,7 @@ use std::{
 /// | `{"wait_ms": n}` | a silent call outside |
 /// | `{"compute_ms": n}` | takes so long, and calls nothing outside |
 /// | `{"ask": prompt, "expires_ms": n}` | asks a person; gives the answer, or `"expired"` |
+/// | `{"rest_ms": n}` | waits for a moment without a process; gives `"rested"` |
 /// | `{"branches": [commands, …]}` | does several lists at the same time; gives the list of their outputs |
 /// | `{"fail": message}`, `{"panic": message}` | ends so |
 /// | `{"flaky": key}` | fails the first time that it is begun; then gives the key |
@@ -92,14 +93,23 @@ impl Scripted {
                 Asked::Expired => Ok(Value::from("expired")),
                 Asked::Pending => Err(Outcome::Suspended),
             };
+        } else if let Some(ms) = command.get("rest_ms").and_then(Value::as_u64) {
+            let key = format!("rest:{place}");
+            let Some(recorded) = run.recorded(&key) else {
+                let until = run.now() + Duration::from_millis(ms);
+                run.record(&key, EventBody::RunCheckpoint, Some(until.0.into()));
+                run.outside().await.map_err(|_| Outcome::Suspended)?;
+                return Err(Outcome::Resting(until));
+            };
+            let until = Timestamp(recorded.journal.as_i64().unwrap_or_default());
+            return if until > run.now() { Err(Outcome::Resting(until)) } else { Ok("rested".into()) };
         } else if let Some(branches) = command.get("branches").and_then(Value::as_array) {
             let branches = branches.iter().enumerate().map(|(index, commands)| {
                 let commands = commands.as_array().map(Vec::as_slice).unwrap_or_default();
                 self.commands(run, format!("{place}.{index}."), commands)
             });
             // Those that do not wait go on.
-            let outputs = join_all(branches).await;
-            return outputs.into_iter().collect::<Result<Vec<_>, _>>().map(Value::from);
+            return together(join_all(branches).await);
         } else if let Some(key) = text("flaky") {
             self.begin(key);
             if self.begun(key) == 1 {
@@ -118,6 +128,22 @@ impl Scripted {
         }
         Ok(command.clone())
     }
+}
+
+/// What several branches come to: a failure, else the first moment that one waits for, else a person.
+fn together(branches: Vec<Result<Value, Outcome>>) -> Result<Value, Outcome> {
+    let mut outputs = Vec::new();
+    let mut waits = None;
+    for branch in branches {
+        match (branch, &waits) {
+            (Ok(output), _) => outputs.push(output),
+            (Err(Outcome::Resting(until)), Some(Outcome::Resting(first))) if until >= *first => {}
+            (Err(Outcome::Suspended), Some(_)) => {}
+            (Err(outcome @ (Outcome::Resting(_) | Outcome::Suspended)), _) => waits = Some(outcome),
+            (Err(outcome), _) => return Err(outcome),
+        }
+    }
+    waits.map_or_else(|| Ok(outputs.into()), Err)
 }
 
 #[async_trait]

@@ -8,10 +8,10 @@ use rusqlite::{Connection, OptionalExtension, params};
 /// So many runs are removed in one step,
 const RUNS_A_STEP: usize = 32;
 
-/// and so many rows of their logs.
+/// and so many rows of their logs, or of what agents remembered in them.
 const ROWS_A_STEP: i64 = 256;
 
-/// Ended runs that expired disappear first, their logs after that.
+/// Ended runs that expired disappear first, their logs after that, and what agents remember of them.
 pub(super) async fn delete_expired(
     database: &Database,
     now: Timestamp,
@@ -27,6 +27,7 @@ pub(super) async fn delete_expired(
         }
     }
     while database.write(remove_log_rows).await? {}
+    while database.write(move |connection| forget(connection, now)).await? {}
     Ok(deleted)
 }
 
@@ -75,4 +76,15 @@ fn remove_log_rows(connection: &Connection) -> Result<bool, Fault> {
         }
     }
     Ok(true)
+}
+
+/// Removes some of what agents remembered of runs that expired; gives whether there may be more.
+fn forget(connection: &Connection, now: Timestamp) -> Result<bool, Fault> {
+    let removed = statement(
+        connection,
+        "DELETE FROM memories WHERE (scope, at, id) IN (SELECT scope, at, id FROM memories \
+         INDEXED BY memories_by_expiry WHERE expires_at <= ?1 LIMIT ?2)",
+    )?
+    .execute(params![now.0, ROWS_A_STEP])?;
+    Ok(int(removed as u64) == ROWS_A_STEP)
 }

@@ -8,6 +8,7 @@ mod dict;
 mod errors;
 mod node;
 mod offer;
+mod rests;
 mod result;
 mod schedule;
 mod source;
@@ -18,6 +19,7 @@ pub(crate) use depends::{Branches, Depend};
 pub(crate) use errors::{Behavior, ErrorHandling, seconds};
 pub(crate) use node::{Call, Halt, Kind, Node, NodeSpec, Role, run_within};
 pub(crate) use offer::{Listed, Offer};
+pub(crate) use rests::Rests;
 pub use result::{FailedNode, NodeError, Status};
 pub(crate) use source::{Results, Source};
 

@@ -2,7 +2,7 @@
 
 use super::{
     Approval, Behavior, Branches, CacheKey, Depend, ErrorHandling, FlowNodes, Listed, NodeError, Offer,
-    Results, Source, Status,
+    Rests, Results, Source, Status,
     announce::announcements,
     approval::Verdict,
     depends,
@@ -125,6 +125,7 @@ pub(crate) enum Role<'a> {
 pub(crate) struct Call<'a> {
     pub(crate) run: &'a RunContext,
     pub(crate) services: &'a Services,
+    pub(crate) rests: &'a Rests,
     pub(crate) node: &'a Node,
     /// The node's name in the journal, unique in the run: its id, after those of the nodes that it is within.
     pub(crate) key: &'a str,
@@ -175,7 +176,8 @@ pub(crate) enum Ended {
 
 /// Runs a node once its dependencies have ended: restores it from the journal, skips it, or executes it.
 pub(crate) async fn run_node(call: Call<'_>, source: Source<'_>) -> Ended {
-    let Call { run, node, key, .. } = call;
+    let Call { run, node, key, rests, .. } = call;
+    let _stay = rests.works();
     let done = format!("node:{key}:done");
     if let Some(result) = restore(call, source, &done) {
         return Ended::With(result);
@@ -355,7 +357,12 @@ async fn cached_attempts(call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value
 
 async fn attempts(call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
     let seed = (call.run.new_run().id, call.key);
-    call.node.errors.attempts(seed, |attempt| call.node.kind.execute(Call { attempt, ..call }, input)).await
+    let errors = &call.node.errors;
+    let attempt = |attempt| async move {
+        let _stay = errors.timeout.map(|limit| call.rests.timeout(call.run.now() + limit));
+        call.node.kind.execute(Call { attempt, ..call }, input).await
+    };
+    errors.attempts(seed, attempt).await
 }
 
 fn finish(node: &Node, output: Arc<Value>) -> Result<Arc<Value>, Halt> {

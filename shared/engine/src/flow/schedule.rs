@@ -1,7 +1,7 @@
 //! The scheduler: a node starts the moment the last of its dependencies ends.
 
 use super::{
-    Flow, FlowEnd, Stop,
+    Flow, FlowEnd, Rests, Stop,
     node::{Call, Ended, run_node},
     source::{Results, Source},
 };
@@ -19,6 +19,7 @@ impl Flow {
         &self,
         run: &RunContext,
         services: &Services,
+        rests: &Rests,
         input: &Map<String, Value>,
         within: &str,
     ) -> FlowEnd {
@@ -35,7 +36,10 @@ impl Flow {
                 while running.len() < limit
                     && let Some(place) = ready.pop_front()
                 {
-                    running.push(self.run_one(place, run, services, input, &results, order.clone(), within));
+                    let seen = order.clone();
+                    let one = self.run_one(place, run, services, rests, input, &results, seen, within);
+                    // Boxed, as the set keeps room for one more than it has.
+                    running.push(Box::pin(one));
                 }
                 let Some((place, ended)) = running.next().await else { break };
                 match ended {
@@ -67,6 +71,7 @@ impl Flow {
         place: u32,
         run: &RunContext,
         services: &Services,
+        rests: &Rests,
         input: &Map<String, Value>,
         results: &Results,
         seen: Vec<u32>,
@@ -74,7 +79,7 @@ impl Flow {
     ) -> (u32, Ended) {
         let node = self.nodes.get(place);
         let key = format!("{within}{}", node.id);
-        let call = Call { run, services, node, key: &key, attempt: 0 };
+        let call = Call { run, services, rests, node, key: &key, attempt: 0 };
         let source = Source { input, nodes: &self.nodes, results, seen: &seen };
         (place, run_node(call, source).await)
     }

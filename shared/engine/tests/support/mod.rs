@@ -10,8 +10,8 @@ use bytes::Bytes;
 use futures::{StreamExt, stream::BoxStream};
 use runyard_engine::{Engine, EngineConfig, PythonError, PythonRunner};
 use runyard_runs::{
-    App, AppId, EventBody, File, FileId, FileStore, Logged, NewFile, NewRun, RunContext, RunId, StoreError,
-    Timestamp, Upload, WorkflowSource,
+    App, AppId, Clock, EventBody, File, FileId, FileStore, Logged, NewFile, NewRun, Outcome, RunContext,
+    RunId, StoreError, SystemClock, Timestamp, Upload, WorkflowSource,
 };
 use serde_json::{Map, Value, json};
 use std::{
@@ -56,6 +56,7 @@ pub(crate) fn run_of(
     input: Map<String, Value>,
     journal: &[Logged],
     files: &[(File, Bytes)],
+    clock: Arc<dyn Clock>,
     sink: impl Fn(Logged) + Send + Sync + 'static,
 ) -> RunContext {
     let new = NewRun {
@@ -71,7 +72,7 @@ pub(crate) fn run_of(
         files: files.iter().map(|(file, _)| file.clone()).collect(),
         retry_of: None,
     };
-    RunContext::detached(new, Arc::new(Files(files.to_vec())), journal, sink)
+    RunContext::detached(new, Arc::new(Files(files.to_vec())), clock, journal, sink)
 }
 
 /// One workflow and how to run it.
@@ -83,6 +84,7 @@ pub(crate) struct Case {
     journal: Vec<Logged>,
     events: Arc<Mutex<Vec<Logged>>>,
     python: Arc<dyn PythonRunner>,
+    clock: Arc<dyn Clock>,
     id: u128,
 }
 
@@ -102,6 +104,7 @@ impl Case {
             journal: Vec::new(),
             events: Arc::default(),
             python: Arc::new(SystemPython),
+            clock: Arc::new(SystemClock),
             id: 1,
         }
     }
@@ -137,6 +140,11 @@ impl Case {
         self
     }
 
+    pub(crate) fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
     /// Another run than the first.
     pub(crate) fn id(mut self, id: u128) -> Self {
         self.id = id;
@@ -162,13 +170,19 @@ impl Case {
     pub(crate) fn context(&self) -> RunContext {
         let events = Arc::clone(&self.events);
         let sink = move |logged| events.lock().expect("events").push(logged);
-        run_of(self.id, self.input.clone(), &self.journal, &self.files, sink)
+        run_of(self.id, self.input.clone(), &self.journal, &self.files, Arc::clone(&self.clock), sink)
     }
 
     /// The results in the reference's shape.
     pub(crate) async fn run(&self) -> Value {
         let results = self.engine().results(&app(&self.text), &self.context()).await;
         results.expect("the file loads").to_json()
+    }
+
+    /// How the run ends, or waits, for somebody who comes again when it has rested.
+    pub(crate) async fn outcome(&self) -> Outcome {
+        let app = app(&self.text);
+        runyard_runs::Engine::execute(&self.engine(), &app, self.context().resting()).await
     }
 
     /// [`Case::run`], where people answer by node, in the reference's form: with a journal as it stands after each answer.

@@ -25,6 +25,8 @@ pub(crate) struct Scripted {
 struct State {
     script: Vec<Value>,
     requests: Vec<Value>,
+    /// How often `/echo` was called.
+    echoes: usize,
 }
 
 impl Scripted {
@@ -33,7 +35,7 @@ impl Scripted {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let root = format!("http://{}", listener.local_addr().expect("an address"));
         let url = format!("{root}/v1");
-        let state = Arc::new(Mutex::new(State { script, requests: Vec::new() }));
+        let state = Arc::new(Mutex::new(State { script, requests: Vec::new(), echoes: 0 }));
         let shared = Arc::clone(&state);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -44,6 +46,10 @@ impl Scripted {
             }
         });
         Self { url, root, state }
+    }
+
+    pub(crate) fn echoes(&self) -> usize {
+        self.state.lock().expect("state").echoes
     }
 
     pub(crate) fn requests(&self) -> Vec<Value> {
@@ -77,6 +83,7 @@ async fn serve(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     let (path, query) = target.split_once('?').unwrap_or((&target, ""));
     let json = "content-type: application/json\r\n";
     if path.starts_with("/echo") {
+        state.lock().expect("state").echoes += 1;
         let body = String::from_utf8_lossy(&body);
         let echo = json!({"method": method, "path": path, "query": query, "body": body});
         stream.write_all(http(200, json, &spaced(&echo)).as_bytes()).await?;

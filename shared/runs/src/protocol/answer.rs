@@ -3,7 +3,7 @@
 use super::{Machine, Next, Op, Reply};
 use crate::{
     Answer, ClaimId, ENTRY_VERSION, Entry, EventBody, Field, Guard, Head, InputRequestKind, LogState, Logged,
-    Pending, RecordChange, RequestId, RunId, RunStatus, Timestamp, engine::answer_key,
+    Pending, RecordChange, RequestId, RunId, Timestamp, engine::answer_key,
 };
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
@@ -31,8 +31,19 @@ enum What {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Step {
     Look,
-    Commit { entry: Arc<Entry>, wake: bool },
-    Check { entry: Arc<Entry>, wake: bool },
+    Commit {
+        entry: Arc<Entry>,
+        owner: Option<ClaimId>,
+    },
+    /// The reply was lost, or the place is taken: by whom?
+    Check {
+        entry: Arc<Entry>,
+        owner: Option<ClaimId>,
+    },
+    /// The run is held by another, or by nobody: since before the entry was written?
+    Refused {
+        entry: Arc<Entry>,
+    },
     Enqueue,
     Done(Answered),
 }
@@ -103,7 +114,7 @@ impl Answerer {
         }
         let first = last.last() + 1;
         Step::Commit {
-            wake: last.state.status == RunStatus::Paused,
+            owner: head.record.owner,
             entry: Arc::new(Entry {
                 run: self.run,
                 first,
@@ -133,17 +144,19 @@ impl Machine for Answerer {
     fn next(&self, now: Timestamp) -> Next<Answered> {
         match &self.step {
             Step::Look => Next::Do(Op::Head),
-            Step::Commit { entry, wake } => Next::Do(Op::Commit(
+            // Nobody holds a run that is paused or rests: it is due. Who holds it sees the answer, but may let go of it
+            // meanwhile: then this is judged anew.
+            Step::Commit { entry, owner } => Next::Do(Op::Commit(
                 Arc::clone(entry),
                 RecordChange {
                     upto: Some(entry.last()),
                     unanswered: Some(!entry.state.pending.is_empty()),
-                    due: if *wake { Field::Set(now) } else { Field::Keep },
+                    due: if owner.is_none() { Field::Set(now) } else { Field::Keep },
                     ..RecordChange::default()
                 },
-                Guard::Always,
+                owner.map_or(Guard::Always, Guard::Owner),
             )),
-            Step::Check { entry, .. } => Next::Do(Op::Read { from: entry.first }),
+            Step::Check { entry, .. } | Step::Refused { entry } => Next::Do(Op::Read { from: entry.first }),
             Step::Enqueue => Next::Do(Op::Enqueue { delay: Duration::ZERO }),
             Step::Done(answered) => Next::Done(*answered),
         }
@@ -155,14 +168,20 @@ impl Machine for Answerer {
             (_, Reply::NoRun) => Step::Done(Answered::NoRun),
             (Step::Look, Reply::Head(head)) => self.decide(&head, now),
             (Step::Commit { .. }, Reply::Done) => Step::Enqueue,
-            (Step::Commit { entry, wake }, Reply::Taken | Reply::Unknown) => Step::Check { entry, wake },
-            (Step::Check { entry, wake }, Reply::Log(log)) => match log.entries.first() {
-                None => Step::Commit { entry, wake },
+            (Step::Commit { entry, .. }, Reply::Refused) => Step::Refused { entry },
+            (Step::Commit { entry, owner }, Reply::Taken | Reply::Unknown) => Step::Check { entry, owner },
+            (Step::Check { entry, owner }, Reply::Log(log)) => match log.entries.first() {
+                None => Step::Commit { entry, owner },
                 Some(there) if there.is_same_append(&entry) => Step::Enqueue,
                 Some(_) => Step::Look,
             },
-            (Step::Check { entry, wake }, Reply::Unknown) => Step::Check { entry, wake },
-            // Lost or not: a paused run is due, any other has an executor that sees the answer.
+            (Step::Refused { entry }, Reply::Log(log)) => match log.entries.first() {
+                Some(there) if there.is_same_append(&entry) => Step::Enqueue,
+                _ => Step::Look,
+            },
+            (Step::Refused { entry }, Reply::Unknown) => Step::Refused { entry },
+            (Step::Check { entry, owner }, Reply::Unknown) => Step::Check { entry, owner },
+            // Lost or not: a run that nobody holds is due, any other has an executor that sees the answer.
             (Step::Enqueue, _) => Step::Done(Answered::Now),
             _ => Step::Done(Answered::Unknown),
         };

@@ -7,7 +7,7 @@
 //! | machine | what |
 //! | --- | --- |
 //! | [`Creator`] | accepts a run, once for an idempotency key |
-//! | [`Writer`] | one attempt to execute a run: claim, append, pause, end, hand over |
+//! | [`Writer`] | one attempt to execute a run: claim, append, pause, rest, end, hand over |
 //! | [`Ender`] | ends a run from outside: cancel, expiry, too many lost workers |
 //! | [`Answerer`] | records a person's answer, or that none came in time, and wakes the run |
 //! | [`Sweep`] | looks at one run that is due |
@@ -135,9 +135,9 @@ fn terminal_change(entry: &Entry) -> RecordChange {
     }
 }
 
-/// When somebody must look at a run that waits for a person: when a request expires, or on its last day.
-fn wakes_at(state: &LogState, expires_at: Timestamp) -> Timestamp {
-    state.expiry().map_or(expires_at, |expiry| expiry.min(expires_at))
+/// When somebody must look at a run that waits: when a request expires, at `until`, at the latest on its last day.
+fn wakes_at(state: &LogState, until: Option<Timestamp>, expires_at: Timestamp) -> Timestamp {
+    state.expiry().into_iter().chain(until).fold(expires_at, Timestamp::min)
 }
 
 /// The terminal event for a run that nobody may execute any more, if it is one.

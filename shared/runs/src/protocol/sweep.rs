@@ -60,7 +60,7 @@ impl Sweep {
             let change = terminal_change(last);
             return Step::Update { change, rev: record.rev, then: After::Done(Swept::Repaired) };
         }
-        // A run without an owner lost no worker now: it was never enqueued, waits in a long queue, or for a person.
+        // A run without an owner lost no worker now: it was never enqueued, waits in a long queue, for a person or a moment.
         let taken = record.owner.is_some();
         let lost = lost(&state, record) + u32::from(taken);
         if let Some(body) = verdict(&state, lost, head.expires_at, now) {
@@ -74,7 +74,7 @@ impl Sweep {
                 status: Some(state.status),
                 unanswered: Some(!state.pending.is_empty()),
                 owner: Field::Clear,
-                due: Field::Set(wakes_at(&state, head.expires_at)),
+                due: Field::Set(wakes_at(&state, None, head.expires_at)),
                 ..RecordChange::default()
             };
             return Step::Update { change, rev: record.rev, then: After::Done(Swept::Repaired) };

@@ -1,4 +1,4 @@
-//! One attempt to execute a run: rules 4 to 12, 15, 16 and 20.
+//! One attempt to execute a run: rules 4 to 12, 15, 16, 20 and 21.
 
 use super::{LEASE, MAX_ATTEMPTS, Op, Reply, lost, terminal_change, verdict, wakes_at};
 use crate::{
@@ -26,6 +26,8 @@ pub struct Writer {
     /// Whether the record names us as owner, as far as we know.
     held: bool,
     attempts: u32,
+    /// When the record said that somebody must look at the run, if nobody held it then.
+    found_due: Option<Timestamp>,
     journaled_before: Sequence,
     outbox: Vec<Logged>,
     usage: Usage,
@@ -58,7 +60,20 @@ enum Step {
     Release {
         enqueue: bool,
     },
-    Enqueue,
+    /// Has anybody written who would not wait?
+    LookToRest {
+        until: Timestamp,
+    },
+    /// If the record is as it was then.
+    Rest {
+        until: Timestamp,
+        due: Timestamp,
+        rev: u64,
+    },
+    Enqueue {
+        delay: Duration,
+        then: Stop,
+    },
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -68,6 +83,7 @@ struct Wants {
     claim: bool,
     end: Option<EventBody>,
     pause: bool,
+    rest: Option<Timestamp>,
     hand_over: bool,
     renewal: bool,
     look: bool,
@@ -80,6 +96,8 @@ pub enum Stop {
     Ended,
     /// The run waits for a person.
     Paused,
+    /// The run waits for a moment that is still to come.
+    Resting,
     /// The run went back to the queue.
     HandedOver,
     /// Another claim executes the run, or may.
@@ -113,6 +131,7 @@ impl Writer {
             state: LogState::default(),
             held: false,
             attempts: 0,
+            found_due: None,
             journaled_before: 0,
             outbox: Vec::new(),
             usage: Usage::default(),
@@ -150,6 +169,12 @@ impl Writer {
     /// Wants the run to pause. What others write first undoes that: see [`Writer::take_restart`].
     pub fn pause(&mut self) {
         self.wants.pause = true;
+    }
+
+    /// Wants to leave the run, with what was pushed, until that moment. What others write first undoes that: see
+    /// [`Writer::take_restart`].
+    pub fn rest(&mut self, until: Timestamp) {
+        self.wants.rest = Some(until);
     }
 
     /// Wants to give the run back to the queue, with what was pushed.
@@ -226,8 +251,8 @@ impl Writer {
         std::mem::take(&mut self.written)
     }
 
-    /// Whether the execution is to start over on all that was absorbed: what was pushed is discarded, or the pause that
-    /// was wanted has been answered before it was made.
+    /// Whether the execution is to start over on all that was absorbed: what was pushed is discarded, or the pause or rest
+    /// that was wanted has been answered before it was made.
     pub fn take_restart(&mut self) -> bool {
         std::mem::take(&mut self.restart)
     }
@@ -255,7 +280,18 @@ impl Writer {
                 };
                 Some(Op::Update(change, Guard::Owner(self.claim)))
             }
-            Step::Enqueue => Some(Op::Enqueue { delay: Duration::ZERO }),
+            Step::LookToRest { .. } => Some(Op::Read { from: self.last + 1 }),
+            Step::Rest { due, rev, .. } => {
+                let change = RecordChange {
+                    owner: Field::Clear,
+                    due: Field::Set(*due),
+                    // Whoever got this far was not lost, and the moment comes nearer each time.
+                    attempts: Some((0, self.state.journaled)),
+                    ..RecordChange::default()
+                };
+                Some(Op::Update(change, Guard::Rev(*rev)))
+            }
+            Step::Enqueue { delay, .. } => Some(Op::Enqueue { delay: *delay }),
         }
     }
 
@@ -282,10 +318,19 @@ impl Writer {
                 }
             },
             (Step::Renew, Reply::Refused) => self.phase = Phase::Draining,
-            (Step::Release { enqueue: true }, Reply::Done) => self.step = Step::Enqueue,
+            (Step::Release { enqueue: true }, Reply::Done) => self.step = HAND_OVER,
+            (Step::LookToRest { until }, Reply::Log(log)) => {
+                let record = log.record.clone();
+                self.absorb(log, now);
+                if self.phase == Phase::Claimed {
+                    self.let_go(&record, until, now);
+                }
+            }
+            (Step::Rest { due, .. }, Reply::Done) => self.step = rested(due, now),
+            (Step::Rest { until, .. }, _) => self.step = Step::LookToRest { until },
             (Step::Release { enqueue: false }, Reply::Done | Reply::Refused) => self.stop(Stop::Paused),
             // Lost or not: the run is due.
-            (Step::Enqueue, _) => self.stop(Stop::HandedOver),
+            (Step::Enqueue { then, .. }, _) => self.stop(then),
             (Step::Send(_) | Step::Release { .. }, Reply::Refused) => self.stop(Stop::Superseded),
             // A renewal is wanted again soon enough; anything else is asked again as it is.
             (Step::Renew, _) => {}
@@ -298,11 +343,18 @@ impl Writer {
             Phase::Unread => return Step::Read,
             Phase::Stopped(_) => return Step::Idle,
             Phase::Unclaimed if self.wants.hand_over && self.wants.end.is_none() => {
-                return if self.held { Step::Release { enqueue: true } } else { Step::Enqueue };
+                return if self.held { Step::Release { enqueue: true } } else { HAND_OVER };
             }
-            Phase::Unclaimed => self.wants.claim || self.wants.end.is_some() || self.wants.pause,
+            Phase::Unclaimed if self.wants.rest.is_some_and(|until| self.rests_already(until)) => {
+                self.stop(Stop::Resting);
+                return Step::Idle;
+            }
+            Phase::Unclaimed => {
+                self.wants.claim || self.wants.end.is_some() || self.wants.pause || self.wants.rest.is_some()
+            }
             Phase::Claimed => {
-                ((self.wants.flush || self.wants.hand_over) && !self.outbox.is_empty())
+                let leaves = self.wants.hand_over || self.wants.rest.is_some();
+                ((self.wants.flush || leaves) && !self.outbox.is_empty())
                     || self.wants.end.is_some()
                     || self.wants.pause
             }
@@ -318,6 +370,9 @@ impl Writer {
         }
         if self.wants.hand_over {
             return Step::Release { enqueue: true };
+        }
+        if let Some(until) = self.wants.rest {
+            return Step::LookToRest { until };
         }
         if std::mem::take(&mut self.wants.renewal) {
             return Step::Renew;
@@ -371,7 +426,7 @@ impl Writer {
         };
         if entry.state.is_asleep() {
             // Not without `due`: a question may expire, and on its last day a run that nobody answered fails.
-            let due = Field::Set(wakes_at(&entry.state, self.expires_at));
+            let due = Field::Set(wakes_at(&entry.state, None, self.expires_at));
             let change = RecordChange { owner: Field::Clear, due, ..change };
             return Op::Commit(Arc::clone(entry), change, guard);
         }
@@ -462,7 +517,9 @@ impl Writer {
                 self.restart = true;
             }
             // Decided on a log that has grown since.
-            Phase::Claimed if news && std::mem::take(&mut self.wants.pause) => self.restart = true,
+            Phase::Claimed if news => {
+                self.restart |= std::mem::take(&mut self.wants.pause) | self.wants.rest.take().is_some();
+            }
             _ => {}
         }
         if self.phase == Phase::Claimed {
@@ -478,10 +535,39 @@ impl Writer {
     fn open_at(&mut self, record: &Record) {
         self.phase = Phase::Unclaimed;
         self.held = record.owner == Some(self.claim);
+        self.found_due = record.due.filter(|_| record.owner.is_none());
         self.attempts = record.attempts.min(MAX_ATTEMPTS);
         self.journaled_before = self.state.journaled;
         self.usage = self.state.usage.clone();
         self.wants.claim = self.claims_first();
+    }
+
+    /// When somebody must look at the run if it rests until then.
+    fn rests_until(&self, until: Timestamp) -> Timestamp {
+        wakes_at(&self.state, Some(until), self.expires_at)
+    }
+
+    /// Leaves the run until then, unless the log that was read with this record has news.
+    fn let_go(&mut self, record: &Record, until: Timestamp, now: Timestamp) {
+        let due = self.rests_until(until);
+        if record.owner.is_none() && record.due == Some(due) {
+            // Done before, and the reply was lost.
+            self.step = rested(due, now);
+        } else if record.owner != Some(self.claim) {
+            // The same, and answered since: without the lease nothing is begun.
+            self.restart = false;
+            self.stop(Stop::Superseded);
+        } else if record.upto > self.last {
+            // A store may read the record a moment after the entries.
+            self.step = Step::LookToRest { until };
+        } else if self.wants.rest.is_some() {
+            self.step = Step::Rest { until, due, rev: record.rev };
+        }
+    }
+
+    /// Whether the run was found resting until then, and there is nothing to write: who comes early changes nothing.
+    fn rests_already(&self, until: Timestamp) -> bool {
+        !self.held && self.outbox.is_empty() && self.found_due == Some(self.rests_until(until))
     }
 
     /// A hand-over without progress counts like a lost worker: a step longer than the platform's limit would loop forever.
@@ -496,6 +582,12 @@ impl Writer {
         self.wants = Wants::default();
         self.outbox.clear();
     }
+}
+
+const HAND_OVER: Step = Step::Enqueue { delay: Duration::ZERO, then: Stop::HandedOver };
+
+fn rested(due: Timestamp, now: Timestamp) -> Step {
+    Step::Enqueue { delay: due.since(now), then: Stop::Resting }
 }
 
 /// Whether an event was pushed by the writer's user, and not made by the writer.

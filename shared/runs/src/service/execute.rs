@@ -201,10 +201,17 @@ impl Execution {
                     engine = None;
                     writer.push_all(shared.take());
                     match conclude(outcome) {
-                        Some(body) => writer.end(body),
+                        Conclusion::Ends(body) => writer.end(body),
                         // Decided on a log that has grown since.
-                        None if answered => return Ok(Next::StartOver),
-                        None => writer.pause(),
+                        _ if answered => return Ok(Next::StartOver),
+                        Conclusion::Waits => writer.pause(),
+                        // Its time goes on meanwhile.
+                        Conclusion::Rests(until) => match writer.state().deadline(self.app.longest_run()) {
+                            Some(deadline) if deadline <= ports.clock.now() => {
+                                writer.end(EventBody::RunFailed { error: timed_out(&self.app) });
+                            }
+                            deadline => writer.rest(deadline.map_or(until, |deadline| deadline.min(until))),
+                        },
                     }
                 }
                 (result, judge) = poll_some(&mut flight) => {
@@ -287,12 +294,23 @@ async fn poll_some<F: Future + Unpin>(future: &mut Option<F>) -> F::Output {
     }
 }
 
-/// The event that ends the run; none if it is to pause.
-fn conclude(outcome: Result<Outcome, Box<dyn std::any::Any + Send>>) -> Option<EventBody> {
-    match outcome {
-        Ok(Outcome::Completed(output)) => Some(EventBody::RunCompleted { output }),
-        Ok(Outcome::Failed(error)) => Some(EventBody::RunFailed { error }),
-        Ok(Outcome::Suspended) => None,
+/// What is to become of the run.
+#[expect(clippy::large_enum_variant, reason = "it is consumed at once")]
+enum Conclusion {
+    /// It ends with this event.
+    Ends(EventBody),
+    /// It pauses.
+    Waits,
+    /// It is left alone until then.
+    Rests(Timestamp),
+}
+
+fn conclude(outcome: Result<Outcome, Box<dyn std::any::Any + Send>>) -> Conclusion {
+    Conclusion::Ends(match outcome {
+        Ok(Outcome::Completed(output)) => EventBody::RunCompleted { output },
+        Ok(Outcome::Failed(error)) => EventBody::RunFailed { error },
+        Ok(Outcome::Suspended) => return Conclusion::Waits,
+        Ok(Outcome::Resting(until)) => return Conclusion::Rests(until),
         Err(panic) => {
             let cause = panic
                 .downcast_ref::<String>()
@@ -302,9 +320,9 @@ fn conclude(outcome: Result<Outcome, Box<dyn std::any::Any + Send>>) -> Option<E
             tracing::error!(cause, "the engine panicked");
             let error =
                 RunError::new("internal_error", "a node stopped unexpectedly; the server's log says why");
-            Some(EventBody::RunFailed { error })
+            EventBody::RunFailed { error }
         }
-    }
+    })
 }
 
 fn timed_out(app: &App) -> RunError {

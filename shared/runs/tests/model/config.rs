@@ -1,6 +1,7 @@
 //! What a configuration is made of.
 
 use runyard_runs::Timestamp;
+use std::time::Duration;
 
 /// One thing that a workflow does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -15,6 +16,8 @@ pub enum Item {
     Kill(u8),
     /// Calls outside for longer than any worker lives: the platform has it handed over.
     Long(u8),
+    /// Waits for a moment that is far away: [`rests_until`].
+    Rest(u8),
 }
 
 /// Branches that go on at the same time; the run ends when all have.
@@ -105,6 +108,10 @@ pub enum Off {
     DueOnHandOver,
     /// Rule 16: hand-over on condition of being the owner.
     OwnerOfHandOver,
+    /// Rule 21: a run is left alone only if nobody wrote since it was looked at.
+    RestRev,
+    /// Rule 13: an answer of a run that is held is written only while it is.
+    OwnerOfAnswer,
     /// Rule 17: the sweeper acts on an unchanged `rev`.
     SweepRev,
     /// Rule 17: only what has ended or waits leaves the index.
@@ -182,6 +189,14 @@ impl Default for Config {
 /// When a world begins.
 pub fn begins_at() -> Timestamp {
     Timestamp(1_000_000_000_000)
+}
+
+/// The longest that the queue holds a message back.
+pub const LONGEST_DELAY: Duration = Duration::from_mins(15);
+
+/// The moment of a rest: the second is one that the queue reaches, the first is not.
+pub fn rests_until(rest: u8) -> Timestamp {
+    begins_at() + Duration::from_mins(if rest == 0 { 20 } else { 10 })
 }
 
 /// The last day of its runs.

@@ -1,11 +1,11 @@
 //! A deterministic engine: what `RunContext` and its `Shared` do, over a script, with keys as bits.
 
-use crate::config::{Item, Script};
-use runyard_runs::{EventBody, InputRequest, InputRequestKind, Logged, RequestId};
+use crate::config::{Item, Script, rests_until};
+use runyard_runs::{EventBody, InputRequest, InputRequestKind, Logged, RequestId, Timestamp};
 use serde_json::Value;
 use uuid::Uuid;
 
-/// Keys that are recorded: calls, questions, answers, a byte each.
+/// Keys that are recorded: calls, questions, answers, waits, a byte each.
 pub type Keys = u32;
 
 pub fn call_bit(call: u8) -> Keys {
@@ -18,6 +18,10 @@ pub fn ask_bit(ask: u8) -> Keys {
 
 pub fn answer_bit(ask: u8) -> Keys {
     1 << (16 + ask)
+}
+
+pub fn wait_bit(rest: u8) -> Keys {
+    1 << (24 + rest)
 }
 
 pub fn request(ask: u8) -> RequestId {
@@ -34,6 +38,7 @@ fn bit_of(key: &str) -> Keys {
     match key.split_at(1) {
         ("s", call) => call_bit(number(call)),
         ("q", ask) => ask_bit(number(ask)),
+        ("w", rest) => wait_bit(number(rest)),
         _ => (0..8)
             .find(|ask| key == format!("answer:{}", request(*ask)))
             .map(answer_bit)
@@ -75,6 +80,8 @@ pub enum Stands {
     Calls,
     /// Asked, and suspended for good.
     Asked,
+    /// Waits for a moment.
+    Rests,
     Done,
 }
 
@@ -84,6 +91,8 @@ pub enum Turn {
     Waits,
     Completed,
     Suspended,
+    /// Nothing can go on before.
+    Resting(Timestamp),
     /// It killed its worker.
     Died,
 }
@@ -122,7 +131,7 @@ impl Engine {
     }
 
     /// Goes as far as it can without the outside.
-    pub fn poll(&mut self, script: Script) -> Turn {
+    pub fn poll(&mut self, script: Script, now: Timestamp) -> Turn {
         for (number, items) in script.iter().enumerate() {
             loop {
                 let Branch { at, stands } = self.branches[number].clone();
@@ -145,6 +154,23 @@ impl Engine {
                             (at, Stands::Asked)
                         }
                     }
+                    (Stands::Rests, Some(Item::Rest(rest))) if now >= rests_until(*rest) => {
+                        (at + 1, Stands::Ready)
+                    }
+                    (Stands::Ready, Some(Item::Rest(rest))) => {
+                        if self.known & wait_bit(*rest) != 0 {
+                            (at, Stands::Rests)
+                        } else {
+                            self.record(wait_bit(*rest), checkpoint(format!("w{rest}")));
+                            self.flush = true;
+                            (at, Stands::Waits { target: self.pushed })
+                        }
+                    }
+                    (Stands::Waits { target }, Some(Item::Rest(_)))
+                        if self.claimed && self.events >= target =>
+                    {
+                        (at, Stands::Rests)
+                    }
                     (Stands::Waits { target }, _) if self.claimed && self.events >= target => {
                         (at, Stands::Granted)
                     }
@@ -156,8 +182,16 @@ impl Engine {
         if self.branches.iter().all(|branch| branch.stands == Stands::Done) {
             return Turn::Completed;
         }
-        let rests = |branch: &Branch| matches!(branch.stands, Stands::Done | Stands::Asked);
-        if self.branches.iter().all(rests) { Turn::Suspended } else { Turn::Waits }
+        let waits = |branch: &Branch| matches!(branch.stands, Stands::Done | Stands::Asked | Stands::Rests);
+        if !self.branches.iter().all(waits) {
+            return Turn::Waits;
+        }
+        let rests = self.branches.iter().zip(script).filter(|(branch, _)| branch.stands == Stands::Rests);
+        let moments = rests.filter_map(|(branch, items)| match items[usize::from(branch.at)] {
+            Item::Rest(rest) => Some(rests_until(rest)),
+            _ => None,
+        });
+        moments.min().map_or(Turn::Suspended, Turn::Resting)
     }
 
     pub fn begin(&mut self, branch: usize) {
@@ -166,12 +200,7 @@ impl Engine {
 
     pub fn finish(&mut self, branch: usize, call: u8) {
         let bit = call_bit(call);
-        let logged = Logged {
-            body: EventBody::RunCheckpoint,
-            key: Some(format!("s{call}")),
-            journal: Some(Value::Null),
-        };
-        self.record(bit, logged);
+        self.record(bit, checkpoint(format!("s{call}")));
         let branch = &mut self.branches[branch];
         branch.at += 1;
         branch.stands = Stands::Ready;
@@ -184,6 +213,10 @@ impl Engine {
             self.pushed += 1;
         }
     }
+}
+
+fn checkpoint(key: String) -> Logged {
+    Logged { body: EventBody::RunCheckpoint, key: Some(key), journal: Some(Value::Null) }
 }
 
 fn question(ask: u8) -> Logged {

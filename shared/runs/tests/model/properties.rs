@@ -2,8 +2,8 @@
 
 use crate::{
     actor::{Actor, Doing, Outcome, run_id},
-    config::{Config, Item, begins_at, expires_at},
-    engine::{Keys, answer_bit, ask_bit, call_bit, keys_of},
+    config::{Config, Item, begins_at, expires_at, rests_until},
+    engine::{Keys, answer_bit, ask_bit, call_bit, keys_of, wait_bit},
     store::{Store, Stored},
     worker::{FIRST_ACTOR, Worker},
     world::{Violation, World, name},
@@ -12,6 +12,7 @@ use runyard_runs::{
     Entry, EventBody, RequestId,
     protocol::{Answered, CreateOutcome, Ended},
 };
+use std::time::Duration;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Property {
@@ -33,6 +34,10 @@ pub enum Property {
     OncePerClaim,
     /// Without suspicion each call begins once, and once more for each crash or hand-over.
     PaidOnce,
+    /// No call begins before the moment that it waits for.
+    NotBefore,
+    /// What waits for an answer alone does not wait for a moment.
+    AnswerIsHeard,
     /// Nobody claims while another's lease lives.
     LeaseRespected,
     /// Nobody but its holder ends a lease that lives.
@@ -62,6 +67,12 @@ pub enum Property {
     /// A run fails with `worker_lost` only if it kills its workers.
     NotLost,
 }
+
+/// The answers among the keys.
+const ANSWERS: Keys = 0x00ff_0000;
+
+/// In what time an answer is heard, whatever gets lost; less than a rest.
+const HEARD: Duration = Duration::from_mins(8);
 
 fn fails(property: Property, text: impl Into<String>) -> Result<(), Violation> {
     Err(Violation::new(property, text))
@@ -200,6 +211,7 @@ pub fn begins(
         Item::Call(number) | Item::Kill(number) | Item::Long(number) if *number == call => None,
         Item::Call(number) | Item::Kill(number) | Item::Long(number) => Some(call_bit(*number)),
         Item::Ask(number) => Some(ask_bit(*number) | answer_bit(*number)),
+        Item::Rest(number) => Some(wait_bit(*number)),
         Item::Die => Some(0),
     });
     let needs = needs.fold(0, |keys, bit| keys | bit);
@@ -209,8 +221,24 @@ pub fn begins(
     let deadly =
         config.script.iter().flat_map(|branch| branch.iter()).any(|item| matches!(item, Item::Long(_)));
     let suspects = deadly || world.now != begins_at() || config.ahead != 0;
+    let before = config.script[branch].iter().take_while(|item| **item != Item::Call(call));
+    let moment = before.filter_map(|item| match item {
+        Item::Rest(number) => Some(rests_until(*number)),
+        _ => None,
+    });
+    let moment = moment.max();
+    let answered = log.iter().rfind(|entry| keys_of(&entry.events) & needs & ANSWERS != 0);
     let result = if recorded & needs != needs {
         violates(Property::JournaledFirst, "what it depends on is not in the log")
+    } else if moment
+        .is_some_and(|moment| world.now + Duration::from_millis(worker.ahead.unsigned_abs()) < moment)
+    {
+        violates(Property::NotBefore, "its moment is still to come")
+    } else if moment.is_none()
+        && world.begun[usize::from(call)] == 1
+        && answered.is_some_and(|entry| entry.at + HEARD < world.now)
+    {
+        violates(Property::AnswerIsHeard, "it was answered long ago")
     } else if own.iter().any(|entry| keys_of(&entry.events) & call_bit(call) != 0) {
         violates(Property::NotRecordedAgain, "it is recorded")
     } else if is_late && worker.late[branch] > 0 {
@@ -256,6 +284,12 @@ pub fn outcome(world: &World, actor: &Actor, outcome: &Outcome) -> Result<(), Vi
             if !run.is_some_and(|run| run.log.iter().any(|entry| entry.writer == *writer)) =>
         {
             return fails(Property::AcknowledgedIsKept, "an answer");
+        }
+        (
+            Doing::Answer { writer, .. },
+            Outcome::Answer(outcome @ (Answered::NotPending | Answered::Ended)),
+        ) if run.is_some_and(|run| run.log.iter().any(|entry| entry.writer == *writer)) => {
+            return fails(Property::ToldRight, format!("an answer that was taken was told {outcome:?}"));
         }
         _ => {}
     }

@@ -239,6 +239,33 @@ fn rule_18_a_call_longer_than_the_platforms_limit() {
     fails(Off::CountHandOvers, Property::Ends, &config);
 }
 
+fn rests(budget: Budget) -> Config {
+    Config { script: &[&[Item::Ask(0), Item::Call(0)], &[Item::Rest(0)]], ..asks(budget) }
+}
+
+#[test]
+fn rule_13_a_resting_run_answered_but_the_message_was_lost() {
+    fails(Off::DueOnAnswer, Property::AnswerIsHeard, &rests(Budget { dropped: 1, ..one_worker() }));
+}
+
+#[test]
+fn rule_13_an_answer_of_a_run_that_was_held_a_moment_ago() {
+    fails(Off::OwnerOfAnswer, Property::AnswerIsHeard, &rests(Budget { dropped: 1, ..one_worker() }));
+}
+
+#[test]
+fn rule_21_a_run_left_alone_that_had_just_been_answered() {
+    let budget = Budget { workers: 2, ..Budget::default() };
+    fails(Off::RestRev, Property::AnswerIsHeard, &rests(budget));
+}
+
+#[test]
+fn rule_21_a_rest_that_leaves_the_list() {
+    let config = Config { script: &[&[Item::Rest(0), Item::Call(0)]], ..calls(one_worker()) };
+    fails(Off::DueOnHandOver, Property::Ends, &config);
+    fails(Off::DueOnHandOver, Property::StaysDue, &config);
+}
+
 #[test]
 fn an_append_over_what_is_there() {
     let config = Config { cancels: 1, ..calls(one_worker()) };

@@ -25,6 +25,8 @@ const A_QUESTION: &[&[Item]] = &[&[Item::Call(0), Item::Ask(0), Item::Call(1)]];
 const A_QUESTION_BESIDE_A_CALL: &[&[Item]] = &[&[Item::Ask(0)], &[Item::Call(0)]];
 const TWO_QUESTIONS: &[&[Item]] = &[&[Item::Ask(0)], &[Item::Ask(1)]];
 const DEADLY: [Script; 3] = [&[&[Item::Die]], &[&[Item::Kill(0)]], &[&[Item::Call(0), Item::Kill(1)]]];
+const A_REST: &[&[Item]] = &[&[Item::Rest(0), Item::Call(0)]];
+const A_QUESTION_BESIDE_A_REST: &[&[Item]] = &[&[Item::Ask(0), Item::Call(0)], &[Item::Rest(0)]];
 const BACKGROUND: Request = Request { sync: false, key: None };
 const SYNC: Request = Request { sync: true, key: None };
 
@@ -204,4 +206,59 @@ fn a_call_takes_longer_than_any_worker_lives() {
 fn the_queue_is_long() {
     let budget = Budget { workers: 1, dropped: 1, ticks: 1, sweeps: 1, ..Budget::default() };
     holds("the_queue_is_long", &Config { backlog: 8, budget, ..Config::default() });
+}
+
+#[test]
+fn a_run_rests() {
+    let budget =
+        Budget { workers: 3, crashes: 1, lost: 1, duplicated: 1, ticks: 1, sweeps: 1, ..Budget::default() };
+    holds("a_run_rests", &Config { script: A_REST, budget, ..Config::default() });
+    let script: Script = &[&[Item::Call(0), Item::Rest(1), Item::Call(1)]];
+    holds("a_run_rests", &Config { script, budget, ..Config::default() });
+}
+
+#[test]
+fn a_moment_passes_at_any_time() {
+    let budget = Budget { workers: 3, lost: 1, ticks: 2, sweeps: 2, ..Budget::default() };
+    let script: Script = &[&[Item::Rest(1), Item::Call(0)], &[Item::Rest(0)]];
+    holds("a_moment_passes_at_any_time", &Config { script, tick: 601_000, budget, ..Config::default() });
+}
+
+#[test]
+fn a_rest_lasts_while_a_branch_goes_on() {
+    let budget = Budget { workers: 3, crashes: 1, hand_overs: 1, ticks: 1, sweeps: 1, ..Budget::default() };
+    let script: Script = &[&[Item::Rest(1), Item::Call(0)], &[Item::Call(1)]];
+    holds("a_rest_lasts_while_a_branch_goes_on", &Config { script, budget, ..Config::default() });
+}
+
+#[test]
+fn an_answer_comes_while_a_run_rests() {
+    let budget = Budget { workers: 2, lost: 1, dropped: 1, duplicated: 1, ..Budget::default() };
+    holds(
+        "an_answer_comes_while_a_run_rests",
+        &Config { script: A_QUESTION_BESIDE_A_REST, answers: vec![0, 0], budget, ..Config::default() },
+    );
+    let budget = Budget { workers: 2, crashes: 1, dropped: 1, ticks: 1, sweeps: 1, ..Budget::default() };
+    holds(
+        "an_answer_comes_while_a_run_rests",
+        &Config { script: A_QUESTION_BESIDE_A_REST, answers: vec![0], budget, ..Config::default() },
+    );
+}
+
+#[test]
+fn a_resting_run_is_canceled() {
+    let budget = Budget { workers: 2, lost: 1, duplicated: 1, deadlines: 1, ..Budget::default() };
+    holds(
+        "a_resting_run_is_canceled",
+        &Config { script: A_REST, cancels: 1, followed: true, budget, ..Config::default() },
+    );
+}
+
+#[test]
+fn who_accepts_a_run_lets_it_rest() {
+    let budget = Budget { workers: 2, crashes: 1, lost: 1, ticks: 1, sweeps: 1, ..Budget::default() };
+    holds(
+        "who_accepts_a_run_lets_it_rest",
+        &Config { requests: vec![SYNC], script: A_REST, followed: true, budget, ..Config::default() },
+    );
 }

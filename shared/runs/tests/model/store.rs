@@ -138,7 +138,8 @@ impl Store {
                 let ignored = off == Some(Off::LeaseGuard) || off == Some(Off::Leases);
                 let holds = guard.holds(&stored.record)
                     || (matches!(guard, Guard::LeaseFree { .. }) && ignored)
-                    || (matches!(guard, Guard::Rev(_)) && off == Some(Off::SweepRev));
+                    || (matches!(guard, Guard::Rev(_)) && off == Some(Off::SweepRev))
+                    || (role == Role::Answerer && off == Some(Off::OwnerOfAnswer));
                 let is_free = !stored.is_taken(entry.first) || off == Some(Off::PutIfAbsent);
                 if !holds && (is_free || tells == Tells::Refused) {
                     return Reply::Refused;
@@ -251,7 +252,9 @@ fn mistaken(
 ) -> (RecordChange, bool) {
     let mut ignored = false;
     match (off, role) {
-        (Some(Off::SweepRev), _) => ignored = matches!(guard, Guard::Rev(_)),
+        (Some(Off::SweepRev), Role::Sweeper) | (Some(Off::RestRev), Role::Writer) => {
+            ignored = matches!(guard, Guard::Rev(_));
+        }
         (Some(Off::OwnerOfRenewal), Role::Writer) => ignored = change.owner == Field::Keep,
         (Some(Off::OwnerOfHandOver), Role::Writer) => ignored = change.owner == Field::Clear,
         (Some(Off::DueOnHandOver), Role::Writer) if change.owner == Field::Clear => change.due = Field::Clear,

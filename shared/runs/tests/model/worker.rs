@@ -66,6 +66,14 @@ pub struct Attempt {
     before: u64,
 }
 
+/// What is to become of the run.
+#[expect(clippy::large_enum_variant, reason = "it is consumed at once")]
+enum Conclusion {
+    Ends(EventBody),
+    Waits,
+    Rests(Timestamp),
+}
+
 /// What a worker's turn did to the world around it.
 #[derive(Debug, Default)]
 pub struct Turned {
@@ -215,7 +223,7 @@ impl Worker {
     /// One turn of the loop of `attempt`; whether there may be another.
     fn attempt(&mut self, now: Timestamp, config: &Config, turned: &mut Turned) -> bool {
         let Self { phase: Phase::Attempt(attempt), writer, flight, .. } = self else { return true };
-        let turn = attempt.engine.as_mut().map(|engine| engine.poll(config.script));
+        let turn = attempt.engine.as_mut().map(|engine| engine.poll(config.script, now));
         if turn == Some(Turn::Died) {
             turned.died = true;
             return false;
@@ -245,8 +253,11 @@ impl Worker {
             return true;
         }
         let end = match turn {
-            Some(Turn::Completed) => Some(Some(EventBody::RunCompleted { output: serde_json::Value::Null })),
-            Some(Turn::Suspended) => Some(None),
+            Some(Turn::Completed) => {
+                Some(Conclusion::Ends(EventBody::RunCompleted { output: serde_json::Value::Null }))
+            }
+            Some(Turn::Suspended) => Some(Conclusion::Waits),
+            Some(Turn::Resting(until)) => Some(Conclusion::Rests(until)),
             _ => None,
         };
         if let Some(end) = end
@@ -254,14 +265,15 @@ impl Worker {
         {
             writer.push(engine.take(), Usage::default());
             match end {
-                Some(body) => writer.end(body),
-                None if attempt.answered && config.off != Some(Off::DecideAnew) => {
+                Conclusion::Ends(body) => writer.end(body),
+                _ if attempt.answered && config.off != Some(Off::DecideAnew) => {
                     // The request on its way is abandoned; the writer asks again.
                     turned.abandoned = flight.take();
                     writer.flush(false);
                     self.phase = Phase::Flushing;
                 }
-                None => writer.pause(),
+                Conclusion::Waits => writer.pause(),
+                Conclusion::Rests(until) => writer.rest(until),
             }
             return true;
         }

@@ -2,7 +2,7 @@
 
 use crate::{
     actor::{Actor, Doing, Outcome, run_id},
-    config::{Budget, Config, Item, Off, Splits, begins_at},
+    config::{Budget, Config, Item, LONGEST_DELAY, Off, Splits, begins_at},
     engine::{Stands, call_bit, request},
     properties::{self, Property},
     store::{Role, Store, Stored, Tells},
@@ -452,7 +452,7 @@ impl World {
             return self.store.perform(run, role, op, tells, config.off, self.latest(config));
         };
         let forgets = config.off == Some(Off::WakeOnAnswer) && role == Role::Answerer;
-        if self.queue.len() < QUEUE && !forgets {
+        if self.queue.len() < QUEUE && !forgets && *delay <= LONGEST_DELAY {
             self.queue.push((run, self.now + *delay));
             self.queue.sort_unstable();
         }

@@ -134,6 +134,7 @@ impl<'a> Calls<'a> {
     /// Makes the calls: first those that may run at the same time, then the others one after another. Gives all results in
     /// the order of the calls.
     pub(super) async fn make(&mut self, iteration: u32, wanted: &[Wanted]) -> Result<Vec<Made>, Stop> {
+        let _stay = self.call.rests.holds();
         let mut made: Vec<Option<Made>> = wanted.iter().map(|_| None).collect();
         let several = wanted.len() > 1;
         let place =

@@ -1,7 +1,7 @@
 //! Delay: waits, then gives what it was given.
 //!
 //! The moment to go on at is recorded when the wait begins, so a run that is taken over meanwhile waits for the same one,
-//! and not at all if it has passed.
+//! and not at all if it has passed. While nothing else of the run goes on, nobody need be there to wait.
 
 use super::Registered;
 use crate::{
@@ -33,6 +33,8 @@ struct Delay {
 struct Wait {
     started: Timestamp,
     until: Moment,
+    /// Whether it is on record.
+    recorded: bool,
 }
 
 /// A moment, and the zone that it was written in, if in any.
@@ -59,11 +61,11 @@ impl Delay {
         if let Some(recorded) = call.run.recorded(&key) {
             let recorded = |key: &str| moment(&recorded.journal[key]);
             if let (Some(started), Some(until)) = (recorded("started"), recorded("until")) {
-                return Ok(Wait { started: started.at, until });
+                return Ok(Wait { started: started.at, until, recorded: true });
             }
         }
-        let started = Timestamp::from_millisecond(call.services.clock.now().0).unwrap_or_default();
-        let wait = Wait { started, until: self.until(input, started)? };
+        let started = now(call);
+        let wait = Wait { started, until: self.until(input, started)?, recorded: false };
         let journal = json!({"started": wait.started.to_string(), "until": wait.until.text()});
         call.run.record(&key, EventBody::RunCheckpoint, Some(journal));
         Ok(wait)
@@ -90,6 +92,11 @@ impl Delay {
     }
 }
 
+/// The time by the clock of the run.
+fn now(call: Call<'_>) -> Timestamp {
+    Timestamp::from_millisecond(call.run.now().0).unwrap_or_default()
+}
+
 fn no_moment(value: &Value) -> NodeError {
     let message = format!("`until` must be a moment as ISO 8601 has it, not {}", python_text::repr(value));
     NodeError::new("ValidationError", message)
@@ -113,6 +120,12 @@ fn moment(value: &Value) -> Option<Moment> {
 }
 
 impl Moment {
+    /// The first millisecond that is not before it.
+    fn millis(self) -> runyard_runs::Timestamp {
+        let millis = (self.at.as_nanosecond() + 999_999).div_euclid(1_000_000);
+        runyard_runs::Timestamp(i64::try_from(millis).unwrap_or(i64::MAX))
+    }
+
     /// Python's `isoformat()`.
     fn text(self) -> String {
         let civil = self.offset.unwrap_or(Offset::UTC).to_datetime(self.at);
@@ -151,15 +164,17 @@ impl Kind for Delay {
         let empty = Map::new();
         let input = input.as_object().unwrap_or(&empty);
         let wait = self.wait(call, input)?;
-        let now = || Timestamp::from_millisecond(call.services.clock.now().0).unwrap_or_default();
-        if let Ok(left) = wait.until.at.duration_since(now()).try_into() {
-            // The wait is on record before it is waited for.
+        if !wait.recorded && wait.until.at > now(call) {
+            // It is before it is waited for.
             call.run.outside().await?;
+        }
+        if let Ok(left) = wait.until.at.duration_since(now(call)).try_into() {
+            let _stay = call.rests.until(wait.until.millis());
             tokio::time::sleep(left).await;
         }
         // A moment that had passed when the delay began was not waited for.
         let waited = if wait.until.at > wait.started {
-            now().duration_since(wait.started)
+            now(call).duration_since(wait.started)
         } else {
             SignedDuration::ZERO
         };

@@ -60,6 +60,7 @@ impl Kind for Map {
         let mut outputs = Vec::with_capacity(items.len());
         let mut suspended = false;
         {
+            let _stay = call.rests.holds();
             let runs: Vec<_> =
                 items.iter().enumerate().map(|(place, item)| self.run_one(call, place, item)).collect();
             let mut runs = std::pin::pin!(stream::iter(runs).buffered(self.workers));

@@ -29,6 +29,6 @@ pub(super) const NODES: &[&Registered] = &[
 
 /// The day that it is, in UTC.
 fn today(call: Call<'_>) -> Date {
-    let now = Timestamp::from_millisecond(call.services.clock.now().0).unwrap_or_default();
+    let now = Timestamp::from_millisecond(call.run.now().0).unwrap_or_default();
     TimeZone::UTC.to_datetime(now).date()
 }

@@ -47,7 +47,10 @@ impl SubWorkflow {
     }
 
     fn run<'a>(&'a self, call: Call<'a>, input: &'a Map<String, Value>) -> BoxFuture<'a, FlowEnd> {
-        Box::pin(async move { self.flow.run(call.run, call.services, input, &call.within()).await })
+        Box::pin(async move {
+            let _stay = call.rests.holds();
+            self.flow.run(call.run, call.services, call.rests, input, &call.within()).await
+        })
     }
 
     /// What its one Output node gives; without one, or with several, what every node gives, by id.

@@ -103,7 +103,7 @@ fn unscored() -> NodeError {
 impl Kind for TimeWeightedRanker {
     async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
         let mut documents = Document::read_list(input.get("documents"))?;
-        let now = jiff::Timestamp::from_millisecond(call.services.clock.now().0).unwrap_or_default();
+        let now = jiff::Timestamp::from_millisecond(call.run.now().0).unwrap_or_default();
         self.rank(&mut documents, now.to_zoned(TimeZone::UTC).datetime())?;
         Ok(Arc::new(json!({"documents": Document::list(documents)})))
     }
