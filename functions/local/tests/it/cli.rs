@@ -137,6 +137,18 @@ async fn keys_open_what_they_are_for_until_they_are_revoked() {
 }
 
 #[tokio::test]
+async fn shipped_apps_have_no_warnings() {
+    let home = Home::new();
+    let apps = concat!(env!("CARGO_MANIFEST_DIR"), "/../../apps");
+    for entry in fs::read_dir(apps).unwrap() {
+        let folder = entry.unwrap().path();
+        let done = home.run(&["apps", "check", folder.to_str().unwrap()]).await;
+        let name = folder.file_name().unwrap().to_str().unwrap();
+        assert_eq!((done.code, done.out.trim()), (0, format!("ok     {name}").as_str()), "{}", done.err);
+    }
+}
+
+#[tokio::test]
 async fn apps_are_listed_shown_and_checked() {
     let home = Home::new();
     let done = home.run(&["apps", "check"]).await;

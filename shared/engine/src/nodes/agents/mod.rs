@@ -198,10 +198,7 @@ impl Agent {
             answers_at_limit: fields.choice("behaviour_on_max_loops", &behaviors).unwrap_or(false),
             role: fields.text("role").map(str::to_owned),
             instructions: fields.text("instructions").map(str::to_owned),
-            message: fields
-                .fields("input_message")
-                .and_then(|message| message.text("content"))
-                .map(str::to_owned),
+            message: message(fields),
             response_format,
             delegation: fields.bool("delegation_allowed").unwrap_or(false),
             parallel,
@@ -213,6 +210,13 @@ impl Agent {
             hooks,
         })
     }
+}
+
+/// What the user is made to say. Files name the role too, which is `user` whatever they say.
+fn message(fields: Fields<'_>) -> Option<String> {
+    let message = fields.fields("input_message")?;
+    message.know(&["metadata", "role", "static"]);
+    message.text("content").map(str::to_owned)
 }
 
 fn shows(fields: Fields<'_>) -> Shows {
