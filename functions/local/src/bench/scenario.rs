@@ -100,19 +100,36 @@ async fn memory(plan: &Plan) -> Result<Value> {
     }))
 }
 
-/// Streams of runs that wait for an LLM which never answers, all at the same time.
+/// Streams of runs that are under way, all at the same time: of runs that wait by themselves, and of runs that each have a
+/// call open to a model which never answers.
 async fn streams() -> Result<Value> {
-    const STREAMS: usize = 1000;
     let silent = Silent::listen().await?;
+    let waiting =
+        held_open("nodes:\n  hold:\n    type: dynamiq.nodes.operators.Delay\n    duration_seconds: 55\n")
+            .await?;
+    let calling = held_open(&calls(silent.address)).await?;
+    drop(silent);
+    let number = |streams: &Value, name: &str| streams[name].as_u64().unwrap_or_default();
+    Ok(json!({
+        "open_streams": number(&waiting, "open").min(number(&calling, "open")),
+        "runs_that_wait": waiting,
+        "runs_that_call_a_model": calling,
+        "errors": number(&waiting, "errors") + number(&calling, "errors"),
+    }))
+}
+
+/// The memory of a server before and with 1,000 streams of runs of this workflow, whose one node is `hold`.
+async fn held_open(workflow: &str) -> Result<Value> {
+    const STREAMS: usize = 1000;
     let folder = Folder::new()?;
     let apps = folder.path().join("apps");
-    write_holding_app(&apps, silent.address)?;
+    write_holding_app(&apps, workflow)?;
     let data = folder.path().join("data");
     let target = Target::start(&apps, &data, "hold", Some(folder)).await?;
     let before = target.memory();
     let (address, host, key) = (target.address, target.host.clone(), target.key.clone());
     let pid_memory = target.pid();
-    let (opened, errors, error, held) = on_one_thread(move || async move {
+    let (open, errors, error, held) = on_one_thread(move || async move {
         let body = json!({ "input": { "message": "hi" }, "stream": true });
         let request = Request::new("POST", "/v1/runs", &host, &key, "", Some(&body), "");
         let mut open = Vec::with_capacity(STREAMS);
@@ -133,9 +150,8 @@ async fn streams() -> Result<Value> {
     })
     .await?;
     target.stop().await?;
-    drop(silent);
     Ok(json!({
-        "open_streams": opened,
+        "open": open,
         "before": before.map(Memory::json),
         "with_streams": held.map(Memory::json),
         "errors": errors,
@@ -233,32 +249,32 @@ impl Drop for Silent {
     }
 }
 
-/// An app whose one LLM call goes to `silent`.
-fn write_holding_app(apps: &Path, silent: SocketAddr) -> Result<()> {
+/// A call to a model at this address.
+fn calls(model: SocketAddr) -> String {
+    format!(
+        "connections:\n  silent:\n    type: dynamiq.connections.OpenAI\n    api_key: none\n    url: http://{model}/v1\n\
+         nodes:\n  hold:\n    type: dynamiq.nodes.llms.OpenAI\n    connection: silent\n    model: gpt-4o-mini\n    \
+         prompt:\n      messages:\n        - role: user\n          content: \"{{{{ message }}}}\"\n"
+    )
+}
+
+/// An app whose workflow has the node `hold`.
+fn write_holding_app(apps: &Path, workflow: &str) -> Result<()> {
     let folder = apps.join("hold");
     fs::create_dir_all(&folder)?;
     fs::write(
         folder.join("app.yaml"),
-        format!(
-            "id: 5b0c5f2e-6a51-4a43-9c39-0d4d6f6c8a01\n\
-             project: 5b0c5f2e-6a51-4a43-9c39-0d4d6f6c8a02\n\
-             organization: 5b0c5f2e-6a51-4a43-9c39-0d4d6f6c8a03\n\
-             name: hold\n\
-             workflow:\n  file: workflow.yaml\n\
-             limits:\n  concurrent_runs: 2000\n\
-             allow_hosts: [{}]\n",
-            silent.ip()
-        ),
+        "id: 5b0c5f2e-6a51-4a43-9c39-0d4d6f6c8a01\n\
+         project: 5b0c5f2e-6a51-4a43-9c39-0d4d6f6c8a02\n\
+         organization: 5b0c5f2e-6a51-4a43-9c39-0d4d6f6c8a03\n\
+         name: hold\n\
+         workflow:\n  file: workflow.yaml\n\
+         limits:\n  concurrent_runs: 2000\n\
+         allow_hosts: [127.0.0.1]\n",
     )?;
     fs::write(
         folder.join("workflow.yaml"),
-        format!(
-            "connections:\n  silent:\n    type: dynamiq.connections.OpenAI\n    api_key: none\n    url: http://{silent}/v1\n\
-             nodes:\n  ask:\n    type: dynamiq.nodes.llms.OpenAI\n    connection: silent\n    model: gpt-4o-mini\n    \
-             prompt:\n      messages:\n        - role: user\n          content: \"{{{{ message }}}}\"\n\
-             flows:\n  flow:\n    nodes: [ask]\n\
-             workflows:\n  hold:\n    flow: flow\n"
-        ),
+        format!("{workflow}flows:\n  flow:\n    nodes: [hold]\nworkflows:\n  hold:\n    flow: flow\n"),
     )?;
     Ok(())
 }
