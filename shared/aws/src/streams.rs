@@ -53,7 +53,7 @@ impl Streams {
         Reader(&updated.attributes.unwrap_or_default()).number("opened")
     }
 
-    /// How many of a period are open. The last few may not show yet, or no longer.
+    /// How many of a period are open.
     async fn of(&self, place: StreamPlace) -> Result<i64, StoreError> {
         let found = self
             .home
@@ -63,6 +63,8 @@ impl Streams {
             .table_name(&self.home.config.table)
             .key(PK, text(partition(place.app)))
             .key(SK, text(period(place.period)))
+            // One that was opened a moment before the period ended is to be seen.
+            .consistent_read(true)
             .send()
             .await
             .map_err(store_error)?;
