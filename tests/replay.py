@@ -17,11 +17,17 @@ os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
 os.environ |= {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "SAM_CLI_TELEMETRY": "0"}
 
 FUNCTIONS = ("Stream", "Control", "Worker", "Sweeper")
+# The interpreter of Python nodes: what `tests/replay --dev` takes has it in the functions themselves.
+LAYER = "PythonLayer"
 ZIP_LIMIT = 10_000_000
 NAME = "runyard"
 # The key and the run that stand in the events.
 KEY = "ry_0000000000000000_" + "0" * 64
 RUN = "01940000-0000-7000-8000-000000000000"
+
+
+# An app with a Python node.
+PYTHON = "ticket-triage"
 
 
 def check(holds, message):
@@ -31,13 +37,15 @@ def check(holds, message):
 
 def zips(built):
     """What `sam build` made is small enough to be loaded at a cold start."""
-    for name in FUNCTIONS:
-        bootstrap = pathlib.Path(built, name, "bootstrap")
+    for name, program in [*((name, "bootstrap") for name in FUNCTIONS), (LAYER, "bin/runyard-python")]:
+        file = pathlib.Path(built, name, program)
+        if not file.exists() and name not in ("Stream", LAYER):
+            continue
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.write(bootstrap, "bootstrap")
+            archive.write(file, program)
         size = len(packed.getvalue())
-        print(f"{name}: {size / 1e6:.1f} MB zipped, {bootstrap.stat().st_size / 1e6:.1f} MB unzipped")
+        print(f"{name}: {size / 1e6:.1f} MB zipped, {file.stat().st_size / 1e6:.1f} MB unzipped")
         check(size <= ZIP_LIMIT, f"{name}'s zip has {size} bytes, over {ZIP_LIMIT}")
 
 
@@ -83,8 +91,16 @@ class SamLocal:
             resource.pop("Metadata")
             # sam local sets only what the template names.
             resource["Properties"].setdefault("Environment", {}).setdefault("Variables", {})["AWS_ENDPOINT_URL"] = url
+        layer = given["Resources"][LAYER]
+        layer.pop("Metadata")
+        layer["Properties"]["ContentUri"] = str(tools / "built" / LAYER)
         self.template, self.environment = tools / "template.json", tools / "environment.json"
-        self.template.write_text(json.dumps(given))
+        self.given = given
+        self.has_layer = (tools / "built" / LAYER).exists()
+        if self.has_layer:
+            self.template.write_text(json.dumps(given))
+        else:
+            self.take_layer_away()
         every = variables | {"AWS_ENDPOINT_URL": url}
         everywhere = given["Globals"]["Function"]["Environment"]["Variables"]
         own = {name: given["Resources"][name]["Properties"]["Environment"]["Variables"] for name in FUNCTIONS}
@@ -96,6 +112,11 @@ class SamLocal:
             plain[name] |= {"RUNYARD_APP_SHARDS": "1", "RUNYARD_METRICS": f"Runyard/{NAME}"}
         self.environment.write_text(json.dumps(plain))
         self.tools = tools
+
+    def take_layer_away(self):
+        for name in FUNCTIONS:
+            self.given["Resources"][name]["Properties"].pop("Layers", None)
+        self.template.write_text(json.dumps(self.given))
 
     def invoke(self, function, event):
         """The bytes of the response, and what the function logged."""
@@ -153,6 +174,16 @@ def filled_in(file, key, run):
     return event
 
 
+def for_python(file, key, run=RUN):
+    """The event for the app with a Python node, in the place of echo."""
+    event = json.loads(file.read_text().replace(KEY, key).replace(RUN, run).replace("echo.localhost", f"{PYTHON}.localhost"))
+    if event["body"] is not None:
+        body = json.loads(event["body"])
+        body["input"] = json.loads((ROOT / f"apps/{PYTHON}/sample-input.json").read_text())
+        event |= {"body": base64.b64encode(json.dumps(body).encode()).decode(), "isBase64Encoded": True}
+    return event
+
+
 def replay(tools, command):
     import ministack
     from stack import Stack
@@ -163,7 +194,8 @@ def replay(tools, command):
         variables = make(stack, here)
         organization = re.search(r"^organization: (\S+)", (ROOT / "apps/echo/app.yaml").read_text(), re.MULTILINE)[1]
         key = re.search(r"ry_[0-9a-f]{16}_[0-9a-f]{64}", runyard(command, "keys", "create", "--org", organization, url=here))[0]
-        runyard(command, "apps", "deploy", "apps/echo", url=here)
+        for app in ("echo", PYTHON):
+            runyard(command, "apps", "deploy", f"apps/{app}", url=here)
         there = f"http://{gateway}:4566"
         variables["RUNYARD_QUEUE_URL"] = re.sub(r"^https?://[^/]+", there, variables["RUNYARD_QUEUE_URL"])
         local = SamLocal(tools, stack, variables, there)
@@ -211,6 +243,25 @@ def replay(tools, command):
                 if name == "create-run-stream":
                     check(b"event: run.started" in body and b"event: run.completed" in body, f"{file}: {body!r}")
             print(f"{file.relative_to(ROOT)}: as it should be", flush=True)
+
+        raw, _ = local.invoke("Stream", for_python(ROOT / "events/rest/create-run-sync.json", key))
+        answer = json.loads(http(raw)[2])
+        check(answer["data"]["status"] == "completed", f"a Python node, in Stream: {answer}")
+        raw, _ = local.invoke("Stream", for_python(ROOT / "events/rest/create-run-background.json", key))
+        run = json.loads(http(raw)[2])["data"]["id"]
+        event = json.loads((ROOT / "events/queue/batch-with-a-bad-message.json").read_text())
+        event["Records"] = [event["Records"][0] | {"body": run}]
+        local.invoke("Worker", event)
+        raw, _ = local.invoke("Control", for_python(look, key, run))
+        answer = json.loads(http(raw)[2])
+        check(answer["data"]["status"] == "completed", f"a Python node, in Worker: {answer}")
+        print("Python nodes: as they should be", flush=True)
+        if local.has_layer:
+            local.take_layer_away()
+            raw, _ = local.invoke("Stream", for_python(ROOT / "events/rest/create-run-sync.json", key))
+            answer = json.loads(http(raw)[2])
+            check(answer["data"]["status"] == "failed" and "Python=true" in json.dumps(answer), f"without the layer: {answer}")
+            print("Python nodes without their layer: as they should be", flush=True)
     print(f"{len(events)} passed, 0 failed")
 
 

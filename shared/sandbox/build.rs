@@ -3,6 +3,11 @@
 //! Only what stands in `LIBRARY` exists for user code: there is no module in the binary that could
 //! open a file or a socket, and the interpreter is built without its own (`host_env` is off).
 
+#![cfg_attr(
+    not(feature = "interpreter"),
+    expect(dead_code, reason = "without an interpreter there is nothing to freeze")
+)]
+
 use std::{env, fs, io, path::Path};
 
 /// Modules and whole packages of the standard library, as it comes with the interpreter.
@@ -78,18 +83,23 @@ const LIBRARY: &[&str] = &[
     "weakref.py",
 ];
 
-fn main() -> io::Result<()> {
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    #[cfg(feature = "interpreter")]
+    freeze(Path::new(rustpython_pylib::LIB_PATH)).expect("the standard library, frozen");
+}
+
+fn freeze(standard: &Path) -> io::Result<()> {
     let out = env::var("OUT_DIR").map_err(io::Error::other)?;
     let library = Path::new(&out).join("library");
     if library.exists() {
         fs::remove_dir_all(&library)?;
     }
     for name in LIBRARY {
-        copy(&Path::new(rustpython_pylib::LIB_PATH).join(name), &library.join(name))?;
+        copy(&standard.join(name), &library.join(name))?;
     }
     // Ours come last: they stand in for modules that would otherwise reach the system.
     copy(Path::new("python"), &library)?;
-    println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=python");
     // The macro takes nothing but a literal.
     fs::write(

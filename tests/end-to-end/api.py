@@ -100,16 +100,20 @@ def types(events):
     return [event["type"] for event in events]
 
 
+def on_the_stack(cloud):
+    """The environment that the stack gives to its streaming function."""
+    return cloud.variables("Stream") | {"RUNYARD_BACKEND": "aws"}
+
+
 @contextlib.contextmanager
-def watched(cloud, folder, command, arguments=()):
-    """`cargo lambda watch` with the environment that the stack gives to its streaming function. `command`: cargo-lambda."""
+def watched(variables, key, log, command, arguments=()):
+    """`cargo lambda watch` in this environment. `command`: cargo-lambda."""
     port = ministack.free_port()
-    environment = os.environ | cloud.variables("Stream") | {"RUNYARD_BACKEND": "aws"}
     watch = [command, "lambda", "watch", "-A", "127.0.0.1", "-P", str(port), "--ignore-changes", "--concurrency", "6", *arguments]
-    with open(folder / "watch.log", "w") as log:
-        process = subprocess.Popen(watch, env=environment, stdout=log, stderr=log, cwd=ROOT, start_new_session=True)
+    with open(log, "w") as log:
+        process = subprocess.Popen(watch, env=os.environ | variables, stdout=log, stderr=log, cwd=ROOT, start_new_session=True)
         try:
-            api = Api(f"http://127.0.0.1:{port}/lambda-url/api", cloud.key)
+            api = Api(f"http://127.0.0.1:{port}/lambda-url/api", key)
             until(lambda: answers(api, process), "the API answers", 600)
             yield api
         finally:

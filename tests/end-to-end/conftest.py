@@ -26,5 +26,6 @@ def cloud(request):
 def api(cloud, request):
     option = request.config.option
     # The same features, so that cargo finds everything built.
-    with client.watched(cloud, option.folder, option.cargo_lambda, ["--features", option.features]) as api:
+    arguments, log = ["--features", option.features], option.folder / "watch.log"
+    with client.watched(client.on_the_stack(cloud), cloud.key, log, option.cargo_lambda, arguments) as api:
         yield api

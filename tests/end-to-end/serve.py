@@ -14,7 +14,8 @@ import cloud
 
 folder, built, command, features = sys.argv[1:]
 folder = pathlib.Path(folder)
-with cloud.running(folder, built) as place, api.watched(place, folder, command, ["--features", features]) as served:
+arguments, log = ["--features", features], folder / "watch.log"
+with cloud.running(folder, built) as place, api.watched(api.on_the_stack(place), place.key, log, command, arguments) as served:
     # Also where it was started in the background, which ignores interrupts, or is ended by a supervisor.
     for asked in (signal.SIGINT, signal.SIGTERM):
         signal.signal(asked, signal.default_int_handler)

@@ -41,6 +41,8 @@ class Stack:
         for resource in given["Resources"].values():
             if resource["Type"] == "AWS::Serverless::Function":
                 resource["Properties"]["CodeUri"] = "s3://bucket/key"
+            if resource["Type"] == "AWS::Serverless::LayerVersion":
+                resource["Properties"]["ContentUri"] = "s3://bucket/key"
         self.transformed = transform(given, parameters, NoManagedPolicies())
         self.resources = self.transformed["Resources"]
 

@@ -9,7 +9,7 @@ MANIFEST = tomllib.loads((ROOT / "Cargo.toml").read_text())
 
 def test_sam_builds_with_the_profile_for_a_zip():
     """SAM's builder calls `cargo lambda build --release` and knows no other profile; cargo-lambda takes these settings along."""
-    profile = MANIFEST["profile"]["lambda"]
+    profile = MANIFEST["profile"]["zip"]
     assert profile["inherits"] == "release"
     wanted = {f"profile.release.{name}={value!r}".replace("'", '"') for name, value in profile.items() if name != "inherits"}
     assert set(MANIFEST["workspace"]["metadata"]["lambda"]["build"]["config"]) == wanted

@@ -1,7 +1,7 @@
 //! What a cold start costs until the function first polls the runtime API: CPU over all threads, memory, and time.
 //!
 //! `cargo bench -p runyard-api --bench cold_start` measures a build of its own on the embedded backend;
-//! `RUNYARD_BENCH_API=target/lambda/api` before it measures that executable, as it is deployed. Fails beyond the targets: 15 ms of CPU at the
+//! `RUNYARD_BENCH_API=target/zip/api` before it measures that executable, as it is deployed. Fails beyond the targets: 15 ms of CPU at the
 //! median, 30 MB resident, and says what they are where a target is missed.
 
 #![expect(

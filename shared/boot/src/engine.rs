@@ -5,7 +5,7 @@ use runyard_engine::{Engine, EngineConfig, PythonError, PythonRunner, ReadEnv};
 use runyard_runs::App;
 use runyard_sandbox::{Arguments, Config, Error, Sandbox};
 use serde_json::{Map, Value};
-use std::{sync::Arc, time::Duration};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 /// What workflows may reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,12 @@ pub enum Reach {
 
 /// For code without a limit of its own: the run's limit comes first.
 const LONGEST: Duration = Duration::from_hours(24);
+
+/// Where the layer of `functions/python` has the interpreter: Lambda unpacks layers to `/opt`.
+const LAYER: &str = "/opt/bin/runyard-python";
+
+/// `ENOEXEC`, which has no kind.
+const NOT_EXECUTABLE: i32 = 8;
 
 /// An engine. Its sandbox is started by the first code that needs it. `allow_hosts` may be reached by every app, wherever
 /// they resolve to.
@@ -45,8 +51,9 @@ pub fn of_process(_: &App, name: &str) -> Result<Option<String>, String> {
 
 /// [`start`], with the variables that `env` gives to an app.
 pub fn start_with(reach: Reach, allow_hosts: Vec<String>, env: ReadEnv) -> Arc<Engine> {
+    let program = (!cfg!(feature = "python")).then(|| PathBuf::from(LAYER));
     let config = EngineConfig {
-        python: Arc::new(Python(Sandbox::new(Config::default()))),
+        python: Arc::new(Python(Sandbox::new(Config { program, ..Config::default() }))),
         env,
         allow_loopback: matches!(reach, Reach::Loopback | Reach::Everything),
         any_env: reach == Reach::Everything,
@@ -68,9 +75,36 @@ impl PythonRunner for Python {
         let arguments = if as_keywords { Arguments::Named } else { Arguments::One };
         self.0.run(code, input, arguments, timeout.unwrap_or(LONGEST)).await.map_err(|error| match error {
             Error::Timeout => PythonError::TimedOut,
-            Error::Unavailable(cause) => PythonError::Broken(format!("it cannot be started: {cause}")),
+            Error::Unavailable(cause) => PythonError::Broken(unavailable(&cause)),
             error @ Error::Crashed(_) => PythonError::Broken(error.to_string()),
             error => PythonError::Raised(error.to_string()),
         })
+    }
+}
+
+/// What an operator does about a sandbox that cannot be started.
+fn unavailable(cause: &io::Error) -> String {
+    let advice = match cause.kind() {
+        io::ErrorKind::NotFound => {
+            "deploy the stack with `Python=true`: the layer with the interpreter is missing"
+        }
+        _ if cause.raw_os_error() == Some(NOT_EXECUTABLE) => {
+            "the layer was built for another architecture: set `RUNYARD_ARCHITECTURE` for `sam build`"
+        }
+        _ => return format!("it cannot be started: {cause}"),
+    };
+    format!("it cannot be started: {cause}; {advice}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_that_is_missing_or_of_another_architecture_is_said_to_be_so() {
+        let of = |number| unavailable(&io::Error::from_raw_os_error(number));
+        assert!(of(2).contains("`Python=true`"), "{}", of(2));
+        assert!(of(8).contains("`RUNYARD_ARCHITECTURE`"), "{}", of(8));
+        assert!(!of(12).contains("layer"), "{}", of(12));
     }
 }

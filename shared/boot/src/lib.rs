@@ -32,8 +32,9 @@ pub mod traces;
 #[cfg(feature = "lambda")]
 pub use backend::{Backend, Config, Error};
 
-/// Becomes a sandbox and never returns, if this process was started to be one: a sandbox is this same executable. The
-/// first thing in the `main` of whatever executes runs, before there is a thread or a runtime.
+/// Becomes a sandbox and never returns, if this process was started to be one: with the feature `python` a sandbox is this
+/// same executable. The first thing in the `main` of whatever executes runs, before there is a thread or a runtime.
 pub fn enter_sandbox_if_asked() {
+    #[cfg(feature = "python")]
     runyard_sandbox::enter_if_asked();
 }

@@ -163,4 +163,21 @@ mod tests {
         assert!(claimed["QueueWait"].is_u64() && claimed.get("Takeovers").is_none(), "{claimed:#}");
         assert_eq!(claimed["run"], json!(done.new.id));
     }
+
+    #[test]
+    fn a_claim_of_a_run_that_another_worker_had_is_a_takeover() {
+        let lines = Arc::new(Mutex::new(Vec::<Value>::new()));
+        let write = {
+            let lines = Arc::clone(&lines);
+            move |line: &[u8]| lines.lock().unwrap().push(serde_json::from_slice(line).unwrap())
+        };
+        let layer = super::layer("Test".to_owned(), write);
+        let _default = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
+        tracing::debug!(target: MEASURES, measure = "claimed", app = "a", run = "r", takeover = true);
+        let lines = std::mem::take(&mut *lines.lock().unwrap());
+        let [line] = lines.as_slice() else { panic!("{lines:#?}") };
+        assert_eq!((&line["Takeovers"], &line["run"]), (&json!(1), &json!("r")));
+        let metrics = &line["_aws"]["CloudWatchMetrics"][0]["Metrics"];
+        assert_eq!(*metrics, json!([{ "Name": "Takeovers", "Unit": "Count" }]));
+    }
 }

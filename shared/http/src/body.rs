@@ -56,6 +56,13 @@ impl Content {
 
 const EITHER: &str = "send application/json or multipart/form-data";
 
+/// How large content is sent,
+const MULTIPART: &str = "send large content as files in multipart/form-data";
+
+/// and larger, or where multipart requests end as early.
+const PRESIGNED: &str =
+    "larger files go by presigned upload (POST /v1/files with JSON), which this release does not offer yet";
+
 fn boundary(parameters: &str) -> Option<String> {
     let boundary = parameters.split(';').find_map(|parameter| {
         let (name, value) = parameter.split_once('=')?;
@@ -68,8 +75,8 @@ fn boundary(parameters: &str) -> Option<String> {
 pub(crate) struct Pieces {
     body: Body,
     limit: u64,
-    /// What to say when the limit is passed.
-    too_large: fn(u64) -> Error,
+    /// What to say when the limit is passed: which it is, and the way out.
+    too_large: [&'static str; 2],
     wait: Duration,
     began: Instant,
     received: u64,
@@ -80,25 +87,13 @@ pub(crate) struct Pieces {
 impl Pieces {
     /// A JSON body.
     pub(crate) fn of_json(headers: &HeaderMap, body: Body, config: &Config) -> Self {
-        Self::new(headers, body, config, config.json_bytes, |limit| {
-            let problem = format!(
-                "JSON bodies end at {}: send large content as files in multipart/form-data",
-                mebibytes(limit)
-            );
-            Error::of(StatusCode::PAYLOAD_TOO_LARGE, "body", problem)
-        })
+        let way_out = if config.multipart_bytes > config.json_bytes { MULTIPART } else { PRESIGNED };
+        Self::new(headers, body, config, config.json_bytes, ["JSON bodies", way_out])
     }
 
     /// A multipart body.
     pub(crate) fn of_multipart(headers: &HeaderMap, body: Body, config: &Config) -> Self {
-        Self::new(headers, body, config, config.multipart_bytes, |limit| {
-            let problem = format!(
-                "multipart requests end at {}: larger files go by presigned upload (POST /v1/files with JSON), which \
-                 this release does not offer yet",
-                mebibytes(limit)
-            );
-            Error::of(StatusCode::PAYLOAD_TOO_LARGE, "body", problem)
-        })
+        Self::new(headers, body, config, config.multipart_bytes, ["multipart requests", PRESIGNED])
     }
 
     fn new(
@@ -106,7 +101,7 @@ impl Pieces {
         body: Body,
         config: &Config,
         limit: u64,
-        too_large: fn(u64) -> Error,
+        too_large: [&'static str; 2],
     ) -> Self {
         let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         Self {
@@ -152,7 +147,9 @@ impl Pieces {
             let Ok(Some(Ok(frame))) = timeout_at(by, self.body.frame()).await else { break };
             left = left.saturating_sub(frame.data_ref().map_or(1, Bytes::len));
         }
-        (self.too_large)(self.limit)
+        let [what, way_out] = self.too_large;
+        let problem = format!("{what} end at {}: {way_out}", mebibytes(self.limit));
+        Error::of(StatusCode::PAYLOAD_TOO_LARGE, "body", problem)
     }
 }
 

@@ -17,8 +17,8 @@
 //!    └────────── a socket for each run ───────────────┘
 //! ```
 //!
-//! The zygote is the server's own executable, started again on first use with an empty environment, no
-//! descriptors and no capabilities ([`enter_if_asked`] must be the first thing that `main` does). It warms
+//! The zygote is the server's own executable or [`Config::program`], started on first use with an empty environment, no
+//! descriptors and no capabilities ([`enter_if_asked`] must be the first thing that its `main` does). It warms
 //! an interpreter once, then forks for each run and kills what is late or no longer waited for. A forked
 //! evaluation closes all but its socket, takes its resource limits and a system call filter that leaves it
 //! little more than memory, clock and that socket, and only then reads the code. Any number of them run at
@@ -37,15 +37,21 @@
 //! function `func: name`. Keys that are numbers, booleans or None become text as in `json.dumps`. An integer of
 //! more than 64 bits, any other object or key, and what is nested over 100 levels is [`Error::Output`].
 
+#[cfg(feature = "interpreter")]
 mod child;
+#[cfg(feature = "interpreter")]
 mod convert;
 mod error;
+#[cfg(feature = "interpreter")]
 mod lockdown;
 mod parent;
+#[cfg(feature = "interpreter")]
 mod python;
 mod wire;
 
+#[cfg(feature = "interpreter")]
 pub use child::enter_if_asked;
+#[cfg(feature = "interpreter")]
 #[doc(hidden)]
 pub use child::enter_with_probe;
 pub use error::Error;

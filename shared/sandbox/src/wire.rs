@@ -1,5 +1,8 @@
 //! What parent, zygote and evaluation say to each other.
 //!
+//! Parent and zygote may be of neighboring releases for a moment: Lambda exchanges a function's code and its layers one after the
+//! other. So what is said here only ever gains members, which the other side does without; the tests hold its form.
+//!
 //! A frame is its length as four bytes and that many bytes of JSON. What an evaluation writes is not
 //! trusted: it is as if the user's code had written it.
 
@@ -39,6 +42,7 @@ impl Order {
     }
 
     /// What it is shows in whether a descriptor came along.
+    #[cfg(feature = "interpreter")]
     pub(crate) fn from_bytes(bytes: [u8; Self::LENGTH], prepare: bool) -> Self {
         let [id, amount] = [0, 8].map(|at| {
             let mut half = [0; 8];
@@ -92,4 +96,60 @@ pub(crate) fn frame(body: &impl Serialize) -> serde_json::Result<Vec<u8>> {
     let length = u32::try_from(frame.len() - 4).unwrap_or(u32::MAX);
     frame[..4].copy_from_slice(&length.to_le_bytes());
     Ok(frame)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(body: &impl Serialize) -> String {
+        let frame = frame(body).unwrap();
+        assert_eq!(frame[..4], u32::try_from(frame.len() - 4).unwrap().to_le_bytes());
+        String::from_utf8(frame[4..].to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_parent_says_what_the_release_before_said() {
+        assert_eq!(ARGUMENT, "__python-sandbox");
+        let input = RawValue::from_string(r#"{"a":1}"#.to_owned()).unwrap();
+        let request = Request { code: "c".into(), input: &input, named: true, max_output_bytes: 9 };
+        assert_eq!(text(&request), r#"{"code":"c","input":{"a":1},"named":true,"max_output_bytes":9}"#);
+        let order = Order::Prepare { id: 1, memory_bytes: 2 };
+        assert_eq!(order.to_bytes(), [1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0]);
+        let order = Order::Start { id: 258, timeout_ms: 3 };
+        assert_eq!(order.to_bytes(), [2, 1, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn a_sandbox_says_what_the_release_before_said() {
+        let hellos = [Hello::Ready, Hello::Unfiltered, Hello::Failed("f".to_owned())];
+        assert_eq!(text(&hellos), r#"["Ready","Unfiltered",{"Failed":"f"}]"#);
+        let value = RawValue::from_string("[1]".to_owned()).unwrap();
+        assert_eq!(text(&Reply::Value(&value)), r#"{"Value":[1]}"#);
+        let (message, line) = ("m".to_owned(), Some(2));
+        let failures = [
+            Failure::Raised { kind: "K".to_owned(), message: message.clone(), line },
+            Failure::Syntax { message, line: None },
+            Failure::Output("o".to_owned()),
+            Failure::NoRun,
+            Failure::Timeout,
+            Failure::Memory,
+            Failure::Recursion,
+            Failure::Crashed("c".to_owned()),
+        ];
+        let said = concat!(
+            r#"[{"Raised":{"kind":"K","message":"m","line":2}},{"Syntax":{"message":"m","line":null}},{"Output":"o"},"#,
+            r#""NoRun","Timeout","Memory","Recursion",{"Crashed":"c"}]"#,
+        );
+        assert_eq!(text(&failures), said);
+    }
+
+    #[test]
+    fn what_a_later_release_adds_is_passed_over() {
+        let later = r#"{"code":"c","later":[1],"input":{},"named":false,"max_output_bytes":9}"#;
+        let request: Request<'_> = serde_json::from_str(later).unwrap();
+        assert_eq!((&*request.code, request.max_output_bytes), ("c", 9));
+        let later = r#"{"Failure":{"Raised":{"kind":"K","message":"m","line":2,"later":true}}}"#;
+        assert!(matches!(serde_json::from_str(later).unwrap(), Reply::Failure(Failure::Raised { .. })));
+    }
 }

@@ -1,0 +1,63 @@
+"""`cargo lambda watch` as the README has it: SQLite and files, and no AWS at all."""
+
+import json
+import re
+import subprocess
+
+import api as client
+import pytest
+from api import types
+from stack import ROOT
+
+ENVIRONMENT = "events/local.env"
+
+
+@pytest.fixture(scope="module")
+def api(request, tmp_path_factory):
+    option = request.config.option
+    (key,) = re.findall(r"^RUNYARD_DEV_KEY=(.+)$", (ROOT / ENVIRONMENT).read_text(), re.MULTILINE)
+    arguments = ["--env-file", ENVIRONMENT, "--features", f"embedded,{option.features}"]
+    data, log = tmp_path_factory.mktemp("data"), option.folder / "watch-without-aws.log"
+    with client.watched({"RUNYARD_DATA": str(data)}, key, log, option.cargo_lambda, arguments) as api:
+        yield api
+
+
+def test_a_sync_run_is_answered(api):
+    run = api.create({"message": "hello"})
+    assert (run["status"], run["output"]) == ("completed", {"message": "hello"})
+    assert api.look(run["id"]) == run
+
+
+def test_a_background_run_is_handed_to_the_worker(api):
+    run = api.create({"message": "later"}, background=True)
+    assert api.ended(run["id"])["output"] == {"message": "later"}
+
+
+def test_a_stream_tells_of_a_run_while_it_goes_on(api):
+    with api.stream({"message": "look"}) as (run, events):
+        kinds = types(events)
+    assert (kinds[0], kinds[-1]) == ("run.started", "run.completed")
+    assert types(api.log(run)) == kinds
+
+
+def test_python_nodes_have_their_interpreter(api):
+    sample = json.loads((ROOT / "apps/ticket-triage/sample-input.json").read_text())
+    assert api.create(sample, "ticket-triage")["status"] == "completed"
+
+
+@pytest.mark.parametrize(
+    "function, event",
+    [("api", "http/create-run-sync"), ("worker", "queue/batch-with-a-bad-message"), ("sweeper", "schedule/tick")],
+)
+def test_an_event_is_taken_from_its_file(api, request, function, event):
+    host, port = re.fullmatch(r"http://([\d.]+):(\d+)/.*", api.url).groups()
+    command = [request.config.option.cargo_lambda, "lambda", "invoke", "-A", host, "-P", port]
+    result = subprocess.run(
+        [*command, "--data-file", f"events/{event}.json", function], cwd=ROOT, capture_output=True, text=True, timeout=client.PATIENCE
+    )
+    assert result.returncode == 0, result.stderr
+    answer = json.loads(result.stdout)
+    if function == "api":
+        assert answer["statusCode"] == 200 and json.loads(answer["body"])["data"]["status"] == "completed"
+    else:
+        assert set(answer) & {"batchItemFailures", "looked_at"}
