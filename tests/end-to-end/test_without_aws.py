@@ -46,18 +46,16 @@ def test_python_nodes_have_their_interpreter(api):
 
 
 @pytest.mark.parametrize(
-    "function, event",
-    [("api", "http/create-run-sync"), ("worker", "queue/batch-with-a-bad-message"), ("sweeper", "schedule/tick")],
+    "function, event, answers",
+    [
+        ("api", "http/create-run-sync", lambda answer: answer["data"]["status"] == "completed"),
+        ("worker", "queue/batch-with-a-bad-message", lambda answer: len(answer["batchItemFailures"]) == 1),
+        ("sweeper", "schedule/tick", lambda answer: answer["looked_at"] >= 0),
+    ],
 )
-def test_an_event_is_taken_from_its_file(api, request, function, event):
+def test_an_event_is_taken_from_its_file(api, request, function, event, answers):
     host, port = re.fullmatch(r"http://([\d.]+):(\d+)/.*", api.url).groups()
     command = [request.config.option.cargo_lambda, "lambda", "invoke", "-A", host, "-P", port]
-    result = subprocess.run(
-        [*command, "--data-file", f"events/{event}.json", function], cwd=ROOT, capture_output=True, text=True, timeout=client.PATIENCE
-    )
-    assert result.returncode == 0, result.stderr
-    answer = json.loads(result.stdout)
-    if function == "api":
-        assert answer["statusCode"] == 200 and json.loads(answer["body"])["data"]["status"] == "completed"
-    else:
-        assert set(answer) & {"batchItemFailures", "looked_at"}
+    command += ["--data-file", f"events/{event}.json", function]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=client.PATIENCE)
+    assert result.returncode == 0 and answers(json.loads(result.stdout)), (result.stdout, result.stderr)
