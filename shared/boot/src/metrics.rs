@@ -120,8 +120,10 @@ mod tests {
         memory::{MemoryFiles, MemoryQueue, MemoryRuns},
         service::{Backend, World},
     };
+    use runyard_runs::service::MEASURES;
     use serde_json::{Value, json};
     use std::sync::{Arc, Mutex};
+    use tracing::subscriber::DefaultGuard;
     use tracing_subscriber::layer::SubscriberExt;
 
     fn world() -> World {
@@ -135,15 +137,20 @@ mod tests {
         })
     }
 
-    #[tokio::test]
-    async fn a_run_is_counted_once_when_it_is_claimed_and_once_when_it_ends() {
+    /// The lines that are written by this thread from now on.
+    fn listen() -> (Arc<Mutex<Vec<Value>>>, DefaultGuard) {
         let lines = Arc::new(Mutex::new(Vec::<Value>::new()));
         let write = {
             let lines = Arc::clone(&lines);
             move |line: &[u8]| lines.lock().unwrap().push(serde_json::from_slice(line).unwrap())
         };
         let layer = super::layer("Test".to_owned(), write);
-        let _default = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
+        (lines, tracing::subscriber::set_default(tracing_subscriber::registry().with(layer)))
+    }
+
+    #[tokio::test]
+    async fn a_run_is_counted_once_when_it_is_claimed_and_once_when_it_ends() {
+        let (lines, _default) = listen();
         let world = world();
         let done = world.sync(json!([1])).await;
         world.sync(json!([{ "fail": "no luck" }])).await;
@@ -166,13 +173,7 @@ mod tests {
 
     #[test]
     fn a_claim_of_a_run_that_another_worker_had_is_a_takeover() {
-        let lines = Arc::new(Mutex::new(Vec::<Value>::new()));
-        let write = {
-            let lines = Arc::clone(&lines);
-            move |line: &[u8]| lines.lock().unwrap().push(serde_json::from_slice(line).unwrap())
-        };
-        let layer = super::layer("Test".to_owned(), write);
-        let _default = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
+        let (lines, _default) = listen();
         tracing::debug!(target: MEASURES, measure = "claimed", app = "a", run = "r", takeover = true);
         let lines = std::mem::take(&mut *lines.lock().unwrap());
         let [line] = lines.as_slice() else { panic!("{lines:#?}") };
