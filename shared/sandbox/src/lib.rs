@@ -18,7 +18,7 @@
 //! ```
 //!
 //! The zygote is the server's own executable or [`Config::program`], started on first use with an empty environment, no
-//! descriptors and no capabilities ([`enter_if_asked`] must be the first thing that its `main` does). It warms
+//! descriptors and no capabilities (`enter_if_asked` must be the first thing that its `main` does). It warms
 //! an interpreter once, then forks for each run and kills what is late or no longer waited for. A forked
 //! evaluation closes all but its socket, takes its resource limits and a system call filter that leaves it
 //! little more than memory, clock and that socket, and only then reads the code. Any number of them run at

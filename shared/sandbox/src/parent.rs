@@ -49,7 +49,7 @@ pub struct Config {
     pub max_input_bytes: usize,
     /// The result as JSON text.
     pub max_output_bytes: usize,
-    /// A program whose `main` begins with `enter_if_asked`. Without one it is the running program, and that is true of its own.
+    /// A program whose `main` begins with `enter_if_asked`. `None` stands for the running program, whose `main` then does.
     pub program: Option<PathBuf>,
     /// Makes this process's memory unreadable to others of its user (`PR_SET_DUMPABLE` 0), the sandbox
     /// among them, should code ever break out of the interpreter and the filter. The price: no core dumps,
@@ -253,7 +253,7 @@ impl Inner {
         }
         let (ours, theirs) = StdStream::pair()?;
         ours.set_nonblocking(true)?;
-        // Our own executable is the one that runs, even if the file was replaced since.
+        // The executable that runs, even if its file was replaced since.
         let program = self.config.program.clone().unwrap_or_else(|| "/proc/self/exe".into());
         let child = Command::new(program)
             .arg(ARGUMENT)
