@@ -1,8 +1,8 @@
 //! A workflow, loaded and ready to run.
 
 use crate::{
-    flow::{Flow, FlowEnd, INPUT_EXPIRED, NodeError, Rests, Role, Status, Stop},
-    services::{BUDGET_EXCEEDED, Services},
+    flow::{Flow, FlowEnd, NodeError, Rests, Role, Status, Stop},
+    services::Services,
 };
 use runyard_runs::{FieldErrors, File, Outcome, RunContext, RunError};
 use serde_json::{Map, Value, json};
@@ -76,11 +76,7 @@ impl Workflow {
                 Some(error) => error.message.clone(),
                 None => format!("the node `{}` failed", node.id),
             };
-            let code = match error {
-                Some(error) if error.kind == BUDGET_EXCEEDED => "budget_exceeded",
-                Some(error) if error.kind == INPUT_EXPIRED => "input_expired",
-                _ => "node_failed",
-            };
+            let code = error.map_or("node_failed", NodeError::code);
             return Outcome::Failed(RunError {
                 node: Some(node.id.to_string()),
                 ..RunError::new(code, message)

@@ -288,7 +288,7 @@ fn skipped(source: &Source<'_>, error: NodeError) -> NodeResult {
 }
 
 fn run_error(node: &Node, error: &NodeError) -> RunError {
-    RunError { node: Some(node.id.to_string()), ..RunError::new("node_failed", error.message.clone()) }
+    RunError { node: Some(node.id.to_string()), ..RunError::new(error.code(), error.message.clone()) }
 }
 
 fn run_input(source: &Source<'_>) -> Input {

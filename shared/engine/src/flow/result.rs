@@ -1,5 +1,7 @@
 //! What a node ended with, in the reference's shape.
 
+use super::INPUT_EXPIRED;
+use crate::services::BUDGET_EXCEEDED;
 use serde_json::{Map, Value, json};
 use std::{borrow::Cow, sync::Arc};
 
@@ -40,6 +42,9 @@ pub struct NodeError {
     pub(crate) retryable: bool,
 }
 
+/// The kind of the error of a node that took more steps, time, memory or output than it may.
+pub(crate) const LIMIT_EXCEEDED: &str = "LimitExceededError";
+
 /// A node that made a workflow fail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailedNode {
@@ -65,6 +70,21 @@ impl NodeError {
     /// The same, for good: no retry can mend it.
     pub(crate) fn lasting(self) -> Self {
         Self { retryable: false, ..self }
+    }
+
+    /// A limit was exceeded; the message names it. A retry would exceed it again.
+    pub(crate) fn limit_exceeded(message: impl Into<String>) -> Self {
+        Self::new(LIMIT_EXCEEDED, message).lasting()
+    }
+
+    /// The `code` of the run's error: what callers can act on.
+    pub(crate) fn code(&self) -> &'static str {
+        match self.kind.as_ref() {
+            BUDGET_EXCEEDED => "budget_exceeded",
+            INPUT_EXPIRED => "input_expired",
+            LIMIT_EXCEEDED => "limit_exceeded",
+            _ => "node_failed",
+        }
     }
 
     /// `{type, message, recoverable, failed_nodes}`.
