@@ -2,10 +2,10 @@
 
 use crate::{
     flow::NodeError,
+    pattern::Pattern,
     python_text,
     transform::{Data, Pointer},
 };
-use fancy_regex::Regex;
 use serde_json::{Number, Value};
 use std::cmp::Ordering;
 
@@ -27,7 +27,7 @@ pub(crate) enum Test {
     /// With what another path selects.
     Path(Comparison, Option<Pointer>, String),
     /// With a pattern, or why it is none.
-    Pattern(Result<Box<Regex>, String>),
+    Pattern(Result<Box<Pattern>, String>),
 }
 
 /// How two values are compared.
@@ -79,43 +79,11 @@ impl Condition {
             Test::Path(comparison, pointer, text) => {
                 compare(*comparison, value, &selected(pointer.as_ref(), text, data)?)?
             }
-            Test::Pattern(Ok(pattern)) => pattern
-                .is_match(&python_text::str(value))
-                .map_err(|error| NodeError::new("ValueError", error.to_string()))?,
+            Test::Pattern(Ok(pattern)) => pattern.is_match(&python_text::str(value))?,
             Test::Pattern(Err(problem)) => return Err(NodeError::new("ValueError", problem.clone())),
         };
         Ok(held != self.is_not)
     }
-}
-
-/// A Python pattern as the regular expressions here write it.
-pub(crate) fn pattern(text: &str) -> Result<Box<Regex>, String> {
-    Regex::new(&translate(text))
-        .map(Box::new)
-        .map_err(|error| format!("Invalid regular expression '{text}': {error}"))
-}
-
-/// `\Z` is Python's end of the text, and `$` also stands before a last line break.
-fn translate(text: &str) -> String {
-    let multiline = text.contains("(?m") || text.contains("(?im") || text.contains("(?sm");
-    let mut translated = String::with_capacity(text.len());
-    let mut in_class = false;
-    let mut characters = text.chars();
-    while let Some(character) = characters.next() {
-        match character {
-            '\\' => match characters.next() {
-                Some('Z') => translated.push_str("\\z"),
-                Some(escaped) => translated.extend(['\\', escaped]),
-                None => translated.push('\\'),
-            },
-            '$' if !in_class && !multiline => translated.push_str("(?=\\n?\\z)"),
-            _ => {
-                in_class = character == '[' || (in_class && character != ']');
-                translated.push(character);
-            }
-        }
-    }
-    translated
 }
 
 fn any(operands: &[Condition], value: &Value) -> Result<bool, NodeError> {

@@ -19,6 +19,7 @@
 //! | `engine` | the port of the domain, and the cache of what was compiled |
 
 mod charset;
+mod compute;
 mod condition;
 mod csv;
 mod document;
@@ -31,6 +32,7 @@ mod llm;
 mod load;
 mod mcp;
 mod nodes;
+mod pattern;
 mod prompt;
 mod python;
 mod python_json;

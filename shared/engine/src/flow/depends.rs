@@ -36,22 +36,18 @@ impl Branches {
     /// For a node that depends on `depends`.
     pub(crate) fn of(depends: &[Depend], all: &[Vec<Depend>]) -> Self {
         let mut error_sources = Vec::new();
-        let mut seen = Vec::new();
+        let mut behind = vec![false; all.len()];
         let mut rest: Vec<&Depend> = depends.iter().collect();
         while let Some(depend) = rest.pop() {
             if depend.on_failure {
                 error_sources.push(depend.node);
             }
-            if !seen.contains(&depend.node) {
-                seen.push(depend.node);
+            if !std::mem::replace(&mut behind[depend.node as usize], true) {
                 rest.extend(&all[depend.node as usize]);
             }
         }
-        let gated = depends
-            .iter()
-            .map(|depend| depend.node)
-            .filter(|node| is_gated(*node, &error_sources, all))
-            .collect();
+        let gated = gated(&behind, &error_sources, all);
+        let gated = depends.iter().map(|depend| depend.node).filter(|node| gated[*node as usize]).collect();
         Self { gated, error_sources }
     }
 
@@ -70,23 +66,24 @@ impl Branches {
     }
 }
 
-/// Whether a node may be skipped because a branch was not taken: it, or one that it depends on in the end, stands on one.
-fn is_gated(node: u32, error_sources: &[u32], all: &[Vec<Depend>]) -> bool {
-    let mut seen = vec![node];
-    let mut next = 0;
-    while let Some(node) = seen.get(next).copied() {
-        next += 1;
-        let depends = &all[node as usize];
-        if error_sources.contains(&node) || depends.iter().any(Depend::branches) {
-            return true;
-        }
-        for depend in depends {
-            if !seen.contains(&depend.node) {
-                seen.push(depend.node);
-            }
+/// Which of the nodes that lie `behind` may be skipped because a branch was not taken: those that stand on one, and all that
+/// depends on them.
+fn gated(behind: &[bool], error_sources: &[u32], all: &[Vec<Depend>]) -> Vec<bool> {
+    let mut dependents = vec![Vec::new(); all.len()];
+    let mut gated = vec![false; all.len()];
+    let mut next: Vec<u32> = error_sources.to_vec();
+    for (place, depends) in (0..).zip(all).filter(|(place, _): &(u32, _)| behind[*place as usize]) {
+        depends.iter().for_each(|depend| dependents[depend.node as usize].push(place));
+        if depends.iter().any(Depend::branches) {
+            next.push(place);
         }
     }
-    false
+    while let Some(node) = next.pop() {
+        if !std::mem::replace(&mut gated[node as usize], true) {
+            next.extend(&dependents[node as usize]);
+        }
+    }
+    gated
 }
 
 /// Why a node does not run.

@@ -3,8 +3,8 @@
 use crate::{
     flow::NodeError,
     load::{Fields, meant},
+    pattern::Pattern,
 };
-use fancy_regex::Regex;
 use serde_json::Value;
 
 /// The guards of an agent, in the order of the file.
@@ -24,7 +24,7 @@ struct Hook {
 #[derive(Debug)]
 enum Guard {
     /// Texts that may not be there.
-    Text { on: Vec<Point>, patterns: Vec<Regex>, mask: Option<String> },
+    Text { on: Vec<Point>, patterns: Vec<Pattern>, mask: Option<String> },
     /// Tools that are not offered.
     Deny,
     /// How often the tools may be called in a run.
@@ -63,8 +63,6 @@ pub(super) enum Refused {
 
 /// What a guard that masks puts in, unless the file says so.
 const MASK: &str = "[REDACTED]";
-/// How often an expression may go back on one text.
-const BACKTRACKS: usize = 1_000_000;
 
 const SECRETS: &[&str] = &[
     r"\bsk-[A-Za-z0-9_-]{20,}",
@@ -133,9 +131,10 @@ impl Hooks {
                 if !pattern.is_match(&text).unwrap_or(true) {
                     continue;
                 }
-                match mask {
-                    Some(mask) => text = pattern.replace_all(&text, mask.as_str()).into_owned(),
-                    None => return Err(hook.refusal(point == Point::ToolResult)),
+                match mask.as_ref().map(|mask| pattern.replace(&text, mask)) {
+                    Some(Ok(masked)) => text = masked,
+                    // So is one that cannot be masked.
+                    Some(Err(_)) | None => return Err(hook.refusal(point == Point::ToolResult)),
                 }
             }
         }
@@ -264,11 +263,11 @@ fn text(fields: Fields<'_>) -> Guard {
         };
         patterns.iter().map(|pattern| (*pattern, item.spot))
     });
-    let patterns: Vec<Regex> = own
+    let patterns: Vec<Pattern> = own
         .chain(presets)
         .filter_map(|(pattern, spot)| {
-            match fancy_regex::RegexBuilder::new(pattern).backtrack_limit(BACKTRACKS).build() {
-                Ok(regex) => Some(regex),
+            match fields.pattern_at(spot, || Pattern::new(pattern, false))? {
+                Ok(pattern) => Some(pattern),
                 Err(error) => {
                     fields.mistake(spot, format!("this is no regular expression: {error}"));
                     None
@@ -277,7 +276,7 @@ fn text(fields: Fields<'_>) -> Guard {
         })
         .collect();
     let mask = fields.choice("action", &[("block", false), ("mask", true)]).unwrap_or(false);
-    let mask = mask.then(|| fields.text("replacement").unwrap_or(MASK).replace('$', "$$"));
+    let mask = mask.then(|| fields.text("replacement").unwrap_or(MASK).to_owned());
     Guard::Text { on, patterns, mask }
 }
 

@@ -2,12 +2,11 @@
 
 use super::{Check, Invalid, Registered, Validator};
 use crate::{
-    condition::pattern,
     flow::{Call, Kind},
     load::Fields,
+    pattern::Pattern,
 };
 use async_trait::async_trait;
-use fancy_regex::Regex;
 use serde_json::Value;
 
 pub(super) const REGEX_MATCH: Registered = Registered {
@@ -17,10 +16,13 @@ pub(super) const REGEX_MATCH: Registered = Registered {
     build: |id, fields, _| read(id, fields),
 };
 
+/// Bytes of a text that a message shows.
+const SHOWN: usize = 500;
+
 #[derive(Debug)]
 struct RegexMatch {
     /// Or why it is none, which makes every value invalid.
-    pattern: Result<Box<Regex>, String>,
+    pattern: Result<Pattern, String>,
 }
 
 fn read(id: &str, fields: Fields<'_>) -> Option<Box<dyn Kind>> {
@@ -29,7 +31,11 @@ fn read(id: &str, fields: Fields<'_>) -> Option<Box<dyn Kind>> {
     }
     let whole = fields.choice("match_type", &[("fullmatch", true), ("search", false)]).unwrap_or(true);
     let text = fields.text("regex")?;
-    let pattern = if whole { pattern(&format!("\\A(?:{text})\\Z")) } else { pattern(text) };
+    let pattern = if whole {
+        fields.pattern("regex", &format!("\\A(?:{text})\\Z"))?
+    } else {
+        fields.pattern("regex", text)?
+    };
     Some(Validator::build(fields, RegexMatch { pattern }))
 }
 
@@ -44,8 +50,11 @@ impl Check for RegexMatch {
         let Some(text) = content.as_str() else { return because("only text can match a pattern".into()) };
         match pattern.is_match(text) {
             Ok(true) => Ok(()),
-            Ok(false) => because(format!("`{text}` does not match `{}`", pattern.as_str())),
-            Err(problem) => because(format!("`{}` cannot be tried: {problem}", pattern.as_str())),
+            Ok(false) => {
+                let shown = &text[..text.floor_char_boundary(SHOWN)];
+                because(format!("`{shown}` does not match `{}`", pattern.as_str()))
+            }
+            Err(error) => Err(Invalid::Unknown(error)),
         }
     }
 }
