@@ -247,7 +247,7 @@ impl RunService {
         if followed {
             live.expect_follower();
         }
-        let execution = self.execute(app, Arc::new(new), writer, Arc::clone(&live), followed, slot);
+        let execution = self.execute(app, Arc::new(new), writer, Arc::clone(&live), followed, slot, None);
         Ok(Created {
             run: created,
             replayed: false,

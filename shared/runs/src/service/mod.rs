@@ -14,6 +14,7 @@ mod live;
 mod measure;
 pub mod retry;
 mod slots;
+mod suspects;
 mod sweep;
 mod work;
 
@@ -26,7 +27,8 @@ use crate::{
 use execute::Execution;
 use live::{Live, LiveRuns};
 use slots::{Slot, Slots};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+use suspects::{Place, Suspects};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
@@ -67,6 +69,7 @@ pub struct RunService {
     ports: Ports,
     live: Arc<LiveRuns>,
     slots: Arc<Slots>,
+    suspects: Arc<Suspects>,
     executions: TaskTracker,
     handing_over: CancellationToken,
     until: Option<Timestamp>,
@@ -79,6 +82,7 @@ impl RunService {
             ports,
             live: Arc::default(),
             slots: Arc::default(),
+            suspects: Arc::new(Suspects::new()),
             executions: TaskTracker::new(),
             handing_over: CancellationToken::new(),
             until: None,
@@ -89,6 +93,15 @@ impl RunService {
     /// its behalf journals what it has at `until`, and hands its run over to the queue.
     pub fn until(&self, until: Timestamp) -> Self {
         Self { until: Some(until), ..self.clone() }
+    }
+
+    /// The same service, for a process that executes the runs of many: a run that has lost two workers is executed by it
+    /// once it has lived for so long without, twice as long for each worker that the run lost after that. Whatever kills
+    /// the process more often is not taken for the run's doing.
+    #[must_use]
+    pub fn settling(self, time: Duration) -> Self {
+        self.suspects.settle_in(time);
+        self
     }
 
     /// Returns once nothing is executed in this process: where a process stands still between two requests, it must not
@@ -126,8 +139,10 @@ impl RunService {
         live: Arc<Live>,
         followed: bool,
         slot: Slot,
+        place: Option<Place>,
     ) -> tokio::task::JoinHandle<Result<Writer, StoreError>> {
         let execution = Execution {
+            place,
             ports: self.ports.clone(),
             app: Arc::clone(app),
             new,

@@ -31,6 +31,8 @@ pub struct Worker {
     pub late: [u8; 2],
     /// The calls that it began.
     pub began: Keys,
+    /// Whether it executes a suspect, apart from every other run that has lost a worker.
+    pub alone: bool,
     /// When the lease was last taken or renewed.
     pub renewed_at: Timestamp,
     /// The journal that the next attempt starts from.
@@ -102,6 +104,7 @@ impl Worker {
             ahead,
             late: [0; 2],
             began: 0,
+            alone: false,
             renewed_at: Timestamp(0),
             journal: 0,
             sent: None,
@@ -134,7 +137,7 @@ impl Worker {
     pub fn calls(&self, config: &Config, stands: Stands) -> Vec<(usize, Item)> {
         let Some(engine) = self.engine() else { return Vec::new() };
         let branches = engine.branches.iter().enumerate().filter(|(_, branch)| branch.stands == stands);
-        branches.map(|(number, branch)| (number, config.script[number][usize::from(branch.at)])).collect()
+        branches.map(|(number, branch)| (number, config.script_of(self.run)[number][usize::from(branch.at)])).collect()
     }
 
     /// Does all that it can do without a reply.
@@ -208,7 +211,7 @@ impl Worker {
             if config.off != Some(Off::StartOverOnce) {
                 self.writer.take_restart();
             }
-            let mut engine = Engine::new(config.script, self.journal, self.writer.is_claimed());
+            let mut engine = Engine::new(config.script_of(self.run), self.journal, self.writer.is_claimed());
             engine
                 .grant(config.off == Some(Off::ClaimBeforeCall), config.off == Some(Off::JournalBeforeCall));
             Phase::Attempt(Attempt {
@@ -222,8 +225,9 @@ impl Worker {
 
     /// One turn of the loop of `attempt`; whether there may be another.
     fn attempt(&mut self, now: Timestamp, config: &Config, turned: &mut Turned) -> bool {
+        let script = config.script_of(self.run);
         let Self { phase: Phase::Attempt(attempt), writer, flight, .. } = self else { return true };
-        let turn = attempt.engine.as_mut().map(|engine| engine.poll(config.script, now));
+        let turn = attempt.engine.as_mut().map(|engine| engine.poll(script, now));
         if turn == Some(Turn::Died) {
             turned.died = true;
             return false;
