@@ -21,6 +21,13 @@ pub enum Item {
     Rest(u8),
 }
 
+impl Item {
+    /// Whether it kills its worker.
+    pub fn is_deadly(&self) -> bool {
+        matches!(self, Self::Die | Self::Kill(_))
+    }
+}
+
 /// Branches that go on at the same time; the run ends when all have.
 pub type Script = &'static [&'static [Item]];
 
