@@ -39,6 +39,7 @@ use tracing::Instrument;
 /// | --- | --- |
 /// | `claimed` | `takeover`: whether another worker had the run under way; `wait_ms`: since its creation, for the first claim |
 /// | `ended` | `status`; `duration_ms`: since its creation, waiting for people and workers included |
+/// | `unreadable` | none: the sweeper could not read the run |
 pub const MEASURES: &str = "runyard::measures";
 
 /// The target of the `tracing` spans, on level debug: `run`, one execution of one run, in the span of who asked for it.
@@ -70,6 +71,7 @@ pub struct RunService {
     live: Arc<LiveRuns>,
     slots: Arc<Slots>,
     suspects: Arc<Suspects>,
+    unreadable: Arc<sweep::Unreadable>,
     executions: TaskTracker,
     handing_over: CancellationToken,
     until: Option<Timestamp>,
@@ -83,6 +85,7 @@ impl RunService {
             live: Arc::default(),
             slots: Arc::default(),
             suspects: Arc::new(Suspects::new()),
+            unreadable: Arc::default(),
             executions: TaskTracker::new(),
             handing_over: CancellationToken::new(),
             until: None,
