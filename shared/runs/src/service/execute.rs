@@ -42,6 +42,8 @@ pub(crate) struct Execution {
     pub(crate) until: Option<Timestamp>,
     /// Of a run that has lost workers, while it is on probation.
     pub(crate) place: Option<Place>,
+    /// How far away a moment is for which the run is left without a process.
+    pub(crate) rests_from: Duration,
 }
 
 enum Next {
@@ -148,7 +150,7 @@ impl Execution {
         writer.take_restart();
         let shared = share(ports, new, journal, writer);
         // A panic of a node must not take the server along.
-        let execution = AssertUnwindSafe(ports.engine.execute(&self.app, shared.context())).catch_unwind();
+        let execution = AssertUnwindSafe(ports.engine.execute(&self.app, shared.context(self.rests_from))).catch_unwind();
         let mut engine = Some(Box::pin(execution));
         let mut flight: Option<BoxFuture<'_, (Result<Reply, StoreError>, Patience)>> = None;
         let mut patience = Patience::default();

@@ -64,6 +64,15 @@ pub struct Ports {
     pub ids: Arc<dyn Ids>,
 }
 
+/// What an execution takes up in this process.
+struct Seat {
+    slot: Slot,
+    /// Of a run that has lost workers.
+    place: Option<Place>,
+    /// How far away a moment is for which the run is left without a process.
+    rests_from: Duration,
+}
+
 /// The use cases of the Runs API. Cheap to clone.
 #[derive(Clone)]
 pub struct RunService {
@@ -141,11 +150,12 @@ impl RunService {
         writer: Writer,
         live: Arc<Live>,
         followed: bool,
-        slot: Slot,
-        place: Option<Place>,
+        seat: Seat,
     ) -> tokio::task::JoinHandle<Result<Writer, StoreError>> {
+        let Seat { slot, place, rests_from } = seat;
         let execution = Execution {
             place,
+            rests_from,
             ports: self.ports.clone(),
             app: Arc::clone(app),
             new,

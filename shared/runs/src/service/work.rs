@@ -1,7 +1,7 @@
 //! What a worker does with a message from the queue.
 
 use super::{
-    Live, RunService,
+    Live, RunService, Seat,
     drive::Target,
     measure,
     suspects::{Admission, Place},
@@ -11,6 +11,9 @@ use crate::{
     protocol::{self, Ender, Stop, Writer},
 };
 use std::{sync::Arc, time::Duration};
+
+/// How far away a moment is for which a run is left that holds a worker: others need it meanwhile.
+const RESTS_FROM: Duration = Duration::from_secs(1);
 
 /// How long a run waits whose app executes as many runs as it may.
 const WAIT_FOR_SLOT: Duration = Duration::from_millis(250);
@@ -52,7 +55,8 @@ impl RunService {
         if place.as_ref().is_some_and(Place::is_alone) {
             writer = writer.alone();
         }
-        match self.execute(&app, new, writer, Arc::new(Live::default()), false, slot, place).await {
+        let seat = Seat { slot, place, rests_from: RESTS_FROM };
+        match self.execute(&app, new, writer, Arc::new(Live::default()), false, seat).await {
             // It lost a worker since we looked at it.
             Ok(Ok(writer)) if writer.stopped() == Some(&Stop::Suspected) => {
                 self.ports.queue.enqueue_first(app.id, run, WAIT_FOR_SLOT).await
