@@ -17,12 +17,17 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 use tokio::{runtime::Handle, task::spawn_blocking};
 use uuid::Uuid;
 
 /// The app that answers on any host if nobody says which and it is there: the one that shows most.
 const SHOWN_FIRST: &str = "ticket-triage";
+
+/// How long the process has to live before it executes a run that has lost two workers: whatever ends it sooner is not
+/// that run's doing.
+const SETTLES_IN: Duration = Duration::from_secs(5);
 
 /// A data directory, without apps and engine.
 #[derive(Clone)]
@@ -106,7 +111,8 @@ impl Plugged {
             engine,
             clock: Arc::clone(&data.clock),
             ids: Arc::clone(&data.ids),
-        });
+        })
+        .settling(SETTLES_IN);
         Ok(Self { data, service, apps, problems: Mutex::new(problems) })
     }
 

@@ -78,7 +78,7 @@ pub enum Outcome {
     /// Nothing can go on without an answer to one of the requests that were asked.
     Suspended,
     /// Nothing can go on before this moment, but for an answer to a request that was asked. Only of a run that
-    /// [may rest](RunContext::may_rest): it is left without a process, and executed again then.
+    /// [may rest](RunContext::rests_from): it is left without a process, and executed again then.
     Resting(Timestamp),
 }
 
@@ -86,7 +86,8 @@ pub enum Outcome {
 #[derive(Clone)]
 pub struct RunContext {
     shared: Arc<Shared>,
-    may_rest: bool,
+    /// For how long at least it is left without a process, if it may be.
+    rests_from: Option<Duration>,
 }
 
 /// What was recorded under a key.
@@ -137,17 +138,18 @@ impl RunContext {
         );
         shared.sink = Some(Box::new(sink));
         shared.absorb(journal);
-        Self { shared: Arc::new(shared), may_rest: false }
+        Self { shared: Arc::new(shared), rests_from: None }
     }
 
-    /// The same, executed by somebody who comes again at the moment of an [`Outcome::Resting`].
-    pub fn resting(self) -> Self {
-        Self { may_rest: true, ..self }
+    /// The same, executed by somebody who comes again at the moment of an [`Outcome::Resting`] that is further away
+    /// than this.
+    pub fn resting(self, from: Duration) -> Self {
+        Self { rests_from: Some(from), ..self }
     }
 
-    /// Whether the execution may come to [`Outcome::Resting`].
-    pub fn may_rest(&self) -> bool {
-        self.may_rest
+    /// How far away the moment of an [`Outcome::Resting`] is at least; absent where the execution may not come to one.
+    pub fn rests_from(&self) -> Option<Duration> {
+        self.rests_from
     }
 
     /// What was asked for.
@@ -450,8 +452,8 @@ impl Shared {
         }
     }
 
-    pub(crate) fn context(self: &Arc<Self>) -> RunContext {
-        RunContext { shared: Arc::clone(self), may_rest: true }
+    pub(crate) fn context(self: &Arc<Self>, rests_from: Duration) -> RunContext {
+        RunContext { shared: Arc::clone(self), rests_from: Some(rests_from) }
     }
 
     /// Makes what stands in the log known to the engine.
