@@ -37,6 +37,7 @@ mod python_json;
 mod python_text;
 mod rest;
 mod schema;
+mod secrets;
 mod services;
 #[cfg(test)]
 mod tables;

@@ -183,6 +183,7 @@ pub(crate) async fn run_node(call: Call<'_>, source: Source<'_>) -> Ended {
         return Ended::With(result);
     }
     let failed = |input: Input, error: NodeError| {
+        let error = call.services.secrets.hide_in_error(error);
         let body =
             EventBody::NodeFailed { node: Arc::clone(&node.reference), error: run_error(node, &error) };
         let mut journal = json!({"after": source.seen, "error": error.to_json()});
@@ -201,6 +202,7 @@ pub(crate) async fn run_node(call: Call<'_>, source: Source<'_>) -> Ended {
         })
     };
     let skip = |error: NodeError| {
+        let error = call.services.secrets.hide_in_error(error);
         let body =
             EventBody::NodeSkipped { node: Arc::clone(&node.reference), error: run_error(node, &error) };
         run.record(&done, body, Some(json!({"after": source.seen, "error": error.to_json()})));
@@ -228,7 +230,8 @@ pub(crate) async fn run_node(call: Call<'_>, source: Source<'_>) -> Ended {
         Err(Halt::Failed(error)) => node.kind.rescue(call, &given, error).await,
         other => other,
     };
-    match output.and_then(|output| finish(node, output)) {
+    let output = output.and_then(|output| finish(node, output));
+    match output.map(|output| call.services.secrets.hide_in_output(output)) {
         Ok(output) => {
             let body =
                 EventBody::NodeCompleted { node: Arc::clone(&node.reference), output: (*output).clone() };
@@ -360,7 +363,9 @@ async fn attempts(call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt
     let errors = &call.node.errors;
     let attempt = |attempt| async move {
         let _stay = errors.timeout.map(|limit| call.rests.timeout(call.run.now() + limit));
-        call.node.kind.execute(Call { attempt, ..call }, input).await
+        let executed = call.node.kind.execute(Call { attempt, ..call }, input).await;
+        // Here, before it is logged that it is tried again.
+        executed.map_err(|halt| call.services.secrets.hide_in_halt(halt))
     };
     errors.attempts(seed, attempt).await
 }

@@ -251,6 +251,12 @@ impl<'a> Calls<'a> {
             call: call.clone(),
             error: RunError::new("tool_failed", message),
         };
+        let secrets = &self.call.services.secrets;
+        let ended = ended.map_err(|failed| match failed {
+            Failed::Observed(text) => Failed::Observed(secrets.hide_in_text(text)),
+            Failed::Stop(Stop::Halt(halt)) => Failed::Stop(Stop::Halt(secrets.hide_in_halt(halt))),
+            other => other,
+        });
         match ended {
             Ok(made) => {
                 let result = Value::from(made.result.text.as_str());
@@ -323,7 +329,8 @@ impl<'a> Calls<'a> {
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::warn!(tool = %tool.name, error = %error.message, "a tool's input_transformer fails");
+                    let error = self.call.services.secrets.hide_in_text(error.message);
+                    tracing::warn!(tool = %tool.name, error, "a tool's input_transformer fails");
                 }
             }
         }
