@@ -2,7 +2,7 @@
 
 use crate::{
     egress::{Egress, Http},
-    flow::Cache,
+    flow::{Cache, params},
     load::{self, LoadErrors, Loaded, Mistake, Refusal, is_reserved},
     python::PythonRunner,
     secrets::{Gather, SHORTEST},
@@ -12,7 +12,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use runyard_runs::{
-    App, AppId, BoxError, FieldErrors, File, MemoryStore, Outcome, RunContext, RunError, Warning,
+    App, AppId, BoxError, FieldErrors, File, InputRequest, MemoryStore, Outcome, RunContext, RunError, Warning,
 };
 use serde_json::{Map, Value};
 use std::{
@@ -245,6 +245,11 @@ impl runyard_runs::Engine for Engine {
             // An app that does not load is refused when it is deployed; a run of one fails and says why.
             Err(_) => Ok(()),
         }
+    }
+
+    fn check_params(&self, asked: &InputRequest, changed: &Map<String, Value>) -> Result<(), FieldErrors> {
+        let errors = params::check(asked, changed);
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
     async fn execute(&self, app: &App, run: RunContext) -> Outcome {
