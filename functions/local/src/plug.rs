@@ -20,6 +20,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 use tokio::{runtime::Handle, task::spawn_blocking};
 use uuid::Uuid;
@@ -29,6 +30,10 @@ const SHOWN_FIRST: &str = "ticket-triage";
 
 /// So many versions of apps are known to have passed their check.
 const PASSED: usize = 1_000;
+
+/// How long the process has to live before it executes a run that has lost two workers: whatever ends it sooner is not
+/// that run's doing.
+const SETTLES_IN: Duration = Duration::from_secs(5);
 
 /// A data directory, without apps and engine.
 #[derive(Clone)]
@@ -114,7 +119,8 @@ impl Plugged {
             engine,
             clock: Arc::clone(&data.clock),
             ids: Arc::clone(&data.ids),
-        });
+        })
+        .settling(SETTLES_IN);
         // What is read later is checked elsewhere first.
         is_open.store(true, Ordering::Relaxed);
         Ok(Self { data, service, apps, problems: Mutex::new(problems) })

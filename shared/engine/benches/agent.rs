@@ -177,6 +177,7 @@ workflows: {{w: {{flow: f}}}}
             metadata: BTreeMap::new(),
             files: Vec::new(),
             retry_of: None,
+            origin: runyard_runs::Origin::Key,
         };
         RunContext::detached(new, Arc::new(Nothing), Arc::new(SystemClock), &[], |logged| {
             drop(black_box(logged));

@@ -86,6 +86,7 @@ fn flows(criterion: &mut Criterion) {
                 metadata: BTreeMap::new(),
                 files: Vec::new(),
                 retry_of: None,
+                origin: runyard_runs::Origin::Key,
             };
             RunContext::detached(new, Arc::new(Nothing), Arc::new(SystemClock), &[], |logged| {
                 drop(black_box(logged));

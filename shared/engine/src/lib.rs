@@ -39,6 +39,7 @@ mod python_json;
 mod python_text;
 mod rest;
 mod schema;
+mod secrets;
 mod services;
 #[cfg(test)]
 mod tables;

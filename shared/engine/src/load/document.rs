@@ -28,6 +28,8 @@ const SECTIONS: &[&str] = &["connections", "prompts", "nodes", "flows", "workflo
 pub(crate) struct Loaded {
     pub(crate) workflow: Workflow,
     pub(crate) warnings: Vec<Mistake>,
+    /// The file, with all that it refers to.
+    pub(crate) root: Yaml,
 }
 
 /// Loads one workflow of a file, with what the app's configuration has for its requirements.
@@ -53,7 +55,7 @@ pub(crate) fn load(
     match workflow {
         Some(workflow) if mistakes.is_empty() => {
             warnings::ignored(&root, &mut mistakes);
-            Ok(Loaded { workflow, warnings: mistakes.into_warnings() })
+            Ok(Loaded { workflow, warnings: mistakes.into_warnings(), root })
         }
         _ => {
             // Of the rest, nobody knows what would have been read.
