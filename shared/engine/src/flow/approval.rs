@@ -1,15 +1,15 @@
 //! `approval`: a person's word before a node is executed.
 
-use super::{Call, NodeError, node::Node};
+use super::{Call, NodeError};
 use crate::template::Template;
 use runyard_runs::{Answer, Asked, EventBody, InputRequest, InputRequestKind, RequestId};
 use serde_json::{Map, Value};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// Whom a node waits for before it is executed.
 #[derive(Debug)]
 pub(crate) struct Approval {
-    pub(crate) message: Template,
+    pub(crate) message: Arc<Template>,
     /// The entries of the input that the answer may change.
     pub(crate) editable: Vec<String>,
     /// The feedback that approves where the answer does not say whether it does.
@@ -52,11 +52,11 @@ pub(crate) const INPUT_EXPIRED: &str = "InputExpiredError";
 
 impl Approval {
     /// Asks for approval of `input`, or gives the verdict that the log has.
-    pub(super) fn ask(&self, call: Call<'_>, input: &Map<String, Value>) -> Verdict {
+    pub(super) async fn ask(&self, call: Call<'_>, input: &Map<String, Value>) -> Verdict {
         let key = key(call);
         let asked = match call.run.asked(&key) {
             Asked::Pending => {
-                let prompt = match self.message(call.node, input) {
+                let prompt = match self.message(call, input).await {
                     Ok(prompt) => prompt,
                     Err(error) => return Verdict::Failed(error),
                 };
@@ -114,7 +114,8 @@ impl Approval {
         Verdict::Approved(Some(changed))
     }
 
-    fn message(&self, node: &Node, input: &Map<String, Value>) -> Result<String, NodeError> {
+    async fn message(&self, call: Call<'_>, input: &Map<String, Value>) -> Result<String, NodeError> {
+        let node = call.node;
         let reference = &node.reference;
         let mut variables = Map::new();
         variables.insert("id".into(), node.id.as_ref().into());
@@ -123,7 +124,7 @@ impl Approval {
         }
         variables.insert("type".into(), reference.kind.as_str().into());
         variables.insert("input_data".into(), Value::Object(input.clone()));
-        self.message.render(&variables)
+        self.message.render(call.run, &variables).await
     }
 }
 

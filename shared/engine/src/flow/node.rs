@@ -211,7 +211,11 @@ pub(crate) async fn run_node(call: Call<'_>, source: Source<'_>) -> Ended {
         Err(Refused::Fail(error)) => return failed(run_input(&source), error),
         Err(Refused::Skip(error)) => return skip(error),
     }
-    let changed = match node.approval.as_ref().map(|approval| approval.ask(call, source.input)) {
+    let verdict = match &node.approval {
+        Some(approval) => Some(approval.ask(call, source.input).await),
+        None => None,
+    };
+    let changed = match verdict {
         None => None,
         Some(Verdict::Approved(changed)) => changed,
         Some(Verdict::Denied(error)) => return skip(error),
