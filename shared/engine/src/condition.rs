@@ -1,6 +1,7 @@
 //! Conditions, as options of a Choice and dependencies have them.
 
 use crate::{
+    compute,
     flow::NodeError,
     pattern::Pattern,
     python_text,
@@ -64,6 +65,7 @@ pub(crate) const OPERATORS: &[(&str, Comparison)] = &[
 impl Condition {
     /// Whether it holds for `data`; an error if it cannot be told, which fails the node.
     pub(crate) fn holds(&self, data: &Value) -> Result<bool, NodeError> {
+        compute::step(1).map_err(|_| NodeError::limit_exceeded("a condition takes too many steps"))?;
         let picked;
         let value = match &self.variable {
             Some(pointer) => {
@@ -75,15 +77,26 @@ impl Condition {
         let held = match &self.test {
             Test::Any(operands) => any(operands, value)?,
             Test::All(operands) => !any_not(operands, value)?,
-            Test::Literal(comparison, expected) => compare(*comparison, value, expected)?,
+            Test::Literal(comparison, expected) => {
+                counted(expected)?;
+                compare(*comparison, value, expected)?
+            }
             Test::Path(comparison, pointer, text) => {
                 compare(*comparison, value, &selected(pointer.as_ref(), text, data)?)?
             }
-            Test::Pattern(Ok(pattern)) => pattern.is_match(&python_text::str(value))?,
+            Test::Pattern(Ok(pattern)) => {
+                counted(value)?;
+                pattern.is_match(&python_text::str(value))?
+            }
             Test::Pattern(Err(problem)) => return Err(NodeError::new("ValueError", problem.clone())),
         };
         Ok(held != self.is_not)
     }
+}
+
+/// Counts a value that is written as text or compared.
+fn counted(value: &Value) -> Result<(), NodeError> {
+    compute::walk(value).map_err(|_| NodeError::limit_exceeded("what a condition looks at is too large"))
 }
 
 fn any(operands: &[Condition], value: &Value) -> Result<bool, NodeError> {

@@ -1,8 +1,10 @@
 //! Dependencies: which outcome of other nodes lets a node run.
 
 use super::{Behavior, FlowNodes, NodeError, Source, Status, node::Node, result::NodeResult};
-use crate::{condition::Condition, nodes::is_option_result};
+use crate::{compute, condition::Condition, nodes::is_option_result};
+use runyard_runs::RunContext;
 use serde_json::Value;
+use std::sync::Arc;
 
 /// One dependency of a node.
 #[derive(Debug)]
@@ -12,7 +14,7 @@ pub(crate) struct Depend {
     /// The option of a Choice that must have been taken.
     pub(crate) option: Option<String>,
     /// What must hold for the result.
-    pub(crate) condition: Option<Condition>,
+    pub(crate) condition: Option<Arc<Condition>>,
     /// Whether it is an error edge.
     pub(crate) on_failure: bool,
 }
@@ -95,7 +97,7 @@ pub(crate) enum Refused {
 }
 
 /// Whether a node may run.
-pub(crate) fn check(node: &Node, source: &Source<'_>) -> Result<(), Refused> {
+pub(crate) async fn check(run: &RunContext, node: &Node, source: &Source<'_>) -> Result<(), Refused> {
     let result = |depend: &Depend| source.results.get(depend.node);
     let tolerant = node.branches.as_ref().filter(|branches| {
         node.depends.iter().any(|depend| result(depend).is_some_and(|result| branches.taken(depend, result)))
@@ -106,7 +108,7 @@ pub(crate) fn check(node: &Node, source: &Source<'_>) -> Result<(), Refused> {
             continue;
         }
         status(depend, result, source.nodes)?;
-        condition(depend, result, source)?;
+        condition(run, depend, result, source).await?;
         option(depend, result, source.nodes)?;
     }
     Ok(())
@@ -136,9 +138,19 @@ fn status(depend: &Depend, result: &NodeResult, nodes: &FlowNodes) -> Result<(),
     }
 }
 
-fn condition(depend: &Depend, result: &NodeResult, source: &Source<'_>) -> Result<(), Refused> {
+async fn condition(
+    run: &RunContext,
+    depend: &Depend,
+    result: &NodeResult,
+    source: &Source<'_>,
+) -> Result<(), Refused> {
     let Some(condition) = &depend.condition else { return Ok(()) };
-    if condition.holds(&source.result_with_input(result)).map_err(Refused::Fail)? {
+    let data = source.result_with_input(result);
+    let away = || {
+        let (condition, data) = (Arc::clone(condition), data.clone());
+        move || condition.holds(&data)
+    };
+    if compute::run(run, "a condition", || condition.holds(&data), away).await.map_err(Refused::Fail)? {
         return Ok(());
     }
     let id = source.nodes.id(depend.node);

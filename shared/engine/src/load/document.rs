@@ -9,6 +9,7 @@ use super::{
     yaml::{self, MAX_KEY_BYTES},
 };
 use crate::{
+    compute,
     flow::{Branches, Depend, Flow, FlowNodes, Node, NodeSpec, Role},
     nodes::{self, Found},
     workflow::Workflow,
@@ -47,7 +48,14 @@ pub(crate) fn load(
     };
     interpolate(&mut root, env, &mut mistakes);
     let known = resolved(requirements, env, &mut mistakes);
-    requirements::resolve(&mut root, &known, &mut mistakes);
+    // Whatever paths they have, all of them together are one computation.
+    let resolved = compute::whole("the requirements", || {
+        requirements::resolve(&mut root, &known, &mut mistakes);
+        Ok(())
+    });
+    if let Err(error) = resolved {
+        mistakes.add(START, error.message);
+    }
     let mistakes = RefCell::new(mistakes);
     let workflow = Document::read(&root, &mistakes)
         .and_then(|document| document.workflow(source.id.as_deref(), &mistakes, env));
@@ -375,7 +383,7 @@ impl<'y> Document<'y> {
                 places.push(Depend {
                     node: u32::try_from(place).unwrap_or(u32::MAX),
                     option: depend.option,
-                    condition: depend.condition,
+                    condition: depend.condition.map(Arc::new),
                     on_failure: depend.on_failure,
                 });
             }

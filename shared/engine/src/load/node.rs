@@ -155,7 +155,8 @@ pub(crate) fn transformer(fields: Fields<'_>) -> Transformer {
     if let Some(problem) = path.as_ref().and_then(Pointer::over_limit) {
         fields.mistake(fields.spot("path"), problem.to_owned());
     }
-    Transformer { path, selector: fields.fields("selector").and_then(selector) }
+    let selector = fields.fields("selector").and_then(selector);
+    Transformer { path: path.map(Arc::new), selector: selector.map(Arc::new) }
 }
 
 fn selector(fields: Fields<'_>) -> Option<Selector> {

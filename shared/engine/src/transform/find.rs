@@ -1,7 +1,10 @@
 //! What a path matches in JSON, coercions and refusals of `jsonpath-ng` included.
 
 use super::path::Path;
-use crate::flow::{LIMIT_EXCEEDED, NodeError};
+use crate::{
+    compute,
+    flow::{LIMIT_EXCEEDED, NodeError},
+};
 use serde_json::Value;
 use std::{borrow::Cow, rc::Rc};
 
@@ -25,6 +28,11 @@ impl FindError {
         Self { kind, message: message.into() }
     }
 
+    /// The computation that this is part of has used up what it was given, and says so itself.
+    pub(super) fn stopped() -> Self {
+        Self::limit("a path or selector took too many steps".into())
+    }
+
     fn limit(message: String) -> Self {
         Self::new(LIMIT_EXCEEDED, message)
     }
@@ -45,6 +53,7 @@ pub(crate) fn find<'v>(path: &Path, data: &'v Value) -> Result<Vec<Cow<'v, Value
     if found.len() > 1 {
         let (mut values, mut bytes) = (MAX_VALUES, MAX_BYTES);
         for value in &found {
+            compute::walk(value).map_err(|_| FindError::stopped())?;
             if !fits(value, &mut values, &mut bytes) {
                 return Err(FindError::limit(format!(
                     "what a path selects holds more than {MAX_VALUES} values or {} MiB of text; select less",
@@ -116,7 +125,7 @@ impl Search {
         match self.steps.checked_sub(steps) {
             Some(left) => {
                 self.steps = left;
-                Ok(())
+                compute::step(steps as u64).map_err(|_| FindError::stopped())
             }
             None => Err(FindError::limit(format!(
                 "a path looks at more than {MAX_STEPS} values; use fewer `..` and `*`"

@@ -58,7 +58,7 @@ impl Pointer {
         {
             return Ok(found.into_iter().collect());
         }
-        match data.whole() {
+        match data.counted()? {
             Cow::Borrowed(value) => find::find(&followed.path, value),
             Cow::Owned(value) => {
                 let found = find::find(&followed.path, &value)?;

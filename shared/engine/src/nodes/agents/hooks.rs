@@ -1,6 +1,7 @@
 //! Guards of an agent: what goes in, what tools give, and what comes out is looked at, masked or refused; calls are counted.
 
 use crate::{
+    compute,
     flow::NodeError,
     load::{Fields, meant},
     pattern::Pattern,
@@ -117,6 +118,9 @@ impl Hooks {
     /// The text as it may go on; guards of the output look in reverse order.
     pub(super) fn text(&self, point: Point, tool: &str, text: String) -> Result<String, Refused> {
         let mut text = text;
+        if self.0.is_empty() {
+            return Ok(text);
+        }
         let mut hooks: Vec<&Hook> = self.0.iter().filter(|hook| hook.looks_at(point)).collect();
         if point != Point::Input {
             hooks.reverse();
@@ -128,10 +132,10 @@ impl Hooks {
             }
             for pattern in patterns {
                 // A text on which an expression gives up is not let through.
-                if !pattern.is_match(&text).unwrap_or(true) {
+                if !compute::whole("a guard", || pattern.is_match(&text)).unwrap_or(true) {
                     continue;
                 }
-                match mask.as_ref().map(|mask| pattern.replace(&text, mask)) {
+                match mask.as_ref().map(|mask| compute::whole("a guard", || pattern.replace(&text, mask))) {
                     Some(Ok(masked)) => text = masked,
                     // So is one that cannot be masked.
                     Some(Err(_)) | None => return Err(hook.refusal(point == Point::ToolResult)),

@@ -1,6 +1,7 @@
 //! Searches an agent's files.
 
 use crate::{
+    compute,
     flow::NodeError,
     nodes::agents::{Desk, Own, failed},
     pattern::Pattern,
@@ -36,6 +37,10 @@ pub(in super::super) const FILE_SEARCH: Own = Own {
 };
 
 fn search(desk: &Desk, input: &Map<String, Value>) -> Result<Value, NodeError> {
+    compute::whole("the search in files", || searched(desk, input))
+}
+
+fn searched(desk: &Desk, input: &Map<String, Value>) -> Result<Value, NodeError> {
     let text = |key: &str| input.get(key).and_then(Value::as_str).unwrap_or_default();
     let number = |key: &str, default: usize| {
         input

@@ -2,12 +2,14 @@
 
 use super::{Check, Invalid, Registered, Validator};
 use crate::{
+    compute,
     flow::{Call, Kind},
     load::Fields,
     pattern::Pattern,
 };
 use async_trait::async_trait;
 use serde_json::Value;
+use std::sync::Arc;
 
 pub(super) const REGEX_MATCH: Registered = Registered {
     class: "validators.RegexMatch",
@@ -22,7 +24,7 @@ const SHOWN: usize = 500;
 #[derive(Debug)]
 struct RegexMatch {
     /// Or why it is none, which makes every value invalid.
-    pattern: Result<Pattern, String>,
+    pattern: Result<Arc<Pattern>, String>,
 }
 
 fn read(id: &str, fields: Fields<'_>) -> Option<Box<dyn Kind>> {
@@ -36,19 +38,23 @@ fn read(id: &str, fields: Fields<'_>) -> Option<Box<dyn Kind>> {
     } else {
         fields.pattern("regex", text)?
     };
-    Some(Validator::build(fields, RegexMatch { pattern }))
+    Some(Validator::build(fields, RegexMatch { pattern: pattern.map(Arc::new) }))
 }
 
 #[async_trait]
 impl Check for RegexMatch {
-    async fn check(&self, _: Call<'_>, content: &Value) -> Result<(), Invalid> {
+    async fn check(&self, call: Call<'_>, content: &Value) -> Result<(), Invalid> {
         let because = |why: String| Err(Invalid::Because(why));
         let pattern = match &self.pattern {
             Ok(pattern) => pattern,
             Err(problem) => return because(problem.clone()),
         };
         let Some(text) = content.as_str() else { return because("only text can match a pattern".into()) };
-        match pattern.is_match(text) {
+        let away = || {
+            let (pattern, text) = (Arc::clone(pattern), text.to_owned());
+            move || pattern.is_match(&text)
+        };
+        match compute::run(call.run, "a regular expression", || pattern.is_match(text), away).await {
             Ok(true) => Ok(()),
             Ok(false) => {
                 let shown = &text[..text.floor_char_boundary(SHOWN)];
