@@ -2,6 +2,7 @@
 //! conditions, YAML, templates, expressions, rules and the cells of decision tables.
 
 use crate::{
+    compute,
     expression::{Expression, Mode, Scope},
     flow::NodeError,
     load::{self, Fields, Mistakes, read_yaml},
@@ -102,7 +103,8 @@ fn templates() {
     let render = |row: &Value| {
         let template =
             Template::new(row["text"].as_str().expect("text")).map_err(|_| "TemplateSyntaxError")?;
-        template.render(variables).map(|text| json!(text)).map_err(|error| kind(&error))
+        let rendered = compute::whole("the template", || template.render_here(variables));
+        rendered.map(|text| json!(text)).map_err(|error| kind(&error))
     };
     assert_eq!(differences(&on_purpose, render).len(), DIFFERENT.len());
     let different = differences(&rows, render);

@@ -4,7 +4,7 @@
 //! question, so that a replay, on another machine or after what stands before the node has changed, executes that and
 //! nothing else.
 
-use super::{Call, NodeError, cache::canonical, node::Node};
+use super::{Call, NodeError, cache::canonical};
 use crate::template::Template;
 use runyard_runs::{Answer, Asked, EventBody, InputRequest, InputRequestKind, Recorded, RequestId};
 use serde_json::{Map, Value, json};
@@ -14,7 +14,7 @@ use std::{fmt::Write as _, sync::Arc, time::Duration};
 /// Whom a node waits for before it is executed.
 #[derive(Debug)]
 pub(crate) struct Approval {
-    pub(crate) message: Template,
+    pub(crate) message: Arc<Template>,
     /// The entries of the input that the answer may change.
     pub(crate) editable: Vec<String>,
     /// The feedback that approves where the answer does not say whether it does.
@@ -116,11 +116,16 @@ const LONGEST_SCHEMA: usize = 64 << 10;
 
 impl Approval {
     /// Asks for approval of `input`, or gives the verdict that the log has.
-    pub(super) fn ask(&self, call: Call<'_>, input: &Arc<Value>, tool: Option<ToolCalled<'_>>) -> Verdict {
+    pub(super) async fn ask(
+        &self,
+        call: Call<'_>,
+        input: &Arc<Value>,
+        tool: Option<ToolCalled<'_>>,
+    ) -> Verdict {
         let (key, recorded) = question(call, input, tool);
         let mut asked = call.run.asked(&key);
         if recorded.is_none() && asked == Asked::Pending {
-            let request = match self.request(call, input, tool) {
+            let request = match self.request(call, input, tool).await {
                 Ok(request) => request,
                 Err(error) => return Verdict::Failed(error),
             };
@@ -129,11 +134,22 @@ impl Approval {
                 request,
             });
         }
+        self.verdict(input, recorded.as_ref(), tool, asked)
+    }
+
+    /// What came of the question.
+    fn verdict(
+        &self,
+        input: &Arc<Value>,
+        recorded: Option<&Recorded>,
+        tool: Option<ToolCalled<'_>>,
+        asked: Asked,
+    ) -> Verdict {
         match asked {
             Asked::Pending => Verdict::Pending,
-            Asked::Answered(answer) => self.judge(input, recorded.as_ref(), tool, &answer),
+            Asked::Answered(answer) => self.judge(input, recorded, tool, &answer),
             Asked::Expired => match self.expiry.map_or(Unanswered::Fail, |expiry| expiry.then) {
-                Unanswered::Approve => Verdict::Approved(approved(input, recorded.as_ref(), tool, Vec::new())),
+                Unanswered::Approve => Verdict::Approved(approved(input, recorded, tool, Vec::new())),
                 Unanswered::Deny => Verdict::Denied(denied("nobody approved it in time")),
                 Unanswered::Fail => {
                     Verdict::Failed(NodeError::new(INPUT_EXPIRED, "nobody approved it in time").lasting())
@@ -151,17 +167,13 @@ impl Approval {
     ) -> Option<Approved> {
         let (key, recorded) = question(call, input, tool);
         recorded.as_ref()?;
-        let verdict = match call.run.asked(&key) {
-            Asked::Pending => return None,
-            _ => self.ask(call, input, tool),
-        };
-        match verdict {
+        match self.verdict(input, recorded.as_ref(), tool, call.run.asked(&key)) {
             Verdict::Approved(approved) => Some(approved),
             _ => None,
         }
     }
 
-    fn request(
+    async fn request(
         &self,
         call: Call<'_>,
         input: &Value,
@@ -182,7 +194,7 @@ impl Approval {
         Ok(InputRequest {
             id: RequestId(uuid::Uuid::nil()),
             kind: InputRequestKind::ApprovalRequest,
-            prompt: self.message(call.node, input, &params, tool)?,
+            prompt: self.message(call, input, &params, tool).await?,
             // What is not there, and would not be read if it was, cannot be changed.
             editable_params: self.editable.iter().filter(is_known).cloned().collect(),
             schema,
@@ -233,13 +245,14 @@ impl Approval {
         Verdict::Approved(approved(input, recorded, tool, changes))
     }
 
-    fn message(
+    async fn message(
         &self,
-        node: &Node,
+        call: Call<'_>,
         input: &Value,
         params: &Map<String, Value>,
         tool: Option<ToolCalled<'_>>,
     ) -> Result<String, NodeError> {
+        let node = call.node;
         let reference = &node.reference;
         let listed = tool.and_then(|tool| tool.listed);
         let mut variables = Map::new();
@@ -250,7 +263,7 @@ impl Approval {
         variables.insert("type".into(), reference.kind.as_str().into());
         let input = if input.is_object() { Value::Object(params.clone()) } else { input.clone() };
         variables.insert("input_data".into(), input);
-        self.message.render(&variables)
+        self.message.render(call.run, &variables).await
     }
 }
 

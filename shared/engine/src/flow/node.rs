@@ -222,7 +222,7 @@ pub(crate) async fn run_node(call: Call<'_>, source: Source<'_>, tool: Option<To
             Ok(input) => input,
             Err(error) => return failed(run_input(&source), error),
         };
-        match approval.ask(call, &input, tool) {
+        match approval.ask(call, &input, tool).await {
             Verdict::Approved(with) => approved = Some(with),
             Verdict::Denied(error) => return skip(error),
             Verdict::Failed(error) => return failed(run_input(&source), error),

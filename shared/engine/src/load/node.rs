@@ -103,7 +103,7 @@ fn approval(fields: Fields<'_>) -> Option<Approval> {
     let editable = fields.list("mutable_data_params").unwrap_or_default();
     let words = [("fail", Unanswered::Fail), ("approve", Unanswered::Approve), ("deny", Unanswered::Deny)];
     Some(Approval {
-        message,
+        message: message.into(),
         editable: editable.iter().filter_map(|name| name.text().map(str::to_owned)).collect(),
         accept_pattern: fields.text("accept_pattern").unwrap_or_default().to_owned(),
         expiry: expiry(fields, &words),
