@@ -33,6 +33,7 @@ mod llm;
 mod load;
 mod mcp;
 mod nodes;
+mod pattern;
 mod prompt;
 mod python;
 mod python_json;

@@ -34,7 +34,12 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Checks `input` against the schema of the app's Input node, where the run's files stand under `files` unless it has
     /// that itself. The error maps a field to what is wrong with it; the field `input` stands for the whole.
-    fn check_input(&self, app: &App, input: &Map<String, Value>, files: &[File]) -> Result<(), FieldErrors>;
+    async fn check_input(
+        &self,
+        app: &App,
+        input: &Map<String, Value>,
+        files: &[File],
+    ) -> Result<(), FieldErrors>;
 
     /// Checks what a person changes of the params of a question to what its [`schema`](InputRequest::schema) has. The error
     /// maps a field, `params.NAME`, to what is wrong with it.

@@ -116,12 +116,7 @@ const LONGEST_SCHEMA: usize = 64 << 10;
 
 impl Approval {
     /// Asks for approval of `input`, or gives the verdict that the log has.
-    pub(super) async fn ask(
-        &self,
-        call: Call<'_>,
-        input: &Arc<Value>,
-        tool: Option<ToolCalled<'_>>,
-    ) -> Verdict {
+    pub(super) async fn ask(&self, call: Call<'_>, input: &Arc<Value>, tool: Option<ToolCalled<'_>>) -> Verdict {
         let (key, recorded) = question(call, input, tool);
         let mut asked = call.run.asked(&key);
         if recorded.is_none() && asked == Asked::Pending {
@@ -134,22 +129,11 @@ impl Approval {
                 request,
             });
         }
-        self.verdict(input, recorded.as_ref(), tool, asked)
-    }
-
-    /// What came of the question.
-    fn verdict(
-        &self,
-        input: &Arc<Value>,
-        recorded: Option<&Recorded>,
-        tool: Option<ToolCalled<'_>>,
-        asked: Asked,
-    ) -> Verdict {
         match asked {
             Asked::Pending => Verdict::Pending,
-            Asked::Answered(answer) => self.judge(input, recorded, tool, &answer),
+            Asked::Answered(answer) => self.judge(input, recorded.as_ref(), tool, &answer),
             Asked::Expired => match self.expiry.map_or(Unanswered::Fail, |expiry| expiry.then) {
-                Unanswered::Approve => Verdict::Approved(approved(input, recorded, tool, Vec::new())),
+                Unanswered::Approve => Verdict::Approved(approved(input, recorded.as_ref(), tool, Vec::new())),
                 Unanswered::Deny => Verdict::Denied(denied("nobody approved it in time")),
                 Unanswered::Fail => {
                     Verdict::Failed(NodeError::new(INPUT_EXPIRED, "nobody approved it in time").lasting())
@@ -159,7 +143,7 @@ impl Approval {
     }
 
     /// What was approved, if the log says that it was.
-    pub(super) fn recorded(
+    pub(super) async fn recorded(
         &self,
         call: Call<'_>,
         input: &Arc<Value>,
@@ -167,7 +151,11 @@ impl Approval {
     ) -> Option<Approved> {
         let (key, recorded) = question(call, input, tool);
         recorded.as_ref()?;
-        match self.verdict(input, recorded.as_ref(), tool, call.run.asked(&key)) {
+        let verdict = match call.run.asked(&key) {
+            Asked::Pending => return None,
+            _ => self.ask(call, input, tool).await,
+        };
+        match verdict {
             Verdict::Approved(approved) => Some(approved),
             _ => None,
         }

@@ -114,7 +114,7 @@ impl RunService {
             return Err(Error::ShuttingDown);
         }
         let files = self.files(app, &request.file_ids).await?;
-        self.ports.engine.check_input(app, &request.input, &files).map_err(Error::Invalid)?;
+        self.ports.engine.check_input(app, &request.input, &files).await.map_err(Error::Invalid)?;
         let slot = match request.mode {
             Mode::Background => None,
             Mode::Sync | Mode::Stream => {

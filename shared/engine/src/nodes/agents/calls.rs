@@ -13,6 +13,7 @@ use super::{
     turn::Stop,
 };
 use crate::{
+    compute,
     flow::{Approved, Call, Halt, Node, NodeError, ToolCalled, run_tool},
     python_text,
     services::BUDGET_EXCEEDED,
@@ -359,7 +360,7 @@ impl<'a> Calls<'a> {
         }
         if !tool.selected.is_identity() {
             let source = Value::Object(self.input.clone());
-            match tool.selected.apply(Data::Json(&source)) {
+            match compute::whole("a path or selector", || tool.selected.apply(Data::Json(&source))) {
                 Ok(Value::Object(selected)) => {
                     input.extend(selected.into_iter().filter(|(_, value)| !value.is_null()));
                 }
