@@ -303,6 +303,7 @@ except Exception as error:
 impl PythonRunner for SystemPython {
     async fn run(
         &self,
+        _: AppId,
         code: &str,
         input: &Map<String, Value>,
         as_keywords: bool,
@@ -366,6 +367,7 @@ impl Counted {
 impl PythonRunner for Counted {
     async fn run(
         &self,
+        app: AppId,
         code: &str,
         input: &Map<String, Value>,
         as_keywords: bool,
@@ -380,7 +382,7 @@ impl PythonRunner for Counted {
         let result = if self.echoes {
             Ok(json!({"content": input}))
         } else {
-            SystemPython.run(code, input, as_keywords, timeout).await
+            SystemPython.run(app, code, input, as_keywords, timeout).await
         };
         self.running.fetch_sub(1, Ordering::SeqCst);
         result
