@@ -326,6 +326,7 @@ except Exception as error:
 impl PythonRunner for SystemPython {
     async fn run(
         &self,
+        _: AppId,
         code: &str,
         input: &Map<String, Value>,
         as_keywords: bool,
@@ -389,6 +390,7 @@ impl Counted {
 impl PythonRunner for Counted {
     async fn run(
         &self,
+        app: AppId,
         code: &str,
         input: &Map<String, Value>,
         as_keywords: bool,
@@ -403,7 +405,7 @@ impl PythonRunner for Counted {
         let result = if self.echoes {
             Ok(json!({"content": input}))
         } else {
-            SystemPython.run(code, input, as_keywords, timeout).await
+            SystemPython.run(app, code, input, as_keywords, timeout).await
         };
         self.running.fetch_sub(1, Ordering::SeqCst);
         result
