@@ -182,7 +182,12 @@ impl Case {
     /// How the run ends, or waits, for somebody who comes again when it has rested.
     pub(crate) async fn outcome(&self) -> Outcome {
         let app = app(&self.text);
-        runyard_runs::Engine::execute(&self.engine(), &app, self.context().resting(std::time::Duration::from_mins(1))).await
+        runyard_runs::Engine::execute(
+            &self.engine(),
+            &app,
+            self.context().resting(std::time::Duration::from_mins(1)),
+        )
+        .await
     }
 
     /// [`Case::run`], where people answer by node, in the reference's form: with a journal as it stands after each answer.
