@@ -2,7 +2,7 @@
 
 use crate::{
     egress::{Egress, Http},
-    flow::Cache,
+    flow::{Cache, params},
     load::{self, LoadErrors, Loaded, Mistake, Refusal, is_reserved},
     python::PythonRunner,
     secrets::{Gather, SHORTEST},
@@ -12,7 +12,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use runyard_runs::{
-    App, AppId, BoxError, FieldErrors, File, MemoryStore, Outcome, RunContext, RunError, Warning,
+    App, AppId, BoxError, FieldErrors, File, InputRequest, MemoryStore, Outcome, RunContext, RunError, Warning,
 };
 use serde_json::{Map, Value};
 use std::{
@@ -183,7 +183,7 @@ impl Engine {
         let loaded = load::load(&app.workflow, &app.requirements, &env);
         let read = read.into_inner().unwrap_or_else(PoisonError::into_inner);
         let Loaded { workflow, warnings, root } =
-            loaded.map_err(|errors| without_secrets(errors, app, &read))?;
+            loaded.map_err(|errors| without_secrets(errors, app, &read).shortened())?;
         let mut secrets = Gather::default();
         for (name, value) in &read {
             if let Ok(Some(value)) = value {
@@ -259,12 +259,34 @@ impl runyard_runs::Engine for Engine {
         shown(app, self.check(app).unwrap_or_else(|errors| errors.warnings))
     }
 
-    fn check_input(&self, app: &App, input: &Map<String, Value>, files: &[File]) -> Result<(), FieldErrors> {
+    async fn check_input(
+        &self,
+        app: &App,
+        input: &Map<String, Value>,
+        files: &[File],
+    ) -> Result<(), FieldErrors> {
         match self.compiled(app) {
-            Ok(compiled) => compiled.workflow.check_input(&with_files(input, files)),
+            Ok(compiled) => {
+                if compiled.workflow.input_schemas().next().is_none() {
+                    return Ok(());
+                }
+                let input = Value::Object(with_files(input, files).into_owned());
+                if !compiled.workflow.input_schemas().any(|schema| schema.is_long_for(&input)) {
+                    return compiled.workflow.check_input(&input);
+                }
+                let check = move || compiled.workflow.check_input(&input);
+                tokio::task::spawn_blocking(check).await.unwrap_or_else(|_| {
+                    Err(FieldErrors::from([("input".into(), "cannot be checked".into())]))
+                })
+            }
             // An app that does not load is refused when it is deployed; a run of one fails and says why.
             Err(_) => Ok(()),
         }
+    }
+
+    fn check_params(&self, asked: &InputRequest, changed: &Map<String, Value>) -> Result<(), FieldErrors> {
+        let errors = params::check(asked, changed);
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
     async fn execute(&self, app: &App, run: RunContext) -> Outcome {

@@ -1,5 +1,6 @@
 //! Loads workflow files: YAML as the reference reads it, then all that it means, with every mistake at once.
 
+mod built;
 mod connection;
 mod depends;
 mod document;
