@@ -285,7 +285,14 @@ fn post_url(url: &str, place: &str) -> Result<Url, Error> {
 
 impl Stream {
     fn new(response: Response, http: &Http, silence: Duration) -> Self {
-        Self { response, http: http.clone(), events: Events::default(), ready: VecDeque::new(), silence, bytes: 0 }
+        Self {
+            response,
+            http: http.clone(),
+            events: Events::default(),
+            ready: VecDeque::new(),
+            silence,
+            bytes: 0,
+        }
     }
 
     /// The next message; none once the response has ended.

@@ -10,7 +10,7 @@ mod files;
 mod help;
 mod keys;
 mod openapi;
-mod output;
+pub(crate) mod output;
 mod run;
 mod runs;
 mod serve;

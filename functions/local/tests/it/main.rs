@@ -18,3 +18,4 @@ mod refund;
 mod shutdown;
 #[cfg(feature = "aws")]
 mod stack;
+mod strangers;

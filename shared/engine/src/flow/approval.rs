@@ -182,7 +182,7 @@ impl Approval {
         Ok(InputRequest {
             id: RequestId(uuid::Uuid::nil()),
             kind: InputRequestKind::ApprovalRequest,
-            prompt: self.message(call, input, &params, tool).await?,
+            prompt: call.services.secrets.hide_in_content(self.message(call, input, &params, tool).await?),
             // What is not there, and would not be read if it was, cannot be changed.
             editable_params: self.editable.iter().filter(is_known).cloned().collect(),
             schema,

@@ -16,7 +16,7 @@ pub(crate) use gather::Gather;
 pub(crate) use stream::Veil;
 
 use crate::flow::{Halt, NodeError};
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use serde_json::Value;
 use std::{borrow::Cow, collections::BTreeSet, fmt, sync::Arc};
 
@@ -144,7 +144,11 @@ impl Matcher {
         }
         let patterns: Vec<String> = patterns.into_iter().collect();
         // Of values that begin alike, the longest: the rest of it would stay otherwise.
-        let automaton = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&patterns);
+        let automaton = AhoCorasick::builder()
+            .match_kind(MatchKind::LeftmostLongest)
+            // Others are faster, and take a hundred times the memory.
+            .kind(Some(AhoCorasickKind::ContiguousNFA))
+            .build(&patterns);
         automaton.ok().map(|automaton| Self { automaton, patterns })
     }
 
@@ -182,7 +186,10 @@ impl Matcher {
             Value::Object(map) => {
                 if map.keys().any(|key| self.automaton.is_match(key)) {
                     let hidden = std::mem::take(map);
-                    *map = hidden.into_iter().map(|(key, value)| (self.hide(&key).into_owned(), value)).collect();
+                    *map = hidden
+                        .into_iter()
+                        .map(|(key, value)| (self.hide(&key).into_owned(), value))
+                        .collect();
                 }
                 map.values_mut().for_each(|value| self.replace_in(value));
             }
