@@ -33,12 +33,14 @@ mod llm;
 mod load;
 mod mcp;
 mod nodes;
+mod pattern;
 mod prompt;
 mod python;
 mod python_json;
 mod python_text;
 mod rest;
 mod schema;
+mod secrets;
 mod services;
 #[cfg(test)]
 mod tables;

@@ -10,7 +10,7 @@ use crate::{
     transform::{Data, Pointer, Selector, Transformer},
 };
 use serde_json::{Value, json};
-use std::cell::RefCell;
+use std::{cell::RefCell, sync::Arc};
 
 pub(crate) fn table(name: &str) -> Vec<Value> {
     let path = format!("{}/../../tests/dynamiq/tables/{name}.json", env!("CARGO_MANIFEST_DIR"));
@@ -43,7 +43,7 @@ fn selectors() {
     let different = differences(&rows[1..], |row| {
         let data = row.get("data").unwrap_or(all);
         if let Some(path) = row["path"].as_str() {
-            let transformer = Transformer { path: Some(Pointer::new(path)), selector: None };
+            let transformer = Transformer { path: Some(Arc::new(Pointer::new(path))), selector: None };
             return transformer.apply(Data::Json(data)).map_err(|error| kind(&error));
         }
         let text = row["text"].as_str().expect("text");

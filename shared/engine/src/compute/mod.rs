@@ -50,8 +50,7 @@ pub(crate) fn attempt<T>(here: impl FnOnce() -> Result<T, NodeError>) -> Option<
     meter::within(Limits { budget: HERE, stop: None }, here).ok()
 }
 
-/// Runs a computation within the whole budget where it is: for tests and for what runs apart from everything else.
-#[cfg(test)]
+/// Runs a computation within the whole budget where it is: for what cannot wait.
 pub(crate) fn whole<T>(what: &str, job: impl FnOnce() -> Result<T, NodeError>) -> Result<T, NodeError> {
     meter::within(Limits { budget: WHOLE, stop: None }, job)
         .unwrap_or_else(|exceeded| Err(exceeded.error(what)))

@@ -1,6 +1,7 @@
 //! Jinja templates as the reference renders them: values print as Python writes them, and a variable that the input
 //! lacks is an error even where it has a default.
 
+mod bounds;
 mod filters;
 mod methods;
 
@@ -61,6 +62,7 @@ static BASE: LazyLock<Environment<'static>> = LazyLock::new(|| {
 impl Template {
     /// Compiles `text`; the error says what is wrong with it, and in which of its lines.
     pub(crate) fn new(text: &str) -> Result<Self, String> {
+        bounds::check(text)?;
         let mut environment = BASE.clone();
         environment.add_template_owned(NAME, text.to_owned()).map_err(|error| describe(&error))?;
         let template = environment.get_template(NAME).map_err(|error| describe(&error))?;

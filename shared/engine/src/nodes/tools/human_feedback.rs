@@ -70,6 +70,8 @@ impl HumanFeedback {
             prompt,
             params,
             editable_params: Vec::new(),
+            schema: Map::new(),
+            accept_pattern: None,
             expires_at: self.expiry.map(|expiry| call.run.now() + expiry.after),
         };
         match call.run.ask(&key, request, |request| EventBody::AgentHumanFeedbackRequested { request }) {
