@@ -1,8 +1,8 @@
 //! One node: what all kinds have in common, and how it is run.
 
 use super::{
-    Approval, Approved, Behavior, Branches, CacheKey, Depend, ErrorHandling, FlowNodes, Listed, NodeError, Offer,
-    Rests, Results, Source, Status, ToolCalled,
+    Approval, Approved, Behavior, Branches, CacheKey, Depend, ErrorHandling, FlowNodes, Listed, NodeError,
+    Offer, Rests, Results, Source, Status, ToolCalled,
     announce::announcements,
     approval::Verdict,
     depends,
