@@ -17,6 +17,7 @@ struct Nothing;
 impl PythonRunner for Nothing {
     async fn run(
         &self,
+        _: AppId,
         _: &str,
         _: &Map<String, Value>,
         _: bool,

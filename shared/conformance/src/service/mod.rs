@@ -181,6 +181,16 @@ impl World {
         Self::service_on(&self.backend, &self.engine, &self.clock, &self.app)
     }
 
+    /// The first process.
+    pub fn service(&self) -> &RunService {
+        &self.service
+    }
+
+    /// Its clock.
+    pub fn clock(&self) -> &MovedClock {
+        &self.clock
+    }
+
     async fn create(&self, mode: Mode, commands: Value) -> Result<Created, CreateError> {
         self.service.create(&self.app, request(mode, commands)).await
     }

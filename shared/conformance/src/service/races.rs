@@ -155,6 +155,10 @@ impl RunStore for Meeting {
         self.inner.due(now, limit).await
     }
 
+    async fn postpone(&self, run: RunId, now: Timestamp, until: Timestamp) -> Result<Update, StoreError> {
+        self.inner.postpone(run, now, until).await
+    }
+
     async fn delete_expired(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
         self.inner.delete_expired(now, limit).await
     }

@@ -174,7 +174,7 @@ impl Engine for Scripted {
         Ok(Vec::new())
     }
 
-    fn check_input(
+    async fn check_input(
         &self,
         _app: &App,
         input: &Map<String, Value>,

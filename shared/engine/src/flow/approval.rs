@@ -4,7 +4,7 @@
 //! question, so that a replay, on another machine or after what stands before the node has changed, executes that and
 //! nothing else.
 
-use super::{Call, NodeError, cache::canonical, node::Node};
+use super::{Call, NodeError, cache::canonical};
 use crate::template::Template;
 use runyard_runs::{Answer, Asked, EventBody, InputRequest, InputRequestKind, Recorded, RequestId};
 use serde_json::{Map, Value, json};
@@ -14,7 +14,7 @@ use std::{fmt::Write as _, sync::Arc, time::Duration};
 /// Whom a node waits for before it is executed.
 #[derive(Debug)]
 pub(crate) struct Approval {
-    pub(crate) message: Template,
+    pub(crate) message: Arc<Template>,
     /// The entries of the input that the answer may change.
     pub(crate) editable: Vec<String>,
     /// The feedback that approves where the answer does not say whether it does.
@@ -116,11 +116,11 @@ const LONGEST_SCHEMA: usize = 64 << 10;
 
 impl Approval {
     /// Asks for approval of `input`, or gives the verdict that the log has.
-    pub(super) fn ask(&self, call: Call<'_>, input: &Arc<Value>, tool: Option<ToolCalled<'_>>) -> Verdict {
+    pub(super) async fn ask(&self, call: Call<'_>, input: &Arc<Value>, tool: Option<ToolCalled<'_>>) -> Verdict {
         let (key, recorded) = question(call, input, tool);
         let mut asked = call.run.asked(&key);
         if recorded.is_none() && asked == Asked::Pending {
-            let request = match self.request(call, input, tool) {
+            let request = match self.request(call, input, tool).await {
                 Ok(request) => request,
                 Err(error) => return Verdict::Failed(error),
             };
@@ -145,7 +145,7 @@ impl Approval {
     }
 
     /// What was approved, if the log says that it was.
-    pub(super) fn recorded(
+    pub(super) async fn recorded(
         &self,
         call: Call<'_>,
         input: &Arc<Value>,
@@ -155,7 +155,7 @@ impl Approval {
         recorded.as_ref()?;
         let verdict = match call.run.asked(&key) {
             Asked::Pending => return None,
-            _ => self.ask(call, input, tool),
+            _ => self.ask(call, input, tool).await,
         };
         match verdict {
             Verdict::Approved(approved) => Some(approved),
@@ -163,7 +163,7 @@ impl Approval {
         }
     }
 
-    fn request(
+    async fn request(
         &self,
         call: Call<'_>,
         input: &Value,
@@ -185,13 +185,13 @@ impl Approval {
         Ok(InputRequest {
             id: RequestId(uuid::Uuid::nil()),
             kind: InputRequestKind::ApprovalRequest,
-            prompt: self.message(call.node, input, &params, tool)?,
+            prompt: call.services.secrets.hide_in_content(self.message(call, input, &params, tool).await?),
             // What is not there, and would not be read if it was, cannot be changed.
             editable_params: self.editable.iter().filter(is_known).cloned().collect(),
             schema,
             accept_pattern: Some(self.accept_pattern.clone()),
             expires_at: self.expiry.map(|expiry| call.run.now() + expiry.after),
-            params,
+            params: hidden(call, params),
         })
     }
 
@@ -236,13 +236,14 @@ impl Approval {
         Verdict::Approved(approved(input, recorded, tool, changes))
     }
 
-    fn message(
+    async fn message(
         &self,
-        node: &Node,
+        call: Call<'_>,
         input: &Value,
         params: &Map<String, Value>,
         tool: Option<ToolCalled<'_>>,
     ) -> Result<String, NodeError> {
+        let node = call.node;
         let reference = &node.reference;
         let listed = tool.and_then(|tool| tool.listed);
         let mut variables = Map::new();
@@ -253,7 +254,7 @@ impl Approval {
         variables.insert("type".into(), reference.kind.as_str().into());
         let input = if input.is_object() { Value::Object(params.clone()) } else { input.clone() };
         variables.insert("input_data".into(), input);
-        self.message.render(&variables)
+        self.message.render(call.run, &variables).await
     }
 }
 
@@ -282,6 +283,19 @@ fn shown(input: &Value, tool: Option<ToolCalled<'_>>) -> Map<String, Value> {
     }
 }
 
+/// The params as events show them.
+pub(crate) fn hidden(call: Call<'_>, params: Map<String, Value>) -> Map<String, Value> {
+    if call.services.secrets.outputs_hold_none() {
+        return params;
+    }
+    let mut params = Value::Object(params);
+    call.services.secrets.hide_in_value(&mut params);
+    match params {
+        Value::Object(params) => params,
+        _ => Map::new(),
+    }
+}
+
 /// What the node is executed with: what was shown with the question, and what the answer changes of it.
 fn approved(
     input: &Arc<Value>,
@@ -291,7 +305,7 @@ fn approved(
 ) -> Approved {
     let as_now = |asked: &Recorded| asked.journal.is_null() || asked.journal["shown"] == digest(input);
     let now = recorded.is_none_or(as_now);
-    // Not from the log if it is the same: what is written there may have its secrets masked.
+    // Not from the log if it is the same: there, secrets are masked.
     let mut params = match recorded.and_then(|asked| asked.body.request()) {
         Some(request) if !now => request.params.clone(),
         _ => shown(input, tool),

@@ -181,10 +181,11 @@ pub(crate) async fn run_node(call: Call<'_>, source: Source<'_>, tool: Option<To
     let Call { run, node, key, rests, .. } = call;
     let _stay = rests.works();
     let done = format!("node:{key}:done");
-    if let Some(result) = restore(call, source, &done, tool) {
+    if let Some(result) = restore(call, source, &done, tool).await {
         return Ended::With(result);
     }
     let failed = |input: Input, error: NodeError| {
+        let error = call.services.secrets.hide_in_error(error);
         let body =
             EventBody::NodeFailed { node: Arc::clone(&node.reference), error: run_error(node, &error) };
         let mut journal = json!({"after": source.seen, "error": error.to_json()});
@@ -203,12 +204,13 @@ pub(crate) async fn run_node(call: Call<'_>, source: Source<'_>, tool: Option<To
         })
     };
     let skip = |error: NodeError| {
+        let error = call.services.secrets.hide_in_error(error);
         let body =
             EventBody::NodeSkipped { node: Arc::clone(&node.reference), error: run_error(node, &error) };
         run.record(&done, body, Some(json!({"after": source.seen, "error": error.to_json()})));
         Ended::With(skipped(&source, error))
     };
-    match depends::check(node, &source) {
+    match depends::check(run, node, &source).await {
         Ok(()) => {}
         Err(Refused::Fail(error)) => return failed(run_input(&source), error),
         Err(Refused::Skip(error)) => return skip(error),
@@ -216,11 +218,11 @@ pub(crate) async fn run_node(call: Call<'_>, source: Source<'_>, tool: Option<To
     let mut approved = None;
     if let Some(approval) = &node.approval {
         // Nobody is asked about what cannot be.
-        let input = match transform(node, &source) {
+        let input = match transform(run, node, &source).await {
             Ok(input) => input,
             Err(error) => return failed(run_input(&source), error),
         };
-        match approval.ask(call, &input, tool) {
+        match approval.ask(call, &input, tool).await {
             Verdict::Approved(with) => approved = Some(with),
             Verdict::Denied(error) => return skip(error),
             Verdict::Failed(error) => return failed(run_input(&source), error),
@@ -230,10 +232,14 @@ pub(crate) async fn run_node(call: Call<'_>, source: Source<'_>, tool: Option<To
     if let (Some(tool), Some(approved)) = (tool, &approved) {
         (tool.approved)(approved);
     }
-    let input = approved.as_ref().map(|approved| (*approved.input).clone());
+    let input = approved.as_ref().map(|approved| {
+        let mut input = (*approved.input).clone();
+        call.services.secrets.hide_in_value(&mut input);
+        input
+    });
     let started = EventBody::NodeStarted { node: Arc::clone(&node.reference), input };
     run.record(&format!("node:{key}:started"), started, None);
-    let Inputs { shown, given } = match inputs(node, &source, approved.as_ref()) {
+    let Inputs { shown, given } = match inputs(run, node, &source, approved.as_ref()).await {
         Ok(inputs) => inputs,
         Err((input, error)) => return failed(input, error),
     };
@@ -241,7 +247,11 @@ pub(crate) async fn run_node(call: Call<'_>, source: Source<'_>, tool: Option<To
         Err(Halt::Failed(error)) => node.kind.rescue(call, &given, error).await,
         other => other,
     };
-    match output.and_then(|output| finish(node, output)) {
+    let output = match output {
+        Ok(output) => finish(run, node, output).await,
+        Err(halt) => Err(halt),
+    };
+    match output.map(|output| call.services.secrets.hide_in_output(output)) {
         Ok(output) => {
             let body =
                 EventBody::NodeCompleted { node: Arc::clone(&node.reference), output: (*output).clone() };
@@ -338,14 +348,15 @@ struct Inputs {
 }
 
 /// The node's input, as it was `approved` if it had to be; or why there is none, and the input that the result then shows.
-fn inputs(
+async fn inputs(
+    run: &RunContext,
     node: &Node,
     source: &Source<'_>,
     approved: Option<&Approved>,
 ) -> Result<Inputs, (Input, NodeError)> {
     let transformed = match approved {
         Some(approved) => Arc::clone(&approved.input),
-        None => transform(node, source).map_err(|error| (run_input(source), error))?,
+        None => transform(run, node, source).await.map_err(|error| (run_input(source), error))?,
     };
     let is_merged = node.input.is_identity() && node.mapping.is_empty() && approved.is_none();
     let given = node.kind.admit(Arc::clone(&transformed)).map_err(|error| (run_input(source), error))?;
@@ -361,11 +372,11 @@ fn inputs(
     Ok(Inputs { shown, given })
 }
 
-fn transform(node: &Node, source: &Source<'_>) -> Result<Arc<Value>, NodeError> {
+async fn transform(run: &RunContext, node: &Node, source: &Source<'_>) -> Result<Arc<Value>, NodeError> {
     let mut input = if node.input.is_identity() {
         source.without_inputs()
     } else {
-        node.input.apply(Data::Source(source))?
+        node.input.compute(run, Data::Source(source)).await?
     };
     for (key, value) in &node.mapping {
         let Value::Object(map) = &mut input else {
@@ -395,14 +406,19 @@ async fn attempts(call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt
     let errors = &call.node.errors;
     let attempt = |attempt| async move {
         let _stay = errors.timeout.map(|limit| call.rests.timeout(call.run.now() + limit));
-        call.node.kind.execute(Call { attempt, ..call }, input).await
+        let executed = call.node.kind.execute(Call { attempt, ..call }, input).await;
+        // Here, before it is logged that it is tried again.
+        executed.map_err(|halt| call.services.secrets.hide_in_halt(halt))
     };
     errors.attempts(seed, attempt).await
 }
 
-fn finish(node: &Node, output: Arc<Value>) -> Result<Arc<Value>, Halt> {
-    let output =
-        if node.output.is_identity() { output } else { Arc::new(node.output.apply(Data::Json(&output))?) };
+async fn finish(run: &RunContext, node: &Node, output: Arc<Value>) -> Result<Arc<Value>, Halt> {
+    let output = if node.output.is_identity() {
+        output
+    } else {
+        Arc::new(node.output.compute(run, Data::Json(&output)).await?)
+    };
     if is_too_deep(&output) {
         let message = format!("the output is nested deeper than {MAX_NESTING} levels");
         return Err(NodeError::new("RecursionError", message).lasting().into());
@@ -412,7 +428,7 @@ fn finish(node: &Node, output: Arc<Value>) -> Result<Arc<Value>, Halt> {
 
 /// The result that an earlier execution recorded. The journal holds what cannot be worked out again; a node's input
 /// can, from the nodes that had finished when it began.
-fn restore(
+async fn restore(
     call: Call<'_>,
     source: Source<'_>,
     done: &str,
@@ -426,24 +442,26 @@ fn restore(
         .collect();
     let source = Source { seen: &seen, ..source };
     let error = || NodeError::from_json(&recorded.journal["error"]);
-    let approved = call.node.approval.as_ref().and_then(|approval| {
-        let approved = approval.recorded(call, &transform(call.node, &source).ok()?, tool)?;
-        if let Some(tool) = tool {
-            (tool.approved)(&approved);
+    let mut approved = None;
+    if let Some(approval) = &call.node.approval
+        && let Ok(input) = transform(call.run, call.node, &source).await
+    {
+        approved = approval.recorded(call, &input, tool).await;
+        if let (Some(tool), Some(approved)) = (tool, &approved) {
+            (tool.approved)(approved);
         }
-        Some(approved)
-    });
-    let inputs = || inputs(call.node, &source, approved.as_ref());
+    }
+    let inputs = || inputs(call.run, call.node, &source, approved.as_ref());
     match recorded.body {
         EventBody::NodeCompleted { output, .. } => Some(NodeResult {
             status: Status::Success,
-            input: inputs().map_or_else(|(input, _)| input, |inputs| inputs.shown),
+            input: inputs().await.map_or_else(|(input, _)| input, |inputs| inputs.shown),
             output: Arc::new(output),
             error: None,
         }),
         EventBody::NodeFailed { .. } => Some(NodeResult {
             status: Status::Failure,
-            input: inputs().map_or_else(|(input, _)| input, |inputs| Input::Given(inputs.given)),
+            input: inputs().await.map_or_else(|(input, _)| input, |inputs| Input::Given(inputs.given)),
             output: Arc::new(Value::Null),
             error: Some(error()),
         }),

@@ -1,5 +1,6 @@
 //! Loads workflow files: YAML as the reference reads it, then all that it means, with every mistake at once.
 
+mod built;
 mod connection;
 mod depends;
 mod document;
@@ -22,7 +23,7 @@ pub(crate) use interpolate::is_reserved;
 pub(crate) use mistakes::Mistakes;
 pub use mistakes::{LoadErrors, Mistake, Spot};
 pub(crate) use node::{Loading, build_node, error_handling, expiry, spec, transformer};
-pub(crate) use yaml::Yaml;
+pub(crate) use yaml::{Yaml, YamlValue};
 #[cfg(test)]
 pub(crate) use yaml::read as read_yaml;
 

@@ -194,7 +194,7 @@ impl Case {
     /// How the run ends, or waits, for somebody who comes again when it has rested.
     pub(crate) async fn outcome(&self) -> Outcome {
         let app = app(&self.text);
-        runyard_runs::Engine::execute(&self.engine(), &app, self.context().resting()).await
+        runyard_runs::Engine::execute(&self.engine(), &app, self.context().resting(std::time::Duration::from_mins(1))).await
     }
 
     /// [`Case::run`], where people answer by node, in the reference's form: with a journal as it stands after each answer.
@@ -326,6 +326,7 @@ except Exception as error:
 impl PythonRunner for SystemPython {
     async fn run(
         &self,
+        _: AppId,
         code: &str,
         input: &Map<String, Value>,
         as_keywords: bool,
@@ -389,6 +390,7 @@ impl Counted {
 impl PythonRunner for Counted {
     async fn run(
         &self,
+        app: AppId,
         code: &str,
         input: &Map<String, Value>,
         as_keywords: bool,
@@ -403,7 +405,7 @@ impl PythonRunner for Counted {
         let result = if self.echoes {
             Ok(json!({"content": input}))
         } else {
-            SystemPython.run(code, input, as_keywords, timeout).await
+            SystemPython.run(app, code, input, as_keywords, timeout).await
         };
         self.running.fetch_sub(1, Ordering::SeqCst);
         result

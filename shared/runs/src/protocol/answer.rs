@@ -152,7 +152,7 @@ impl Machine for Answerer {
                 owner.map_or(Guard::Always, Guard::Owner),
             )),
             Step::Check { entry, .. } | Step::Refused { entry } => Next::Do(Op::Read { from: entry.first }),
-            Step::Enqueue => Next::Do(Op::Enqueue { delay: Duration::ZERO }),
+            Step::Enqueue => Next::Do(Op::Enqueue { delay: Duration::ZERO, resumes: false }),
             Step::Done(answered) => Next::Done(*answered),
         }
     }

@@ -1,6 +1,6 @@
 //! `POST /v1/runs`: accept a run, and have it executed here or by a worker.
 
-use super::{Live, RunService, drive::Target};
+use super::{Live, RunService, Seat, drive::Target};
 use crate::{
     App, ClaimId, FieldErrors, File, FileId, IdempotencyItem, NewRun, Origin, Run, RunId, RunStatus,
     StoreError, Usage,
@@ -98,6 +98,9 @@ pub enum Error {
 /// How long an idempotency key is kept.
 const KEY_LIFETIME: Duration = Duration::from_hours(24);
 
+/// How far away a moment is for which a run is left that its caller waits for: to find it again takes more than to keep it.
+const RESTS_FROM: Duration = Duration::from_mins(1);
+
 /// How long a caller waits whose app executes as many runs as it may.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -111,7 +114,7 @@ impl RunService {
             return Err(Error::ShuttingDown);
         }
         let files = self.files(app, &request.file_ids).await?;
-        self.ports.engine.check_input(app, &request.input, &files).map_err(Error::Invalid)?;
+        self.ports.engine.check_input(app, &request.input, &files).await.map_err(Error::Invalid)?;
         let slot = match request.mode {
             Mode::Background => None,
             Mode::Sync | Mode::Stream => {
@@ -254,7 +257,8 @@ impl RunService {
         if followed {
             live.expect_follower();
         }
-        let execution = self.execute(app, Arc::new(new), writer, Arc::clone(&live), followed, slot);
+        let seat = Seat { slot, place: None, rests_from: RESTS_FROM };
+        let execution = self.execute(app, Arc::new(new), writer, Arc::clone(&live), followed, seat);
         Ok(Created {
             run: created,
             replayed: false,

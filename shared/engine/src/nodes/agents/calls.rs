@@ -13,7 +13,8 @@ use super::{
     turn::Stop,
 };
 use crate::{
-    flow::{Approved, Call, Halt, Node, NodeError, ToolCalled, run_tool},
+    compute,
+    flow::{Approved, Call, Halt, Node, NodeError, ToolCalled, hidden, run_tool},
     python_text,
     services::BUDGET_EXCEEDED,
     transform::{Data, is_falsy},
@@ -242,9 +243,10 @@ impl<'a> Calls<'a> {
         // A call that a person approves begins when it is approved, with what was.
         let decided = OnceLock::new();
         let approved = |approved: &Approved| {
-            let input = Value::Object(approved.params.clone());
+            let input = Value::Object(hidden(self.call, approved.params.clone()));
             started(ToolCall { input: input.clone(), ..call.clone() });
-            let _ = decided.set((input, approved.note()));
+            let note = approved.note().map(|note| self.call.services.secrets.hide_in_content(note));
+            let _ = decided.set((input, note));
         };
         if !tool.is_some_and(Tool::asks) {
             started(call.clone());
@@ -272,6 +274,12 @@ impl<'a> Calls<'a> {
             call: call.clone(),
             error: RunError::new("tool_failed", message),
         };
+        let secrets = &self.call.services.secrets;
+        let ended = ended.map_err(|failed| match failed {
+            Failed::Observed(text) => Failed::Observed(secrets.hide_in_text(text)),
+            Failed::Stop(Stop::Halt(halt)) => Failed::Stop(Stop::Halt(secrets.hide_in_halt(halt))),
+            other => other,
+        });
         match ended {
             Ok(mut made) => {
                 if !made.delegated {
@@ -353,13 +361,14 @@ impl<'a> Calls<'a> {
         }
         if !tool.selected.is_identity() {
             let source = Value::Object(self.input.clone());
-            match tool.selected.apply(Data::Json(&source)) {
+            match compute::whole("a path or selector", || tool.selected.apply(Data::Json(&source))) {
                 Ok(Value::Object(selected)) => {
                     input.extend(selected.into_iter().filter(|(_, value)| !value.is_null()));
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::warn!(tool = %tool.name, error = %error.message, "a tool's input_transformer fails");
+                    let error = self.call.services.secrets.hide_in_text(error.message);
+                    tracing::warn!(tool = %tool.name, error, "a tool's input_transformer fails");
                 }
             }
         }

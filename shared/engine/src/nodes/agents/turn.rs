@@ -40,7 +40,7 @@ pub(super) async fn run(agent: &Agent, call: Call<'_>, input: &Arc<Value>) -> Re
         (Some(memory), Some(scope)) => memory.recall(call, scope).await?,
         _ => Vec::new(),
     };
-    let text = input::message(agent.message.as_deref(), given)?;
+    let text = input::message(call.run, agent.message.as_deref(), given).await?;
     let text = match agent.hooks.text(Point::Input, "", text) {
         Ok(text) => text,
         Err(refused) => return ended(agent, call, refused),
