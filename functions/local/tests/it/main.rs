@@ -16,6 +16,7 @@ mod kill;
 mod modes;
 mod outside;
 mod people;
+mod public;
 mod refund;
 mod shutdown;
 #[cfg(feature = "aws")]
