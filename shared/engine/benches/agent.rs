@@ -29,6 +29,7 @@ struct Nothing;
 impl PythonRunner for Nothing {
     async fn run(
         &self,
+        _: AppId,
         _: &str,
         _: &Map<String, Value>,
         _: bool,
@@ -177,6 +178,7 @@ workflows: {{w: {{flow: f}}}}
             metadata: BTreeMap::new(),
             files: Vec::new(),
             retry_of: None,
+            origin: runyard_runs::Origin::Key,
         };
         RunContext::detached(new, Arc::new(Nothing), Arc::new(SystemClock), &[], |logged| {
             drop(black_box(logged));

@@ -17,6 +17,7 @@ struct Nothing;
 impl PythonRunner for Nothing {
     async fn run(
         &self,
+        _: AppId,
         _: &str,
         _: &Map<String, Value>,
         _: bool,
@@ -86,6 +87,7 @@ fn flows(criterion: &mut Criterion) {
                 metadata: BTreeMap::new(),
                 files: Vec::new(),
                 retry_of: None,
+                origin: runyard_runs::Origin::Key,
             };
             RunContext::detached(new, Arc::new(Nothing), Arc::new(SystemClock), &[], |logged| {
                 drop(black_box(logged));

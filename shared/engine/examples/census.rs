@@ -8,7 +8,7 @@
 
 use async_trait::async_trait;
 use runyard_engine::{Engine, EngineConfig, PythonError, PythonRunner, workflow_ids};
-use runyard_runs::{App, WorkflowSource};
+use runyard_runs::{App, AppId, WorkflowSource};
 use serde_json::{Map, Value, json};
 use std::{
     collections::BTreeMap,
@@ -28,6 +28,7 @@ struct NoPython;
 impl PythonRunner for NoPython {
     async fn run(
         &self,
+        _: AppId,
         _: &str,
         _: &Map<String, Value>,
         _: bool,

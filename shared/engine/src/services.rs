@@ -5,6 +5,7 @@ use crate::{
     flow::{Cache, NodeError},
     llm,
     python::PythonRunner,
+    secrets::Secrets,
     vectors::Memory,
 };
 use runyard_runs::{
@@ -20,6 +21,8 @@ use std::{
 pub(crate) struct Services {
     pub(crate) python: Arc<dyn PythonRunner>,
     pub(crate) http: Http,
+    /// What may not be told.
+    pub(crate) secrets: Arc<Secrets>,
     /// Documents that are kept in memory; of all apps.
     pub(crate) documents: Arc<Memory>,
     pub(crate) limits: Limits,

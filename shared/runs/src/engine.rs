@@ -34,7 +34,18 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Checks `input` against the schema of the app's Input node, where the run's files stand under `files` unless it has
     /// that itself. The error maps a field to what is wrong with it; the field `input` stands for the whole.
-    fn check_input(&self, app: &App, input: &Map<String, Value>, files: &[File]) -> Result<(), FieldErrors>;
+    async fn check_input(
+        &self,
+        app: &App,
+        input: &Map<String, Value>,
+        files: &[File],
+    ) -> Result<(), FieldErrors>;
+
+    /// Checks what a person changes of the params of a question to what its [`schema`](InputRequest::schema) has. The error
+    /// maps a field, `params.NAME`, to what is wrong with it.
+    fn check_params(&self, _asked: &InputRequest, _changed: &Map<String, Value>) -> Result<(), FieldErrors> {
+        Ok(())
+    }
 
     /// Executes the run from its start; what its journal has is not done again.
     ///
@@ -222,13 +233,24 @@ impl RunContext {
     pub fn ask(
         &self,
         key: &str,
+        request: InputRequest,
+        body: impl FnOnce(InputRequest) -> EventBody,
+    ) -> Asked {
+        self.ask_with(key, request, Value::Null, body)
+    }
+
+    /// [`RunContext::ask`], with what a replay needs to know of the question.
+    pub fn ask_with(
+        &self,
+        key: &str,
         mut request: InputRequest,
+        journal: Value,
         body: impl FnOnce(InputRequest) -> EventBody,
     ) -> Asked {
         let asked = self.asked(key);
         if asked == Asked::Pending {
             request.id = self.request_id(key);
-            self.record(key, body(request), Some(Value::Null));
+            self.record(key, body(request), Some(journal));
         }
         asked
     }

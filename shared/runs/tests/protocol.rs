@@ -1,7 +1,7 @@
 //! The machines where the model is coarse: what is counted, and what runs out.
 
 use runyard_runs::{
-    AppId, Append, ClaimId, Entry, EventBody, Guard, Head, InputRequestKind, LogRead, LogState, Logged,
+    Actor, AppId, Append, ClaimId, Entry, EventBody, Guard, Head, InputRequestKind, LogRead, LogState, Logged,
     Record, RequestId, RunId, RunStatus, Timestamp, Usage,
     protocol::{
         Ended, Ender, LEASE, LOST_ONE, MAX_ATTEMPTS, Machine, Next, Op, Reply, SUSPECT, Stop, Sweep, Swept,
@@ -361,6 +361,9 @@ fn the_deadline_does_not_run_while_the_run_waits_for_a_person() {
     let answer = EventBody::InputReceived {
         request_id: RequestId(Uuid::nil()),
         kind: InputRequestKind::HumanFeedback,
+        approved: None,
+        changes: serde_json::Map::new(),
+        by: Actor::default(),
     };
     let answered = paused.after(claim, 4, at(5_000), &[answer.into()]);
     assert_eq!(answered.deadline(limit), None);

@@ -11,7 +11,7 @@ mod files;
 mod help;
 mod keys;
 mod openapi;
-mod output;
+pub(crate) mod output;
 mod run;
 mod runs;
 mod serve;

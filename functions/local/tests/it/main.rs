@@ -16,7 +16,9 @@ mod kill;
 mod modes;
 mod outside;
 mod people;
+mod public;
 mod refund;
 mod shutdown;
 #[cfg(feature = "aws")]
 mod stack;
+mod strangers;

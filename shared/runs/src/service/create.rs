@@ -2,8 +2,8 @@
 
 use super::{Live, RunService, Seat, drive::Target};
 use crate::{
-    App, ClaimId, FieldErrors, File, FileId, IdempotencyItem, NewRun, Run, RunId, RunStatus, StoreError,
-    Usage,
+    App, ClaimId, FieldErrors, File, FileId, IdempotencyItem, NewRun, Origin, Run, RunId, RunStatus,
+    StoreError, Usage,
     protocol::{CreateOutcome, Creator, Writer},
 };
 use serde_json::{Map, Value};
@@ -30,6 +30,8 @@ pub struct CreateRun {
     pub mode: Mode,
     /// The caller's idempotency key.
     pub idempotency: Option<Idempotency>,
+    /// Whether the caller has an access key.
+    pub origin: Origin,
 }
 
 /// Who executes a run.
@@ -44,6 +46,9 @@ pub enum Mode {
 }
 
 /// An idempotency key, in the scope of app and caller.
+///
+/// Who repeats a request is given its run. All who have no access key are one caller, so it is for who takes their keys to
+/// see to it that they are secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Idempotency {
     /// The `Idempotency-Key` header: 1 to 255 characters.
@@ -109,7 +114,7 @@ impl RunService {
             return Err(Error::ShuttingDown);
         }
         let files = self.files(app, &request.file_ids).await?;
-        self.ports.engine.check_input(app, &request.input, &files).map_err(Error::Invalid)?;
+        self.ports.engine.check_input(app, &request.input, &files).await.map_err(Error::Invalid)?;
         let slot = match request.mode {
             Mode::Background => None,
             Mode::Sync | Mode::Stream => {
@@ -121,6 +126,7 @@ impl RunService {
             new.user_id = request.user_id;
             new.session_id = request.session_id;
             new.metadata = request.metadata;
+            new.origin = request.origin;
         });
         self.accept_in_task(app, new, claim, request.idempotency, request.mode, slot).await
     }
@@ -184,6 +190,7 @@ impl RunService {
             metadata: BTreeMap::new(),
             files,
             retry_of: None,
+            origin: Origin::Key,
         };
         fill(&mut new);
         new
