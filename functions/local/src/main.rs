@@ -1,6 +1,7 @@
 //! `runyard`: the Runs API in one process, on SQLite and files, and its command line.
 
 mod bench;
+mod chaos;
 mod check;
 mod cli;
 mod client;

@@ -12,7 +12,8 @@ use crate::{
 };
 use async_trait::async_trait;
 use runyard_runs::{
-    App, AppId, BoxError, FieldErrors, File, InputRequest, MemoryStore, Outcome, RunContext, RunError, Warning,
+    App, AppId, BoxError, FieldErrors, File, InputRequest, MemoryStore, Outcome, RunContext, RunError,
+    Warning,
 };
 use serde_json::{Map, Value};
 use std::{

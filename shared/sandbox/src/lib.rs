@@ -44,10 +44,16 @@ mod child;
 mod convert;
 mod error;
 #[cfg(feature = "interpreter")]
+mod evaluation;
+mod forker;
+#[cfg(feature = "interpreter")]
 mod lockdown;
 mod parent;
 #[cfg(feature = "interpreter")]
 mod python;
+#[cfg(feature = "interpreter")]
+mod template;
+mod templates;
 mod turns;
 mod wire;
 
