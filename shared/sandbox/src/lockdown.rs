@@ -140,9 +140,11 @@ pub(crate) mod raw {
 
     use std::io;
 
+    #[cfg(any(test, feature = "interpreter"))]
     use rustix::process::Pid;
 
     /// `None` in the child.
+    #[cfg(any(test, feature = "interpreter"))]
     pub(crate) fn fork() -> io::Result<Option<Pid>> {
         // SAFETY: the zygote has one thread, so the child's copy of every lock and of the allocator is whole.
         match unsafe { libc::fork() } {
