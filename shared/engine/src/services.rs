@@ -3,6 +3,7 @@
 use crate::{
     egress::Http,
     flow::{Cache, NodeError},
+    job::JobRunner,
     llm,
     python::PythonRunner,
     vectors::Memory,
@@ -19,6 +20,7 @@ use std::{
 /// The services of one app.
 pub(crate) struct Services {
     pub(crate) python: Arc<dyn PythonRunner>,
+    pub(crate) jobs: Arc<dyn JobRunner>,
     pub(crate) http: Http,
     /// Documents that are kept in memory; of all apps.
     pub(crate) documents: Arc<Memory>,

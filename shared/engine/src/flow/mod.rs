@@ -20,6 +20,7 @@ pub(crate) use errors::{Behavior, ErrorHandling, seconds};
 pub(crate) use node::{Call, Halt, Kind, Node, NodeSpec, Role, run_within};
 pub(crate) use offer::{Listed, Offer};
 pub(crate) use rests::Rests;
+pub(crate) use result::LIMIT_EXCEEDED;
 pub use result::{FailedNode, NodeError, Status};
 pub(crate) use source::{Results, Source};
 
