@@ -1,6 +1,7 @@
 //! `runyard`: the Runs API in one process, on SQLite and files, and its command line.
 
 mod bench;
+mod check;
 mod cli;
 mod client;
 mod connection;
@@ -21,6 +22,16 @@ use std::{process::ExitCode, time::Duration};
 
 fn main() -> ExitCode {
     runyard_boot::enter_sandbox_if_asked();
+    if std::env::args_os().nth(1).is_some_and(|command| command == check::COMMAND) {
+        // Before anything else is started: it has limits of its own, and no use for the rest.
+        return match check::here() {
+            Ok(()) => Exit::Done.into(),
+            Err(error) => {
+                anstream::eprintln!("error: {error:#}");
+                Exit::Trouble.into()
+            }
+        };
+    }
     let cli = cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

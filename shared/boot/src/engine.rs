@@ -70,13 +70,15 @@ struct Python(Sandbox);
 impl PythonRunner for Python {
     async fn run(
         &self,
+        app: AppId,
         code: &str,
         input: &Map<String, Value>,
         as_keywords: bool,
         timeout: Option<Duration>,
     ) -> Result<Value, PythonError> {
         let arguments = if as_keywords { Arguments::Named } else { Arguments::One };
-        self.0.run(code, input, arguments, timeout.unwrap_or(LONGEST)).await.map_err(|error| match error {
+        let timeout = timeout.unwrap_or(LONGEST);
+        self.0.run(app.0.as_u128(), code, input, arguments, timeout).await.map_err(|error| match error {
             Error::Timeout => PythonError::TimedOut,
             Error::Unavailable(cause) => PythonError::Broken(unavailable(&cause)),
             error @ Error::Crashed(_) => PythonError::Broken(error.to_string()),

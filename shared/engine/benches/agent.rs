@@ -36,6 +36,7 @@ impl JobRunner for Nothing {
 impl PythonRunner for Nothing {
     async fn run(
         &self,
+        _: AppId,
         _: &str,
         _: &Map<String, Value>,
         _: bool,
@@ -185,6 +186,7 @@ workflows: {{w: {{flow: f}}}}
             metadata: BTreeMap::new(),
             files: Vec::new(),
             retry_of: None,
+            origin: runyard_runs::Origin::Key,
         };
         RunContext::detached(new, Arc::new(Nothing), Arc::new(SystemClock), &[], |logged| {
             drop(black_box(logged));

@@ -24,6 +24,7 @@ impl JobRunner for Nothing {
 impl PythonRunner for Nothing {
     async fn run(
         &self,
+        _: AppId,
         _: &str,
         _: &Map<String, Value>,
         _: bool,
@@ -94,6 +95,7 @@ fn flows(criterion: &mut Criterion) {
                 metadata: BTreeMap::new(),
                 files: Vec::new(),
                 retry_of: None,
+                origin: runyard_runs::Origin::Key,
             };
             RunContext::detached(new, Arc::new(Nothing), Arc::new(SystemClock), &[], |logged| {
                 drop(black_box(logged));

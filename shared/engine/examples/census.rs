@@ -37,6 +37,7 @@ impl JobRunner for NoPython {
 impl PythonRunner for NoPython {
     async fn run(
         &self,
+        _: AppId,
         _: &str,
         _: &Map<String, Value>,
         _: bool,

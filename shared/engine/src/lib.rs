@@ -12,6 +12,7 @@
 //! | `load` | YAML, references, and everything that can be wrong with them |
 //! | `flow` | the scheduler, and what all nodes have in common: dependencies, retries, records, events |
 //! | `transform`, `condition`, `expression` | selectors, conditions, and expressions over named values |
+//! | `compute` | the budget of what authors and callers can make long, and the threads for it |
 //! | `nodes` | the kinds of nodes, one file each |
 //! | `prompt`, `template`, `llm` | prompts in Jinja, and the models that get them |
 //! | `vectors` | stores of documents with their vectors |
@@ -20,6 +21,7 @@
 //! | `engine` | the port of the domain, and the cache of what was compiled |
 
 mod charset;
+mod compute;
 mod condition;
 mod csv;
 mod document;
@@ -34,12 +36,14 @@ mod load;
 mod mcp;
 mod measure;
 mod nodes;
+mod pattern;
 mod prompt;
 mod python;
 mod python_json;
 mod python_text;
 mod rest;
 mod schema;
+mod secrets;
 mod services;
 #[cfg(test)]
 mod tables;

@@ -1,6 +1,7 @@
 //! The seam to whatever runs the Python of a node.
 
 use async_trait::async_trait;
+use runyard_runs::AppId;
 use serde_json::{Map, Value};
 use std::time::Duration;
 
@@ -8,9 +9,10 @@ use std::time::Duration;
 #[async_trait]
 pub trait PythonRunner: Send + Sync + 'static {
     /// Executes `code` and calls its function `run`: with `input` as one dictionary, or with its entries as keyword
-    /// arguments. Dropped, it stops what it started.
+    /// arguments. Dropped, it stops what it started. What runs for one `app` leaves room for others.
     async fn run(
         &self,
+        app: AppId,
         code: &str,
         input: &Map<String, Value>,
         as_keywords: bool,

@@ -6,6 +6,7 @@ use crate::{
     job::JobRunner,
     llm,
     python::PythonRunner,
+    secrets::Secrets,
     vectors::Memory,
 };
 use runyard_runs::{
@@ -22,6 +23,8 @@ pub(crate) struct Services {
     pub(crate) python: Arc<dyn PythonRunner>,
     pub(crate) jobs: Arc<dyn JobRunner>,
     pub(crate) http: Http,
+    /// What may not be told.
+    pub(crate) secrets: Arc<Secrets>,
     /// Documents that are kept in memory; of all apps.
     pub(crate) documents: Arc<Memory>,
     pub(crate) limits: Limits,

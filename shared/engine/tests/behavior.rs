@@ -4,7 +4,7 @@ mod support;
 
 use async_trait::async_trait;
 use runyard_engine::{PythonError, PythonRunner};
-use runyard_runs::{Engine as _, EventBody, Logged, Outcome};
+use runyard_runs::{AppId, Engine as _, EventBody, Logged, Outcome};
 use serde_json::{Map, Value, json};
 use std::{
     sync::{Arc, Mutex},
@@ -49,6 +49,7 @@ struct Toy {
 impl PythonRunner for Toy {
     async fn run(
         &self,
+        _: AppId,
         code: &str,
         input: &Map<String, Value>,
         _: bool,
@@ -195,6 +196,7 @@ async fn a_node_that_takes_too_long_fails() {
     impl PythonRunner for Forever {
         async fn run(
             &self,
+            _: AppId,
             _: &str,
             _: &Map<String, Value>,
             _: bool,
@@ -219,6 +221,7 @@ async fn independent_nodes_run_at_the_same_time() {
     impl PythonRunner for Meet {
         async fn run(
             &self,
+            _: AppId,
             _: &str,
             _: &Map<String, Value>,
             _: bool,

@@ -114,10 +114,10 @@ async fn what_unpacks_to_too_much_fails_its_node() {
     let word = archive(&[("word/document.xml", &much)]);
     assert!(word.len() < 1 << 20, "{}", word.len());
     let case = node("converters.DOCXFileConverter", "").file("a.docx", word);
-    assert_eq!(outcome(&case).await, Err("ValueError".to_owned()));
+    assert_eq!(outcome(&case).await, Err("LimitExceededError".to_owned()));
     let book = archive(&[("xl/workbook.xml", b"<workbook/>"), ("xl/other.bin", &much)]);
     let case = node("converters.ExcelFileConverter", "").file("a.xlsx", book);
-    assert_eq!(outcome(&case).await, Err("ValueError".to_owned()));
+    assert_eq!(outcome(&case).await, Err("LimitExceededError".to_owned()));
 }
 
 #[tokio::test]
@@ -152,18 +152,18 @@ async fn a_cell_far_away_takes_no_memory() {
 async fn what_is_nested_too_deep_fails_its_node() {
     let deep = "<div>".repeat(1_000_000);
     let case = node("converters.HTMLConverter", "").file("a.html", deep.clone());
-    assert_eq!(outcome(&case).await, Err("ValueError".to_owned()));
+    assert_eq!(outcome(&case).await, Err("LimitExceededError".to_owned()));
     let case = node("splitters.HTMLSectionSplitter", "").input(json!({"documents": [{"content": deep}]}));
-    assert_eq!(outcome(&case).await, Err("ValueError".to_owned()));
+    assert_eq!(outcome(&case).await, Err("LimitExceededError".to_owned()));
     let word = archive(&[("word/document.xml", "<a>".repeat(1_000_000).as_bytes())]);
     let case = node("converters.DOCXFileConverter", "").file("a.docx", word);
-    assert_eq!(outcome(&case).await, Err("XMLSyntaxError".to_owned()));
+    assert_eq!(outcome(&case).await, Err("LimitExceededError".to_owned()));
 }
 
 #[tokio::test]
 async fn a_file_that_is_too_large_is_not_read() {
     let case = node("converters.TextFileConverter", "").file("a.txt", vec![b'x'; (32 << 20) + 1]);
-    assert_eq!(outcome(&case).await, Err("ValueError".to_owned()));
+    assert_eq!(outcome(&case).await, Err("LimitExceededError".to_owned()));
 }
 
 /// Whatever is wrong with a file, its node fails or does what it can.

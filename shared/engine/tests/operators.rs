@@ -4,7 +4,7 @@ mod support;
 
 use async_trait::async_trait;
 use runyard_engine::{PythonError, PythonRunner};
-use runyard_runs::{Clock, EventBody, Logged, Outcome, OutputCache, Timestamp};
+use runyard_runs::{AppId, Clock, EventBody, Logged, Outcome, OutputCache, Timestamp};
 use serde_json::{Map, Value, json};
 use std::{
     sync::{
@@ -81,6 +81,7 @@ struct Slow(Duration);
 impl PythonRunner for Slow {
     async fn run(
         &self,
+        _: AppId,
         _: &str,
         _: &Map<String, Value>,
         _: bool,
@@ -217,6 +218,7 @@ impl Counting {
 impl PythonRunner for Counting {
     async fn run(
         &self,
+        _: AppId,
         _: &str,
         _: &Map<String, Value>,
         _: bool,

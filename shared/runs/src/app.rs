@@ -151,7 +151,7 @@ impl App {
     }
 }
 
-/// Finds deployed apps. Answers from memory for up to 30 s.
+/// Finds deployed apps. Answers from memory for up to 15 s.
 #[async_trait]
 pub trait AppStore: Send + Sync + 'static {
     /// The app that answers on `host` (lower case, without a port), in its current version.

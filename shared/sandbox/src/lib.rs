@@ -7,6 +7,7 @@
 //!   holds it is outside the interpreter: the kernel, and a process that never runs user code.
 //! - Nothing is carried from one run to the next: each runs in a process of its own.
 //! - A dropped [`Sandbox::run`] kills what it started.
+//! - No owner takes all processes: a newcomer's evaluation starts at once, and turns go round between owners ([`Turns`]).
 //!
 //! It knows nothing of workflows: neither what a node is nor how its result is wrapped.
 //!
@@ -22,7 +23,7 @@
 //! an interpreter once, then forks for each run and kills what is late or no longer waited for. A forked
 //! evaluation closes all but its socket, takes its resource limits and a system call filter that leaves it
 //! little more than memory, clock and that socket, and only then reads the code. Any number of them run at
-//! once, up to [`Config::max_processes`]; idle, there is the zygote and nothing else. When the server dies,
+//! once, up to [`Config::max_processes`], half of them at most for one owner; idle, there is the zygote and nothing else. When the server dies,
 //! the control socket closes and all of it goes.
 //!
 //! Where the kernel refuses the filter there is a warning, and the rest still holds: no descriptor can be

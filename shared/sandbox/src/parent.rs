@@ -22,12 +22,13 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, Interest},
     net::UnixStream,
     process::{Child, Command},
-    sync::{Mutex, Semaphore},
+    sync::Mutex,
     time,
 };
 
 use crate::{
     Error,
+    turns::Turns,
     wire::{self, ARGUMENT, Hello, Order, Reply, Request},
 };
 
@@ -41,7 +42,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// Limits, and what to start.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Evaluations at once; more wait for their turn.
+    /// Evaluations at once, of which no owner gets more than half; more wait for their turn.
     pub max_processes: usize,
     /// What one evaluation may use beyond what the interpreter itself takes.
     pub memory_bytes: u64,
@@ -60,7 +61,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            max_processes: 8,
+            max_processes: 16,
             memory_bytes: 128 * 1024 * 1024,
             max_input_bytes: 16 * 1024 * 1024,
             max_output_bytes: 4 * 1024 * 1024,
@@ -88,7 +89,7 @@ pub struct Sandbox {
 #[derive(Debug)]
 struct Inner {
     config: Config,
-    turns: Semaphore,
+    turns: Turns,
     zygote: Mutex<Option<Zygote>>,
 }
 
@@ -111,7 +112,7 @@ struct Evaluation {
 impl Sandbox {
     /// A sandbox with its own processes and limits.
     pub fn new(config: Config) -> Self {
-        let turns = Semaphore::new(config.max_processes.clamp(1, Semaphore::MAX_PERMITS));
+        let turns = Turns::new(config.max_processes);
         Self { inner: Arc::new(Inner { config, turns, zygote: Mutex::new(None) }) }
     }
 
@@ -121,11 +122,13 @@ impl Sandbox {
         self.inner.alive(&mut zygote).await.map(|_| ()).map_err(Error::Unavailable)
     }
 
-    /// What the code's `run` gives for `input`. The timeout begins when it is this evaluation's turn.
+    /// What the code's `run` gives for `input`. The timeout begins when it is this evaluation's turn; turns are shared
+    /// fairly between owners, see [`Turns`].
     ///
     /// Dropping the future kills the evaluation.
     pub async fn run(
         &self,
+        owner: u128,
         code: &str,
         input: &Map<String, Value>,
         arguments: Arguments,
@@ -149,8 +152,7 @@ impl Sandbox {
         let cpu_seconds = u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
         let request = [&cpu_seconds.to_le_bytes()[..], &request].concat();
 
-        let _turn =
-            self.inner.turns.acquire().await.map_err(|error| Error::Unavailable(io::Error::other(error)))?;
+        let _turn = self.inner.turns.acquire(owner).await;
         // Code that reaches nothing outside can be run again if the zygote was killed under it.
         match self.inner.evaluate(timeout, &request).await {
             Err(Lost::Zygote) => {}

@@ -6,7 +6,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{config, one, run, run_for, sandbox};
+use common::{config, one, run, run_as, run_for, sandbox};
 use runyard_sandbox::{Config, Error, Sandbox};
 use serde_json::json;
 
@@ -223,6 +223,32 @@ async fn a_sleeper_blocks_nobody_and_a_dropped_run_dies() {
     eventually(|| !children(zygote).iter().any(|it| victims.contains(it) && state(*it) == Some('R'))).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn sleepers_of_one_owner_leave_room_for_others() {
+    let sandbox = Sandbox::new(Config { max_processes: 8, ..config() });
+    let sleepers: Vec<_> = (0..40)
+        .map(|i| {
+            let sandbox = sandbox.clone();
+            let code = "import time\ndef run(d): time.sleep(600)";
+            tokio::spawn(async move { run_as(&sandbox, 1 + i / 20, code).await })
+        })
+        .collect();
+    // Two owners have what they may have, and many more wait.
+    eventually_async(async || {
+        let Some(zygote) = sandbox.process_id().await else { return false };
+        children(zygote).iter().filter(|it| state(**it) == Some('S')).count() >= 6
+    })
+    .await;
+    for owner in 3..6 {
+        let value = run_as(&sandbox, owner, "def run(d): return d['q']").await;
+        assert_eq!(value.unwrap(), json!("hi"), "none of the sleepers ended meanwhile");
+    }
+    assert!(sleepers.iter().all(|it| !it.is_finished()));
+    for sleeper in sleepers {
+        sleeper.abort();
+    }
+}
+
 #[tokio::test]
 async fn a_killed_sandbox_comes_back_and_a_dropped_one_leaves_nothing() {
     let sandbox = sandbox();
@@ -269,8 +295,12 @@ fn state(pid: u32) -> Option<char> {
 }
 
 async fn eventually(mut holds: impl FnMut() -> bool) {
+    eventually_async(async || holds()).await;
+}
+
+async fn eventually_async(mut holds: impl AsyncFnMut() -> bool) {
     let start = Instant::now();
-    while !holds() {
+    while !holds().await {
         assert!(start.elapsed() < Duration::from_secs(5), "it never came to pass");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

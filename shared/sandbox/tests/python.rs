@@ -160,7 +160,7 @@ async fn input_may_come_as_named_arguments() {
     let input = json!({"a": 1, "b": [2]});
     let Value::Object(input) = input else { unreachable!() };
     let code = "def run(a, b, c=3): return [a, b, c]";
-    let value = sandbox.run(code, &input, Arguments::Named, common::LONG).await.unwrap();
+    let value = sandbox.run(1, code, &input, Arguments::Named, common::LONG).await.unwrap();
     assert_eq!(value, json!([1, [2], 3]));
 }
 

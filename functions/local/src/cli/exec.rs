@@ -162,6 +162,7 @@ fn new_run(app: &App, input: Map<String, Value>) -> NewRun {
         metadata: BTreeMap::new(),
         files: Vec::new(),
         retry_of: None,
+        origin: runyard_runs::Origin::Key,
     }
 }
 

@@ -9,6 +9,7 @@ mod dev;
 mod exec;
 mod harness;
 mod hostile;
+mod jobs;
 mod journals;
 mod kill;
 mod modes;

@@ -41,8 +41,8 @@ async fn a_deployed_app_is_found_as_it_was_deployed() {
         changed: true,
     };
     assert_eq!(deployed, expected);
-    assert_eq!(apps.by_host("api.example.com").await.unwrap(), None, "as it was known for 30 s");
-    place.clock.forward(Duration::from_secs(30));
+    assert_eq!(apps.by_host("api.example.com").await.unwrap(), None, "as it was known for 15 s");
+    place.clock.forward(Duration::from_secs(15));
     for host in ["api.example.com", "echo.localhost", "echo.runs.example.com", "x.execute-api.example", ""] {
         assert_eq!(*apps.by_host(host).await.unwrap().unwrap(), first, "{host}: one app answers everywhere");
     }

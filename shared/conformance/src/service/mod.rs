@@ -17,11 +17,12 @@ pub use scripted::{MovedClock, Scripted};
 use async_trait::async_trait;
 use futures::{StreamExt, future::BoxFuture};
 use runyard_runs::{
-    App, AppId, AppStore, Clock, FileStore, Limits, OrganizationId, PageStart, ProjectId, ReportedStatus,
-    Run, RunEvent, RunId, RunQueue, RunService, RunStatus, RunStore, Sort, SortBy, StoreError, SystemIds,
-    WorkflowSource,
+    Actor, App, AppId, AppStore, Clock, FileStore, Limits, OrganizationId, Origin, PageStart, ProjectId,
+    ReportedStatus, Run, RunEvent, RunId, RunQueue, RunService, RunStatus, RunStore, Sort, SortBy,
+    StoreError, SystemIds, WorkflowSource,
     service::{
         Ports,
+        cancel::Error as CancelError,
         create::{CreateRun, Created, Error as CreateError, Idempotency, Mode},
         get::Error as GetError,
         input::Error as InputError,
@@ -179,6 +180,16 @@ impl World {
         Self::service_on(&self.backend, &self.engine, &self.clock, &self.app)
     }
 
+    /// The first process.
+    pub fn service(&self) -> &RunService {
+        &self.service
+    }
+
+    /// Its clock.
+    pub fn clock(&self) -> &MovedClock {
+        &self.clock
+    }
+
     async fn create(&self, mode: Mode, commands: Value) -> Result<Created, CreateError> {
         self.service.create(&self.app, request(mode, commands)).await
     }
@@ -241,7 +252,13 @@ fn request(mode: Mode, commands: Value) -> CreateRun {
         file_ids: Vec::new(),
         mode,
         idempotency: None,
+        origin: Origin::Key,
     }
+}
+
+/// A caller with an access key.
+pub(crate) fn somebody() -> Actor {
+    Actor { key: Some("0123456789abcdef".to_owned()), user_id: None }
 }
 
 fn has(name: &'static str) -> impl Fn(&[RunEvent]) -> bool {
@@ -329,7 +346,7 @@ pub async fn a_cancel_ends_a_silent_call(world: World) {
         let created = world.created(Mode::Sync, json!([{"wait_ms": 60_000}, {"step": "never"}])).await;
         let id = created.run.new.id;
         world.until(id, has("run.started")).await;
-        service.cancel(&world.app, id).await.expect("it is canceled");
+        service.cancel(&world.app, id, &somebody()).await.expect("it is canceled");
         let run = tokio::time::timeout(
             Duration::from_secs(20),
             world.service.settled(created, Duration::from_secs(30)),
@@ -344,7 +361,7 @@ pub async fn a_cancel_ends_a_silent_call(world: World) {
 /// A no-op.
 pub async fn a_cancel_of_a_finished_run_changes_nothing(world: World) {
     let run = world.sync(json!([])).await;
-    world.service.cancel(&world.app, run.new.id).await.expect("200");
+    world.service.cancel(&world.app, run.new.id, &somebody()).await.expect("200");
     assert_eq!(world.get(run.new.id).await.status, RunStatus::Completed);
     world.sealed(run.new.id).await;
 }
@@ -373,7 +390,11 @@ pub async fn a_question_pauses_and_its_answer_resumes(world: World) {
     let (id, request) = asked(&world).await;
     assert_eq!(request.prompt, "well?");
     assert_eq!(world.get(id).await.status, RunStatus::Paused);
-    world.service.answer(&world.app, id, request.id, |_| Ok(json!("yes"))).await.expect("it is taken");
+    world
+        .service
+        .answer(&world.app, id, request.id, somebody(), |_| Ok(json!("yes")))
+        .await
+        .expect("it is taken");
     world.work_once(&world.another_service()).await;
     let run = world.get(id).await;
     assert_eq!(run.output, Some(json!(["before", "yes", "after"])));
@@ -388,23 +409,27 @@ pub async fn an_answer_is_taken_once(world: World) {
     let (id, request) = asked(&world).await;
     let answers = (0..4).map(|n| {
         let (service, app) = (world.another_service(), Arc::clone(&world.app));
-        tokio::spawn(async move { service.answer(&app, id, request.id, |_| Ok(json!(n))).await.is_ok() })
+        tokio::spawn(async move {
+            service.answer(&app, id, request.id, somebody(), |_| Ok(json!(n))).await.is_ok()
+        })
     });
     let taken = futures::future::join_all(answers).await;
     assert_eq!(taken.into_iter().filter(|taken| *taken.as_ref().expect("no panic")).count(), 1);
     let unknown =
-        world.service.answer(&world.app, id, runyard_runs::RequestId(Uuid::nil()), |_| Ok(json!(0)));
+        world
+            .service
+            .answer(&world.app, id, runyard_runs::RequestId(Uuid::nil()), somebody(), |_| Ok(json!(0)));
     assert!(matches!(unknown.await, Err(InputError::Invalid(_))));
     world.work_once(&world.service).await;
     world.sealed(id).await;
-    let late = world.service.answer(&world.app, id, request.id, |_| Ok(json!(0))).await;
+    let late = world.service.answer(&world.app, id, request.id, somebody(), |_| Ok(json!(0))).await;
     assert!(matches!(late, Err(InputError::Invalid(_))));
 }
 
 /// Its record hears of it.
 pub async fn a_paused_run_can_be_canceled(world: World) {
     let (id, _) = asked(&world).await;
-    world.service.cancel(&world.app, id).await.expect("it is canceled");
+    world.service.cancel(&world.app, id, &somebody()).await.expect("it is canceled");
     world.sealed(id).await;
     let head = world.backend.runs.head(id).await.expect("the store answers").expect("the run");
     assert_eq!(
@@ -545,7 +570,7 @@ pub async fn a_paused_run_fails_on_its_last_day(world: World) {
     assert_eq!(world.service.sweep(10).await.expect("the store answers").requeued, 0);
     world.clock.forward(Duration::from_hours(25) + world.app.longest_run());
     assert_eq!(world.service.sweep(1).await.expect("the store answers").failed, 1);
-    world.service.cancel(&world.app, id).await.ok();
+    world.service.cancel(&world.app, id, &somebody()).await.ok();
     if let Ok(run) = world.service.get(&world.app, id).await {
         assert_eq!(run.error.expect("an error").code, "expired");
     }
@@ -605,7 +630,7 @@ pub async fn a_foreign_app_sees_nothing(world: World) {
     let id = world.sync(json!([])).await.new.id;
     let foreign = an_app("foreign", Limits::default());
     assert!(matches!(world.service.get(&foreign, id).await, Err(GetError::NotFound)));
-    assert!(matches!(world.service.cancel(&foreign, id).await, Err(GetError::NotFound)));
+    assert!(matches!(world.service.cancel(&foreign, id, &somebody()).await, Err(CancelError::NotFound)));
     assert!(matches!(world.service.events(&foreign, id, 1, 25, false).await, Err(GetError::NotFound)));
     assert!(matches!(world.service.follow(&foreign, id, 0).await, Err(GetError::NotFound)));
 }

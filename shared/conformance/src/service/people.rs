@@ -1,6 +1,6 @@
 //! Questions to people: what is pending, what expires, what goes on meanwhile.
 
-use super::{World, asked, has};
+use super::{World, asked, has, somebody};
 use runyard_runs::{
     Clock, InputRequest, Limits, ReportedStatus, Run, RunId, RunStatus,
     service::{create::Mode, input::Error as InputError},
@@ -22,7 +22,7 @@ impl World {
         request: &InputRequest,
         answer: Value,
     ) -> Result<(), InputError> {
-        self.another_service().answer(&self.app, run, request.id, |_| Ok(answer.clone())).await
+        self.another_service().answer(&self.app, run, request.id, somebody(), |_| Ok(answer.clone())).await
     }
 
     pub(super) async fn count(&self, run: RunId, event: &str) -> usize {

@@ -10,7 +10,8 @@ use sha2::{Digest, Sha256};
 use std::{
     collections::{BTreeMap, HashMap},
     fmt::Write,
-    fs, io,
+    fs,
+    io::{self, Read},
     path::Path,
     sync::Arc,
 };
@@ -178,11 +179,21 @@ fn version(app: &App) -> String {
 }
 
 fn read_text(file: &Path, most: u64) -> Result<String, Complaint> {
-    let size = fs::metadata(file).map_err(|error| Complaint::of_file(unreadable(&error)))?.len();
-    if size > most {
-        return Err(Complaint::of_file(format!("the file has {size} bytes: {most} at most are read")));
+    let unreadable = |error: io::Error| Complaint::of_file(unreadable(&error));
+    // What is no file may never end, or never begin.
+    if !fs::metadata(file).map_err(unreadable)?.is_file() {
+        return Err(Complaint::of_file("this is no file: put one there"));
     }
-    fs::read_to_string(file).map_err(|error| Complaint::of_file(unreadable(&error)))
+    let mut text = String::new();
+    // It may grow while it is read: more than the limit is not read in any case.
+    let read = fs::File::open(file).and_then(|file| file.take(most + 1).read_to_string(&mut text));
+    if text.len() as u64 > most || fs::metadata(file).is_ok_and(|metadata| metadata.len() > most) {
+        return Err(Complaint::of_file(format!(
+            "the file has more than {most} bytes, which is the most that is read"
+        )));
+    }
+    read.map_err(unreadable)?;
+    Ok(text)
 }
 
 fn unreadable(error: &io::Error) -> String {

@@ -23,8 +23,12 @@ pub(crate) async fn run(sandbox: &Sandbox, code: &str) -> Result<Value, Error> {
     run_for(sandbox, code, LONG).await
 }
 
+pub(crate) async fn run_as(sandbox: &Sandbox, owner: u128, code: &str) -> Result<Value, Error> {
+    sandbox.run(owner, code, &input(), Arguments::One, LONG).await
+}
+
 pub(crate) async fn run_for(sandbox: &Sandbox, code: &str, timeout: Duration) -> Result<Value, Error> {
-    sandbox.run(code, &input(), Arguments::One, timeout).await
+    sandbox.run(1, code, &input(), Arguments::One, timeout).await
 }
 
 /// The error of code that must not succeed.

@@ -41,7 +41,8 @@ impl Kind for Python {
         let empty = Map::new();
         let arguments = input.as_object().unwrap_or(&empty);
         let timeout = call.node.errors.timeout;
-        let result = call.services.python.run(&self.code, arguments, self.as_keywords, timeout).await;
+        let app = call.run.new_run().app;
+        let result = call.services.python.run(app, &self.code, arguments, self.as_keywords, timeout).await;
         match result {
             Ok(result) if result.get("content").is_some() => Ok(Arc::new(result)),
             Ok(result) => Ok(Arc::new(json!({"content": result}))),

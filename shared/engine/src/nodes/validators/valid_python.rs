@@ -40,7 +40,7 @@ impl Check for ValidPython {
             return Err(Invalid::Because("only text can be Python".into()));
         };
         let input = Map::from_iter([("code".to_owned(), Value::from(code))]);
-        match call.services.python.run(PARSE, &input, true, Some(TIMEOUT)).await {
+        match call.services.python.run(call.run.new_run().app, PARSE, &input, true, Some(TIMEOUT)).await {
             Ok(result) => match result.as_str() {
                 Some(problem) => Err(Invalid::Because(format!("this is no Python: {problem}"))),
                 None => Ok(()),
