@@ -26,6 +26,7 @@ pub mod lambda;
 pub mod logs;
 #[cfg(feature = "lambda")]
 mod metrics;
+pub mod printable;
 #[cfg(feature = "lambda")]
 pub mod traces;
 

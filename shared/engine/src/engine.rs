@@ -85,6 +85,16 @@ struct Compiled {
     /// The variables that it was loaded with, and a hash of what they were.
     env: Vec<String>,
     env_hash: u64,
+    /// What the app might do when it was loaded: a former version may do less once its operator has taken something away.
+    allow_hosts: Vec<String>,
+    declared: Vec<String>,
+}
+
+impl Compiled {
+    /// Whether the app may still do what it might when it was loaded, and no more.
+    fn is_within(&self, app: &App) -> bool {
+        self.allow_hosts == app.allow_hosts && self.declared == app.env && self.services.limits == app.limits
+    }
 }
 
 impl Engine {
@@ -130,6 +140,7 @@ impl Engine {
         let lock = || self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
         let known = lock().get(&key).cloned();
         if let Some(compiled) = known
+            && compiled.is_within(app)
             && compiled.env_hash == self.env_hash(app, &compiled.env)
         {
             return Ok(compiled);
@@ -197,7 +208,15 @@ impl Engine {
             memories: self.memories.clone(),
         };
         let env_hash = self.env_hasher.hash_one(read.values().collect::<Vec<_>>());
-        Ok(Compiled { workflow, warnings, services, env: read.into_keys().collect(), env_hash })
+        Ok(Compiled {
+            workflow,
+            warnings,
+            services,
+            env: read.into_keys().collect(),
+            env_hash,
+            allow_hosts: app.allow_hosts.clone(),
+            declared: app.env.clone(),
+        })
     }
 
     fn env_hash(&self, app: &App, names: &[String]) -> u64 {

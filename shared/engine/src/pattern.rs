@@ -22,8 +22,9 @@ const MAX_PROGRAM: usize = 10_000;
 const SIZES: [(usize, u64); 3] = [(64 << 10, 4), (256 << 10, 32), (2 << 20, 256)];
 /// How often a pattern may go back at one place, by the length of the text: each time it may look at all of it.
 const BACKTRACKS: [(usize, usize); 3] = [(4 << 10, 500_000), (64 << 10, 30_000), (4 << 20, 1_000)];
-/// What a step takes where steps cannot be counted.
+/// What a step takes of a processor where steps cannot be counted, and how often is looked how much has been taken.
 const STEP: Duration = Duration::from_nanos(250);
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// Steps that one search may take, a second or two, whoever counts beside it.
 const MAX_STEPS: u64 = 6_000_000;
 /// Matches that are found of one text.
@@ -166,7 +167,8 @@ impl Pattern {
                 (regex.as_ref().ok_or_else(problem)?, true, 0)
             }
         };
-        let mut search = Search { text, regex, backtracks, began: Instant::now(), taken: 0 };
+        let clock = Clock { began: processor_time(), looked: Instant::now(), passed: Duration::ZERO };
+        let mut search = Search { text, regex, backtracks, clock, taken: 0 };
         search.charge(text.len() as u64 * price / 16)?;
         Ok(search)
     }
@@ -222,7 +224,7 @@ struct Search<'a> {
     text: &'a str,
     regex: &'a Regex,
     backtracks: bool,
-    began: Instant,
+    clock: Clock,
     /// Steps so far.
     taken: u64,
 }
@@ -250,9 +252,9 @@ impl Search<'_> {
         Ok(None)
     }
 
-    /// Counts so many steps, or as many as the time since the search began is worth if that is more.
+    /// Counts so many steps, or as many as what the search has taken of a processor is worth if that is more.
     fn charge(&mut self, steps: u64) -> Result<(), NodeError> {
-        let passed = u64::try_from(self.began.elapsed().as_nanos() / STEP.as_nanos()).unwrap_or(u64::MAX);
+        let passed = u64::try_from(self.clock.passed().as_nanos() / STEP.as_nanos()).unwrap_or(u64::MAX);
         let steps = steps.max(passed.saturating_sub(self.taken));
         self.taken = self.taken.saturating_add(steps);
         if self.taken > MAX_STEPS {
@@ -260,6 +262,37 @@ impl Search<'_> {
         }
         compute::step(steps).map_err(|_| too_long())
     }
+}
+
+/// How much of a processor this thread has taken. Not how late it is: others may be running.
+struct Clock {
+    began: Duration,
+    looked: Instant,
+    passed: Duration,
+}
+
+impl Clock {
+    fn passed(&mut self) -> Duration {
+        // The time of the day is cheaper to ask for.
+        if self.looked.elapsed() >= LOOK_EVERY {
+            self.looked = Instant::now();
+            self.passed = processor_time().saturating_sub(self.began);
+        }
+        self.passed
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
+}
+
+/// Elsewhere nothing else is known than the time.
+#[cfg(not(target_os = "linux"))]
+fn processor_time() -> Duration {
+    static BEGAN: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+    BEGAN.elapsed()
 }
 
 /// Where the next character begins.

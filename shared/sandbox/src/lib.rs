@@ -48,11 +48,17 @@ mod child;
 #[cfg(feature = "interpreter")]
 mod convert;
 mod error;
+#[cfg(feature = "interpreter")]
+mod evaluation;
+mod forker;
 mod job;
 mod lockdown;
 mod parent;
 #[cfg(feature = "interpreter")]
 mod python;
+#[cfg(feature = "interpreter")]
+mod template;
+mod templates;
 mod turns;
 mod wire;
 

@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::allow_attributes, reason = "a test may panic")]
 
 mod cancel;
+mod chaos;
 mod cli;
 mod crash;
 mod dev;
 mod exec;
+mod fair;
 mod harness;
 mod hostile;
 mod jobs;
@@ -15,7 +17,9 @@ mod kill;
 mod modes;
 mod outside;
 mod people;
+mod public;
 mod refund;
 mod shutdown;
 #[cfg(feature = "aws")]
 mod stack;
+mod strangers;

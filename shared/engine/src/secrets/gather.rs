@@ -60,16 +60,20 @@ const PLAIN_FIELDS: &[&str] = &[
     "type",
     "url",
 ];
+/// Bytes of all that is taken from a workflow file: what is looked for costs memory.
+const MOST_BYTES: usize = 128 << 10;
 /// How deep values are looked at.
 const DEPTH: usize = 64;
 
 /// The secrets that were found so far.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Gather {
     outputs: BTreeSet<String>,
     others: BTreeSet<String>,
     /// The values of variables.
     variables: Vec<String>,
+    /// Bytes that were taken from the file.
+    bytes: usize,
 }
 
 impl Gather {
@@ -80,6 +84,7 @@ impl Gather {
         }
         self.variables.push(value.trim().to_owned());
         self.add(value, is_secret || is_secret_name(name));
+        self.bytes = 0;
         // An account of Google Cloud, for one, is a mapping.
         if let Ok(Value::Object(map)) = serde_json::from_str::<Value>(value) {
             for (name, value) in &map {
@@ -195,8 +200,7 @@ impl Gather {
                 return;
             }
         }
-        let set = if is_secret { &mut self.outputs } else { &mut self.others };
-        set.insert(value.to_owned());
+        self.add_plain(value, is_secret);
     }
 
     /// Of a URL, scheme and host may be shown.
@@ -227,7 +231,9 @@ impl Gather {
     }
 
     fn add_plain(&mut self, value: &str, is_secret: bool) {
-        if value.len() >= SHORTEST {
+        // The environment comes first, and is small.
+        if value.len() >= SHORTEST && self.bytes + value.len() <= MOST_BYTES {
+            self.bytes += value.len();
             let set = if is_secret { &mut self.outputs } else { &mut self.others };
             set.insert(value.to_owned());
         }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{ARGUMENT, DONE, Head, PANICKED, TOO_MUCH, UNFILTERED};
-use crate::lockdown::{self, raw};
+use crate::lockdown::{self, Filter, raw};
 
 /// What a program does for its jobs: given a job's name and input, its output. It runs in a process that has nothing but
 /// memory and a clock.
@@ -29,8 +29,8 @@ fn serve(perform: Perform) -> io::Result<()> {
     let head = Head::from_bytes(head);
 
     lockdown::zygote()?;
-    let mapped_bytes = lockdown::mapped_bytes()?;
-    let filter = lockdown::filter().map_err(io::Error::other)?;
+    let mapped_bytes = lockdown::mapped_bytes(lockdown::open_statm()?)?;
+    let filter = Filter::evaluation().map_err(io::Error::other)?;
     let server = i32::try_from(head.server).ok().and_then(rustix::process::Pid::from_raw);
     let server = server.ok_or(io::ErrorKind::InvalidData)?;
     lockdown::evaluation(server, mapped_bytes.saturating_add(head.memory_bytes))?;
