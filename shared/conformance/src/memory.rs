@@ -237,6 +237,7 @@ impl RunStore for MemoryRuns {
             .collect();
         for run in &expired {
             state.runs.remove(run);
+            lock(&self.damaged).remove(run);
         }
         Ok(expired.len())
     }
