@@ -125,7 +125,8 @@ impl<'r> Resolver<'r> {
                 rest = &rest[2..];
                 continue;
             }
-            let end = closing(rest).ok_or_else(|| format!("`{rest}` lacks its closing brace"))?;
+            let end =
+                closing(rest).ok_or_else(|| format!("`{}` lacks its closing brace", beginning(rest)))?;
             pieces.push(std::mem::take(&mut literal));
             let body = &rest[2..end];
             let value = self.lookup(body, here, depth)?;
@@ -150,7 +151,8 @@ impl<'r> Resolver<'r> {
     fn lookup(&mut self, body: &str, here: &[Step], depth: usize) -> Result<YamlValue, String> {
         if depth >= MAX_REFERENCES {
             return Err(format!(
-                "`${{{body}}}` refers to itself, or leads over more than {MAX_REFERENCES} references"
+                "`${{{}}}` refers to itself, or leads over more than {MAX_REFERENCES} references",
+                beginning(body)
             ));
         }
         let body = body.trim();
@@ -248,6 +250,11 @@ fn follow<'y>(root: &'y Yaml, way: &[Step]) -> Option<&'y Yaml> {
         (Step::At(place), YamlValue::List(items)) => items.get(*place),
         (Step::At(place), _) => here.get(&place.to_string()),
     })
+}
+
+/// The beginning of a long reference, for a message.
+fn beginning(text: &str) -> &str {
+    &text[..text.floor_char_boundary(100)]
 }
 
 /// Where the brace that closes `${…` stands.
