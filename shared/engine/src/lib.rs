@@ -29,6 +29,8 @@ mod engine;
 mod expression;
 mod flow;
 mod html;
+#[cfg(test)]
+mod limits;
 mod llm;
 mod load;
 mod mcp;
