@@ -101,7 +101,14 @@ impl<W: Write> Progress<W> {
             "agent.message.sent" => {
                 self.line(&format!("  {DIM}i{DIM:#} {}", text(&data["message"])));
             }
-            "input.received" => self.line(&format!("  {GOOD}✓{GOOD:#} answered")),
+            "input.received" => match (&data["approved"], data["changes"].as_object()) {
+                (Value::Bool(false), _) => self.line(&format!("  {BAD}✗{BAD:#} denied")),
+                (_, Some(_)) => {
+                    self.line(&format!("  {GOOD}✓{GOOD:#} approved {DIM}{}{DIM:#}", short(&data["changes"])))
+                }
+                (Value::Bool(true), None) => self.line(&format!("  {GOOD}✓{GOOD:#} approved")),
+                _ => self.line(&format!("  {GOOD}✓{GOOD:#} answered")),
+            },
             "input.expired" => self.line(&format!("  {BAD}✗{BAD:#} nobody answered in time")),
             _ => {}
         }

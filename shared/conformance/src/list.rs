@@ -5,8 +5,8 @@ use crate::{
     model::{Dice, compare, matches},
 };
 use runyard_runs::{
-    AppId, COUNT_CAP, Create, Field, Guard, ListError, ListQuery, NewRun, Origin, PageStart, Record, RecordChange,
-    ReportedStatus, RunId, RunPage, RunStatus, RunStore, Sort, SortBy, StoredRun, Timestamp,
+    AppId, COUNT_CAP, Create, Field, Guard, ListError, ListQuery, NewRun, Origin, PageStart, Record,
+    RecordChange, ReportedStatus, RunId, RunPage, RunStatus, RunStore, Sort, SortBy, StoredRun, Timestamp,
 };
 use std::{cmp::Ordering, collections::HashSet, sync::Arc};
 use uuid::Uuid;

@@ -202,18 +202,12 @@ impl RunStore for MemoryRuns {
                 runs.iter().position(|run| run.new.id == id).ok_or(ListError::BadCursor)? + 1
             }
         };
-        let mut page: Vec<StoredRun> =
-            runs.into_iter().skip(start).take(query.page_size as usize).collect();
+        let mut page: Vec<StoredRun> = runs.into_iter().skip(start).take(query.page_size as usize).collect();
         let more = found > (start + page.len()) as u64;
         let next_cursor =
             page.last().filter(|_| more).map(|last| cursor_prefix(query) + &last.new.id.to_string());
         page.retain(|run| self.readable(run.new.id).is_ok());
-        Ok(RunPage {
-            total_count: found.min(COUNT_CAP),
-            capped: found > COUNT_CAP,
-            next_cursor,
-            runs: page,
-        })
+        Ok(RunPage { total_count: found.min(COUNT_CAP), capped: found > COUNT_CAP, next_cursor, runs: page })
     }
 
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<(AppId, RunId)>, StoreError> {

@@ -8,7 +8,8 @@ use crate::{
 };
 use async_trait::async_trait;
 use runyard_runs::{
-    AppId, EventBody, Guard, PageStart, Record, RecordChange, RunId, RunQueue, RunStore, Sort, SortBy, StoreError, Timestamp, Update,
+    AppId, EventBody, Guard, PageStart, Record, RecordChange, RunId, RunQueue, RunStore, Sort, SortBy,
+    StoreError, Timestamp, Update,
 };
 use std::{sync::Arc, time::Duration};
 
@@ -60,11 +61,8 @@ async fn runs(store: &Damaged, app: AppId, due: Timestamp, ends: bool) -> (Vec<R
             store.runs.commit(&end, &ended(&end), &Guard::Always).await.unwrap();
         } else {
             let start = entry(run.id, 1, claim(), vec![EventBody::RunStarted]);
-            let change = RecordChange {
-                upto: Some(1),
-                status: Some(start.state.status),
-                ..RecordChange::default()
-            };
+            let change =
+                RecordChange { upto: Some(1), status: Some(start.state.status), ..RecordChange::default() };
             store.runs.commit(&start, &change, &Guard::Always).await.unwrap();
         }
         match how {
@@ -173,11 +171,16 @@ pub async fn an_unreadable_run_stops_no_sweep(store: Damaged) {
             break;
         }
     }
-    assert_eq!((unreadable, requeued), (bad.len(), good.len()));
+    // A store may tell how a run stands without what was asked for: then the worker finds out.
+    assert!(unreadable == bad.len() || unreadable == bad.len() - 1, "{unreadable} of {}", bad.len());
+    assert_eq!(unreadable + requeued, bad.len() + good.len());
+    for (run, how) in bad.iter().zip(ALL) {
+        assert!(matches!(world.service().work(*run).await, Err(StoreError::Failed(_))), "{how:?}");
+    }
     for minutes in [1, 2, 4] {
         world.clock().forward(Duration::from_mins(minutes) - Duration::from_secs(10));
         assert_eq!(world.service().sweep(100).await.unwrap().unreadable, 0, "before {minutes} min");
         world.clock().forward(Duration::from_secs(20));
-        assert_eq!(world.service().sweep(100).await.unwrap().unreadable, bad.len(), "after {minutes} min");
+        assert_eq!(world.service().sweep(100).await.unwrap().unreadable, unreadable, "after {minutes} min");
     }
 }

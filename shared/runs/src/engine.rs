@@ -43,11 +43,7 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Checks what a person changes of the params of a question to what its [`schema`](InputRequest::schema) has. The error
     /// maps a field, `params.NAME`, to what is wrong with it.
-    fn check_params(
-        &self,
-        _asked: &InputRequest,
-        _changed: &Map<String, Value>,
-    ) -> Result<(), FieldErrors> {
+    fn check_params(&self, _asked: &InputRequest, _changed: &Map<String, Value>) -> Result<(), FieldErrors> {
         Ok(())
     }
 

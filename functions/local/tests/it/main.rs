@@ -11,11 +11,13 @@ mod exec;
 mod fair;
 mod harness;
 mod hostile;
+mod jobs;
 mod journals;
 mod kill;
 mod modes;
 mod outside;
 mod people;
+mod public;
 mod refund;
 mod shutdown;
 #[cfg(feature = "aws")]

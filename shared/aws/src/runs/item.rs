@@ -4,7 +4,8 @@ use super::facts::Facts;
 use crate::table::{self, PK, SK, TTL};
 use aws_sdk_dynamodb::{primitives::Blob, types::AttributeValue};
 use runyard_runs::{
-    AppId, ENTRY_VERSION, Entry, File, NewRun, Origin, Record, RunId, RunStatus, Sequence, StoreError, Timestamp,
+    AppId, ENTRY_VERSION, Entry, File, NewRun, Origin, Record, RunId, RunStatus, Sequence, StoreError,
+    Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

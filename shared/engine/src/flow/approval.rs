@@ -116,7 +116,12 @@ const LONGEST_SCHEMA: usize = 64 << 10;
 
 impl Approval {
     /// Asks for approval of `input`, or gives the verdict that the log has.
-    pub(super) async fn ask(&self, call: Call<'_>, input: &Arc<Value>, tool: Option<ToolCalled<'_>>) -> Verdict {
+    pub(super) async fn ask(
+        &self,
+        call: Call<'_>,
+        input: &Arc<Value>,
+        tool: Option<ToolCalled<'_>>,
+    ) -> Verdict {
         let (key, recorded) = question(call, input, tool);
         let mut asked = call.run.asked(&key);
         if recorded.is_none() && asked == Asked::Pending {
@@ -125,15 +130,17 @@ impl Approval {
                 Err(error) => return Verdict::Failed(error),
             };
             let journal = json!({"shown": digest(input)});
-            asked = call.run.ask_with(&key, request, journal, |request| EventBody::ApprovalRequestCreated {
-                request,
-            });
+            asked = call
+                .run
+                .ask_with(&key, request, journal, |request| EventBody::ApprovalRequestCreated { request });
         }
         match asked {
             Asked::Pending => Verdict::Pending,
             Asked::Answered(answer) => self.judge(input, recorded.as_ref(), tool, &answer),
             Asked::Expired => match self.expiry.map_or(Unanswered::Fail, |expiry| expiry.then) {
-                Unanswered::Approve => Verdict::Approved(approved(input, recorded.as_ref(), tool, Vec::new())),
+                Unanswered::Approve => {
+                    Verdict::Approved(approved(input, recorded.as_ref(), tool, Vec::new()))
+                }
                 Unanswered::Deny => Verdict::Denied(denied("nobody approved it in time")),
                 Unanswered::Fail => {
                     Verdict::Failed(NodeError::new(INPUT_EXPIRED, "nobody approved it in time").lasting())
@@ -177,7 +184,8 @@ impl Approval {
         };
         let schema = self.schema(parameters);
         let is_known = |name: &&String| {
-            params.contains_key(*name) || schema.get("properties").is_some_and(|known| known.get(name).is_some())
+            params.contains_key(*name)
+                || schema.get("properties").is_some_and(|known| known.get(name).is_some())
         };
         Ok(InputRequest {
             id: RequestId(uuid::Uuid::nil()),
@@ -188,7 +196,7 @@ impl Approval {
             schema,
             accept_pattern: Some(self.accept_pattern.clone()),
             expires_at: self.expiry.map(|expiry| call.run.now() + expiry.after),
-            params,
+            params: hidden(call, params),
         })
     }
 
@@ -280,6 +288,19 @@ fn shown(input: &Value, tool: Option<ToolCalled<'_>>) -> Map<String, Value> {
     }
 }
 
+/// The params as events show them.
+pub(crate) fn hidden(call: Call<'_>, params: Map<String, Value>) -> Map<String, Value> {
+    if call.services.secrets.outputs_hold_none() {
+        return params;
+    }
+    let mut params = Value::Object(params);
+    call.services.secrets.hide_in_value(&mut params);
+    match params {
+        Value::Object(params) => params,
+        _ => Map::new(),
+    }
+}
+
 /// What the node is executed with: what was shown with the question, and what the answer changes of it.
 fn approved(
     input: &Arc<Value>,
@@ -289,7 +310,7 @@ fn approved(
 ) -> Approved {
     let as_now = |asked: &Recorded| asked.journal.is_null() || asked.journal["shown"] == digest(input);
     let now = recorded.is_none_or(as_now);
-    // Not from the log if it is the same: what is written there may have its secrets masked.
+    // Not from the log if it is the same: there, secrets are masked.
     let mut params = match recorded.and_then(|asked| asked.body.request()) {
         Some(request) if !now => request.params.clone(),
         _ => shown(input, tool),

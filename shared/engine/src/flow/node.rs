@@ -1,8 +1,8 @@
 //! One node: what all kinds have in common, and how it is run.
 
 use super::{
-    Approval, Approved, Behavior, Branches, CacheKey, Depend, ErrorHandling, FlowNodes, Listed, NodeError, Offer,
-    Rests, Results, Source, Status, ToolCalled,
+    Approval, Approved, Behavior, Branches, CacheKey, Depend, ErrorHandling, FlowNodes, Listed, NodeError,
+    Offer, Rests, Results, Source, Status, ToolCalled,
     announce::announcements,
     approval::Verdict,
     depends,
@@ -232,7 +232,11 @@ pub(crate) async fn run_node(call: Call<'_>, source: Source<'_>, tool: Option<To
     if let (Some(tool), Some(approved)) = (tool, &approved) {
         (tool.approved)(approved);
     }
-    let input = approved.as_ref().map(|approved| (*approved.input).clone());
+    let input = approved.as_ref().map(|approved| {
+        let mut input = (*approved.input).clone();
+        call.services.secrets.hide_in_value(&mut input);
+        input
+    });
     let started = EventBody::NodeStarted { node: Arc::clone(&node.reference), input };
     run.record(&format!("node:{key}:started"), started, None);
     let Inputs { shown, given } = match inputs(run, node, &source, approved.as_ref()).await {

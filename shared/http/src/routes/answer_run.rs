@@ -184,7 +184,8 @@ fn unfit(asked: &InputRequest, name: &String, value: &Value) -> Option<String> {
         return Some("cannot be changed: what is to be approved has no such param".to_owned());
     };
     let (is, should) = (type_name(value), type_name(shown));
-    (!shown.is_null() && is != should).then(|| format!("must be {should}, as what is to be approved has it, not {is}"))
+    (!shown.is_null() && is != should)
+        .then(|| format!("must be {should}, as what is to be approved has it, not {is}"))
 }
 
 fn type_name(value: &Value) -> &'static str {

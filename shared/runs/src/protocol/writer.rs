@@ -1,8 +1,6 @@
 //! One attempt to execute a run: rules 4 to 12, 15, 16, 20 and 21.
 
-use super::{
-    LEASE, LOST_ONE, Op, Reply, SUSPECT, attempts, one_more, terminal_change, verdict, wakes_at,
-};
+use super::{LEASE, LOST_ONE, Op, Reply, SUSPECT, attempts, one_more, terminal_change, verdict, wakes_at};
 use crate::{
     ClaimId, ENTRY_VERSION, Entry, EventBody, Field, Guard, LogRead, LogState, Logged, Record, RecordChange,
     RunId, Sequence, Timestamp, Usage, engine::Taken,

@@ -2,8 +2,8 @@
 
 use super::{Live, RunService, Seat, drive::Target};
 use crate::{
-    App, ClaimId, FieldErrors, File, FileId, IdempotencyItem, NewRun, Origin, Run, RunId, RunStatus, StoreError,
-    Usage,
+    App, ClaimId, FieldErrors, File, FileId, IdempotencyItem, NewRun, Origin, Run, RunId, RunStatus,
+    StoreError, Usage,
     protocol::{CreateOutcome, Creator, Writer},
 };
 use serde_json::{Map, Value};

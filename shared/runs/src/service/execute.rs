@@ -150,7 +150,8 @@ impl Execution {
         writer.take_restart();
         let shared = share(ports, new, journal, writer);
         // A panic of a node must not take the server along.
-        let execution = AssertUnwindSafe(ports.engine.execute(&self.app, shared.context(self.rests_from))).catch_unwind();
+        let execution =
+            AssertUnwindSafe(ports.engine.execute(&self.app, shared.context(self.rests_from))).catch_unwind();
         let mut engine = Some(Box::pin(execution));
         let mut flight: Option<BoxFuture<'_, (Result<Reply, StoreError>, Patience)>> = None;
         let mut patience = Patience::default();
@@ -422,7 +423,8 @@ impl Pace {
         }
         let clear_at = *self.clear_at.get_or_insert_with(|| now + probation(writer.state(), time));
         let has_lasted = clear_at <= now;
-        if writer.attempts() < LOST_ONE || (has_lasted && (!held.is_alone() || writer.attempts() == LOST_ONE)) {
+        if writer.attempts() < LOST_ONE || (has_lasted && (!held.is_alone() || writer.attempts() == LOST_ONE))
+        {
             *place = None;
             self.clear_at = None;
         } else if has_lasted {

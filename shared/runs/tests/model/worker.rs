@@ -147,7 +147,9 @@ impl Worker {
     pub fn calls(&self, config: &Config, stands: Stands) -> Vec<(usize, Item)> {
         let Some(engine) = self.engine() else { return Vec::new() };
         let branches = engine.branches.iter().enumerate().filter(|(_, branch)| branch.stands == stands);
-        branches.map(|(number, branch)| (number, config.script_of(self.run)[number][usize::from(branch.at)])).collect()
+        branches
+            .map(|(number, branch)| (number, config.script_of(self.run)[number][usize::from(branch.at)]))
+            .collect()
     }
 
     /// Does all that it can do without a reply.
