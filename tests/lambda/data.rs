@@ -31,6 +31,7 @@ pub(crate) async fn created(store: &Embedded, due: Duration) -> RunId {
         metadata: BTreeMap::new(),
         files: Vec::new(),
         retry_of: None,
+        origin: runyard_runs::Origin::Key,
     };
     let record = Record {
         upto: 0,

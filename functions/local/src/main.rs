@@ -1,11 +1,14 @@
 //! `runyard`: the Runs API in one process, on SQLite and files, and its command line.
 
 mod bench;
+mod chaos;
+mod check;
 mod cli;
 mod client;
 mod connection;
 mod dev_key;
 mod exit;
+mod framing;
 mod keyring;
 mod listen;
 mod place;
@@ -21,6 +24,16 @@ use std::{process::ExitCode, time::Duration};
 
 fn main() -> ExitCode {
     runyard_boot::enter_sandbox_if_asked();
+    if std::env::args_os().nth(1).is_some_and(|command| command == check::COMMAND) {
+        // Before anything else is started: it has limits of its own, and no use for the rest.
+        return match check::here() {
+            Ok(()) => Exit::Done.into(),
+            Err(error) => {
+                anstream::eprintln!("error: {error:#}");
+                Exit::Trouble.into()
+            }
+        };
+    }
     let cli = cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -30,7 +43,7 @@ fn main() -> ExitCode {
         }
     };
     let exit = runtime.block_on(cli::dispatch(cli)).unwrap_or_else(|error| {
-        anstream::eprintln!("error: {error:#}");
+        cli::output::note(&format!("error: {error:#}"));
         Exit::of(&error)
     });
     // What still blocks a thread then has nothing left to say.

@@ -1,6 +1,6 @@
 //! Plugs the ports, the engine, the use cases and the API together.
 
-use crate::{cli::Place, client::Client, exit::usage};
+use crate::{check, cli::Place, client::Client, exit::usage};
 use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
 use axum::Router;
@@ -13,16 +13,27 @@ use runyard_runs::{
     service::Ports,
 };
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 use tokio::{runtime::Handle, task::spawn_blocking};
 use uuid::Uuid;
 
 /// The app that answers on any host if nobody says which and it is there: the one that shows most.
 const SHOWN_FIRST: &str = "ticket-triage";
+
+/// So many versions of apps are known to have passed their check.
+const PASSED: usize = 1_000;
+
+/// How long the process has to live before it executes a run that has lost two workers: whatever ends it sooner is not
+/// that run's doing.
+const SETTLES_IN: Duration = Duration::from_secs(5);
 
 /// A data directory, without apps and engine.
 #[derive(Clone)]
@@ -87,8 +98,10 @@ impl Plugged {
         let engine = engine::start(reach, Vec::new());
         engine.remember_in(data.embedded.memories());
         let engine: Arc<dyn Engine> = engine;
+        let is_open = Arc::<AtomicBool>::default();
         let opened = {
-            let (place, data, check) = (place.clone(), data.clone(), check(&engine));
+            let check = first_elsewhere(check(&engine), Arc::clone(&is_open));
+            let (place, data) = (place.clone(), data.clone());
             spawn_blocking(move || {
                 let default_app = default_app_name(&place)?;
                 Apps::open_checked(&place.apps, &data.embedded, default_app, check)
@@ -106,7 +119,10 @@ impl Plugged {
             engine,
             clock: Arc::clone(&data.clock),
             ids: Arc::clone(&data.ids),
-        });
+        })
+        .settling(SETTLES_IN);
+        // What is read later is checked elsewhere first.
+        is_open.store(true, Ordering::Relaxed);
         Ok(Self { data, service, apps, problems: Mutex::new(problems) })
     }
 
@@ -251,6 +267,25 @@ fn check(engine: &Arc<dyn Engine>) -> Check {
     let (engine, runtime) = (Arc::clone(engine), Handle::current());
     // Apps are read on threads that may block.
     Box::new(move |app| runtime.block_on(engine.check_app(app)).map(drop))
+}
+
+/// The same check; but once a server `is_open`, an app that has not passed yet is checked in a process of its own first.
+fn first_elsewhere(check: Check, is_open: Arc<AtomicBool>) -> Check {
+    let passed = Mutex::new(HashSet::new());
+    Box::new(move |app| {
+        let lock = || passed.lock().unwrap_or_else(PoisonError::into_inner);
+        let version = (app.id, app.version.clone());
+        if is_open.load(Ordering::Relaxed) && !lock().contains(&version) {
+            check::elsewhere(app)?;
+        }
+        check(app)?;
+        let mut passed = lock();
+        if passed.len() >= PASSED {
+            passed.clear();
+        }
+        passed.insert(version);
+        Ok(())
+    })
 }
 
 fn default_app_name(place: &Place) -> Result<Option<String>> {

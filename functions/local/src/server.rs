@@ -26,9 +26,15 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts all parts on a socket that listens already.
-    pub(crate) fn start(plugged: Arc<Plugged>, listener: TcpListener, workers: usize) -> Result<Self> {
+    /// Starts all parts on a socket that listens already; `connections_per_peer` is the operator's limit, if there is one.
+    pub(crate) async fn start(
+        plugged: Arc<Plugged>,
+        listener: TcpListener,
+        workers: usize,
+        connections_per_peer: Option<usize>,
+    ) -> Result<Self> {
         let address = listener.local_addr()?;
+        sweeper::resume(&plugged).await;
         let stop = CancellationToken::new();
         let service = plugged.service.clone();
         let loops = vec![
@@ -36,7 +42,8 @@ impl Server {
             worker::start(service, plugged.queue(), workers, stop.clone()),
         ];
         let router = plugged.router();
-        let accept = Accept::start(listener, router, plugged.ids(), listen::connection_limit());
+        let limits = listen::Limits::new(connections_per_peer);
+        let accept = Accept::start(listener, router, plugged.ids(), limits);
         Ok(Self { address, plugged, accept, stop, loops })
     }
 

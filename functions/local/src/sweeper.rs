@@ -29,6 +29,13 @@ pub(crate) fn start(plugged: Arc<Plugged>, stop: CancellationToken) -> JoinHandl
     })
 }
 
+/// Has the runs that lost their worker with the process before come first: called before new work is taken.
+pub(crate) async fn resume(plugged: &Plugged) {
+    if let Err(error) = plugged.service.sweep(BATCH).await {
+        tracing::warn!(%error, "could not sweep at the start");
+    }
+}
+
 async fn sweep(plugged: &Plugged, stop: &CancellationToken) {
     if let Err(error) = plugged.suspect_dead_workers().await {
         tracing::warn!(%error, "could not look for dead workers");

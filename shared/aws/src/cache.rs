@@ -9,9 +9,9 @@ use std::{
 };
 
 /// How long what a port is asked for may be answered from memory.
-pub(crate) const REMEMBERED: Duration = Duration::from_secs(30);
+pub(crate) const REMEMBERED: Duration = Duration::from_secs(15);
 
-/// Answers of the last 30 s: what there is and, apart from it, what there is not, so that no number of guesses pushes out
+/// Answers of the last 15 s: what there is and, apart from it, what there is not, so that no number of guesses pushes out
 /// what is in use. Judged by the clock on the wall: a process that was frozen in between does not count less.
 pub(crate) struct Cache<K, V> {
     clock: Arc<dyn Clock>,
@@ -51,7 +51,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Cache<K, V> {
         Self { clock, found: Mutex::new(Shelf::new(capacity)), absent: Mutex::new(Shelf::new(capacity)) }
     }
 
-    /// The answer of the last 30 s, if one is kept.
+    /// The answer of the last 15 s, if one is kept.
     pub(crate) fn get(&self, key: &K) -> Option<Answer<V>> {
         let now = self.clock.now();
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).get(key, now);
@@ -140,14 +140,14 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_lasts_30_seconds_from_its_question() {
+    fn an_answer_lasts_15_seconds_from_its_question() {
         let (clock, cache) = cache(4);
         let asked = cache.now();
         clock.0.fetch_add(5_000, Ordering::Relaxed);
         cache.put(1, asked, Some("one"));
         cache.put(2, asked, None);
         assert_eq!((cache.get(&1), cache.get(&2), cache.get(&3)), (Some(There("one")), Some(Absent), None));
-        clock.0.fetch_add(24_999, Ordering::Relaxed);
+        clock.0.fetch_add(9_999, Ordering::Relaxed);
         assert_eq!((cache.get(&1), cache.get(&2)), (Some(There("one")), Some(Absent)));
         clock.0.fetch_add(1, Ordering::Relaxed);
         assert_eq!((cache.get(&1), cache.get(&2)), (None, None));

@@ -82,7 +82,7 @@ impl Keys {
         Ok(keys)
     }
 
-    /// Revokes a key, at the latest 30 s later in other processes; gives whether there is one with this public part.
+    /// Revokes a key, at the latest 15 s later in other processes; gives whether there is one with this public part.
     pub async fn revoke(&self, id: &str) -> Result<bool, StoreError> {
         let update = |place: [&str; 2]| {
             let update = Update::builder()

@@ -2,19 +2,58 @@
 
 mod fixture;
 
+use async_trait::async_trait;
+use aws_sdk_dynamodb::types::AttributeValue;
 use fixture::{Stack, stack::FixedClock};
 use runyard_conformance::{
     make,
     memory::{MemoryFiles, MemoryQueue},
     service::Backend,
+    unreadable::{Damage, Damaged, How},
 };
-use runyard_runs::{MemoryStore, OpenStreams, RunStore, SystemClock};
+use runyard_runs::{MemoryStore, OpenStreams, RunId, RunStore, SystemClock};
 use std::sync::Arc;
 
 /// The suite's runs are in the past, where none of them has expired.
 async fn runs() -> (Arc<dyn RunStore>, Stack) {
     let stack = Stack::new(Arc::new(FixedClock(make::NOW))).await;
     (stack.aws.runs(), stack)
+}
+
+async fn damaged_runs() -> (Damaged, Stack) {
+    let stack = Stack::new(Arc::new(FixedClock(make::NOW))).await;
+    let damage = Arc::new(Table(stack.clients.dynamodb.clone(), stack.config.table.clone()));
+    (Damaged { runs: stack.aws.runs(), damage }, stack)
+}
+
+/// Another hand on the table.
+struct Table(aws_sdk_dynamodb::Client, String);
+
+#[async_trait]
+impl Damage for Table {
+    async fn damage(&self, run: RunId, how: How) {
+        let (sk, update, value) = match how {
+            How::LaterVersion => {
+                ("LOG#000000000001", "SET #name = :value", r#"{"v":99,"e":"of another form"}"#)
+            }
+            How::Entry => ("LOG#000000000001", "SET #name = :value", "{"),
+            How::Record => ("RUN", "SET #name = :value", "many"),
+            How::Content => ("RUN", "REMOVE #name", ""),
+        };
+        let name = if how == How::Record { "rev" } else { "body" };
+        let update = self
+            .0
+            .update_item()
+            .table_name(&self.1)
+            .key("PK", AttributeValue::S(format!("RUN#{run}")))
+            .key("SK", AttributeValue::S(sk.to_owned()))
+            .condition_expression("attribute_exists(#name)")
+            .expression_attribute_names("#name", name)
+            .update_expression(update);
+        let value = (how != How::Content).then(|| (":value".to_owned(), AttributeValue::S(value.to_owned())));
+        let value = value.map(|value| [value].into());
+        update.set_expression_attribute_values(value).send().await.expect("it is damaged");
+    }
 }
 
 async fn memories() -> (Arc<dyn MemoryStore>, Stack) {
@@ -50,6 +89,7 @@ async fn backend() -> Backend {
 }
 
 runyard_conformance::run_store_tests!(runs);
+runyard_conformance::unreadable_run_tests!(damaged_runs);
 runyard_conformance::memory_store_tests!(memories);
 runyard_conformance::open_streams_tests!(open_streams);
 

@@ -7,6 +7,7 @@
 //! | `RunDuration`: from creation to the end, waiting for people and workers included | ms | `status` |
 //! | `QueueWait`: from creation to the first claim | ms | none |
 //! | `Takeovers`: claims of runs that another worker had under way | count | none |
+//! | `UnreadableRuns`: looks of the sweeper at runs that cannot be read | count | none |
 
 use runyard_runs::{Clock, SystemClock, service::MEASURES};
 use serde_json::{Map, Value, json};
@@ -60,6 +61,7 @@ impl<W> Emf<W> {
         let dimensions = if measure == "ended" { json!([["status"]]) } else { json!([[]]) };
         let counted = match measure.as_str()? {
             "ended" => Some("Runs"),
+            "unreadable" => Some("UnreadableRuns"),
             "claimed" if line.remove("takeover") == Some(true.into()) => Some("Takeovers"),
             _ => None,
         };

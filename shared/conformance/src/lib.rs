@@ -2,7 +2,7 @@
 //!
 //! A test is an `async fn` that takes the port as a trait object and panics where a promise is broken. It makes its own
 //! apps and runs, with new ids, so that it can be pointed at a store that holds others'. The macros
-//! ([`run_store_tests`], [`file_store_tests`], [`memory_store_tests`], [`open_streams_tests`], [`queue_tests`]) make a `#[tokio::test]` of each, so that an
+//! ([`run_store_tests`], [`unreadable_run_tests`], [`file_store_tests`], [`memory_store_tests`], [`open_streams_tests`], [`queue_tests`]) make a `#[tokio::test]` of each, so that an
 //! implementation cannot leave one out.
 //!
 //! Knows no implementation. What the ports leave open is not tested: in which order runs of the same millisecond are
@@ -21,6 +21,7 @@ pub mod record;
 pub mod remember;
 pub mod service;
 pub mod streams;
+pub mod unreadable;
 
 /// A `#[tokio::test]` for each promise of `RunStore`. Takes the name of an `async fn() -> (Arc<dyn RunStore>, T)` that gives
 /// an empty store, and what must live as long as it.
@@ -41,6 +42,18 @@ macro_rules! run_store_tests {
         $crate::tests! { $fixture, list:
             lists_are_as_the_model_says, pages_walk_every_run_once, a_walk_is_not_disturbed_by_new_runs,
             total_counts_are_capped, cursors_belong_to_their_query, what_is_not_served_is_refused,
+        }
+    };
+}
+
+/// A `#[tokio::test]` for each promise of `RunStore` about runs that cannot be read. Takes the name of an
+/// `async fn() -> (Damaged, T)`, see [`unreadable::Damaged`].
+#[macro_export]
+macro_rules! unreadable_run_tests {
+    ($fixture:ident) => {
+        $crate::tests! { $fixture, unreadable:
+            an_unreadable_run_is_left_out_of_lists, an_unreadable_run_is_postponed,
+            an_unreadable_run_stops_no_expiry, an_unreadable_run_stops_no_sweep,
         }
     };
 }

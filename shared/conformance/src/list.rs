@@ -5,8 +5,8 @@ use crate::{
     model::{Dice, compare, matches},
 };
 use runyard_runs::{
-    AppId, COUNT_CAP, Create, Field, Guard, ListError, ListQuery, NewRun, PageStart, Record, RecordChange,
-    ReportedStatus, RunId, RunPage, RunStatus, RunStore, Sort, SortBy, StoredRun, Timestamp,
+    AppId, COUNT_CAP, Create, Field, Guard, ListError, ListQuery, NewRun, Origin, PageStart, Record,
+    RecordChange, ReportedStatus, RunId, RunPage, RunStatus, RunStore, Sort, SortBy, StoredRun, Timestamp,
 };
 use std::{cmp::Ordering, collections::HashSet, sync::Arc};
 use uuid::Uuid;
@@ -54,6 +54,7 @@ fn some_run(app: AppId, dice: &mut Dice) -> NewRun {
     run.session_id = dice.one(2).then(|| dice.pick(&sessions()));
     run.metadata = labels().into_iter().filter(|_| dice.one(3)).collect();
     run.retry_of = dice.one(4).then(|| make::run(app).id);
+    run.origin = dice.pick(&[Origin::Key, Origin::Anonymous, Origin::RetriedAnonymous]);
     run
 }
 

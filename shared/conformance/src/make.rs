@@ -37,6 +37,7 @@ pub fn run(app: AppId) -> NewRun {
         metadata: BTreeMap::new(),
         files: Vec::new(),
         retry_of: None,
+        origin: runyard_runs::Origin::Key,
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Nothing is durable, and every run is looked at by every listing.
 
+use crate::unreadable::{Damage, How};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{
@@ -16,7 +17,7 @@ use runyard_runs::{
 };
 use std::{
     cmp::Ordering,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     hash::{DefaultHasher, Hash, Hasher},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -36,6 +37,8 @@ pub struct MemoryRuns {
     gaps: bool,
     /// Whether no log can be read.
     failing: AtomicBool,
+    /// The runs of which nothing can be read.
+    damaged: Mutex<HashSet<RunId>>,
 }
 
 impl MemoryRuns {
@@ -47,6 +50,20 @@ impl MemoryRuns {
     /// From now on, whether logs cannot be read.
     pub fn fail(&self, failing: bool) {
         self.failing.store(failing, Relaxed);
+    }
+
+    fn readable(&self, run: RunId) -> Result<(), StoreError> {
+        if lock(&self.damaged).contains(&run) {
+            return Err(StoreError::Failed("the run is damaged".into()));
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Damage for MemoryRuns {
+    async fn damage(&self, run: RunId, _how: How) {
+        lock(&self.damaged).insert(run);
     }
 }
 
@@ -147,6 +164,7 @@ impl RunStore for MemoryRuns {
         if self.failing.load(Relaxed) {
             return Err(StoreError::Unknown("the table does not answer".into()));
         }
+        self.readable(run)?;
         Ok(lock(&self.state).runs.get(&run).map(|run| LogRead {
             app: run.new.app,
             record: run.record.clone(),
@@ -156,6 +174,7 @@ impl RunStore for MemoryRuns {
     }
 
     async fn head(&self, run: RunId) -> Result<Option<Head>, StoreError> {
+        self.readable(run)?;
         Ok(lock(&self.state).runs.get(&run).map(|run| Head {
             app: run.new.app,
             expires_at: run.new.expires_at,
@@ -165,6 +184,7 @@ impl RunStore for MemoryRuns {
     }
 
     async fn get(&self, run: RunId) -> Result<Option<StoredRun>, StoreError> {
+        self.readable(run)?;
         Ok(lock(&self.state).runs.get(&run).map(Stored::stored_run))
     }
 
@@ -182,17 +202,12 @@ impl RunStore for MemoryRuns {
                 runs.iter().position(|run| run.new.id == id).ok_or(ListError::BadCursor)? + 1
             }
         };
-        let page: Vec<StoredRun> = runs.into_iter().skip(start).take(query.page_size as usize).collect();
+        let mut page: Vec<StoredRun> = runs.into_iter().skip(start).take(query.page_size as usize).collect();
         let more = found > (start + page.len()) as u64;
-        Ok(RunPage {
-            total_count: found.min(COUNT_CAP),
-            capped: found > COUNT_CAP,
-            next_cursor: page
-                .last()
-                .filter(|_| more)
-                .map(|last| cursor_prefix(query) + &last.new.id.to_string()),
-            runs: page,
-        })
+        let next_cursor =
+            page.last().filter(|_| more).map(|last| cursor_prefix(query) + &last.new.id.to_string());
+        page.retain(|run| self.readable(run.new.id).is_ok());
+        Ok(RunPage { total_count: found.min(COUNT_CAP), capped: found > COUNT_CAP, next_cursor, runs: page })
     }
 
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<(AppId, RunId)>, StoreError> {
@@ -201,6 +216,14 @@ impl RunStore for MemoryRuns {
             state.runs.values().filter(|run| run.record.due.is_some_and(|due| due <= now)).collect();
         due.sort_by_key(|run| run.record.due);
         Ok(due.into_iter().take(limit).map(|run| (run.new.app, run.new.id)).collect())
+    }
+
+    async fn postpone(&self, run: RunId, now: Timestamp, until: Timestamp) -> Result<Update, StoreError> {
+        let mut state = lock(&self.state);
+        let run = state.runs.get_mut(&run).filter(|run| run.record.due.is_some_and(|due| due <= now));
+        let Some(run) = run else { return Ok(Update::Refused) };
+        run.record.due = Some(until);
+        Ok(Update::Done)
     }
 
     async fn delete_expired(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
@@ -214,6 +237,7 @@ impl RunStore for MemoryRuns {
             .collect();
         for run in &expired {
             state.runs.remove(run);
+            lock(&self.damaged).remove(run);
         }
         Ok(expired.len())
     }

@@ -1,11 +1,19 @@
 //! The suite of the ports against the plainest implementation: what fails here is wrong in the suite.
 
-use runyard_conformance::memory::{MemoryFiles, MemoryRuns};
+use runyard_conformance::{
+    memory::{MemoryFiles, MemoryRuns},
+    unreadable::Damaged,
+};
 use runyard_runs::{FileStore, MemoryStore, OpenStreams, ProcessMemory, ProcessStreams, RunStore};
 use std::sync::Arc;
 
 async fn runs() -> (Arc<dyn RunStore>, ()) {
     (Arc::new(MemoryRuns::with_gaps()), ())
+}
+
+async fn damaged_runs() -> (Damaged, ()) {
+    let runs = Arc::new(MemoryRuns::with_gaps());
+    (Damaged { runs: Arc::<MemoryRuns>::clone(&runs), damage: runs }, ())
 }
 
 async fn file_store() -> (Arc<dyn FileStore>, ()) {
@@ -21,6 +29,7 @@ async fn open_streams() -> (Arc<dyn OpenStreams>, ()) {
 }
 
 runyard_conformance::run_store_tests!(runs);
+runyard_conformance::unreadable_run_tests!(damaged_runs);
 runyard_conformance::file_store_tests!(file_store);
 runyard_conformance::memory_store_tests!(memories);
 runyard_conformance::open_streams_tests!(open_streams);

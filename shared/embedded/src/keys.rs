@@ -13,7 +13,7 @@ use std::{
 };
 
 /// How long a key is answered from memory.
-const REMEMBERED: Duration = Duration::from_secs(30);
+const REMEMBERED: Duration = Duration::from_secs(15);
 
 /// So many keys are remembered.
 const CAPACITY: usize = 1024;
@@ -53,7 +53,7 @@ impl Keys {
         self.home.database.read(work).await
     }
 
-    /// Revokes a key, at the latest 30 s later in other processes; gives whether there is one with this public part.
+    /// Revokes a key, at the latest 15 s later in other processes; gives whether there is one with this public part.
     pub async fn revoke(&self, id: &str) -> Result<bool, StoreError> {
         let (key, now) = (id.to_owned(), self.home.clock.now());
         let work = move |connection: &Connection| {

@@ -5,7 +5,7 @@ use runyard_runs::{AppId, RunId, RunQueue, StoreError};
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap, VecDeque},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::{sync::Notify, time::Instant};
@@ -17,7 +17,8 @@ const CAPACITY: usize = 1 << 20;
 /// [`RunQueue`] in memory, for the workers of this process.
 ///
 /// It is lost with the process on purpose: a run is on disk before it comes here, and its `due` brings it back. Apps
-/// take turns, so that one with many runs does not keep another's waiting.
+/// take turns, so that one with many runs does not keep another's waiting, and no app has all the workers. Runs that have
+/// lost a worker go before all others.
 #[derive(Default)]
 pub struct Queue {
     state: Mutex<State>,
@@ -26,23 +27,80 @@ pub struct Queue {
 
 #[derive(Default)]
 struct State {
-    ready: HashMap<AppId, VecDeque<RunId>>,
+    ready: HashMap<AppId, Ready>,
     /// The apps that have runs in `ready`, in the order of their turns.
     turns: VecDeque<AppId>,
-    delayed: BinaryHeap<Reverse<(Instant, AppId, RunId)>>,
+    delayed: BinaryHeap<Reverse<(Instant, AppId, RunId, bool)>>,
     len: usize,
+    /// How many of the runs that are ready have lost a worker.
+    resumed: usize,
+    /// How many runs of each app workers have at the moment.
+    taken: HashMap<AppId, usize>,
+}
+
+/// The runs of one app, each kind in its order.
+#[derive(Default)]
+struct Ready {
+    /// Those that have lost a worker.
+    resumed: VecDeque<RunId>,
+    new: VecDeque<RunId>,
+}
+
+impl Ready {
+    fn is_empty(&self) -> bool {
+        self.resumed.is_empty() && self.new.is_empty()
+    }
+}
+
+/// A run that a worker has, until this is dropped.
+pub struct Taken {
+    queue: Arc<Queue>,
+    app: AppId,
+    run: RunId,
+}
+
+impl Taken {
+    /// The run.
+    pub fn run(&self) -> RunId {
+        self.run
+    }
+
+    /// Its app.
+    pub fn app(&self) -> AppId {
+        self.app
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.queue.lock().give_back(self.app);
+        self.queue.changed.notify_one();
+    }
 }
 
 impl Queue {
-    /// The next run for a worker; waits until there is one. Safe to cancel.
+    /// The next run for a worker, of an app whose workers have less than `most` at the moment; waits until there is one.
+    /// Safe to cancel.
+    pub async fn take(self: &Arc<Self>, most: usize) -> Taken {
+        let (app, run) = self.next(most).await;
+        Taken { queue: Arc::clone(self), app, run }
+    }
+
+    /// The next run, for who does not tell when it is done. Safe to cancel.
     pub async fn receive(&self) -> (AppId, RunId) {
+        let (app, run) = self.next(usize::MAX).await;
+        self.lock().give_back(app);
+        (app, run)
+    }
+
+    async fn next(&self, most: usize) -> (AppId, RunId) {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
             let until = {
                 let mut state = self.lock();
-                if let Some(next) = state.next(Instant::now()) {
+                if let Some(next) = state.next(Instant::now(), most) {
                     if state.len > 0 {
                         self.changed.notify_one();
                     }
@@ -77,49 +135,164 @@ impl Queue {
 #[async_trait]
 impl RunQueue for Queue {
     async fn enqueue(&self, app: AppId, run: RunId, delay: Duration) -> Result<(), StoreError> {
-        {
-            let mut state = self.lock();
-            if state.len >= CAPACITY {
-                warn!(%run, "the queue is full: the run waits until it is due");
-                return Ok(());
-            }
-            state.len += 1;
-            if delay.is_zero() {
-                state.make_ready(app, run);
-            } else {
-                state.delayed.push(Reverse((Instant::now() + delay, app, run)));
-            }
-        }
-        self.changed.notify_one();
+        self.add(app, run, delay, false);
+        Ok(())
+    }
+
+    async fn enqueue_first(&self, app: AppId, run: RunId, delay: Duration) -> Result<(), StoreError> {
+        self.add(app, run, delay, true);
         Ok(())
     }
 }
 
+impl Queue {
+    fn add(&self, app: AppId, run: RunId, delay: Duration, resumes: bool) {
+        {
+            let mut state = self.lock();
+            if state.len >= CAPACITY {
+                warn!(%run, "the queue is full: the run waits until it is due");
+                return;
+            }
+            state.len += 1;
+            if delay.is_zero() {
+                state.make_ready(app, run, resumes);
+            } else {
+                state.delayed.push(Reverse((Instant::now() + delay, app, run, resumes)));
+            }
+        }
+        self.changed.notify_one();
+    }
+}
+
 impl State {
-    fn make_ready(&mut self, app: AppId, run: RunId) {
+    fn make_ready(&mut self, app: AppId, run: RunId, resumes: bool) {
         let runs = self.ready.entry(app).or_default();
         if runs.is_empty() {
             self.turns.push_back(app);
         }
-        runs.push_back(run);
+        if resumes {
+            runs.resumed.push_back(run);
+            self.resumed += 1;
+        } else {
+            runs.new.push_back(run);
+        }
     }
 
-    fn next(&mut self, now: Instant) -> Option<(AppId, RunId)> {
-        while let Some(Reverse((at, app, run))) = self.delayed.peek().copied()
+    fn next(&mut self, now: Instant, most: usize) -> Option<(AppId, RunId)> {
+        while let Some(Reverse((at, app, run, resumes))) = self.delayed.peek().copied()
             && at <= now
         {
             self.delayed.pop();
-            self.make_ready(app, run);
+            self.make_ready(app, run, resumes);
         }
-        let app = self.turns.pop_front()?;
+        let has_room = |app: &AppId| self.taken.get(app).is_none_or(|taken| *taken < most);
+        let resumes = |app: &AppId| self.ready.get(app).is_some_and(|runs| !runs.resumed.is_empty());
+        let first = if self.resumed > 0 {
+            self.turns.iter().position(|app| has_room(app) && resumes(app))
+        } else {
+            None
+        };
+        let turn = first.or_else(|| self.turns.iter().position(has_room))?;
+        let app = self.turns.remove(turn)?;
         let runs = self.ready.get_mut(&app)?;
-        let run = runs.pop_front()?;
+        let run = match runs.resumed.pop_front() {
+            Some(run) => {
+                self.resumed -= 1;
+                run
+            }
+            None => runs.new.pop_front()?,
+        };
         if runs.is_empty() {
             self.ready.remove(&app);
         } else {
             self.turns.push_back(app);
         }
         self.len -= 1;
+        *self.taken.entry(app).or_default() += 1;
         Some((app, run))
+    }
+
+    fn give_back(&mut self, app: AppId) {
+        if let Some(taken) = self.taken.get_mut(&app) {
+            *taken -= 1;
+            if *taken == 0 {
+                self.taken.remove(&app);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+    use uuid::Uuid;
+
+    fn app(number: u128) -> AppId {
+        AppId(Uuid::from_u128(number))
+    }
+
+    fn run(number: u128) -> RunId {
+        RunId(Uuid::from_u128(number))
+    }
+
+    async fn fill(queue: &Queue, of: AppId, numbers: std::ops::Range<u128>) {
+        for number in numbers {
+            queue.enqueue(of, run(number), Duration::ZERO).await.expect("there is room");
+        }
+    }
+
+    #[tokio::test]
+    async fn no_app_has_all_the_workers() {
+        let queue = Arc::new(Queue::default());
+        fill(&queue, app(1), 0..10).await;
+        let mut held = Vec::new();
+        for number in 0..3 {
+            let taken = queue.take(3).await;
+            assert_eq!((taken.app(), taken.run()), (app(1), run(number)), "in its order");
+            held.push(taken);
+        }
+        assert!(queue.take(3).now_or_never().is_none(), "the rest is others'");
+        fill(&queue, app(2), 10..11).await;
+        let other = queue.take(3).await;
+        assert_eq!((other.app(), other.run()), (app(2), run(10)));
+        drop(held.pop());
+        assert_eq!(queue.take(3).await.run(), run(3));
+        assert_eq!(queue.len(), 6);
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_waits_hears_of_room() {
+        let queue = Arc::new(Queue::default());
+        fill(&queue, app(1), 0..2).await;
+        let held = queue.take(1).await;
+        let waiting = tokio::spawn({
+            let queue = Arc::clone(&queue);
+            async move { queue.take(1).await.run() }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        drop(held);
+        let next = tokio::time::timeout(Duration::from_mins(1), waiting).await;
+        assert_eq!(next.expect("it is told").expect("no panic"), run(1));
+    }
+
+    #[tokio::test]
+    async fn what_has_lost_its_worker_goes_first() {
+        let queue = Arc::new(Queue::default());
+        fill(&queue, app(1), 0..3).await;
+        fill(&queue, app(2), 3..6).await;
+        for number in [100, 101] {
+            queue.enqueue_first(app(2), run(number), Duration::ZERO).await.expect("there is room");
+        }
+        queue.enqueue_first(app(3), run(102), Duration::ZERO).await.expect("there is room");
+        let mut taken = Vec::new();
+        while let Some(next) = queue.receive().now_or_never() {
+            taken.push(next.1.0.as_u128());
+        }
+        let (first, then) = taken.split_at(3);
+        assert_eq!(first, [100, 102, 101]);
+        assert_eq!(then.len(), 6);
+        assert!(then.iter().filter(|number| **number < 3).is_sorted(), "each app's in their order: {then:?}");
     }
 }

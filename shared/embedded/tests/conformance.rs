@@ -4,18 +4,45 @@ use async_trait::async_trait;
 use runyard_conformance::{
     make,
     queue::{Ends, Receive},
+    unreadable::{Damage, Damaged, How},
 };
 use runyard_embedded::{Embedded, Options, Queue};
 use runyard_runs::{
     AppId, FileStore, MemoryScope, MemoryStore, MemoryTurn, RunId, RunStore, SystemClock, SystemIds,
     Timestamp,
 };
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 use tempfile::TempDir;
 
 async fn runs() -> (Arc<dyn RunStore>, (Embedded, TempDir)) {
     let (embedded, dir) = open();
     (embedded.runs(), (embedded, dir))
+}
+
+async fn damaged_runs() -> (Damaged, (Embedded, TempDir)) {
+    let (embedded, dir) = open();
+    let damage = Arc::new(Database(dir.path().join("runyard.db")));
+    (Damaged { runs: embedded.runs(), damage }, (embedded, dir))
+}
+
+/// Another hand on the database.
+struct Database(PathBuf);
+
+#[async_trait]
+impl Damage for Database {
+    async fn damage(&self, run: RunId, how: How) {
+        let database = rusqlite::Connection::open(&self.0).expect("the database");
+        let changed = match how {
+            How::LaterVersion => database.execute(
+                "UPDATE log SET entry = json_set(entry, '$.v', 99, '$.e', 'of another form') WHERE run = ?1 AND first = 1",
+                [run.0],
+            ),
+            How::Entry => database.execute("UPDATE log SET entry = x'7b' WHERE run = ?1 AND first = 1", [run.0]),
+            How::Record => database.execute("UPDATE runs SET status = 99, rev = 'many' WHERE id = ?1", [run.0]),
+            How::Content => database.execute("DELETE FROM log WHERE run = ?1 AND first = 0", [run.0]),
+        };
+        assert_eq!(changed.expect("it is damaged"), 1);
+    }
 }
 
 async fn file_store() -> (Arc<dyn FileStore>, (Embedded, TempDir)) {
@@ -51,6 +78,7 @@ fn open() -> (Embedded, TempDir) {
 }
 
 runyard_conformance::run_store_tests!(runs);
+runyard_conformance::unreadable_run_tests!(damaged_runs);
 runyard_conformance::file_store_tests!(file_store);
 runyard_conformance::memory_store_tests!(memories);
 runyard_conformance::queue_tests!(run_queue);

@@ -1,11 +1,12 @@
 //! Conditions, as options of a Choice and dependencies have them.
 
 use crate::{
+    compute,
     flow::NodeError,
+    pattern::Pattern,
     python_text,
     transform::{Data, Pointer},
 };
-use fancy_regex::Regex;
 use serde_json::{Number, Value};
 use std::cmp::Ordering;
 
@@ -27,7 +28,7 @@ pub(crate) enum Test {
     /// With what another path selects.
     Path(Comparison, Option<Pointer>, String),
     /// With a pattern, or why it is none.
-    Pattern(Result<Box<Regex>, String>),
+    Pattern(Result<Box<Pattern>, String>),
 }
 
 /// How two values are compared.
@@ -64,6 +65,7 @@ pub(crate) const OPERATORS: &[(&str, Comparison)] = &[
 impl Condition {
     /// Whether it holds for `data`; an error if it cannot be told, which fails the node.
     pub(crate) fn holds(&self, data: &Value) -> Result<bool, NodeError> {
+        compute::step(1).map_err(|_| NodeError::limit_exceeded("a condition takes too many steps"))?;
         let picked;
         let value = match &self.variable {
             Some(pointer) => {
@@ -75,47 +77,26 @@ impl Condition {
         let held = match &self.test {
             Test::Any(operands) => any(operands, value)?,
             Test::All(operands) => !any_not(operands, value)?,
-            Test::Literal(comparison, expected) => compare(*comparison, value, expected)?,
+            Test::Literal(comparison, expected) => {
+                counted(expected)?;
+                compare(*comparison, value, expected)?
+            }
             Test::Path(comparison, pointer, text) => {
                 compare(*comparison, value, &selected(pointer.as_ref(), text, data)?)?
             }
-            Test::Pattern(Ok(pattern)) => pattern
-                .is_match(&python_text::str(value))
-                .map_err(|error| NodeError::new("ValueError", error.to_string()))?,
+            Test::Pattern(Ok(pattern)) => {
+                counted(value)?;
+                pattern.is_match(&python_text::str(value))?
+            }
             Test::Pattern(Err(problem)) => return Err(NodeError::new("ValueError", problem.clone())),
         };
         Ok(held != self.is_not)
     }
 }
 
-/// A Python pattern as the regular expressions here write it.
-pub(crate) fn pattern(text: &str) -> Result<Box<Regex>, String> {
-    Regex::new(&translate(text))
-        .map(Box::new)
-        .map_err(|error| format!("Invalid regular expression '{text}': {error}"))
-}
-
-/// `\Z` is Python's end of the text, and `$` also stands before a last line break.
-fn translate(text: &str) -> String {
-    let multiline = text.contains("(?m") || text.contains("(?im") || text.contains("(?sm");
-    let mut translated = String::with_capacity(text.len());
-    let mut in_class = false;
-    let mut characters = text.chars();
-    while let Some(character) = characters.next() {
-        match character {
-            '\\' => match characters.next() {
-                Some('Z') => translated.push_str("\\z"),
-                Some(escaped) => translated.extend(['\\', escaped]),
-                None => translated.push('\\'),
-            },
-            '$' if !in_class && !multiline => translated.push_str("(?=\\n?\\z)"),
-            _ => {
-                in_class = character == '[' || (in_class && character != ']');
-                translated.push(character);
-            }
-        }
-    }
-    translated
+/// Counts a value that is written as text or compared.
+fn counted(value: &Value) -> Result<(), NodeError> {
+    compute::walk(value).map_err(|_| NodeError::limit_exceeded("what a condition looks at is too large"))
 }
 
 fn any(operands: &[Condition], value: &Value) -> Result<bool, NodeError> {

@@ -3,10 +3,15 @@
 //! A workflow's author is not the operator: what nodes call may not reach loopback, link-local, private or metadata
 //! addresses unless the app's operator allows the host. A name is resolved once, every address is checked, and the
 //! connection is made to one of those very addresses; redirects go the same way.
+//!
+//! What a caller sends belongs to the origin that it is sent to (scheme, host and port). A redirect to another origin is
+//! followed without any of the caller's headers, and not at all if it would carry a body or a secret there.
 
+use crate::secrets::Secrets;
 use reqwest::{
-    Client, Url,
+    Client, Method, Request, RequestBuilder, Response, StatusCode, Url,
     dns::{Addrs, Name, Resolve, Resolving},
+    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, LOCATION, TRANSFER_ENCODING},
     redirect,
 };
 use std::{
@@ -35,6 +40,7 @@ pub(crate) struct Egress {
 #[derive(Clone)]
 pub(crate) struct Http {
     shared: Arc<Shared>,
+    secrets: Arc<Secrets>,
 }
 
 struct Shared {
@@ -53,16 +59,66 @@ impl fmt::Debug for Http {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refused {
     #[error("{0} is no http or https URL")]
-    Url(String),
+    Url(Place),
     #[error("{0} is not a public address; the app's operator can allow it with `allow_hosts`")]
     Address(String),
     #[error("the HTTP client cannot be made: {0}")]
     Client(String),
 }
 
+/// Why a request got no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unanswered {
+    /// The request cannot be made of what was given.
+    #[error("{0}")]
+    Request(String),
+    /// The answer leads to a place where the request may not go.
+    #[error("{0}")]
+    Redirect(String),
+    #[error("{0}")]
+    Connection(String),
+}
+
+/// As much of a URL as may be shown: scheme, host and port. The rest may hold a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place(String);
+
+impl Place {
+    pub(crate) fn of(url: &Url) -> Self {
+        let (scheme, host) = (url.scheme(), url.host_str().unwrap_or_default());
+        match (host, url.port()) {
+            ("", _) => Self(format!("a URL with the scheme `{scheme}`")),
+            (host, None) => Self(format!("{scheme}://{host}")),
+            (host, Some(port)) => Self(format!("{scheme}://{host}:{port}")),
+        }
+    }
+
+    /// The same for what may be no URL at all.
+    pub(crate) fn of_text(text: &str) -> Self {
+        Url::parse(text).map_or_else(|_| Self("the given text".to_owned()), |url| Self::of(&url))
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl Http {
     pub(crate) fn new(egress: Egress) -> Self {
-        Self { shared: Arc::new(Shared { egress: Arc::new(egress), client: OnceLock::new() }) }
+        let shared = Arc::new(Shared { egress: Arc::new(egress), client: OnceLock::new() });
+        Self { shared, secrets: Arc::default() }
+    }
+
+    /// The same, for an app with these secrets.
+    pub(crate) fn with_secrets(self, secrets: Arc<Secrets>) -> Self {
+        Self { secrets, ..self }
+    }
+
+    /// What answers may not bring back, and errors may not show.
+    pub(crate) fn secrets(&self) -> &Secrets {
+        &self.secrets
     }
 
     /// A connection to a host, for what does not speak HTTP.
@@ -72,32 +128,93 @@ impl Http {
         connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// The client, and the URL that was checked.
+    /// The client, and the URL that was checked. What is made with it goes to [`Http::send`].
     pub(crate) fn open(&self, url: &str) -> Result<(Client, Url), Refused> {
-        let url = Url::parse(url).map_err(|_| Refused::Url(url.to_owned()))?;
+        let url = Url::parse(url).map_err(|_| Refused::Url(Place::of_text(url)))?;
         self.shared.egress.check_url(&url)?;
         let client = self.shared.client.get_or_init(|| build(&self.shared.egress));
         client.clone().map(|client| (client, url)).map_err(Refused::Client)
     }
+
+    /// Sends a request, and follows redirects. The client itself follows none.
+    pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Response, Unanswered> {
+        let (client, request) = request.build_split();
+        let mut request = request.map_err(|error| Unanswered::Request(explain(&error)))?;
+        for _ in 0..=MAX_REDIRECTS {
+            // Bodies are in memory, so this shares them.
+            let sent = request.try_clone();
+            let response =
+                client.execute(request).await.map_err(|error| Unanswered::Connection(explain(&error)))?;
+            let Some((sent, to)) = sent.zip(target(&response)) else { return Ok(response) };
+            request = self.redirected(sent, response.status(), to)?;
+        }
+        Err(Unanswered::Redirect(format!("it was redirected more than {MAX_REDIRECTS} times")))
+    }
+
+    /// The request that follows `sent`, once that was answered with a redirect.
+    fn redirected(&self, mut sent: Request, status: StatusCode, mut to: Url) -> Result<Request, Unanswered> {
+        self.shared.egress.check_url(&to).map_err(|refused| Unanswered::Redirect(refused.to_string()))?;
+        let becomes_get = match status {
+            StatusCode::SEE_OTHER => sent.method() != Method::HEAD,
+            StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => sent.method() == Method::POST,
+            _ => false,
+        };
+        if becomes_get {
+            *sent.method_mut() = Method::GET;
+            *sent.body_mut() = None;
+            for name in [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING, TRANSFER_ENCODING] {
+                sent.headers_mut().remove(name);
+            }
+        }
+        if to.origin() != sent.url().origin() {
+            let refused = |why: &str| {
+                let (from, to) = (Place::of(sent.url()), Place::of(&to));
+                Unanswered::Redirect(format!("the redirect from {from} to another origin, {to}, {why}"))
+            };
+            if !matches!(*sent.method(), Method::GET | Method::HEAD) || sent.body().is_some() {
+                return Err(refused("is not followed: it would take the request's body there"));
+            }
+            if self.secrets.occur_in(to.as_str()) {
+                return Err(refused("is not followed: it would take a secret of the app there"));
+            }
+            *sent.headers_mut() = HeaderMap::new();
+        }
+        // Whoever redirects has no say in who the caller is.
+        let _ = to.set_username("").and_then(|()| to.set_password(None));
+        *sent.url_mut() = to;
+        Ok(sent)
+    }
+}
+
+/// Where an answer redirects to, if it does.
+fn target(response: &Response) -> Option<Url> {
+    if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return None;
+    }
+    let location = response.headers().get(LOCATION)?;
+    response.url().join(std::str::from_utf8(location.as_bytes()).ok()?).ok()
+}
+
+/// An error with its causes, which alone say what went wrong; without the URL, which may hold a key.
+pub(crate) fn explain(error: &reqwest::Error) -> String {
+    let mut text = "the call failed".to_owned();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }
 
 fn build(egress: &Arc<Egress>) -> Result<Client, String> {
     // Somebody else may have chosen the provider of the process already; any will do.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let guard = Arc::clone(egress);
-    let policy = redirect::Policy::custom(move |attempt| {
-        if attempt.previous().len() > MAX_REDIRECTS {
-            return attempt.error("too many redirects");
-        }
-        match guard.check_url(attempt.url()) {
-            Ok(()) => attempt.follow(),
-            Err(refused) => attempt.error(refused),
-        }
-    });
     Client::builder()
         .no_proxy()
         .dns_resolver(Guarded(Arc::clone(egress)))
-        .redirect(policy)
+        .redirect(redirect::Policy::none())
+        .referer(false)
         // Who calls decides what is called again: nothing is kept for the client to repeat.
         .retry(reqwest::retry::never().max_retries_per_request(0))
         .connect_timeout(CONNECT_TIMEOUT)
@@ -132,7 +249,7 @@ impl Egress {
     /// Checks all of a URL but the addresses that its name has; those the resolver checks.
     fn check_url(&self, url: &Url) -> Result<(), Refused> {
         let host = url.host_str().filter(|_| matches!(url.scheme(), "http" | "https"));
-        let Some(host) = host else { return Err(Refused::Url(url.to_string())) };
+        let Some(host) = host else { return Err(Refused::Url(Place::of(url))) };
         let host = host.trim_start_matches('[').trim_end_matches(']');
         match host.parse::<IpAddr>() {
             Ok(address) if !self.allows_host(host) && !self.allows_address(address) => {

@@ -2,19 +2,23 @@
 
 use crate::{
     egress::{Egress, Http},
-    flow::Cache,
+    flow::{Cache, params},
+    job::JobRunner,
     load::{self, LoadErrors, Loaded, Mistake, Refusal, is_reserved},
     python::PythonRunner,
+    secrets::{Gather, SHORTEST},
     services::{Memories, Services},
     vectors::Memory,
     workflow::{RunResults, Workflow, with_files},
 };
 use async_trait::async_trait;
 use runyard_runs::{
-    App, AppId, BoxError, FieldErrors, File, MemoryStore, Outcome, RunContext, RunError, Warning,
+    App, AppId, BoxError, FieldErrors, File, InputRequest, MemoryStore, Outcome, RunContext, RunError,
+    Warning,
 };
 use serde_json::{Map, Value};
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, HashMap},
     fmt,
     hash::{BuildHasher, RandomState},
@@ -32,6 +36,8 @@ pub type ReadEnv = Arc<dyn Fn(&App, &str) -> Result<Option<String>, String> + Se
 pub struct EngineConfig {
     /// Runs the Python of nodes.
     pub python: Arc<dyn PythonRunner>,
+    /// Performs jobs: what a library does on data in one go.
+    pub jobs: Arc<dyn JobRunner>,
     /// Reads environment variables. An app is given only those that it declares, and never the platform's
     /// (`AWS_…`) or Runyard's own (`RUNYARD_…`). Where what it gives changes, the app is loaded anew for the next run.
     pub env: ReadEnv,
@@ -79,6 +85,16 @@ struct Compiled {
     /// The variables that it was loaded with, and a hash of what they were.
     env: Vec<String>,
     env_hash: u64,
+    /// What the app might do when it was loaded: a former version may do less once its operator has taken something away.
+    allow_hosts: Vec<String>,
+    declared: Vec<String>,
+}
+
+impl Compiled {
+    /// Whether the app may still do what it might when it was loaded, and no more.
+    fn is_within(&self, app: &App) -> bool {
+        self.allow_hosts == app.allow_hosts && self.declared == app.env && self.services.limits == app.limits
+    }
 }
 
 impl Engine {
@@ -124,6 +140,7 @@ impl Engine {
         let lock = || self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
         let known = lock().get(&key).cloned();
         if let Some(compiled) = known
+            && compiled.is_within(app)
             && compiled.env_hash == self.env_hash(app, &compiled.env)
         {
             return Ok(compiled);
@@ -169,10 +186,21 @@ impl Engine {
         };
         let loaded = load::load(&app.workflow, &app.requirements, &env);
         let read = read.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let Loaded { workflow, warnings } = loaded.map_err(|errors| without_secrets(errors, app, &read))?;
+        let Loaded { workflow, warnings, root } =
+            loaded.map_err(|errors| without_secrets(errors, app, &read).shortened())?;
+        let mut secrets = Gather::default();
+        for (name, value) in &read {
+            if let Ok(Some(value)) = value {
+                secrets.variable(name, value, app.secrets.contains_key(name));
+            }
+        }
+        secrets.file(&root);
+        let secrets = Arc::new(secrets.done());
         let services = Services {
             python: Arc::clone(&self.config.python),
-            http: self.http(app),
+            jobs: Arc::clone(&self.config.jobs),
+            http: self.http(app).with_secrets(Arc::clone(&secrets)),
+            secrets,
             documents: Arc::clone(&self.documents),
             limits: app.limits.clone(),
             prices: app.prices.clone(),
@@ -180,7 +208,15 @@ impl Engine {
             memories: self.memories.clone(),
         };
         let env_hash = self.env_hasher.hash_one(read.values().collect::<Vec<_>>());
-        Ok(Compiled { workflow, warnings, services, env: read.into_keys().collect(), env_hash })
+        Ok(Compiled {
+            workflow,
+            warnings,
+            services,
+            env: read.into_keys().collect(),
+            env_hash,
+            allow_hosts: app.allow_hosts.clone(),
+            declared: app.env.clone(),
+        })
     }
 
     fn env_hash(&self, app: &App, names: &[String]) -> u64 {
@@ -189,16 +225,19 @@ impl Engine {
     }
 }
 
-/// A mistake may show a value that stands where it does not belong: not if that is a secret.
+/// A mistake may show a value that stands where it does not belong: not if that came from the environment.
 fn without_secrets(
     mut errors: LoadErrors,
     app: &App,
     read: &BTreeMap<String, Result<Option<String>, String>>,
 ) -> LoadErrors {
-    for name in app.secrets.keys() {
-        let Some(Ok(Some(value))) = read.get(name) else { continue };
-        let shown = errors.mistakes.iter_mut().chain(&mut errors.warnings);
-        for mistake in shown.filter(|_| !value.is_empty()) {
+    let shortest = |name: &str| if app.secrets.contains_key(name) { 1 } else { SHORTEST };
+    let values = read.iter().filter_map(|(name, value)| Some((name, value.as_ref().ok()?.as_deref()?)));
+    let mut values: Vec<(&String, &str)> =
+        values.filter(|(name, value)| value.len() >= shortest(name)).collect();
+    values.sort_by_key(|(_, value)| Reverse(value.len()));
+    for (name, value) in values {
+        for mistake in errors.mistakes.iter_mut().chain(&mut errors.warnings) {
             mistake.message = mistake.message.replace(value, &format!("${{oc.env:{name}}}"));
         }
     }
@@ -225,12 +264,34 @@ impl runyard_runs::Engine for Engine {
         shown(app, self.check(app).unwrap_or_else(|errors| errors.warnings))
     }
 
-    fn check_input(&self, app: &App, input: &Map<String, Value>, files: &[File]) -> Result<(), FieldErrors> {
+    async fn check_input(
+        &self,
+        app: &App,
+        input: &Map<String, Value>,
+        files: &[File],
+    ) -> Result<(), FieldErrors> {
         match self.compiled(app) {
-            Ok(compiled) => compiled.workflow.check_input(&with_files(input, files)),
+            Ok(compiled) => {
+                if compiled.workflow.input_schemas().next().is_none() {
+                    return Ok(());
+                }
+                let input = Value::Object(with_files(input, files).into_owned());
+                if !compiled.workflow.input_schemas().any(|schema| schema.is_long_for(&input)) {
+                    return compiled.workflow.check_input(&input);
+                }
+                let check = move || compiled.workflow.check_input(&input);
+                tokio::task::spawn_blocking(check).await.unwrap_or_else(|_| {
+                    Err(FieldErrors::from([("input".into(), "cannot be checked".into())]))
+                })
+            }
             // An app that does not load is refused when it is deployed; a run of one fails and says why.
             Err(_) => Ok(()),
         }
+    }
+
+    fn check_params(&self, asked: &InputRequest, changed: &Map<String, Value>) -> Result<(), FieldErrors> {
+        let errors = params::check(asked, changed);
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
     async fn execute(&self, app: &App, run: RunContext) -> Outcome {

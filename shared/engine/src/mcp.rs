@@ -5,9 +5,9 @@
 //! worker can go on with the next.
 
 use crate::{
-    egress::Http,
+    egress::{Http, Place, explain},
     llm::sse::Events,
-    rest::{Failure, MAX_ANSWER, explain},
+    rest::{Failure, MAX_ANSWER},
 };
 use reqwest::{
     Method, Response, Url,
@@ -138,6 +138,7 @@ enum Channel {
 /// Messages out of a response, as they come.
 struct Stream {
     response: Response,
+    http: Http,
     events: Events,
     ready: VecDeque<String>,
     silence: Duration,
@@ -154,7 +155,7 @@ impl<'s> Session<'s> {
             Transport::Streamable => Channel::Streamable,
             Transport::Sse => {
                 let response = send(server, http, Method::GET, &server.url, own.clone(), None).await?;
-                let mut stream = Stream::new(response, server.silence);
+                let mut stream = Stream::new(response, http, server.silence);
                 let place =
                     stream.next().await?.ok_or(Error::Protocol("it does not say where messages go"))?;
                 Channel::Sse { post: post_url(&server.url, &place)?, stream: Box::new(stream) }
@@ -188,7 +189,7 @@ impl<'s> Session<'s> {
             self.headers.insert(SESSION, session.clone());
         }
         let mut own = match &self.channel {
-            Channel::Streamable => Some(Stream::new(response, self.server.silence)),
+            Channel::Streamable => Some(Stream::new(response, self.http, self.server.silence)),
             Channel::Sse { .. } => None,
         };
         loop {
@@ -260,15 +261,13 @@ async fn send(
     if let Some(body) = body {
         request = request.json(body);
     }
-    let sent = tokio::time::timeout(server.timeout, request.send()).await;
-    let response = sent
-        .map_err(|_| Failure::Silence(server.timeout))?
-        .map_err(|error| Failure::Connection(explain(&error)))?;
+    let sent = tokio::time::timeout(server.timeout, http.send(request)).await;
+    let response = sent.map_err(|_| Failure::Silence(server.timeout))?.map_err(Failure::from)?;
     let status = response.status();
     if status.is_success() {
         return Ok(response);
     }
-    let mut stream = Stream::new(response, server.silence);
+    let mut stream = Stream::new(response, http, server.silence);
     let text = stream.whole().await.unwrap_or_default();
     let text = String::from_utf8_lossy(&text).chars().take(500).collect();
     Err(Error::Status(status.as_u16(), text))
@@ -277,7 +276,7 @@ async fn send(
 /// Where messages go: on the same server, so that nobody's keys go to another.
 fn post_url(url: &str, place: &str) -> Result<Url, Error> {
     let wrong = Error::Protocol("messages go to another server");
-    let base = Url::parse(url).map_err(|_| Failure::Request(format!("{url} is no URL")))?;
+    let base = Url::parse(url).map_err(|_| Failure::Request(format!("{} is no URL", Place::of_text(url))))?;
     match base.join(place) {
         Ok(post) if post.origin() == base.origin() => Ok(post),
         _ => Err(wrong),
@@ -285,8 +284,15 @@ fn post_url(url: &str, place: &str) -> Result<Url, Error> {
 }
 
 impl Stream {
-    fn new(response: Response, silence: Duration) -> Self {
-        Self { response, events: Events::default(), ready: VecDeque::new(), silence, bytes: 0 }
+    fn new(response: Response, http: &Http, silence: Duration) -> Self {
+        Self {
+            response,
+            http: http.clone(),
+            events: Events::default(),
+            ready: VecDeque::new(),
+            silence,
+            bytes: 0,
+        }
     }
 
     /// The next message; none once the response has ended.
@@ -294,16 +300,21 @@ impl Stream {
         let content_type = self.response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         if !content_type.is_some_and(|value| value.starts_with("text/event-stream")) {
             let whole = self.whole().await?;
-            return Ok((!whole.is_empty()).then(|| String::from_utf8_lossy(&whole).into_owned()));
+            return Ok((!whole.is_empty()).then(|| self.text(String::from_utf8_lossy(&whole).into_owned())));
         }
         loop {
             if let Some(message) = self.ready.pop_front() {
-                return Ok(Some(message));
+                return Ok(Some(self.text(message)));
             }
             let Some(piece) = self.piece().await? else { return Ok(None) };
             let events = self.events.push(&piece).ok_or(Error::Protocol("an event without an end"))?;
             self.ready.extend(events.into_iter().filter(|event| !event.is_empty()));
         }
+    }
+
+    /// A message; the server may repeat what it was sent.
+    fn text(&self, message: String) -> String {
+        self.http.secrets().hide_in_content(message)
     }
 
     async fn whole(&mut self) -> Result<Vec<u8>, Error> {

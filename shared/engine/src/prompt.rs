@@ -5,8 +5,9 @@ use crate::{
     load::{Fields, Loading, Yaml},
     template::Template,
 };
+use runyard_runs::RunContext;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// A prompt, compiled.
 #[derive(Debug, Default)]
@@ -29,17 +30,17 @@ struct Message {
 enum Content {
     /// Text that is never rendered.
     Static(String),
-    Text(Box<Template>),
+    Text(Arc<Template>),
     Parts(Vec<Part>),
 }
 
 #[derive(Debug)]
 enum Part {
-    Text(Template),
+    Text(Arc<Template>),
     Static(String),
     /// The URL, and how closely to look.
-    Image(Template, String),
-    File(Template, Option<Value>),
+    Image(Arc<Template>, String),
+    File(Arc<Template>, Option<Value>),
 }
 
 const ROLES: &[(&str, &str)] =
@@ -66,7 +67,8 @@ impl Prompt {
         }
         let messages: Vec<Message> =
             fields.items("messages", "a message").into_iter().filter_map(Message::read).collect();
-        let required = messages.iter().flat_map(Message::templates).flat_map(Template::required).cloned();
+        let required =
+            messages.iter().flat_map(Message::templates).flat_map(|template| template.required()).cloned();
         Some(Self {
             required: required.collect(),
             tools: fields.json("tools"),
@@ -88,8 +90,16 @@ impl Prompt {
     }
 
     /// The messages, in the shape of the chat completions API.
-    pub(crate) fn render(&self, input: &Map<String, Value>) -> Result<Vec<Value>, NodeError> {
-        self.messages.iter().map(|message| message.render(input)).collect()
+    pub(crate) async fn render(
+        &self,
+        run: &RunContext,
+        input: &Map<String, Value>,
+    ) -> Result<Vec<Value>, NodeError> {
+        let mut messages = Vec::with_capacity(self.messages.len());
+        for message in &self.messages {
+            messages.push(message.render(run, input).await?);
+        }
+        Ok(messages)
     }
 }
 
@@ -101,13 +111,13 @@ fn list(names: &[&str]) -> String {
 }
 
 /// The field as a template, or text as it is if the message is static.
-fn template(fields: Fields<'_>, key: &str) -> Option<Template> {
+fn template(fields: Fields<'_>, key: &str) -> Option<Arc<Template>> {
     let text = fields.text(key);
     if text.is_none() && fields.get(key).is_none() {
         fields.mistake(fields.yaml.spot, format!("this lacks its `{key}`"));
     }
     match Template::new(text?) {
-        Ok(template) => Some(template),
+        Ok(template) => Some(Arc::new(template)),
         Err(problem) => {
             fields.mistake(fields.spot(key), format!("this is no Jinja template: {problem}"));
             None
@@ -125,7 +135,7 @@ impl Message {
                 Content::Parts(parts.into_iter().filter_map(|part| Part::read(part, is_static)).collect())
             }
             _ if is_static => Content::Static(fields.text("content")?.to_owned()),
-            _ => Content::Text(Box::new(template(fields, "content")?)),
+            _ => Content::Text(template(fields, "content")?),
         };
         let rest = ["tool_calls", "tool_call_id", "name"]
             .into_iter()
@@ -134,7 +144,7 @@ impl Message {
         Some(Self { role, content, rest })
     }
 
-    fn templates(&self) -> Vec<&Template> {
+    fn templates(&self) -> Vec<&Arc<Template>> {
         match &self.content {
             Content::Static(_) => Vec::new(),
             Content::Text(template) => vec![template],
@@ -150,13 +160,15 @@ impl Message {
         }
     }
 
-    fn render(&self, input: &Map<String, Value>) -> Result<Value, NodeError> {
+    async fn render(&self, run: &RunContext, input: &Map<String, Value>) -> Result<Value, NodeError> {
         let content = match &self.content {
             Content::Static(text) => text.clone().into(),
-            Content::Text(template) => template.render(input)?.into(),
+            Content::Text(template) => template.render(run, input).await?.into(),
             Content::Parts(parts) => {
-                let mut rendered =
-                    parts.iter().map(|part| part.render(input)).collect::<Result<Vec<_>, _>>()?;
+                let mut rendered = Vec::with_capacity(parts.len());
+                for part in parts {
+                    rendered.push(part.render(run, input).await?);
+                }
                 // One text alone is a plain message.
                 match rendered.as_mut_slice() {
                     [only] if only["type"] == "text" => only["text"].take(),
@@ -194,15 +206,15 @@ impl Part {
         }
     }
 
-    fn render(&self, input: &Map<String, Value>) -> Result<Value, NodeError> {
+    async fn render(&self, run: &RunContext, input: &Map<String, Value>) -> Result<Value, NodeError> {
         Ok(match self {
             Self::Static(text) => json!({"type": "text", "text": text}),
-            Self::Text(template) => json!({"type": "text", "text": template.render(input)?}),
+            Self::Text(template) => json!({"type": "text", "text": template.render(run, input).await?}),
             Self::Image(url, detail) => {
-                json!({"type": "image_url", "image_url": {"url": url.render(input)?, "detail": detail}})
+                json!({"type": "image_url", "image_url": {"url": url.render(run, input).await?, "detail": detail}})
             }
             Self::File(data, metadata) => {
-                let mut file = json!({"file_data": data.render(input)?});
+                let mut file = json!({"file_data": data.render(run, input).await?});
                 if let Some(metadata) = metadata {
                     file["video_metadata"] = metadata.clone();
                 }

@@ -1,6 +1,6 @@
 //! JSON as Python's `json.dumps` writes it: with a space after `,` and `:`, and all beyond ASCII escaped if asked to.
 
-use crate::python_text;
+use crate::{compute, python_text};
 use serde_json::Value;
 use std::fmt::Write as _;
 
@@ -41,7 +41,11 @@ fn dumps(value: &Value, style: Style) -> String {
     text
 }
 
+/// Within a computation that has exceeded its budget it stops: what it has written then does not count.
 fn write(value: &Value, style: Style, depth: usize, text: &mut String) {
+    if compute::step(1).is_err() {
+        return;
+    }
     match value {
         Value::Null => text.push_str("null"),
         Value::Bool(flag) => text.push_str(if *flag { "true" } else { "false" }),
@@ -93,6 +97,9 @@ fn write_all<'v>(
 }
 
 fn quote(string: &str, style: Style, text: &mut String) {
+    if compute::make(string.len()).is_err() {
+        return;
+    }
     text.push('"');
     for character in string.chars() {
         match character {

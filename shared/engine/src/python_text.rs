@@ -1,12 +1,14 @@
 //! How Python writes values as text: workflow files rely on `str(True)` being `True`.
 
+use crate::compute;
 use serde_json::{Number, Value};
 use std::fmt::Write as _;
 
 /// Python's `str(value)`.
 pub(crate) fn str(value: &Value) -> String {
     match value {
-        Value::String(text) => text.clone(),
+        Value::String(text) if compute::copy(text.len()).is_ok() => text.clone(),
+        Value::String(_) => String::new(),
         other => repr(other),
     }
 }
@@ -46,7 +48,11 @@ pub(crate) fn whole(value: &Value) -> Option<i64> {
     }
 }
 
+/// Within a computation that has exceeded its budget it stops: what it has written then does not count.
 fn write(value: &Value, text: &mut String) {
+    if compute::step(1).is_err() {
+        return;
+    }
     match value {
         Value::Null => text.push_str("None"),
         Value::Bool(true) => text.push_str("True"),
@@ -96,6 +102,10 @@ fn float_text(float: f64) -> String {
 }
 
 fn quote(string: &str, text: &mut String) {
+    // Most text stays as long as it is; an escape has four bytes for one.
+    if compute::make(string.len()).is_err() {
+        return;
+    }
     let quote = if string.contains('\'') && !string.contains('"') { '"' } else { '\'' };
     text.push(quote);
     for character in string.chars() {

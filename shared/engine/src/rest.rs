@@ -1,6 +1,6 @@
 //! Calls over HTTP that are no model's: what tools, embedders and stores have in common.
 
-use crate::egress::{Http, Refused};
+use crate::egress::{Http, Refused, Unanswered, explain};
 use reqwest::{Client, RequestBuilder, StatusCode, Url, header::HeaderMap};
 use serde_json::Value;
 use std::time::Duration;
@@ -27,12 +27,25 @@ pub(crate) enum Failure {
     /// The request cannot be made of what was given.
     #[error("the request cannot be made: {0}")]
     Request(String),
+    /// It is answered with a redirect that is not followed.
+    #[error("{0}")]
+    Redirect(String),
     #[error("{0}")]
     Connection(String),
     #[error("no answer came for {} s", .0.as_secs_f64())]
     Silence(Duration),
     #[error("the answer is larger than {} MiB", MAX_ANSWER >> 20)]
     TooLarge,
+}
+
+impl From<Unanswered> for Failure {
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered {
+            Unanswered::Request(why) => Self::Request(why),
+            Unanswered::Redirect(why) => Self::Redirect(why),
+            Unanswered::Connection(why) => Self::Connection(why),
+        }
+    }
 }
 
 /// Makes a request with the app's client, to the URL that was checked; then sends it. `silence` is how long nothing may
@@ -44,11 +57,8 @@ pub(crate) async fn call(
     request: impl FnOnce(&Client, Url) -> RequestBuilder,
 ) -> Result<Answer, Failure> {
     let (client, url) = http.open(url)?;
-    let request = request(&client, url).build().map_err(|error| Failure::Request(explain(&error)))?;
-    let answered = tokio::time::timeout(silence, client.execute(request)).await;
-    let mut response = answered
-        .map_err(|_| Failure::Silence(silence))?
-        .map_err(|error| Failure::Connection(explain(&error)))?;
+    let answered = tokio::time::timeout(silence, http.send(request(&client, url))).await;
+    let mut response = answered.map_err(|_| Failure::Silence(silence))??;
     let (status, headers) = (response.status(), response.headers().clone());
     let mut body = Vec::new();
     loop {
@@ -56,7 +66,11 @@ pub(crate) async fn call(
         let piece = piece
             .map_err(|_| Failure::Silence(silence))?
             .map_err(|error| Failure::Connection(explain(&error)))?;
-        let Some(piece) = piece else { return Ok(Answer { status, headers, body }) };
+        let Some(piece) = piece else {
+            // A server may repeat what it was sent.
+            let body = http.secrets().hide_in_bytes(body);
+            return Ok(Answer { status, headers, body });
+        };
         if body.len() + piece.len() > MAX_ANSWER {
             return Err(Failure::TooLarge);
         }
@@ -102,16 +116,4 @@ impl Answer {
             .unwrap_or_else(|| self.text());
         text.chars().take(MAX_ERROR_TEXT).collect()
     }
-}
-
-/// An error with its causes, which alone say what went wrong; without the URL, which may hold a key.
-pub(crate) fn explain(error: &reqwest::Error) -> String {
-    let mut text = "the call failed".to_owned();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -3,8 +3,10 @@
 use crate::{
     egress::Http,
     flow::{Cache, NodeError},
+    job::JobRunner,
     llm,
     python::PythonRunner,
+    secrets::Secrets,
     vectors::Memory,
 };
 use runyard_runs::{
@@ -19,7 +21,10 @@ use std::{
 /// The services of one app.
 pub(crate) struct Services {
     pub(crate) python: Arc<dyn PythonRunner>,
+    pub(crate) jobs: Arc<dyn JobRunner>,
     pub(crate) http: Http,
+    /// What may not be told.
+    pub(crate) secrets: Arc<Secrets>,
     /// Documents that are kept in memory; of all apps.
     pub(crate) documents: Arc<Memory>,
     pub(crate) limits: Limits,

@@ -2,6 +2,7 @@
 
 use crate::{
     flow::{Flow, FlowEnd, NodeError, Rests, Role, Status, Stop},
+    schema::Schema,
     services::Services,
 };
 use runyard_runs::{FieldErrors, File, Outcome, RunContext, RunError};
@@ -49,15 +50,17 @@ impl Workflow {
         Self { id, flow }
     }
 
-    pub(crate) fn check_input(&self, input: &Map<String, Value>) -> Result<(), FieldErrors> {
+    /// The schemas that a run's input must fit.
+    pub(crate) fn input_schemas(&self) -> impl Iterator<Item = &Schema> {
+        self.flow.nodes.iter().filter_map(|(_, node)| match node.kind.role() {
+            Role::Input(schema) => schema,
+            _ => None,
+        })
+    }
+
+    pub(crate) fn check_input(&self, input: &Value) -> Result<(), FieldErrors> {
         let mut errors = FieldErrors::new();
-        let mut whole = None;
-        for (_, node) in self.flow.nodes.iter() {
-            if let Role::Input(Some(schema)) = node.kind.role() {
-                let whole = whole.get_or_insert_with(|| Value::Object(input.clone()));
-                schema.check(whole, &mut errors);
-            }
-        }
+        self.input_schemas().for_each(|schema| schema.check(input, &mut errors));
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 

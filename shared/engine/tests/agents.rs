@@ -3,7 +3,7 @@
 
 mod support;
 
-use runyard_runs::{Clock, EventBody, Logged, MemoryStore, Outcome, ProcessMemory, Timestamp};
+use runyard_runs::{Clock, EventBody, Logged, MemoryStore, Origin, Outcome, ProcessMemory, Timestamp};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use support::{
@@ -465,6 +465,73 @@ workflows: {w: {flow: f}}
         assert_eq!(newest.as_array().expect("messages").len(), 5, "four are remembered");
         assert_eq!(newest[0]["content"], "question 2");
     }
+}
+
+/// What an input or a caller without a key says of whose run it is opens nobody's memory.
+#[tokio::test]
+async fn memory_belongs_to_who_the_key_says() {
+    const RANDOM: u128 = 0x1f0c6b1e_3a7d_4c58_9a43_6a1f0a1e0009;
+    const OTHER: u128 = 0x2f0c6b1e_3a7d_4c58_9a43_6a1f0a1e0009;
+    const COUNTED: u128 = 9;
+    let text = r#"
+nodes:
+  agent:
+    type: dynamiq.nodes.agents.Agent
+    llm: {type: dynamiq.nodes.llms.OpenAI, model: gpt-4o-mini, connection: {type: dynamiq.connections.OpenAI, api_key: none, url: "${oc.env:STUB_URL}"}}
+    memory: {backend: {type: dynamiq.memory.backends.InMemory}}
+    input_transformer: {selector: {input: $.text, user_id: $.user, session_id: $.session}}
+flows: {f: {nodes: [agent]}}
+workflows: {w: {flow: f}}
+"#;
+    let store: Arc<dyn MemoryStore> = Arc::new(ProcessMemory::default());
+    let number = std::cell::Cell::new(0_u128);
+    // How much is remembered of a run of this origin, user and session, whose input names others.
+    let run = async |origin: Origin, user: Option<&'static str>, session: Option<u128>, input: Value| {
+        number.set(number.get() + 1);
+        let model = Scripted::start(json!(["Thought: t\nAnswer: x"])).await;
+        let case = Case::text(text).env("STUB_URL", &model.url).input(input).id(number.get());
+        let case = case.by(move |new| {
+            new.origin = origin;
+            new.user_id = user.map(str::to_owned);
+            new.session_id = session.map(uuid::Uuid::from_u128);
+        });
+        let engine = case.engine();
+        engine.remember_in(Arc::clone(&store));
+        engine.results(&support::app(text), &case.context()).await.expect("it loads");
+        let messages = model.requests().remove(0)["messages"].take();
+        messages.as_array().expect("messages").iter().filter(|message| message["role"] == "assistant").count()
+    };
+    let plain = || json!({"text": "q"});
+    let as_ann = || json!({"text": "q", "user": "ann"});
+    assert_eq!(run(Origin::Key, Some("ann"), None, plain()).await, 0);
+    assert_eq!(run(Origin::Key, Some("ann"), None, json!({"text": "q", "user": "bob"})).await, 1, "ann's");
+    assert_eq!(run(Origin::Key, Some("bob"), None, as_ann()).await, 0, "the run says who it is");
+    assert_eq!(run(Origin::Key, Some("eve"), Some(RANDOM), as_ann()).await, 0);
+    assert_eq!(
+        run(Origin::Key, None, Some(OTHER), as_ann()).await,
+        0,
+        "nor does it add to what the run says"
+    );
+    assert_eq!(run(Origin::Key, None, None, as_ann()).await, 2, "where the run says nothing, its input may");
+    for origin in [Origin::Anonymous, Origin::RetriedAnonymous] {
+        assert_eq!(run(origin, Some("ann"), None, plain()).await, 0, "{origin:?}");
+        assert_eq!(run(origin, None, None, as_ann()).await, 0, "{origin:?}");
+        let session = json!({"text": "q", "session": uuid::Uuid::from_u128(OTHER).to_string()});
+        assert_eq!(run(origin, None, None, session).await, 0, "{origin:?}");
+    }
+    assert_eq!(
+        run(Origin::Anonymous, Some("ann"), Some(OTHER), plain()).await,
+        0,
+        "apart from callers with a key"
+    );
+    assert_eq!(run(Origin::Anonymous, None, Some(OTHER), plain()).await, 1, "by the session alone");
+    assert_eq!(run(Origin::Anonymous, Some("bob"), Some(RANDOM), plain()).await, 0);
+    let as_them = json!({"text": "q", "session": format!("anonymous:{}", uuid::Uuid::from_u128(OTHER))});
+    assert_eq!(run(Origin::Key, None, None, as_them).await, 0);
+    for _ in 0..2 {
+        assert_eq!(run(Origin::Anonymous, None, Some(COUNTED), plain()).await, 0, "no secret, no memory");
+    }
+    assert_eq!(run(Origin::Key, Some("ann"), None, plain()).await, 3, "nobody has added to it");
 }
 
 /// A question to a person holds up neither the other calls nor, once it is answered, what was done before.

@@ -21,7 +21,7 @@ fn case(name: &str) -> Case {
 async fn outcome(case: &Case) -> Outcome {
     let engine: Engine = case.engine();
     let app = app(&case.text);
-    engine.check_input(&app, &case.context().new_run().input, &[]).expect("the sample fits the schema");
+    engine.check_input(&app, &case.context().new_run().input, &[]).await.expect("the sample fits the schema");
     engine.execute(&app, case.context()).await
 }
 
@@ -56,28 +56,28 @@ async fn ticket_triage_llm() {
     assert!(text.starts_with("Customer: Dana (business)\nSubject: Double charge"), "{text}");
 }
 
-#[test]
-fn inputs_are_checked() {
+#[tokio::test]
+async fn inputs_are_checked() {
     let case = case("ticket-triage");
-    let errors = |input: Value| {
+    let errors = async |input: Value| {
         let input = input.as_object().expect("a mapping").clone();
-        let errors = case.engine().check_input(&app(&case.text), &input, &[]).err().unwrap_or_default();
+        let errors = case.engine().check_input(&app(&case.text), &input, &[]).await.err().unwrap_or_default();
         errors.into_iter().collect::<Vec<_>>()
     };
     let pairs = |pairs: &[(&str, &str)]| {
         pairs.iter().map(|(field, problem)| ((*field).to_owned(), (*problem).to_owned())).collect::<Vec<_>>()
     };
-    assert_eq!(errors(json!({})), pairs(&[("ticket_text", "is required")]));
+    assert_eq!(errors(json!({})).await, pairs(&[("ticket_text", "is required")]));
     assert_eq!(
-        errors(json!({"ticket_text": null, "customer_tier": "gold"})),
+        errors(json!({"ticket_text": null, "customer_tier": "gold"})).await,
         pairs(&[
             ("customer_tier", "must be one of [\"free\",\"business\",\"enterprise\"]"),
             ("ticket_text", "must be of type string"),
         ])
     );
     assert_eq!(
-        errors(json!({"ticket_text": ""})),
+        errors(json!({"ticket_text": ""})).await,
         pairs(&[("ticket_text", "must have a length of at least 1")])
     );
-    assert_eq!(errors(json!({"ticket_text": "x", "more": 1})), []);
+    assert_eq!(errors(json!({"ticket_text": "x", "more": 1})).await, []);
 }

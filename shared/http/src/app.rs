@@ -1,14 +1,19 @@
 //! Which app a request is for: by its host name.
 
 use crate::{Api, error::Error};
-use http::{StatusCode, header::HOST, request::Parts};
+use http::{header::HOST, request::Parts};
 use runyard_runs::App;
 use std::sync::Arc;
 
-/// The app that answers on the request's host.
-pub(crate) async fn of(api: &Api, parts: &Parts) -> Result<Arc<App>, Error> {
-    let app = api.apps.by_host(&host(parts)).await?;
-    app.ok_or_else(|| Error::of(StatusCode::NOT_FOUND, "Host", "no app answers on this host"))
+/// The app that answers on the request's host, and the host.
+pub(crate) async fn of(api: &Api, parts: &Parts) -> Result<(Arc<App>, String), Error> {
+    let host = host(parts);
+    Ok((at(api, &host).await?, host))
+}
+
+/// The app that answers on this host.
+pub(crate) async fn at(api: &Api, host: &str) -> Result<Arc<App>, Error> {
+    api.apps.by_host(host).await?.ok_or_else(Error::no_app)
 }
 
 /// The host in lower case, without a port and a final dot; empty if the request names none.

@@ -3,15 +3,39 @@
 use crate::{Api, app, error::Error};
 use axum::extract::FromRequestParts;
 use http::{HeaderMap, StatusCode, header::AUTHORIZATION, request::Parts};
-use runyard_runs::{App, Credential};
+use runyard_runs::{AccessKey, Actor, App, Credential, Origin};
 use std::sync::Arc;
 
 /// Who calls, and which app.
 pub(crate) struct Caller {
     /// The app.
     pub(crate) app: Arc<App>,
+    /// The access key, if one was given.
+    key: Option<AccessKey>,
+    /// The host that the app was found by.
+    host: String,
+}
+
+impl Caller {
     /// The public part of the access key, if one was given.
-    pub(crate) key: Option<String>,
+    pub(crate) fn key(&self) -> Option<&str> {
+        self.key.as_ref().map(|key| key.id.as_str())
+    }
+
+    /// The caller as the log tells of it, acting for its own user `user_id`.
+    pub(crate) fn actor(&self, user_id: Option<String>) -> Actor {
+        Actor { key: self.key().map(str::to_owned), user_id }
+    }
+
+    /// The origin of a run that the caller creates.
+    pub(crate) fn origin(&self) -> Origin {
+        if self.key.is_some() { Origin::Key } else { Origin::Anonymous }
+    }
+
+    /// The caller's right to an answer that takes long.
+    pub(crate) fn access(&self) -> Access {
+        Access { app: Arc::clone(&self.app), key: self.key.clone(), host: self.host.clone() }
+    }
 }
 
 /// A caller with a good key that covers the app.
@@ -24,10 +48,11 @@ impl FromRequestParts<Api> for WithKey {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Error> {
-        let app = app::of(api, parts).await?;
+        let (app, host) = app::of(api, parts).await?;
         match check(api, &app, &parts.headers).await? {
-            Some(key) => Ok(Self(Caller { app, key: Some(key) })),
-            None => Err(Error::unauthorized("is missing: send `Bearer <access key>`")),
+            Some(key) => Ok(Self(Caller { app, key: Some(key), host })),
+            None if app.public => Err(Error::key_needed()),
+            None => Err(Error::unauthorized(MISSING)),
         }
     }
 }
@@ -36,16 +61,19 @@ impl FromRequestParts<Api> for WithKeyOrPublic {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Error> {
-        let app = app::of(api, parts).await?;
+        let (app, host) = app::of(api, parts).await?;
         match check(api, &app, &parts.headers).await? {
-            None if !app.public => Err(Error::unauthorized("is missing: send `Bearer <access key>`")),
-            key => Ok(Self(Caller { app, key })),
+            None if !app.public => Err(Error::unauthorized(MISSING)),
+            key => Ok(Self(Caller { app, key, host })),
         }
     }
 }
 
-/// The public part of the key; `None` if there is no header. A bad header is refused, also where none is needed.
-async fn check(api: &Api, app: &App, headers: &HeaderMap) -> Result<Option<String>, Error> {
+const MISSING: &str = "is missing: send `Bearer <access key>`";
+const NOT_GOOD: &str = "the key is unknown, expired or revoked";
+
+/// The key; `None` if there is no header. A bad header is refused, also where none is needed.
+async fn check(api: &Api, app: &App, headers: &HeaderMap) -> Result<Option<AccessKey>, Error> {
     let mut given = headers.get_all(AUTHORIZATION).iter();
     let Some(header) = given.next() else { return Ok(None) };
     if given.next().is_some() {
@@ -60,13 +88,53 @@ async fn check(api: &Api, app: &App, headers: &HeaderMap) -> Result<Option<Strin
     let credential = Credential::parse(credential.trim_start()).ok_or_else(malformed)?;
     let key = api.keys.find(credential.id()).await?;
     let key = key.filter(|key| credential.opens(key, api.clock.now()));
-    let key = key.ok_or_else(|| Error::unauthorized("the key is unknown, expired or revoked"))?;
-    if !key.scope.covers(app) {
-        return Err(Error::of(
-            StatusCode::FORBIDDEN,
-            "Authorization",
-            "the key does not cover this app: it belongs to another organization or project",
-        ));
+    let key = key.ok_or_else(|| Error::unauthorized(NOT_GOOD))?;
+    covers(&key, app)?;
+    Ok(Some(key))
+}
+
+fn covers(key: &AccessKey, app: &App) -> Result<(), Error> {
+    if key.scope.covers(app) {
+        return Ok(());
     }
-    Ok(Some(key.id))
+    Err(Error::of(
+        StatusCode::FORBIDDEN,
+        "Authorization",
+        "the key does not cover this app: it belongs to another organization or project",
+    ))
+}
+
+/// A caller's right to an answer that takes long: it may end before the answer does.
+pub(crate) struct Access {
+    app: Arc<App>,
+    key: Option<AccessKey>,
+    host: String,
+}
+
+impl Access {
+    /// Returns once the caller would be refused: the key was revoked, has expired or covers the app no longer, the app is no
+    /// longer public, or it is gone from its host. Looks each [`access_check`](crate::Config::access_check).
+    pub(crate) async fn ended(&self, api: &Api) -> Error {
+        loop {
+            tokio::time::sleep(api.config.access_check).await;
+            match self.check(api).await {
+                // A store that does not answer takes nobody's right away.
+                Err(error) if !error.status().is_server_error() => return error,
+                Ok(()) | Err(_) => {}
+            }
+        }
+    }
+
+    async fn check(&self, api: &Api) -> Result<(), Error> {
+        let app = app::at(api, &self.host).await?;
+        if app.id != self.app.id {
+            return Err(Error::no_app());
+        }
+        let Some(key) = &self.key else {
+            return if app.public { Ok(()) } else { Err(Error::unauthorized(MISSING)) };
+        };
+        let now = api.keys.find(&key.id).await?;
+        let now = now.filter(|now| now.hash == key.hash && now.is_good(api.clock.now()));
+        covers(&now.ok_or_else(|| Error::unauthorized(NOT_GOOD))?, &app)
+    }
 }

@@ -20,6 +20,9 @@ pub struct Config {
     pub sync_silence: Option<Duration>,
     /// The silence after which a stream sends a heartbeat: 15 s.
     pub heartbeat: Duration,
+    /// How often it is looked whether the caller of a stream, or of a run that is waited for, still may have the answer:
+    /// 10 s. What is known of a key may be 15 s old, so that an answer ends within 30 s of its key's revocation.
+    pub access_check: Duration,
     /// How long a stream stays open on a run that waits for a person; its client then comes back. None: as long as it
     /// waits. For a platform where an open stream costs money.
     pub paused_stream: Option<Duration>,
@@ -38,6 +41,7 @@ impl Default for Config {
             sync_wait: Duration::from_hours(24),
             sync_silence: None,
             heartbeat: Duration::from_secs(15),
+            access_check: Duration::from_secs(10),
             paused_stream: None,
             streams_per_app: 4096,
             cors_origins: Vec::new(),

@@ -52,6 +52,19 @@ impl Error {
         error
     }
 
+    /// 404 for an app.
+    pub(crate) fn no_app() -> Self {
+        Self::of(StatusCode::NOT_FOUND, "Host", "no app answers on this host")
+    }
+
+    /// 401 where the app is public, but not for this.
+    pub(crate) fn key_needed() -> Self {
+        Self::unauthorized(
+            "is needed for this: without an access key one creates and follows runs, and cancels or answers only runs that \
+             were created without a key, but no approval",
+        )
+    }
+
     /// 404 for a run.
     pub(crate) fn no_run() -> Self {
         Self::of(StatusCode::NOT_FOUND, "run_id", "this app has no such run")
@@ -172,7 +185,7 @@ responses! {
     #[response(description = "Something in the request is wrong: `details` says what, by field, header or parameter; all of it at once.")]
     BadRequest,
     #[response(
-        description = "The `Authorization` header is missing or malformed, or the key is unknown, expired or revoked.",
+        description = "The `Authorization` header is missing or malformed, or the key is unknown, expired or revoked. On a public app: this is not for callers without a key.",
         headers(("WWW-Authenticate" = String, description = "`Bearer`"))
     )]
     Unauthorized,

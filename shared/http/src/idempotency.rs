@@ -6,6 +6,7 @@ use runyard_runs::{RunId, service::create::Idempotency};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
+use uuid::{Uuid, Variant};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -13,7 +14,10 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const LONGEST: usize = 255;
 
 /// The header, if it is given.
-pub(crate) fn key(headers: &HeaderMap) -> Result<Option<String>, Error> {
+///
+/// Who repeats a request with its key is given its run, and whatever that gives. Callers without an access key are all one
+/// caller, so theirs must be a secret that nobody guesses or has by chance: a random UUID.
+pub(crate) fn key(headers: &HeaderMap, caller: &Caller) -> Result<Option<String>, Error> {
     let mut given = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(key) = given.next() else { return Ok(None) };
     let wrong = |problem: &str| Err(Error::bad("Idempotency-Key", problem));
@@ -24,7 +28,17 @@ pub(crate) fn key(headers: &HeaderMap) -> Result<Option<String>, Error> {
     if !(1..=LONGEST).contains(&key.chars().count()) {
         return wrong("must have 1 to 255 characters");
     }
+    if caller.key().is_none() && !is_random_uuid(key) {
+        return wrong(
+            "must be a random UUID (version 4) without an access key: whoever repeats it is given the run",
+        );
+    }
     Ok(Some(key.to_owned()))
+}
+
+fn is_random_uuid(key: &str) -> bool {
+    Uuid::try_parse(key)
+        .is_ok_and(|uuid| uuid.get_version_num() == 4 && uuid.get_variant() == Variant::RFC4122)
 }
 
 /// The key in the scope of its caller, with the hash of the request.
@@ -32,7 +46,7 @@ pub(crate) fn of(key: String, caller: &Caller, request: &CreateRun, files: &[Rec
     let mut hash = Hash(Sha256::new());
     hash.request(request, files);
     let request = hash.0.finalize().into();
-    Idempotency { key, caller: caller.key.clone().unwrap_or_default(), request }
+    Idempotency { key, caller: caller.key().unwrap_or_default().to_owned(), request }
 }
 
 /// The key in the scope of its caller, with the hash of a request to retry `run`.
@@ -40,7 +54,7 @@ pub(crate) fn of_retry(key: String, caller: &Caller, run: RunId) -> Idempotency 
     let mut hash = Hash(Sha256::new());
     let _ = write!(hash, "retry {run}");
     let request = hash.0.finalize().into();
-    Idempotency { key, caller: caller.key.clone().unwrap_or_default(), request }
+    Idempotency { key, caller: caller.key().unwrap_or_default().to_owned(), request }
 }
 
 /// Takes what would be the text of a JSON document with sorted keys and no space.

@@ -1,6 +1,6 @@
 //! Server-Sent Events: a run's events, as they happen.
 
-use crate::{Api, Deadline, error::Error, wire};
+use crate::{Api, Deadline, auth::Access, error::Error, wire};
 use axum::{body::Body, response::Response};
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::{
@@ -33,12 +33,15 @@ pub(crate) struct Source {
     pub(crate) events: BoxStream<'static, Result<RunEvent, StoreError>>,
     /// When the platform wants the response to end.
     pub(crate) deadline: Option<Deadline>,
+    /// For how long the caller may have them.
+    pub(crate) access: Access,
 }
 
 /// The response that sends events, with what its route adds to the headers.
 pub(crate) fn response(api: &Api, source: Source, place: Place) -> Response {
     let leave = source.deadline.map(|deadline| deadline.hand_over_at.since(api.clock.now()));
     let shutting_down = api.service.shutting_down();
+    let (access, watched) = (source.access, api.clone());
     let sender = Sender {
         api: api.clone(),
         app: source.app,
@@ -52,6 +55,7 @@ pub(crate) fn response(api: &Api, source: Source, place: Place) -> Response {
                 None => shutting_down.await,
             }
         }),
+        refused: Box::pin(async move { drop(access.ended(&watched).await) }),
         over: false,
         place,
     };
@@ -77,6 +81,8 @@ struct Sender {
     silent_since: Instant,
     /// Returns when the server shuts down, or the platform wants the response to end.
     leave: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// Returns once the caller may not have the events any more.
+    refused: Pin<Box<dyn Future<Output = ()> + Send>>,
     over: bool,
     place: Place,
 }
@@ -97,6 +103,8 @@ impl Sender {
         }
         let events = tokio::select! {
             biased;
+            // Before the events: they may come without a pause. Who comes back is told why.
+            () = &mut self.refused => return None,
             events = timeout(self.api.config.heartbeat, self.events.next()) => events,
             // The client comes back to a server that stays, and misses nothing.
             () = &mut self.leave => return None,

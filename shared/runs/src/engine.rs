@@ -13,6 +13,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 use tokio::sync::{Notify, watch};
 
@@ -33,7 +34,18 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Checks `input` against the schema of the app's Input node, where the run's files stand under `files` unless it has
     /// that itself. The error maps a field to what is wrong with it; the field `input` stands for the whole.
-    fn check_input(&self, app: &App, input: &Map<String, Value>, files: &[File]) -> Result<(), FieldErrors>;
+    async fn check_input(
+        &self,
+        app: &App,
+        input: &Map<String, Value>,
+        files: &[File],
+    ) -> Result<(), FieldErrors>;
+
+    /// Checks what a person changes of the params of a question to what its [`schema`](InputRequest::schema) has. The error
+    /// maps a field, `params.NAME`, to what is wrong with it.
+    fn check_params(&self, _asked: &InputRequest, _changed: &Map<String, Value>) -> Result<(), FieldErrors> {
+        Ok(())
+    }
 
     /// Executes the run from its start; what its journal has is not done again.
     ///
@@ -78,7 +90,7 @@ pub enum Outcome {
     /// Nothing can go on without an answer to one of the requests that were asked.
     Suspended,
     /// Nothing can go on before this moment, but for an answer to a request that was asked. Only of a run that
-    /// [may rest](RunContext::may_rest): it is left without a process, and executed again then.
+    /// [may rest](RunContext::rests_from): it is left without a process, and executed again then.
     Resting(Timestamp),
 }
 
@@ -86,7 +98,8 @@ pub enum Outcome {
 #[derive(Clone)]
 pub struct RunContext {
     shared: Arc<Shared>,
-    may_rest: bool,
+    /// For how long at least it is left without a process, if it may be.
+    rests_from: Option<Duration>,
 }
 
 /// What was recorded under a key.
@@ -137,17 +150,18 @@ impl RunContext {
         );
         shared.sink = Some(Box::new(sink));
         shared.absorb(journal);
-        Self { shared: Arc::new(shared), may_rest: false }
+        Self { shared: Arc::new(shared), rests_from: None }
     }
 
-    /// The same, executed by somebody who comes again at the moment of an [`Outcome::Resting`].
-    pub fn resting(self) -> Self {
-        Self { may_rest: true, ..self }
+    /// The same, executed by somebody who comes again at the moment of an [`Outcome::Resting`] that is further away
+    /// than this.
+    pub fn resting(self, from: Duration) -> Self {
+        Self { rests_from: Some(from), ..self }
     }
 
-    /// Whether the execution may come to [`Outcome::Resting`].
-    pub fn may_rest(&self) -> bool {
-        self.may_rest
+    /// How far away the moment of an [`Outcome::Resting`] is at least; absent where the execution may not come to one.
+    pub fn rests_from(&self) -> Option<Duration> {
+        self.rests_from
     }
 
     /// What was asked for.
@@ -219,13 +233,24 @@ impl RunContext {
     pub fn ask(
         &self,
         key: &str,
+        request: InputRequest,
+        body: impl FnOnce(InputRequest) -> EventBody,
+    ) -> Asked {
+        self.ask_with(key, request, Value::Null, body)
+    }
+
+    /// [`RunContext::ask`], with what a replay needs to know of the question.
+    pub fn ask_with(
+        &self,
+        key: &str,
         mut request: InputRequest,
+        journal: Value,
         body: impl FnOnce(InputRequest) -> EventBody,
     ) -> Asked {
         let asked = self.asked(key);
         if asked == Asked::Pending {
             request.id = self.request_id(key);
-            self.record(key, body(request), Some(Value::Null));
+            self.record(key, body(request), Some(journal));
         }
         asked
     }
@@ -450,8 +475,8 @@ impl Shared {
         }
     }
 
-    pub(crate) fn context(self: &Arc<Self>) -> RunContext {
-        RunContext { shared: Arc::clone(self), may_rest: true }
+    pub(crate) fn context(self: &Arc<Self>, rests_from: Duration) -> RunContext {
+        RunContext { shared: Arc::clone(self), rests_from: Some(rests_from) }
     }
 
     /// Makes what stands in the log known to the engine.

@@ -1,8 +1,8 @@
 //! The events of a run: what happened, in order, as callers may see it.
 
-use crate::{InputRequest, InputRequestKind, RequestId, RunError, RunId, RunStatus, Timestamp};
+use crate::{Actor, InputRequest, InputRequestKind, RequestId, RunError, RunId, RunStatus, Timestamp};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -65,6 +65,9 @@ pub enum EventBody {
     NodeStarted {
         /// Which.
         node: Arc<NodeRef>,
+        /// What it is executed with, if it waited for approval.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        input: Option<Value>,
     },
     /// A node ended with an output.
     #[serde(rename = "node.completed")]
@@ -172,6 +175,15 @@ pub enum EventBody {
         request_id: RequestId,
         /// Its kind.
         kind: InputRequestKind,
+        /// Whether it was approved; none of a question that asks for something else.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        approved: Option<bool>,
+        /// What was changed of its params, by name: `{from?, to}`.
+        #[serde(default, skip_serializing_if = "Map::is_empty")]
+        changes: Map<String, Value>,
+        /// Who answered.
+        #[serde(default, skip_serializing_if = "Actor::is_unknown")]
+        by: Actor,
     },
 }
 

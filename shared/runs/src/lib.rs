@@ -45,8 +45,8 @@ pub use memory::{MemoryScope, MemoryStore, MemoryTurn, ProcessMemory};
 pub use queue::RunQueue;
 pub use record::{Field, Guard, Record, RecordChange};
 pub use run::{
-    CacheWrites, InputRequest, InputRequestKind, ModelUsage, NewRun, ReportedStatus, Run, RunError,
-    RunStatus, Usage,
+    Actor, CacheWrites, InputRequest, InputRequestKind, ModelUsage, NewRun, Origin, ReportedStatus, Run,
+    RunError, RunStatus, Usage,
 };
 pub use secret::{BadSecretReference, SecretReference};
 pub use service::RunService;

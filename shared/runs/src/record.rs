@@ -18,7 +18,9 @@ pub struct Record {
     pub owner: Option<ClaimId>,
     /// When somebody must look at the run: lease over, never enqueued, timer, expiry.
     pub due: Option<Timestamp>,
-    /// How often the run was taken over without progress.
+    /// What is known of lost workers, without progress in between: 0, nothing;
+    /// [`UNOWNED`](crate::protocol::UNOWNED), the run was found without an owner; one more for each worker that was lost
+    /// with it.
     pub attempts: u32,
     /// [`LogState::journaled`](crate::LogState::journaled) when `attempts` was last raised.
     pub attempts_at: Sequence,

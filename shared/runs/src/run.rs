@@ -125,6 +125,13 @@ pub struct InputRequest {
     /// The names of the `params` that the answer may change.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub editable_params: Vec<String>,
+    /// What the answer may change them to, where that is known: `{properties, $defs?, definitions?}` of a JSON Schema.
+    /// A param that is not there keeps the type that it has.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub schema: Map<String, Value>,
+    /// The feedback that approves where the answer does not say whether it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accept_pattern: Option<String>,
     /// From then on no answer is taken, and the run goes on without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
@@ -242,6 +249,64 @@ pub struct NewRun {
     /// The run that it retries: what that one's log recorded as done, it does not do again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<RunId>,
+    /// Who created it, as far as that decides what others may do with it.
+    #[serde(default, skip_serializing_if = "Origin::is_key")]
+    pub origin: Origin,
+}
+
+/// Who created a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// Somebody with an access key; or an earlier release, which did not record it.
+    #[default]
+    Key,
+    /// Somebody without a key, on a public app. Callers without a key may cancel it and answer its questions, and whom it
+    /// names as its user is not known to be so.
+    Anonymous,
+    /// Somebody with a key, who retried a run of somebody without one. Only callers with a key may act on it, and whom it
+    /// names as its user is still not known to be so.
+    RetriedAnonymous,
+}
+
+impl Origin {
+    /// Whether the run's user is as somebody with a key said.
+    pub fn vouches_for_user(self) -> bool {
+        self == Self::Key
+    }
+
+    /// The origin of a run that somebody with a key creates as a retry of one of this origin.
+    #[must_use]
+    pub fn retried(self) -> Self {
+        match self {
+            Self::Key => Self::Key,
+            Self::Anonymous | Self::RetriedAnonymous => Self::RetriedAnonymous,
+        }
+    }
+
+    /// Whether it is the default, which stores leave out.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this form")]
+    pub fn is_key(&self) -> bool {
+        *self == Self::Key
+    }
+}
+
+/// Who acts on a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Actor {
+    /// The public part of the access key; none for a caller without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// The caller's own identifier of its user, if it was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<String>,
+}
+
+impl Actor {
+    /// Whether nothing is known of who it is.
+    pub fn is_unknown(&self) -> bool {
+        self.key.is_none() && self.user_id.is_none()
+    }
 }
 
 /// A run as its callers see it: what was asked for, and where it stands.

@@ -59,13 +59,16 @@ pub trait RunStore: Send + Sync + 'static {
     /// What was asked for, the record and the last entry.
     async fn get(&self, run: RunId) -> Result<Option<StoredRun>, StoreError>;
 
-    /// A page of an app's runs.
+    /// A page of an app's runs. One that cannot be read is left out, and logged: it is counted, as the index has it.
     async fn list(&self, query: &ListQuery) -> Result<RunPage, ListError>;
 
     /// Up to `limit` runs whose `due` is not after `now`, the longest due first.
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<(AppId, RunId)>, StoreError>;
 
-    /// Removes up to `limit` ended runs that expired before `now`, with all that belongs to them; gives their number.
+    /// Makes a run that is due at `now` due at `until`, without reading anything else of it: it may not be readable.
+    async fn postpone(&self, run: RunId, now: Timestamp, until: Timestamp) -> Result<Update, StoreError>;
+
+    /// Removes up to `limit` ended runs, readable or not, that expired before `now`, with all that belongs to them; gives their number.
     /// A store whose backend does that by itself does nothing.
     async fn delete_expired(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError>;
 

@@ -1,9 +1,12 @@
 //! The machines where the model is coarse: what is counted, and what runs out.
 
 use runyard_runs::{
-    AppId, Append, ClaimId, Entry, EventBody, Guard, Head, InputRequestKind, LogRead, LogState, Logged,
-    Record, RequestId, RunId, RunStatus, Timestamp, Usage,
-    protocol::{Ended, Ender, LEASE, MAX_ATTEMPTS, Machine, Next, Op, Reply, Stop, Sweep, Swept, Writer},
+    Actor, AppId, Append, ClaimId, Entry, EventBody, Guard, Head, InputRequestKind, LogRead, LogState,
+    Logged, Record, RequestId, RunId, RunStatus, Timestamp, Usage,
+    protocol::{
+        Ended, Ender, LEASE, LOST_ONE, MAX_ATTEMPTS, Machine, Next, Op, Reply, SUSPECT, Stop, Sweep, Swept,
+        UNOWNED, Writer, lost_workers,
+    },
 };
 use serde_json::Value;
 use std::time::Duration;
@@ -20,6 +23,8 @@ struct Kept {
     expires_at: Timestamp,
     claims: u128,
     enqueued: usize,
+    /// Of those, how many go before new work.
+    resumed: usize,
 }
 
 impl Kept {
@@ -36,7 +41,7 @@ impl Kept {
             rev: 0,
         };
         let expires_at = START + Duration::from_hours(24);
-        Self { record, log: Vec::new(), now: START, expires_at, claims: 0, enqueued: 0 }
+        Self { record, log: Vec::new(), now: START, expires_at, claims: 0, enqueued: 0, resumed: 0 }
     }
 
     fn id(&mut self) -> ClaimId {
@@ -82,8 +87,9 @@ impl Kept {
                 change.apply(&mut self.record);
                 Reply::Done
             }
-            Op::Enqueue { .. } => {
+            Op::Enqueue { resumes, .. } => {
                 self.enqueued += 1;
+                self.resumed += usize::from(*resumes);
                 Reply::Done
             }
             Op::Bind(_) | Op::Create(_) => unreachable!("no machine of these tests creates"),
@@ -109,9 +115,14 @@ impl Kept {
         }
     }
 
+    /// In company, or alone if need be.
     fn open(&mut self) -> Writer {
         let mut writer = Writer::open(RUN, self.id(), self.expires_at);
         self.settle(&mut writer);
+        if writer.stopped() == Some(&Stop::Suspected) {
+            writer = Writer::open(RUN, self.id(), self.expires_at).alone();
+            self.settle(&mut writer);
+        }
         writer
     }
 
@@ -171,14 +182,81 @@ fn nobody_executes_a_run_past_its_last_day() {
 #[test]
 fn a_run_that_loses_its_workers_fails_with_worker_lost() {
     let mut kept = Kept::new();
-    for lost in 1..MAX_ATTEMPTS {
+    for lost in 1..5 {
         kept.lose_a_worker(false);
         assert_eq!(kept.sweep(), Swept::Requeued);
-        assert_eq!((kept.record.attempts, kept.record.owner), (lost, None));
+        assert_eq!((lost_workers(kept.record.attempts), kept.record.owner), (lost, None));
+        assert_eq!((kept.enqueued, kept.resumed), (lost as usize, lost as usize));
     }
     kept.lose_a_worker(false);
     assert_eq!(kept.sweep(), Swept::Failed);
     assert_eq!(kept.error(), Some("worker_lost"));
+    assert_eq!(lost_workers(MAX_ATTEMPTS), 5);
+}
+
+#[test]
+fn a_run_that_has_lost_two_workers_is_executed_alone_or_not_at_all() {
+    let mut kept = Kept::new();
+    for attempts in [LOST_ONE, SUSPECT] {
+        kept.lose_a_worker(false);
+        kept.sweep();
+        assert_eq!(kept.record.attempts, attempts);
+    }
+    let before = kept.record.clone();
+    let mut writer = Writer::open(RUN, kept.id(), kept.expires_at);
+    kept.settle(&mut writer);
+    assert_eq!(writer.stopped(), Some(&Stop::Suspected));
+    assert_eq!(kept.record, before, "it leaves no trace");
+    let mut writer = Writer::open(RUN, kept.id(), kept.expires_at).alone();
+    kept.settle(&mut writer);
+    assert!(writer.is_claimed());
+    assert_eq!(writer.attempts(), SUSPECT);
+    writer.push([journaled("step")], Usage::default());
+    writer.flush(false);
+    kept.settle(&mut writer);
+    assert_eq!(writer.attempts(), 0, "it has made progress");
+}
+
+#[test]
+fn a_suspect_that_lasts_is_cleared() {
+    let mut kept = Kept::new();
+    for _ in 0..3 * MAX_ATTEMPTS {
+        while kept.record.attempts < SUSPECT {
+            kept.lose_a_worker(false);
+            assert_eq!(kept.sweep(), Swept::Requeued);
+        }
+        let mut writer = kept.open();
+        kept.settle(&mut writer);
+        writer.clear();
+        kept.settle(&mut writer);
+        assert!(writer.is_claimed());
+        assert_eq!((writer.attempts(), kept.record.attempts), (LOST_ONE, LOST_ONE));
+        let rev = kept.record.rev;
+        writer.clear();
+        kept.settle(&mut writer);
+        assert_eq!(kept.record.rev, rev, "once is enough");
+        assert_eq!(kept.sweep(), Swept::Requeued, "what it dies of now is not its doing");
+    }
+    let mut late = kept.open();
+    kept.settle(&mut late);
+    kept.sweep();
+    late.clear();
+    kept.settle(&mut late);
+    assert_eq!(late.stopped(), Some(&Stop::Superseded), "who lost the lease clears nobody");
+}
+
+#[test]
+fn a_process_that_ends_counts_against_nobody() {
+    let mut kept = Kept::new();
+    for _ in 0..3 * MAX_ATTEMPTS {
+        let mut writer = kept.open();
+        writer.flush(true);
+        kept.settle(&mut writer);
+        writer.leave();
+        kept.settle(&mut writer);
+        assert_eq!(writer.stopped(), Some(&Stop::HandedOver));
+        assert_eq!((kept.record.attempts, kept.record.due), (0, Some(kept.now)));
+    }
 }
 
 #[test]
@@ -187,7 +265,7 @@ fn progress_begins_the_count_anew() {
     for _ in 0..3 * MAX_ATTEMPTS {
         kept.lose_a_worker(true);
         assert_eq!(kept.sweep(), Swept::Requeued);
-        assert_eq!(kept.record.attempts, 1);
+        assert_eq!(kept.record.attempts, LOST_ONE);
     }
     assert!(!kept.state().status.is_terminal());
 }
@@ -199,7 +277,7 @@ fn a_long_queue_fails_no_run() {
         assert_eq!(kept.sweep(), Swept::Requeued);
     }
     assert!(kept.now < kept.expires_at);
-    assert_eq!(kept.record.attempts, 1);
+    assert_eq!((kept.record.attempts, kept.resumed), (UNOWNED, 0));
     assert!(kept.open().is_claimed(), "whoever takes a run that was looked for claims it first");
 }
 
@@ -207,7 +285,7 @@ fn a_long_queue_fails_no_run() {
 fn takeovers_back_off() {
     let mut kept = Kept::new();
     let mut waits = Vec::new();
-    for _ in 1..MAX_ATTEMPTS {
+    for _ in LOST_ONE..MAX_ATTEMPTS {
         kept.lose_a_worker(false);
         kept.sweep();
         waits.push(kept.record.due.expect("it is due").since(kept.now + LEASE));
@@ -218,7 +296,7 @@ fn takeovers_back_off() {
 #[test]
 fn hand_overs_without_progress_are_counted() {
     let mut kept = Kept::new();
-    for given_back in 1..=MAX_ATTEMPTS {
+    for given_back in LOST_ONE..=MAX_ATTEMPTS {
         let mut writer = kept.open();
         writer.flush(true);
         kept.settle(&mut writer);
@@ -228,7 +306,7 @@ fn hand_overs_without_progress_are_counted() {
         assert_eq!((kept.record.attempts, kept.record.owner), (given_back, None));
         assert_eq!(kept.record.due, Some(kept.now));
     }
-    assert_eq!(kept.enqueued, MAX_ATTEMPTS as usize);
+    assert_eq!(kept.enqueued, 5);
     let Some(Stop::Condemned { body, .. }) = kept.open().stopped().cloned() else { panic!("it goes on") };
     assert!(matches!(*body, EventBody::RunFailed { error } if error.code == "worker_lost"));
 }
@@ -283,6 +361,9 @@ fn the_deadline_does_not_run_while_the_run_waits_for_a_person() {
     let answer = EventBody::InputReceived {
         request_id: RequestId(Uuid::nil()),
         kind: InputRequestKind::HumanFeedback,
+        approved: None,
+        changes: serde_json::Map::new(),
+        by: Actor::default(),
     };
     let answered = paused.after(claim, 4, at(5_000), &[answer.into()]);
     assert_eq!(answered.deadline(limit), None);

@@ -50,6 +50,11 @@
 //! Where the kernel refuses the filter there is a warning, and the rest still holds: no descriptor can be
 //! opened (`RLIMIT_NOFILE` 0), so neither file nor socket.
 //!
+//! # Jobs
+//!
+//! Work that parsers do on untrusted data, and that nothing else could stop, goes to a process of its own too: see
+//! [`Jobs`]. It has the same limits, and what it does is the embedding program's code, not Python.
+//!
 //! # From Python to JSON
 //!
 //! `None`, `bool`, `int`, `float`, `str`, `list`, `dict` as they are, subclasses too; `tuple`, `set`,
@@ -69,7 +74,7 @@ mod evaluation;
 mod forker;
 #[cfg(feature = "interpreter")]
 mod heap;
-#[cfg(feature = "interpreter")]
+mod job;
 mod lockdown;
 mod parent;
 #[cfg(feature = "interpreter")]
@@ -86,5 +91,6 @@ pub use child::enter_if_asked;
 #[doc(hidden)]
 pub use child::enter_with_probe;
 pub use error::Error;
+pub use job::{JobConfig, JobError, JobTurn, Jobs, Perform, enter_job_if_asked};
 pub use parent::{Arguments, Config, Sandbox};
 pub use turns::{Turn, Turns};

@@ -56,6 +56,7 @@ async fn store_one(store: &dyn RunStore, app: &App, number: u64, created_at: Tim
         metadata: std::collections::BTreeMap::new(),
         files: Vec::new(),
         retry_of: None,
+        origin: runyard_runs::Origin::Key,
     };
     let record = Record {
         upto: 0,

@@ -100,7 +100,7 @@ pub(super) async fn exec(args: ExecArgs) -> Result<Exit> {
         }
         Outcome::Failed(error) => {
             let node = error.node.as_ref().map_or_else(String::new, |node| format!(" in node {node}"));
-            anstream::eprintln!("the workflow failed{node}: {error}");
+            output::note(&format!("the workflow failed{node}: {error}"));
             Ok(Exit::Failed)
         }
         Outcome::Suspended => {
@@ -162,6 +162,7 @@ fn new_run(app: &App, input: Map<String, Value>) -> NewRun {
         metadata: BTreeMap::new(),
         files: Vec::new(),
         retry_of: None,
+        origin: runyard_runs::Origin::Key,
     }
 }
 

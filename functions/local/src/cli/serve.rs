@@ -47,6 +47,9 @@ struct ServerArgs {
     /// How many runs from the queue execute at the same time
     #[arg(long, value_name = "N", env = "RUNYARD_WORKERS", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     workers: u16,
+    /// How many connections one address may have; 0 for all there are, behind a proxy [default: 1024, at most 3/4 of all]
+    #[arg(long, value_name = "N", env = "RUNYARD_CONNECTIONS_PER_PEER")]
+    connections_per_peer: Option<usize>,
     /// Write the address that is listened on into this file, once it answers; for scripts
     #[arg(long, value_name = "FILE")]
     address_file: Option<PathBuf>,
@@ -90,7 +93,8 @@ pub(super) async fn dev(args: DevArgs) -> Result<Exit> {
     let mut seen = std::collections::HashSet::new();
     organizations.retain(|organization| seen.insert(*organization));
     let keys = dev_key::ensure(&plugged, &args.place.data, &organizations).await?;
-    let server = Server::start(Arc::clone(&plugged), listener, args.workers.into())?;
+    let server =
+        Server::start(Arc::clone(&plugged), listener, args.workers.into(), args.connections_per_peer).await?;
     announce(args.address_file.as_deref(), server.address)?;
     super::output::line(&welcome(&args.place, server.address, &apps, default.as_deref(), &keys))?;
     let reloading = tokio::spawn(reload::watch(args.place.apps.clone(), server.stopping(), {
@@ -118,7 +122,8 @@ pub(super) async fn serve(args: ServeArgs) -> Result<Exit> {
     let plugged = Arc::new(Plugged::open(&args.place, Reach::Listed).await?);
     plugged.refuse_problems()?;
     let apps = plugged.list_apps().await?;
-    let server = Server::start(Arc::clone(&plugged), listener, args.workers.into())?;
+    let server =
+        Server::start(Arc::clone(&plugged), listener, args.workers.into(), args.connections_per_peer).await?;
     announce(args.address_file.as_deref(), server.address)?;
     let names: Vec<_> = apps.iter().map(|app| app.name.as_str()).collect();
     tracing::info!(address = %server.address, apps = names.join(","), "listening");

@@ -4,7 +4,8 @@ use super::facts::Facts;
 use crate::table::{self, PK, SK, TTL};
 use aws_sdk_dynamodb::{primitives::Blob, types::AttributeValue};
 use runyard_runs::{
-    AppId, ENTRY_VERSION, Entry, File, NewRun, Record, RunId, RunStatus, Sequence, StoreError, Timestamp,
+    AppId, ENTRY_VERSION, Entry, File, NewRun, Origin, Record, RunId, RunStatus, Sequence, StoreError,
+    Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -67,6 +68,8 @@ struct AskedRef<'a> {
     files: &'a [File],
     #[serde(rename = "r", skip_serializing_if = "Option::is_none")]
     retry_of: Option<RunId>,
+    #[serde(rename = "o", skip_serializing_if = "Origin::is_key")]
+    origin: Origin,
 }
 
 #[derive(Deserialize)]
@@ -85,6 +88,8 @@ struct Asked {
     files: Vec<File>,
     #[serde(default, rename = "r")]
     retry_of: Option<RunId>,
+    #[serde(default, rename = "o")]
+    origin: Origin,
 }
 
 /// What was asked for, as JSON.
@@ -97,6 +102,7 @@ pub(super) fn asked(run: &NewRun) -> Result<String, StoreError> {
         metadata: &run.metadata,
         files: &run.files,
         retry_of: run.retry_of,
+        origin: run.origin,
     })
 }
 
@@ -115,6 +121,7 @@ pub(super) fn new_run(stored: &Stored, json: &str) -> Result<NewRun, StoreError>
         metadata: asked.metadata,
         files: asked.files,
         retry_of: asked.retry_of,
+        origin: asked.origin,
     })
 }
 

@@ -283,7 +283,15 @@ impl Runs {
         }
         let found = runs.iter().map(|(run, _)| {
             let items = items.remove(&table::run_pk(*run)).unwrap_or_default();
-            self.run_from(items)
+            async move {
+                match self.run_from(items).await {
+                    Err(StoreError::Failed(error)) => {
+                        tracing::warn!(%run, %error, "left out of a list: the run cannot be read");
+                        Ok(None)
+                    }
+                    found => found,
+                }
+            }
         });
         Ok(try_join_all(found.collect::<Vec<_>>()).await?.into_iter().flatten().collect())
     }

@@ -107,6 +107,10 @@ impl RunStore for Runs {
         self.due_runs(now, limit).await
     }
 
+    async fn postpone(&self, run: RunId, now: Timestamp, until: Timestamp) -> Result<Update, StoreError> {
+        self.postpone_run(run, now, until).await
+    }
+
     /// Does nothing: DynamoDB deletes what expired, and a lifecycle rule does so in the bucket.
     async fn delete_expired(&self, _now: Timestamp, _limit: usize) -> Result<usize, StoreError> {
         Ok(0)

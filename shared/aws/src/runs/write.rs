@@ -236,6 +236,43 @@ impl Runs {
         }
     }
 
+    /// Names no attribute but the one, so that it works on an item that nothing else can be made of.
+    pub(super) async fn postpone_run(
+        &self,
+        run: RunId,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Update, StoreError> {
+        self.retried(|| self.try_postpone(run, now, until)).await
+    }
+
+    async fn try_postpone(
+        &self,
+        run: RunId,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Tried<Update>, StoreError> {
+        let mut terms = Terms::default();
+        let is_due = terms.compare("due", "<=", number(now.0));
+        let set = terms.compare("due", "=", number(until.0));
+        let update = self
+            .dynamodb()
+            .update_item()
+            .table_name(self.table())
+            .set_key(Some(item::key(run, table::RUN_SK)))
+            .condition_expression(is_due)
+            .update_expression(format!("SET {set}"))
+            .set_expression_attribute_names(Some(terms.names))
+            .set_expression_attribute_values(Some(terms.values));
+        match update.send().await {
+            Ok(_) => Ok(Tried::Answer(Update::Done)),
+            Err(SdkError::ServiceError(service)) if service.err().is_conditional_check_failed_exception() => {
+                Ok(Tried::Answer(Update::Refused))
+            }
+            Err(error) => conflict(error),
+        }
+    }
+
     /// Does all of it or nothing; gives which condition failed, if one did. The SDK sends a token with it, by which a
     /// second attempt of the same call is told what came of the first.
     async fn transact(&self, items: Vec<TransactWriteItem>) -> Result<Tried<Option<usize>>, StoreError> {

@@ -41,8 +41,8 @@ async fn a_deployed_app_is_found_as_it_was_deployed() {
         changed: true,
     };
     assert_eq!(deployed, expected);
-    assert_eq!(apps.by_host("api.example.com").await.unwrap(), None, "as it was known for 30 s");
-    place.clock.forward(Duration::from_secs(30));
+    assert_eq!(apps.by_host("api.example.com").await.unwrap(), None, "as it was known for 15 s");
+    place.clock.forward(Duration::from_secs(15));
     for host in ["api.example.com", "echo.localhost", "echo.runs.example.com", "x.execute-api.example", ""] {
         assert_eq!(*apps.by_host(host).await.unwrap().unwrap(), first, "{host}: one app answers everywhere");
     }
@@ -103,6 +103,27 @@ async fn versions_stay_and_can_be_current_again() {
     assert!(!deployments.roll_back("echo", "aaaa2").await.unwrap().changed);
     let error = deployments.roll_back("ecko", "aaaa2").await.unwrap_err().to_string();
     assert_eq!(error, "no app ecko is deployed: there are echo, other");
+}
+
+#[tokio::test]
+async fn a_former_version_loses_what_the_current_one_lost() {
+    let place = Place::new().await;
+    let deployments = place.aws.deployments();
+    let version = |version: &str, env: &[&str], allow_hosts: &[&str]| {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        App { env: owned(env), allow_hosts: owned(allow_hosts), ..app(10, "echo", version, &[]) }
+    };
+    let old = version("v1", &["KEPT", "GONE"], &["10.0.0.1", "10.0.0.2"]);
+    deployments.deploy(&old).await.unwrap();
+    let apps = place.aws.apps();
+    assert_eq!(*apps.version(old.id, "v1").await.unwrap().unwrap(), old);
+    deployments.deploy(&version("v2", &["KEPT", "NEW"], &["10.0.0.2"])).await.unwrap();
+    // What is remembered of the current version is older than this one.
+    assert_eq!(apps.version(old.id, "v2").await.unwrap().unwrap().env, ["KEPT", "NEW"]);
+    let held = apps.version(old.id, "v1").await.unwrap().unwrap();
+    assert_eq!((&held.env, &held.allow_hosts), (&vec!["KEPT".to_owned()], &vec!["10.0.0.2".to_owned()]));
+    deployments.roll_back("echo", "v1").await.unwrap();
+    assert_eq!(*apps.version(old.id, "v1").await.unwrap().unwrap(), old);
 }
 
 #[tokio::test]

@@ -7,21 +7,24 @@ mod races;
 mod rests;
 mod retry;
 mod scripted;
+mod suspects;
 
 pub use people::*;
 pub use races::*;
 pub use rests::*;
 pub use retry::*;
 pub use scripted::{MovedClock, Scripted};
+pub use suspects::*;
 
 use async_trait::async_trait;
 use futures::{StreamExt, future::BoxFuture};
 use runyard_runs::{
-    App, AppId, AppStore, Clock, FileStore, Limits, OrganizationId, PageStart, ProjectId, ReportedStatus,
-    Run, RunEvent, RunId, RunQueue, RunService, RunStatus, RunStore, Sort, SortBy, StoreError, SystemIds,
-    WorkflowSource,
+    Actor, App, AppId, AppStore, Clock, FileStore, Limits, OrganizationId, Origin, PageStart, ProjectId,
+    ReportedStatus, Run, RunEvent, RunId, RunQueue, RunService, RunStatus, RunStore, Sort, SortBy,
+    StoreError, SystemIds, WorkflowSource,
     service::{
         Ports,
+        cancel::Error as CancelError,
         create::{CreateRun, Created, Error as CreateError, Idempotency, Mode},
         get::Error as GetError,
         input::Error as InputError,
@@ -64,13 +67,14 @@ macro_rules! service_conformance {
             events_come_in_pages, runs_are_listed, a_request_that_expires_wakes_the_run,
             a_request_expires_while_others_go_on, an_answer_is_heard_while_others_go_on,
             each_question_waits_for_its_own_answer, waiting_for_people_is_not_counted,
+            without_a_key_nobody_acts_on_a_key_holders_run, a_retry_of_an_anonymous_run_is_its_key_holders,
             a_run_is_handed_over_again_and_again, a_retry_keeps_what_is_done, a_canceled_run_asks_anew_when_it_is_retried,
             what_has_not_failed_is_not_retried, a_key_gives_the_same_retry, a_retry_of_what_is_gone_says_so,
             a_run_rests_without_a_process, a_run_is_woken_on_the_moment, a_follower_sees_a_run_that_rested_end,
             who_comes_early_changes_nothing, answers_wake_a_run_that_rests, an_answer_to_a_run_that_rests_is_not_lost,
             a_request_expires_while_the_run_rests, a_run_that_rests_can_be_canceled, resting_is_counted,
             a_run_that_is_handed_over_while_it_rests_goes_on, an_answer_comes_just_before_a_claim,
-            an_answer_comes_just_after_a_claim
+            an_answer_comes_just_after_a_claim, suspects_are_executed_one_at_a_time, shutdowns_accuse_nobody
         );
     };
     (@each $backend:expr; $($name:ident),+) => {
@@ -179,6 +183,16 @@ impl World {
         Self::service_on(&self.backend, &self.engine, &self.clock, &self.app)
     }
 
+    /// The first process.
+    pub fn service(&self) -> &RunService {
+        &self.service
+    }
+
+    /// Its clock.
+    pub fn clock(&self) -> &MovedClock {
+        &self.clock
+    }
+
     async fn create(&self, mode: Mode, commands: Value) -> Result<Created, CreateError> {
         self.service.create(&self.app, request(mode, commands)).await
     }
@@ -241,7 +255,13 @@ fn request(mode: Mode, commands: Value) -> CreateRun {
         file_ids: Vec::new(),
         mode,
         idempotency: None,
+        origin: Origin::Key,
     }
+}
+
+/// A caller with an access key.
+pub(crate) fn somebody() -> Actor {
+    Actor { key: Some("0123456789abcdef".to_owned()), user_id: None }
 }
 
 fn has(name: &'static str) -> impl Fn(&[RunEvent]) -> bool {
@@ -329,7 +349,7 @@ pub async fn a_cancel_ends_a_silent_call(world: World) {
         let created = world.created(Mode::Sync, json!([{"wait_ms": 60_000}, {"step": "never"}])).await;
         let id = created.run.new.id;
         world.until(id, has("run.started")).await;
-        service.cancel(&world.app, id).await.expect("it is canceled");
+        service.cancel(&world.app, id, &somebody()).await.expect("it is canceled");
         let run = tokio::time::timeout(
             Duration::from_secs(20),
             world.service.settled(created, Duration::from_secs(30)),
@@ -344,7 +364,7 @@ pub async fn a_cancel_ends_a_silent_call(world: World) {
 /// A no-op.
 pub async fn a_cancel_of_a_finished_run_changes_nothing(world: World) {
     let run = world.sync(json!([])).await;
-    world.service.cancel(&world.app, run.new.id).await.expect("200");
+    world.service.cancel(&world.app, run.new.id, &somebody()).await.expect("200");
     assert_eq!(world.get(run.new.id).await.status, RunStatus::Completed);
     world.sealed(run.new.id).await;
 }
@@ -373,7 +393,11 @@ pub async fn a_question_pauses_and_its_answer_resumes(world: World) {
     let (id, request) = asked(&world).await;
     assert_eq!(request.prompt, "well?");
     assert_eq!(world.get(id).await.status, RunStatus::Paused);
-    world.service.answer(&world.app, id, request.id, |_| Ok(json!("yes"))).await.expect("it is taken");
+    world
+        .service
+        .answer(&world.app, id, request.id, somebody(), |_| Ok(json!("yes")))
+        .await
+        .expect("it is taken");
     world.work_once(&world.another_service()).await;
     let run = world.get(id).await;
     assert_eq!(run.output, Some(json!(["before", "yes", "after"])));
@@ -388,23 +412,27 @@ pub async fn an_answer_is_taken_once(world: World) {
     let (id, request) = asked(&world).await;
     let answers = (0..4).map(|n| {
         let (service, app) = (world.another_service(), Arc::clone(&world.app));
-        tokio::spawn(async move { service.answer(&app, id, request.id, |_| Ok(json!(n))).await.is_ok() })
+        tokio::spawn(async move {
+            service.answer(&app, id, request.id, somebody(), |_| Ok(json!(n))).await.is_ok()
+        })
     });
     let taken = futures::future::join_all(answers).await;
     assert_eq!(taken.into_iter().filter(|taken| *taken.as_ref().expect("no panic")).count(), 1);
     let unknown =
-        world.service.answer(&world.app, id, runyard_runs::RequestId(Uuid::nil()), |_| Ok(json!(0)));
+        world
+            .service
+            .answer(&world.app, id, runyard_runs::RequestId(Uuid::nil()), somebody(), |_| Ok(json!(0)));
     assert!(matches!(unknown.await, Err(InputError::Invalid(_))));
     world.work_once(&world.service).await;
     world.sealed(id).await;
-    let late = world.service.answer(&world.app, id, request.id, |_| Ok(json!(0))).await;
+    let late = world.service.answer(&world.app, id, request.id, somebody(), |_| Ok(json!(0))).await;
     assert!(matches!(late, Err(InputError::Invalid(_))));
 }
 
 /// Its record hears of it.
 pub async fn a_paused_run_can_be_canceled(world: World) {
     let (id, _) = asked(&world).await;
-    world.service.cancel(&world.app, id).await.expect("it is canceled");
+    world.service.cancel(&world.app, id, &somebody()).await.expect("it is canceled");
     world.sealed(id).await;
     let head = world.backend.runs.head(id).await.expect("the store answers").expect("the run");
     assert_eq!(
@@ -545,7 +573,7 @@ pub async fn a_paused_run_fails_on_its_last_day(world: World) {
     assert_eq!(world.service.sweep(10).await.expect("the store answers").requeued, 0);
     world.clock.forward(Duration::from_hours(25) + world.app.longest_run());
     assert_eq!(world.service.sweep(1).await.expect("the store answers").failed, 1);
-    world.service.cancel(&world.app, id).await.ok();
+    world.service.cancel(&world.app, id, &somebody()).await.ok();
     if let Ok(run) = world.service.get(&world.app, id).await {
         assert_eq!(run.error.expect("an error").code, "expired");
     }
@@ -605,7 +633,7 @@ pub async fn a_foreign_app_sees_nothing(world: World) {
     let id = world.sync(json!([])).await.new.id;
     let foreign = an_app("foreign", Limits::default());
     assert!(matches!(world.service.get(&foreign, id).await, Err(GetError::NotFound)));
-    assert!(matches!(world.service.cancel(&foreign, id).await, Err(GetError::NotFound)));
+    assert!(matches!(world.service.cancel(&foreign, id, &somebody()).await, Err(CancelError::NotFound)));
     assert!(matches!(world.service.events(&foreign, id, 1, 25, false).await, Err(GetError::NotFound)));
     assert!(matches!(world.service.follow(&foreign, id, 0).await, Err(GetError::NotFound)));
 }

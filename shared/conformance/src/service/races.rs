@@ -1,6 +1,6 @@
 //! Answers and claims of the same moment.
 
-use super::World;
+use super::{World, somebody};
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use runyard_runs::{
@@ -65,7 +65,7 @@ pub async fn an_answer_comes_just_before_a_claim(world: World) {
     world.answer(id, &one, json!(1)).await.expect("it is taken");
     let (other, app) = (world.another_service(), Arc::clone(&world.app));
     let meanwhile = async move {
-        other.answer(&app, id, two.id, |_| Ok(json!(2))).await.expect("it is taken");
+        other.answer(&app, id, two.id, somebody(), |_| Ok(json!(2))).await.expect("it is taken");
     };
     world.work_once(&world.meeting(EventBody::is_claim, Box::pin(meanwhile))).await;
     assert_eq!(world.count(id, "run.resumed").await, 1, "the one worker heard of both");
@@ -89,7 +89,7 @@ pub async fn an_answer_comes_just_after_a_claim(world: World) {
     };
     let is_answer = |body: &EventBody| matches!(body, EventBody::InputReceived { .. });
     let answering = world.meeting(is_answer, Box::pin(meanwhile));
-    answering.answer(&world.app, id, two.id, |_| Ok(json!(2))).await.expect("it is taken");
+    answering.answer(&world.app, id, two.id, somebody(), |_| Ok(json!(2))).await.expect("it is taken");
     world.both_are_heard(id).await;
 }
 
@@ -153,6 +153,10 @@ impl RunStore for Meeting {
 
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<(AppId, RunId)>, StoreError> {
         self.inner.due(now, limit).await
+    }
+
+    async fn postpone(&self, run: RunId, now: Timestamp, until: Timestamp) -> Result<Update, StoreError> {
+        self.inner.postpone(run, now, until).await
     }
 
     async fn delete_expired(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {

@@ -1,6 +1,6 @@
 //! Waiting for a moment: without a process, and not past what comes before it.
 
-use super::{World, has};
+use super::{World, has, somebody};
 use futures::StreamExt;
 use runyard_runs::{
     Clock, Head, Limits, ReportedStatus, RunEvent, RunId, RunStatus,
@@ -142,7 +142,7 @@ pub async fn an_answer_to_a_run_that_rests_is_not_lost(world: World) {
     assert_eq!(world.engine.begun("after"), 1);
     let left = world.head(id).await.record.due.expect("it rests on").since(world.clock.now());
     assert!(left > Duration::from_mins(58), "{left:?}");
-    world.service.cancel(&world.app, id).await.expect("it is canceled");
+    world.service.cancel(&world.app, id, &somebody()).await.expect("it is canceled");
     world.sealed(id).await;
 }
 
@@ -170,7 +170,7 @@ pub async fn a_run_that_rests_can_be_canceled(world: World) {
     let world = world.patient();
     let created = world.resting(json!([{"rest_ms": HOUR}, {"step": "never"}])).await;
     let id = created.run.new.id;
-    world.service.cancel(&world.app, id).await.expect("it is canceled");
+    world.service.cancel(&world.app, id, &somebody()).await.expect("it is canceled");
     assert_eq!(world.head(id).await.record.due, None);
     world.clock.forward(Duration::from_mins(61));
     world.swept(0).await;

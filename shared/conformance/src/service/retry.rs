@@ -1,6 +1,6 @@
 //! Retries: what a new run keeps of one that failed or was canceled.
 
-use super::{World, asked};
+use super::{World, asked, somebody};
 use runyard_runs::{
     RunId, RunStatus,
     service::{
@@ -31,7 +31,11 @@ pub async fn a_retry_keeps_what_is_done(world: World) {
         let run = world.sync(json!([{"step": "a"}, {"ask": "well?"}, {"step": "b"}, {"flaky": "c"}])).await;
         (run.new.id, run.input_requests[0].clone())
     };
-    world.service.answer(&world.app, id, request.id, |_| Ok(json!("yes"))).await.expect("it is taken");
+    world
+        .service
+        .answer(&world.app, id, request.id, somebody(), |_| Ok(json!("yes")))
+        .await
+        .expect("it is taken");
     world.work_once(&world.service).await;
     assert_eq!(world.get(id).await.status, RunStatus::Failed);
     let created = world.retry(id).await.expect("it is accepted");
@@ -51,13 +55,17 @@ pub async fn a_retry_keeps_what_is_done(world: World) {
 /// A question that nobody answered is another one in another run.
 pub async fn a_canceled_run_asks_anew_when_it_is_retried(world: World) {
     let (id, request) = asked(&world).await;
-    world.service.cancel(&world.app, id).await.expect("it is canceled");
+    world.service.cancel(&world.app, id, &somebody()).await.expect("it is canceled");
     let retry = world.retry(id).await.expect("it is accepted").run.new.id;
     world.work_once(&world.service).await;
     let run = world.get(retry).await;
     let [asked] = run.input_requests.as_slice() else { panic!("one question: {run:?}") };
     assert_ne!(asked.id, request.id);
-    world.service.answer(&world.app, retry, asked.id, |_| Ok(json!("yes"))).await.expect("it is taken");
+    world
+        .service
+        .answer(&world.app, retry, asked.id, somebody(), |_| Ok(json!("yes")))
+        .await
+        .expect("it is taken");
     world.work_once(&world.another_service()).await;
     assert_eq!(world.get(retry).await.output, Some(json!(["before", "yes", "after"])));
     assert_eq!(world.engine.begun("before"), 1);

@@ -25,6 +25,7 @@ use std::{
 /// | `{"wait_ms": n}` | a silent call outside |
 /// | `{"compute_ms": n}` | takes so long, and calls nothing outside |
 /// | `{"ask": prompt, "expires_ms": n}` | asks a person; gives the answer, or `"expired"` |
+/// | `{"approve": params, "editable": [name, …], "schema": …, "accept_pattern": …}` | asks for approval; gives the answer |
 /// | `{"rest_ms": n}` | waits for a moment without a process; gives `"rested"` |
 /// | `{"branches": [commands, …]}` | does several lists at the same time; gives the list of their outputs |
 /// | `{"fail": message}`, `{"panic": message}` | ends so |
@@ -85,10 +86,31 @@ impl Scripted {
                 prompt: prompt.to_owned(),
                 params: Map::new(),
                 editable_params: Vec::new(),
+                schema: Map::new(),
+                accept_pattern: None,
                 expires_at: (!expires_in.is_zero()).then(|| run.now() + expires_in),
             };
             let asked = |request| EventBody::AgentHumanFeedbackRequested { request };
             return match run.ask(&format!("ask:{place}"), request, asked) {
+                Asked::Answered(answer) => Ok(answer),
+                Asked::Expired => Ok(Value::from("expired")),
+                Asked::Pending => Err(Outcome::Suspended),
+            };
+        } else if let Some(params) = command.get("approve").and_then(Value::as_object) {
+            let names = command.get("editable").and_then(Value::as_array).map(Vec::as_slice);
+            let names = names.unwrap_or_default().iter().filter_map(Value::as_str);
+            let request = InputRequest {
+                id: RequestId(run.new_run().id.0),
+                kind: InputRequestKind::ApprovalRequest,
+                prompt: "may it?".to_owned(),
+                params: params.clone(),
+                editable_params: names.map(str::to_owned).collect(),
+                schema: command.get("schema").and_then(Value::as_object).cloned().unwrap_or_default(),
+                accept_pattern: text("accept_pattern").map(str::to_owned),
+                expires_at: None,
+            };
+            let asked = |request| EventBody::ApprovalRequestCreated { request };
+            return match run.ask(&format!("approve:{place}"), request, asked) {
                 Asked::Answered(answer) => Ok(answer),
                 Asked::Expired => Ok(Value::from("expired")),
                 Asked::Pending => Err(Outcome::Suspended),
@@ -152,7 +174,7 @@ impl Engine for Scripted {
         Ok(Vec::new())
     }
 
-    fn check_input(
+    async fn check_input(
         &self,
         _app: &App,
         input: &Map<String, Value>,

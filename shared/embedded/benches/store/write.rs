@@ -73,6 +73,7 @@ async fn one(store: &dyn RunStore) {
         metadata: BTreeMap::new(),
         files: Vec::new(),
         retry_of: None,
+        origin: runyard_runs::Origin::Key,
     };
     let record = Record {
         upto: 0,
@@ -90,7 +91,7 @@ async fn one(store: &dyn RunStore) {
     for name in ["input", "echo", "output"] {
         let kind = format!("dynamiq.nodes.utils.{name}");
         let node = Arc::new(NodeRef { id: name.to_owned(), name: name.to_owned(), kind });
-        events.push(EventBody::NodeStarted { node: Arc::clone(&node) });
+        events.push(EventBody::NodeStarted { node: Arc::clone(&node), input: None });
         events.push(EventBody::NodeCompleted { node, output: json!({"text": "hello"}) });
     }
     events.push(EventBody::RunCompleted { output: json!({"text": "hello"}) });

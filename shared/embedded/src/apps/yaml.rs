@@ -28,6 +28,9 @@ impl Node {
     }
 }
 
+/// How deep values may nest: what walks a tree, and drops it, recurses.
+const MAX_DEPTH: usize = 64;
+
 /// Reads the one document of `text`; `None` if it is empty.
 pub(super) fn parse(text: &str) -> Result<Option<Node>, Complaint> {
     let mut open: Vec<(Place, Open)> = Vec::new();
@@ -38,6 +41,10 @@ pub(super) fn parse(text: &str) -> Result<Option<Node>, Complaint> {
             Complaint::at(at, format!("this is no YAML: {}", error.info()))
         })?;
         let at = place(span);
+        let opens = matches!(event, Event::SequenceStart(..) | Event::MappingStart(..));
+        if opens && open.len() >= MAX_DEPTH {
+            return Err(Complaint::at(at, format!("values nest deeper than {MAX_DEPTH} levels")));
+        }
         let node = match event {
             Event::Scalar(text, style, ..) => {
                 let is_plain = style == ScalarStyle::Plain;

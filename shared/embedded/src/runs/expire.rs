@@ -40,9 +40,21 @@ fn remove_runs(connection: &Connection, now: Timestamp, limit: usize) -> Result<
     .query_map(params![now.0, int(limit as u64)], |row| {
         Ok((run_id(row, 0)?, AppId(row.get(1)?), row.get(2)?, row.get(3)?))
     })?
-    .collect::<Result<_, _>>()?;
+    .filter_map(|row| {
+        row.inspect_err(|error| tracing::error!(%error, "an expired run's row names no run")).ok()
+    })
+    .collect();
     for (run, app, reported, created_at) in &runs {
-        for (key, value) in write::metadata(connection, *run)? {
+        // Labels that cannot be read leave rows in an index that name no run: lists pass them over.
+        let labels = match write::metadata(connection, *run) {
+            Ok(labels) => labels,
+            Err(Fault::Json(error)) => {
+                tracing::warn!(%run, %error, "an expired run's labels cannot be read");
+                Default::default()
+            }
+            Err(fault) => return Err(fault),
+        };
+        for (key, value) in labels {
             statement(
                 connection,
                 "DELETE FROM metadata WHERE app = ?1 AND key = ?2 AND value = ?3 AND reported = ?4 \

@@ -99,7 +99,14 @@ impl Plan {
             };
             let mut runs = Vec::with_capacity(rows.len());
             for row in &rows {
-                runs.extend(read::stored(connection, RunId(row.run))?);
+                let run = RunId(row.run);
+                match read::stored(connection, run) {
+                    Ok(stored) => runs.extend(stored),
+                    Err(fault @ (Fault::Json(_) | Fault::Content(_) | Fault::Version(_))) => {
+                        tracing::warn!(%run, error = %fault, "left out of a list: the run cannot be read");
+                    }
+                    Err(fault) => return Err(fault),
+                }
             }
             Ok(RunPage { runs, total_count: total.min(COUNT_CAP), capped: total > COUNT_CAP, next_cursor })
         })

@@ -100,6 +100,10 @@ impl RunStore for Runs {
         self.home.database.read(move |connection| read::due(connection, now, limit)).await
     }
 
+    async fn postpone(&self, run: RunId, now: Timestamp, until: Timestamp) -> Result<Update, StoreError> {
+        self.home.database.write(move |connection| write::postpone(connection, run, now, until)).await
+    }
+
     async fn delete_expired(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
         expire::delete_expired(&self.home.database, now, limit).await
     }

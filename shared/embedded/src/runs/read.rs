@@ -36,7 +36,7 @@ pub(super) fn log(connection: &Connection, run: RunId, from: Sequence) -> Result
                 read.more = true;
                 break;
             }
-            let content = row.get_ref(2)?.as_bytes().map_err(rusqlite::Error::from)?;
+            let content = row.get_ref(2)?.as_bytes().map_err(|error| Fault::Content(error.to_string()))?;
             bytes += content.len();
             read.entries.push(decode(run, row.get(0)?, content)?);
         }
@@ -63,8 +63,10 @@ pub(super) fn stored(connection: &Connection, run: RunId) -> Result<Option<Store
         return Ok(None);
     };
     let new: Option<NewRun> = statement(connection, "SELECT entry FROM log WHERE run = ?1 AND first = 0")?
-        .query_row([run.0], |row| Ok(serde_json::from_slice(row.get_ref(0)?.as_bytes()?)))
+        .query_row([run.0], |row| Ok(row.get_ref(0)?.as_bytes().map(serde_json::from_slice)))
         .optional()?
+        .transpose()
+        .map_err(|error| Fault::Content(error.to_string()))?
         .transpose()?;
     let new = new.ok_or_else(|| Fault::Content(format!("run {run} has no content")))?;
     Ok(Some(StoredRun { new, record, last: last(connection, run)? }))
@@ -85,11 +87,19 @@ pub(super) fn due(
 ) -> Result<Vec<(AppId, RunId)>, Fault> {
     let mut statement = statement(
         connection,
-        "SELECT app, id FROM runs INDEXED BY runs_by_due WHERE due <= ?1 ORDER BY due, id LIMIT ?2",
+        "SELECT app, id FROM runs INDEXED BY runs_by_due WHERE due <= ?1 ORDER BY due, id",
     )?;
-    let due = statement
-        .query_map(params![now.0, int(limit as u64)], |row| Ok((AppId(row.get(0)?), run_id(row, 1)?)))?
-        .collect::<Result<_, _>>()?;
+    let mut rows = statement.query([now.0])?;
+    let mut due = Vec::new();
+    while due.len() < limit
+        && let Some(row) = rows.next()?
+    {
+        match row.get(0).and_then(|app| Ok((AppId(app), run_id(row, 1)?))) {
+            Ok(run) => due.push(run),
+            // Without an id it cannot even be put off. It must not keep the others waiting.
+            Err(error) => tracing::error!(%error, "a row of the table of runs names no run"),
+        }
+    }
     Ok(due)
 }
 
@@ -117,8 +127,10 @@ fn last(connection: &Connection, run: RunId) -> Result<Option<Entry>, Fault> {
         "SELECT first, last, entry FROM log WHERE run = ?1 AND first > 0 ORDER BY first DESC LIMIT 1",
     )?;
     let mut rows = statement.query([run.0])?;
-    let decode =
-        |row: &Row<'_>| decode(run, row.get(0)?, row.get_ref(2)?.as_bytes().map_err(rusqlite::Error::from)?);
+    let decode = |row: &Row<'_>| {
+        let content = row.get_ref(2)?.as_bytes().map_err(|error| Fault::Content(error.to_string()))?;
+        decode(run, row.get(0)?, content)
+    };
     rows.next()?.map(decode).transpose()
 }
 

@@ -20,6 +20,18 @@ pub(super) struct Stored {
 
 impl Stored {
     pub(super) fn read(row: &Row<'_>) -> Result<Self, Fault> {
+        Self::parse(row).map_err(|fault| match fault {
+            // A value of another type than the column's: the row is damaged, not the database busy.
+            Fault::Sqlite(
+                error @ (rusqlite::Error::InvalidColumnType(..)
+                | rusqlite::Error::FromSqlConversionFailure(..)
+                | rusqlite::Error::IntegralValueOutOfRange(..)),
+            ) => Fault::Content(format!("the row of a run: {error}")),
+            fault => fault,
+        })
+    }
+
+    fn parse(row: &Row<'_>) -> Result<Self, Fault> {
         Ok(Self {
             app: AppId(row.get(0)?),
             created_at: Timestamp(row.get(1)?),

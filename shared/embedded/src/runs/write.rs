@@ -159,6 +159,18 @@ pub(super) fn update(
     Ok(Update::Done)
 }
 
+/// Names no column but the one, so that it works on a row that nothing else can be made of.
+pub(super) fn postpone(
+    connection: &Connection,
+    run: RunId,
+    now: Timestamp,
+    until: Timestamp,
+) -> Result<Update, Fault> {
+    let updated = statement(connection, "UPDATE runs SET due = ?3 WHERE id = ?1 AND due <= ?2")?
+        .execute(params![run.0, now.0, until.0])?;
+    Ok(if updated == 0 { Update::Refused } else { Update::Done })
+}
+
 pub(super) fn bind(connection: &Connection, item: &IdempotencyItem) -> Result<IdempotencyItem, Fault> {
     let bound = statement(
         connection,

@@ -8,7 +8,9 @@ const MAX_DEPTH: usize = 64;
 /// How high the tree may be: a chain of operators is a tree that leans to one side.
 const MAX_HEIGHT: u32 = 256;
 /// Operators and values that one expression may have.
-const MAX_NODES: u32 = 4_096;
+const MAX_NODES: u32 = 1_024;
+/// The longest expression in bytes.
+const MAX_BYTES: usize = 64 << 10;
 
 /// A part of an expression. The number tells it from the others of its expression.
 #[derive(Debug)]
@@ -127,6 +129,12 @@ impl Arguments {
 
 /// Reads a whole expression; the error says what is wrong with it.
 pub(super) fn parse(text: &str) -> Result<Node, String> {
+    if text.len() > MAX_BYTES {
+        return Err(format!(
+            "it has {} bytes, of {MAX_BYTES} at most; split it into smaller expressions",
+            text.len()
+        ));
+    }
     let mut parser = Parser { tokens: tokens(text)?, next: 0, nodes: 0, depth: 0 };
     let node = parser.expression()?;
     match parser.peek() {
@@ -191,12 +199,16 @@ impl Parser {
     fn node(&mut self, kind: Expr) -> Parsed {
         self.nodes += 1;
         if self.nodes > MAX_NODES {
-            return Err("it is too long; split it into smaller expressions".into());
+            return Err(format!(
+                "it has more than {MAX_NODES} operators and values; split it into smaller expressions"
+            ));
         }
         let mut node = Node { id: self.nodes, kind, height: 0 };
         node.height = 1 + node.children().iter().map(|child| child.height).max().unwrap_or(0);
         if node.height > MAX_HEIGHT {
-            return Err("it nests too deep; split it into smaller expressions".into());
+            return Err(format!(
+                "it is more than {MAX_HEIGHT} operators deep; split it into smaller expressions"
+            ));
         }
         Ok(node)
     }
@@ -204,7 +216,9 @@ impl Parser {
     fn deeper(&mut self, part: impl FnOnce(&mut Self) -> Parsed) -> Parsed {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            return Err("it nests too deep; split it into smaller expressions".into());
+            return Err(format!(
+                "its brackets nest deeper than {MAX_DEPTH}; split it into smaller expressions"
+            ));
         }
         let node = part(self)?;
         self.depth -= 1;
@@ -495,7 +509,7 @@ impl Parser {
         };
         while self.take(".") {
             match self.advance() {
-                Token::Name(part) => name = format!("{name}.{part}"),
+                Token::Name(part) => name.extend([".", &part]),
                 other => return Err(format!("expected the name of {what}, not {}", shown(&other))),
             }
         }

@@ -33,6 +33,8 @@ pub(crate) struct CacheKey {
     node: usize,
     user: Option<String>,
     session: Option<Uuid>,
+    /// Whether somebody with an access key says that it is this user: nobody else is given that user's outputs.
+    vouched: bool,
     input: Arc<str>,
 }
 
@@ -59,6 +61,7 @@ impl CacheKey {
             node: std::ptr::from_ref(node).addr(),
             user: run.user_id.clone(),
             session: run.session_id,
+            vouched: run.origin.vouches_for_user(),
             input: text.into(),
         }
     }
@@ -123,7 +126,7 @@ impl Kept {
 }
 
 /// JSON with the keys of every mapping sorted.
-fn canonical(value: &Value, text: &mut String) {
+pub(super) fn canonical(value: &Value, text: &mut String) {
     match value {
         Value::Object(map) => {
             let mut entries: Vec<_> = map.iter().collect();

@@ -1,8 +1,10 @@
 //! Dependencies: which outcome of other nodes lets a node run.
 
 use super::{Behavior, FlowNodes, NodeError, Source, Status, node::Node, result::NodeResult};
-use crate::{condition::Condition, nodes::is_option_result};
+use crate::{compute, condition::Condition, nodes::is_option_result};
+use runyard_runs::RunContext;
 use serde_json::Value;
+use std::sync::Arc;
 
 /// One dependency of a node.
 #[derive(Debug)]
@@ -12,7 +14,7 @@ pub(crate) struct Depend {
     /// The option of a Choice that must have been taken.
     pub(crate) option: Option<String>,
     /// What must hold for the result.
-    pub(crate) condition: Option<Condition>,
+    pub(crate) condition: Option<Arc<Condition>>,
     /// Whether it is an error edge.
     pub(crate) on_failure: bool,
 }
@@ -36,22 +38,18 @@ impl Branches {
     /// For a node that depends on `depends`.
     pub(crate) fn of(depends: &[Depend], all: &[Vec<Depend>]) -> Self {
         let mut error_sources = Vec::new();
-        let mut seen = Vec::new();
+        let mut behind = vec![false; all.len()];
         let mut rest: Vec<&Depend> = depends.iter().collect();
         while let Some(depend) = rest.pop() {
             if depend.on_failure {
                 error_sources.push(depend.node);
             }
-            if !seen.contains(&depend.node) {
-                seen.push(depend.node);
+            if !std::mem::replace(&mut behind[depend.node as usize], true) {
                 rest.extend(&all[depend.node as usize]);
             }
         }
-        let gated = depends
-            .iter()
-            .map(|depend| depend.node)
-            .filter(|node| is_gated(*node, &error_sources, all))
-            .collect();
+        let gated = gated(&behind, &error_sources, all);
+        let gated = depends.iter().map(|depend| depend.node).filter(|node| gated[*node as usize]).collect();
         Self { gated, error_sources }
     }
 
@@ -70,23 +68,24 @@ impl Branches {
     }
 }
 
-/// Whether a node may be skipped because a branch was not taken: it, or one that it depends on in the end, stands on one.
-fn is_gated(node: u32, error_sources: &[u32], all: &[Vec<Depend>]) -> bool {
-    let mut seen = vec![node];
-    let mut next = 0;
-    while let Some(node) = seen.get(next).copied() {
-        next += 1;
-        let depends = &all[node as usize];
-        if error_sources.contains(&node) || depends.iter().any(Depend::branches) {
-            return true;
-        }
-        for depend in depends {
-            if !seen.contains(&depend.node) {
-                seen.push(depend.node);
-            }
+/// Which of the nodes that lie `behind` may be skipped because a branch was not taken: those that stand on one, and all that
+/// depends on them.
+fn gated(behind: &[bool], error_sources: &[u32], all: &[Vec<Depend>]) -> Vec<bool> {
+    let mut dependents = vec![Vec::new(); all.len()];
+    let mut gated = vec![false; all.len()];
+    let mut next: Vec<u32> = error_sources.to_vec();
+    for (place, depends) in (0..).zip(all).filter(|(place, _): &(u32, _)| behind[*place as usize]) {
+        depends.iter().for_each(|depend| dependents[depend.node as usize].push(place));
+        if depends.iter().any(Depend::branches) {
+            next.push(place);
         }
     }
-    false
+    while let Some(node) = next.pop() {
+        if !std::mem::replace(&mut gated[node as usize], true) {
+            next.extend(&dependents[node as usize]);
+        }
+    }
+    gated
 }
 
 /// Why a node does not run.
@@ -98,7 +97,7 @@ pub(crate) enum Refused {
 }
 
 /// Whether a node may run.
-pub(crate) fn check(node: &Node, source: &Source<'_>) -> Result<(), Refused> {
+pub(crate) async fn check(run: &RunContext, node: &Node, source: &Source<'_>) -> Result<(), Refused> {
     let result = |depend: &Depend| source.results.get(depend.node);
     let tolerant = node.branches.as_ref().filter(|branches| {
         node.depends.iter().any(|depend| result(depend).is_some_and(|result| branches.taken(depend, result)))
@@ -109,7 +108,7 @@ pub(crate) fn check(node: &Node, source: &Source<'_>) -> Result<(), Refused> {
             continue;
         }
         status(depend, result, source.nodes)?;
-        condition(depend, result, source)?;
+        condition(run, depend, result, source).await?;
         option(depend, result, source.nodes)?;
     }
     Ok(())
@@ -139,9 +138,19 @@ fn status(depend: &Depend, result: &NodeResult, nodes: &FlowNodes) -> Result<(),
     }
 }
 
-fn condition(depend: &Depend, result: &NodeResult, source: &Source<'_>) -> Result<(), Refused> {
+async fn condition(
+    run: &RunContext,
+    depend: &Depend,
+    result: &NodeResult,
+    source: &Source<'_>,
+) -> Result<(), Refused> {
     let Some(condition) = &depend.condition else { return Ok(()) };
-    if condition.holds(&source.result_with_input(result)).map_err(Refused::Fail)? {
+    let data = source.result_with_input(result);
+    let away = || {
+        let (condition, data) = (Arc::clone(condition), data.clone());
+        move || condition.holds(&data)
+    };
+    if compute::run(run, "a condition", || condition.holds(&data), away).await.map_err(Refused::Fail)? {
         return Ok(());
     }
     let id = source.nodes.id(depend.node);

@@ -8,18 +8,20 @@ mod dict;
 mod errors;
 mod node;
 mod offer;
+pub(crate) mod params;
 mod rests;
 mod result;
 mod schedule;
 mod source;
 
-pub(crate) use approval::{Approval, Expiry, INPUT_EXPIRED, Unanswered};
+pub(crate) use approval::{Approval, Approved, Expiry, INPUT_EXPIRED, ToolCalled, Unanswered, hidden};
 pub(crate) use cache::{Cache, CacheKey};
 pub(crate) use depends::{Branches, Depend};
 pub(crate) use errors::{Behavior, ErrorHandling, seconds};
-pub(crate) use node::{Call, Halt, Kind, Node, NodeSpec, Role, run_within};
+pub(crate) use node::{Call, Halt, Kind, Node, NodeSpec, Role, run_tool, run_within};
 pub(crate) use offer::{Listed, Offer};
 pub(crate) use rests::Rests;
+pub(crate) use result::LIMIT_EXCEEDED;
 pub use result::{FailedNode, NodeError, Status};
 pub(crate) use source::{Results, Source};
 

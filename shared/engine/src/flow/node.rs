@@ -1,8 +1,8 @@
 //! One node: what all kinds have in common, and how it is run.
 
 use super::{
-    Approval, Behavior, Branches, CacheKey, Depend, ErrorHandling, FlowNodes, Listed, NodeError, Offer,
-    Rests, Results, Source, Status,
+    Approval, Approved, Behavior, Branches, CacheKey, Depend, ErrorHandling, FlowNodes, Listed, NodeError,
+    Offer, Rests, Results, Source, Status, ToolCalled,
     announce::announcements,
     approval::Verdict,
     depends,
@@ -175,14 +175,17 @@ pub(crate) enum Ended {
 }
 
 /// Runs a node once its dependencies have ended: restores it from the journal, skips it, or executes it.
-pub(crate) async fn run_node(call: Call<'_>, source: Source<'_>) -> Ended {
+///
+/// `tool`: whose call it is, if an agent makes it.
+pub(crate) async fn run_node(call: Call<'_>, source: Source<'_>, tool: Option<ToolCalled<'_>>) -> Ended {
     let Call { run, node, key, rests, .. } = call;
     let _stay = rests.works();
     let done = format!("node:{key}:done");
-    if let Some(result) = restore(call, source, &done) {
+    if let Some(result) = restore(call, source, &done, tool).await {
         return Ended::With(result);
     }
     let failed = |input: Input, error: NodeError| {
+        let error = call.services.secrets.hide_in_error(error);
         let body =
             EventBody::NodeFailed { node: Arc::clone(&node.reference), error: run_error(node, &error) };
         let mut journal = json!({"after": source.seen, "error": error.to_json()});
@@ -201,26 +204,42 @@ pub(crate) async fn run_node(call: Call<'_>, source: Source<'_>) -> Ended {
         })
     };
     let skip = |error: NodeError| {
+        let error = call.services.secrets.hide_in_error(error);
         let body =
             EventBody::NodeSkipped { node: Arc::clone(&node.reference), error: run_error(node, &error) };
         run.record(&done, body, Some(json!({"after": source.seen, "error": error.to_json()})));
         Ended::With(skipped(&source, error))
     };
-    match depends::check(node, &source) {
+    match depends::check(run, node, &source).await {
         Ok(()) => {}
         Err(Refused::Fail(error)) => return failed(run_input(&source), error),
         Err(Refused::Skip(error)) => return skip(error),
     }
-    let changed = match node.approval.as_ref().map(|approval| approval.ask(call, source.input)) {
-        None => None,
-        Some(Verdict::Approved(changed)) => changed,
-        Some(Verdict::Denied(error)) => return skip(error),
-        Some(Verdict::Failed(error)) => return failed(run_input(&source), error),
-        Some(Verdict::Pending) => return Ended::Suspended,
-    };
-    let started = EventBody::NodeStarted { node: Arc::clone(&node.reference) };
+    let mut approved = None;
+    if let Some(approval) = &node.approval {
+        // Nobody is asked about what cannot be.
+        let input = match transform(run, node, &source).await {
+            Ok(input) => input,
+            Err(error) => return failed(run_input(&source), error),
+        };
+        match approval.ask(call, &input, tool).await {
+            Verdict::Approved(with) => approved = Some(with),
+            Verdict::Denied(error) => return skip(error),
+            Verdict::Failed(error) => return failed(run_input(&source), error),
+            Verdict::Pending => return Ended::Suspended,
+        }
+    }
+    if let (Some(tool), Some(approved)) = (tool, &approved) {
+        (tool.approved)(approved);
+    }
+    let input = approved.as_ref().map(|approved| {
+        let mut input = (*approved.input).clone();
+        call.services.secrets.hide_in_value(&mut input);
+        input
+    });
+    let started = EventBody::NodeStarted { node: Arc::clone(&node.reference), input };
     run.record(&format!("node:{key}:started"), started, None);
-    let Inputs { shown, given } = match inputs(node, &source, changed.as_ref()) {
+    let Inputs { shown, given } = match inputs(run, node, &source, approved.as_ref()).await {
         Ok(inputs) => inputs,
         Err((input, error)) => return failed(input, error),
     };
@@ -228,7 +247,11 @@ pub(crate) async fn run_node(call: Call<'_>, source: Source<'_>) -> Ended {
         Err(Halt::Failed(error)) => node.kind.rescue(call, &given, error).await,
         other => other,
     };
-    match output.and_then(|output| finish(node, output)) {
+    let output = match output {
+        Ok(output) => finish(run, node, output).await,
+        Err(halt) => Err(halt),
+    };
+    match output.map(|output| call.services.secrets.hide_in_output(output)) {
         Ok(output) => {
             let body =
                 EventBody::NodeCompleted { node: Arc::clone(&node.reference), output: (*output).clone() };
@@ -248,6 +271,27 @@ pub(crate) async fn run_within(
     place: &str,
     input: &Value,
 ) -> Result<Arc<Value>, Halt> {
+    run_held(holder, node, place, input, None).await
+}
+
+/// [`run_within`] for an agent that calls it as a tool.
+pub(crate) async fn run_tool(
+    holder: Call<'_>,
+    node: &Node,
+    place: &str,
+    input: &Value,
+    tool: ToolCalled<'_>,
+) -> Result<Arc<Value>, Halt> {
+    run_held(holder, node, place, input, Some(tool)).await
+}
+
+async fn run_held(
+    holder: Call<'_>,
+    node: &Node,
+    place: &str,
+    input: &Value,
+    tool: Option<ToolCalled<'_>>,
+) -> Result<Arc<Value>, Halt> {
     let Value::Object(input) = input else {
         let message = format!("a node's input must be a mapping, but this is {}", python_text::repr(input));
         return Err(NodeError::new("TypeError", message).into());
@@ -257,7 +301,7 @@ pub(crate) async fn run_within(
     let (nodes, results) = (FlowNodes::new(Vec::new()), Results::new(0));
     let source = Source { input, nodes: &nodes, results: &results, seen: &[] };
     // A node that holds others is itself run by this function, so its future must be kept apart.
-    match Box::pin(run_node(call, source)).await {
+    match Box::pin(run_node(call, source, tool)).await {
         Ended::With(NodeResult { status: Status::Success, output, .. }) => Ok(output),
         Ended::With(NodeResult { error, .. }) => {
             Err(error.unwrap_or_else(|| NodeError::new("Exception", "the node failed")).into())
@@ -303,16 +347,18 @@ struct Inputs {
     given: Arc<Value>,
 }
 
-/// The node's input, from the run's own or what a person `changed` that to; or why there is none, and the input that the
-/// result then shows.
-fn inputs(
+/// The node's input, as it was `approved` if it had to be; or why there is none, and the input that the result then shows.
+async fn inputs(
+    run: &RunContext,
     node: &Node,
     source: &Source<'_>,
-    changed: Option<&Map<String, Value>>,
+    approved: Option<&Approved>,
 ) -> Result<Inputs, (Input, NodeError)> {
-    let source = &Source { input: changed.unwrap_or(source.input), ..*source };
-    let transformed = transform(node, source).map_err(|error| (run_input(source), error))?;
-    let is_merged = node.input.is_identity() && node.mapping.is_empty() && changed.is_none();
+    let transformed = match approved {
+        Some(approved) => Arc::clone(&approved.input),
+        None => transform(run, node, source).await.map_err(|error| (run_input(source), error))?,
+    };
+    let is_merged = node.input.is_identity() && node.mapping.is_empty() && approved.is_none();
     let given = node.kind.admit(Arc::clone(&transformed)).map_err(|error| (run_input(source), error))?;
     let shown = match dict(&given) {
         // Built from the other results when somebody wants to see it.
@@ -326,11 +372,11 @@ fn inputs(
     Ok(Inputs { shown, given })
 }
 
-fn transform(node: &Node, source: &Source<'_>) -> Result<Arc<Value>, NodeError> {
+async fn transform(run: &RunContext, node: &Node, source: &Source<'_>) -> Result<Arc<Value>, NodeError> {
     let mut input = if node.input.is_identity() {
         source.without_inputs()
     } else {
-        node.input.apply(Data::Source(source))?
+        node.input.compute(run, Data::Source(source)).await?
     };
     for (key, value) in &node.mapping {
         let Value::Object(map) = &mut input else {
@@ -360,14 +406,19 @@ async fn attempts(call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt
     let errors = &call.node.errors;
     let attempt = |attempt| async move {
         let _stay = errors.timeout.map(|limit| call.rests.timeout(call.run.now() + limit));
-        call.node.kind.execute(Call { attempt, ..call }, input).await
+        let executed = call.node.kind.execute(Call { attempt, ..call }, input).await;
+        // Here, before it is logged that it is tried again.
+        executed.map_err(|halt| call.services.secrets.hide_in_halt(halt))
     };
     errors.attempts(seed, attempt).await
 }
 
-fn finish(node: &Node, output: Arc<Value>) -> Result<Arc<Value>, Halt> {
-    let output =
-        if node.output.is_identity() { output } else { Arc::new(node.output.apply(Data::Json(&output))?) };
+async fn finish(run: &RunContext, node: &Node, output: Arc<Value>) -> Result<Arc<Value>, Halt> {
+    let output = if node.output.is_identity() {
+        output
+    } else {
+        Arc::new(node.output.compute(run, Data::Json(&output)).await?)
+    };
     if is_too_deep(&output) {
         let message = format!("the output is nested deeper than {MAX_NESTING} levels");
         return Err(NodeError::new("RecursionError", message).lasting().into());
@@ -377,7 +428,12 @@ fn finish(node: &Node, output: Arc<Value>) -> Result<Arc<Value>, Halt> {
 
 /// The result that an earlier execution recorded. The journal holds what cannot be worked out again; a node's input
 /// can, from the nodes that had finished when it began.
-fn restore(call: Call<'_>, source: Source<'_>, done: &str) -> Option<NodeResult> {
+async fn restore(
+    call: Call<'_>,
+    source: Source<'_>,
+    done: &str,
+    tool: Option<ToolCalled<'_>>,
+) -> Option<NodeResult> {
     let recorded = call.run.recorded(done)?;
     let seen: Vec<u32> = recorded.journal["after"]
         .as_array()?
@@ -386,18 +442,26 @@ fn restore(call: Call<'_>, source: Source<'_>, done: &str) -> Option<NodeResult>
         .collect();
     let source = Source { seen: &seen, ..source };
     let error = || NodeError::from_json(&recorded.journal["error"]);
-    let changed = call.node.approval.as_ref().and_then(|approval| approval.changed(call, source.input));
-    let inputs = || inputs(call.node, &source, changed.as_ref());
+    let mut approved = None;
+    if let Some(approval) = &call.node.approval
+        && let Ok(input) = transform(call.run, call.node, &source).await
+    {
+        approved = approval.recorded(call, &input, tool).await;
+        if let (Some(tool), Some(approved)) = (tool, &approved) {
+            (tool.approved)(approved);
+        }
+    }
+    let inputs = || inputs(call.run, call.node, &source, approved.as_ref());
     match recorded.body {
         EventBody::NodeCompleted { output, .. } => Some(NodeResult {
             status: Status::Success,
-            input: inputs().map_or_else(|(input, _)| input, |inputs| inputs.shown),
+            input: inputs().await.map_or_else(|(input, _)| input, |inputs| inputs.shown),
             output: Arc::new(output),
             error: None,
         }),
         EventBody::NodeFailed { .. } => Some(NodeResult {
             status: Status::Failure,
-            input: inputs().map_or_else(|(input, _)| input, |inputs| Input::Given(inputs.given)),
+            input: inputs().await.map_or_else(|(input, _)| input, |inputs| Input::Given(inputs.given)),
             output: Arc::new(Value::Null),
             error: Some(error()),
         }),

@@ -9,11 +9,7 @@ use std::{
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     task::Poll,
-    time::Duration,
 };
-
-/// A run is not left for less: to find it again takes more than to keep it.
-const WORTH_LEAVING: Duration = Duration::from_mins(1);
 
 /// The nodes of one execution that go on, and the moments that others wait for.
 #[derive(Debug, Default)]
@@ -93,13 +89,14 @@ impl Rests {
 
     /// The moment before which nothing goes on, if it is worth leaving the run for.
     fn all_rest(&self, run: &RunContext) -> Option<Timestamp> {
-        if !run.may_rest() || self.working.load(Ordering::Relaxed) > 0 {
+        let worth_leaving = run.rests_from()?;
+        if self.working.load(Ordering::Relaxed) > 0 {
             return None;
         }
         let moments = self.moments();
         let first = moments.rests.iter().min().copied()?;
         let stays = moments.timeouts.iter().any(|timeout| *timeout < first);
-        (!stays && first.since(run.now()) > WORTH_LEAVING).then_some(first)
+        (!stays && first.since(run.now()) > worth_leaving).then_some(first)
     }
 
     fn begin(&self, what: What) -> Stay<'_> {

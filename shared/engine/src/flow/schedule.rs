@@ -81,6 +81,6 @@ impl Flow {
         let key = format!("{within}{}", node.id);
         let call = Call { run, services, rests, node, key: &key, attempt: 0 };
         let source = Source { input, nodes: &self.nodes, results, seen: &seen };
-        (place, run_node(call, source).await)
+        (place, run_node(call, source, None).await)
     }
 }

@@ -4,6 +4,7 @@ use super::{
     FlowNodes,
     result::{Input, NodeResult},
 };
+use crate::compute::{self, Exceeded};
 use serde_json::{Map, Value};
 use std::sync::OnceLock;
 
@@ -42,6 +43,20 @@ impl<'a> Source<'a> {
     pub(crate) fn result(&self, id: &str) -> Option<&'a NodeResult> {
         let node = self.nodes.find(id)?;
         if self.seen.contains(&node) { self.results.get(node) } else { None }
+    }
+
+    /// Counts all of it as a computation that goes through it.
+    pub(crate) fn walk(&self) -> Result<(), Exceeded> {
+        self.input.values().try_for_each(compute::walk)?;
+        for result in self.seen.iter().filter_map(|node| self.results.get(*node)) {
+            compute::walk(&result.output)?;
+            match &result.input {
+                Input::Given(value) => compute::walk(value)?,
+                // The outputs of those before it, which are counted above, once more.
+                Input::Merged(seen) => compute::step(seen.len() as u64)?,
+            }
+        }
+        Ok(())
     }
 
     /// All of it, each result as `{status, input, output, error?}`.

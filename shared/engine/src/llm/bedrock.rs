@@ -5,12 +5,12 @@
 use super::{
     Endpoint, LlmError, Pieces, Reply, Request,
     aws::{Keys, path_segment},
-    call::{error_text, explain},
+    call::error_text,
     claude,
     content::{self, Part, arguments, parts, schema, text},
     gathered::Gathered,
 };
-use crate::egress::Http;
+use crate::egress::{Http, explain};
 use aws_smithy_eventstream::frame::{DecodedFrame, MessageFrameDecoder};
 use bytes::{Buf, BytesMut};
 use runyard_runs::{CacheWrites, ModelUsage};

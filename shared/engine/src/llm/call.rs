@@ -1,7 +1,7 @@
 //! What calls to all providers have in common: how they are sent, and what is made of answers that are none.
 
 use super::{Endpoint, LlmError};
-use crate::egress::Http;
+use crate::egress::{Http, Unanswered, explain};
 use reqwest::{RequestBuilder, Response, header};
 use serde_json::Value;
 use std::time::Duration;
@@ -22,7 +22,7 @@ impl Endpoint {
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
-        let response = finish(request).send().await.map_err(|error| LlmError::connection(explain(&error)))?;
+        let response = http.send(finish(request)).await?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -51,16 +51,13 @@ impl Endpoint {
     }
 }
 
-/// An error with its causes, which alone say what went wrong; without the URL, which may hold a key.
-pub(super) fn explain(error: &reqwest::Error) -> String {
-    let mut text = "the call failed".to_owned();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
+impl From<Unanswered> for LlmError {
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered {
+            Unanswered::Connection(why) => Self::connection(why),
+            Unanswered::Request(why) | Unanswered::Redirect(why) => Self::refused(why),
+        }
     }
-    text
 }
 
 fn retry_after(response: &Response) -> Option<Duration> {

@@ -1,7 +1,7 @@
 //! The content of messages: texts, images and files, in the shape of the chat completions API.
 
-use super::{LlmError, call::explain};
-use crate::egress::Http;
+use super::LlmError;
+use crate::egress::{Http, explain};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
@@ -78,10 +78,11 @@ pub(super) async fn fetch(http: &Http, messages: &mut [Value]) -> Result<(), Llm
 
 async fn fetch_one(http: &Http, url: &str) -> Result<String, LlmError> {
     let (client, url) = http.open(url).map_err(|refused| LlmError::refused(refused.to_string()))?;
-    let response = client.get(url).send().await.and_then(reqwest::Response::error_for_status);
-    let mut response = response.map_err(|error| {
-        LlmError::refused(format!("a file of the prompt cannot be fetched: {}", explain(&error)))
-    })?;
+    let unfetched = |why: String| LlmError::refused(format!("a file of the prompt cannot be fetched: {why}"));
+    let mut response = http.send(client.get(url)).await.map_err(|error| unfetched(error.to_string()))?;
+    if !response.status().is_success() {
+        return Err(unfetched(format!("the answer is {}", response.status())));
+    }
     let mime = response.headers().get(reqwest::header::CONTENT_TYPE).and_then(|mime| mime.to_str().ok());
     let mime = mime.and_then(|mime| mime.split(';').next()).unwrap_or("image/png").trim().to_owned();
     let mut bytes = Vec::new();

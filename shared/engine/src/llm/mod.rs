@@ -21,6 +21,7 @@ mod google;
 mod openai;
 mod prices;
 pub(crate) mod sse;
+mod veiled;
 
 pub(crate) use aws::{Keys, path_segment};
 pub(crate) use error::LlmError;
@@ -37,6 +38,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
+use veiled::Veiled;
 
 /// How often a client tries again within one attempt of a node, as the reference's client does.
 const CLIENT_RETRIES: u32 = 2;
@@ -202,15 +204,19 @@ impl Endpoint {
             shown.store(true, Ordering::Relaxed);
             piece(given);
         };
+        let veiled = Veiled::new(http.secrets(), &piece);
+        let piece = |given: Piece<'_>| veiled.give(given);
         for attempt in 0.. {
             run.outside().await?;
             let error = match self.call(http, request, &piece).await {
-                Ok(mut reply) => {
+                Ok(reply) => {
+                    veiled.end();
+                    let mut reply = reply.hidden(http.secrets());
                     reply.usage.cost_nanodollars = price.map(|price| price.cost(&reply.usage));
                     run.used(&self.model, &reply.usage);
                     return Ok(reply);
                 }
-                Err(error) => error,
+                Err(error) => LlmError { message: http.secrets().hide_in_text(error.message), ..error },
             };
             if attempt >= self.retries || !error.client_retries || shown.load(Ordering::Relaxed) {
                 return Err(Unanswered::Failed(error));

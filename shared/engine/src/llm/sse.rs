@@ -1,6 +1,7 @@
 //! Takes Server-Sent Events apart, however the network cut them.
 
-use super::{Endpoint, LlmError, call::explain};
+use super::{Endpoint, LlmError};
+use crate::egress::explain;
 use reqwest::Response;
 
 /// Gives the data of each event to `add`, until it says that this was the last or the stream ends.

@@ -2,11 +2,12 @@
 
 use super::{Fields, meant};
 use crate::{
-    condition::{self, Condition, OPERATORS, Test},
+    condition::{Condition, OPERATORS, Test},
     python_text,
     transform::Pointer,
 };
 use serde_json::Value;
+use std::collections::HashSet;
 
 /// A dependency as the file has it.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub(super) struct DependSpec {
 
 pub(super) fn read(fields: Fields<'_>) -> Vec<DependSpec> {
     let mut depends: Vec<DependSpec> = Vec::new();
+    let mut known = HashSet::new();
     // The reference goes through whatever stands here, and finds nothing in an empty mapping.
     if fields.get("depends").is_some_and(|given| given.is_map() && given.keys().is_empty()) {
         return depends;
@@ -32,7 +34,7 @@ pub(super) fn read(fields: Fields<'_>) -> Vec<DependSpec> {
             }
             continue;
         };
-        if depends.iter().any(|known| known.node == node) {
+        if !known.insert(node) {
             item.mistake(item.spot("node"), format!("a dependency on `{node}` stands here already"));
         }
         let on_failure = item.choice("trigger", &[("success", false), ("failure", true)]).unwrap_or(false);
@@ -55,7 +57,18 @@ pub(super) fn read(fields: Fields<'_>) -> Vec<DependSpec> {
 
 /// Reads one condition; `None`, and a mistake, if it is none.
 pub(crate) fn condition(fields: Fields<'_>) -> Option<Condition> {
-    let variable = fields.text("variable").filter(|text| !text.is_empty()).map(Pointer::new);
+    if fields.is_full() {
+        return None;
+    }
+    let path_of = |fields: Fields<'_>, key: &str, text: &str| {
+        let pointer = Pointer::new(text);
+        if let Some(problem) = pointer.over_limit() {
+            fields.mistake(fields.spot(key), problem.to_owned());
+        }
+        pointer
+    };
+    let variable = fields.text("variable").filter(|text| !text.is_empty());
+    let variable = variable.map(|text| path_of(fields, "variable", text));
     let is_not = fields.bool("is_not").unwrap_or(false);
     let operator = fields.text("operator").unwrap_or_default();
     let value = fields.json("value").unwrap_or(Value::Null);
@@ -68,7 +81,7 @@ pub(crate) fn condition(fields: Fields<'_>) -> Option<Condition> {
                 fields.items("operands", "a condition").into_iter().filter_map(condition).collect();
             if operator == "or" { Test::Any(operands) } else { Test::All(operands) }
         }
-        "string-regexp" => Test::Pattern(condition::pattern(&python_text::str(&value))),
+        "string-regexp" => Test::Pattern(fields.pattern("value", &python_text::str(&value))?.map(Box::new)),
         "" => {
             fields.mistake(fields.spot("operator"), "a condition lacks its `operator`".into());
             return None;

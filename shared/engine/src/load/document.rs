@@ -2,11 +2,14 @@
 
 use super::{
     Connection, Env, Fields, LoadErrors, Loading, Mistake, Mistakes, Yaml, build_node,
+    built::{MAX_CONNECTIONS, MAX_DEPENDS},
     depends::{self, DependSpec},
     interpolate::{interpolate, interpolate_alone},
-    meant, nearest, requirements, warnings, yaml,
+    meant, nearest, requirements, warnings,
+    yaml::{self, MAX_KEY_BYTES},
 };
 use crate::{
+    compute,
     flow::{Branches, Depend, Flow, FlowNodes, Node, NodeSpec, Role},
     nodes::{self, Found},
     workflow::Workflow,
@@ -26,6 +29,8 @@ const SECTIONS: &[&str] = &["connections", "prompts", "nodes", "flows", "workflo
 pub(crate) struct Loaded {
     pub(crate) workflow: Workflow,
     pub(crate) warnings: Vec<Mistake>,
+    /// The file, with all that it refers to.
+    pub(crate) root: Yaml,
 }
 
 /// Loads one workflow of a file, with what the app's configuration has for its requirements.
@@ -43,7 +48,14 @@ pub(crate) fn load(
     };
     interpolate(&mut root, env, &mut mistakes);
     let known = resolved(requirements, env, &mut mistakes);
-    requirements::resolve(&mut root, &known, &mut mistakes);
+    // Whatever paths they have, all of them together are one computation.
+    let resolved = compute::whole("the requirements", || {
+        requirements::resolve(&mut root, &known, &mut mistakes);
+        Ok(())
+    });
+    if let Err(error) = resolved {
+        mistakes.add(START, error.message);
+    }
     let mistakes = RefCell::new(mistakes);
     let workflow = Document::read(&root, &mistakes)
         .and_then(|document| document.workflow(source.id.as_deref(), &mistakes, env));
@@ -51,7 +63,7 @@ pub(crate) fn load(
     match workflow {
         Some(workflow) if mistakes.is_empty() => {
             warnings::ignored(&root, &mut mistakes);
-            Ok(Loaded { workflow, warnings: mistakes.into_warnings() })
+            Ok(Loaded { workflow, warnings: mistakes.into_warnings(), root })
         }
         _ => {
             // Of the rest, nobody knows what would have been read.
@@ -142,15 +154,24 @@ impl<'y> Document<'y> {
         let fields = |key: &str, what: &str| -> Vec<(&'y str, Fields<'y>)> {
             section(key)
                 .into_iter()
+                .take_while(|_| !mistakes.borrow().is_full())
                 .filter_map(|(id, yaml)| {
                     Some((id, Fields::new(yaml, &format!("the {what} `{id}`"), mistakes)?))
                 })
                 .collect()
         };
+        let connections = fields("connections", "connection");
+        if connections.len() > MAX_CONNECTIONS {
+            let message =
+                format!("the file has {} connections, of {MAX_CONNECTIONS} at most", connections.len());
+            root.mistake(root.spot("connections"), message);
+            return None;
+        }
         Some(Self {
             root,
-            connections: fields("connections", "connection")
+            connections: connections
                 .into_iter()
+                .take_while(|_| !mistakes.borrow().is_full())
                 .map(|(id, fields)| {
                     (id.to_owned(), Connection::read(fields, &format!("the connection `{id}`")))
                 })
@@ -213,6 +234,9 @@ impl<'y> Document<'y> {
     /// Of the nodes that the workflow does not use, only the types are checked.
     fn check_others(&self, loading: &Loading<'_>) {
         for (id, yaml) in &self.nodes {
+            if loading.mistakes.borrow().is_full() {
+                return;
+            }
             let Some(fields) = Fields::new(yaml, &format!("the node `{id}`"), loading.mistakes) else {
                 continue;
             };
@@ -259,21 +283,28 @@ impl<'y> Document<'y> {
     fn flow(&self, what: &str, fields: Fields<'_>, loading: &Loading<'_>) -> Option<Flow> {
         fields.know(&["name"]);
         let mut items: Vec<(&str, &Yaml)> = Vec::new();
+        let mut listed = HashSet::new();
         let mut complete = true;
         for item in fields.list("nodes").unwrap_or_default() {
+            if loading.mistakes.borrow().is_full() {
+                return None;
+            }
             let found = match item.text() {
                 Some(id) => self.nodes.get_key_value(id).map(|(id, yaml)| (*id, *yaml)).ok_or_else(|| {
                     let known: Vec<&str> = self.nodes.keys().copied().collect();
                     format!("there is no node `{id}`{}", meant(id, &known))
                 }),
                 None if item.is_map() => match item.get("id").and_then(Yaml::text) {
+                    Some(id) if id.len() > MAX_KEY_BYTES => {
+                        Err(format!("the id of a node has at most {MAX_KEY_BYTES} bytes"))
+                    }
                     Some(id) => Ok((id, item)),
                     None => Err(format!("a node that stands in {what} itself needs an `id`")),
                 },
                 None => Err(format!("a flow lists ids of nodes, but this is {}", item.kind())),
             };
             match found {
-                Ok((id, yaml)) if !items.iter().any(|(known, _)| *known == id) => items.push((id, yaml)),
+                Ok((id, yaml)) if listed.insert(id) => items.push((id, yaml)),
                 Ok(_) => {}
                 Err(problem) => {
                     fields.mistake(item.spot, problem);
@@ -286,6 +317,11 @@ impl<'y> Document<'y> {
         let mut depends = Vec::with_capacity(ids.len());
         for (id, yaml) in &items {
             let before = loading.mistakes.borrow().count();
+            let counted = loading.mistakes.borrow_mut().built().node(yaml);
+            if let Err(problem) = counted {
+                fields.mistake(fields.spot("nodes"), problem);
+                return None;
+            }
             let node = Fields::new(yaml, &format!("the node `{id}`"), loading.mistakes);
             depends.push(node.map(depends::read).unwrap_or_default());
             let spec = node.and_then(|node| build_node(id, node, loading));
@@ -294,6 +330,14 @@ impl<'y> Document<'y> {
                 yaml.hush();
             }
             specs.push(spec);
+            if loading.mistakes.borrow().is_full() {
+                return None;
+            }
+        }
+        if depends.iter().map(Vec::len).sum::<usize>() > MAX_DEPENDS {
+            let message = format!("the nodes of {what} have more than {MAX_DEPENDS} dependencies together");
+            fields.mistake(fields.spot("nodes"), message);
+            return None;
         }
         let max_node_workers = fields.count("max_node_workers").filter(|count| *count > 0);
         let depends = self.resolve(&ids, depends, &specs, fields);
@@ -315,19 +359,24 @@ impl<'y> Document<'y> {
         specs: &[Option<NodeSpec>],
         flow: Fields<'_>,
     ) -> Option<Vec<Vec<Depend>>> {
+        let places_of: HashMap<&str, usize> =
+            ids.iter().enumerate().map(|(place, id)| (*id, place)).collect();
         let mut resolved = Vec::with_capacity(depends.len());
         let mut complete = true;
         for (id, depends) in ids.iter().zip(depends) {
             let mut places = Vec::with_capacity(depends.len());
             for depend in depends {
-                let Some(place) = ids.iter().position(|known| *known == depend.node) else {
+                if flow.is_full() {
+                    return None;
+                }
+                let Some(place) = places_of.get(depend.node.as_str()).copied() else {
                     flow.mistake(depend.spot, self.missing(id, &depend.node, ids));
                     complete = false;
                     continue;
                 };
                 if let (Some(option), Some(spec)) = (&depend.option, &specs[place]) {
-                    let options: Vec<&str> = spec.kind.options().iter().map(String::as_str).collect();
-                    if !options.contains(&option.as_str()) {
+                    if !spec.kind.options().contains(option) {
+                        let options: Vec<&str> = spec.kind.options().iter().map(String::as_str).collect();
                         let message =
                             format!("`{}` has no option `{option}`{}", depend.node, meant(option, &options));
                         flow.mistake(depend.option_spot, message);
@@ -336,7 +385,7 @@ impl<'y> Document<'y> {
                 places.push(Depend {
                     node: u32::try_from(place).unwrap_or(u32::MAX),
                     option: depend.option,
-                    condition: depend.condition,
+                    condition: depend.condition.map(Arc::new),
                     on_failure: depend.on_failure,
                 });
             }
@@ -403,25 +452,27 @@ impl Node {
 /// Places that depend on each other in a circle, the first repeated at the end.
 fn cycle(depends: &[Vec<Depend>]) -> Option<Vec<usize>> {
     // What is left once all that depends on nothing left is taken away, again and again, holds a circle.
-    let mut left: HashSet<usize> = (0..depends.len()).collect();
-    loop {
-        let free: Vec<usize> = left
-            .iter()
-            .copied()
-            .filter(|place| !depends[*place].iter().any(|depend| left.contains(&(depend.node as usize))))
-            .collect();
-        if free.is_empty() {
-            break;
-        }
-        for place in free {
-            left.remove(&place);
+    let mut dependents = vec![Vec::new(); depends.len()];
+    let mut waits_for: Vec<usize> = depends.iter().map(Vec::len).collect();
+    for (place, depends) in depends.iter().enumerate() {
+        depends.iter().for_each(|depend| dependents[depend.node as usize].push(place));
+    }
+    let mut free: Vec<usize> = (0..depends.len()).filter(|place| waits_for[*place] == 0).collect();
+    while let Some(place) = free.pop() {
+        for dependent in &dependents[place] {
+            waits_for[*dependent] -= 1;
+            if waits_for[*dependent] == 0 {
+                free.push(*dependent);
+            }
         }
     }
-    let mut path = vec![*left.iter().min()?];
+    let is_left = |place: &usize| waits_for[*place] > 0;
+    let mut path = vec![(0..depends.len()).find(is_left)?];
+    let mut place_in_path = HashMap::from([(path[0], 0)]);
     loop {
         let last = path[path.len() - 1];
-        let next = depends[last].iter().map(|depend| depend.node as usize).find(|p| left.contains(p))?;
-        if let Some(begin) = path.iter().position(|known| *known == next) {
+        let next = depends[last].iter().map(|depend| depend.node as usize).find(is_left)?;
+        if let Some(begin) = place_in_path.insert(next, path.len()) {
             path.push(next);
             return Some(path.split_off(begin));
         }

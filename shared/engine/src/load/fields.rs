@@ -4,8 +4,12 @@ use super::{
     Mistakes, Spot, scalar,
     yaml::{Yaml, YamlValue},
 };
+use crate::pattern::Pattern;
 use serde_json::Value;
 use std::cell::RefCell;
+
+/// Entries of a list of mappings: each is compared with those before it where two may not be the same.
+const MAX_ITEMS: usize = 5_000;
 
 /// The fields of one mapping of the file.
 #[derive(Clone, Copy)]
@@ -27,6 +31,11 @@ impl<'y> Fields<'y> {
 
     pub(crate) fn mistake(&self, spot: Spot, message: String) {
         self.mistakes.borrow_mut().add(spot, message);
+    }
+
+    /// Whether so much is wrong with the file that no more is told.
+    pub(crate) fn is_full(&self) -> bool {
+        self.mistakes.borrow().is_full()
     }
 
     /// Says what is no mistake, but probably not meant.
@@ -128,9 +137,37 @@ impl<'y> Fields<'y> {
         None
     }
 
+    /// Compiles a regular expression that stands as `key`; an error inside if it is none, which counts once it is used. `None`,
+    /// and a mistake, if the file has too many.
+    pub(crate) fn pattern(&self, key: &str, text: &str) -> Option<Result<Pattern, String>> {
+        self.pattern_at(self.spot(key), || Pattern::python(text))
+    }
+
+    /// The same for one that stands at `spot`.
+    pub(crate) fn pattern_at(
+        &self,
+        spot: Spot,
+        compile: impl FnOnce() -> Result<Pattern, String>,
+    ) -> Option<Result<Pattern, String>> {
+        let mut mistakes = self.mistakes.borrow_mut();
+        let compiled = mistakes.built().pattern().and_then(|()| {
+            let compiled = compile();
+            mistakes.built().compiled(compiled.as_ref().map_or(0, Pattern::size))?;
+            Ok(compiled)
+        });
+        compiled.map_err(|problem| mistakes.add(spot, problem)).ok()
+    }
+
     /// The items of a list of mappings; `what` names one.
     pub(crate) fn items(&self, key: &str, what: &str) -> Vec<Self> {
         let items = self.list(key).unwrap_or_default();
+        if items.len() > MAX_ITEMS {
+            self.mistake(
+                self.spot(key),
+                format!("`{key}` has {} entries, of {MAX_ITEMS} at most", items.len()),
+            );
+            return Vec::new();
+        }
         items.iter().filter_map(|item| Self::new(item, what, self.mistakes)).collect()
     }
 
@@ -157,6 +194,11 @@ fn quoted(words: &[&str]) -> String {
     words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }
 
+/// Longer words are nobody's slip of the pen, and of more words none is looked for: what a mistake costs must not grow with
+/// the file.
+const MAX_WORD: usize = 64;
+const MAX_WORDS: usize = 1_000;
+
 /// `; did you mean …?` if one of `known` is near.
 pub(crate) fn meant(word: &str, known: &[&str]) -> String {
     match nearest(word, known) {
@@ -167,11 +209,17 @@ pub(crate) fn meant(word: &str, known: &[&str]) -> String {
 
 /// The nearest of `known` to `word`, if any is near enough to be meant.
 pub(crate) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+    if word.len() > MAX_WORD {
+        return None;
+    }
     let lower = word.to_lowercase();
+    let most = |known: &str| known.chars().count().max(word.chars().count()).div_ceil(3);
     known
         .iter()
+        .take(MAX_WORDS)
+        .filter(|known| known.len() <= 2 * MAX_WORD && known.len().abs_diff(word.len()) <= 2 * most(known))
         .map(|known| (distance(&lower, &known.to_lowercase()), *known))
-        .filter(|(distance, known)| *distance <= known.chars().count().max(word.chars().count()).div_ceil(3))
+        .filter(|(distance, known)| *distance <= most(known))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, known)| known)
 }
@@ -182,7 +230,8 @@ pub(crate) fn misspelt<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     let most = match word.chars().count() {
         0..4 => return None,
         4..7 => 1,
-        _ => 2,
+        0..=MAX_WORD => 2,
+        _ => return None,
     };
     known
         .iter()

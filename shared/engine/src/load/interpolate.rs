@@ -2,15 +2,13 @@
 
 use super::{
     Env, Mistakes, Refusal,
-    yaml::{MAX_VALUES, Yaml, YamlValue, count},
+    yaml::{MAX_DEPTH, Size, Yaml, YamlValue, size, too_much},
 };
 use crate::python_text;
 use std::collections::BTreeSet;
 
-/// How far a reference may lead to others.
+/// How far a reference may lead to others, and how deep `${…}` may stand in `${…}`.
 const MAX_REFERENCES: usize = 32;
-/// Bytes of text that the references of one file may give.
-const MAX_BYTES: usize = 16 << 20;
 
 /// Replaces every interpolation in the values of `root`.
 pub(crate) fn interpolate(root: &mut Yaml, env: &Env<'_>, mistakes: &mut Mistakes) {
@@ -18,8 +16,7 @@ pub(crate) fn interpolate(root: &mut Yaml, env: &Env<'_>, mistakes: &mut Mistake
         return;
     }
     let original = root.clone();
-    let mut resolver =
-        Resolver { root: &original, env, used: BTreeSet::new(), values: MAX_VALUES, bytes: MAX_BYTES };
+    let mut resolver = Resolver::new(&original, env);
     resolver.resolve(root, &mut Vec::new(), 0, mistakes);
     for key in resolver.used {
         root.ask(&key);
@@ -30,8 +27,7 @@ pub(crate) fn interpolate(root: &mut Yaml, env: &Env<'_>, mistakes: &mut Mistake
 pub(crate) fn interpolate_alone(yaml: &mut Yaml, env: &Env<'_>, mistakes: &mut Mistakes) {
     if has_any(yaml) {
         let nothing = Yaml::new(yaml.spot, YamlValue::Null);
-        let mut resolver =
-            Resolver { root: &nothing, env, used: BTreeSet::new(), values: MAX_VALUES, bytes: MAX_BYTES };
+        let mut resolver = Resolver::new(&nothing, env);
         resolver.resolve(yaml, &mut Vec::new(), 0, mistakes);
     }
 }
@@ -64,11 +60,16 @@ struct Resolver<'r> {
     /// The sections that are referred to.
     used: BTreeSet<String>,
     /// How much more may be put in the places of references.
-    values: usize,
-    bytes: usize,
+    left: Size,
+    /// How deep what is resolved stands in what comes out.
+    level: usize,
 }
 
-impl Resolver<'_> {
+impl<'r> Resolver<'r> {
+    fn new(root: &'r Yaml, env: &'r Env<'r>) -> Self {
+        Self { root, env, used: BTreeSet::new(), left: Size::OF_A_FILE, level: 0 }
+    }
+
     /// `here` is the way to `yaml`; `depth` says how many references led there.
     fn resolve(&mut self, yaml: &mut Yaml, here: &mut Vec<Step>, depth: usize, mistakes: &mut Mistakes) {
         match &mut yaml.value {
@@ -76,22 +77,37 @@ impl Resolver<'_> {
                 Ok(value) => yaml.value = value,
                 Err(problem) => mistakes.add(yaml.spot, problem),
             },
+            YamlValue::List(_) | YamlValue::Map(_) if self.level >= MAX_DEPTH => {
+                let problem =
+                    format!("values nest deeper than {MAX_DEPTH} levels once references are resolved");
+                mistakes.add(yaml.spot, problem);
+                yaml.value = YamlValue::Null;
+            }
             YamlValue::List(items) => {
+                self.level += 1;
                 for (place, item) in items.iter_mut().enumerate() {
                     here.push(Step::At(place));
                     self.resolve(item, here, depth, mistakes);
                     here.pop();
                 }
+                self.level -= 1;
             }
             YamlValue::Map(entries) => {
+                self.level += 1;
                 for entry in entries {
                     here.push(Step::Key(entry.key.clone()));
                     self.resolve(&mut entry.value, here, depth, mistakes);
                     here.pop();
                 }
+                self.level -= 1;
             }
             _ => {}
         }
+    }
+
+    /// Counts what a reference or variable gives.
+    fn charge(&mut self, size: Size) -> Result<(), String> {
+        self.left.take(size).map_err(too_much)
     }
 
     fn expand(&mut self, text: &str, here: &[Step], depth: usize) -> Result<YamlValue, String> {
@@ -114,7 +130,7 @@ impl Resolver<'_> {
             let body = &rest[2..end];
             let value = self.lookup(body, here, depth)?;
             rest = &rest[end + 1..];
-            if pieces.iter().all(String::is_empty) && rest.is_empty() {
+            if rest.is_empty() && pieces.iter().all(String::is_empty) {
                 return Ok(value);
             }
             let piece = match value {
@@ -123,7 +139,7 @@ impl Resolver<'_> {
                 }
                 plain => python_text::str(&Yaml::new(self.root.spot, plain).to_json()),
             };
-            self.bytes = self.bytes.checked_sub(piece.len()).ok_or("references give too much text")?;
+            self.charge(Size { values: 0, bytes: piece.len() })?;
             pieces.push(piece);
         }
         pieces.push(literal);
@@ -132,6 +148,11 @@ impl Resolver<'_> {
     }
 
     fn lookup(&mut self, body: &str, here: &[Step], depth: usize) -> Result<YamlValue, String> {
+        if depth >= MAX_REFERENCES {
+            return Err(format!(
+                "`${{{body}}}` refers to itself, or leads over more than {MAX_REFERENCES} references"
+            ));
+        }
         let body = body.trim();
         if let Some(arguments) = body.strip_prefix("oc.env:") {
             return self.variable(arguments, here, depth);
@@ -144,10 +165,7 @@ impl Resolver<'_> {
                  to other values of the file are"
             ));
         }
-        if depth >= MAX_REFERENCES {
-            return Err(format!("`${{{body}}}` refers to itself"));
-        }
-        let YamlValue::Text(path) = self.expand(body, here, depth)? else {
+        let YamlValue::Text(path) = self.expand(body, here, depth + 1)? else {
             return Err(format!("`${{{body}}}` is no reference"));
         };
         let way = way(&path, here).ok_or_else(|| format!("`${{{path}}}` is no reference"))?;
@@ -156,7 +174,7 @@ impl Resolver<'_> {
         if let Some(Step::Key(section)) = way.first() {
             self.used.insert(section.clone());
         }
-        self.values = self.values.checked_sub(count(found)).ok_or("references give too many values")?;
+        self.charge(size(found))?;
         let mut found = found.clone();
         let mut mistakes = Mistakes::default();
         self.resolve(&mut found, &mut way.clone(), depth + 1, &mut mistakes);
@@ -175,7 +193,10 @@ impl Resolver<'_> {
             return Err("`${oc.env:…}` lacks the name of the variable".into());
         }
         match ((self.env)(name), default) {
-            (Ok(Some(value)), _) => Ok(YamlValue::Text(value)),
+            (Ok(Some(value)), _) => {
+                self.charge(Size { values: 1, bytes: value.len() })?;
+                Ok(YamlValue::Text(value))
+            }
             (Ok(None), None) => {
                 Err(format!("the environment variable `{name}` is not set and has no default"))
             }
@@ -193,7 +214,7 @@ impl Resolver<'_> {
             return Ok(YamlValue::Text(quoted.to_owned()));
         }
         if default.contains("${") {
-            return self.expand(default, here, depth);
+            return self.expand(default, here, depth + 1);
         }
         Ok(YamlValue::Text(default.to_owned()))
     }

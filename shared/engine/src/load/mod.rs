@@ -1,5 +1,6 @@
 //! Loads workflow files: YAML as the reference reads it, then all that it means, with every mistake at once.
 
+mod built;
 mod connection;
 mod depends;
 mod document;
@@ -22,9 +23,9 @@ pub(crate) use interpolate::is_reserved;
 pub(crate) use mistakes::Mistakes;
 pub use mistakes::{LoadErrors, Mistake, Spot};
 pub(crate) use node::{Loading, build_node, error_handling, expiry, spec, transformer};
-pub(crate) use yaml::Yaml;
 #[cfg(test)]
 pub(crate) use yaml::read as read_yaml;
+pub(crate) use yaml::{Yaml, YamlValue};
 
 /// Resolves environment variables: the value, or nothing if it is not set.
 pub(crate) type Env<'e> = dyn Fn(&str) -> Result<Option<String>, Refusal> + Send + Sync + 'e;

@@ -27,6 +27,9 @@ pub(crate) struct Loading<'l> {
 
 /// Builds the node `id`. `None` if it cannot be built; then there is a mistake.
 pub(crate) fn build_node(id: &str, fields: Fields<'_>, loading: &Loading<'_>) -> Option<NodeSpec> {
+    if fields.is_full() {
+        return None;
+    }
     let Some(type_path) = fields.text("type") else {
         if fields.get("type").is_none() {
             fields.mistake(fields.yaml.spot, format!("the node `{id}` lacks its `type`"));
@@ -103,7 +106,7 @@ fn approval(fields: Fields<'_>) -> Option<Approval> {
     let editable = fields.list("mutable_data_params").unwrap_or_default();
     let words = [("fail", Unanswered::Fail), ("approve", Unanswered::Approve), ("deny", Unanswered::Deny)];
     Some(Approval {
-        message,
+        message: message.into(),
         editable: editable.iter().filter_map(|name| name.text().map(str::to_owned)).collect(),
         accept_pattern: fields.text("accept_pattern").unwrap_or_default().to_owned(),
         expiry: expiry(fields, &words),
@@ -149,7 +152,11 @@ pub(crate) fn error_handling(fields: Fields<'_>, default_timeout: Option<Duratio
 /// Reads `{path, selector}`.
 pub(crate) fn transformer(fields: Fields<'_>) -> Transformer {
     let path = fields.text("path").filter(|path| !path.is_empty()).map(Pointer::new);
-    Transformer { path, selector: fields.fields("selector").and_then(selector) }
+    if let Some(problem) = path.as_ref().and_then(Pointer::over_limit) {
+        fields.mistake(fields.spot("path"), problem.to_owned());
+    }
+    let selector = fields.fields("selector").and_then(selector);
+    Transformer { path: path.map(Arc::new), selector: selector.map(Arc::new) }
 }
 
 fn selector(fields: Fields<'_>) -> Option<Selector> {
@@ -163,5 +170,9 @@ fn selector(fields: Fields<'_>) -> Option<Selector> {
         }
     }
     let texts = entries.iter().filter_map(|entry| Some((entry.key.as_str(), entry.value.text()?)));
-    (!entries.is_empty()).then(|| Selector::new(texts))
+    let selector = Selector::new(texts);
+    for (key, problem) in selector.over_limit() {
+        fields.mistake(fields.spot(key), format!("`{key}`: {problem}"));
+    }
+    (!entries.is_empty()).then_some(selector)
 }

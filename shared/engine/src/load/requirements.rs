@@ -2,7 +2,7 @@
 
 use super::{
     Mistakes, Spot, meant,
-    yaml::{Yaml, YamlValue},
+    yaml::{Size, Yaml, YamlValue, size, too_much},
 };
 use crate::transform::{Data, Pointer};
 use serde_json::Value;
@@ -13,9 +13,19 @@ const OPAQUE: &[&str] = &["prompt", "schema", "response_format"];
 
 /// Puts what the app's configuration has under each requirement's `$id` where the requirement stands.
 pub(super) fn resolve(yaml: &mut Yaml, known: &BTreeMap<String, Value>, mistakes: &mut Mistakes) {
+    put(yaml, known, &mut Size::OF_A_FILE.clone(), mistakes);
+}
+
+/// `left` is how much may still be put in the places of requirements.
+fn put(yaml: &mut Yaml, known: &BTreeMap<String, Value>, left: &mut Size, mistakes: &mut Mistakes) {
     if let Some(requirement) = Requirement::of(yaml) {
-        match requirement.value(known) {
-            Ok(value) => *yaml = Yaml::from_json(yaml.spot, &value),
+        let value = requirement.value(known).and_then(|value| {
+            let value = Yaml::from_json(yaml.spot, &value);
+            left.take(size(&value)).map_err(too_much)?;
+            Ok(value)
+        });
+        match value {
+            Ok(value) => *yaml = value,
             Err(problem) => {
                 mistakes.add(requirement.spot, problem);
                 yaml.value = YamlValue::Null;
@@ -24,10 +34,10 @@ pub(super) fn resolve(yaml: &mut Yaml, known: &BTreeMap<String, Value>, mistakes
         return;
     }
     match &mut yaml.value {
-        YamlValue::List(items) => items.iter_mut().for_each(|item| resolve(item, known, mistakes)),
+        YamlValue::List(items) => items.iter_mut().for_each(|item| put(item, known, left, mistakes)),
         YamlValue::Map(entries) => {
             for entry in entries.iter_mut().filter(|entry| !OPAQUE.contains(&entry.key.as_str())) {
-                resolve(&mut entry.value, known, mistakes);
+                put(&mut entry.value, known, left, mistakes);
             }
         }
         _ => {}

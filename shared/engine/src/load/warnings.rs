@@ -25,7 +25,9 @@ const WITHOUT_EFFECT: &[&str] = &[
 /// Adds a warning for each key under `root` that has no effect.
 pub(super) fn ignored(root: &Yaml, warnings: &mut Mistakes) {
     root.unasked(&mut |entry, asked| {
-        if let Some(message) = warning(entry, asked) {
+        if !warnings.is_tired()
+            && let Some(message) = warning(entry, asked)
+        {
             warnings.warn(entry.key_spot, message);
         }
     });

@@ -4,15 +4,53 @@ use super::{Mistakes, Spot, scalar};
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 use serde_json::{Map, Number, Value};
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     collections::{BTreeSet, HashMap},
 };
 
+/// The largest workflow file in bytes.
+pub(super) const MAX_FILE_BYTES: usize = 4 << 20;
 /// Values that one file may hold once its aliases are expanded: a few lines of aliases can otherwise ask for any
 /// amount of memory.
-pub(super) const MAX_VALUES: usize = 500_000;
+pub(super) const MAX_VALUES: usize = 200_000;
+/// Bytes of text, keys included, that one file may hold once its aliases are expanded.
+pub(super) const MAX_BYTES: usize = 16 << 20;
 /// How deep values may nest.
-const MAX_DEPTH: usize = 64;
+pub(super) const MAX_DEPTH: usize = 64;
+/// The longest key of a mapping in bytes.
+pub(super) const MAX_KEY_BYTES: usize = 1_024;
+/// A mapping with more keys is searched by way of an index.
+const FEW: usize = 16;
+
+/// How much a value holds, itself included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Size {
+    pub(super) values: usize,
+    pub(super) bytes: usize,
+}
+
+impl Size {
+    /// What one file may hold.
+    pub(super) const OF_A_FILE: Self = Self { values: MAX_VALUES, bytes: MAX_BYTES };
+
+    fn add(&mut self, other: Self) {
+        self.values += other.values;
+        self.bytes += other.bytes;
+    }
+
+    /// Takes `other` away; an error, which names the limit, if there is not so much.
+    pub(super) fn take(&mut self, other: Self) -> Result<(), &'static str> {
+        self.values = self.values.checked_sub(other.values).ok_or("values")?;
+        self.bytes = self.bytes.checked_sub(other.bytes).ok_or("bytes of text")?;
+        Ok(())
+    }
+}
+
+/// What [`Size::take`] found too much of, for a message.
+pub(super) fn too_much(what: &str) -> String {
+    let most = if what == "values" { MAX_VALUES } else { MAX_BYTES };
+    format!("the file holds more than {most} {what}, each alias and reference counted as what it stands for")
+}
 
 /// A value and where it begins.
 #[derive(Clone, Debug)]
@@ -20,6 +58,8 @@ pub(crate) struct Yaml {
     pub(crate) spot: Spot,
     pub(crate) value: YamlValue,
     asked: Asked,
+    /// The places of a large mapping's entries in the order of their keys, which never change.
+    order: OnceCell<Box<[u32]>>,
 }
 
 /// Which keys of a mapping somebody asked for, whether it has them or not: what nobody asked for has no effect.
@@ -51,7 +91,7 @@ pub(crate) struct Entry {
 
 impl Yaml {
     pub(crate) fn new(spot: Spot, value: YamlValue) -> Self {
-        Self { spot, value, asked: Asked::default() }
+        Self { spot, value, asked: Asked::default(), order: OnceCell::new() }
     }
 
     /// The same as JSON has it, all of it standing at one spot.
@@ -96,7 +136,17 @@ impl Yaml {
 
     /// A value, for somebody who has no use for it.
     pub(crate) fn peek(&self, key: &str) -> Option<&Self> {
-        self.keys().iter().find(|entry| entry.key == key).map(|entry| &entry.value)
+        let entries = self.keys();
+        if entries.len() <= FEW {
+            return entries.iter().find(|entry| entry.key == key).map(|entry| &entry.value);
+        }
+        let order = self.order.get_or_init(|| {
+            let mut order: Box<[u32]> = (0..).take(entries.len()).collect();
+            order.sort_by_key(|place| &entries[*place as usize].key);
+            order
+        });
+        let found = order.binary_search_by_key(&key, |place| &entries[*place as usize].key).ok()?;
+        Some(&entries[order[found] as usize].value)
     }
 
     /// The entries, for somebody who looks at their keys alone.
@@ -189,17 +239,33 @@ impl Yaml {
     }
 }
 
-/// Reads the one document of `text`. `None` if it is not YAML at all; then a mistake says why.
+/// Reads the one document of `text`. `None` if it is not YAML at all, or holds more than a file may; then a mistake says
+/// why.
 pub(crate) fn read(text: &str, mistakes: &mut Mistakes) -> Option<Yaml> {
-    Reader { mistakes, open: Vec::new(), anchors: HashMap::new(), values: 0, root: None, documents: 0 }
-        .read(text)
+    if text.len() > MAX_FILE_BYTES {
+        let message =
+            format!("the file has {} bytes, of which {MAX_FILE_BYTES} at most are read", text.len());
+        mistakes.add(Spot { line: 1, column: 1 }, message);
+        return None;
+    }
+    Reader {
+        mistakes,
+        open: Vec::new(),
+        anchors: HashMap::new(),
+        left: Size::OF_A_FILE,
+        root: None,
+        documents: 0,
+    }
+    .read(text)
 }
 
 struct Reader<'m> {
     mistakes: &'m mut Mistakes,
     open: Vec<Open>,
-    anchors: HashMap<usize, Yaml>,
-    values: usize,
+    /// What was given a name, with its size: an alias is counted before it is copied.
+    anchors: HashMap<usize, (Yaml, Size)>,
+    /// What the file may still hold.
+    left: Size,
     root: Option<Yaml>,
     documents: usize,
 }
@@ -208,12 +274,14 @@ struct Reader<'m> {
 struct Open {
     spot: Spot,
     anchor: usize,
+    /// How much it holds so far.
+    size: Size,
     content: Content,
 }
 
 enum Content {
     List(Vec<Yaml>),
-    Map { own: Vec<Entry>, merged: Vec<Entry>, key: Option<(Key, Spot)> },
+    Map { own: Entries, merged: Entries, key: Option<(Key, Spot)> },
 }
 
 enum Key {
@@ -221,6 +289,40 @@ enum Key {
     Merge,
     /// Reported already; its value is read and dropped.
     Bad,
+}
+
+/// The entries of a mapping, in their order.
+#[derive(Default)]
+struct Entries {
+    list: Vec<Entry>,
+    /// Their places by key, once there are many.
+    index: HashMap<String, usize>,
+}
+
+impl Entries {
+    fn place_of(&self, key: &str) -> Option<usize> {
+        if self.list.len() <= FEW {
+            return self.list.iter().position(|entry| entry.key == key);
+        }
+        self.index.get(key).copied()
+    }
+
+    /// Adds an entry whose key is not there.
+    fn push(&mut self, entry: Entry) {
+        self.list.push(entry);
+        if self.list.len() > FEW {
+            let unindexed = self.list.iter().enumerate().skip(self.index.len());
+            self.index.extend(unindexed.map(|(place, entry)| (entry.key.clone(), place)));
+        }
+    }
+
+    /// Adds an entry; one of the same key keeps its place and takes its value.
+    fn put(&mut self, entry: Entry) {
+        match self.place_of(&entry.key) {
+            Some(place) => self.list[place] = entry,
+            None => self.push(entry),
+        }
+    }
 }
 
 impl Reader<'_> {
@@ -259,46 +361,79 @@ impl Reader<'_> {
             }
             Event::SequenceStart(anchor, _) => return self.begin(spot, anchor, Content::List(Vec::new())),
             Event::MappingStart(anchor, _) => {
-                let content = Content::Map { own: Vec::new(), merged: Vec::new(), key: None };
+                let content = Content::Map { own: Entries::default(), merged: Entries::default(), key: None };
                 return self.begin(spot, anchor, content);
             }
             Event::SequenceEnd | Event::MappingEnd => return self.end(),
             Event::Alias(anchor) => {
-                let Some(value) = self.anchors.get(&anchor).cloned() else {
+                let Some(size) = self.anchors.get(&anchor).map(|(_, size)| *size) else {
                     self.mistakes.add(spot, "this alias names an anchor that does not exist yet".into());
                     return false;
                 };
-                return self.place(Yaml::new(spot, value.value), None);
+                if !self.charge(spot, size) {
+                    return false;
+                }
+                let Some((value, _)) = self.anchors.get(&anchor) else { return false };
+                let value = value.value.clone();
+                return self.place(Yaml::new(spot, value), size, None);
             }
             _ => {}
         }
         true
     }
 
+    /// Counts what is about to be made; a mistake if the file holds too much with it.
+    fn charge(&mut self, spot: Spot, size: Size) -> bool {
+        match self.left.take(size) {
+            Ok(()) => true,
+            Err(what) => {
+                self.mistakes.add(spot, too_much(what));
+                false
+            }
+        }
+    }
+
     fn begin(&mut self, spot: Spot, anchor: usize, content: Content) -> bool {
         if self.open.len() >= MAX_DEPTH {
-            self.mistakes.add(spot, format!("values nest deeper than {MAX_DEPTH}"));
+            self.mistakes.add(spot, format!("values nest deeper than {MAX_DEPTH} levels"));
             return false;
         }
         if let Some(Open { content: Content::Map { key: None, .. }, .. }) = self.open.last() {
             self.mistakes.add(spot, "a key must be text".into());
             return false;
         }
-        self.open.push(Open { spot, anchor, content });
+        let size = Size { values: 1, bytes: 0 };
+        if !self.charge(spot, size) {
+            return false;
+        }
+        self.open.push(Open { spot, anchor, size, content });
         true
     }
 
     fn end(&mut self) -> bool {
-        let Some(Open { spot, anchor, content }) = self.open.pop() else { return false };
+        let Some(Open { spot, anchor, size, content }) = self.open.pop() else { return false };
         let value = match content {
             Content::List(items) => YamlValue::List(items),
-            Content::Map { own, merged, .. } => YamlValue::Map(combine(merged, own)),
+            Content::Map { own, merged, .. } if merged.list.is_empty() => YamlValue::Map(own.list),
+            Content::Map { own, mut merged, .. } => {
+                own.list.into_iter().for_each(|entry| merged.put(entry));
+                YamlValue::Map(merged.list)
+            }
         };
         let yaml = Yaml::new(spot, value);
-        if anchor > 0 {
-            self.anchors.insert(anchor, yaml.clone());
+        self.keep(anchor, &yaml, size) && self.place(yaml, size, None)
+    }
+
+    /// Keeps a value for aliases of it, if it has a name.
+    fn keep(&mut self, anchor: usize, yaml: &Yaml, size: Size) -> bool {
+        if anchor == 0 {
+            return true;
         }
-        self.place(yaml, None)
+        if !self.charge(yaml.spot, size) {
+            return false;
+        }
+        self.anchors.insert(anchor, (yaml.clone(), size));
+        true
     }
 
     fn scalar(
@@ -309,6 +444,10 @@ impl Reader<'_> {
         tag: Option<&Tag>,
         spot: Spot,
     ) -> bool {
+        let size = Size { values: 1, bytes: text.len() };
+        if !self.charge(spot, size) {
+            return false;
+        }
         let plain = style == ScalarStyle::Plain && tag.is_none();
         let value = match tag {
             None if plain => scalar::resolve(text),
@@ -320,23 +459,16 @@ impl Reader<'_> {
             YamlValue::Null
         });
         let yaml = Yaml::new(spot, value);
-        if anchor > 0 {
-            self.anchors.insert(anchor, yaml.clone());
-        }
-        self.place(yaml, plain.then_some(text))
+        self.keep(anchor, &yaml, size) && self.place(yaml, size, plain.then_some(text))
     }
 
     /// Puts a finished value where it belongs. `plain` is its text if it was written without quotes.
-    fn place(&mut self, yaml: Yaml, plain: Option<&str>) -> bool {
-        self.values += count(&yaml);
-        if self.values > MAX_VALUES {
-            self.mistakes.add(yaml.spot, format!("the file holds more than {MAX_VALUES} values"));
-            return false;
-        }
+    fn place(&mut self, yaml: Yaml, size: Size, plain: Option<&str>) -> bool {
         let Some(open) = self.open.last_mut() else {
             self.root = Some(yaml);
             return true;
         };
+        open.size.add(size);
         match &mut open.content {
             Content::List(items) => items.push(yaml),
             Content::Map { own, merged, key } => match key.take() {
@@ -344,7 +476,7 @@ impl Reader<'_> {
                 Some((Key::Bad, _)) => {}
                 Some((Key::Merge, spot)) => merge(yaml, merged, spot, self.mistakes),
                 Some((Key::Text(name), key_spot)) => {
-                    if own.iter().any(|entry| entry.key == name) {
+                    if own.place_of(&name).is_some() {
                         self.mistakes
                             .add(key_spot, format!("the key `{name}` stands here twice; remove one"));
                     } else {
@@ -357,12 +489,21 @@ impl Reader<'_> {
     }
 }
 
-pub(super) fn count(yaml: &Yaml) -> usize {
+/// How much a value holds.
+pub(super) fn size(yaml: &Yaml) -> Size {
+    let mut all = Size { values: 1, bytes: 0 };
     match &yaml.value {
-        YamlValue::List(items) => 1 + items.iter().map(count).sum::<usize>(),
-        YamlValue::Map(entries) => 1 + entries.iter().map(|entry| count(&entry.value)).sum::<usize>(),
-        _ => 1,
+        YamlValue::Text(text) => all.bytes = text.len(),
+        YamlValue::List(items) => items.iter().for_each(|item| all.add(size(item))),
+        YamlValue::Map(entries) => {
+            for entry in entries {
+                all.add(Size { values: 1, bytes: entry.key.len() });
+                all.add(size(&entry.value));
+            }
+        }
+        _ => {}
     }
+    all
 }
 
 fn as_key(yaml: &Yaml, plain: Option<&str>, mistakes: &mut Mistakes) -> Key {
@@ -370,6 +511,10 @@ fn as_key(yaml: &Yaml, plain: Option<&str>, mistakes: &mut Mistakes) -> Key {
         return Key::Merge;
     }
     if let YamlValue::Text(text) = &yaml.value {
+        if text.len() > MAX_KEY_BYTES {
+            mistakes.add(yaml.spot, format!("a key has at most {MAX_KEY_BYTES} bytes"));
+            return Key::Bad;
+        }
         return Key::Text(text.clone());
     }
     let written = plain.unwrap_or_default();
@@ -384,7 +529,7 @@ fn as_key(yaml: &Yaml, plain: Option<&str>, mistakes: &mut Mistakes) -> Key {
 }
 
 /// `<<: *base` or `<<: [*a, *b]`; of several, the earlier wins.
-fn merge(yaml: Yaml, merged: &mut Vec<Entry>, spot: Spot, mistakes: &mut Mistakes) {
+fn merge(yaml: Yaml, merged: &mut Entries, spot: Spot, mistakes: &mut Mistakes) {
     let sources = match yaml.value {
         YamlValue::Map(entries) => vec![entries],
         YamlValue::List(items) => {
@@ -400,21 +545,5 @@ fn merge(yaml: Yaml, merged: &mut Vec<Entry>, spot: Spot, mistakes: &mut Mistake
         }
         _ => return mistakes.add(spot, "only mappings can be merged with `<<`".into()),
     };
-    for entries in sources {
-        *merged = combine(std::mem::take(merged), entries);
-    }
-}
-
-/// The entries of `base`, then those of `over`; a key in both keeps its place and takes the value of `over`.
-fn combine(mut base: Vec<Entry>, over: Vec<Entry>) -> Vec<Entry> {
-    if base.is_empty() {
-        return over;
-    }
-    for entry in over {
-        match base.iter_mut().find(|known| known.key == entry.key) {
-            Some(known) => *known = entry,
-            None => base.push(entry),
-        }
-    }
-    base
+    sources.into_iter().flatten().for_each(|entry| merged.put(entry));
 }

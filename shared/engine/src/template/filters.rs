@@ -2,7 +2,11 @@
 
 #![expect(clippy::needless_pass_by_value, reason = "filters are called with their arguments' values")]
 
-use crate::python_text;
+use super::{exceeded, json, printed};
+use crate::{
+    compute::{self, Exceeded},
+    python_text,
+};
 use minijinja::{
     Environment, Error, ErrorKind, Value,
     value::{Kwargs, Rest},
@@ -41,7 +45,10 @@ fn text(
     name: &str,
     default: &str,
 ) -> Result<String, Error> {
-    Ok(given(rest, place, kwargs, name)?.map_or_else(|| default.to_owned(), |value| value.to_string()))
+    match given(rest, place, kwargs, name)? {
+        Some(value) => printed(&value),
+        None => Ok(default.to_owned()),
+    }
 }
 
 fn width(width: i64) -> Result<usize, Error> {
@@ -54,17 +61,21 @@ fn center(text: &str, rest: Rest<Value>, kwargs: Kwargs) -> Result<String, Error
     let width = width(argument(&rest, 0, &kwargs, "width", 80)?)?;
     let length = text.chars().count();
     let padding = width.saturating_sub(length);
+    compute::make(text.len().saturating_add(padding)).map_err(exceeded)?;
     let left = padding / 2 + (padding & width & 1);
     Ok(format!("{}{text}{}", " ".repeat(left), " ".repeat(padding - left)))
 }
 
 /// What HTML gives a meaning to, as entities.
-fn escape(value: &Value) -> Value {
+fn escape(value: &Value) -> Result<Value, Error> {
     if value.is_safe() {
-        return value.clone();
+        return Ok(value.clone());
     }
+    let plain = printed(value)?;
+    // An entity has six bytes at most.
+    compute::make(plain.len().saturating_mul(6)).map_err(exceeded)?;
     let mut escaped = String::new();
-    for character in super::printed(value).chars() {
+    for character in plain.chars() {
         match character {
             '&' => escaped.push_str("&amp;"),
             '<' => escaped.push_str("&lt;"),
@@ -74,7 +85,7 @@ fn escape(value: &Value) -> Value {
             plain => escaped.push(plain),
         }
     }
-    Value::from_safe_string(escaped)
+    Ok(Value::from_safe_string(escaped))
 }
 
 /// `tojson(indent=None)`: sorted keys, ASCII alone, and nothing that HTML gives a meaning to.
@@ -83,10 +94,10 @@ fn to_json(value: &Value, rest: Rest<Value>, kwargs: Kwargs) -> Result<Value, Er
         .filter(|indent| !indent.is_none())
         .map(usize::try_from)
         .transpose()?;
-    let json = serde_json::to_value(value)
-        .map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?;
     let mut text = String::new();
-    write_json(&json, indent.map(|indent| (indent, 0)), &mut text);
+    write_json(&json(value)?, indent.map(|indent| (indent, 0)), &mut text).map_err(exceeded)?;
+    // An escape has six bytes at most for each that it stands for.
+    compute::make(text.len().saturating_mul(6)).map_err(exceeded)?;
     let mut safe = String::with_capacity(text.len());
     for unit in text.encode_utf16() {
         match char::from_u32(u32::from(unit)) {
@@ -100,29 +111,41 @@ fn to_json(value: &Value, rest: Rest<Value>, kwargs: Kwargs) -> Result<Value, Er
 }
 
 /// JSON as Python writes it. `indent` is how far each level is set in, and how deep this one is.
-fn write_json(value: &serde_json::Value, indent: Option<(usize, usize)>, text: &mut String) {
+fn write_json(
+    value: &serde_json::Value,
+    indent: Option<(usize, usize)>,
+    text: &mut String,
+) -> Result<(), Exceeded> {
     let line = |depth: usize, text: &mut String| {
         if let Some((width, level)) = indent {
-            text.extend(["\n", &" ".repeat(width * (level + depth))]);
+            let width = width.saturating_mul(level + depth);
+            compute::make(width)?;
+            text.push('\n');
+            text.extend(std::iter::repeat_n(' ', width));
         }
+        Ok(())
     };
     let deeper = indent.map(|(width, level)| (width, level + 1));
     let between = |place: usize, text: &mut String| match (place, indent) {
         (0, _) => line(1, text),
-        (_, None) => text.push_str(", "),
+        (_, None) => {
+            text.push_str(", ");
+            Ok(())
+        }
         _ => {
             text.push(',');
-            line(1, text);
+            line(1, text)
         }
     };
+    compute::step(1)?;
     match value {
         serde_json::Value::Array(items) if !items.is_empty() => {
             text.push('[');
             for (place, item) in items.iter().enumerate() {
-                between(place, text);
-                write_json(item, deeper, text);
+                between(place, text)?;
+                write_json(item, deeper, text)?;
             }
-            line(0, text);
+            line(0, text)?;
             text.push(']');
         }
         serde_json::Value::Object(map) if !map.is_empty() => {
@@ -130,22 +153,23 @@ fn write_json(value: &serde_json::Value, indent: Option<(usize, usize)>, text: &
             entries.sort_unstable_by_key(|(key, _)| *key);
             text.push('{');
             for (place, (key, value)) in entries.into_iter().enumerate() {
-                between(place, text);
+                between(place, text)?;
                 text.push_str(&serde_json::Value::from(key.as_str()).to_string());
                 text.push_str(": ");
-                write_json(value, deeper, text);
+                write_json(value, deeper, text)?;
             }
-            line(0, text);
+            line(0, text)?;
             text.push('}');
         }
         serde_json::Value::Number(number) if number.is_f64() => text.push_str(&python_text::repr(value)),
         plain => text.push_str(&plain.to_string()),
     }
+    Ok(())
 }
 
 /// Python's `repr`; unlike Python's `pprint` it does not break long lines.
-fn pprint(value: &Value) -> String {
-    serde_json::to_value(value).map_or_else(|_| value.to_string(), |json| python_text::repr(&json))
+fn pprint(value: &Value) -> Result<String, Error> {
+    Ok(python_text::repr(&json(value)?))
 }
 
 /// `truncate(length=255, killwords=false, end='...', leeway=5)`.
@@ -154,6 +178,8 @@ fn truncate(text: &str, rest: Rest<Value>, kwargs: Kwargs) -> Result<String, Err
     let kill_words = argument(&rest, 1, &kwargs, "killwords", false)?;
     let end = self::text(&rest, 2, &kwargs, "end", "...")?;
     let leeway = width(argument(&rest, 3, &kwargs, "leeway", 5)?)?;
+    // Each character is looked at by itself.
+    compute::make(text.len().saturating_mul(4)).map_err(exceeded)?;
     let characters: Vec<char> = text.chars().collect();
     if characters.len() <= length.saturating_add(leeway) {
         return Ok(text.to_owned());
@@ -172,15 +198,18 @@ fn wordwrap(text: &str, rest: Rest<Value>, kwargs: Kwargs) -> Result<String, Err
     let width = width(argument(&rest, 0, &kwargs, "width", 79)?)?.max(1);
     let break_long_words = argument(&rest, 1, &kwargs, "break_long_words", true)?;
     let between = self::text(&rest, 2, &kwargs, "wrapstring", "\n")?;
-    let lines = text.lines().flat_map(|line| wrap(line, width, break_long_words));
-    Ok(lines.collect::<Vec<_>>().join(&between))
+    // Each character is looked at by itself, and may be a line of its own.
+    compute::make(text.len().saturating_mul(8)).map_err(exceeded)?;
+    let lines: Vec<String> = text.lines().flat_map(|line| wrap(line, width, break_long_words)).collect();
+    compute::make(lines.len().saturating_mul(between.len())).map_err(exceeded)?;
+    Ok(lines.join(&between))
 }
 
 fn wrap(line: &str, width: usize, break_long_words: bool) -> Vec<String> {
     let mut lines = vec![String::new()];
     let mut length = 0;
     for word in line.split(' ') {
-        let mut letters: Vec<char> = word.chars().collect();
+        let letters: Vec<char> = word.chars().collect();
         if length > 0 && length + 1 + letters.len() <= width {
             length += 1 + letters.len();
             if let Some(last) = lines.last_mut() {
@@ -189,11 +218,13 @@ fn wrap(line: &str, width: usize, break_long_words: bool) -> Vec<String> {
             }
             continue;
         }
+        let mut letters = letters.as_slice();
         while break_long_words && letters.len() > width {
-            lines.push(letters.drain(..width).collect());
+            lines.push(letters[..width].iter().collect());
+            letters = &letters[width..];
         }
         length = letters.len();
-        lines.push(letters.into_iter().collect());
+        lines.push(letters.iter().collect());
     }
     let first_is_blank = lines.len() > 1 && lines[0].is_empty();
     if first_is_blank { lines.split_off(1) } else { lines }

@@ -1,5 +1,7 @@
 //! Methods of Python's text and lists that the engine's template library lacks.
 
+use super::exceeded;
+use crate::compute::{self, Exceeded};
 use minijinja::{
     Error, ErrorKind, State, Value,
     value::{ValueKind, from_args},
@@ -18,10 +20,56 @@ pub(super) fn call(
         ValueKind::Seq => of_list(value, method, args)?,
         _ => None,
     };
-    match found {
-        Some(value) => Ok(value),
-        None => pycompat::unknown_method_callback(state, value, method, args),
+    if let Some(value) = found {
+        return Ok(value);
     }
+    foresee(value, method, args).map_err(exceeded)?;
+    pycompat::unknown_method_callback(state, value, method, args)
+}
+
+/// Counts what a method of the library makes before it makes it, where the library does not.
+fn foresee(value: &Value, method: &str, args: &[Value]) -> Result<(), Exceeded> {
+    let text = value.as_str().unwrap_or_default();
+    let argument = |place: usize| args.get(place).and_then(Value::as_str);
+    let spots = |part: Option<&str>| part.map_or(text.len(), |part| text.matches(part).count());
+    compute::make(text.len())?;
+    match method {
+        // A list has 24 bytes for each item, and this many at most.
+        "split" => compute::make(spots(argument(0)).saturating_mul(24)),
+        "splitlines" => compute::make(spots(Some("\n")).saturating_mul(24)),
+        "replace" => {
+            let longer = argument(1).map_or(0, str::len);
+            compute::make(spots(argument(0)).saturating_mul(longer))
+        }
+        "format" => compute::make(widths(text)),
+        "join" => match args.first().and_then(Value::len) {
+            Some(items) => compute::make(items.saturating_mul(text.len() + 1)),
+            None => Ok(()),
+        },
+        "count" => compute::step(value.len().unwrap_or_default().try_into().unwrap_or(u64::MAX)),
+        _ => Ok(()),
+    }
+}
+
+/// The widths and precisions that the fields of a format ask for, in sum.
+fn widths(format: &str) -> usize {
+    let mut sum = 0_usize;
+    let mut number = 0_usize;
+    let mut depth = 0_usize;
+    for character in format.chars() {
+        match character {
+            '{' => depth += 1,
+            '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if let Some(digit) = character.to_digit(10).filter(|_| depth > 0) {
+            number = number.saturating_mul(10).saturating_add(digit as usize);
+        } else {
+            sum = sum.saturating_add(number);
+            number = 0;
+        }
+    }
+    sum
 }
 
 fn of_text(text: &str, method: &str, args: &[Value]) -> Result<Option<Value>, Error> {
@@ -30,6 +78,7 @@ fn of_text(text: &str, method: &str, args: &[Value]) -> Result<Option<Value>, Er
         let missing = width.saturating_sub(text.chars().count());
         let left = place(missing, width);
         let fill = fill.unwrap_or_else(|| " ".into());
+        compute::make(missing.saturating_mul(fill.len()).saturating_add(text.len())).map_err(exceeded)?;
         Ok(Value::from(format!("{}{text}{}", fill.repeat(left), fill.repeat(missing - left))))
     };
     let one = || -> Result<String, Error> { Ok(from_args::<(String,)>(args)?.0) };
@@ -40,6 +89,7 @@ fn of_text(text: &str, method: &str, args: &[Value]) -> Result<Option<Value>, Er
         "zfill" => {
             let (width,): (usize,) = from_args(args)?;
             let missing = width.saturating_sub(text.chars().count());
+            compute::make(missing.saturating_add(text.len())).map_err(exceeded)?;
             let (sign, digits) = text.split_at(usize::from(text.starts_with(['-', '+'])));
             Value::from(format!("{sign}{}{digits}", "0".repeat(missing)))
         }
@@ -92,7 +142,11 @@ fn of_list(value: &Value, method: &str, args: &[Value]) -> Result<Option<Value>,
         return Ok(None);
     }
     let (wanted,): (Value,) = from_args(args)?;
-    let place = value.try_iter()?.position(|item| item == wanted);
-    let missing = || Error::new(ErrorKind::InvalidOperation, format!("{wanted} is not in list"));
-    Ok(Some(Value::from(place.ok_or_else(missing)?)))
+    for (place, item) in value.try_iter()?.enumerate() {
+        compute::step(1).map_err(exceeded)?;
+        if item == wanted {
+            return Ok(Some(Value::from(place)));
+        }
+    }
+    Err(Error::new(ErrorKind::InvalidOperation, format!("{} is not in list", super::printed(&wanted)?)))
 }

@@ -1,16 +1,26 @@
 //! Jinja templates as the reference renders them: values print as Python writes them, and a variable that the input
 //! lacks is an error even where it has a default.
 
+mod bounds;
 mod filters;
 mod methods;
 
-use crate::{flow::NodeError, python_text};
+use crate::{
+    compute::{self, Exceeded},
+    flow::NodeError,
+    python_text,
+};
 use minijinja::{
     Environment, ErrorKind, UndefinedBehavior, Value,
     value::{Serde, ValueKind},
 };
+use runyard_runs::{MAX_NESTING, RunContext};
 use serde_json::Map;
-use std::{collections::BTreeSet, fmt, sync::LazyLock};
+use std::{
+    collections::{BTreeSet, HashSet},
+    fmt,
+    sync::{Arc, LazyLock},
+};
 
 /// Names that every template knows.
 const GLOBALS: &[&str] =
@@ -18,10 +28,15 @@ const GLOBALS: &[&str] =
 
 const NAME: &str = "template";
 
+/// How an error names a template that exceeds its budget.
+const WHAT: &str = "the template";
+
 /// A compiled template.
 pub(crate) struct Template {
     environment: Environment<'static>,
     required: BTreeSet<String>,
+    /// All words that stand in it: what is named by none of them it cannot read.
+    words: HashSet<Box<str>>,
 }
 
 impl fmt::Debug for Template {
@@ -33,7 +48,11 @@ impl fmt::Debug for Template {
 static BASE: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Lenient);
-    environment.set_formatter(|out, _, value| out.write_str(&printed(value)).map_err(minijinja::Error::from));
+    environment.set_fuel(Some(compute::HERE.steps));
+    environment.set_formatter(|out, _, value| match value.as_str() {
+        Some(text) => out.write_str(text).map_err(minijinja::Error::from),
+        None => out.write_str(&printed(value)?).map_err(minijinja::Error::from),
+    });
     minijinja_contrib::add_to_environment(&mut environment);
     filters::add_to(&mut environment);
     environment.set_unknown_method_callback(methods::call);
@@ -43,6 +62,7 @@ static BASE: LazyLock<Environment<'static>> = LazyLock::new(|| {
 impl Template {
     /// Compiles `text`; the error says what is wrong with it, and in which of its lines.
     pub(crate) fn new(text: &str) -> Result<Self, String> {
+        bounds::check(text)?;
         let mut environment = BASE.clone();
         environment.add_template_owned(NAME, text.to_owned()).map_err(|error| describe(&error))?;
         let template = environment.get_template(NAME).map_err(|error| describe(&error))?;
@@ -51,7 +71,9 @@ impl Template {
             .into_iter()
             .filter(|name| !GLOBALS.contains(&name.as_str()))
             .collect();
-        Ok(Self { environment, required })
+        let is_word = |character: char| character.is_alphanumeric() || character == '_';
+        let words = text.split(|character| !is_word(character)).filter(|word| !word.is_empty());
+        Ok(Self { required, words: words.map(Box::from).collect(), environment })
     }
 
     /// The variables that it needs.
@@ -59,10 +81,35 @@ impl Template {
         &self.required
     }
 
-    /// Renders it. Does not look whether all that it needs is there.
-    pub(crate) fn render(&self, variables: &Map<String, serde_json::Value>) -> Result<String, NodeError> {
-        let rendered =
-            self.environment.get_template(NAME).and_then(|template| template.render(Serde(variables)));
+    /// Renders it within its budget. Does not look whether all that it needs is there.
+    pub(crate) async fn render(
+        self: &Arc<Self>,
+        run: &RunContext,
+        variables: &Map<String, serde_json::Value>,
+    ) -> Result<String, NodeError> {
+        let away = || {
+            let template = Arc::clone(self);
+            let read = variables.iter().filter(|(name, _)| self.words.contains(name.as_str()));
+            let variables = read.map(|(name, value)| (name.clone(), value.clone())).collect();
+            move || template.render_here(&variables)
+        };
+        compute::run(run, WHAT, || self.render_here(variables), away).await
+    }
+
+    /// The same, where it is a part of a computation already.
+    pub(crate) fn render_here(
+        &self,
+        variables: &Map<String, serde_json::Value>,
+    ) -> Result<String, NodeError> {
+        let read: Vec<_> = variables.iter().filter(|(name, _)| self.words.contains(name.as_str())).collect();
+        let fits = read.iter().try_for_each(|(_, value)| compute::walk(value));
+        fits.map_err(|exceeded| exceeded.error(WHAT))?;
+        let context: Value = read.into_iter().map(|(name, value)| (name.as_str(), Serde(value))).collect();
+        let rendered = fueled(&self.environment, |environment| {
+            let rendered = environment.get_template(NAME)?.render_captured(context)?;
+            let fuel = rendered.state().fuel_levels();
+            Ok((rendered.into_output(), fuel.map_or(0, |(used, _)| used)))
+        });
         rendered.map_err(|error| {
             let kind = match error.kind() {
                 ErrorKind::UndefinedError => "UndefinedError",
@@ -72,6 +119,46 @@ impl Template {
             NodeError::new(kind, describe(&error))
         })
     }
+}
+
+/// Does something with as much fuel as the computation has steps left; it says how much it used. What is computed outside
+/// a computation gets none.
+fn fueled<T>(
+    environment: &Environment<'static>,
+    work: impl FnOnce(&Environment<'static>) -> Result<(T, u64), minijinja::Error>,
+) -> Result<T, minijinja::Error> {
+    let left = compute::left().ok_or_else(out_of_fuel)?.steps;
+    let made = if left <= compute::HERE.steps {
+        work(environment)
+    } else {
+        let mut environment = environment.clone();
+        environment.set_fuel(Some(left));
+        work(&environment)
+    };
+    match made {
+        Ok((made, used)) => {
+            compute::step(used).map_err(exceeded)?;
+            Ok(made)
+        }
+        Err(error) => {
+            let causes =
+                std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+            let mut causes = causes.filter_map(|error| error.downcast_ref::<minijinja::Error>());
+            if causes.any(|error| error.kind() == ErrorKind::OutOfFuel) {
+                compute::exceed(Exceeded::Steps);
+            }
+            Err(error)
+        }
+    }
+}
+
+fn out_of_fuel() -> minijinja::Error {
+    minijinja::Error::from(ErrorKind::OutOfFuel)
+}
+
+/// The error of a filter or method that needs more than the computation has left.
+fn exceeded(_: Exceeded) -> minijinja::Error {
+    out_of_fuel()
 }
 
 /// Names of the value and the arguments of a call that is made outside a template.
@@ -114,9 +201,14 @@ fn applied(
         variables.insert(format!("b_{name}"), argument.clone());
     }
     let text = format!("{what}({})", arguments.join(", "));
-    let made = BASE.compile_expression(&text).and_then(|compiled| compiled.eval(Serde(&variables)));
-    let made = made.map_err(|error| describe(&error))?;
-    serde_json::to_value(&made).map_err(|error| error.to_string())
+    compute::walk(value).map_err(|exceeded| exceeded.to_string())?;
+    let variables = Value::from(Serde(&variables));
+    let made = fueled(&BASE, |environment| {
+        let compiled = environment.compile_expression(&text)?;
+        // How much it used is not told. Its result says enough, and what it can use at most was limited.
+        Ok((json(&compiled.eval(variables)?)?, 1))
+    });
+    made.map_err(|error| describe(&error))
 }
 
 fn describe(error: &minijinja::Error) -> String {
@@ -128,23 +220,60 @@ fn describe(error: &minijinja::Error) -> String {
 }
 
 /// Python's `str()`.
-fn printed(value: &Value) -> String {
+fn printed(value: &Value) -> Result<String, minijinja::Error> {
     if let Some(text) = value.as_str() {
-        return text.to_owned();
+        return Ok(text.to_owned());
     }
-    match value.kind() {
+    Ok(match value.kind() {
         ValueKind::Undefined => String::new(),
         ValueKind::None
         | ValueKind::Bool
         | ValueKind::Number
         | ValueKind::Seq
         | ValueKind::Map
-        | ValueKind::Iterable => match serde_json::to_value(value) {
-            Ok(json) => python_text::str(&json),
-            Err(_) => value.to_string(),
-        },
+        | ValueKind::Iterable => python_text::str(&json(value)?),
         _ => value.to_string(),
+    })
+}
+
+/// A value of a template as JSON. What is lazy, or stands in it many times, is counted before it is made.
+fn json(value: &Value) -> Result<serde_json::Value, minijinja::Error> {
+    nested_json(value, 0)
+}
+
+fn nested_json(value: &Value, depth: usize) -> Result<serde_json::Value, minijinja::Error> {
+    if depth > MAX_NESTING {
+        let message = format!("a value is nested deeper than {MAX_NESTING} levels");
+        return Err(minijinja::Error::new(ErrorKind::InvalidOperation, message));
     }
+    compute::step(1).map_err(exceeded)?;
+    if let Some(text) = value.as_str() {
+        compute::make(text.len()).map_err(exceeded)?;
+        return Ok(text.into());
+    }
+    Ok(match value.kind() {
+        ValueKind::Seq | ValueKind::Iterable => {
+            let mut items = Vec::new();
+            for item in value.try_iter()? {
+                items.push(nested_json(&item, depth + 1)?);
+            }
+            items.into()
+        }
+        ValueKind::Map => {
+            let mut map = Map::new();
+            for key in value.try_iter()? {
+                let item = nested_json(&value.get_item(&key)?, depth + 1)?;
+                let key = match key.as_str() {
+                    Some(key) => key.to_owned(),
+                    None => python_text::str(&nested_json(&key, depth + 1)?),
+                };
+                compute::make(key.len()).map_err(exceeded)?;
+                map.insert(key, item);
+            }
+            map.into()
+        }
+        _ => serde_json::to_value(value).unwrap_or_else(|_| value.to_string().into()),
+    })
 }
 
 #[cfg(test)]
@@ -154,7 +283,8 @@ mod tests {
 
     fn render(text: &str, variables: &Value) -> Result<String, String> {
         let template = Template::new(text)?;
-        template.render(variables.as_object().expect("a mapping")).map_err(|error| error.kind.to_string())
+        let variables = variables.as_object().expect("a mapping");
+        compute::whole(WHAT, || template.render_here(variables)).map_err(|error| error.kind.to_string())
     }
 
     #[test]

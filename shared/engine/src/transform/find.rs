@@ -1,8 +1,20 @@
 //! What a path matches in JSON, coercions and refusals of `jsonpath-ng` included.
 
 use super::path::Path;
+use crate::{
+    compute,
+    flow::{LIMIT_EXCEEDED, NodeError},
+};
 use serde_json::Value;
 use std::{borrow::Cow, rc::Rc};
+
+/// Values that one path may look at.
+const MAX_STEPS: usize = 1_000_000;
+/// How deep following a path may recurse: beyond what paths and JSON may nest together.
+const MAX_DEPTH: usize = 400;
+/// Values, and bytes of text, that the matches of a path may hold together where it has several.
+const MAX_VALUES: usize = 1_000_000;
+const MAX_BYTES: usize = 64 << 20;
 
 /// Why a path cannot be followed: the name that Python gives the error, and its message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,25 +27,75 @@ impl FindError {
     fn new(kind: &'static str, message: impl Into<String>) -> Self {
         Self { kind, message: message.into() }
     }
+
+    /// The computation that this is part of has used up what it was given, and says so itself.
+    pub(super) fn stopped() -> Self {
+        Self::limit("a path or selector took too many steps".into())
+    }
+
+    fn limit(message: String) -> Self {
+        Self::new(LIMIT_EXCEEDED, message)
+    }
+
+    /// The error of a node, as `wrap` words it; but a limit that was exceeded stays one.
+    pub(crate) fn into_node(self, wrap: impl FnOnce(Self) -> NodeError) -> NodeError {
+        if self.kind == LIMIT_EXCEEDED { NodeError::limit_exceeded(self.message) } else { wrap(self) }
+    }
 }
 
 /// All that `path` matches in `data`, in order.
 pub(crate) fn find<'v>(path: &Path, data: &'v Value) -> Result<Vec<Cow<'v, Value>>, FindError> {
-    let datum = Datum { value: Cow::Borrowed(data), within: None };
-    Ok(matches(path, &datum)?.into_iter().map(|datum| datum.value).collect())
+    let root = Rc::new(Datum { value: Cow::Borrowed(data), within: None });
+    let mut search = Search { steps: MAX_STEPS, depth: 0 };
+    let found = search.matches(path, &root)?;
+    drop(root);
+    let found: Vec<Cow<'v, Value>> = found.into_iter().map(Datum::into_value).collect();
+    if found.len() > 1 {
+        let (mut values, mut bytes) = (MAX_VALUES, MAX_BYTES);
+        for value in &found {
+            compute::walk(value).map_err(|_| FindError::stopped())?;
+            if !fits(value, &mut values, &mut bytes) {
+                return Err(FindError::limit(format!(
+                    "what a path selects holds more than {MAX_VALUES} values or {} MiB of text; select less",
+                    MAX_BYTES >> 20
+                )));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a value fits in what is left, which it is taken from.
+fn fits(value: &Value, values: &mut usize, bytes: &mut usize) -> bool {
+    let mut take = |text: usize| {
+        *values = values.checked_sub(1)?;
+        *bytes = bytes.checked_sub(text)?;
+        Some(())
+    };
+    match value {
+        Value::String(text) => take(text.len()).is_some(),
+        Value::Array(items) => take(0).is_some() && items.iter().all(|item| fits(item, values, bytes)),
+        Value::Object(map) => {
+            let keys = map.keys().map(String::len).sum();
+            take(keys).is_some() && map.values().all(|value| fits(value, values, bytes))
+        }
+        _ => take(0).is_some(),
+    }
 }
 
 /// A value and what it was found in.
-#[derive(Clone)]
 struct Datum<'v> {
     /// Owned only if it is a character of a text.
     value: Cow<'v, Value>,
-    within: Option<Rc<Datum<'v>>>,
+    within: Option<Found<'v>>,
 }
 
+/// Shared by all that was found in it.
+type Found<'v> = Rc<Datum<'v>>;
+
 impl<'v> Datum<'v> {
-    fn child(&self, value: &'v Value) -> Self {
-        Self { value: Cow::Borrowed(value), within: Some(Rc::new(self.clone())) }
+    fn child(self: &Rc<Self>, value: &'v Value) -> Found<'v> {
+        Rc::new(Self { value: Cow::Borrowed(value), within: Some(Rc::clone(self)) })
     }
 
     fn borrowed(&self) -> Option<&'v Value> {
@@ -42,63 +104,185 @@ impl<'v> Datum<'v> {
             Cow::Owned(_) => None,
         }
     }
+
+    #[expect(clippy::needless_pass_by_value, reason = "for `map`; the last owner gives the value away")]
+    fn into_value(self: Rc<Self>) -> Cow<'v, Value> {
+        match Rc::try_unwrap(self) {
+            Ok(datum) => datum.value,
+            Err(shared) => shared.value.clone(),
+        }
+    }
 }
 
-fn matches<'v>(path: &Path, datum: &Datum<'v>) -> Result<Vec<Datum<'v>>, FindError> {
-    match path {
-        Path::Root => {
-            let mut root = datum;
-            while let Some(within) = &root.within {
-                root = within;
+/// One search, and what it may still cost.
+struct Search {
+    steps: usize,
+    depth: usize,
+}
+
+impl Search {
+    fn charge(&mut self, steps: usize) -> Result<(), FindError> {
+        match self.steps.checked_sub(steps) {
+            Some(left) => {
+                self.steps = left;
+                compute::step(steps as u64).map_err(|_| FindError::stopped())
             }
-            Ok(vec![root.clone()])
+            None => Err(FindError::limit(format!(
+                "a path looks at more than {MAX_STEPS} values; use fewer `..` and `*`"
+            ))),
         }
-        Path::This => Ok(vec![datum.clone()]),
-        Path::Parent => match &datum.within {
-            Some(within) => Ok(vec![Datum::clone(within)]),
-            None => Err(FindError::new("AttributeError", "the root has no parent")),
-        },
-        Path::Fields(names) => Ok(fields(names, datum)),
-        Path::Index(index) => at(*index, datum),
-        Path::Slice { start, end, step } => slice(*start, *end, *step, datum),
-        Path::Child(left, right) => {
-            let mut found = Vec::new();
-            for datum in matches(left, datum)? {
-                found.extend(matches(right, &datum)?);
+    }
+
+    fn deeper<T>(&mut self, part: impl FnOnce(&mut Self) -> Result<T, FindError>) -> Result<T, FindError> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(FindError::limit(format!("a path leads more than {MAX_DEPTH} levels deep")));
+        }
+        let done = part(self)?;
+        self.depth -= 1;
+        Ok(done)
+    }
+
+    fn matches<'v>(&mut self, path: &Path, datum: &Found<'v>) -> Result<Vec<Found<'v>>, FindError> {
+        self.charge(1)?;
+        match path {
+            Path::Root => {
+                let mut root = datum;
+                while let Some(within) = &root.within {
+                    self.charge(1)?;
+                    root = within;
+                }
+                Ok(vec![Rc::clone(root)])
             }
-            Ok(found)
-        }
-        Path::Descendants(left, right) => {
-            let mut found = Vec::new();
-            for datum in matches(left, datum)? {
-                descend(right, &datum, &mut found)?;
+            Path::This => Ok(vec![Rc::clone(datum)]),
+            Path::Parent => match &datum.within {
+                Some(within) => Ok(vec![Rc::clone(within)]),
+                None => Err(FindError::new("AttributeError", "the root has no parent")),
+            },
+            Path::Fields(names) => self.fields(names, datum),
+            Path::Index(index) => self.at(*index, datum),
+            Path::Slice { start, end, step } => self.slice([*start, *end, *step], datum),
+            Path::Child(left, right) => {
+                let mut found = Vec::new();
+                for datum in self.deeper(|search| search.matches(left, datum))? {
+                    found.extend(self.deeper(|search| search.matches(right, &datum))?);
+                }
+                Ok(found)
             }
-            Ok(found)
+            Path::Descendants(left, right) => {
+                let mut found = Vec::new();
+                for datum in self.deeper(|search| search.matches(left, datum))? {
+                    self.descend(right, &datum, &mut found)?;
+                }
+                Ok(found)
+            }
+            Path::Where(left, right) => {
+                let mut found = Vec::new();
+                for datum in self.deeper(|search| search.matches(left, datum))? {
+                    if !self.deeper(|search| search.matches(right, &datum))?.is_empty() {
+                        found.push(datum);
+                    }
+                }
+                Ok(found)
+            }
+            Path::Union(left, right) => {
+                let mut found = self.deeper(|search| search.matches(left, datum))?;
+                found.extend(self.deeper(|search| search.matches(right, datum))?);
+                Ok(found)
+            }
+            Path::Intersect(..) => Err(FindError::new("NotImplementedError", "")),
         }
-        Path::Where(left, right) => {
-            let mut found = Vec::new();
-            for datum in matches(left, datum)? {
-                if !matches(right, &datum)?.is_empty() {
-                    found.push(datum);
+    }
+
+    fn fields<'v>(&mut self, names: &[String], datum: &Found<'v>) -> Result<Vec<Found<'v>>, FindError> {
+        let Some(Value::Object(map)) = datum.borrowed() else { return Ok(Vec::new()) };
+        if names.iter().any(|name| name == "*") {
+            self.charge(map.len())?;
+            return Ok(map.values().map(|value| datum.child(value)).collect());
+        }
+        self.charge(names.len())?;
+        Ok(names.iter().filter_map(|name| map.get(name)).map(|value| datum.child(value)).collect())
+    }
+
+    fn at<'v>(&mut self, index: i64, datum: &Found<'v>) -> Result<Vec<Found<'v>>, FindError> {
+        if is_falsy(&datum.value) {
+            return Ok(Vec::new());
+        }
+        let out_of_range =
+            |what: &str| Err(FindError::new("IndexError", format!("{what} index out of range")));
+        let beyond = |length: usize| i64::try_from(length).is_ok_and(|length| length <= index);
+        match (datum.borrowed(), &*datum.value) {
+            (Some(Value::Array(items)), _) if beyond(items.len()) => Ok(Vec::new()),
+            (Some(Value::Array(items)), _) => match position(index, items.len()) {
+                Some(position) => Ok(vec![datum.child(&items[position])]),
+                None => out_of_range("list"),
+            },
+            (Some(Value::Object(map)), _) if beyond(map.len()) => Ok(Vec::new()),
+            (Some(Value::Object(_)), _) => Err(FindError::new("KeyError", index.to_string())),
+            (_, Value::String(text)) => {
+                // Its characters are counted, and gone through up to the one that is wanted.
+                self.charge(text.len() / 16)?;
+                let length = text.chars().count();
+                match position(index, length) {
+                    _ if beyond(length) => Ok(Vec::new()),
+                    Some(position) => {
+                        let character = text.chars().nth(position).map(String::from).unwrap_or_default();
+                        let value = Cow::Owned(Value::String(character));
+                        Ok(vec![Rc::new(Datum { value, within: Some(Rc::clone(datum)) })])
+                    }
+                    None => out_of_range("string"),
                 }
             }
-            Ok(found)
+            _ => Err(FindError::new("TypeError", "object has no len()")),
         }
-        Path::Union(left, right) => {
-            let mut found = matches(left, datum)?;
-            found.extend(matches(right, datum)?);
-            Ok(found)
-        }
-        Path::Intersect(..) => Err(FindError::new("NotImplementedError", "")),
     }
-}
 
-fn fields<'v>(names: &[String], datum: &Datum<'v>) -> Vec<Datum<'v>> {
-    let Some(Value::Object(map)) = datum.borrowed() else { return Vec::new() };
-    if names.iter().any(|name| name == "*") {
-        return map.values().map(|value| datum.child(value)).collect();
+    /// A slice takes what is no list for a list of one.
+    fn slice<'v>(
+        &mut self,
+        [start, end, step]: [Option<i64>; 3],
+        datum: &Found<'v>,
+    ) -> Result<Vec<Found<'v>>, FindError> {
+        if is_falsy(&datum.value) {
+            return Ok(Vec::new());
+        }
+        let length = match &*datum.value {
+            Value::Array(items) => items.len(),
+            Value::Number(number) if number.is_f64() => {
+                return Err(FindError::new("TypeError", "object of type 'float' has no len()"));
+            }
+            _ => 1,
+        };
+        let places = places(start, end, step, length)?;
+        self.charge(places.len())?;
+        Ok(match datum.borrowed() {
+            Some(Value::Array(items)) => places.into_iter().map(|place| datum.child(&items[place])).collect(),
+            _ => places.into_iter().map(|_| Rc::clone(datum)).collect(),
+        })
     }
-    names.iter().filter_map(|name| map.get(name)).map(|value| datum.child(value)).collect()
+
+    fn descend<'v>(
+        &mut self,
+        right: &Path,
+        datum: &Found<'v>,
+        found: &mut Vec<Found<'v>>,
+    ) -> Result<(), FindError> {
+        found.extend(self.deeper(|search| search.matches(right, datum))?);
+        match datum.borrowed() {
+            Some(Value::Array(items)) => {
+                for item in items {
+                    self.deeper(|search| search.descend(right, &datum.child(item), found))?;
+                }
+            }
+            Some(Value::Object(map)) => {
+                for value in map.values() {
+                    self.deeper(|search| search.descend(right, &datum.child(value), found))?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
 }
 
 /// Whether Python takes the value for false.
@@ -113,64 +297,11 @@ pub(crate) fn is_falsy(value: &Value) -> bool {
     }
 }
 
-fn at<'v>(index: i64, datum: &Datum<'v>) -> Result<Vec<Datum<'v>>, FindError> {
-    if is_falsy(&datum.value) {
-        return Ok(Vec::new());
-    }
-    let out_of_range = |what: &str| Err(FindError::new("IndexError", format!("{what} index out of range")));
-    let beyond = |length: usize| i64::try_from(length).is_ok_and(|length| length <= index);
-    match (datum.borrowed(), &*datum.value) {
-        (Some(Value::Array(items)), _) if beyond(items.len()) => Ok(Vec::new()),
-        (Some(Value::Array(items)), _) => match position(index, items.len()) {
-            Some(position) => Ok(vec![datum.child(&items[position])]),
-            None => out_of_range("list"),
-        },
-        (Some(Value::Object(map)), _) if beyond(map.len()) => Ok(Vec::new()),
-        (Some(Value::Object(_)), _) => Err(FindError::new("KeyError", index.to_string())),
-        (_, Value::String(text)) => {
-            let characters: Vec<char> = text.chars().collect();
-            match position(index, characters.len()) {
-                _ if beyond(characters.len()) => Ok(Vec::new()),
-                Some(position) => {
-                    let value = Cow::Owned(Value::String(characters[position].to_string()));
-                    Ok(vec![Datum { value, within: Some(Rc::new(datum.clone())) }])
-                }
-                None => out_of_range("string"),
-            }
-        }
-        _ => Err(FindError::new("TypeError", "object has no len()")),
-    }
-}
-
 /// A place in a list, counted from the end if negative.
 fn position(index: i64, length: usize) -> Option<usize> {
     let length = i64::try_from(length).ok()?;
     let place = if index < 0 { index + length } else { index };
     usize::try_from(place).ok().filter(|place| i64::try_from(*place).is_ok_and(|place| place < length))
-}
-
-/// A slice takes what is no list for a list of one.
-fn slice<'v>(
-    start: Option<i64>,
-    end: Option<i64>,
-    step: Option<i64>,
-    datum: &Datum<'v>,
-) -> Result<Vec<Datum<'v>>, FindError> {
-    if is_falsy(&datum.value) {
-        return Ok(Vec::new());
-    }
-    let length = match &*datum.value {
-        Value::Array(items) => items.len(),
-        Value::Number(number) if number.is_f64() => {
-            return Err(FindError::new("TypeError", "object of type 'float' has no len()"));
-        }
-        _ => 1,
-    };
-    let places = places(start, end, step, length)?;
-    Ok(match datum.borrowed() {
-        Some(Value::Array(items)) => places.into_iter().map(|place| datum.child(&items[place])).collect(),
-        _ => places.into_iter().map(|_| datum.clone()).collect(),
-    })
 }
 
 /// The places that `[start:end:step]` takes of a list, as Python counts them.
@@ -202,22 +333,4 @@ fn places(
         place = place.saturating_add(step);
     }
     Ok(places)
-}
-
-fn descend<'v>(right: &Path, datum: &Datum<'v>, found: &mut Vec<Datum<'v>>) -> Result<(), FindError> {
-    found.extend(matches(right, datum)?);
-    match datum.borrowed() {
-        Some(Value::Array(items)) => {
-            for item in items {
-                descend(right, &datum.child(item), found)?;
-            }
-        }
-        Some(Value::Object(map)) => {
-            for value in map.values() {
-                descend(right, &datum.child(value), found)?;
-            }
-        }
-        _ => {}
-    }
-    Ok(())
 }

@@ -10,9 +10,13 @@ pub(crate) use find::is_falsy;
 pub(crate) use pointer::Pointer;
 pub(crate) use selector::{Selector, is_rooted};
 
-use crate::flow::{NodeError, Source};
+use crate::{
+    compute,
+    flow::{NodeError, Source},
+};
+use runyard_runs::RunContext;
 use serde_json::Value;
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 /// What a transformer reads: plain JSON, or a node's source, which is never built as a whole if that can be avoided.
 #[derive(Clone, Copy)]
@@ -22,16 +26,26 @@ pub(crate) enum Data<'a> {
 }
 
 /// `input_transformer` or `output_transformer`: first `path`, then `selector`.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Transformer {
-    pub(crate) path: Option<Pointer>,
-    pub(crate) selector: Option<Selector>,
+    pub(crate) path: Option<Arc<Pointer>>,
+    pub(crate) selector: Option<Arc<Selector>>,
 }
 
 impl Transformer {
     /// Whether it gives back what it is given.
     pub(crate) fn is_identity(&self) -> bool {
         self.path.is_none() && self.selector.is_none()
+    }
+
+    /// [`Transformer::apply`] within the limits of a computation.
+    pub(crate) async fn compute(&self, run: &RunContext, data: Data<'_>) -> Result<Value, NodeError> {
+        let here = || self.apply(data);
+        let away = || {
+            let (transformer, value) = (self.clone(), data.to_json());
+            move || transformer.apply(Data::Json(&value))
+        };
+        compute::run(run, "a path or selector", here, away).await
     }
 
     pub(crate) fn apply(&self, data: Data<'_>) -> Result<Value, NodeError> {
@@ -52,6 +66,14 @@ impl Transformer {
 impl<'a> Data<'a> {
     fn to_json(self) -> Value {
         self.whole().into_owned()
+    }
+
+    /// All of it; counted before it is built.
+    fn counted(self) -> Result<Cow<'a, Value>, FindError> {
+        if let Self::Source(source) = self {
+            source.walk().map_err(|_| FindError::stopped())?;
+        }
+        Ok(self.whole())
     }
 
     fn whole(self) -> Cow<'a, Value> {

@@ -4,6 +4,11 @@
 //! all, so `$..a[0]` is `($..a)[0]`; text that its *parser* refuses is a literal, text that its *lexer* refuses fails
 //! the node. So the parser takes one token at a time, and stops at whichever refusal comes first.
 
+/// Steps, names and operators that one path may have. Following a path recurses at most so deep.
+const MAX_PARTS: usize = 256;
+/// How deep parentheses may nest.
+const MAX_NESTING: usize = 32;
+
 /// A path as parsed.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Path {
@@ -27,11 +32,13 @@ pub(crate) enum Refusal {
     Lexer(String),
     /// Its words do not make a path.
     Parser(String),
+    /// It is longer or nests deeper than a path may.
+    Limit(String),
 }
 
 /// Parses a path.
 pub(crate) fn parse(text: &str) -> Result<Path, Refusal> {
-    let mut parser = Parser { lexer: Lexer { rest: text }, ahead: None };
+    let mut parser = Parser { lexer: Lexer { rest: text }, ahead: None, parts: 0, nesting: 0 };
     let path = parser.expression(0)?;
     match parser.peek()? {
         Token::End => Ok(path),
@@ -74,6 +81,8 @@ impl Token {
 struct Parser<'t> {
     lexer: Lexer<'t>,
     ahead: Option<Token>,
+    parts: usize,
+    nesting: usize,
 }
 
 impl Parser<'_> {
@@ -95,6 +104,15 @@ impl Parser<'_> {
             Token::Sign(found) if found == sign => Ok(()),
             other => Err(other.unexpected()),
         }
+    }
+
+    /// Counts one more part of the path.
+    fn part(&mut self) -> Result<(), Refusal> {
+        self.parts += 1;
+        if self.parts > MAX_PARTS {
+            return Err(Refusal::Limit(format!("a path has at most {MAX_PARTS} steps; shorten it")));
+        }
+        Ok(())
     }
 
     /// An expression of operators that bind stronger than `floor`.
@@ -123,14 +141,21 @@ impl Parser<'_> {
     }
 
     fn primary(&mut self) -> Result<Path, Refusal> {
+        self.part()?;
         match self.peek()? {
             Token::Sign('[') => self.brackets(),
             Token::Sign('$') => self.skip(Path::Root),
             Token::Sign('*') => self.skip(Path::Fields(vec!["*".into()])),
             Token::Sign('(') => {
                 self.ahead = None;
+                self.nesting += 1;
+                if self.nesting > MAX_NESTING {
+                    let problem = format!("the parentheses of a path nest at most {MAX_NESTING} deep");
+                    return Err(Refusal::Limit(problem));
+                }
                 let inner = self.expression(0)?;
                 self.expect(')')?;
+                self.nesting -= 1;
                 Ok(inner)
             }
             Token::Name(_) => self.fields(),
@@ -159,11 +184,13 @@ impl Parser<'_> {
             if self.peek()? != Token::Sign(',') {
                 return Ok(Path::Fields(names));
             }
+            self.part()?;
             self.ahead = None;
         }
     }
 
     fn brackets(&mut self) -> Result<Path, Refusal> {
+        self.part()?;
         self.expect('[')?;
         let path = match self.peek()? {
             Token::Name(_) => self.fields()?,

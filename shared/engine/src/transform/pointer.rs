@@ -42,6 +42,14 @@ impl Pointer {
         self.parsed.as_ref().err()
     }
 
+    /// Why it is longer or deeper than a path may be.
+    pub(crate) fn over_limit(&self) -> Option<&str> {
+        match self.refusal() {
+            Some(Refusal::Limit(problem)) => Some(problem),
+            _ => None,
+        }
+    }
+
     /// All matches.
     pub(crate) fn find<'a>(&'a self, data: Data<'a>) -> Result<Vec<Cow<'a, Value>>, FindError> {
         let Ok(followed) = &self.parsed else { return Ok(Vec::new()) };
@@ -50,7 +58,7 @@ impl Pointer {
         {
             return Ok(found.into_iter().collect());
         }
-        match data.whole() {
+        match data.counted()? {
             Cow::Borrowed(value) => find::find(&followed.path, value),
             Cow::Owned(value) => {
                 let found = find::find(&followed.path, &value)?;
@@ -72,14 +80,17 @@ impl Pointer {
                 let message = format!("Invalid `expression_filter` {}: must be a jsonpath", self.text);
                 return Err(NodeError::new("ValueError", message));
             }
+            Some(Refusal::Limit(problem)) => return Err(NodeError::limit_exceeded(problem.as_str())),
             None => {}
         }
         self.find(data).map_err(|error| {
-            let message = format!(
-                "Error in path during parsing with `expression_filter` {}: {}",
-                self.text, error.message
-            );
-            NodeError::new("ValueError", message)
+            error.into_node(|error| {
+                let message = format!(
+                    "Error in path during parsing with `expression_filter` {}: {}",
+                    self.text, error.message
+                );
+                NodeError::new("ValueError", message)
+            })
         })
     }
 }

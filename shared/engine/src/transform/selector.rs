@@ -29,6 +29,11 @@ impl Selector {
         Self(entries.map(|(key, text)| (key.to_owned(), Expression::new(text))).collect())
     }
 
+    /// The keys whose paths are longer or deeper than a path may be, each with why.
+    pub(crate) fn over_limit(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().filter_map(|(key, expression)| Some((key.as_str(), expression.over_limit()?)))
+    }
+
     pub(crate) fn apply(&self, data: Data<'_>) -> Result<Value, NodeError> {
         if let Data::Json(value) = data
             && !matches!(value, Value::Object(_) | Value::Array(_))
@@ -57,6 +62,17 @@ impl Expression {
         }
     }
 
+    fn over_limit(&self) -> Option<&str> {
+        match self {
+            Self::Literal(_) => None,
+            Self::Path { pointer, .. } => pointer.over_limit(),
+            Self::Coalesce(candidates) => candidates.iter().find_map(|candidate| match candidate {
+                Candidate::Literal(_) => None,
+                Candidate::Path(pointer) => pointer.over_limit(),
+            }),
+        }
+    }
+
     fn value(&self, data: Data<'_>) -> Result<Value, NodeError> {
         match self {
             Self::Literal(text) => Ok(Value::String(text.clone())),
@@ -65,10 +81,10 @@ impl Expression {
                     return Err(pointer::lexer_error(problem));
                 }
                 let found = pointer.find(data).map_err(|error| {
-                    NodeError::new(
-                        "ValueError",
-                        format!("Error in jsonpath during parsing: {}", error.message),
-                    )
+                    error.into_node(|error| {
+                        let message = format!("Error in jsonpath during parsing: {}", error.message);
+                        NodeError::new("ValueError", message)
+                    })
                 })?;
                 if found.is_empty() && *or_text {
                     return Ok(Value::String(pointer.text().to_owned()));
@@ -81,8 +97,9 @@ impl Expression {
                         Candidate::Literal(text) => return Ok(Value::String(text.clone())),
                         Candidate::Path(pointer) => pointer,
                     };
-                    let found =
-                        pointer.find(data).map_err(|error| NodeError::new(error.kind, error.message))?;
+                    let found = pointer.find(data).map_err(|error| {
+                        error.into_node(|error| NodeError::new(error.kind, error.message))
+                    })?;
                     if found.iter().any(|value| !value.is_null()) {
                         return Ok(pointer::one_or_list(found).into_owned());
                     }
@@ -100,7 +117,7 @@ impl Candidate {
             return Some(Self::Literal(text.to_owned()));
         }
         let pointer = Pointer::new(text);
-        pointer.refusal().is_none().then_some(Self::Path(pointer))
+        (pointer.refusal().is_none() || pointer.over_limit().is_some()).then_some(Self::Path(pointer))
     }
 }
 

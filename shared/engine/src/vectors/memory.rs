@@ -17,8 +17,12 @@ use std::{
     sync::{PoisonError, RwLock},
 };
 
-/// What the indexes of all apps of a process may hold, in bytes of text and vectors.
+/// What the indexes of all apps of a process may hold, in bytes of text, words and vectors.
 const MAX_BYTES: usize = 256 << 20;
+/// An app has this part at most of what the others leave of it: however many apps there are, there is some for another.
+const PART: usize = 2;
+/// What each different word of a text takes beside its letters.
+const WORD_BYTES: usize = 64;
 /// BM25: how soon more of the same word counts for less, and how much a text's length matters.
 const SATURATION: f64 = 1.2;
 const LENGTH_WEIGHT: f64 = 0.75;
@@ -35,7 +39,9 @@ pub(crate) struct Memory {
 struct Indexes {
     /// By id, so that what is equally good comes in the same order each time.
     documents: HashMap<(AppId, String), BTreeMap<String, Entry>>,
-    bytes: usize,
+    /// What each app has.
+    bytes: HashMap<AppId, usize>,
+    all: usize,
 }
 
 #[derive(Debug)]
@@ -86,12 +92,20 @@ impl Memory {
         let mut indexes = self.indexes.write().unwrap_or_else(PoisonError::into_inner);
         for (id, entry) in entries {
             let replaced = indexes.documents.get(index).and_then(|documents| documents.get(&id));
-            let bytes = indexes.bytes + entry.bytes() - replaced.map_or(0, Entry::bytes);
-            if bytes > MAX_BYTES {
-                let message = format!("the store in memory holds {} MiB at most", MAX_BYTES >> 20);
-                return Err(StoreError::store(message));
+            let (added, freed) = (entry.bytes(), replaced.map_or(0, Entry::bytes));
+            let before = indexes.bytes.get(&index.0).copied().unwrap_or(0);
+            let bytes = before + added - freed;
+            let most = (MAX_BYTES - (indexes.all - before)) / PART;
+            // Less than before is always taken.
+            if bytes > most && added > freed {
+                return Err(StoreError::limit_exceeded(format!(
+                    "the documents that this app keeps in memory would take {bytes} bytes, and it has {most} at most: \
+                     half of what other apps leave of {} MiB; keep fewer, or use another vector store",
+                    MAX_BYTES >> 20
+                )));
             }
-            indexes.bytes = bytes;
+            indexes.bytes.insert(index.0, bytes);
+            indexes.all = indexes.all + added - freed;
             indexes.documents.entry(index.clone()).or_default().insert(id, entry);
         }
         Ok(())
@@ -145,7 +159,11 @@ impl Entry {
     fn bytes(&self) -> usize {
         let metadata = self.document.metadata.as_ref();
         let metadata = metadata.map_or(0, |metadata| Value::from(metadata.clone()).to_string().len());
-        2 * self.document.content.len() + metadata + 8 * self.vector.len() + 256
+        2 * self.document.content.len()
+            + metadata
+            + 8 * self.vector.len()
+            + WORD_BYTES * self.words.len()
+            + 256
     }
 }
 
@@ -272,6 +290,7 @@ fn order(left: &Value, right: &Value) -> Option<Ordering> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flow::NodeError;
     use serde_json::json;
     use uuid::Uuid;
 
@@ -348,7 +367,8 @@ mod tests {
     #[test]
     fn what_is_written_again_replaces() {
         let memory = filled();
-        let bytes = memory.indexes.read().expect("indexes").bytes;
+        let all = || memory.indexes.read().expect("indexes").all;
+        let bytes = all();
         let entry = |content: &str| {
             let document = json!({"id": "a", "content": content, "metadata": {}, "embedding": [0.0, 1.0]});
             Entry::of(Document::read(&document, 0).expect("a document")).expect("an entry")
@@ -356,9 +376,39 @@ mod tests {
         memory.write(&index(), vec![entry("new")]).expect("there is room");
         assert_eq!(found(&memory, Some("quick"), 0.0, &json!({})), Vec::<String>::new());
         assert_eq!(found(&memory, Some("new"), 0.0, &json!({})), ["a"]);
-        assert!(memory.indexes.read().expect("indexes").bytes < bytes);
-        let refused = memory.write(&index(), vec![entry(&"x".repeat(MAX_BYTES / 2))]);
-        assert!(refused.is_err_and(|error| error.message.contains("256 MiB")));
+        assert!(all() < bytes);
+        let refused = memory.write(&index(), vec![entry(&"x".repeat(MAX_BYTES / 4))]);
+        let error = NodeError::from(refused.expect_err("it is too much for one app"));
+        assert_eq!(error.code(), "limit_exceeded");
+        assert!(error.to_json()["message"].as_str().expect("a message").contains("256 MiB"));
         assert_eq!(found(&memory, Some("new"), 0.0, &json!({})), ["a"]);
+    }
+
+    #[test]
+    fn there_is_room_for_another_app_however_much_others_keep() {
+        let memory = Memory::default();
+        let write = |app: u128, id: usize, bytes: usize| {
+            let content = "x".repeat(bytes);
+            let document = json!({"id": id.to_string(), "content": content, "embedding": [1.0]});
+            let entry = Entry::of(Document::read(&document, 0).expect("a document")).expect("an entry");
+            memory.write(&(AppId(Uuid::from_u128(app)), "default".into()), vec![entry])
+        };
+        let mut kept = Vec::new();
+        for app in 1..=6 {
+            // As much as it can, down to the last kilobyte.
+            let mut count = 0;
+            for bytes in [4_000_000, 400_000, 40_000, 4_000, 400] {
+                while write(app, count, bytes).is_ok() {
+                    count += 1;
+                }
+            }
+            kept.push(memory.indexes.read().expect("indexes").bytes[&AppId(Uuid::from_u128(app))]);
+        }
+        for (app, kept) in kept.iter().enumerate() {
+            let share = (MAX_BYTES >> app) / PART;
+            assert!(*kept <= share + share / 10 && *kept > share / 2, "app {app} keeps {kept} of {share}");
+        }
+        assert!(write(7, 0, 100_000).is_ok());
+        assert!(write(1, 0, 10).is_ok(), "less than before is always taken");
     }
 }

@@ -18,7 +18,7 @@ pub(crate) use memory::Memory;
 
 use crate::{
     document::Document,
-    flow::{Call, NodeError},
+    flow::{Call, LIMIT_EXCEEDED, NodeError},
 };
 use async_trait::async_trait;
 use std::fmt;
@@ -96,6 +96,11 @@ impl StoreError {
         Self { kind: "VectorStoreFilterException", message: message.into() }
     }
 
+    /// More than an app may keep.
+    pub(crate) fn limit_exceeded(message: impl Into<String>) -> Self {
+        Self { kind: LIMIT_EXCEEDED, message: message.into() }
+    }
+
     /// Documents or a query that do not fit the store.
     pub(crate) fn value(message: impl Into<String>) -> Self {
         Self { kind: "ValueError", message: message.into() }
@@ -104,6 +109,9 @@ impl StoreError {
 
 impl From<StoreError> for NodeError {
     fn from(error: StoreError) -> Self {
+        if error.kind == LIMIT_EXCEEDED {
+            return Self::limit_exceeded(error.message);
+        }
         Self::new(error.kind, error.message)
     }
 }

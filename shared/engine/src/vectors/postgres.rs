@@ -106,9 +106,11 @@ impl Server {
         let opened = tokio::time::timeout(OPEN, open).await;
         let opened = opened.map_err(|_| unreachable(format!("no answer within {} s", OPEN.as_secs())))?;
         let (client, connection) = opened.map_err(unreachable)?;
+        let http = http.clone();
         let driver = Driver(tokio::spawn(async move {
             if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection to a database ended");
+                let error = http.secrets().hide_in_text(error.to_string());
+                tracing::debug!(error, "a connection to a database ended");
             }
         }));
         Ok(Session { client, driver })

@@ -8,7 +8,9 @@ pub(crate) mod scripted;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, stream::BoxStream};
-use runyard_engine::{Engine, EngineConfig, PythonError, PythonRunner};
+use runyard_engine::{
+    Engine, EngineConfig, JobError, JobRunner, JobTurn, PythonError, PythonRunner, perform,
+};
 use runyard_runs::{
     App, AppId, Clock, EventBody, File, FileId, FileStore, Logged, NewFile, NewRun, Outcome, RunContext,
     RunId, StoreError, SystemClock, Timestamp, Upload, WorkflowSource,
@@ -26,6 +28,25 @@ use std::{
 };
 use tokio::{io::AsyncWriteExt, process::Command};
 use uuid::Uuid;
+
+/// Performs jobs in this process: what they give, without the limits of a process of their own.
+pub(crate) struct JobsHere;
+
+#[async_trait]
+impl JobRunner for JobsHere {
+    async fn turn(&self, _: AppId) -> Result<Box<dyn JobTurn>, JobError> {
+        Ok(Box::new(Self))
+    }
+}
+
+#[async_trait]
+impl JobTurn for JobsHere {
+    async fn run(self: Box<Self>, job: &str, input: Vec<u8>) -> Result<Vec<u8>, JobError> {
+        let job = job.to_owned();
+        let done = tokio::task::spawn_blocking(move || perform(&job, input));
+        done.await.map_err(|error| JobError::Crashed(error.to_string()))
+    }
+}
 
 /// A file under the repository's `tests`.
 pub(crate) fn shared(path: &str) -> PathBuf {
@@ -57,9 +78,10 @@ pub(crate) fn run_of(
     journal: &[Logged],
     files: &[(File, Bytes)],
     clock: Arc<dyn Clock>,
+    by: &dyn Fn(&mut NewRun),
     sink: impl Fn(Logged) + Send + Sync + 'static,
 ) -> RunContext {
-    let new = NewRun {
+    let mut new = NewRun {
         id: RunId(Uuid::from_u128(id)),
         app: AppId(Uuid::from_u128(2)),
         app_version: "1".into(),
@@ -71,7 +93,9 @@ pub(crate) fn run_of(
         metadata: std::collections::BTreeMap::default(),
         files: files.iter().map(|(file, _)| file.clone()).collect(),
         retry_of: None,
+        origin: runyard_runs::Origin::Key,
     };
+    by(&mut new);
     RunContext::detached(new, Arc::new(Files(files.to_vec())), clock, journal, sink)
 }
 
@@ -86,6 +110,7 @@ pub(crate) struct Case {
     python: Arc<dyn PythonRunner>,
     clock: Arc<dyn Clock>,
     id: u128,
+    by: Arc<dyn Fn(&mut NewRun) + Send + Sync>,
 }
 
 impl Case {
@@ -106,6 +131,7 @@ impl Case {
             python: Arc::new(SystemPython),
             clock: Arc::new(SystemClock),
             id: 1,
+            by: Arc::new(|_| {}),
         }
     }
 
@@ -151,6 +177,12 @@ impl Case {
         self
     }
 
+    /// Whose run it is.
+    pub(crate) fn by(mut self, by: impl Fn(&mut NewRun) + Send + Sync + 'static) -> Self {
+        self.by = Arc::new(by);
+        self
+    }
+
     /// Begins from what an earlier execution recorded.
     pub(crate) fn journal(mut self, journal: Vec<Logged>) -> Self {
         self.journal = journal;
@@ -161,6 +193,7 @@ impl Case {
         let env = self.env.clone();
         Engine::new(EngineConfig {
             python: Arc::clone(&self.python),
+            jobs: Arc::new(JobsHere),
             env: Arc::new(move |_, name| Ok(env.get(name).cloned())),
             allow_loopback: true,
             any_env: true,
@@ -170,7 +203,8 @@ impl Case {
     pub(crate) fn context(&self) -> RunContext {
         let events = Arc::clone(&self.events);
         let sink = move |logged| events.lock().expect("events").push(logged);
-        run_of(self.id, self.input.clone(), &self.journal, &self.files, Arc::clone(&self.clock), sink)
+        let clock = Arc::clone(&self.clock);
+        run_of(self.id, self.input.clone(), &self.journal, &self.files, clock, &*self.by, sink)
     }
 
     /// The results in the reference's shape.
@@ -182,7 +216,12 @@ impl Case {
     /// How the run ends, or waits, for somebody who comes again when it has rested.
     pub(crate) async fn outcome(&self) -> Outcome {
         let app = app(&self.text);
-        runyard_runs::Engine::execute(&self.engine(), &app, self.context().resting()).await
+        runyard_runs::Engine::execute(
+            &self.engine(),
+            &app,
+            self.context().resting(std::time::Duration::from_mins(1)),
+        )
+        .await
     }
 
     /// [`Case::run`], where people answer by node, in the reference's form: with a journal as it stands after each answer.
@@ -202,6 +241,11 @@ impl Case {
     /// The questions that people were asked, by [`Case::run_with`].
     pub(crate) fn questions(&self) -> Vec<&str> {
         self.journal.iter().filter_map(|asked| Some(asked.body.request()?.prompt.as_str())).collect()
+    }
+
+    /// What was recorded and emitted until [`Case::run_with`] returned.
+    pub(crate) fn recorded(&self) -> &[Logged] {
+        &self.journal
     }
 
     /// Goes on where nobody answered any question in time.
@@ -246,7 +290,13 @@ pub(crate) fn answer(asked: &Logged, people: &Value) -> Option<Logged> {
         map.entry("custom_text").or_insert(Value::Null);
     }
     Some(Logged {
-        body: EventBody::InputReceived { request_id: request.id, kind: request.kind },
+        body: EventBody::InputReceived {
+            request_id: request.id,
+            kind: request.kind,
+            approved: None,
+            changes: Map::new(),
+            by: runyard_runs::Actor::default(),
+        },
         key: Some(format!("answer:{}", request.id)),
         journal: Some(answer.into()),
     })

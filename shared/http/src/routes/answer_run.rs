@@ -9,7 +9,7 @@ use crate::{
         BadRequest, Error, Forbidden, InternalServerError, NotFound, PayloadTooLarge, RequestTimeout,
         ServiceUnavailable, Unauthorized, UnsupportedMediaType,
     },
-    fields::Fields,
+    fields::{Fields, USER_ID},
     wire::{AnswerInput, Message},
 };
 use axum::{
@@ -20,7 +20,8 @@ use http::StatusCode;
 use runyard_runs::{Answer, FieldErrors, InputRequest, InputRequestKind, RequestId, service::input};
 use serde_json::{Map, Value, json as value};
 
-/// Answers a pending request and wakes the run. The first answer counts; a second one is refused.
+/// Answers a pending request and wakes the run. The first answer counts; a second one is refused. Without a key, where the
+/// app is public, only questions of runs that were created without one, and never an approval.
 #[utoipa::path(
     post,
     path = "/v1/runs/{run_id}/input",
@@ -60,9 +61,11 @@ pub(crate) async fn handle(
     }
     let given = Given::parse(body::json(&parts.headers, body, &api.config).await?)?;
     let answer = |asked: &InputRequest| given.answer(asked);
-    match api.service.answer(&caller.app, run, given.request, answer).await {
+    let by = caller.actor(given.user_id.clone());
+    match api.service.answer(&caller.app, run, given.request, by, answer).await {
         Ok(()) => json(StatusCode::OK, &Message { message: "ok" }),
         Err(input::Error::NotFound) => Err(Error::no_run()),
+        Err(input::Error::KeyNeeded) => Err(Error::key_needed()),
         Err(input::Error::Invalid(details)) => Err(Error::invalid(details)),
         Err(input::Error::Store(error)) => Err(error.into()),
     }
@@ -72,6 +75,8 @@ pub(crate) async fn handle(
 #[derive(Debug)]
 struct Given {
     request: RequestId,
+    /// The caller's own identifier of who answers.
+    user_id: Option<String>,
     body: GivenBody,
 }
 
@@ -93,6 +98,7 @@ impl Given {
             fields.wrong("type", "must be human_feedback or approval");
         }
         let data = fields.required_object("data");
+        let user_id = fields.text("user_id", USER_ID);
         fields.check()?;
         let mut fields = Fields::new(data);
         let request = fields.uuid("request_id");
@@ -115,7 +121,7 @@ impl Given {
             GivenBody::Feedback { feedback, answers }
         };
         fields.check()?;
-        Ok(Self { request: RequestId(request.unwrap_or_default()), body })
+        Ok(Self { request: RequestId(request.unwrap_or_default()), user_id, body })
     }
 
     /// What is journaled: `{feedback?, answers?}`, or `{approved?, params?, feedback?}` with the changed params alone.
@@ -139,10 +145,9 @@ impl Given {
                     if asked.params.get(name) == Some(value) {
                         continue;
                     }
-                    if asked.editable_params.contains(name) {
-                        changed.insert(name.clone(), value.clone());
-                    } else {
-                        errors.insert(format!("params.{name}"), "is not one of editable_params".to_owned());
+                    match unfit(asked, name, value) {
+                        Some(problem) => drop(errors.insert(format!("params.{name}"), problem)),
+                        None => drop(changed.insert(name.clone(), value.clone())),
                     }
                 }
                 if !errors.is_empty() {
@@ -163,6 +168,34 @@ impl Given {
             (_, InputRequestKind::HumanFeedback) => Err(mismatch("human_feedback", "human_feedback")),
             (_, InputRequestKind::ApprovalRequest) => Err(mismatch("approval_request", "approval")),
         }
+    }
+}
+
+/// Why a param may not be changed to this value. Where its schema is known, that decides, and the engine has it checked;
+/// else the value must be of the type that was shown.
+fn unfit(asked: &InputRequest, name: &String, value: &Value) -> Option<String> {
+    if !asked.editable_params.contains(name) {
+        return Some("is not one of editable_params".to_owned());
+    }
+    if asked.schema.get("properties").is_some_and(|properties| properties.get(name).is_some()) {
+        return None;
+    }
+    let Some(shown) = asked.params.get(name) else {
+        return Some("cannot be changed: what is to be approved has no such param".to_owned());
+    };
+    let (is, should) = (type_name(value), type_name(shown));
+    (!shown.is_null() && is != should)
+        .then(|| format!("must be {should}, as what is to be approved has it, not {is}"))
+}
+
+fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
     }
 }
 
@@ -238,7 +271,9 @@ mod tests {
             kind,
             prompt: "?".to_owned(),
             params: params.as_object().unwrap().clone(),
-            editable_params: vec!["amount".to_owned(), "note".to_owned()],
+            editable_params: ["amount", "note", "any", "more"].map(str::to_owned).into(),
+            schema: json!({ "properties": { "more": { "type": "string" } } }).as_object().unwrap().clone(),
+            accept_pattern: None,
             expires_at: None,
         };
         let r#type = match kind {
@@ -252,7 +287,8 @@ mod tests {
     }
 
     fn answer(data: &Value) -> Result<Value, Vec<String>> {
-        answer_to(InputRequestKind::ApprovalRequest, &json!({ "amount": 1, "to": "a" }), data)
+        let params = json!({ "amount": 1, "to": "a", "any": null });
+        answer_to(InputRequestKind::ApprovalRequest, &params, data)
     }
 
     #[test]
@@ -295,9 +331,20 @@ mod tests {
             "what stays as it is was not changed"
         );
         assert_eq!(
-            answer(&json!({ "approved": true, "params": { "note": "new", "amount": null } })),
-            Ok(json!({ "approved": true, "params": { "note": "new", "amount": null } }))
+            answer(&json!({ "approved": true, "params": { "amount": 4.5, "any": [1], "more": 1 } })),
+            Ok(json!({ "approved": true, "params": { "amount": 4.5, "any": [1], "more": 1 } })),
+            "what was null may become anything, and what has a schema is checked against that"
         );
+        for (name, value) in [
+            ("amount", json!("450")),
+            ("amount", json!(null)),
+            ("amount", json!([450])),
+            ("amount", json!(true)),
+            ("note", json!("what is not there")),
+        ] {
+            let refused = answer(&json!({ "approved": true, "params": { name: value } }));
+            assert_eq!(refused, Err(vec![format!("params.{name}")]), "{value}");
+        }
         assert_eq!(
             answer(&json!({ "approved": true, "params": { "amount": 5, "to": "b", "x": 1 } })),
             Err(vec!["params.to".to_owned(), "params.x".to_owned()])

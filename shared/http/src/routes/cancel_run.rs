@@ -9,9 +9,10 @@ use crate::{
 };
 use axum::{extract::State, response::Response};
 use http::StatusCode;
+use runyard_runs::service::cancel;
 
 /// Ends a run as canceled; does nothing to a run that has ended. At the latest 2 s later nothing more is spent on it. A
-/// body is not needed, and not read.
+/// body is not needed, and not read. Without a key, where the app is public, only runs that were created without one.
 #[utoipa::path(
     post,
     path = "/v1/runs/{run_id}/cancel",
@@ -32,6 +33,10 @@ pub(crate) async fn handle(
     WithKeyOrPublic(caller): WithKeyOrPublic,
     RunPath(run): RunPath,
 ) -> Result<Response, Error> {
-    api.service.cancel(&caller.app, run).await?;
-    json(StatusCode::OK, &Message { message: "canceled" })
+    match api.service.cancel(&caller.app, run, &caller.actor(None)).await {
+        Ok(()) => json(StatusCode::OK, &Message { message: "canceled" }),
+        Err(cancel::Error::NotFound) => Err(Error::no_run()),
+        Err(cancel::Error::KeyNeeded) => Err(Error::key_needed()),
+        Err(cancel::Error::Store(error)) => Err(error.into()),
+    }
 }

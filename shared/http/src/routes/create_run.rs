@@ -3,7 +3,7 @@
 use super::json;
 use crate::{
     Api, Deadline,
-    auth::{Caller, WithKeyOrPublic},
+    auth::{Access, Caller, WithKeyOrPublic},
     body::{self, Content, Pieces},
     deadline,
     error::{
@@ -28,7 +28,7 @@ use http::{
     header::{CONTENT_TYPE, LOCATION},
 };
 use runyard_runs::{
-    App, FileId, FileStore, Run, RunService, StoreError,
+    App, FileId, FileStore, Run, RunService,
     service::create::{self, Created, Idempotency, Mode},
 };
 use std::{convert::Infallible, sync::Arc, time::Duration};
@@ -56,7 +56,7 @@ const LAST_LOOK: Duration = Duration::from_secs(1);
     operation_id = "create_run",
     tag = "runs",
     params(
-        ("Idempotency-Key" = Option<String>, Header, description = "A repeat with the same request gives the same run, with another request 409. In the scope of app and access key, for 24 hours.", min_length = 1, max_length = 255, nullable = false),
+        ("Idempotency-Key" = Option<String>, Header, description = "A repeat with the same request gives the same run, with another request 409. In the scope of app and access key, for 24 hours. Without a key a random UUID (version 4).", min_length = 1, max_length = 255, nullable = false),
         ("Prefer" = Option<String>, Header, description = "`wait=N` has a background run waited for, up to N seconds, at most 60.", example = "wait=10", nullable = false),
     ),
     request_body(content(
@@ -107,7 +107,7 @@ pub(crate) async fn handle(
     let (parts, body) = request.into_parts();
     let deadline = Deadline::of(&parts.extensions);
     let content = Content::of(&parts.headers)?;
-    let key = idempotency::key(&parts.headers)?;
+    let key = idempotency::key(&parts.headers, &caller)?;
     let (fields, uploads) = match content {
         Content::Json => {
             let object = body::json(&parts.headers, body, &api.config).await?;
@@ -119,6 +119,11 @@ pub(crate) async fn handle(
         }
     };
     let request = CreateRun::parse(fields, &caller.app, uploads.len(), api.config.json_bytes)?;
+    if caller.key().is_none() && !request.file_ids.is_empty() {
+        // An id may be seen by whoever follows a run; what it names is its owner's.
+        let problem = "name what key holders stored: without an access key send the files with the request";
+        return Err(Error::key_needed().and("file_ids", problem));
+    }
     let key = key.map(|key| idempotency::of(key, &caller, &request, uploads.received()));
     if request.stream {
         let mut place = Place::take(&api, &caller.app).await?;
@@ -131,13 +136,14 @@ pub(crate) async fn handle(
         };
         let (run, replayed) = (created.run.new.id, created.replayed);
         let events = api.service.follow_created(created);
-        let response = sse::response(&api, Source { app: caller.app, run, events, deadline }, place);
+        let access = caller.access();
+        let response = sse::response(&api, Source { app: caller.app, run, events, deadline, access }, place);
         return Ok(with_headers(response, run, replayed));
     }
     let background = request.background;
     let created = create(&api, &caller, request, key, uploads, deadline).await?;
     let (run, replayed) = (created.run.new.id, created.replayed);
-    let waiting = Waiting { api, app: caller.app, deadline };
+    let waiting = Waiting::of(api, caller, deadline);
     let response = if background {
         waiting.in_background(created, wait(&parts.headers)).await?
     } else {
@@ -213,7 +219,9 @@ async fn create(
         _ => Mode::Sync,
     };
     let CreateRun { input, user_id, session_id, metadata, file_ids, .. } = request;
-    let request = create::CreateRun { input, user_id, session_id, metadata, file_ids, mode, idempotency };
+    let origin = caller.origin();
+    let request =
+        create::CreateRun { input, user_id, session_id, metadata, file_ids, mode, idempotency, origin };
     if uploads.is_empty() {
         return Ok(service.create(&caller.app, request).await?);
     }
@@ -272,12 +280,17 @@ impl From<create::Error> for Error {
 
 /// A caller who waits for a run.
 pub(super) struct Waiting {
-    pub(super) api: Api,
-    pub(super) app: Arc<App>,
-    pub(super) deadline: Option<Deadline>,
+    api: Api,
+    app: Arc<App>,
+    access: Access,
+    deadline: Option<Deadline>,
 }
 
 impl Waiting {
+    pub(super) fn of(api: Api, caller: Caller, deadline: Option<Deadline>) -> Self {
+        Self { api, access: caller.access(), app: caller.app, deadline }
+    }
+
     pub(super) async fn in_background(self, created: Created, wait: Option<u64>) -> Result<Response, Error> {
         let Some(seconds) = wait else {
             return json(StatusCode::ACCEPTED, &RunAnswer { data: (&created.run).into() });
@@ -308,10 +321,16 @@ impl Waiting {
                 return Some((space(), Some((run, as_accepted))));
             };
             // The status was sent long ago: what can still be said is how the run stood when it was last seen.
-            let run = settled.unwrap_or_else(|error| {
-                tracing::error!(run = %as_accepted.new.id, %error, "a caller gets its run as it was accepted: the store failed");
-                as_accepted
-            });
+            let run = match settled {
+                Ok(run) => run,
+                // It is not for the caller any more: the answer ends, and who asks again gets the refusal.
+                Err(error) if error.status().is_client_error() => return None,
+                Err(error) => {
+                    let cause = error.cause().map(ToString::to_string).unwrap_or_default();
+                    tracing::error!(run = %as_accepted.new.id, error = %cause, "a caller gets its run as it was accepted: the store failed");
+                    as_accepted
+                }
+            };
             let body = serde_json::to_vec(&RunAnswer { data: (&run).into() }).unwrap_or_default();
             Some((Ok(body.into()), None))
         });
@@ -322,8 +341,8 @@ impl Waiting {
     }
 
     /// The run once nothing of it can go on by itself, or as it stands after `at_most`, when the platform wants an answer,
-    /// or when the server shuts down.
-    async fn settled(&self, created: Created, at_most: Duration) -> Result<Run, StoreError> {
+    /// or when the server shuts down. Refused once the caller may not have it any more.
+    async fn settled(&self, created: Created, at_most: Duration) -> Result<Run, Error> {
         let as_accepted = created.run.clone();
         let at_most = deadline::wait(&*self.api.clock, at_most, self.deadline);
         let shut_down = async {
@@ -332,7 +351,8 @@ impl Waiting {
         };
         tokio::select! {
             biased;
-            run = self.api.service.settled(created, at_most) => run,
+            run = self.api.service.settled(created, at_most) => Ok(run?),
+            refused = self.access.ended(&self.api) => Err(refused),
             () = shut_down => match self.api.service.get(&self.app, as_accepted.new.id).await {
                 Ok(run) => Ok(run),
                 Err(_) => Ok(as_accepted),

@@ -36,7 +36,7 @@ pub(crate) async fn handle(
     json(StatusCode::OK, &RunAnswer { data: (&run).into() })
 }
 
-/// `get` knows two errors, which it shares with `cancel`, `events` and `follow`.
+/// `get` knows two errors, which it shares with `events` and `follow`.
 impl From<get::Error> for Error {
     fn from(error: get::Error) -> Self {
         match error {

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     Api,
-    auth::WithKeyOrPublic,
+    auth::WithKey,
     deadline::Deadline,
     error::{
         BadRequest, Conflict, Error, Forbidden, InternalServerError, NotFound, ServiceUnavailable,
@@ -23,7 +23,7 @@ use runyard_runs::service::retry;
 
 /// Creates a new background run from one that failed or was canceled, with the same input and the same version of the app.
 /// What the old run's log recorded as done, people's answers too, is not done again; what failed is tried again. The old run
-/// stays as it is. A body is not needed, and not read.
+/// stays as it is. A body is not needed, and not read. Needs a key, also where the app is public.
 #[utoipa::path(
     post,
     path = "/v1/runs/{run_id}/retry",
@@ -56,17 +56,17 @@ use runyard_runs::service::retry;
 )]
 pub(crate) async fn handle(
     State(api): State<Api>,
-    WithKeyOrPublic(caller): WithKeyOrPublic,
+    WithKey(caller): WithKey,
     RunPath(run): RunPath,
     request: Request,
 ) -> Result<Response, Error> {
     let headers = request.headers();
     let deadline = Deadline::of(request.extensions());
-    let key = idempotency::key(headers)?.map(|key| idempotency::of_retry(key, &caller, run));
+    let key = idempotency::key(headers, &caller)?.map(|key| idempotency::of_retry(key, &caller, run));
     let created = api.service.retry(&caller.app, run, key).await?;
     let (run, replayed) = (created.run.new.id, created.replayed);
     let wait = wait(headers);
-    let waiting = Waiting { api, app: caller.app, deadline };
+    let waiting = Waiting::of(api, caller, deadline);
     Ok(with_headers(waiting.in_background(created, wait).await?, run, replayed))
 }
 

@@ -21,7 +21,8 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// The events of a run as Server-Sent Events, as they happen: from the start, or after one that the client has seen.
 ///
 /// For each event `id: <sequence>`, `event: <type>`, `data: <the event as JSON>` and an empty line; `: heartbeat` after
-/// 15 s of silence. Ends after the terminal event; a client that has not seen one connects again with `Last-Event-ID`.
+/// 15 s of silence. Ends after the terminal event; a client that has not seen one connects again with `Last-Event-ID`. Ends
+/// within 30 s too once the caller may not follow the run any more, as when its key is revoked.
 #[utoipa::path(
     get,
     path = "/v1/runs/{run_id}/stream",
@@ -64,7 +65,8 @@ pub(crate) async fn handle(
     let events = api.service.follow(&caller.app, run, after).await?;
     let place = Place::take(&api, &caller.app).await?;
     let deadline = Deadline::of(&extensions);
-    Ok(sse::response(&api, Source { app: caller.app, run, events, deadline }, place))
+    let access = caller.access();
+    Ok(sse::response(&api, Source { app: caller.app, run, events, deadline, access }, place))
 }
 
 /// The last event that the client has seen. A browser that reconnects sends the header beside the first request's query,

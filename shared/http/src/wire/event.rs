@@ -5,7 +5,7 @@
 use super::{InputRequest, InputRequestType, Pagination, RunError, time};
 use runyard_runs::{self as runs, EventBody, NodeRef, RunStatus, Timestamp};
 use serde::{Serialize, Serializer};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
@@ -60,7 +60,7 @@ enum About<'a> {
     Run(RunState),
     RunOutput(RunOutput<'a>),
     RunFailure(RunFailure<'a>),
-    Node(Node<'a>),
+    NodeStart(NodeStart<'a>),
     NodeOutput(NodeOutput<'a>),
     NodeFailure(NodeFailure<'a>),
     NodeDelta(NodeDelta<'a>),
@@ -71,7 +71,7 @@ enum About<'a> {
     Request(Request<'a>),
     Message(Message<'a>),
     Expired(Expired),
-    Received(Received),
+    Received(Received<'a>),
 }
 
 /// The run, and where it stands.
@@ -100,9 +100,13 @@ struct RunFailure<'a> {
 }
 
 #[derive(Serialize, ToSchema)]
-struct Node<'a> {
+struct NodeStart<'a> {
     #[schema(value_type = NodeSchema)]
     node: &'a NodeRef,
+    /// Of a node that waited for approval: what it is executed with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    input: Option<&'a Value>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -195,10 +199,46 @@ struct Expired {
 }
 
 #[derive(Serialize, ToSchema)]
-struct Received {
+struct Received<'a> {
     /// The question that was answered.
     request_id: Uuid,
     r#type: InputRequestType,
+    /// Of an approval: whether it was approved or denied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    approved: Option<bool>,
+    /// Of an approval: the params that the answer changed, by name.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    #[schema(value_type = HashMap<String, ParamChange>, required = false)]
+    changes: &'a Map<String, Value>,
+    /// Who answered; left out where nothing is known of who it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    by: Option<AnsweredBy<'a>>,
+}
+
+/// A param that an answer changed.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what the log keeps as it is shown")]
+struct ParamChange {
+    /// What was to be approved; left out where there was none.
+    #[schema(required = false)]
+    from: Value,
+    /// What is executed instead.
+    to: Value,
+}
+
+/// Who answered.
+#[derive(Serialize, ToSchema)]
+struct AnsweredBy<'a> {
+    /// The public part of the access key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "0123456789abcdef")]
+    key: Option<&'a str>,
+    /// The caller's own identifier of its user, as the answer gave it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    user_id: Option<&'a str>,
 }
 
 /// A node of the workflow.
@@ -237,7 +277,9 @@ impl<'a> From<&'a runs::RunEvent> for About<'a> {
             EventBody::RunFailed { error } => {
                 Self::RunFailure(RunFailure { id, status: RunStatus::Failed, error: error.into() })
             }
-            EventBody::NodeStarted { node } => Self::Node(Node { node }),
+            EventBody::NodeStarted { node, input } => {
+                Self::NodeStart(NodeStart { node, input: input.as_ref() })
+            }
             EventBody::NodeCompleted { node, output } => Self::NodeOutput(NodeOutput { node, output }),
             EventBody::NodeFailed { node, error } | EventBody::NodeSkipped { node, error } => {
                 Self::NodeFailure(NodeFailure { node, error: error.into() })
@@ -265,8 +307,15 @@ impl<'a> From<&'a runs::RunEvent> for About<'a> {
             }
             EventBody::AgentMessageSent { node, message } => Self::Message(Message { node, message }),
             EventBody::InputExpired { request_id } => Self::Expired(Expired { request_id: request_id.0 }),
-            EventBody::InputReceived { request_id, kind } => {
-                Self::Received(Received { request_id: request_id.0, r#type: (*kind).into() })
+            EventBody::InputReceived { request_id, kind, approved, changes, by } => {
+                Self::Received(Received {
+                    request_id: request_id.0,
+                    r#type: (*kind).into(),
+                    approved: *approved,
+                    changes,
+                    by: (!by.is_unknown())
+                        .then(|| AnsweredBy { key: by.key.as_deref(), user_id: by.user_id.as_deref() }),
+                })
             }
         }
     }
@@ -288,7 +337,7 @@ const EVENTS: [(&str, &str, &str, DataSchema); 22] = [
     ("run.completed", "RunCompletedEvent", "The run ended with an output. Terminal.", RunOutput::schema),
     ("run.failed", "RunFailedEvent", "The run ended with an error. Terminal.", RunFailure::schema),
     ("run.canceled", "RunCanceledEvent", "A caller ended the run. Terminal.", RunState::schema),
-    ("node.started", "NodeStartedEvent", "A node began.", Node::schema),
+    ("node.started", "NodeStartedEvent", "A node began.", NodeStart::schema),
     ("node.completed", "NodeCompletedEvent", "A node ended with an output.", NodeOutput::schema),
     ("node.failed", "NodeFailedEvent", "A node ended with an error.", NodeFailure::schema),
     ("node.skipped", "NodeSkippedEvent", "A node was not run; `error` says why.", NodeFailure::schema),
@@ -347,6 +396,8 @@ impl ToSchema for RunEvent<'_> {
             (InputRequest::name(), InputRequest::schema()),
             (InputRequestType::name(), InputRequestType::schema()),
             (super::run::RunStatus::name(), super::run::RunStatus::schema()),
+            (ParamChange::name(), ParamChange::schema()),
+            (AnsweredBy::name(), AnsweredBy::schema()),
             ("Node".into(), NodeSchema::schema()),
             ("Tool".into(), ToolSchema::schema()),
         ] {
@@ -413,7 +464,7 @@ mod tests {
         let fields = |r#type: &str| match r#type {
             "run.completed" => json!({ "output": null }),
             "run.failed" => json!({ "error": error }),
-            "node.started" => json!({ "node": node }),
+            "node.started" => json!({ "node": node, "input": { "a": 1 } }),
             "node.completed" => json!({ "node": node, "output": [1] }),
             "node.failed" | "node.skipped" => json!({ "node": node, "error": error }),
             "llm.delta" => json!({ "node": node, "delta": "x" }),
@@ -429,7 +480,11 @@ mod tests {
             "approval_request.created" => json!({ "request": approval }),
             "agent.message.sent" => json!({ "node": node, "message": "x" }),
             "input.expired" => json!({ "request_id": uuid }),
-            "input.received" => json!({ "request_id": uuid, "kind": "human_feedback" }),
+            "input.received" => json!({
+                "request_id": uuid, "kind": "approval_request", "approved": true,
+                "changes": { "a": { "from": null, "to": 1 }, "b": { "to": "x" } },
+                "by": { "key": "0123456789abcdef", "user_id": "u-17" },
+            }),
             _ => json!({}),
         };
         let of = |r#type: &str| {

@@ -16,10 +16,12 @@ pub(crate) struct CreateRun {
     /// The fields of the app's Input node, checked against its schema.
     #[schema(value_type = HashMap<String, Value>)]
     pub(crate) input: Map<String, Value>,
-    /// The caller's own identifier of its user: stored, filterable, handed to the app.
+    /// The caller's own identifier of its user: stored, filterable, handed to the app. Without an access key agents
+    /// remember nothing by it.
     #[schema(nullable = true, max_length = 256)]
     pub(crate) user_id: Option<String>,
-    /// Groups the runs of one conversation: stored, filterable, handed to the app as memory scope.
+    /// Groups the runs of one conversation: stored, filterable, handed to the app as memory scope. Without an access key
+    /// agents remember by it alone, apart from callers with a key, and only if it is random (version 4 or 7).
     pub(crate) session_id: Option<Uuid>,
     /// Answer with the run's events. Not together with `background`.
     #[schema(required = false, default = false)]
@@ -27,7 +29,7 @@ pub(crate) struct CreateRun {
     /// Answer 202 at once. Not together with `stream`.
     #[schema(required = false, default = false)]
     pub(crate) background: bool,
-    /// Files uploaded earlier to this app; with those in the request itself at most 100.
+    /// Files uploaded earlier to this app; with those in the request itself at most 100. Not without an access key.
     #[schema(required = false, value_type = Vec<Uuid>, max_items = 100)]
     pub(crate) file_ids: Vec<FileId>,
     /// Labels to filter by: at most 16 strings of at most 512 characters, with keys of 1 to 64 characters.
@@ -87,6 +89,9 @@ pub(crate) enum AnswerInput {
 #[expect(dead_code, reason = "describes a body in the OpenAPI document")]
 pub(crate) struct FeedbackAnswer {
     data: FeedbackData,
+    /// The caller's own identifier of who answers: `input.received` tells it.
+    #[schema(nullable = true, max_length = 256)]
+    user_id: Option<String>,
 }
 
 #[derive(ToSchema)]
@@ -116,6 +121,9 @@ pub(crate) struct QuestionAnswer {
 #[expect(dead_code, reason = "describes a body in the OpenAPI document")]
 pub(crate) struct ApprovalAnswer {
     data: ApprovalData,
+    /// The caller's own identifier of who answers: `input.received` tells it.
+    #[schema(nullable = true, max_length = 256)]
+    user_id: Option<String>,
 }
 
 #[derive(ToSchema)]
@@ -125,7 +133,7 @@ pub(crate) struct ApprovalData {
     request_id: Uuid,
     /// May be left out where there is `feedback`: then that approves if it is the node's `accept_pattern`.
     approved: Option<bool>,
-    /// New values of the request's `editable_params`; others cannot be changed.
+    /// New values of the request's `editable_params`, of the same type; others cannot be changed.
     #[schema(nullable = true)]
     params: Option<HashMap<String, Value>>,
     feedback: Option<String>,

@@ -12,4 +12,5 @@ mod hostile;
 mod input;
 mod list;
 mod patience;
+mod public;
 mod world;

@@ -2,8 +2,8 @@
 
 use super::{Machine, Next, Op, Reply};
 use crate::{
-    Answer, ClaimId, ENTRY_VERSION, Entry, EventBody, Field, Guard, Head, InputRequestKind, LogState, Logged,
-    Pending, RecordChange, RequestId, RunId, Timestamp, engine::answer_key,
+    Answer, ClaimId, ENTRY_VERSION, Entry, EventBody, Field, Guard, Head, LogState, Logged, Pending,
+    RecordChange, RequestId, RunId, Timestamp, engine::answer_key,
 };
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
@@ -21,7 +21,8 @@ pub struct Answerer {
 enum What {
     Answer {
         request: RequestId,
-        kind: InputRequestKind,
+        /// The event that tells of it, `input.received`.
+        body: EventBody,
         answer: Answer,
     },
     /// Whatever has expired.
@@ -64,15 +65,9 @@ pub enum Answered {
 }
 
 impl Answerer {
-    /// Answers `request` of `run`; `writer` is an id used for nothing else.
-    pub fn new(
-        run: RunId,
-        writer: ClaimId,
-        request: RequestId,
-        kind: InputRequestKind,
-        answer: Answer,
-    ) -> Self {
-        Self { run, writer, what: What::Answer { request, kind, answer }, step: Step::Look }
+    /// Answers `request` of `run`, which `body` tells; `writer` is an id used for nothing else.
+    pub fn new(run: RunId, writer: ClaimId, request: RequestId, body: EventBody, answer: Answer) -> Self {
+        Self { run, writer, what: What::Answer { request, body, answer }, step: Step::Look }
     }
 
     /// Records which requests of `run` have expired, for who has just read its `head`.
@@ -90,10 +85,10 @@ impl Answerer {
     /// What is to be recorded; nothing if no request waits for it.
     fn events(&self, state: &LogState, now: Timestamp) -> Vec<Logged> {
         match &self.what {
-            What::Answer { request, kind, answer } => {
+            What::Answer { request, body, answer } => {
                 let is_open = |pending: &&Pending| pending.request == *request && !pending.is_expired(now);
                 let answered = |pending: &Pending| Logged {
-                    body: EventBody::InputReceived { request_id: pending.request, kind: *kind },
+                    body: body.clone(),
                     key: Some(answer_key(pending.request)),
                     journal: Some(answer.clone()),
                 };
@@ -157,7 +152,7 @@ impl Machine for Answerer {
                 owner.map_or(Guard::Always, Guard::Owner),
             )),
             Step::Check { entry, .. } | Step::Refused { entry } => Next::Do(Op::Read { from: entry.first }),
-            Step::Enqueue => Next::Do(Op::Enqueue { delay: Duration::ZERO }),
+            Step::Enqueue => Next::Do(Op::Enqueue { delay: Duration::ZERO, resumes: false }),
             Step::Done(answered) => Next::Done(*answered),
         }
     }

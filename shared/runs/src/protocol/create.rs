@@ -75,7 +75,7 @@ impl Machine for Creator {
                 rev: 0,
             })),
             Step::Whose => Next::Do(Op::Head),
-            Step::Enqueue => Next::Do(Op::Enqueue { delay: Duration::ZERO }),
+            Step::Enqueue => Next::Do(Op::Enqueue { delay: Duration::ZERO, resumes: false }),
             Step::Done(outcome) => Next::Done(*outcome),
         }
     }

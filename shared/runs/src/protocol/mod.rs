@@ -37,8 +37,25 @@ pub const LEASE: Duration = Duration::from_mins(1);
 /// How often a lease is renewed.
 pub const RENEWAL: Duration = Duration::from_secs(20);
 
-/// So many takeovers without progress in between, and the run fails with `worker_lost`.
-pub const MAX_ATTEMPTS: u32 = 5;
+/// [`Record::attempts`] from which on a run is a suspect: it has lost two workers. Either of them may have died of
+/// another run, so from here on it is executed apart from everything else that has lost a worker.
+pub const SUSPECT: u32 = LOST_ONE + 1;
+
+/// [`Record::attempts`] at which the run fails with `worker_lost`: after two workers that were lost in company, it
+/// has lost three more while it was executed alone.
+pub const MAX_ATTEMPTS: u32 = SUSPECT + 3;
+
+/// [`Record::attempts`] of a run that was found without an owner: nobody is known to be lost, but whoever takes the run
+/// claims it before it executes anything.
+pub const UNOWNED: u32 = 1;
+
+/// [`Record::attempts`] of a run that has lost one worker.
+pub const LOST_ONE: u32 = UNOWNED + 1;
+
+/// How many lost workers `attempts` stands for.
+pub const fn lost_workers(attempts: u32) -> u32 {
+    attempts.saturating_sub(UNOWNED)
+}
 
 /// What a machine wants of the store or the queue. The run is the machine's own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -64,6 +81,8 @@ pub enum Op {
     Enqueue {
         /// After how long.
         delay: Duration,
+        /// Whether the run has lost its worker, and goes before new work.
+        resumes: bool,
     },
 }
 
@@ -140,15 +159,25 @@ fn wakes_at(state: &LogState, until: Option<Timestamp>, expires_at: Timestamp) -
     state.expiry().into_iter().chain(until).fold(expires_at, Timestamp::min)
 }
 
+/// `attempts` after one more worker was lost.
+fn one_more(attempts: u32) -> u32 {
+    attempts.max(UNOWNED).saturating_add(1)
+}
+
 /// The terminal event for a run that nobody may execute any more, if it is one.
-fn verdict(state: &LogState, lost: u32, expires_at: Timestamp, now: Timestamp) -> Option<EventBody> {
+fn verdict(state: &LogState, attempts: u32, expires_at: Timestamp, now: Timestamp) -> Option<EventBody> {
     if state.status.is_terminal() {
         return None;
     }
     let error = if now >= expires_at {
         RunError::new("expired", "the run did not end before its last day")
-    } else if lost >= MAX_ATTEMPTS {
-        let message = format!("{MAX_ATTEMPTS} workers in a row took the run and were lost without progress");
+    } else if attempts >= MAX_ATTEMPTS {
+        let message = format!(
+            "{} workers in a row were lost with the run and without progress, the last {} of them while it was \
+             executed apart from the other runs that had lost a worker",
+            lost_workers(MAX_ATTEMPTS),
+            MAX_ATTEMPTS - SUSPECT
+        );
         RunError::new("worker_lost", message)
     } else {
         return None;
@@ -156,7 +185,7 @@ fn verdict(state: &LogState, lost: u32, expires_at: Timestamp, now: Timestamp) -
     Some(EventBody::RunFailed { error })
 }
 
-/// How many workers in a row were lost, or gave the run back, without progress.
-fn lost(state: &LogState, record: &Record) -> u32 {
+/// [`Record::attempts`], or 0 if there was progress since it was raised.
+pub(crate) fn attempts(state: &LogState, record: &Record) -> u32 {
     if state.journaled > record.attempts_at { 0 } else { record.attempts }
 }

@@ -1,8 +1,8 @@
 //! Looking at a run that is due: rules 17 and 18.
 
 use super::{
-    Answered, Answerer, Ended, Ender, LEASE, Machine, Next, Op, Reply, lost, terminal_change, verdict,
-    wakes_at,
+    Answered, Answerer, Ended, Ender, LEASE, Machine, Next, Op, Reply, SUSPECT, UNOWNED, attempts, one_more,
+    terminal_change, verdict, wakes_at,
 };
 use crate::{ClaimId, Field, Guard, Head, RecordChange, RunId, Timestamp};
 use std::time::Duration;
@@ -21,13 +21,13 @@ enum Step {
     Update { change: RecordChange, rev: u64, then: After },
     End(Ender),
     Expire(Answerer),
-    Enqueue { delay: Duration },
+    Enqueue { delay: Duration, resumes: bool },
     Done(Swept),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum After {
-    Enqueue(Duration),
+    Enqueue { delay: Duration, resumes: bool },
     Done(Swept),
 }
 
@@ -62,8 +62,9 @@ impl Sweep {
         }
         // A run without an owner lost no worker now: it was never enqueued, waits in a long queue, for a person or a moment.
         let taken = record.owner.is_some();
-        let lost = lost(&state, record) + u32::from(taken);
-        if let Some(body) = verdict(&state, lost, head.expires_at, now) {
+        let before = attempts(&state, record);
+        let attempts = if taken { one_more(before) } else { before };
+        if let Some(body) = verdict(&state, attempts, head.expires_at, now) {
             return Step::End(Ender::judged(self.run, self.writer, body, head, now));
         }
         if state.is_asleep() {
@@ -80,26 +81,28 @@ impl Sweep {
             return Step::Update { change, rev: record.rev, then: After::Done(Swept::Repaired) };
         }
         // Whoever takes it next claims it first, so that a run that kills its workers is counted.
-        let (attempts, delay, lease) =
-            if taken { (lost, back_off(lost), LEASE) } else { (lost.max(1), Duration::ZERO, LEASE * 5) };
+        let (attempts, delay, lease) = if taken {
+            (attempts, back_off(attempts), LEASE)
+        } else {
+            (attempts.max(UNOWNED), Duration::ZERO, LEASE * 5)
+        };
         let change = RecordChange {
             owner: Field::Clear,
             due: Field::Set(now + delay + lease),
             attempts: Some((attempts, state.journaled)),
             ..RecordChange::default()
         };
-        Step::Update { change, rev: record.rev, then: After::Enqueue(delay) }
+        Step::Update { change, rev: record.rev, then: After::Enqueue { delay, resumes: taken } }
     }
 }
 
-/// How long a takeover waits: the first does not, later ones back off.
+/// How long a takeover waits: the first does not, those of a suspect back off.
 fn back_off(attempts: u32) -> Duration {
-    Duration::from_secs(match attempts {
-        0 | 1 => 0,
-        2 => 1,
-        3 => 5,
-        4 => 20,
-        _ => 60,
+    Duration::from_secs(match attempts.checked_sub(SUSPECT) {
+        None => 0,
+        Some(0) => 1,
+        Some(1) => 5,
+        Some(_) => 20,
     })
 }
 
@@ -120,7 +123,7 @@ impl Machine for Sweep {
                 Next::Done(Answered::Now) => Next::Done(Swept::Requeued),
                 Next::Done(_) => Next::Done(Swept::Nothing),
             },
-            Step::Enqueue { delay } => Next::Do(Op::Enqueue { delay: *delay }),
+            Step::Enqueue { delay, resumes } => Next::Do(Op::Enqueue { delay: *delay, resumes: *resumes }),
             Step::Done(swept) => Next::Done(*swept),
         }
     }
@@ -130,7 +133,7 @@ impl Machine for Sweep {
         self.step = match (step, reply) {
             (Step::Look, Reply::Head(head)) => self.decide(&head, now),
             (Step::Update { then, .. }, Reply::Done) => match then {
-                After::Enqueue(delay) => Step::Enqueue { delay },
+                After::Enqueue { delay, resumes } => Step::Enqueue { delay, resumes },
                 After::Done(swept) => Step::Done(swept),
             },
             (Step::End(mut ender), reply) => {

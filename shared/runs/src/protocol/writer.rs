@@ -1,6 +1,6 @@
 //! One attempt to execute a run: rules 4 to 12, 15, 16, 20 and 21.
 
-use super::{LEASE, MAX_ATTEMPTS, Op, Reply, lost, terminal_change, verdict, wakes_at};
+use super::{LEASE, LOST_ONE, Op, Reply, SUSPECT, attempts, one_more, terminal_change, verdict, wakes_at};
 use crate::{
     ClaimId, ENTRY_VERSION, Entry, EventBody, Field, Guard, LogRead, LogState, Logged, Record, RecordChange,
     RunId, Sequence, Timestamp, Usage, engine::Taken,
@@ -25,7 +25,11 @@ pub struct Writer {
     state: LogState,
     /// Whether the record names us as owner, as far as we know.
     held: bool,
+    /// The record's `attempts` when the log was opened, 0 if there had been progress since.
     attempts: u32,
+    claims_first: bool,
+    /// Whether the run is executed apart from every other that has lost a worker.
+    alone: bool,
     /// When the record said that somebody must look at the run, if nobody held it then.
     found_due: Option<Timestamp>,
     journaled_before: Sequence,
@@ -57,6 +61,7 @@ enum Step {
     /// The reply was lost, or the place is taken: by whom?
     Check(Arc<Entry>),
     Renew,
+    Clear,
     Release {
         enqueue: bool,
     },
@@ -84,9 +89,19 @@ struct Wants {
     end: Option<EventBody>,
     pause: bool,
     rest: Option<Timestamp>,
-    hand_over: bool,
+    hand_over: Option<HandOver>,
     renewal: bool,
+    clearance: bool,
     look: bool,
+}
+
+/// Why a run is given back to the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum HandOver {
+    /// Its own time is over: without progress it counts like a lost worker.
+    OutOfTime,
+    /// The process ends: nothing that the run could help.
+    Leaving,
 }
 
 /// Why a writer stopped.
@@ -102,6 +117,8 @@ pub enum Stop {
     HandedOver,
     /// Another claim executes the run, or may.
     Superseded,
+    /// The run has lost two workers, and may be executed alone only: see [`Writer::alone`].
+    Suspected,
     /// Nobody may execute the run any more: it is to be ended like this.
     Condemned {
         /// The terminal event.
@@ -131,6 +148,8 @@ impl Writer {
             state: LogState::default(),
             held: false,
             attempts: 0,
+            claims_first: false,
+            alone: false,
             found_due: None,
             journaled_before: 0,
             outbox: Vec::new(),
@@ -142,6 +161,12 @@ impl Writer {
             acknowledged: 0,
             end: None,
         }
+    }
+
+    /// For a run that is executed apart from every other that has lost a worker: nobody else may execute a suspect.
+    #[must_use]
+    pub fn alone(self) -> Self {
+        Self { alone: true, ..self }
     }
 
     /// Adds events to be written by the next entry, and what the run has used by then.
@@ -177,9 +202,21 @@ impl Writer {
         self.wants.rest = Some(until);
     }
 
-    /// Wants to give the run back to the queue, with what was pushed.
+    /// Wants to give the run back to the queue, with what was pushed, since its time here is over. Without progress it
+    /// counts like a lost worker.
     pub fn hand_over(&mut self) {
-        self.wants.hand_over = true;
+        self.wants.hand_over = Some(HandOver::OutOfTime);
+    }
+
+    /// The same, since this process ends: it counts against nobody.
+    pub fn leave(&mut self) {
+        self.wants.hand_over = Some(HandOver::Leaving);
+    }
+
+    /// Wants the record to say that the run has outlived its time alone: it is no suspect any more, until it loses
+    /// another worker.
+    pub fn clear(&mut self) {
+        self.wants.clearance = self.phase == Phase::Claimed && self.attempts() >= SUSPECT;
     }
 
     /// Wants the lease renewed.
@@ -209,7 +246,12 @@ impl Writer {
 
     /// Whether the claim must be acknowledged before anything is executed: an earlier worker may have died of the run.
     pub fn claims_first(&self) -> bool {
-        self.attempts > 0
+        self.claims_first
+    }
+
+    /// The record's `attempts`, 0 once there was progress: see [`SUSPECT`] and [`LOST_ONE`].
+    pub fn attempts(&self) -> u32 {
+        if self.state.journaled > self.journaled_before { 0 } else { self.attempts }
     }
 
     /// Why it stopped, if it did.
@@ -275,7 +317,14 @@ impl Writer {
                 let change = RecordChange {
                     owner: Field::Clear,
                     due: if *enqueue { Field::Set(now) } else { Field::Keep },
-                    attempts: (*enqueue && self.phase == Phase::Claimed).then(|| self.attempts_after()),
+                    attempts: self.attempts_after().filter(|_| *enqueue),
+                    ..RecordChange::default()
+                };
+                Some(Op::Update(change, Guard::Owner(self.claim)))
+            }
+            Step::Clear => {
+                let change = RecordChange {
+                    attempts: Some((LOST_ONE, self.state.journaled)),
                     ..RecordChange::default()
                 };
                 Some(Op::Update(change, Guard::Owner(self.claim)))
@@ -291,7 +340,7 @@ impl Writer {
                 };
                 Some(Op::Update(change, Guard::Rev(*rev)))
             }
-            Step::Enqueue { delay, .. } => Some(Op::Enqueue { delay: *delay }),
+            Step::Enqueue { delay, .. } => Some(Op::Enqueue { delay: *delay, resumes: false }),
         }
     }
 
@@ -317,7 +366,11 @@ impl Writer {
                     self.absorb(log, now);
                 }
             },
-            (Step::Renew, Reply::Refused) => self.phase = Phase::Draining,
+            (Step::Renew | Step::Clear, Reply::Refused) => self.phase = Phase::Draining,
+            (Step::Clear, Reply::Done) => {
+                self.attempts = LOST_ONE;
+                self.journaled_before = self.state.journaled;
+            }
             (Step::Release { enqueue: true }, Reply::Done) => self.step = HAND_OVER,
             (Step::LookToRest { until }, Reply::Log(log)) => {
                 let record = log.record.clone();
@@ -342,7 +395,7 @@ impl Writer {
         let wants_entry = match self.phase {
             Phase::Unread => return Step::Read,
             Phase::Stopped(_) => return Step::Idle,
-            Phase::Unclaimed if self.wants.hand_over && self.wants.end.is_none() => {
+            Phase::Unclaimed if self.wants.hand_over.is_some() && self.wants.end.is_none() => {
                 return if self.held { Step::Release { enqueue: true } } else { HAND_OVER };
             }
             Phase::Unclaimed if self.wants.rest.is_some_and(|until| self.rests_already(until)) => {
@@ -353,7 +406,7 @@ impl Writer {
                 self.wants.claim || self.wants.end.is_some() || self.wants.pause || self.wants.rest.is_some()
             }
             Phase::Claimed => {
-                let leaves = self.wants.hand_over || self.wants.rest.is_some();
+                let leaves = self.wants.hand_over.is_some() || self.wants.rest.is_some();
                 ((self.wants.flush || leaves) && !self.outbox.is_empty())
                     || self.wants.end.is_some()
                     || self.wants.pause
@@ -368,7 +421,7 @@ impl Writer {
             self.stop(Stop::Superseded);
             return Step::Idle;
         }
-        if self.wants.hand_over {
+        if self.wants.hand_over.is_some() {
             return Step::Release { enqueue: true };
         }
         if let Some(until) = self.wants.rest {
@@ -376,6 +429,9 @@ impl Writer {
         }
         if std::mem::take(&mut self.wants.renewal) {
             return Step::Renew;
+        }
+        if std::mem::take(&mut self.wants.clearance) {
+            return Step::Clear;
         }
         if std::mem::take(&mut self.wants.look) { Step::Read } else { Step::Idle }
     }
@@ -496,9 +552,12 @@ impl Writer {
                 if !(Guard::LeaseFree { claim: self.claim, now }).holds(&log.record) {
                     return self.stop(Stop::Superseded);
                 }
-                if let Some(body) = verdict(&self.state, lost(&self.state, &log.record), self.expires_at, now)
-                {
+                let attempts = attempts(&self.state, &log.record);
+                if let Some(body) = verdict(&self.state, attempts, self.expires_at, now) {
                     return self.stop(Stop::Condemned { body: Box::new(body), rev: log.record.rev });
+                }
+                if attempts >= SUSPECT && !self.alone {
+                    return self.stop(Stop::Suspected);
                 }
                 self.open_at(&log.record);
             }
@@ -536,7 +595,8 @@ impl Writer {
         self.phase = Phase::Unclaimed;
         self.held = record.owner == Some(self.claim);
         self.found_due = record.due.filter(|_| record.owner.is_none());
-        self.attempts = record.attempts.min(MAX_ATTEMPTS);
+        self.attempts = attempts(&self.state, record);
+        self.claims_first = record.attempts > 0;
         self.journaled_before = self.state.journaled;
         self.usage = self.state.usage.clone();
         self.wants.claim = self.claims_first();
@@ -571,9 +631,16 @@ impl Writer {
     }
 
     /// A hand-over without progress counts like a lost worker: a step longer than the platform's limit would loop forever.
-    fn attempts_after(&self) -> (u32, Sequence) {
-        let progressed = self.state.journaled > self.journaled_before;
-        (if progressed { 0 } else { self.attempts + 1 }, self.state.journaled)
+    /// Nothing changes for a run that was not claimed, or whose process ends.
+    fn attempts_after(&self) -> Option<(u32, Sequence)> {
+        if self.phase != Phase::Claimed {
+            return None;
+        }
+        let journaled = self.state.journaled;
+        if journaled > self.journaled_before {
+            return Some((0, journaled));
+        }
+        (self.wants.hand_over == Some(HandOver::OutOfTime)).then(|| (one_more(self.attempts), journaled))
     }
 
     fn stop(&mut self, stop: Stop) {

@@ -1,16 +1,37 @@
 //! `POST /v1/runs/{run_id}/cancel`: end a run.
 
-use super::{RunService, drive::Target, get::Error, measure};
+use super::{RunService, drive::Target, measure};
 use crate::{
-    App, RunId, StoreError,
+    Actor, App, Origin, RunId, StoreError,
     protocol::{Ended, Ender},
 };
 
+/// Why a run was not canceled.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such run of this app.
+    #[error("no such run")]
+    NotFound,
+    /// Only somebody with an access key may cancel it.
+    #[error("an access key is needed")]
+    KeyNeeded,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 impl RunService {
-    /// Ends a run as canceled; does nothing if it has ended. One read, and one write if it has not.
-    pub async fn cancel(&self, app: &App, id: RunId) -> Result<(), Error> {
+    /// Ends a run as canceled; does nothing if it has ended. One read, and one write if it has not; one more read if `by`
+    /// has no key: then only runs that were created without a key are canceled.
+    pub async fn cancel(&self, app: &App, id: RunId, by: &Actor) -> Result<(), Error> {
         let head = self.ports.runs.head(id).await?;
         let head = head.filter(|head| head.app == app.id).ok_or(Error::NotFound)?;
+        if by.key.is_none() {
+            let stored = self.ports.runs.get(id).await?.ok_or(Error::NotFound)?;
+            if stored.new.origin != Origin::Anonymous {
+                return Err(Error::KeyNeeded);
+            }
+        }
         let mut ender = Ender::cancel(id, self.new_claim(), &head, self.ports.clock.now());
         let ended = self.ports.drive(Target { app: app.id, run: id, new: None }, &mut ender).await?;
         self.live.nudge(id);

@@ -1,9 +1,9 @@
 //! `POST /v1/runs`: accept a run, and have it executed here or by a worker.
 
-use super::{Live, RunService, drive::Target};
+use super::{Live, RunService, Seat, drive::Target};
 use crate::{
-    App, ClaimId, FieldErrors, File, FileId, IdempotencyItem, NewRun, Run, RunId, RunStatus, StoreError,
-    Usage,
+    App, ClaimId, FieldErrors, File, FileId, IdempotencyItem, NewRun, Origin, Run, RunId, RunStatus,
+    StoreError, Usage,
     protocol::{CreateOutcome, Creator, Writer},
 };
 use serde_json::{Map, Value};
@@ -30,6 +30,8 @@ pub struct CreateRun {
     pub mode: Mode,
     /// The caller's idempotency key.
     pub idempotency: Option<Idempotency>,
+    /// Whether the caller has an access key.
+    pub origin: Origin,
 }
 
 /// Who executes a run.
@@ -44,6 +46,9 @@ pub enum Mode {
 }
 
 /// An idempotency key, in the scope of app and caller.
+///
+/// Who repeats a request is given its run. All who have no access key are one caller, so it is for who takes their keys to
+/// see to it that they are secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Idempotency {
     /// The `Idempotency-Key` header: 1 to 255 characters.
@@ -93,6 +98,9 @@ pub enum Error {
 /// How long an idempotency key is kept.
 const KEY_LIFETIME: Duration = Duration::from_hours(24);
 
+/// How far away a moment is for which a run is left that its caller waits for: to find it again takes more than to keep it.
+const RESTS_FROM: Duration = Duration::from_mins(1);
+
 /// How long a caller waits whose app executes as many runs as it may.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -106,7 +114,7 @@ impl RunService {
             return Err(Error::ShuttingDown);
         }
         let files = self.files(app, &request.file_ids).await?;
-        self.ports.engine.check_input(app, &request.input, &files).map_err(Error::Invalid)?;
+        self.ports.engine.check_input(app, &request.input, &files).await.map_err(Error::Invalid)?;
         let slot = match request.mode {
             Mode::Background => None,
             Mode::Sync | Mode::Stream => {
@@ -118,6 +126,7 @@ impl RunService {
             new.user_id = request.user_id;
             new.session_id = request.session_id;
             new.metadata = request.metadata;
+            new.origin = request.origin;
         });
         self.accept_in_task(app, new, claim, request.idempotency, request.mode, slot).await
     }
@@ -181,6 +190,7 @@ impl RunService {
             metadata: BTreeMap::new(),
             files,
             retry_of: None,
+            origin: Origin::Key,
         };
         fill(&mut new);
         new
@@ -247,7 +257,8 @@ impl RunService {
         if followed {
             live.expect_follower();
         }
-        let execution = self.execute(app, Arc::new(new), writer, Arc::clone(&live), followed, slot);
+        let seat = Seat { slot, place: None, rests_from: RESTS_FROM };
+        let execution = self.execute(app, Arc::new(new), writer, Arc::clone(&live), followed, seat);
         Ok(Created {
             run: created,
             replayed: false,

@@ -57,8 +57,12 @@ impl Ports {
                 Update::Done => Reply::Done,
                 Update::Refused => Reply::Refused,
             },
-            Op::Enqueue { delay } => {
-                self.queue.enqueue(target.app, run, *delay).await?;
+            Op::Enqueue { delay, resumes } => {
+                if *resumes {
+                    self.queue.enqueue_first(target.app, run, *delay).await?;
+                } else {
+                    self.queue.enqueue(target.app, run, *delay).await?;
+                }
                 Reply::Done
             }
         })

@@ -6,11 +6,12 @@ use super::{
     live::Live,
     measure,
     retry::{has_kept, kept},
+    suspects::{Place, probation},
 };
 use crate::{
     App, EventBody, LogRead, Logged, NewRun, Outcome, RequestId, RunError, RunId, StoreError, Timestamp,
     engine::{Shared, Taken},
-    protocol::{Ender, Op, RENEWAL, Reply, Stop, Writer, expired},
+    protocol::{Ender, LOST_ONE, Op, RENEWAL, Reply, Stop, Writer, expired},
 };
 use futures::{FutureExt, future::BoxFuture};
 use std::{future::pending, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
@@ -39,6 +40,10 @@ pub(crate) struct Execution {
     pub(crate) handing_over: CancellationToken,
     /// When the platform's time for this execution ends: it hands over then too.
     pub(crate) until: Option<Timestamp>,
+    /// Of a run that has lost workers, while it is on probation.
+    pub(crate) place: Option<Place>,
+    /// How far away a moment is for which the run is left without a process.
+    pub(crate) rests_from: Duration,
 }
 
 enum Next {
@@ -145,7 +150,8 @@ impl Execution {
         writer.take_restart();
         let shared = share(ports, new, journal, writer);
         // A panic of a node must not take the server along.
-        let execution = AssertUnwindSafe(ports.engine.execute(&self.app, shared.context())).catch_unwind();
+        let execution =
+            AssertUnwindSafe(ports.engine.execute(&self.app, shared.context(self.rests_from))).catch_unwind();
         let mut engine = Some(Box::pin(execution));
         let mut flight: Option<BoxFuture<'_, (Result<Reply, StoreError>, Patience)>> = None;
         let mut patience = Patience::default();
@@ -155,6 +161,7 @@ impl Execution {
         let mut answered = false;
         let mut expiring: Vec<RequestId> = Vec::new();
         let mut handing_over = false;
+        let place = &mut self.place;
         let mut leave = pin!(leave(&self.handing_over, self.until.map(|at| at.since(ports.clock.now()))));
         loop {
             if engine.is_some() && !writer.is_open() {
@@ -175,6 +182,7 @@ impl Execution {
                     pace.flushed(urgent, now);
                 }
                 pace.want_of(writer, now);
+                pace.clear(writer, place, now, ports.clock.now());
                 if let Some(op) = writer.next(ports.clock.now()) {
                     flight = Some(Box::pin(async move {
                         let result = patience.judge(ports.perform(target, &op).await).await;
@@ -234,7 +242,11 @@ impl Execution {
                     handing_over = true;
                     engine = None;
                     writer.push_all(shared.take());
-                    writer.hand_over();
+                    if self.handing_over.is_cancelled() {
+                        writer.leave();
+                    } else {
+                        writer.hand_over();
+                    }
                 }
                 () = sleep_until(wake_at.unwrap_or_else(Instant::now)), if wake_at.is_some() => {
                     if deadline.is_some_and(|at| at <= Instant::now()) && engine.take().is_some() {
@@ -346,6 +358,8 @@ struct Pace {
     last_gathered: Option<Instant>,
     renew_at: Option<Instant>,
     look_at: Option<Instant>,
+    /// When the run's probation ends.
+    clear_at: Option<Instant>,
 }
 
 impl Pace {
@@ -358,6 +372,7 @@ impl Pace {
             last_gathered: None,
             renew_at: None,
             look_at: None,
+            clear_at: None,
         }
     }
 
@@ -400,10 +415,28 @@ impl Pace {
         }
     }
 
+    /// Ends the probation of a run that has made progress or has lasted: its place is the next one's then.
+    fn clear(&mut self, writer: &mut Writer, place: &mut Option<Place>, now: Instant, time: Timestamp) {
+        let Some(held) = place else { return };
+        if !writer.is_claimed() {
+            return;
+        }
+        let clear_at = *self.clear_at.get_or_insert_with(|| now + probation(writer.state(), time));
+        let has_lasted = clear_at <= now;
+        if writer.attempts() < LOST_ONE || (has_lasted && (!held.is_alone() || writer.attempts() == LOST_ONE))
+        {
+            *place = None;
+            self.clear_at = None;
+        } else if has_lasted {
+            // The record says so first: else the next one's doing would count against this run.
+            writer.clear();
+        }
+    }
+
     /// When there is something to do next.
     fn next(&self, waiting: bool, urgent: bool, claimed: bool, deadline: Option<Instant>) -> Option<Instant> {
         let flush_at = self.flush_at(waiting, urgent, claimed);
-        [flush_at, deadline, self.renew_at, self.look_at].into_iter().flatten().min()
+        [flush_at, deadline, self.renew_at, self.look_at, self.clear_at].into_iter().flatten().min()
     }
 }
 

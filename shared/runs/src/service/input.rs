@@ -2,9 +2,11 @@
 
 use super::{RunService, drive::Target, get};
 use crate::{
-    Answer, App, FieldErrors, InputRequest, RequestId, RunId, StoreError,
+    Actor, Answer, App, EventBody, FieldErrors, InputRequest, InputRequestKind, Origin, RequestId, RunId,
+    StoreError,
     protocol::{Answered, Answerer},
 };
+use serde_json::{Map, Value, json};
 
 /// Why an answer was refused.
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +14,9 @@ pub enum Error {
     /// There is no such run of this app.
     #[error("no such run")]
     NotFound,
+    /// Only somebody with an access key may give this answer.
+    #[error("an access key is needed")]
+    KeyNeeded,
     /// The run has ended, the request is unknown or answered, or the answer does not fit: what is wrong, by field.
     #[error("the answer is not valid")]
     Invalid(FieldErrors),
@@ -21,26 +26,40 @@ pub enum Error {
 }
 
 impl RunService {
-    /// Records the answer to a pending request and wakes the run. `answer` sees the request, and gives what is
-    /// journaled or what is wrong by field.
+    /// Records the answer that `by` gives to a pending request, and wakes the run. `answer` sees the request, and gives what
+    /// is journaled or what is wrong by field.
+    ///
+    /// Without a key nobody approves, and only questions of runs that were created without a key are answered.
     pub async fn answer(
         &self,
         app: &App,
         id: RunId,
         request: RequestId,
+        by: Actor,
         answer: impl Fn(&InputRequest) -> Result<Answer, FieldErrors> + Send + Sync,
     ) -> Result<(), Error> {
         let run = self.get(app, id).await.map_err(|error| match error {
             get::Error::NotFound => Error::NotFound,
             get::Error::Store(error) => Error::Store(error),
         })?;
+        if by.key.is_none() && run.new.origin != Origin::Anonymous {
+            return Err(Error::KeyNeeded);
+        }
         if run.status.is_terminal() {
             return Err(invalid("the run has ended"));
         }
         let pending = run.input_requests.iter().find(|pending| pending.id == request);
         let asked = pending.ok_or_else(|| invalid(NOT_PENDING))?;
+        if by.key.is_none() && asked.kind == InputRequestKind::ApprovalRequest {
+            return Err(Error::KeyNeeded);
+        }
         let answer = answer(asked).map_err(Error::Invalid)?;
-        let mut answerer = Answerer::new(id, self.new_claim(), request, asked.kind, answer);
+        let received = received(asked, &answer, by);
+        let is_denied = matches!(received, EventBody::InputReceived { approved: Some(false), .. });
+        if let Some(params) = answer.get("params").and_then(Value::as_object).filter(|_| !is_denied) {
+            self.ports.engine.check_params(asked, params).map_err(Error::Invalid)?;
+        }
+        let mut answerer = Answerer::new(id, self.new_claim(), request, received, answer);
         let answered = self.ports.drive(Target { app: app.id, run: id, new: None }, &mut answerer).await?;
         self.live.nudge(id);
         match answered {
@@ -51,6 +70,27 @@ impl RunService {
             Answered::Unknown => Err(StoreError::Unknown("the answer may not be recorded".into()).into()),
         }
     }
+}
+
+/// What the log tells of an answer: whether it approves, what it changes, and whose it is.
+fn received(asked: &InputRequest, answer: &Answer, by: Actor) -> EventBody {
+    let (mut approved, mut changes) = (None, Map::new());
+    if asked.kind == InputRequestKind::ApprovalRequest {
+        approved = answer.get("approved").and_then(Value::as_bool).or_else(|| {
+            // A request of an earlier release does not say which feedback approves.
+            let pattern = asked.accept_pattern.as_deref()?;
+            Some(answer.get("feedback").and_then(Value::as_str) == Some(pattern))
+        });
+        let changed = answer.get("params").and_then(Value::as_object).filter(|_| approved != Some(false));
+        for (name, to) in changed.into_iter().flatten() {
+            let change = match asked.params.get(name) {
+                Some(from) => json!({"from": from, "to": to}),
+                None => json!({"to": to}),
+            };
+            changes.insert(name.clone(), change);
+        }
+    }
+    EventBody::InputReceived { request_id: asked.id, kind: asked.kind, approved, changes, by }
 }
 
 const NOT_PENDING: &str = "no such request is pending: it is unknown, was answered, or has expired";

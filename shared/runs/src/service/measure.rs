@@ -42,6 +42,11 @@ pub(crate) fn ended(app: AppId, run: RunId, status: RunStatus, at: Timestamp) {
     tracing::debug!(target: MEASURES, measure = "ended", %app, %run, status, duration_ms);
 }
 
+/// Tells of a run that the sweeper could not read.
+pub(crate) fn unreadable(app: AppId, run: RunId) {
+    tracing::debug!(target: MEASURES, measure = "unreadable", %app, %run);
+}
+
 fn millis(at: Timestamp, since: Timestamp) -> u64 {
     u64::try_from(at.since(since).as_millis()).unwrap_or(u64::MAX)
 }

@@ -14,6 +14,7 @@ mod live;
 mod measure;
 pub mod retry;
 mod slots;
+mod suspects;
 mod sweep;
 mod work;
 
@@ -26,7 +27,8 @@ use crate::{
 use execute::Execution;
 use live::{Live, LiveRuns};
 use slots::{Slot, Slots};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+use suspects::{Place, Suspects};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
@@ -37,6 +39,7 @@ use tracing::Instrument;
 /// | --- | --- |
 /// | `claimed` | `takeover`: whether another worker had the run under way; `wait_ms`: since its creation, for the first claim |
 /// | `ended` | `status`; `duration_ms`: since its creation, waiting for people and workers included |
+/// | `unreadable` | none: the sweeper could not read the run |
 pub const MEASURES: &str = "runyard::measures";
 
 /// The target of the `tracing` spans, on level debug: `run`, one execution of one run, in the span of who asked for it.
@@ -61,12 +64,23 @@ pub struct Ports {
     pub ids: Arc<dyn Ids>,
 }
 
+/// What an execution takes up in this process.
+struct Seat {
+    slot: Slot,
+    /// Of a run that has lost workers.
+    place: Option<Place>,
+    /// How far away a moment is for which the run is left without a process.
+    rests_from: Duration,
+}
+
 /// The use cases of the Runs API. Cheap to clone.
 #[derive(Clone)]
 pub struct RunService {
     ports: Ports,
     live: Arc<LiveRuns>,
     slots: Arc<Slots>,
+    suspects: Arc<Suspects>,
+    unreadable: Arc<sweep::Unreadable>,
     executions: TaskTracker,
     handing_over: CancellationToken,
     until: Option<Timestamp>,
@@ -79,6 +93,8 @@ impl RunService {
             ports,
             live: Arc::default(),
             slots: Arc::default(),
+            suspects: Arc::new(Suspects::new()),
+            unreadable: Arc::default(),
             executions: TaskTracker::new(),
             handing_over: CancellationToken::new(),
             until: None,
@@ -89,6 +105,15 @@ impl RunService {
     /// its behalf journals what it has at `until`, and hands its run over to the queue.
     pub fn until(&self, until: Timestamp) -> Self {
         Self { until: Some(until), ..self.clone() }
+    }
+
+    /// The same service, for a process that executes the runs of many: a run that has lost two workers is executed by it
+    /// once it has lived for so long without, twice as long for each worker that the run lost after that. Whatever kills
+    /// the process more often is not taken for the run's doing.
+    #[must_use]
+    pub fn settling(self, time: Duration) -> Self {
+        self.suspects.settle_in(time);
+        self
     }
 
     /// Returns once nothing is executed in this process: where a process stands still between two requests, it must not
@@ -125,9 +150,12 @@ impl RunService {
         writer: Writer,
         live: Arc<Live>,
         followed: bool,
-        slot: Slot,
+        seat: Seat,
     ) -> tokio::task::JoinHandle<Result<Writer, StoreError>> {
+        let Seat { slot, place, rests_from } = seat;
         let execution = Execution {
+            place,
+            rests_from,
             ports: self.ports.clone(),
             app: Arc::clone(app),
             new,

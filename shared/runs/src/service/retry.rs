@@ -30,7 +30,7 @@ impl From<StoreError> for Error {
 }
 
 impl RunService {
-    /// Accepts a new run for a worker, with the input and the version of the app that `id` had. What the log of `id` recorded
+    /// Accepts a new run of somebody with an access key for a worker, with the input and the version of the app that `id` had. What the log of `id` recorded
     /// as done is done in the new run too; what failed is tried again.
     ///
     /// The first entry of the new run's log, or the one after its claim, takes over what it keeps: from then on it needs
@@ -65,6 +65,7 @@ impl RunService {
             new.session_id = old.session_id;
             new.metadata = old.metadata;
             new.retry_of = Some(old.id);
+            new.origin = old.origin.retried();
         });
         Ok(self.accept_in_task(&app, new, None, idempotency, Mode::Background, None).await?)
     }

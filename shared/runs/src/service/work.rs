@@ -1,11 +1,19 @@
 //! What a worker does with a message from the queue.
 
-use super::{Live, RunService, drive::Target, measure};
+use super::{
+    Live, RunService, Seat,
+    drive::Target,
+    measure,
+    suspects::{Admission, Place},
+};
 use crate::{
     EventBody, RunError, RunId, StoreError,
-    protocol::{Ender, Writer},
+    protocol::{self, Ender, Stop, Writer},
 };
 use std::{sync::Arc, time::Duration};
+
+/// How far away a moment is for which a run is left that holds a worker: others need it meanwhile.
+const RESTS_FROM: Duration = Duration::from_secs(1);
 
 /// How long a run waits whose app executes as many runs as it may.
 const WAIT_FOR_SLOT: Duration = Duration::from_millis(250);
@@ -19,10 +27,13 @@ impl RunService {
         if self.is_shutting_down() {
             return Ok(());
         }
-        let Some(stored) = self.ports.runs.get(run).await? else { return Ok(()) };
-        if stored.record.status.is_terminal() {
+        let stored = self.ports.runs.get(run).await?.filter(|stored| !stored.record.status.is_terminal());
+        let Some(stored) = stored else {
+            self.suspects.forget(run);
             return Ok(());
-        }
+        };
+        let state = stored.last.map(|entry| entry.state).unwrap_or_default();
+        let attempts = protocol::attempts(&state, &stored.record);
         let new = Arc::new(stored.new);
         let Some(app) = self.ports.apps.version(new.app, &new.app_version).await? else {
             let message = format!("version {} of the app is gone; deploy it again", new.app_version);
@@ -35,8 +46,21 @@ impl RunService {
         let Some(slot) = self.slots.take(&app) else {
             return self.ports.queue.enqueue(app.id, run, WAIT_FOR_SLOT).await;
         };
-        let writer = Writer::open(run, self.new_claim(), new.expires_at);
-        match self.execute(&app, new, writer, Arc::new(Live::default()), false, slot).await {
+        let place = match self.suspects.admit(run, attempts) {
+            Admission::Go(place) => place,
+            Admission::Wait(time) => return self.ports.queue.enqueue_first(app.id, run, time).await,
+            Admission::Waits => return Ok(()),
+        };
+        let mut writer = Writer::open(run, self.new_claim(), new.expires_at);
+        if place.as_ref().is_some_and(Place::is_alone) {
+            writer = writer.alone();
+        }
+        let seat = Seat { slot, place, rests_from: RESTS_FROM };
+        match self.execute(&app, new, writer, Arc::new(Live::default()), false, seat).await {
+            // It lost a worker since we looked at it.
+            Ok(Ok(writer)) if writer.stopped() == Some(&Stop::Suspected) => {
+                self.ports.queue.enqueue_first(app.id, run, WAIT_FOR_SLOT).await
+            }
             Ok(result) => result.map(|_| ()),
             Err(error) => Err(StoreError::Failed(error.into())),
         }

@@ -2,7 +2,7 @@
 
 use crate::{engine, store::Role, worker::FIRST_ACTOR};
 use runyard_runs::{
-    ClaimId, EventBody, IdempotencyItem, InputRequestKind, RunId, Timestamp,
+    ClaimId, EventBody, IdempotencyItem, RunId, Timestamp,
     protocol::{Answered, Answerer, CreateOutcome, Creator, Ended, Ender, Machine, Next, Op, Reply, Sweep},
 };
 use serde_json::Value;
@@ -66,7 +66,7 @@ impl Actor {
     pub fn answer(number: u32, ask: u8) -> Self {
         let (writer, request) = (writer_id(2, number), engine::request(ask));
         let machine =
-            Answerer::new(run_id(0), writer, request, InputRequestKind::HumanFeedback, Value::from(number));
+            Answerer::new(run_id(0), writer, request, engine::received(request), Value::from(number));
         Self::of(run_id(0), Doing::Answer { machine, ask, writer }, 0)
     }
 

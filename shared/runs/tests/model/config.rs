@@ -1,6 +1,7 @@
 //! What a configuration is made of.
 
-use runyard_runs::Timestamp;
+use crate::actor::run_id;
+use runyard_runs::{RunId, Timestamp};
 use std::time::Duration;
 
 /// One thing that a workflow does.
@@ -18,6 +19,13 @@ pub enum Item {
     Long(u8),
     /// Waits for a moment that is far away: [`rests_until`].
     Rest(u8),
+}
+
+impl Item {
+    /// Whether it kills its worker.
+    pub fn is_deadly(&self) -> bool {
+        matches!(self, Self::Die | Self::Kill(_))
+    }
 }
 
 /// Branches that go on at the same time; the run ends when all have.
@@ -44,6 +52,8 @@ pub struct Budget {
     pub renewals: u8,
     /// Deadlines that pass.
     pub deadlines: u8,
+    /// Suspects that outlive their probation.
+    pub clearances: u8,
     /// Times a client asks again whose request to create a run came to nothing that it knows of.
     pub retries: u8,
     /// Workers that messages bring forth.
@@ -122,6 +132,12 @@ pub enum Off {
     CountOnlyLosses,
     /// Rule 18: a hand-over without progress counts.
     CountHandOvers,
+    /// Rule 18: suspects are executed one at a time.
+    OneSuspect,
+    /// Rule 18: a suspect is executed apart from a run that has lost one worker.
+    ApartFromLosers,
+    /// Rule 18: a suspect that has lasted is cleared before the next begins.
+    ClearBeforeNext,
     /// The log: append is put-if-absent.
     PutIfAbsent,
     /// The log: written first, shown second.
@@ -147,6 +163,12 @@ pub enum Splits {
 #[derive(Clone, Debug)]
 pub struct Config {
     pub script: Script,
+    /// What every run but the first does, if it is not the same.
+    pub others: Option<Script>,
+    /// [`Record::attempts`](runyard_runs::Record::attempts) of each run at its creation: what it has behind it.
+    pub attempts: [u32; 2],
+    /// Whether all workers are one process, which dies with each of them and is known to be dead at once.
+    pub one_process: bool,
     pub requests: Vec<Request>,
     /// Cancels.
     pub cancels: u8,
@@ -167,10 +189,20 @@ pub struct Config {
     pub off: Option<Off>,
 }
 
+impl Config {
+    /// What a run does.
+    pub fn script_of(&self, run: RunId) -> Script {
+        if run == run_id(0) { self.script } else { self.others.unwrap_or(self.script) }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
             script: &[&[Item::Call(0)]],
+            others: None,
+            attempts: [0; 2],
+            one_process: false,
             requests: vec![Request { sync: false, key: None }],
             cancels: 0,
             answers: Vec::new(),

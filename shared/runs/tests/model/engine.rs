@@ -219,6 +219,17 @@ fn checkpoint(key: String) -> Logged {
     Logged { body: EventBody::RunCheckpoint, key: Some(key), journal: Some(Value::Null) }
 }
 
+/// The event that tells of an answer.
+pub fn received(request_id: RequestId) -> EventBody {
+    EventBody::InputReceived {
+        request_id,
+        kind: InputRequestKind::HumanFeedback,
+        approved: None,
+        changes: serde_json::Map::new(),
+        by: runyard_runs::Actor::default(),
+    }
+}
+
 fn question(ask: u8) -> Logged {
     let request = InputRequest {
         id: request(ask),
@@ -226,6 +237,8 @@ fn question(ask: u8) -> Logged {
         prompt: String::new(),
         params: serde_json::Map::new(),
         editable_params: Vec::new(),
+        schema: serde_json::Map::new(),
+        accept_pattern: None,
         expires_at: None,
     };
     Logged {

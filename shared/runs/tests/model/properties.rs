@@ -207,7 +207,8 @@ pub fn begins(
     let is_over = log.last().is_some_and(|entry| entry.state.status.is_terminal());
     let is_late = superseded_at.is_some() || is_over;
     let recorded = log.iter().fold(0, |keys: Keys, entry| keys | keys_of(&entry.events));
-    let needs = config.script[branch].iter().map_while(|item| match item {
+    let script = config.script_of(worker.run);
+    let needs = script[branch].iter().map_while(|item| match item {
         Item::Call(number) | Item::Kill(number) | Item::Long(number) if *number == call => None,
         Item::Call(number) | Item::Kill(number) | Item::Long(number) => Some(call_bit(*number)),
         Item::Ask(number) => Some(ask_bit(*number) | answer_bit(*number)),
@@ -218,10 +219,9 @@ pub fn begins(
     let own = &log[..superseded_at.map_or(log.len(), |at| claimed_at + 1 + at)];
     let (had, left) = (&config.budget, &world.left);
     let lost = had.crashes.saturating_sub(left.crashes) + had.hand_overs.saturating_sub(left.hand_overs);
-    let deadly =
-        config.script.iter().flat_map(|branch| branch.iter()).any(|item| matches!(item, Item::Long(_)));
+    let deadly = script.iter().flat_map(|branch| branch.iter()).any(|item| matches!(item, Item::Long(_)));
     let suspects = deadly || world.now != begins_at() || config.ahead != 0;
-    let before = config.script[branch].iter().take_while(|item| **item != Item::Call(call));
+    let before = script[branch].iter().take_while(|item| **item != Item::Call(call));
     let moment = before.filter_map(|item| match item {
         Item::Rest(number) => Some(rests_until(*number)),
         _ => None,
@@ -316,7 +316,7 @@ fn ended(run: &Stored, config: &Config) -> Result<(), Violation> {
         let waited = before.is_some_and(|entry| !entry.state.pending.is_empty());
         let asked = run.log.iter().any(|entry| keys_of(&entry.events) & 0xff00 != 0);
         let deadly = |item: &Item| matches!(item, Item::Die | Item::Kill(_) | Item::Long(_));
-        let kills = config.script.iter().any(|branch| branch.iter().any(deadly));
+        let kills = config.script_of(run.id).iter().any(|branch| branch.iter().any(deadly));
         match error.code.as_str() {
             "expired" if waited => {}
             "expired" if asked => return fails(Property::Wakes, "it waited until its last day"),

@@ -4,7 +4,9 @@ use crate::{
     config::{Budget, Config, Item, Off, Request, Splits},
     explore::explore,
     properties::Property,
+    rules_on::{A_KILLER, AN_INNOCENT},
 };
+use runyard_runs::protocol::{LOST_ONE, MAX_ATTEMPTS, SUSPECT};
 
 /// Explores `config` without a rule: `property` must fail, and must not fail with the rule.
 fn fails(off: Off, property: Property, config: &Config) {
@@ -237,6 +239,34 @@ fn rule_18_a_long_queue_that_fails_a_run() {
 fn rule_18_a_call_longer_than_the_platforms_limit() {
     let config = Config { script: &[&[Item::Long(0)]], ..calls(one_worker()) };
     fails(Off::CountHandOvers, Property::Ends, &config);
+}
+
+/// A run that kills its process beside one that does not, which one more loss condemns.
+fn kills(attempts: u32, clearances: u8) -> Config {
+    Config {
+        script: A_KILLER,
+        others: Some(AN_INNOCENT),
+        attempts: [attempts, MAX_ATTEMPTS - 1],
+        one_process: true,
+        requests: vec![Request { sync: false, key: None }; 2],
+        budget: Budget { workers: 4, sweeps: 4, clearances, ..Budget::default() },
+        ..Config::default()
+    }
+}
+
+#[test]
+fn rule_18_suspects_executed_beside_each_other() {
+    fails(Off::OneSuspect, Property::NotLost, &kills(SUSPECT, 0));
+}
+
+#[test]
+fn rule_18_a_suspect_executed_beside_one_that_has_lost_a_worker() {
+    fails(Off::ApartFromLosers, Property::NotLost, &kills(LOST_ONE, 0));
+}
+
+#[test]
+fn rule_18_a_suspect_that_makes_room_before_it_is_cleared() {
+    fails(Off::ClearBeforeNext, Property::NotLost, &kills(SUSPECT, 1));
 }
 
 fn rests(budget: Budget) -> Config {

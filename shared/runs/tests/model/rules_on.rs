@@ -4,6 +4,7 @@ use crate::{
     config::{Budget, Config, Item, Request, Script},
     explore::explore,
 };
+use runyard_runs::protocol::{LOST_ONE, MAX_ATTEMPTS, SUSPECT};
 
 /// Explores it, and tells how much that was.
 fn holds(name: &str, config: &Config) {
@@ -191,6 +192,39 @@ fn a_run_kills_its_workers() {
     for script in DEADLY {
         holds("a_run_kills_its_workers", &Config { script, budget, ..Config::default() });
     }
+}
+
+/// The first kills its process, with everything that is executed in it.
+pub const A_KILLER: &[&[Item]] = &[&[Item::Kill(0)]];
+pub const AN_INNOCENT: &[&[Item]] = &[&[Item::Call(1)]];
+
+#[test]
+fn a_run_kills_its_process_and_is_the_only_one_to_fail() {
+    let budget = Budget { workers: 6, sweeps: 6, clearances: 1, ..Budget::default() };
+    for attempts in [
+        [LOST_ONE, LOST_ONE],
+        [LOST_ONE, MAX_ATTEMPTS - 1],
+        [SUSPECT, MAX_ATTEMPTS - 1],
+        [MAX_ATTEMPTS - 1, MAX_ATTEMPTS - 1],
+    ] {
+        let config = Config {
+            script: A_KILLER,
+            others: Some(AN_INNOCENT),
+            attempts,
+            one_process: true,
+            requests: vec![BACKGROUND, BACKGROUND],
+            budget,
+            ..Config::default()
+        };
+        holds("a_run_kills_its_process_and_is_the_only_one_to_fail", &config);
+    }
+}
+
+#[test]
+fn a_suspect_loses_the_reply_to_its_clearance() {
+    let budget = Budget { workers: 3, sweeps: 2, ticks: 1, lost: 2, clearances: 2, ..Budget::default() };
+    let config = Config { attempts: [SUSPECT; 2], budget, ..Config::default() };
+    holds("a_suspect_loses_the_reply_to_its_clearance", &config);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::{
 };
 use runyard_runs::{
     ClaimId, Entry, EventBody, Logged, RunError, RunId, Timestamp, Usage,
-    protocol::{Ended, Ender, Machine, Next, Op, Reply, Stop, Writer},
+    protocol::{Ended, Ender, LOST_ONE, Machine, Next, Op, Reply, Stop, Writer},
 };
 use std::sync::Arc;
 use uuid::Uuid;
@@ -31,11 +31,23 @@ pub struct Worker {
     pub late: [u8; 2],
     /// The calls that it began.
     pub began: Keys,
+    /// What it is executed beside.
+    pub place: Place,
     /// When the lease was last taken or renewed.
     pub renewed_at: Timestamp,
     /// The journal that the next attempt starts from.
     journal: Keys,
     sent: Option<(u64, u64)>,
+}
+
+/// The place of a run among those that have lost workers, as `service/suspects.rs` gives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    None,
+    /// Of a run that has lost one worker.
+    LostOne,
+    /// Of a suspect.
+    Alone,
 }
 
 #[derive(Clone, Debug, Hash)]
@@ -102,6 +114,7 @@ impl Worker {
             ahead,
             late: [0; 2],
             began: 0,
+            place: Place::None,
             renewed_at: Timestamp(0),
             journal: 0,
             sent: None,
@@ -134,7 +147,9 @@ impl Worker {
     pub fn calls(&self, config: &Config, stands: Stands) -> Vec<(usize, Item)> {
         let Some(engine) = self.engine() else { return Vec::new() };
         let branches = engine.branches.iter().enumerate().filter(|(_, branch)| branch.stands == stands);
-        branches.map(|(number, branch)| (number, config.script[number][usize::from(branch.at)])).collect()
+        branches
+            .map(|(number, branch)| (number, config.script_of(self.run)[number][usize::from(branch.at)]))
+            .collect()
     }
 
     /// Does all that it can do without a reply.
@@ -208,7 +223,7 @@ impl Worker {
             if config.off != Some(Off::StartOverOnce) {
                 self.writer.take_restart();
             }
-            let mut engine = Engine::new(config.script, self.journal, self.writer.is_claimed());
+            let mut engine = Engine::new(config.script_of(self.run), self.journal, self.writer.is_claimed());
             engine
                 .grant(config.off == Some(Off::ClaimBeforeCall), config.off == Some(Off::JournalBeforeCall));
             Phase::Attempt(Attempt {
@@ -222,8 +237,9 @@ impl Worker {
 
     /// One turn of the loop of `attempt`; whether there may be another.
     fn attempt(&mut self, now: Timestamp, config: &Config, turned: &mut Turned) -> bool {
+        let script = config.script_of(self.run);
         let Self { phase: Phase::Attempt(attempt), writer, flight, .. } = self else { return true };
-        let turn = attempt.engine.as_mut().map(|engine| engine.poll(config.script, now));
+        let turn = attempt.engine.as_mut().map(|engine| engine.poll(script, now));
         if turn == Some(Turn::Died) {
             turned.died = true;
             return false;
@@ -288,6 +304,23 @@ impl Worker {
         false
     }
 
+    /// Gives its place up once the run has made progress, or has been cleared.
+    pub fn leave_place(&mut self) {
+        let attempts = self.writer.attempts();
+        let cleared = self.place == Place::Alone && attempts == LOST_ONE;
+        if self.writer.is_claimed() && (attempts < LOST_ONE || cleared) {
+            self.place = Place::None;
+        }
+    }
+
+    /// Its probation is over.
+    pub fn outlive_probation(&mut self, config: &Config) {
+        if self.place == Place::LostOne || config.off == Some(Off::ClearBeforeNext) {
+            self.place = Place::None;
+        }
+        self.writer.clear();
+    }
+
     /// What waits is written, though nothing is urgent.
     pub fn gather(&mut self) {
         let Self { phase: Phase::Attempt(attempt), writer, .. } = self else { return };
@@ -329,7 +362,7 @@ impl Worker {
             }
             _ => {}
         }
-        if matches!((&op, &reply), (Op::Update(..), Reply::Done)) {
+        if matches!((&op, &reply), (Op::Update(change, _), Reply::Done) if change.attempts.is_none()) {
             self.renewed_at = now;
         }
         self.writer.reply(reply, now);

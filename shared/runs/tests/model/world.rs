@@ -6,11 +6,11 @@ use crate::{
     engine::{Stands, call_bit, request},
     properties::{self, Property},
     store::{Role, Store, Stored, Tells},
-    worker::{Phase, Turned, Worker},
+    worker::{Phase, Place, Turned, Worker},
 };
 use runyard_runs::{
     Entry, Guard, RunId, Sequence, Timestamp,
-    protocol::{CreateOutcome, Op, Reply, Writer},
+    protocol::{CreateOutcome, LOST_ONE, Op, Reply, SUSPECT, Stop, Writer},
 };
 use std::{
     hash::{Hash, Hasher},
@@ -70,6 +70,8 @@ pub enum Action {
     Look(usize),
     HandOver(usize),
     TimeOut(usize),
+    /// The probation of a run that has lost workers is over.
+    Clear(usize),
     Tick,
     Sweep(usize),
     /// The client reads the events that are new to it.
@@ -221,8 +223,12 @@ impl World {
             actions.extend(actors.map(|index| Action::Crash(Who::Actor(index))));
         }
         actions.extend((0..self.network.len()).map(Action::Land));
-        for (index, (_, from)) in self.queue.iter().enumerate() {
-            if *from <= self.now && left.workers > 0 && self.workers.len() < usize::from(config.at_once) {
+        for (index, (run, from)) in self.queue.iter().enumerate() {
+            if *from <= self.now
+                && self.admits(*run, config).is_some()
+                && left.workers > 0
+                && self.workers.len() < usize::from(config.at_once)
+            {
                 actions.push(Action::Deliver(index));
                 if left.duplicated > 0 {
                     actions.push(Action::Duplicate(index));
@@ -269,12 +275,35 @@ impl World {
         if self.left.deadlines > 0 && worker.writer.is_claimed() && worker.engine().is_some() {
             actions.push(Action::TimeOut(index));
         }
+        // What kills does so on probation: one that is slower may accuse a suspect once.
+        let lasts = !config.script_of(worker.run).iter().any(|branch| branch.iter().any(Item::is_deadly));
+        if self.left.clearances > 0 && lasts && worker.place != Place::None && worker.writer.is_claimed() {
+            actions.push(Action::Clear(index));
+        }
         let now = self.clock(worker.ahead);
         if self.left.renewals > 0 && worker.writer.is_claimed() && worker.renewed_at < now {
             actions.push(Action::Renew(index));
         }
         if self.sees_news(index) {
             actions.push(Action::Look(index));
+        }
+    }
+
+    /// The place that a run gets if it may be executed now.
+    fn admits(&self, run: RunId, config: &Config) -> Option<Place> {
+        let Some(stored) = self.store.run(run) else { return Some(Place::None) };
+        let progress = stored.state().journaled > stored.record.attempts_at;
+        let attempts = if progress { 0 } else { stored.record.attempts };
+        let taken = |place| self.workers.iter().any(|worker| worker.place == place);
+        let alone = taken(Place::Alone) && config.off != Some(Off::OneSuspect);
+        let lost_one = taken(Place::LostOne) && config.off != Some(Off::ApartFromLosers);
+        match attempts {
+            ..LOST_ONE => Some(Place::None),
+            LOST_ONE => {
+                let apart = config.off != Some(Off::ApartFromLosers);
+                (!(alone && apart)).then_some(Place::LostOne)
+            }
+            SUSPECT.. => (!alone && !lost_one).then_some(Place::Alone),
         }
     }
 
@@ -336,6 +365,7 @@ impl World {
             }
             Action::Deliver(index) | Action::Duplicate(index) => {
                 let run = self.queue[index].0;
+                let Some(place) = self.admits(run, config) else { return };
                 if action == Action::Deliver(index) {
                     self.queue.remove(index);
                 } else {
@@ -344,7 +374,13 @@ impl World {
                 self.left.workers = self.left.workers.saturating_sub(1);
                 self.claims += 1;
                 let ahead = if self.claims.is_multiple_of(2) { config.ahead * config.tick } else { 0 };
-                self.start(Worker::new(run, self.claims, Writer::open, ahead), config);
+                let opens = |run, claim, expires_at| {
+                    let writer = Writer::open(run, claim, expires_at);
+                    if place == Place::Alone { writer.alone() } else { writer }
+                };
+                let mut worker = Worker::new(run, self.claims, opens, ahead);
+                worker.place = place;
+                self.start(worker, config);
             }
             Action::Drop(index) => {
                 self.left.dropped -= 1;
@@ -375,6 +411,10 @@ impl World {
             Action::TimeOut(index) => {
                 self.left.deadlines -= 1;
                 self.turn(index, config, |worker, _, _| worker.time_out());
+            }
+            Action::Clear(index) => {
+                self.left.clearances -= 1;
+                self.turn(index, config, |worker, _, _| worker.outlive_probation(config));
             }
             Action::Tick => {
                 self.left.ticks -= 1;
@@ -448,8 +488,14 @@ impl World {
     }
 
     fn perform(&mut self, run: RunId, role: Role, op: &Op, tells: Tells, config: &Config) -> Reply {
-        let Op::Enqueue { delay } = op else {
-            return self.store.perform(run, role, op, tells, config.off, self.latest(config));
+        let Op::Enqueue { delay, .. } = op else {
+            let reply = self.store.perform(run, role, op, tells, config.off, self.latest(config));
+            if let (Op::Create(_), Reply::Done) = (op, &reply)
+                && let Some(stored) = self.store.runs.iter_mut().find(|stored| stored.id == run)
+            {
+                stored.record.attempts = config.attempts[usize::from(run != run_id(0))];
+            }
+            return reply;
         };
         let forgets = config.off == Some(Off::WakeOnAnswer) && role == Role::Answerer;
         if self.queue.len() < QUEUE && !forgets && *delay <= LONGEST_DELAY {
@@ -515,7 +561,9 @@ impl World {
         let mut turned = Turned::default();
         happens(worker, now, &mut turned);
         worker.advance(now, config, &mut turned);
+        worker.leave_place();
         let (run, role, is_over) = (worker.run, worker.role(), worker.is_over());
+        let suspected = worker.writer.stopped() == Some(&Stop::Suspected);
         for entry in &turned.shown {
             let result = properties::shown(&self.store, entry);
             self.store.found.note(result);
@@ -530,6 +578,10 @@ impl World {
             self.crash(Who::Worker(index), config);
         } else if is_over {
             self.workers.remove(index);
+            if suspected && self.queue.len() < QUEUE {
+                self.queue.push((run, self.now));
+                self.queue.sort_unstable();
+            }
         }
     }
 
@@ -538,8 +590,26 @@ impl World {
             self.strand(run, role, &op, config);
         }
         match who {
+            Who::Worker(_) if config.one_process => self.end_process(config),
             Who::Worker(index) => drop(self.workers.remove(index)),
             Who::Actor(index) => drop(self.actors.remove(index)),
+        }
+    }
+
+    /// The process ends with all its workers, and what they held is due: its lock tells.
+    fn end_process(&mut self, config: &Config) {
+        for index in 0..self.workers.len() {
+            if let Some((run, role, op)) = self.take_flight(Who::Worker(index)) {
+                self.strand(run, role, &op, config);
+            }
+        }
+        let dead = std::mem::take(&mut self.workers);
+        for run in &mut self.store.runs {
+            let owner = run.record.owner;
+            if owner.is_some_and(|owner| dead.iter().any(|worker| worker.claim == owner)) {
+                run.record.due = run.record.due.map(|due| due.min(self.now));
+                run.record.rev += 1;
+            }
         }
     }
 
@@ -595,7 +665,10 @@ impl World {
             return Some(Action::Do(who));
         }
         if self.sweeps >= config.backlog
-            && let Some(index) = self.queue.iter().position(|(_, from)| *from <= self.now)
+            && let Some(index) = self
+                .queue
+                .iter()
+                .position(|(run, from)| *from <= self.now && self.admits(*run, config).is_some())
         {
             return Some(Action::Deliver(index));
         }

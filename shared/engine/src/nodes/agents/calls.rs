@@ -13,7 +13,8 @@ use super::{
     turn::Stop,
 };
 use crate::{
-    flow::{Call, Halt, Node, NodeError, run_within},
+    compute,
+    flow::{Approved, Call, Halt, Node, NodeError, ToolCalled, hidden, run_tool},
     python_text,
     services::BUDGET_EXCEEDED,
     transform::{Data, is_falsy},
@@ -24,7 +25,7 @@ use runyard_runs::{EventBody, FieldErrors, Recorded, RunError, ToolCall, ToolRef
 use serde_json::{Map, Value, json};
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 use uuid::Uuid;
 
@@ -220,7 +221,7 @@ impl<'a> Calls<'a> {
         let run = self.call.run;
         let key = format!("{}/loop/{iteration}/tool/{number}", self.call.key);
         let tool = self.tool(&wanted.name);
-        let call = ToolCall {
+        let mut call = ToolCall {
             id: Uuid::new_v5(&run.new_run().id.0, key.as_bytes()).to_string(),
             input: wanted.input.clone(),
             iteration,
@@ -236,9 +237,22 @@ impl<'a> Calls<'a> {
         {
             return Ok(Made::failed(wanted, error.message));
         }
-        run.record(&format!("{key}/started"), EventBody::AgentToolCallStarted { call: call.clone() }, None);
+        let started = |call: ToolCall| {
+            run.record(&format!("{key}/started"), EventBody::AgentToolCallStarted { call }, None);
+        };
+        // A call that a person approves begins when it is approved, with what was.
+        let decided = OnceLock::new();
+        let approved = |approved: &Approved| {
+            let input = Value::Object(hidden(self.call, approved.params.clone()));
+            started(ToolCall { input: input.clone(), ..call.clone() });
+            let note = approved.note().map(|note| self.call.services.secrets.hide_in_content(note));
+            let _ = decided.set((input, note));
+        };
+        if !tool.is_some_and(Tool::asks) {
+            started(call.clone());
+        }
         let ended = if let Some(tool) = tool {
-            self.made(place, tool).await
+            self.made(place, tool, &approved).await
         } else {
             let text = format!(
                 "Unknown tool: {}. Call one of the tools that you have, by its name and nothing else, or answer \
@@ -247,17 +261,36 @@ impl<'a> Calls<'a> {
             );
             Err(Failed::Observed(text))
         };
+        let mut note = None;
+        if let Some((input, changed)) = decided.into_inner() {
+            call.input = input;
+            note = changed;
+        }
+        let with_note = |text: String| match &note {
+            Some(note) => format!("{note}\n{text}"),
+            None => text,
+        };
         let failed = |message: &str| EventBody::AgentToolCallFailed {
             call: call.clone(),
             error: RunError::new("tool_failed", message),
         };
+        let secrets = &self.call.services.secrets;
+        let ended = ended.map_err(|failed| match failed {
+            Failed::Observed(text) => Failed::Observed(secrets.hide_in_text(text)),
+            Failed::Stop(Stop::Halt(halt)) => Failed::Stop(Stop::Halt(secrets.hide_in_halt(halt))),
+            other => other,
+        });
         match ended {
-            Ok(made) => {
+            Ok(mut made) => {
+                if !made.delegated {
+                    made.result.text = with_note(made.result.text);
+                }
                 let result = Value::from(made.result.text.as_str());
                 run.record(&end, EventBody::AgentToolCallCompleted { call: call.clone(), result }, None);
                 Ok(made)
             }
             Err(Failed::Observed(text)) => {
+                let text = with_note(text);
                 // A retry of the run keeps what the model went on from.
                 run.record(&end, failed(&text), Some(json!({"handled": true})));
                 Ok(Made::failed(wanted, text))
@@ -274,18 +307,25 @@ impl<'a> Calls<'a> {
     }
 
     /// Makes a call of a tool that there is.
-    async fn made(&self, place: Place<'_>, tool: &'a Tool) -> Result<Made, Failed> {
+    async fn made(
+        &self,
+        place: Place<'_>,
+        tool: &'a Tool,
+        approved: &(dyn Fn(&Approved) + Send + Sync),
+    ) -> Result<Made, Failed> {
         let Place { wanted, concurrent, .. } = place;
         self.allow(tool)?;
         // Results are kept by the tool's own name and looked up by the one that the model wrote, as in the reference: a name
         // that had to be changed for the model never finds any.
-        if let Some(text) = self.known.get(&known_as(&wanted.name, &wanted.input)) {
+        if !tool.asks()
+            && let Some(text) = self.known.get(&known_as(&wanted.name, &wanted.input))
+        {
             let delegated = self.delegates(tool, &wanted.input);
             let result = observed(wanted, text.clone(), true);
             return Ok(Made { result, delegated, known_as: None, is_known: true });
         }
         let (input, delegated) = self.arguments(tool, &wanted.input)?;
-        let output = self.run(place, tool, input).await.map_err(|halt| tool_failed(tool, halt))?;
+        let output = self.run(place, tool, input, approved).await.map_err(|halt| tool_failed(tool, halt))?;
         let form = match &tool.body {
             Body::Node { class, .. } if class == "tools.Python" => Form::Printed,
             Body::Node { class, .. } if class == "tools.HttpApiCall" && concurrent => Form::Compact,
@@ -312,18 +352,23 @@ impl<'a> Calls<'a> {
             other => Map::from_iter([("input".to_owned(), other.clone())]),
         };
         let delegated = self.delegates(tool, wanted);
+        if matches!(tool.body, Body::Agent { .. }) {
+            // Whose memories another agent has is not for a model to say.
+            input.retain(|key, _| !matches!(key.as_str(), "user_id" | "session_id"));
+        }
         if matches!(tool.body, Body::Agent { .. }) || !self.agent.delegation {
             input.shift_remove("delegate_final");
         }
         if !tool.selected.is_identity() {
             let source = Value::Object(self.input.clone());
-            match tool.selected.apply(Data::Json(&source)) {
+            match compute::whole("a path or selector", || tool.selected.apply(Data::Json(&source))) {
                 Ok(Value::Object(selected)) => {
                     input.extend(selected.into_iter().filter(|(_, value)| !value.is_null()));
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::warn!(tool = %tool.name, error = %error.message, "a tool's input_transformer fails");
+                    let error = self.call.services.secrets.hide_in_text(error.message);
+                    tracing::warn!(tool = %tool.name, error, "a tool's input_transformer fails");
                 }
             }
         }
@@ -391,7 +436,9 @@ impl<'a> Calls<'a> {
         place: Place<'_>,
         tool: &Tool,
         input: Map<String, Value>,
+        approved: &(dyn Fn(&Approved) + Send + Sync),
     ) -> Result<Arc<Value>, Halt> {
+        let called = |listed| ToolCalled { parameters: &tool.parameters, listed, approved };
         match &tool.body {
             Body::Node { node, .. } | Body::Agent { node, .. } => {
                 let input = Value::Object(input);
@@ -399,12 +446,12 @@ impl<'a> Calls<'a> {
                     .admit(Arc::new(input.clone()))
                     .map_err(|error| NodeError { recoverable: true, ..unfit(&error.message) })?;
                 let within = format!("loop/{}/tool/{}", place.iteration, place.number);
-                run_within(self.call, node, &within, &input).await
+                run_tool(self.call, node, &within, &input, called(None)).await
             }
             Body::Listed { node, tool } => {
                 let within = format!("loop/{}/tool/{}", place.iteration, place.number);
                 let input = json!({"tool": tool, "arguments": input});
-                run_within(self.call, node, &within, &input).await
+                run_tool(self.call, node, &within, &input, called(Some(tool))).await
             }
             Body::Own(own) => Ok(Arc::new(own.run(&mut self.desk(), &input)?)),
             Body::Server { .. } | Body::Parallel | Body::Compact => {

@@ -1,10 +1,11 @@
 //! Guards of an agent: what goes in, what tools give, and what comes out is looked at, masked or refused; calls are counted.
 
 use crate::{
+    compute,
     flow::NodeError,
     load::{Fields, meant},
+    pattern::Pattern,
 };
-use fancy_regex::Regex;
 use serde_json::Value;
 
 /// The guards of an agent, in the order of the file.
@@ -24,7 +25,7 @@ struct Hook {
 #[derive(Debug)]
 enum Guard {
     /// Texts that may not be there.
-    Text { on: Vec<Point>, patterns: Vec<Regex>, mask: Option<String> },
+    Text { on: Vec<Point>, patterns: Vec<Pattern>, mask: Option<String> },
     /// Tools that are not offered.
     Deny,
     /// How often the tools may be called in a run.
@@ -63,8 +64,6 @@ pub(super) enum Refused {
 
 /// What a guard that masks puts in, unless the file says so.
 const MASK: &str = "[REDACTED]";
-/// How often an expression may go back on one text.
-const BACKTRACKS: usize = 1_000_000;
 
 const SECRETS: &[&str] = &[
     r"\bsk-[A-Za-z0-9_-]{20,}",
@@ -119,6 +118,9 @@ impl Hooks {
     /// The text as it may go on; guards of the output look in reverse order.
     pub(super) fn text(&self, point: Point, tool: &str, text: String) -> Result<String, Refused> {
         let mut text = text;
+        if self.0.is_empty() {
+            return Ok(text);
+        }
         let mut hooks: Vec<&Hook> = self.0.iter().filter(|hook| hook.looks_at(point)).collect();
         if point != Point::Input {
             hooks.reverse();
@@ -130,12 +132,13 @@ impl Hooks {
             }
             for pattern in patterns {
                 // A text on which an expression gives up is not let through.
-                if !pattern.is_match(&text).unwrap_or(true) {
+                if !compute::whole("a guard", || pattern.is_match(&text)).unwrap_or(true) {
                     continue;
                 }
-                match mask {
-                    Some(mask) => text = pattern.replace_all(&text, mask.as_str()).into_owned(),
-                    None => return Err(hook.refusal(point == Point::ToolResult)),
+                match mask.as_ref().map(|mask| compute::whole("a guard", || pattern.replace(&text, mask))) {
+                    Some(Ok(masked)) => text = masked,
+                    // So is one that cannot be masked.
+                    Some(Err(_)) | None => return Err(hook.refusal(point == Point::ToolResult)),
                 }
             }
         }
@@ -264,20 +267,18 @@ fn text(fields: Fields<'_>) -> Guard {
         };
         patterns.iter().map(|pattern| (*pattern, item.spot))
     });
-    let patterns: Vec<Regex> = own
+    let patterns: Vec<Pattern> = own
         .chain(presets)
-        .filter_map(|(pattern, spot)| {
-            match fancy_regex::RegexBuilder::new(pattern).backtrack_limit(BACKTRACKS).build() {
-                Ok(regex) => Some(regex),
-                Err(error) => {
-                    fields.mistake(spot, format!("this is no regular expression: {error}"));
-                    None
-                }
+        .filter_map(|(pattern, spot)| match fields.pattern_at(spot, || Pattern::new(pattern, false))? {
+            Ok(pattern) => Some(pattern),
+            Err(error) => {
+                fields.mistake(spot, format!("this is no regular expression: {error}"));
+                None
             }
         })
         .collect();
     let mask = fields.choice("action", &[("block", false), ("mask", true)]).unwrap_or(false);
-    let mask = mask.then(|| fields.text("replacement").unwrap_or(MASK).replace('$', "$$"));
+    let mask = mask.then(|| fields.text("replacement").unwrap_or(MASK).to_owned());
     Guard::Text { on, patterns, mask }
 }
 

@@ -60,7 +60,25 @@ pub(super) fn admit(input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
 }
 
 /// The text of the user's message: a template, if the input has fields of its own.
-pub(super) fn message(template: Option<&str>, input: &Map<String, Value>) -> Result<String, NodeError> {
+pub(super) async fn message(
+    run: &RunContext,
+    template: Option<&str>,
+    input: &Map<String, Value>,
+) -> Result<String, NodeError> {
+    match written(template, input)? {
+        Written::Text(text) => Ok(text),
+        Written::Template(template, own) => template.render(run, &own).await,
+    }
+}
+
+/// How the user's message is written.
+enum Written {
+    Text(String),
+    /// With the variables that it has.
+    Template(Arc<Template>, Map<String, Value>),
+}
+
+fn written(template: Option<&str>, input: &Map<String, Value>) -> Result<Written, NodeError> {
     let text = template.or_else(|| input.get("input").and_then(Value::as_str)).unwrap_or_default();
     let own: Map<String, Value> = input
         .iter()
@@ -68,9 +86,10 @@ pub(super) fn message(template: Option<&str>, input: &Map<String, Value>) -> Res
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
     if own.is_empty() || !text.contains('{') {
-        return Ok(text.to_owned());
+        return Ok(Written::Text(text.to_owned()));
     }
-    Template::new(text).map_err(|error| NodeError::new("TemplateSyntaxError", error))?.render(&own)
+    let template = Template::new(text).map_err(|error| NodeError::new("TemplateSyntaxError", error))?;
+    Ok(Written::Template(Arc::new(template), own))
 }
 
 /// Takes the files of the input over, and gives the user's message: its text, the files' names, the images.
@@ -152,6 +171,7 @@ async fn attach(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compute;
 
     #[test]
     fn fills_in() {
@@ -174,7 +194,10 @@ mod tests {
 
     #[test]
     fn messages() {
-        let render = |input: Value| message(None, input.as_object().expect("a mapping"));
+        let render = |input: Value| match written(None, input.as_object().expect("a mapping"))? {
+            Written::Text(text) => Ok(text),
+            Written::Template(template, own) => compute::whole("it", || template.render_here(&own)),
+        };
         assert_eq!(render(json!({"input": "on {{ topic }}", "topic": "cats"})), Ok("on cats".into()));
         assert_eq!(render(json!({"input": "on {{ topic }}"})), Ok("on {{ topic }}".into()));
     }

@@ -5,8 +5,9 @@ use crate::{
     flow::{Call, Halt, NodeError},
     load::Fields,
 };
-use runyard_runs::{EventBody, MemoryScope, MemoryTurn};
-use serde_json::{Value, json};
+use runyard_runs::{EventBody, MemoryScope, MemoryTurn, NewRun};
+use serde_json::{Map, Value, json};
+use uuid::{Uuid, Version};
 
 /// How an agent remembers.
 #[derive(Debug)]
@@ -102,6 +103,31 @@ impl Memory {
             tracing::warn!(node = %call.key, %error, "what was said is not remembered");
         }
     }
+}
+
+/// The user and the session whose conversation it is; none if nobody says who may say so.
+///
+/// That is the run, and neither its input nor a model: of who has an access key, the caller's own server says who the user
+/// is, while what stands in an input may come from anywhere. Where a run names nobody, its input may, as in the reference.
+///
+/// Of callers without a key nobody knows who they are. They have the memory of their session alone, apart from that of
+/// callers with a key, and only if its id is a secret: a random UUID.
+pub(super) fn whose(run: &NewRun, input: &Map<String, Value>) -> Option<(Option<String>, Option<String>)> {
+    if !run.origin.vouches_for_user() {
+        let is_secret = |id: &Uuid| matches!(id.get_version(), Some(Version::Random | Version::SortRand));
+        let session = run.session_id.filter(is_secret)?;
+        return Some((None, Some(format!("anonymous:{session}"))));
+    }
+    if run.user_id.is_some() || run.session_id.is_some() {
+        return Some((run.user_id.clone(), run.session_id.map(|id| id.to_string())));
+    }
+    let own = |key: &str| {
+        let text = input.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
+        // What begins like the sessions of callers without a key is none of theirs.
+        text.filter(|text| !text.starts_with("anonymous:")).map(str::to_owned)
+    };
+    let (user_id, session_id) = (own("user_id"), own("session_id"));
+    (user_id.is_some() || session_id.is_some()).then_some((user_id, session_id))
 }
 
 /// The messages without the answer at their end, and whether it was taken away: one that is a call of a function says

@@ -90,6 +90,16 @@ impl Tool {
         Some(Self { parallel: fields.bool("is_parallel_execution_allowed").unwrap_or(tool.parallel), ..tool })
     }
 
+    /// Whether a person approves each call of it. Then none is answered from what an earlier one gave, and the events that
+    /// tell of it show what was approved.
+    pub(super) fn asks(&self) -> bool {
+        match &self.body {
+            Body::Node { node, .. } | Body::Agent { node, .. } => node.approval.is_some(),
+            Body::Listed { node, .. } => node.approval.is_some(),
+            Body::Server { .. } | Body::Own(_) | Body::Parallel | Body::Compact => false,
+        }
+    }
+
     /// Whether its `files` are files of the agent, by the names that the tool has for them.
     pub(super) fn takes_files(&self) -> bool {
         matches!(&self.body, Body::Node { class, .. } if class == "tools.HttpApiCall")

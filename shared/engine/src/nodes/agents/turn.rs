@@ -10,7 +10,7 @@ use super::{
     conversation::{self, Conversation, Observed},
     desk::Desk,
     hooks::{Point, Refused},
-    input, json,
+    input, json, memory,
     mode::{Answer, Mode, Step, Unparsed, Wanted},
     params::ToolParams,
     prompts, schemas,
@@ -40,7 +40,7 @@ pub(super) async fn run(agent: &Agent, call: Call<'_>, input: &Arc<Value>) -> Re
         (Some(memory), Some(scope)) => memory.recall(call, scope).await?,
         _ => Vec::new(),
     };
-    let text = input::message(agent.message.as_deref(), given)?;
+    let text = input::message(call.run, agent.message.as_deref(), given).await?;
     let text = match agent.hooks.text(Point::Input, "", text) {
         Ok(text) => text,
         Err(refused) => return ended(agent, call, refused),
@@ -84,19 +84,11 @@ pub(super) async fn run(agent: &Agent, call: Call<'_>, input: &Arc<Value>) -> Re
     Ok(output)
 }
 
-/// Whose conversation it is: as the input says, else as the run does. None if nobody says.
+/// Whose conversation it is. None if nobody says who may say so.
 fn scope(agent: &Agent, call: Call<'_>, input: &Map<String, Value>) -> Option<MemoryScope> {
     let new = call.run.new_run();
-    let own =
-        |key: &str| input.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
-    let user_id = own("user_id").or_else(|| new.user_id.clone());
-    let session_id = own("session_id").or_else(|| new.session_id.map(|id| id.to_string()));
-    (user_id.is_some() || session_id.is_some()).then(|| MemoryScope {
-        app: new.app,
-        agent: agent.id.clone(),
-        user_id,
-        session_id,
-    })
+    let (user_id, session_id) = memory::whose(new, input)?;
+    Some(MemoryScope { app: new.app, agent: agent.id.clone(), user_id, session_id })
 }
 
 /// How an agent ends that a guard stopped.

@@ -201,7 +201,9 @@ impl Embedder {
                     call.run.used(&self.model, &usage);
                     return self.checked(embedded, texts.len()).map_err(Halt::from);
                 }
-                Err(error) => error,
+                Err(error) => {
+                    LlmError { message: call.services.secrets.hide_in_text(error.message), ..error }
+                }
             };
             if attempt >= CLIENT_RETRIES || !error.client_retries {
                 return Err(NodeError::from(error).into());
@@ -223,7 +225,9 @@ impl Embedder {
             wire.headers.iter().fold(request, |request, (name, value)| request.header(*name, value))
         });
         let answer: Answer = answer.await.map_err(|failure| match failure {
-            Failure::Refused(_) | Failure::Request(_) => LlmError::refused(failure.to_string()),
+            Failure::Refused(_) | Failure::Request(_) | Failure::Redirect(_) => {
+                LlmError::refused(failure.to_string())
+            }
             _ => LlmError::connection(failure.to_string()),
         })?;
         if !answer.status.is_success() {

@@ -2,12 +2,12 @@
 
 use super::{Admission, Registered, TEXT};
 use crate::{
-    condition::pattern,
+    compute,
     flow::{Call, Halt, Kind, NodeError},
     load::Fields,
+    pattern::Pattern,
 };
 use async_trait::async_trait;
-use fancy_regex::Regex;
 use serde_json::{Value, json};
 use std::{fmt::Display, sync::Arc};
 
@@ -21,26 +21,45 @@ pub(super) const BY_REGEX_EXTRACTOR: Registered = Registered {
 #[derive(Debug)]
 struct ByRegexExtractor {
     /// Used unless the input has a `pattern` of its own; or why it is none.
-    pattern: Option<Result<Box<Regex>, String>>,
+    pattern: Option<Result<Arc<Pattern>, String>>,
 }
 
-fn read(fields: Fields<'_>) -> Option<Result<Box<Regex>, String>> {
-    fields.text("pattern").map(pattern)
+/// What a byte of a pattern that the input brings costs to be compiled, in steps.
+const STEPS_TO_COMPILE: u64 = 20;
+
+fn read(fields: Fields<'_>) -> Option<Result<Arc<Pattern>, String>> {
+    Some(fields.pattern("pattern", fields.text("pattern")?)?.map(Arc::new))
+}
+
+/// What the input's pattern, or else the node's `own`, matches in the input.
+fn extracted(own: Option<&Result<Arc<Pattern>, String>>, input: &Value) -> Result<Value, NodeError> {
+    let value = input["value"].as_str().unwrap_or_default();
+    let given = match input["pattern"].as_str().filter(|text| !text.is_empty()) {
+        Some(text) => {
+            let limit = |_| failed("its pattern takes too many steps to compile");
+            compute::step(text.len() as u64 * STEPS_TO_COMPILE).map_err(limit)?;
+            Some(Pattern::python(text).map(Arc::new))
+        }
+        None => None,
+    };
+    let pattern = match given.as_ref().or(own) {
+        Some(Ok(pattern)) => pattern,
+        Some(Err(problem)) => return Err(failed(problem)),
+        None => return Err(failed("there is no `pattern`")),
+    };
+    let found = pattern.find_iter(value).map(|found| found.map(|found| &value[found]));
+    Ok(json!({"matches": found.collect::<Result<Vec<_>, _>>()?}))
 }
 
 #[async_trait]
 impl Kind for ByRegexExtractor {
-    async fn execute(&self, _: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
-        let value = input["value"].as_str().unwrap_or_default();
-        let given = input["pattern"].as_str().filter(|text| !text.is_empty()).map(pattern);
-        let pattern = match given.as_ref().or(self.pattern.as_ref()) {
-            Some(Ok(pattern)) => pattern,
-            Some(Err(problem)) => return Err(failed(problem).into()),
-            None => return Err(failed("there is no `pattern`").into()),
+    async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
+        let away = || {
+            let (own, input) = (self.pattern.clone(), Arc::clone(input));
+            move || extracted(own.as_ref(), &input)
         };
-        let found = pattern.find_iter(value).map(|found| found.map(|found| found.as_str()));
-        let found = found.collect::<Result<Vec<_>, _>>().map_err(failed)?;
-        Ok(Arc::new(json!({"matches": found})))
+        let here = || extracted(self.pattern.as_ref(), input);
+        Ok(Arc::new(compute::run(call.run, "a regular expression", here, away).await?))
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {

@@ -26,7 +26,7 @@ impl Kind for FileFilter {
             return Err(NodeError::new("ValueError", "there are no `files` to filter").into());
         };
         let described: Vec<Value> = files.iter().map(|file| Files::of(call).described(file)).collect();
-        Ok(Arc::new(json!({"output": self.0.apply(&described.into())?})))
+        Ok(Arc::new(json!({"output": self.0.apply(call, &described.into()).await?})))
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {

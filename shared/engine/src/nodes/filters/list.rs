@@ -18,8 +18,8 @@ struct ListFilter(Filter);
 
 #[async_trait]
 impl Kind for ListFilter {
-    async fn execute(&self, _: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
-        Ok(Arc::new(json!({"output": self.0.apply(&input["input"])?})))
+    async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
+        Ok(Arc::new(json!({"output": self.0.apply(call, &input["input"]).await?})))
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {

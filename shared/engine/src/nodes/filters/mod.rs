@@ -8,36 +8,47 @@ use super::{
     admit::{Admission, LIST},
 };
 use crate::{
+    compute,
     condition::Condition,
-    flow::NodeError,
+    flow::{Call, NodeError},
     load::{Fields, condition},
 };
 use serde_json::Value;
+use std::sync::Arc;
 
 pub(super) const NODES: &[&Registered] = &[&file::FILE_FILTER, &list::LIST_FILTER];
 
 /// What is kept of a list.
 #[derive(Debug)]
-struct Filter(Condition);
+struct Filter(Arc<Condition>);
 
 impl Filter {
     fn read(id: &str, fields: Fields<'_>) -> Option<Self> {
         if fields.get("filters").is_none() {
             fields.mistake(fields.yaml.spot, format!("the node `{id}` lacks its `filters`"));
         }
-        condition(fields.fields("filters")?).map(Self)
+        condition(fields.fields("filters")?).map(|condition| Self(Arc::new(condition)))
     }
 
-    fn apply(&self, items: &Value) -> Result<Vec<Value>, NodeError> {
-        let mut kept = Vec::new();
-        for item in items.as_array().map(Vec::as_slice).unwrap_or_default() {
-            let holds = self.0.holds(item).map_err(|error| {
-                NodeError::new("ValueError", format!("the list cannot be filtered: {}", error.message))
-            })?;
-            if holds {
-                kept.push(item.clone());
-            }
-        }
-        Ok(kept)
+    async fn apply(&self, call: Call<'_>, items: &Value) -> Result<Vec<Value>, NodeError> {
+        let away = || {
+            let (condition, items) = (Arc::clone(&self.0), items.clone());
+            move || kept(&condition, &items)
+        };
+        compute::run(call.run, "a filter", || kept(&self.0, items), away).await
     }
+}
+
+fn kept(condition: &Condition, items: &Value) -> Result<Vec<Value>, NodeError> {
+    let mut kept = Vec::new();
+    for item in items.as_array().map(Vec::as_slice).unwrap_or_default() {
+        let holds = condition.holds(item).map_err(|error| match error.code() {
+            "limit_exceeded" => error,
+            _ => NodeError::new("ValueError", format!("the list cannot be filtered: {}", error.message)),
+        })?;
+        if holds {
+            kept.push(item.clone());
+        }
+    }
+    Ok(kept)
 }

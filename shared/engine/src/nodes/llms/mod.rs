@@ -116,7 +116,10 @@ impl Kind for Llm {
     async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
         let empty = Map::new();
         let input = input.as_object().unwrap_or(&empty);
-        let messages = self.prompt.as_ref().map_or_else(|| Ok(Vec::new()), |prompt| prompt.render(input))?;
+        let messages = match &self.prompt {
+            Some(prompt) => prompt.render(call.run, input).await?,
+            None => Vec::new(),
+        };
         let ask = Ask { messages, stream: self.stream, ..Ask::default() };
         let piece = |piece: Piece<'_>| {
             if let Piece::Text(delta) = piece {

@@ -2,23 +2,27 @@
 
 use super::{Registered, mapping};
 use crate::{
+    compute,
     condition::Condition,
     flow::{Call, Halt, Kind, NodeError},
     load::{Fields, condition},
 };
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 pub(super) const CHOICE: Registered = Registered {
     class: "operators.Choice",
     name: Some("choice"),
     timeout: None,
-    build: |id, fields, _| Some(Box::new(Choice::read(id, fields))),
+    build: |id, fields, _| Some(Box::new(Choice(Arc::new(Options::read(id, fields))))),
 };
 
 #[derive(Debug)]
-struct Choice {
+struct Choice(Arc<Options>);
+
+#[derive(Debug)]
+struct Options {
     ids: Vec<String>,
     /// By option; an option without a condition is taken if no other is.
     conditions: Vec<Option<Condition>>,
@@ -26,14 +30,15 @@ struct Choice {
     all: bool,
 }
 
-impl Choice {
+impl Options {
     fn read(node: &str, fields: Fields<'_>) -> Self {
         let mut ids = Vec::new();
+        let mut known = HashSet::new();
         let mut conditions = Vec::new();
         for (place, option) in fields.items("options", "an option").into_iter().enumerate() {
             option.know(&["name"]);
             let id = option.text("id").map_or_else(|| format!("{node}-option-{place}"), str::to_owned);
-            if ids.contains(&id) {
+            if !known.insert(id.clone()) {
                 option.mistake(option.spot("id"), format!("an option `{id}` stands here already"));
             }
             ids.push(id);
@@ -68,21 +73,35 @@ impl Choice {
         }
         Ok(verdicts)
     }
-}
 
-#[async_trait]
-impl Kind for Choice {
-    async fn execute(&self, _: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
+    /// Of each option whether it is taken, with the input.
+    fn results(&self, input: &Value) -> Result<Value, NodeError> {
         let verdicts = self.judge(input)?;
-        let results = self.ids.iter().zip(verdicts).map(|(id, verdict)| {
+        let mut results = Map::with_capacity(self.ids.len());
+        for (id, verdict) in self.ids.iter().zip(verdicts) {
             let status = match verdict {
                 Some(true) => "success",
                 Some(false) => "failure",
                 None => "skip",
             };
-            (id.clone(), json!({"status": status, "input": **input, "output": verdict}))
-        });
-        Ok(Arc::new(Value::Object(results.collect::<Map<_, _>>())))
+            // Each holds a copy of the input.
+            if compute::walk(input).is_err() {
+                return Err(NodeError::limit_exceeded("the options of a Choice hold too much together"));
+            }
+            results.insert(id.clone(), json!({"status": status, "input": input, "output": verdict}));
+        }
+        Ok(Value::Object(results))
+    }
+}
+
+#[async_trait]
+impl Kind for Choice {
+    async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
+        let away = || {
+            let (options, input) = (Arc::clone(&self.0), Arc::clone(input));
+            move || options.results(&input)
+        };
+        Ok(Arc::new(compute::run(call.run, "a Choice", || self.0.results(input), away).await?))
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
@@ -90,7 +109,7 @@ impl Kind for Choice {
     }
 
     fn options(&self) -> &[String] {
-        &self.ids
+        &self.0.ids
     }
 }
 

@@ -30,10 +30,14 @@ impl Pass {
         Self { transformers }
     }
 
-    pub(in crate::nodes) fn apply(&self, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
+    pub(in crate::nodes) async fn apply(
+        &self,
+        call: Call<'_>,
+        input: &Arc<Value>,
+    ) -> Result<Arc<Value>, Halt> {
         let mut output = Arc::clone(input);
         for transformer in &self.transformers {
-            output = Arc::new(transformer.apply(Data::Json(&output))?);
+            output = Arc::new(transformer.compute(call.run, Data::Json(&output)).await?);
         }
         Ok(output)
     }
@@ -41,7 +45,7 @@ impl Pass {
 
 #[async_trait]
 impl Kind for Pass {
-    async fn execute(&self, _: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
-        self.apply(input)
+    async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
+        self.apply(call, input).await
     }
 }

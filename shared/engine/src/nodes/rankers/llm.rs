@@ -40,7 +40,7 @@ const AT_ONCE: usize = 8;
 #[derive(Debug)]
 struct LlmDocumentRanker {
     model: Model,
-    prompt: Template,
+    prompt: Arc<Template>,
 }
 
 impl LlmDocumentRanker {
@@ -51,7 +51,7 @@ impl LlmDocumentRanker {
             fields.mistake(fields.yaml.spot, format!("the node `{id}` lacks its `llm`"));
         }
         let prompt = match Template::new(fields.text("prompt_template").unwrap_or(PROMPT)) {
-            Ok(prompt) => Some(prompt),
+            Ok(prompt) => Some(Arc::new(prompt)),
             Err(problem) => {
                 let message = format!("this is no Jinja template: {problem}");
                 fields.mistake(fields.spot("prompt_template"), message);
@@ -74,7 +74,7 @@ impl LlmDocumentRanker {
                 ("query".to_owned(), Value::from(query)),
                 ("passage".to_owned(), Value::from(passage)),
             ]);
-            let content = self.prompt.render(&variables)?;
+            let content = self.prompt.render(call.run, &variables).await?;
             let ask = Ask { messages: vec![json!({"role": "user", "content": content})], ..Ask::default() };
             let key = format!("{}/llm/{place}", call.key);
             match self.model.ask(call, &key, &ask, &|_| {}).await {

@@ -5,14 +5,15 @@ use crate::{
     document::{Document, DocumentIds},
     flow::NodeError,
     load::Fields,
+    pattern::Pattern,
 };
-use fancy_regex::Regex;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-use std::fmt::Write as _;
+use std::{fmt::Write as _, sync::Arc};
 
 /// How chunks are made. Sizes are in characters.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "the settings of files, each on its own")]
 pub(super) struct Chunking {
     pub(super) size: usize,
@@ -29,11 +30,34 @@ pub(super) struct Chunking {
 }
 
 /// What a text is divided at.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "Written")]
 pub(super) struct Separator {
     text: String,
+    is_regex: bool,
     /// None for the empty separator: between any two characters.
-    pattern: Option<Regex>,
+    pattern: Option<Arc<Pattern>>,
+}
+
+/// A separator, not compiled.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    text: String,
+    is_regex: bool,
+}
+
+impl From<Separator> for Written {
+    fn from(Separator { text, is_regex, .. }: Separator) -> Self {
+        Self { text, is_regex }
+    }
+}
+
+impl TryFrom<Written> for Separator {
+    type Error = String;
+
+    fn try_from(Written { text, is_regex }: Written) -> Result<Self, String> {
+        Self::new(text, is_regex)
+    }
 }
 
 impl Separator {
@@ -41,14 +65,14 @@ impl Separator {
     pub(super) fn new(text: String, is_regex: bool) -> Result<Self, String> {
         let pattern = match text.as_str() {
             "" => None,
-            _ if is_regex => Some(*crate::condition::pattern(&text)?),
-            _ => Some(Regex::new(&fancy_regex::escape(&text)).map_err(|error| error.to_string())?),
+            _ if is_regex => Some(Arc::new(Pattern::python(&text)?)),
+            _ => Some(Arc::new(Pattern::literal(&text, false)?)),
         };
-        Ok(Self { text, pattern })
+        Ok(Self { text, is_regex, pattern })
     }
 
     fn is_in(&self, text: &str) -> Result<bool, NodeError> {
-        self.pattern.as_ref().map_or(Ok(true), |pattern| pattern.is_match(text)).map_err(untried)
+        self.pattern.as_ref().map_or(Ok(true), |pattern| pattern.is_match(text))
     }
 
     /// What stands between the separators, which begin what follows if they are kept.
@@ -56,19 +80,14 @@ impl Separator {
         let Some(pattern) = &self.pattern else { return Ok(vec![text]) };
         let (mut pieces, mut start) = (Vec::new(), 0);
         for found in pattern.find_iter(text) {
-            let found = found.map_err(untried)?;
-            pieces.push(&text[start..found.start()]);
-            start = if keep { found.start() } else { found.end() };
+            let found = found?;
+            pieces.push(&text[start..found.start]);
+            start = if keep { found.start } else { found.end };
         }
         pieces.push(&text[start..]);
         pieces.retain(|piece| !piece.is_empty());
         Ok(pieces)
     }
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
-fn untried(error: fancy_regex::Error) -> NodeError {
-    NodeError::new("ValueError", format!("a separator cannot be tried: {error}"))
 }
 
 fn length(text: &str) -> usize {
@@ -367,7 +386,7 @@ mod tests {
     fn a_text_in_too_many_parts_is_refused() {
         let text = "x ".repeat(MOST_PARTS + 1);
         let refused = chunking(2, 0).divide(&text, &separators(&[" "]), &mut Vec::new());
-        assert_eq!(refused.expect_err("too many").kind, "ValueError");
+        assert_eq!(refused.expect_err("too many").kind, crate::flow::LIMIT_EXCEEDED);
     }
 
     #[test]

@@ -1,14 +1,12 @@
 //! Searches an agent's files.
 
 use crate::{
+    compute,
     flow::NodeError,
     nodes::agents::{Desk, Own, failed},
+    pattern::Pattern,
 };
-use fancy_regex::RegexBuilder;
 use serde_json::{Map, Value, json};
-
-/// How often an expression may go back before the search of a file is given up.
-const BACKTRACKS: usize = 1_000_000;
 
 pub(in super::super) const FILE_SEARCH: Own = Own {
     class: "tools.FileSearchTool",
@@ -39,6 +37,10 @@ pub(in super::super) const FILE_SEARCH: Own = Own {
 };
 
 fn search(desk: &Desk, input: &Map<String, Value>) -> Result<Value, NodeError> {
+    compute::whole("the search in files", || searched(desk, input))
+}
+
+fn searched(desk: &Desk, input: &Map<String, Value>) -> Result<Value, NodeError> {
     let text = |key: &str| input.get(key).and_then(Value::as_str).unwrap_or_default();
     let number = |key: &str, default: usize| {
         input
@@ -48,14 +50,12 @@ fn search(desk: &Desk, input: &Map<String, Value>) -> Result<Value, NodeError> {
             .unwrap_or(default)
     };
     let query = text("query");
-    let pattern =
-        if text("mode") == "regex" { query.to_owned() } else { fancy_regex::escape(query).into_owned() };
     let sensitive = input.get("case_sensitive").and_then(Value::as_bool).unwrap_or(false);
-    let regex = RegexBuilder::new(&pattern)
-        .case_insensitive(!sensitive)
-        .backtrack_limit(BACKTRACKS)
-        .build()
-        .map_err(|error| failed(format!("'{query}' is no regular expression: {error}")))?;
+    let pattern = match text("mode") {
+        "regex" => Pattern::new(query, !sensitive),
+        _ => Pattern::literal(query, !sensitive),
+    };
+    let pattern = pattern.map_err(|error| failed(format!("this is no regular expression: {error}")))?;
     let named: Vec<&str> = match input.get("file_path") {
         Some(Value::String(path)) if !path.is_empty() => vec![path],
         Some(Value::Array(paths)) => paths.iter().filter_map(Value::as_str).collect(),
@@ -71,14 +71,15 @@ fn search(desk: &Desk, input: &Map<String, Value>) -> Result<Value, NodeError> {
         };
         scanned += 1;
         let Some(text) = file.text() else { continue };
-        for found in regex.find_iter(text).take(number("max_matches_per_file", 5)) {
-            let found = found.map_err(|error| failed(format!("the search was given up: {error}")))?;
+        for found in pattern.find_iter(text).take(number("max_matches_per_file", 5)) {
+            let found =
+                found.map_err(|error| failed(format!("the search was given up: {}", error.message)))?;
             let around = number("context_chars", 120);
             matches.push(json!({
                 "file_path": path,
-                "line": text[..found.start()].matches('\n').count() + 1,
-                "match": found.as_str(),
-                "context": context(text, found.start(), found.end(), around),
+                "line": text[..found.start].matches('\n').count() + 1,
+                "match": &text[found.clone()],
+                "context": context(text, found.start, found.end, around),
             }));
         }
     }

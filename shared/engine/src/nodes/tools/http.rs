@@ -1,5 +1,9 @@
 //! `HttpApiCall`: one request to an HTTP API. Connection, node and input each may say part of it, the later over the
 //! earlier.
+//!
+//! What the connection and the node say may be secret, and the URL may come from a caller or a model. So each of them says
+//! its headers, parameters and data to its own origin (scheme, host and port) alone; a request to another has what the
+//! input says and nothing else.
 
 use super::{Registered, multipart};
 use crate::{
@@ -16,11 +20,11 @@ use crate::{
 use async_trait::async_trait;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use reqwest::{
-    Method,
+    Method, Url,
     header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
 use serde_json::{Map, Value, json};
-use std::{fmt::Write as _, sync::Arc, time::Duration};
+use std::{fmt, fmt::Write as _, sync::Arc, time::Duration};
 
 pub(super) const HTTP_API_CALL: Registered = Registered {
     class: "tools.HttpApiCall",
@@ -46,15 +50,52 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 struct HttpApiCall {
     url: String,
     method: Method,
-    headers: Map<String, Value>,
-    params: Map<String, Value>,
-    data: Map<String, Value>,
+    of_connection: Part,
+    own: Part,
     payload: Payload,
     /// As the file says; else an answer of type `application/json` is JSON, and any other raw.
     content: Option<Content>,
     success_codes: Vec<u16>,
     /// How long nothing may come.
     timeout: Duration,
+}
+
+/// What the connection or the node says of every request to its own origin.
+struct Part {
+    /// Unset if there is no URL to tell it by: then nothing of this is sent.
+    origin: Option<Origin>,
+    headers: Map<String, Value>,
+    params: Map<String, Value>,
+    data: Map<String, Value>,
+}
+
+/// Without what may be secret.
+impl fmt::Debug for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Part").field("origin", &self.origin).finish_non_exhaustive()
+    }
+}
+
+/// Scheme, host and port.
+type Origin = (String, String, u16);
+
+impl Part {
+    /// What `key` holds, for a request to `origin`.
+    fn to(&self, origin: Option<&Origin>, key: &str) -> Map<String, Value> {
+        if origin.is_none() || origin != self.origin.as_ref() {
+            return Map::new();
+        }
+        match key {
+            "headers" => self.headers.clone(),
+            "params" => self.params.clone(),
+            _ => self.data.clone(),
+        }
+    }
+}
+
+fn origin(url: &str) -> Option<Origin> {
+    let url = Url::parse(url).ok()?;
+    Some((url.scheme().to_owned(), url.host_str()?.to_owned(), url.port_or_known_default()?))
 }
 
 /// What the data is sent as.
@@ -84,7 +125,7 @@ struct Request {
 impl HttpApiCall {
     fn read(fields: Fields<'_>, loading: &Loading<'_>) -> Option<Self> {
         let part = |key: &str| mapping(fields.json(key), key, fields);
-        let (own_headers, own_params, own_data) = (part("headers")?, part("params")?, part("data")?);
+        let (headers, params, data) = (part("headers")?, part("params")?, part("data")?);
         let method = fields.get("method").map(|_| word(fields, "method", METHODS));
         let content = fields.get("response_type").map(|_| word(fields, "response_type", CONTENTS));
         let success_codes = success_codes(fields);
@@ -92,24 +133,25 @@ impl HttpApiCall {
         let payload = fields.choice("payload_type", PAYLOADS).unwrap_or(Payload::Form);
         let connection = needed(&["Http"], fields, loading)?;
         let of_connection = |key: &str| mapping(connection.fields.get(key).cloned(), key, fields);
-        let merged = |key: &str, own: Map<String, Value>| Some(merge(of_connection(key)?, &own));
         let known = |name: &str| METHODS.iter().find(|(word, _)| *word == name);
         let Some((_, own_method)) = connection.text("method").and_then(known) else {
             let message = "the connection needs a `method`: GET, POST, PUT, DELETE or PATCH";
             fields.mistake(fields.spot("connection"), message.into());
             return None;
         };
+        let given = |url: Option<&str>| url.filter(|url| !url.is_empty()).map(str::to_owned);
+        let connection_url = given(connection.url.as_deref());
+        let url = given(fields.text("url")).or_else(|| connection_url.clone()).unwrap_or_default();
         Some(Self {
-            url: fields
-                .text("url")
-                .filter(|url| !url.is_empty())
-                .or(connection.url.as_deref())
-                .unwrap_or_default()
-                .to_owned(),
+            of_connection: Part {
+                origin: origin(connection_url.as_deref().unwrap_or(&url)),
+                headers: of_connection("headers")?,
+                params: of_connection("params")?,
+                data: of_connection("data")?,
+            },
+            own: Part { origin: origin(&url), headers, params, data },
+            url,
             method: method.map_or(Some(own_method.clone()), |method| method)?,
-            headers: merged("headers", own_headers)?,
-            params: merged("params", own_params)?,
-            data: merged("data", own_data)?,
             payload,
             content: content.map_or(Some(None), |content| content.map(Some))?,
             success_codes: success_codes?,
@@ -119,22 +161,28 @@ impl HttpApiCall {
 
     /// The request for one input, with the files that it names.
     fn request(&self, input: &Map<String, Value>, files: &[(String, Vec<u8>)]) -> Result<Request, NodeError> {
-        let part = |key: &str| input.get(key).and_then(Value::as_object);
-        let merged = |own: &Map<String, Value>, key: &str| {
-            part(key).map_or_else(|| own.clone(), |part| merge(own.clone(), part))
-        };
         let text = |key: &str| input.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
         let url = text("url").unwrap_or(&self.url);
         if url.is_empty() {
             return Err(NodeError::new("ValueError", "there is no `url` to call"));
         }
+        let origin = origin(url);
+        let merged = |key: &str| {
+            let said = [&self.of_connection, &self.own].map(|part| part.to(origin.as_ref(), key));
+            let [of_connection, own] = said;
+            let said = merge(of_connection, own);
+            match input.get(key) {
+                Some(Value::Object(given)) => merge(said, given.clone()),
+                _ => said,
+            }
+        };
         let known = |name: &str| METHODS.iter().find(|(word, _)| *word == name).map(|(_, method)| method);
         let method = text("method").and_then(known).unwrap_or(&self.method).clone();
         let is_json = match text("payload_type") {
             Some(payload) => payload == "json",
             None => self.payload == Payload::Json,
         };
-        let data = merged(&self.data, "data");
+        let data = merged("data");
         let (content_type, body) = match (is_json, files) {
             // As in the reference, a form with files has no place for JSON.
             (true, [_, ..]) => multipart::form(&[], files),
@@ -145,13 +193,18 @@ impl HttpApiCall {
             (false, []) => ("application/x-www-form-urlencoded".to_owned(), form(&data).into_bytes()),
         };
         let body = Some(body).filter(|body| !body.is_empty());
-        let mut headers = headers(&merged(&self.headers, "headers"))?;
+        // Many servers tell by it who is called, whatever the URL says.
+        let is_host = |name: &String| name.eq_ignore_ascii_case("host");
+        if input.get("headers").and_then(Value::as_object).is_some_and(|given| given.keys().any(is_host)) {
+            return Err(failed("the header `Host` follows from the URL and cannot be set by an input"));
+        }
+        let mut headers = headers(&merged("headers"))?;
         if body.is_some()
             && let Ok(content_type) = HeaderValue::try_from(content_type)
         {
             headers.entry(CONTENT_TYPE).or_insert(content_type);
         }
-        let url = with_params(url, &form(&merged(&self.params, "params")));
+        let url = with_params(url, &form(&merged("params")));
         Ok(Request { method, url, headers, body })
     }
 
@@ -208,8 +261,8 @@ fn success_codes(fields: Fields<'_>) -> Option<Vec<u16>> {
 }
 
 /// The entries of `base`, then those of `over`; a key in both keeps its place and takes the value of `over`.
-fn merge(mut base: Map<String, Value>, over: &Map<String, Value>) -> Map<String, Value> {
-    base.extend(over.iter().map(|(key, value)| (key.clone(), value.clone())));
+fn merge(mut base: Map<String, Value>, over: Map<String, Value>) -> Map<String, Value> {
+    base.extend(over);
     base
 }
 
@@ -347,7 +400,7 @@ impl Kind for HttpApiCall {
             parameters: json!({
                 "type": "object",
                 "properties": {
-                    "url": {"type": "string", "description": "the URL to call, if it is another than the tool's own"},
+                    "url": {"type": "string", "description": "the URL to call, if it is another than the tool's own; another server gets none of the tool's headers, parameters and data"},
                     "method": {"type": "string", "enum": ["GET", "POST", "PUT", "DELETE", "PATCH"]},
                     "params": mapping("parameters of the URL's query"),
                     "data": mapping("the body's entries"),

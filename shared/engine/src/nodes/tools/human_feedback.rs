@@ -26,7 +26,7 @@ const OPTIONS: std::ops::RangeInclusive<usize> = 2..=4;
 
 #[derive(Debug)]
 struct HumanFeedback {
-    message: Template,
+    message: Arc<Template>,
     /// What it does, whatever its input says.
     action: Option<Action>,
     expiry: Option<Expiry>,
@@ -48,7 +48,7 @@ impl HumanFeedback {
             .map_err(|problem| fields.mistake(fields.spot("msg_template"), problem))
             .ok()?;
         Some(Self {
-            message,
+            message: Arc::new(message),
             action: fields.choice("action", &[("ask", Action::Ask), ("info", Action::Info)]),
             expiry: expiry(fields, &[("fail", Unanswered::Fail), ("continue", Unanswered::Approve)]),
         })
@@ -70,6 +70,8 @@ impl HumanFeedback {
             prompt,
             params,
             editable_params: Vec::new(),
+            schema: Map::new(),
+            accept_pattern: None,
             expires_at: self.expiry.map(|expiry| call.run.now() + expiry.after),
         };
         match call.run.ask(&key, request, |request| EventBody::AgentHumanFeedbackRequested { request }) {
@@ -87,7 +89,7 @@ impl HumanFeedback {
 impl Kind for HumanFeedback {
     async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
         let empty = Map::new();
-        let message = self.message.render(input.as_object().unwrap_or(&empty))?;
+        let message = self.message.render(call.run, input.as_object().unwrap_or(&empty)).await?;
         let action = match (self.action, input["action"].as_str()) {
             (Some(action), _) => action,
             (None, Some("info")) => Action::Info,

@@ -20,13 +20,13 @@ pub(super) const TEXT_TEMPLATE: Registered = Registered {
 #[derive(Debug)]
 struct TextTemplate {
     /// Used unless the input has a `template` of its own.
-    template: Option<Template>,
+    template: Option<Arc<Template>>,
 }
 
 impl TextTemplate {
     fn read(fields: Fields<'_>) -> Option<Self> {
         let template = match fields.text("template").filter(|text| !text.is_empty()).map(Template::new) {
-            Some(Ok(template)) => Some(template),
+            Some(Ok(template)) => Some(Arc::new(template)),
             Some(Err(problem)) => {
                 fields.mistake(fields.spot("template"), format!("this is no Jinja template: {problem}"));
                 return None;
@@ -39,12 +39,12 @@ impl TextTemplate {
 
 #[async_trait]
 impl Kind for TextTemplate {
-    async fn execute(&self, _: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
+    async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
         let empty = Map::new();
         let input = input.as_object().unwrap_or(&empty);
         let given = input.get("template").and_then(Value::as_str).filter(|text| !text.is_empty());
         let given = match given.map(Template::new) {
-            Some(Ok(template)) => Some(template),
+            Some(Ok(template)) => Some(Arc::new(template)),
             Some(Err(problem)) => return Err(NodeError::new("TemplateSyntaxError", problem).into()),
             None => None,
         };
@@ -55,8 +55,9 @@ impl Kind for TextTemplate {
             let message = format!("the template needs `{missing}`, which the input lacks");
             return Err(NodeError::new("ValueError", message).into());
         }
-        match template.render(input) {
+        match template.render(call.run, input).await {
             Ok(text) => Ok(Arc::new(json!({"content": text}))),
+            Err(error) if error.code() == "limit_exceeded" => Err(error.into()),
             Err(error) => Err(NodeError::new("ValueError", error.message).into()),
         }
     }

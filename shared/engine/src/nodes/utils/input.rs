@@ -36,8 +36,8 @@ fn schema(fields: Fields<'_>) -> Option<Schema> {
 
 #[async_trait]
 impl Kind for Input {
-    async fn execute(&self, _: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
-        self.pass.apply(input)
+    async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
+        self.pass.apply(call, input).await
     }
 
     fn role(&self) -> Role<'_> {

@@ -22,8 +22,8 @@ struct Output(Pass);
 
 #[async_trait]
 impl Kind for Output {
-    async fn execute(&self, _: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
-        self.0.apply(input)
+    async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
+        self.0.apply(call, input).await
     }
 
     fn role(&self) -> Role<'_> {

@@ -2,13 +2,14 @@
 
 use super::{Check, Invalid, Registered, Validator};
 use crate::{
-    condition::pattern,
+    compute,
     flow::{Call, Kind},
     load::Fields,
+    pattern::Pattern,
 };
 use async_trait::async_trait;
-use fancy_regex::Regex;
 use serde_json::Value;
+use std::sync::Arc;
 
 pub(super) const REGEX_MATCH: Registered = Registered {
     class: "validators.RegexMatch",
@@ -17,10 +18,13 @@ pub(super) const REGEX_MATCH: Registered = Registered {
     build: |id, fields, _| read(id, fields),
 };
 
+/// Bytes of a text that a message shows.
+const SHOWN: usize = 500;
+
 #[derive(Debug)]
 struct RegexMatch {
     /// Or why it is none, which makes every value invalid.
-    pattern: Result<Box<Regex>, String>,
+    pattern: Result<Arc<Pattern>, String>,
 }
 
 fn read(id: &str, fields: Fields<'_>) -> Option<Box<dyn Kind>> {
@@ -29,23 +33,34 @@ fn read(id: &str, fields: Fields<'_>) -> Option<Box<dyn Kind>> {
     }
     let whole = fields.choice("match_type", &[("fullmatch", true), ("search", false)]).unwrap_or(true);
     let text = fields.text("regex")?;
-    let pattern = if whole { pattern(&format!("\\A(?:{text})\\Z")) } else { pattern(text) };
-    Some(Validator::build(fields, RegexMatch { pattern }))
+    let pattern = if whole {
+        fields.pattern("regex", &format!("\\A(?:{text})\\Z"))?
+    } else {
+        fields.pattern("regex", text)?
+    };
+    Some(Validator::build(fields, RegexMatch { pattern: pattern.map(Arc::new) }))
 }
 
 #[async_trait]
 impl Check for RegexMatch {
-    async fn check(&self, _: Call<'_>, content: &Value) -> Result<(), Invalid> {
+    async fn check(&self, call: Call<'_>, content: &Value) -> Result<(), Invalid> {
         let because = |why: String| Err(Invalid::Because(why));
         let pattern = match &self.pattern {
             Ok(pattern) => pattern,
             Err(problem) => return because(problem.clone()),
         };
         let Some(text) = content.as_str() else { return because("only text can match a pattern".into()) };
-        match pattern.is_match(text) {
+        let away = || {
+            let (pattern, text) = (Arc::clone(pattern), text.to_owned());
+            move || pattern.is_match(&text)
+        };
+        match compute::run(call.run, "a regular expression", || pattern.is_match(text), away).await {
             Ok(true) => Ok(()),
-            Ok(false) => because(format!("`{text}` does not match `{}`", pattern.as_str())),
-            Err(problem) => because(format!("`{}` cannot be tried: {problem}", pattern.as_str())),
+            Ok(false) => {
+                let shown = &text[..text.floor_char_boundary(SHOWN)];
+                because(format!("`{shown}` does not match `{}`", pattern.as_str()))
+            }
+            Err(error) => Err(Invalid::Unknown(error)),
         }
     }
 }

@@ -1,12 +1,34 @@
 //! The schema of an Input node: JSON Schema, with the words that workflow files use for types.
 
-use jsonschema::{ValidationError, Validator, error::ValidationErrorKind, paths::LocationSegment};
+mod cost;
+
+use cost::{Cost, Exceeded};
+use jsonschema::{
+    PatternOptions, ValidationError, Validator, error::ValidationErrorKind, paths::LocationSegment,
+};
 use runyard_runs::FieldErrors;
 use serde_json::{Map, Value, json};
 
+/// Steps that checking one value may take.
+const MAX_STEPS: u64 = 2_000_000;
+/// A check of more steps reports the first problem only, and does not run on an async thread: here it takes milliseconds.
+const MANY_STEPS: u64 = 20_000;
+/// Fields whose problems are reported.
+const MAX_FIELDS: usize = 100;
+/// The longest problem in bytes.
+const MAX_PROBLEM: usize = 500;
+/// Bytes that a compiled pattern may take, and how often one with look-around or references may go back.
+const PATTERN_SIZE: usize = 256 << 10;
+const BACKTRACKS: usize = 5_000;
+/// What a byte of text costs where such a pattern may be tried on it, in sixteenths of a step.
+const PRICE_OF_BACKTRACKING: u64 = 1_600;
+
 /// A schema, compiled.
 #[derive(Debug)]
-pub(crate) struct Schema(Validator);
+pub(crate) struct Schema {
+    validator: Validator,
+    cost: Cost,
+}
 
 impl Schema {
     /// `schema` as the file has it; the error says what is wrong with it.
@@ -16,25 +38,72 @@ impl Schema {
         if let Value::Object(map) = &mut schema {
             map.entry("type").or_insert_with(|| "object".into());
         }
-        jsonschema::validator_for(&schema).map(Self).map_err(|error| error.to_string())
+        let mut cost = Cost::new(schema.clone())?;
+        let linear = PatternOptions::regex().size_limit(PATTERN_SIZE);
+        let validator = match jsonschema::options().offline().with_pattern_options(linear).build(&schema) {
+            Ok(validator) => validator,
+            Err(_) => {
+                cost.price_of_patterns = PRICE_OF_BACKTRACKING;
+                let fancy =
+                    PatternOptions::fancy_regex().backtrack_limit(BACKTRACKS).size_limit(PATTERN_SIZE);
+                let built = jsonschema::options().offline().with_pattern_options(fancy).build(&schema);
+                built.map_err(|error| shortened(error.to_string()))?
+            }
+        };
+        Ok(Self { validator, cost })
+    }
+
+    /// Whether checking a value takes so long that it may not be done on an async thread.
+    pub(crate) fn is_long_for(&self, input: &Value) -> bool {
+        self.cost.of(input, MANY_STEPS).is_err()
     }
 
     /// Adds what is wrong with `input` to `errors`, by field; the first problem of a field stands.
     pub(crate) fn check(&self, input: &Value, errors: &mut FieldErrors) {
-        for error in self.0.iter_errors(input) {
-            let mut field = location(&error);
-            if let ValidationErrorKind::Required { property } = error.kind() {
-                let name = property.as_str().unwrap_or_default();
-                field = if field.is_empty() { name.to_owned() } else { format!("{field}.{name}") };
+        let steps = self.cost.of(input, MAX_STEPS);
+        if let Err(exceeded) = steps {
+            let problem = match exceeded {
+                Exceeded::Steps => format!("takes more than {MAX_STEPS} steps to check against the schema"),
+                Exceeded::Way => "nests too deep for the schema".into(),
+            };
+            errors.entry("input".into()).or_insert(problem);
+            return;
+        }
+        if steps.is_ok_and(|steps| steps > MANY_STEPS) {
+            if let Err(error) = self.validator.validate(input) {
+                add(&error, errors);
             }
-            if field.is_empty() {
-                "input".clone_into(&mut field);
+            return;
+        }
+        for error in self.validator.iter_errors(input) {
+            if errors.len() >= MAX_FIELDS {
+                return;
             }
-            errors.entry(field).or_insert_with(|| problem(&error));
+            add(&error, errors);
         }
     }
 }
 
+fn add(error: &ValidationError<'_>, errors: &mut FieldErrors) {
+    let mut field = location(error);
+    if let ValidationErrorKind::Required { property } = error.kind() {
+        let name = property.as_str().unwrap_or_default();
+        field = if field.is_empty() { name.to_owned() } else { format!("{field}.{name}") };
+    }
+    if field.is_empty() {
+        "input".clone_into(&mut field);
+    }
+    errors.entry(field).or_insert_with(|| shortened(problem(error)));
+}
+
+/// The beginning of a long problem.
+fn shortened(mut problem: String) -> String {
+    if problem.len() > MAX_PROBLEM {
+        problem.truncate(problem.floor_char_boundary(MAX_PROBLEM));
+        problem.push('…');
+    }
+    problem
+}
 /// `a.b[0]`.
 fn location(error: &ValidationError<'_>) -> String {
     let mut text = String::new();

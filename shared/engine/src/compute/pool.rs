@@ -1,0 +1,248 @@
+//! Threads for what is too long for an async thread, and a queue that takes the apps in turn.
+
+use super::meter::{self, Budget, Exceeded, Limits};
+use crate::flow::NodeError;
+use runyard_runs::AppId;
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
+use tokio::sync::oneshot;
+
+/// Threads at most, however many processors there are: as many computations hold their memory at a time.
+const MAX_THREADS: usize = 4;
+
+/// Address space for the stack of a thread. A template can nest values as deep as its steps allow, and dropping them
+/// takes stack for each level; only what is used takes memory.
+const STACK: usize = 256 << 20;
+
+/// How much less than others these threads are given of processors that are busy.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 10;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// How many threads to have: one processor is left to everything else.
+pub(super) fn threads() -> usize {
+    let processors = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    processors.saturating_sub(1).clamp(1, MAX_THREADS)
+}
+
+/// Threads that compute. They are not waited for when the process ends.
+#[derive(Debug)]
+pub(super) struct Pool {
+    shared: Arc<Shared>,
+    threads: usize,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    added: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    /// Only of apps that have some.
+    jobs: HashMap<AppId, VecDeque<Job>>,
+    /// The apps that have jobs, each once; the first is next.
+    turns: VecDeque<AppId>,
+    threads: usize,
+    idle: usize,
+}
+
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queue").field("turns", &self.turns).finish_non_exhaustive()
+    }
+}
+
+/// Says that nobody waits any longer, when it is dropped.
+struct Waiting(Arc<AtomicBool>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Pool {
+    pub(super) fn new(threads: usize) -> Self {
+        Self { shared: Arc::default(), threads }
+    }
+
+    /// Runs a job within `budget`, in the app's turn. Dropped, it stops the job.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        app: AppId,
+        what: &'static str,
+        budget: Budget,
+        job: impl FnOnce() -> Result<T, NodeError> + Send + 'static,
+    ) -> Result<T, NodeError> {
+        let waiting = Waiting(Arc::default());
+        let stop = Arc::clone(&waiting.0);
+        let (done, result) = oneshot::channel();
+        self.add(
+            app,
+            Box::new(move || {
+                if stop.load(Ordering::Relaxed) {
+                    return;
+                }
+                let result = meter::within(Limits { budget, stop: Some(stop) }, job);
+                let _ = done.send(result);
+            }),
+        );
+        let result: Result<Result<Result<T, NodeError>, Exceeded>, _> = result.await;
+        drop(waiting);
+        match result {
+            Ok(Ok(result)) => result,
+            Ok(Err(exceeded)) => Err(exceeded.error(what)),
+            Err(_) => Err(meter::panicked()),
+        }
+    }
+
+    fn add(&self, app: AppId, job: Job) {
+        let mut queue = self.shared.lock();
+        queue.add(app, job);
+        if queue.idle == 0 && queue.threads < self.threads {
+            let shared = Arc::clone(&self.shared);
+            let started =
+                thread::Builder::new().name("compute".into()).stack_size(STACK).spawn(move || shared.work());
+            match started {
+                Ok(_) => queue.threads += 1,
+                Err(error) => tracing::warn!(%error, "a thread for computations cannot be started"),
+            }
+        }
+        if queue.threads == 0 {
+            // Nobody will take it: what waits for it must not wait for ever.
+            queue.clear();
+        }
+        drop(queue);
+        self.shared.added.notify_one();
+    }
+}
+
+impl Queue {
+    fn add(&mut self, app: AppId, job: Job) {
+        let jobs = self.jobs.entry(app).or_default();
+        if jobs.is_empty() {
+            self.turns.push_back(app);
+        }
+        jobs.push_back(job);
+    }
+
+    /// The next job: the first of the app whose turn it is, which then waits for its next turn.
+    fn next(&mut self) -> Option<Job> {
+        let app = self.turns.pop_front()?;
+        let jobs = self.jobs.get_mut(&app)?;
+        let job = jobs.pop_front();
+        if jobs.is_empty() {
+            self.jobs.remove(&app);
+        } else {
+            self.turns.push_back(app);
+        }
+        job
+    }
+
+    fn clear(&mut self) {
+        self.jobs.clear();
+        self.turns.clear();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn work(&self) {
+        #[cfg(target_os = "linux")]
+        // A thread is what Linux gives a priority to. Refused, it competes as all others do.
+        let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS);
+        let mut queue = self.lock();
+        loop {
+            let Some(job) = queue.next() else {
+                queue.idle += 1;
+                queue = self.added.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                queue.idle -= 1;
+                continue;
+            };
+            drop(queue);
+            job();
+            queue = self.lock();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compute::{WHOLE, make, step};
+    use std::{sync::mpsc, time::Duration};
+
+    fn app(number: u128) -> AppId {
+        AppId(uuid::Uuid::from_u128(number))
+    }
+
+    #[test]
+    fn apps_take_turns() {
+        let mut queue = Queue::default();
+        let (told, order) = mpsc::channel();
+        for (number, name) in [(1, "a1"), (1, "a2"), (1, "a3"), (2, "b1"), (3, "c1"), (2, "b2")] {
+            let told = told.clone();
+            queue.add(app(number), Box::new(move || told.send(name).expect("it is read")));
+        }
+        while let Some(job) = queue.next() {
+            job();
+        }
+        assert_eq!(order.try_iter().collect::<Vec<_>>(), ["a1", "b1", "c1", "a2", "b2", "a3"]);
+        assert!(queue.jobs.is_empty() && queue.turns.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_job_ends_within_its_budget() {
+        let pool = Pool::new(1);
+        let endless = || {
+            while step(1).is_ok() {}
+            Ok(())
+        };
+        let error = pool.run(app(1), "the loop", WHOLE, endless).await.expect_err("a limit");
+        assert_eq!(
+            (error.code(), error.message.as_str()),
+            ("limit_exceeded", "the loop took more than 4 million steps")
+        );
+        let large = || {
+            while make(1 << 10).is_ok() {}
+            Ok(())
+        };
+        let error = pool.run(app(1), "the text", WHOLE, large).await.expect_err("a limit");
+        assert_eq!(error.message, "the text made more than 64 MiB of text and lists");
+        // Neither they nor one that panics take the thread with them.
+        let broken = || -> Result<(), NodeError> { panic!("broken") };
+        assert_eq!(pool.run(app(1), "it", WHOLE, broken).await.expect_err("an error").kind, "RuntimeError");
+        assert_eq!(pool.run(app(1), "it", WHOLE, || Ok(1)).await, Ok(1));
+        assert_eq!(pool.shared.lock().threads, 1);
+    }
+
+    #[tokio::test]
+    async fn a_job_stops_when_nobody_waits_for_it() {
+        let pool = Pool::new(1);
+        let (told, stopped) = mpsc::channel();
+        let endless = move || {
+            while step(1).is_ok() {}
+            let _ = told.send(());
+            Ok(())
+        };
+        let endless_budget = Budget { steps: u64::MAX, ..WHOLE };
+        let ran =
+            tokio::time::timeout(Duration::from_millis(20), pool.run(app(1), "it", endless_budget, endless))
+                .await;
+        assert!(ran.is_err(), "it is still running");
+        stopped.recv_timeout(Duration::from_secs(30)).expect("it stops");
+        assert_eq!(pool.run(app(2), "it", WHOLE, || Ok(1)).await, Ok(1));
+    }
+}

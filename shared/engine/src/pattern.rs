@@ -1,0 +1,507 @@
+//! Regular expressions, bounded: what may be written, how large it may become, and how long trying it may take.
+//!
+//! What can run in linear time does: that is all without look-around and references to groups. Linear is a single search,
+//! and finding all matches is many, so steps are counted between them. What needs backtracking is tried at one place of
+//! the text after another, with a limit on going back at each.
+
+use crate::{compute, flow::NodeError};
+use fancy_regex::{CompileError, Error, Regex, RegexBuilder, RegexInput};
+use std::{
+    fmt,
+    ops::Range,
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
+
+/// The longest pattern in bytes.
+const MAX_LENGTH: usize = 16 << 10;
+/// Instructions of a pattern that needs backtracking.
+const MAX_PROGRAM: usize = 10_000;
+/// What compiled patterns may take, in bytes, and what a byte of text then costs at worst, in sixteenths of a step: a search
+/// looks at as many states for each byte as the pattern has.
+const SIZES: [(usize, u64); 3] = [(64 << 10, 4), (256 << 10, 32), (2 << 20, 256)];
+/// How often a pattern may go back at one place, by the length of the text: each time it may look at all of it.
+const BACKTRACKS: [(usize, usize); 3] = [(4 << 10, 500_000), (64 << 10, 30_000), (4 << 20, 1_000)];
+/// What a step takes of a processor where steps cannot be counted, and how often is looked how much has been taken.
+const STEP: Duration = Duration::from_nanos(250);
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+/// Steps that one search may take, a second or two, whoever counts beside it.
+const MAX_STEPS: u64 = 6_000_000;
+/// Matches that are found of one text.
+const MAX_MATCHES: usize = 500_000;
+
+/// A compiled pattern.
+pub(crate) struct Pattern {
+    text: String,
+    ignore_case: bool,
+    /// For text that does not end with a line break: there `$` is the end, and needs no look-ahead.
+    engine: Engine,
+    /// For text that does, and the pattern for it, if it has a `$`.
+    before_break: Option<(String, OnceLock<Result<Engine, String>>)>,
+}
+
+enum Engine {
+    Linear {
+        regex: Regex,
+        size: usize,
+        price: u64,
+    },
+    /// By the length of the text, as [`BACKTRACKS`]; compiled when first needed.
+    Backtracking {
+        pattern: String,
+        ignore_case: bool,
+        regexes: [OnceLock<Option<Regex>>; 3],
+    },
+}
+
+/// Without its program.
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Pattern").field(&self.text).finish()
+    }
+}
+
+impl Pattern {
+    /// A pattern as Python writes it.
+    pub(crate) fn python(text: &str) -> Result<Self, String> {
+        let compiled = if has_end(text) {
+            Self::compile(text, &translated(text, "\\z"), Some(translated(text, "(?=\\n?\\z)")), false)
+        } else {
+            Self::compile(text, &translated(text, ""), None, false)
+        };
+        compiled.map_err(|error| format!("Invalid regular expression '{}': {error}", start_of(text)))
+    }
+
+    /// A pattern as it stands.
+    pub(crate) fn new(text: &str, ignore_case: bool) -> Result<Self, String> {
+        Self::compile(text, text, None, ignore_case)
+    }
+
+    /// What matches `text` and nothing else.
+    pub(crate) fn literal(text: &str, ignore_case: bool) -> Result<Self, String> {
+        Self::compile(text, &fancy_regex::escape(text), None, ignore_case)
+    }
+
+    fn compile(
+        text: &str,
+        pattern: &str,
+        before_break: Option<String>,
+        ignore_case: bool,
+    ) -> Result<Self, String> {
+        if text.len() > MAX_LENGTH {
+            return Err(format!("a regular expression has at most {MAX_LENGTH} bytes"));
+        }
+        let engine = Engine::new(pattern, ignore_case)?;
+        let before_break = before_break.map(|pattern| (pattern, OnceLock::new()));
+        Ok(Self { text: text.to_owned(), ignore_case, engine, before_break })
+    }
+
+    /// The pattern as it was written.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Bytes that it takes, about.
+    pub(crate) fn size(&self) -> usize {
+        let size = match &self.engine {
+            Engine::Linear { size, .. } => *size,
+            Engine::Backtracking { .. } => SIZES[0].0,
+        };
+        if self.before_break.is_some() { 2 * size } else { size }
+    }
+
+    /// Whether it matches anywhere in `text`.
+    pub(crate) fn is_match(&self, text: &str) -> Result<bool, NodeError> {
+        let mut search = self.search(text)?;
+        Ok(search.next_from(0, false)?.is_some())
+    }
+
+    /// All matches in `text` that do not overlap, from its beginning; ends after an error.
+    pub(crate) fn find_iter<'a>(
+        &'a self,
+        text: &'a str,
+    ) -> impl Iterator<Item = Result<Range<usize>, NodeError>> + 'a {
+        let (search, error) = match self.search(text) {
+            Ok(search) => (Some(search), None),
+            Err(error) => (None, Some(error)),
+        };
+        let found =
+            search.map(|search| Matches { search, at: Some(0), last: None, skipped: false, count: 0 });
+        error.map(Err).into_iter().chain(found.into_iter().flatten())
+    }
+
+    /// The text with `with` in the place of each match.
+    pub(crate) fn replace(&self, text: &str, with: &str) -> Result<String, NodeError> {
+        let (mut replaced, mut end) = (String::new(), 0);
+        for found in self.find_iter(text) {
+            let found = found?;
+            let kept = &text[end..found.start];
+            compute::make(kept.len() + with.len()).map_err(|_| too_long())?;
+            replaced.extend([kept, with]);
+            end = found.end;
+        }
+        replaced.push_str(&text[end..]);
+        Ok(replaced)
+    }
+
+    fn search<'a>(&'a self, text: &'a str) -> Result<Search<'a>, NodeError> {
+        let engine = match &self.before_break {
+            Some((pattern, engine)) if text.ends_with('\n') => {
+                let engine = engine.get_or_init(|| Engine::new(pattern, self.ignore_case));
+                engine.as_ref().map_err(|problem| NodeError::new("ValueError", problem.as_str()))?
+            }
+            _ => &self.engine,
+        };
+        let (regex, backtracks, price) = match engine {
+            Engine::Linear { regex, price, .. } => (regex, false, *price),
+            Engine::Backtracking { pattern, ignore_case, regexes } => {
+                let Some(place) = BACKTRACKS.iter().position(|(most, _)| text.len() <= *most) else {
+                    let most = BACKTRACKS[BACKTRACKS.len() - 1].0 >> 20;
+                    return Err(NodeError::limit_exceeded(format!(
+                        "a regular expression with look-around or references to groups is tried on at most {most} MiB of text"
+                    )));
+                };
+                let limit = BACKTRACKS[place].1;
+                let regex = regexes[place].get_or_init(|| build(pattern, *ignore_case, limit).ok());
+                let problem = || NodeError::new("ValueError", "the regular expression cannot be compiled");
+                (regex.as_ref().ok_or_else(problem)?, true, 0)
+            }
+        };
+        let clock = Clock { began: processor_time(), looked: Instant::now(), passed: Duration::ZERO };
+        let mut search = Search { text, regex, backtracks, clock, taken: 0 };
+        search.charge(text.len() as u64 * price / 16)?;
+        Ok(search)
+    }
+}
+
+impl Engine {
+    fn new(pattern: &str, ignore_case: bool) -> Result<Self, String> {
+        for (size, price) in SIZES {
+            let mut builder = RegexBuilder::new(pattern);
+            builder.case_insensitive(ignore_case).delegate_size_limit(size);
+            // What is linear has no program at all.
+            match builder.max_prog_size(0).build() {
+                Ok(regex) => return Ok(Self::Linear { regex, size, price }),
+                Err(Error::CompileError(error)) if matches!(*error, CompileError::InnerError(_)) => {}
+                Err(Error::CompileError(error)) if matches!(*error, CompileError::PatternTooComplex) => {
+                    build(pattern, ignore_case, 1).map_err(|error| described(&error))?;
+                    return Ok(Self::Backtracking {
+                        pattern: pattern.to_owned(),
+                        ignore_case,
+                        regexes: [const { OnceLock::new() }; 3],
+                    });
+                }
+                Err(error) => return Err(described(&error)),
+            }
+        }
+        build(pattern, ignore_case, 1).map_err(|error| described(&error))?;
+        Err("it is too large once compiled; shorten its repetitions".into())
+    }
+}
+
+/// A pattern that needs backtracking.
+fn build(pattern: &str, ignore_case: bool, backtracks: usize) -> Result<Regex, Error> {
+    RegexBuilder::new(pattern)
+        .case_insensitive(ignore_case)
+        .delegate_size_limit(SIZES[1].0)
+        .delegate_dfa_skip_cache_capacity_check(false)
+        .max_prog_size(MAX_PROGRAM)
+        .backtrack_limit(backtracks)
+        .build()
+}
+
+fn described(error: &Error) -> String {
+    match error {
+        Error::CompileError(error) if matches!(**error, CompileError::PatternTooComplex) => {
+            "it is too large once compiled; shorten its repetitions".into()
+        }
+        error => error.to_string(),
+    }
+}
+
+/// A search in one text, and what it has cost.
+struct Search<'a> {
+    text: &'a str,
+    regex: &'a Regex,
+    backtracks: bool,
+    clock: Clock,
+    /// Steps so far.
+    taken: u64,
+}
+
+impl Search<'_> {
+    /// The first match that does not begin before `from`. `skipped` tells that an empty match before it was passed over.
+    fn next_from(&mut self, from: usize, skipped: bool) -> Result<Option<Range<usize>>, NodeError> {
+        let input = |at: usize| {
+            RegexInput::new(self.text).from_pos(at).continue_from_previous_match_end(at == from && !skipped)
+        };
+        if !self.backtracks {
+            let found = self.regex.find_input(input(from)).map_err(given_up)?.map(|found| found.range());
+            self.charge(1)?;
+            return Ok(found);
+        }
+        let mut at = from;
+        while at <= self.text.len() {
+            let found = self.regex.find_input(input(at).anchored(true)).map_err(given_up)?;
+            self.charge(1)?;
+            if let Some(found) = found {
+                return Ok(Some(found.range()));
+            }
+            at = next_place(self.text, at);
+        }
+        Ok(None)
+    }
+
+    /// Counts so many steps, or as many as what the search has taken of a processor is worth if that is more.
+    fn charge(&mut self, steps: u64) -> Result<(), NodeError> {
+        let passed = u64::try_from(self.clock.passed().as_nanos() / STEP.as_nanos()).unwrap_or(u64::MAX);
+        let steps = steps.max(passed.saturating_sub(self.taken));
+        self.taken = self.taken.saturating_add(steps);
+        if self.taken > MAX_STEPS {
+            return Err(too_long());
+        }
+        compute::step(steps).map_err(|_| too_long())
+    }
+}
+
+/// How much of a processor this thread has taken. Not how late it is: others may be running.
+struct Clock {
+    began: Duration,
+    looked: Instant,
+    passed: Duration,
+}
+
+impl Clock {
+    fn passed(&mut self) -> Duration {
+        // The time of the day is cheaper to ask for.
+        if self.looked.elapsed() >= LOOK_EVERY {
+            self.looked = Instant::now();
+            self.passed = processor_time().saturating_sub(self.began);
+        }
+        self.passed
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
+}
+
+/// Elsewhere nothing else is known than the time.
+#[cfg(not(target_os = "linux"))]
+fn processor_time() -> Duration {
+    static BEGAN: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+    BEGAN.elapsed()
+}
+
+/// Where the next character begins.
+fn next_place(text: &str, at: usize) -> usize {
+    at + text[at..].chars().next().map_or(1, char::len_utf8)
+}
+
+struct Matches<'a> {
+    search: Search<'a>,
+    at: Option<usize>,
+    /// Where the last match ended.
+    last: Option<usize>,
+    skipped: bool,
+    count: usize,
+}
+
+/// An empty match right after a match does not count.
+impl Iterator for Matches<'_> {
+    type Item = Result<Range<usize>, NodeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let at = self.at.filter(|at| *at <= self.search.text.len())?;
+            let found = match self.search.next_from(at, self.skipped) {
+                Ok(found) => found,
+                Err(error) => {
+                    self.at = None;
+                    return Some(Err(error));
+                }
+            };
+            let Some(found) = found else {
+                self.at = None;
+                return None;
+            };
+            let is_again = found.is_empty() && Some(found.end) == self.last;
+            self.skipped = found.is_empty() && found.end == at;
+            self.at =
+                Some(if found.is_empty() { next_place(self.search.text, found.end) } else { found.end });
+            if is_again {
+                continue;
+            }
+            self.last = Some(found.end);
+            self.count += 1;
+            if self.count > MAX_MATCHES {
+                self.at = None;
+                let message = format!("a regular expression matches more than {MAX_MATCHES} times");
+                return Some(Err(NodeError::limit_exceeded(message)));
+            }
+            return Some(Ok(found));
+        }
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+fn given_up(error: Error) -> NodeError {
+    match error {
+        Error::RuntimeError(_) => NodeError::limit_exceeded(
+            "a regular expression goes back too often; write it without nested repetitions",
+        ),
+        error => NodeError::new("ValueError", error.to_string()),
+    }
+}
+
+fn too_long() -> NodeError {
+    let steps = MAX_STEPS / 1_000_000;
+    NodeError::limit_exceeded(format!(
+        "the search with a regular expression took more than {steps} million steps"
+    ))
+}
+
+/// The beginning of a long pattern, for a message.
+fn start_of(text: &str) -> &str {
+    &text[..text.floor_char_boundary(200)]
+}
+
+/// Whether `$` stands for the end of the text somewhere in a pattern.
+fn has_end(text: &str) -> bool {
+    let mut found = false;
+    rewrite(text, |_| found = true);
+    found
+}
+
+/// `\Z` is Python's end of the text; `$`, which also stands before a last line break, becomes `end`.
+fn translated(text: &str, end: &str) -> String {
+    rewrite(text, |translated| translated.push_str(end))
+}
+
+fn rewrite(text: &str, mut end: impl FnMut(&mut String)) -> String {
+    let multiline = text.contains("(?m") || text.contains("(?im") || text.contains("(?sm");
+    let mut translated = String::with_capacity(text.len());
+    let mut in_class = false;
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' => match characters.next() {
+                Some('Z') => translated.push_str("\\z"),
+                Some(escaped) => translated.extend(['\\', escaped]),
+                None => translated.push('\\'),
+            },
+            '$' if !in_class && !multiline => end(&mut translated),
+            _ => {
+                in_class = character == '[' || (in_class && character != ']');
+                translated.push(character);
+            }
+        }
+    }
+    translated
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(pattern: &str, text: &str) -> Vec<Range<usize>> {
+        let pattern = Pattern::python(pattern).expect(pattern);
+        pattern.find_iter(text).collect::<Result<_, _>>().expect("within the limits")
+    }
+
+    fn is_linear(pattern: &str) -> bool {
+        matches!(Pattern::python(pattern).expect(pattern).engine, Engine::Linear { .. })
+    }
+
+    /// As the library itself goes through the matches of a text.
+    #[test]
+    fn finds_what_the_library_finds() {
+        for pattern in [
+            "a*",
+            "a|b*",
+            "",
+            r"\b",
+            r"(?=b)",
+            r"(?<=a)b?",
+            r"(\w)\1",
+            r"\Ga",
+            "é*",
+            r"(?!a)",
+            r"[^a]\Kb",
+            "x??",
+        ] {
+            for text in ["", "aab", "baaab é bb\n", "éé a", "aabb\n\n"] {
+                let theirs = Regex::new(pattern).expect(pattern);
+                let theirs: Vec<_> =
+                    theirs.find_iter(text).map(|found| found.expect("no limit").range()).collect();
+                assert_eq!(all(pattern, text), theirs, "{pattern} {text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_text_is_where_python_has_it() {
+        for (pattern, text, found) in [
+            ("b$", "ab", vec![1..2]),
+            ("b$", "ab\n", vec![1..2]),
+            ("b$", "ab\n\n", vec![]),
+            ("$", "a\n", vec![1..1, 2..2]),
+            ("$", "a", vec![1..1]),
+            ("a$|b", "ba\n", vec![0..1, 1..2]),
+            ("b\\Z", "ab\n", vec![]),
+            ("[$]", "a$", vec![1..2]),
+            ("(?m)^b$", "a\nb\nc", vec![2..3]),
+        ] {
+            assert_eq!(all(pattern, text), found, "{pattern} {text:?}");
+        }
+    }
+
+    #[test]
+    fn what_can_be_linear_is() {
+        for pattern in
+            ["^a+$", "(a$|b$)+", "x(?:$)y", "(a+)+$", "^(a|aa)+$", r"\A(?:a)\Z", "(?i)a$", r"\bword\b"]
+        {
+            assert!(is_linear(pattern), "{pattern}");
+        }
+        for pattern in [r"(a)\1", "(?=a)b", "(?<!a)b"] {
+            assert!(!is_linear(pattern), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_too_large_or_no_pattern() {
+        for pattern in [
+            "a".repeat(MAX_LENGTH + 1),
+            "((a{1000}){1000}){1000}".into(),
+            r"\w{100000}".into(),
+            format!("{}a{}", "(".repeat(5_000), ")".repeat(5_000)),
+            format!("(?=b){}", r"(?:(a)\1){1000}".repeat(20)),
+            "(?<n>a(?&n)?)".repeat(300),
+            "[".into(),
+            "a{99999999999}".into(),
+        ] {
+            let refusal = Pattern::python(&pattern).expect_err(&pattern[..20.min(pattern.len())]);
+            assert!(refusal.len() < 600, "{refusal}");
+        }
+    }
+
+    #[test]
+    fn going_back_ends() {
+        let text = format!("{}b", "a".repeat(40));
+        let error = Pattern::python(r"^(?=(a+)+$)\1c").expect("a pattern").is_match(&text);
+        assert!(error.is_ok_and(|found| !found), "look-around without choice is linear");
+        let error =
+            Pattern::python(r"^(a|a|aa)+\1$").expect("a pattern").is_match(&text).expect_err("a limit");
+        assert_eq!(error.code(), "limit_exceeded", "{error:?}");
+    }
+
+    #[test]
+    fn replaces() {
+        let pattern = Pattern::new("SK-[a-z]+", true).expect("a pattern");
+        assert_eq!(pattern.replace("a sk-x $1 SK-YY.", "$0").expect("no limit"), "a $0 $1 $0.");
+        let pattern = Pattern::literal("a.b", false).expect("a pattern");
+        assert_eq!(pattern.replace("axb a.b", "").expect("no limit"), "axb ");
+    }
+}

@@ -1,0 +1,66 @@
+"""What a case is."""
+
+import dataclasses
+import typing
+
+
+@dataclasses.dataclass
+class Case:
+    """Something hostile, and how the server must take it."""
+
+    name: str
+    # Raises AssertionError if it is not as it must be.
+    check: typing.Callable
+    # Apps by name: the workflow file, and what app.yaml has beside the rest.
+    apps: dict = dataclasses.field(default_factory=dict)
+    # Whether others are served meanwhile, and how fast.
+    is_watched: bool = True
+
+
+LIMITS = "limits: {run_seconds: 120, concurrent_runs: 50}\n"
+
+
+def ends_with_a_limit(name, workflow, data=None, attached=None, count=1):
+    """Runs of this workflow fail, and say which limit they exceeded."""
+
+    def check(world):
+        run_all(world, name, data, attached, count, lambda run: is_limit(run))
+
+    return Case(name, check, {name: (workflow, LIMITS)})
+
+
+def ends(name, workflow, data=None, attached=None, count=1):
+    """Runs of this workflow end, well or not, within the limits."""
+
+    def check(world):
+        run_all(world, name, data, attached, count, lambda run: run["status"] in ("completed", "failed"))
+
+    return Case(name, check, {name: (workflow, LIMITS)})
+
+
+def fails(name, workflow, data=None):
+    """Runs of this workflow fail, for whatever reason: depth, steps or memory."""
+
+    def check(world):
+        run_all(world, name, data, None, 1, lambda run: run["status"] == "failed")
+
+    return Case(name, check, {name: (workflow, LIMITS)})
+
+
+def is_limit(run):
+    error = run.get("error") or {}
+    return run["status"] == "failed" and error.get("code") == "limit_exceeded"
+
+
+def run_all(world, app, data, attached, count, is_right):
+    server = world.server
+    runs = [server.start_run(app, world.attacker, data or {}, attached) for _ in range(count)]
+    try:
+        ended = [server.wait(app, world.attacker, run) for run in runs]
+    finally:
+        for run in runs:
+            if server.alive():
+                server.cancel(app, world.attacker, run)
+    for run in ended:
+        shown = {key: str(run.get(key))[:400] for key in ("status", "error", "output")}
+        assert is_right(run), shown
