@@ -104,7 +104,7 @@ impl Template {
         let read: Vec<_> = variables.iter().filter(|(name, _)| self.words.contains(name.as_str())).collect();
         let fits = read.iter().try_for_each(|(_, value)| compute::walk(value));
         fits.map_err(|exceeded| exceeded.error(WHAT))?;
-        let context: Value = read.into_iter().map(|(name, value)| (name.as_str(), Serde(value))).collect();
+        let context = Value::from_pairs(read.into_iter().map(|(name, value)| (name.as_str(), Serde(value))));
         let rendered = fueled(&self.environment, |environment| {
             let rendered = environment.get_template(NAME)?.render_captured(context)?;
             let fuel = rendered.state().fuel_levels();
