@@ -171,10 +171,10 @@ pub async fn an_unreadable_run_stops_no_sweep(store: Damaged) {
             break;
         }
     }
-    // A store may tell how a run stands without what was asked for: then the worker finds out.
+    // A store may tell how a run stands without what was asked for: these are past their last day, and end.
     assert!(unreadable == bad.len() || unreadable == bad.len() - 1, "{unreadable} of {}", bad.len());
     assert_eq!(unreadable + requeued, bad.len() + good.len());
-    for (run, how) in bad.iter().zip(ALL) {
+    for (run, how) in bad.iter().zip(ALL).filter(|(_, how)| *how != How::Content) {
         assert!(matches!(world.service().work(*run).await, Err(StoreError::Failed(_))), "{how:?}");
     }
     for minutes in [1, 2, 4] {
