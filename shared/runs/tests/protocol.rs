@@ -1,8 +1,8 @@
 //! The machines where the model is coarse: what is counted, and what runs out.
 
 use runyard_runs::{
-    Actor, AppId, Append, ClaimId, Entry, EventBody, Guard, Head, InputRequestKind, LogRead, LogState, Logged,
-    Record, RequestId, RunId, RunStatus, Timestamp, Usage,
+    Actor, AppId, Append, ClaimId, Entry, EventBody, Guard, Head, InputRequestKind, LogRead, LogState,
+    Logged, Record, RequestId, RunId, RunStatus, Timestamp, Usage,
     protocol::{
         Ended, Ender, LEASE, LOST_ONE, MAX_ATTEMPTS, Machine, Next, Op, Reply, SUSPECT, Stop, Sweep, Swept,
         UNOWNED, Writer, lost_workers,

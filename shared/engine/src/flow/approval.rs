@@ -116,7 +116,12 @@ const LONGEST_SCHEMA: usize = 64 << 10;
 
 impl Approval {
     /// Asks for approval of `input`, or gives the verdict that the log has.
-    pub(super) async fn ask(&self, call: Call<'_>, input: &Arc<Value>, tool: Option<ToolCalled<'_>>) -> Verdict {
+    pub(super) async fn ask(
+        &self,
+        call: Call<'_>,
+        input: &Arc<Value>,
+        tool: Option<ToolCalled<'_>>,
+    ) -> Verdict {
         let (key, recorded) = question(call, input, tool);
         let mut asked = call.run.asked(&key);
         if recorded.is_none() && asked == Asked::Pending {
