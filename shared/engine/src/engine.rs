@@ -3,6 +3,7 @@
 use crate::{
     egress::{Egress, Http},
     flow::{Cache, params},
+    job::JobRunner,
     load::{self, LoadErrors, Loaded, Mistake, Refusal, is_reserved},
     python::PythonRunner,
     secrets::{Gather, SHORTEST},
@@ -35,6 +36,8 @@ pub type ReadEnv = Arc<dyn Fn(&App, &str) -> Result<Option<String>, String> + Se
 pub struct EngineConfig {
     /// Runs the Python of nodes.
     pub python: Arc<dyn PythonRunner>,
+    /// Performs jobs: what a library does on data in one go.
+    pub jobs: Arc<dyn JobRunner>,
     /// Reads environment variables. An app is given only those that it declares, and never the platform's
     /// (`AWS_…`) or Runyard's own (`RUNYARD_…`). Where what it gives changes, the app is loaded anew for the next run.
     pub env: ReadEnv,
@@ -195,6 +198,7 @@ impl Engine {
         let secrets = Arc::new(secrets.done());
         let services = Services {
             python: Arc::clone(&self.config.python),
+            jobs: Arc::clone(&self.config.jobs),
             http: self.http(app).with_secrets(Arc::clone(&secrets)),
             secrets,
             documents: Arc::clone(&self.documents),

@@ -54,6 +54,7 @@ pub(crate) fn evaluation(zygote: rustix::process::Pid, address_space: u64) -> io
 }
 
 /// Taken by a template as soon as it is forked; its control socket stands at descriptor 0.
+#[cfg(feature = "interpreter")]
 pub(crate) fn template(zygote: rustix::process::Pid, address_space: u64) -> io::Result<()> {
     die_with(zygote)?;
     raw::close_from(1)?;
@@ -105,6 +106,7 @@ impl Filter {
 
     /// For templates, and so for their evaluations until they take their own: what forking, ending and locking down an
     /// evaluation takes. No file and no socket can be opened, and no program started.
+    #[cfg(feature = "interpreter")]
     pub(crate) fn template() -> Result<Self, BackendError> {
         let mut rules = computing()?;
         let any = [
@@ -123,6 +125,8 @@ impl Filter {
             libc::SYS_seccomp,
             libc::SYS_sendto,
             libc::SYS_set_robust_list,
+            // Its evaluations abort by it, and their own filter leaves them no other target.
+            libc::SYS_tgkill,
             libc::SYS_wait4,
             libc::SYS_write,
         ];
@@ -228,9 +232,11 @@ pub(crate) mod raw {
 
     use std::io;
 
+    #[cfg(any(test, feature = "interpreter"))]
     use rustix::process::Pid;
 
     /// `None` in the child.
+    #[cfg(any(test, feature = "interpreter"))]
     pub(crate) fn fork() -> io::Result<Option<Pid>> {
         // SAFETY: the zygote has one thread, so the child's copy of every lock and of the allocator is whole.
         match unsafe { libc::fork() } {

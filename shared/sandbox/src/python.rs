@@ -12,6 +12,7 @@ use serde_json::{Value, value::RawValue};
 
 use crate::{
     convert::{self, Refused},
+    heap,
     wire::{Failure, Request},
 };
 
@@ -77,12 +78,14 @@ impl Python {
         Ok(())
     }
 
-    /// Has the garbage collector pass over what is there now, so that evaluations neither search nor copy it.
+    /// Has the garbage collector pass over what is there now, so that evaluations neither search nor copy it, and what they
+    /// allocate lie together.
     fn settle(&self) {
         self.interpreter.enter(|_| {
             gc_state().collect_force(2);
             gc_state().freeze();
         });
+        heap::close_gaps();
     }
 
     /// The JSON text of what the code's `run` gives. Runs user code: never to be called in the zygote.

@@ -11,6 +11,7 @@ mod exec;
 mod fair;
 mod harness;
 mod hostile;
+mod jobs;
 mod journals;
 mod kill;
 mod modes;
