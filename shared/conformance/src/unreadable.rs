@@ -178,7 +178,7 @@ pub async fn an_unreadable_run_stops_no_sweep(store: Damaged) {
         assert!(matches!(world.service().work(*run).await, Err(StoreError::Failed(_))), "{how:?}");
     }
     for minutes in [1, 2, 4] {
-        world.clock().forward(Duration::from_mins(minutes) - Duration::from_secs(10));
+        world.clock().forward(Duration::from_secs(60 * minutes - 10));
         assert_eq!(world.service().sweep(100).await.unwrap().unreadable, 0, "before {minutes} min");
         world.clock().forward(Duration::from_secs(20));
         assert_eq!(world.service().sweep(100).await.unwrap().unreadable, unreadable, "after {minutes} min");
