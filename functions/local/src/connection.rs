@@ -348,7 +348,7 @@ fn refusal(status: StatusCode, request_id: &str) -> String {
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
             format!("more than {HEADER_COUNT} headers, or more than {} KiB of them", HEADER_BYTES >> 10)
         }
-        _ => "this is not a valid HTTP/1.1 request with one valid `Host`".to_owned(),
+        _ => "this is not a valid HTTP request with one valid `Host`".to_owned(),
     };
     let body = error_body(status, &detail, request_id);
     format!(

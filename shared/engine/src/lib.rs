@@ -31,6 +31,8 @@ mod expression;
 mod flow;
 mod html;
 mod job;
+#[cfg(test)]
+mod limits;
 mod llm;
 mod load;
 mod mcp;

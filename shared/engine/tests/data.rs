@@ -191,7 +191,11 @@ async fn what_very_much_would_come_of_fails_its_node() {
                 ", {}".repeat(4_000)
             )})),
         ),
-        ("values", node("transformers.JSONToAny", "").input(json!({"value": format!("[{}0]", "0,".repeat(1_000_000))}))),
+        (
+            "values",
+            node("transformers.JSONToAny", "")
+                .input(json!({"value": format!("[{}0]", "0,".repeat(1_000_000))})),
+        ),
         (
             "metadata of texts",
             node("transformers.TextToDynamiqDocument", "")

@@ -141,7 +141,7 @@ impl Zygote {
             Err(rustix::io::Errno::INTR) => return Ok(Woken::Busy),
             Err(error) => return Err(error.into()),
         }
-        let seen: Vec<_> = polled.iter().map(|it| it.revents()).collect();
+        let seen: Vec<_> = polled.iter().map(PollFd::revents).collect();
         self.reap(&seen[1..])?;
         Ok(if seen[0].is_empty() { Woken::Busy } else { Woken::Ordered })
     }
@@ -201,9 +201,9 @@ impl Zygote {
     /// In a forked process: drops what it has of its siblings, to which it has no right.
     pub(crate) fn forget_siblings(&mut self) {
         // Their descriptors are closed with all others.
-        std::mem::take(&mut self.running).into_iter().for_each(|it| {
-            std::mem::forget((it.process, it.socket));
-        });
+        for running in std::mem::take(&mut self.running) {
+            std::mem::forget((running.process, running.socket));
+        }
     }
 }
 

@@ -8,8 +8,8 @@ use std::{
         unix::net::UnixStream as StdStream,
     },
     sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -32,8 +32,23 @@ pub(crate) struct Forker {
     control: UnixStream,
     /// Forked before it is needed, since a fork takes longer than a small function.
     spare: Mutex<Option<Evaluation>>,
+    /// How many of its evaluations are under way.
+    begun: Arc<AtomicUsize>,
     last_id: AtomicU64,
     memory_bytes: u64,
+}
+
+/// An evaluation that is under way. Dropped, it is killed.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    pub(crate) socket: UnixStream,
+    count: Arc<AtomicUsize>,
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A forked process that waits for its request.
@@ -46,7 +61,13 @@ struct Evaluation {
 impl Forker {
     /// Of the process at the other end of `control`. Its evaluations may have so much memory each.
     pub(crate) fn new(control: UnixStream, memory_bytes: u64) -> Self {
-        Self { control, spare: Mutex::new(None), last_id: AtomicU64::new(0), memory_bytes }
+        Self {
+            control,
+            spare: Mutex::new(None),
+            begun: Arc::default(),
+            last_id: AtomicU64::new(0),
+            memory_bytes,
+        }
     }
 
     /// What the process says of itself.
@@ -55,8 +76,8 @@ impl Forker {
         Ok(serde_json::from_slice(&hello)?)
     }
 
-    /// Has an evaluation started; gives the socket to talk to it.
-    pub(crate) async fn begin(&self, timeout: Duration) -> io::Result<UnixStream> {
+    /// Has an evaluation started.
+    pub(crate) async fn begin(&self, timeout: Duration) -> io::Result<Begun> {
         let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
         let evaluation = match spare {
             Some(spare) => spare,
@@ -64,14 +85,16 @@ impl Forker {
         };
         let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         self.send(Order::Start { id: evaluation.id, timeout_ms }, None).await?;
-        Ok(evaluation.socket)
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        Ok(Begun { socket: evaluation.socket, count: self.begun.clone() })
     }
 
-    /// Has the next evaluation forked. Without it that one is slower, or finds out what is wrong.
+    /// Has the next evaluation forked, unless others are under way: beside these it would take their processor, and what it
+    /// does ahead is no gain where another waits for it. Without it the next one is slower, or finds out what is wrong.
     pub(crate) async fn replace_spare(&self) {
         let spare = || self.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        let missing = spare().is_none();
-        if missing && let Ok(evaluation) = self.prepare().await {
+        let wanted = self.begun.load(Ordering::Relaxed) == 0 && spare().is_none();
+        if wanted && let Ok(evaluation) = self.prepare().await {
             // Another task may have had the same thought: then one of the two ends unused.
             spare().get_or_insert(evaluation);
         }

@@ -21,7 +21,7 @@ use tokio::{
 
 use crate::{
     Error,
-    forker::{self, Forker},
+    forker::{self, Begun, Forker},
     templates::Templates,
     turns::Turns,
     wire::{self, ARGUMENT, Hello, Reply, Request},
@@ -192,7 +192,7 @@ impl Inner {
         });
         let Some(template) = made.await else { return self.in_zygote(timeout, request).await };
         let ended = match template.begin(timeout).await {
-            Ok(socket) => self.evaluate(socket, template, timeout, request).await,
+            Ok(begun) => self.evaluate(begun, template, timeout, request).await,
             Err(_) => Err(Stuck::Forker),
         };
         ended.map_err(|stuck| {
@@ -204,8 +204,8 @@ impl Inner {
     }
 
     async fn in_zygote(&self, timeout: Duration, request: &[u8]) -> Result<Value, Lost> {
-        let (zygote, socket) = self.begin(timeout).await.map_err(Error::Unavailable)?;
-        let ended = self.evaluate(socket, &zygote.forker, timeout, request).await;
+        let (zygote, begun) = self.begin(timeout).await.map_err(Error::Unavailable)?;
+        let ended = self.evaluate(begun, &zygote.forker, timeout, request).await;
         if matches!(ended, Err(Stuck::Late)) {
             tracing::warn!("the python sandbox did not keep a deadline, starting another");
             self.discard(&zygote).await;
@@ -214,10 +214,10 @@ impl Inner {
         ended.map_err(Into::into)
     }
 
-    /// What comes of the evaluation at the other end of `socket`.
+    /// What comes of an evaluation that has begun.
     async fn evaluate(
         &self,
-        mut socket: UnixStream,
+        mut begun: Begun,
         forker: &Forker,
         timeout: Duration,
         request: &[u8],
@@ -225,12 +225,11 @@ impl Inner {
         let limit = self.config.max_output_bytes;
         let told = async {
             // An evaluation that died early has said why, or its forker has.
-            let _ = socket.write_all(request).await;
-            forker::receive(&mut socket, limit).await
+            let _ = begun.socket.write_all(request).await;
+            forker::receive(&mut begun.socket, limit).await
         };
         let told = time::timeout(timeout + GRACE, told).await.map_err(|_| Stuck::Late)?;
-        drop(socket);
-        // After an evaluation and not beside it, where it would take its processor.
+        drop(begun);
         forker.replace_spare().await;
         match told {
             Ok(reply) => match serde_json::from_slice(&reply) {
@@ -247,16 +246,16 @@ impl Inner {
     }
 
     /// Has an evaluation started in the zygote.
-    async fn begin(&self, timeout: Duration) -> io::Result<(Arc<Zygote>, UnixStream)> {
+    async fn begin(&self, timeout: Duration) -> io::Result<(Arc<Zygote>, Begun)> {
         let zygote = self.zygote().await?;
-        if let Ok(socket) = zygote.forker.begin(timeout).await {
-            return Ok((zygote, socket));
+        if let Ok(begun) = zygote.forker.begin(timeout).await {
+            return Ok((zygote, begun));
         }
         tracing::warn!("the python sandbox was killed, starting another");
         self.discard(&zygote).await;
         let zygote = self.zygote().await?;
-        let socket = zygote.forker.begin(timeout).await?;
-        Ok((zygote, socket))
+        let begun = zygote.forker.begin(timeout).await?;
+        Ok((zygote, begun))
     }
 
     /// The zygote that runs. It may be dead: then nothing begins in it.

@@ -12,6 +12,7 @@ use serde_json::{Value, value::RawValue};
 
 use crate::{
     convert::{self, Refused},
+    heap,
     wire::{Failure, Request},
 };
 
@@ -36,6 +37,38 @@ struct Sandbox {
     prepare: PyObjectRef,
 }
 
+/// What much code does; run before anything is forked. The interpreter rewrites what it runs for the types that it sees, and
+/// remembers what it looked up: done here, each evaluation neither does it again nor copies the memory that it is written to.
+const PRACTICE: &str = r#"
+import json, re
+
+WORDS = {"a": ["b", "c"], "d": ["e"]}
+
+
+def count(words, known):
+    return len([word for word in words if word in known])
+
+
+def run(data):
+    text = (data.get("s") or "") + " " + data["t"].lower().strip()
+    words = re.findall(r"\w+", text) + re.split(r",\s*", re.sub(r"x", "y", text)) + text.split()
+    found = re.search(r"(b)", text) or re.match(r"z", text)
+    counts = {name: count(words, known) for name, known in WORDS.items()}
+    best = max(counts, key=lambda name: counts[name])
+    total = sum(n * 2 + 1.5 for n in counts.values())
+    try:
+        int(text)
+    except ValueError as error:
+        words.append(str(error))
+    for i, word in enumerate(sorted(set(words))):
+        if word.startswith("b") and i > 1 or not word:
+            total += i / 2
+    again = json.loads(json.dumps({"n": round(total, 2), "w": words[:3], "b": best == "a"}))
+    return {"best": best, "line": f"{total:.2f} {best!r}", "found": found and found.group(1), **again}
+"#;
+/// Enough for the interpreter to have made up its mind.
+const PRACTICES: usize = 20;
+
 /// What stands for user code in an evaluation of our own.
 const REHEARSAL: &str = "def run(data):\n    return {'a': [1, 2.5, f'{data}']}\n";
 
@@ -57,8 +90,9 @@ impl Python {
             .enter(|vm| vm.compile(REHEARSAL, Mode::Exec, SOURCE.to_owned()))
             .map_err(|error| error.to_string())?;
         let python = Self { interpreter, sandbox, prepared: None, rehearsal };
-        // Fills the interpreter's caches.
-        python.rehearse();
+        // It forgets what was looked up, so it comes first.
+        python.interpreter.enter(|_| gc_state().collect_force(2));
+        python.practice().map_err(|failure| format!("{failure:?}"))?;
         python.settle();
         Ok(python)
     }
@@ -72,26 +106,41 @@ impl Python {
             Ok(compiled)
         })?;
         self.prepared = Some((code.to_owned(), prepared));
-        self.rehearse();
         self.settle();
         Ok(())
     }
 
-    /// Has the garbage collector pass over what is there now, so that evaluations neither search nor copy it.
+    /// Has the garbage collector pass over what is there now, so that evaluations neither search nor copy it, and what they
+    /// allocate lie together.
     fn settle(&self) {
-        self.interpreter.enter(|_| {
-            gc_state().collect_force(2);
-            gc_state().freeze();
-        });
+        self.rehearse();
+        self.interpreter.enter(|_| gc_state().freeze());
+        heap::close_gaps();
+    }
+
+    /// Evaluates code of our own until nothing about it is new.
+    fn practice(&self) -> Result<(), Failure> {
+        let input =
+            RawValue::from_string(r#"{"s": "A b", "t": "C, d", "n": [1, 2.5, null, true]}"#.to_owned());
+        let input = input.map_err(|error| Failure::Crashed(error.to_string()))?;
+        self.interpreter.enter(|vm| {
+            let code = vm
+                .compile(PRACTICE, Mode::Exec, SOURCE.to_owned())
+                .map_err(|error| Failure::Crashed(error.to_string()))?;
+            for _ in 0..PRACTICES {
+                let request =
+                    Request { code: PRACTICE.into(), input: &input, named: false, max_output_bytes: 1024 };
+                self.run(&request, code.clone(), vm).map_err(|stopped| stopped.failure(vm))?;
+            }
+            Ok(())
+        })
     }
 
     /// The JSON text of what the code's `run` gives. Runs user code: never to be called in the zygote.
     pub(crate) fn evaluate(&self, request: &Request<'_>) -> Result<Box<RawValue>, Failure> {
         self.interpreter.enter(|vm| {
-            self.run(request, vm).map_err(|refused| match refused {
-                Stopped::Failure(failure) => failure,
-                Stopped::Raised(exception) => failure(&exception, vm),
-            })
+            let code = self.compiled(&request.code, vm)?;
+            self.run(request, code, vm).map_err(|stopped| stopped.failure(vm))
         })
     }
 
@@ -106,13 +155,17 @@ impl Python {
         });
     }
 
-    fn run(&self, request: &Request<'_>, vm: &VirtualMachine) -> Result<Box<RawValue>, Stopped> {
+    fn run(
+        &self,
+        request: &Request<'_>,
+        code: PyRef<PyCode>,
+        vm: &VirtualMachine,
+    ) -> Result<Box<RawValue>, Stopped> {
         self.sandbox.begin.call((), vm)?;
         let input: Value = serde_json::from_str(request.input.get())
             .map_err(|error| Failure::Crashed(format!("the input is no json: {error}")))?;
         let input = convert::to_python(input, vm)?;
 
-        let code = self.compiled(&request.code, vm)?;
         let globals = vm.ctx.new_dict();
         globals.set_item("__name__", vm.ctx.new_str("__main__").into(), vm)?;
         let scope = Scope::with_builtins(None, globals.clone(), vm);
@@ -152,6 +205,15 @@ impl Python {
 enum Stopped {
     Failure(Failure),
     Raised(PyBaseExceptionRef),
+}
+
+impl Stopped {
+    fn failure(self, vm: &VirtualMachine) -> Failure {
+        match self {
+            Self::Failure(failure) => failure,
+            Self::Raised(exception) => failure(&exception, vm),
+        }
+    }
 }
 
 impl From<Failure> for Stopped {

@@ -72,8 +72,8 @@ const KINDS: [Kind; 20] = {
     let slow = Kind { background: true, calls: [5, 3_000], pause: 0 };
     let slower = Kind { background: false, calls: [400, 400], pause: 50 };
     [
-        sync, short, sync, short, waits, sync, short, sync, short, slower, sync, short, sync, short, waits, sync, short,
-        sync, short, slow,
+        sync, short, sync, short, waits, sync, short, sync, short, slower, sync, short, sync, short, waits,
+        sync, short, sync, short, slow,
     ]
 };
 
@@ -85,7 +85,10 @@ impl Load {
             key,
             numbers: AtomicU64::new(0),
             runs: Mutex::default(),
-            within: Mutex::new(Histogram::new_with_bounds(1, 600_000, 3).unwrap_or_else(|_| unreachable!("these bounds are good"))),
+            within: Mutex::new(
+                Histogram::new_with_bounds(1, 600_000, 3)
+                    .unwrap_or_else(|_| unreachable!("these bounds are good")),
+            ),
             problems: Mutex::default(),
         });
         let stop = CancellationToken::new();
@@ -96,8 +99,11 @@ impl Load {
     /// Creates the run that kills the server whenever it is executed.
     pub(super) async fn create_poison(&self) -> Result<()> {
         let body = body("poison", &["poison".into(), "0".into()], 0, true);
-        let (status, answer) = self.shared.request("POST", "/v1/runs", "idempotency-key: poison\r\n", Some(&body)).await?;
-        let id = answer["data"]["id"].as_str().with_context(|| format!("the server answered {status}: {answer}"))?;
+        let (status, answer) =
+            self.shared.request("POST", "/v1/runs", "idempotency-key: poison\r\n", Some(&body)).await?;
+        let id = answer["data"]["id"]
+            .as_str()
+            .with_context(|| format!("the server answered {status}: {answer}"))?;
         lock(&self.shared.runs)
             .insert("poison".to_owned(), Followed { id: id.to_owned(), poison: true, ended: None });
         Ok(())
@@ -149,9 +155,13 @@ impl Load {
     pub(super) async fn claims(&self, id: &str) -> Result<usize> {
         let (status, answer) =
             self.shared.request("GET", &format!("/v1/runs/{id}/events?page_size=100"), "", None).await?;
-        let events = answer["data"].as_array().with_context(|| format!("the server answered {status}: {answer}"))?;
+        let events =
+            answer["data"].as_array().with_context(|| format!("the server answered {status}: {answer}"))?;
         let claims = ["run.started", "run.resumed"];
-        Ok(events.iter().filter(|event| event["type"].as_str().is_some_and(|name| claims.contains(&name))).count())
+        Ok(events
+            .iter()
+            .filter(|event| event["type"].as_str().is_some_and(|name| claims.contains(&name)))
+            .count())
     }
 }
 
@@ -168,7 +178,8 @@ async fn client(shared: Arc<Shared>, stop: CancellationToken) {
 fn body(token: &str, takes: &[String; 2], pause: u64, background: bool) -> Value {
     let call = |step: &str, takes: &str| json!({ "token": token, "step": step, "takes": takes });
     // Milliseconds as seconds, exactly.
-    let pause: Value = serde_json::from_str(&format!("{}.{:03}", pause / 1000, pause % 1000)).unwrap_or(0.into());
+    let pause: Value =
+        serde_json::from_str(&format!("{}.{:03}", pause / 1000, pause % 1000)).unwrap_or(0.into());
     let mut body = json!({
         "input": { "one_params": call("one", &takes[0]), "two_params": call("two", &takes[1]), "pause": pause },
     });
@@ -183,7 +194,9 @@ impl Shared {
     async fn create(&self, token: &str, kind: Kind) {
         let body = body(token, &kind.calls.map(|takes| takes.to_string()), kind.pause, kind.background);
         let key = format!("idempotency-key: {token}\r\n");
+        let mut is_first = true;
         loop {
+            let first = std::mem::take(&mut is_first);
             let (kills, started) = (self.server.kills(), Instant::now());
             let answer = self.request("POST", "/v1/runs", &key, Some(&body)).await;
             let took = started.elapsed();
@@ -203,7 +216,8 @@ impl Shared {
                 return;
             };
             let run = Followed { id: id.to_owned(), poison: false, ended: ended(&answer["data"]) };
-            if !kind.background && kills == self.server.kills() && run.ended.is_some() {
+            // A repeat may wait for a run that has lost its worker.
+            if first && !kind.background && kills == self.server.kills() && run.ended.is_some() {
                 let own = kind.calls.iter().sum::<u64>() + kind.pause;
                 let beyond = took.saturating_sub(Duration::from_millis(own));
                 lock(&self.within).saturating_record(u64::try_from(beyond.as_millis()).unwrap_or(u64::MAX));
@@ -244,7 +258,13 @@ impl Shared {
     }
 
     /// One request on a connection of its own: the server may be another by the next.
-    async fn request(&self, method: &str, path: &str, headers: &str, body: Option<&Value>) -> Result<(u16, Value)> {
+    async fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: Option<&Value>,
+    ) -> Result<(u16, Value)> {
         let address = self.server.address();
         let body = body.map(Value::to_string).unwrap_or_default();
         let request = format!(

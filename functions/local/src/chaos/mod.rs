@@ -125,7 +125,7 @@ impl Random {
     }
 
     fn between(&mut self, range: &RangeInclusive<Duration>) -> Duration {
-        let micros = (*range.end() - *range.start()).as_micros();
+        let micros = range.end().saturating_sub(*range.start()).as_micros();
         let micros = u64::try_from(micros).unwrap_or(u64::MAX).saturating_add(1);
         *range.start() + Duration::from_micros(self.next() % micros)
     }

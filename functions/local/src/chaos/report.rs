@@ -87,7 +87,13 @@ impl Report {
         }
     }
 
-    async fn look_for_doubles(&mut self, token: &str, run: &Followed, calls: &[Step], load: &Load) -> Result<()> {
+    async fn look_for_doubles(
+        &mut self,
+        token: &str,
+        run: &Followed,
+        calls: &[Step],
+        load: &Load,
+    ) -> Result<()> {
         let count = |step| calls.iter().filter(|call| **call == step).count();
         let most = count(Step::One).max(count(Step::Two));
         self.repeated += calls.len().saturating_sub(2);
@@ -103,7 +109,10 @@ impl Report {
     /// Whether nothing was lost, stuck or doubled, and the poison run alone failed.
     pub(crate) fn is_good(&self, poison: bool) -> bool {
         let convicted = self.poison.as_deref() == Some("worker_lost");
-        self.problems.is_empty() && self.accepted > 0 && self.completed == self.accepted && convicted == poison
+        self.problems.is_empty()
+            && self.accepted > 0
+            && self.completed == self.accepted
+            && convicted == poison
     }
 
     /// Onto stdout, and what went wrong onto stderr.

@@ -18,7 +18,7 @@ repeated whose result was recorded, no more calls than workers had the run).
 
 With --poison one run kills the server whenever it is executed: it must be the only one that fails.
 
-  within ms    of a sync run that no kill interrupted: what its caller waited beyond what the run itself takes
+  within ms    of a new sync run that no kill interrupted: what its caller waited beyond what the run itself takes
   settled s    from the last kill to the end of the last run";
 
 const EXAMPLES: &str = "Examples:
@@ -52,7 +52,8 @@ pub(crate) struct ChaosArgs {
 }
 
 fn range(argument: &str) -> Result<RangeInclusive<Duration>, String> {
-    let seconds = |text: &str| text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let seconds =
+        |text: &str| text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     match argument.split_once("..").map(|(min, max)| (seconds(min), seconds(max))) {
         Some((Some(min), Some(max))) if min <= max => Ok(min..=max),
         _ => Err("give it as MIN..MAX in seconds, like 0.2..2".to_owned()),

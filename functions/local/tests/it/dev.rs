@@ -93,9 +93,17 @@ async fn a_hostile_file_beside_a_server_is_told_and_does_no_harm() {
         )
     };
     for (name, text, told) in [
-        ("path", node(&format!("input_transformer: {{path: '${}'}}", ".a".repeat(500_000))), "at most 256 steps"),
+        (
+            "path",
+            node(&format!("input_transformer: {{path: '${}'}}", ".a".repeat(500_000))),
+            "at most 256 steps",
+        ),
         ("deep", "- ".repeat(500_000), "nest deeper"),
-        ("aliases", format!("a: &a [{}]\nb: [{}]\n", "1, ".repeat(9_000), "*a, ".repeat(9_000)), "200000 values"),
+        (
+            "aliases",
+            format!("a: &a [{}]\nb: [{}]\n", "1, ".repeat(9_000), "*a, ".repeat(9_000)),
+            "200000 values",
+        ),
     ] {
         home.app(name, "", &text);
         until(async || server.log().contains(told)).await;

@@ -42,10 +42,8 @@ async fn an_app_whose_calls_hang_leaves_workers_to_others() {
     let outside = Outside::start().await;
     let home = Home::new();
     home.app("hog", "env: [OUTSIDE]\nallow_hosts: [127.0.0.1]\n", HANGS);
-    let environment = [
-        ("OUTSIDE", format!("http://{}", outside.address)),
-        ("RUNYARD_WORKERS", "4".to_owned()),
-    ];
+    let environment =
+        [("OUTSIDE", format!("http://{}", outside.address)), ("RUNYARD_WORKERS", "4".to_owned())];
     let server = home.start_in(&environment, "dev").await;
     for _ in 0..20 {
         begin(&server, "hog", json!({})).await;

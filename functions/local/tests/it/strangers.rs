@@ -201,19 +201,20 @@ async fn no_text_of_others_acts_on_a_terminal() {
         }
     }
     // A file of somebody else's, and a server that is none.
-    home.app(
-        "wrong",
-        "",
-        &format!(
-            "nodes: {{n: {{type: \"a{}\"}}}}\n",
-            EVIL.replace('\u{1b}', "\\e")
-                .replace("\r\n", "\\r\\n")
-                .replace('\u{7}', "\\a")
-                .replace('\u{7f}', "\\x7f")
-                .replace('\u{85}', "\\N")
-                .replace('\u{9b}', "\\x9b")
-        ),
+    let written = [
+        ('\u{1b}', "\\e"),
+        ('\r', "\\r"),
+        ('\n', "\\n"),
+        ('\u{7}', "\\a"),
+        ('\u{7f}', "\\x7f"),
+        ('\u{85}', "\\N"),
+        ('\u{9b}', "\\x9b"),
+    ];
+    let written = written.iter().fold(EVIL.to_owned(), |text, (char, escape)| text.replace(*char, escape));
+    let wrong = format!(
+        "nodes: {{n: {{type: \"a{written}\"}}}}\nflows: {{f: {{nodes: [n]}}}}\nworkflows: {{w: {{flow: f}}}}\n"
     );
+    home.app("wrong", "", &wrong);
     for command in [&["apps", "check", "wrong"][..], &["apps", "list"], &["apps", "check", "wrong", "--json"]]
     {
         let done = home.run(command).await;

@@ -7,12 +7,14 @@ mod races;
 mod rests;
 mod retry;
 mod scripted;
+mod suspects;
 
 pub use people::*;
 pub use races::*;
 pub use rests::*;
 pub use retry::*;
 pub use scripted::{MovedClock, Scripted};
+pub use suspects::*;
 
 use async_trait::async_trait;
 use futures::{StreamExt, future::BoxFuture};
@@ -72,7 +74,7 @@ macro_rules! service_conformance {
             who_comes_early_changes_nothing, answers_wake_a_run_that_rests, an_answer_to_a_run_that_rests_is_not_lost,
             a_request_expires_while_the_run_rests, a_run_that_rests_can_be_canceled, resting_is_counted,
             a_run_that_is_handed_over_while_it_rests_goes_on, an_answer_comes_just_before_a_claim,
-            an_answer_comes_just_after_a_claim
+            an_answer_comes_just_after_a_claim, suspects_are_executed_one_at_a_time, shutdowns_accuse_nobody
         );
     };
     (@each $backend:expr; $($name:ident),+) => {

@@ -59,7 +59,7 @@ What a connection holds goes to its origin (scheme, host and port) and nowhere e
   `***`. In outputs, answers of servers and texts of models those are masked that are secret by their place or name: the headers of a
   connection; what is called a key, token, secret, password or the like, in a connection or among the variables; variables within a
   connection. A node that needs a secret has it from its connection: the output of another node would be masked. Values shorter than 6
-  bytes are masked nowhere.
+  bytes are masked nowhere, and words of less than 12 small letters in errors and logs alone.
 ";
 
 #[test]

@@ -218,7 +218,9 @@ mod tests {
                 "input_fields": inputs, "derived_values": rows[0]["derived"], "on_missing": policy,
                 "rules": [rule],
             });
-            rules(&file).evaluate(record, today).map_err(|error| error.kind.to_string())
+            let rules = rules(&file);
+            let found = compute::whole("the rules", || rules.evaluate(record, today));
+            found.map_err(|error| error.kind.to_string())
         };
         let all = found(&json!("true"), &json!("not_applicable"), &Value::Null).expect("findings");
         for (key, value) in rows[1]["derives"].as_object().expect("derived values") {
