@@ -72,13 +72,14 @@ async fn what_comes_of_a_file_has_a_limit() {
     let server = home.start("serve").await;
     let file = |name: &str, content: String| json!({"files": [{"name": name, "content": content}]});
     let metadata = json!({"note": "x".repeat(100_000)});
+    let columns: String = (0..2_000).map(|number| format!("a{number},")).collect();
     let cases = [
         ("csv", file("a.csv", format!("a,b\n{}", "1,2\n".repeat(400_000)))),
         // A label of 100 KB before each of 100,000 cells.
         ("csv", file("a.csv", format!("{}\n{}", "x".repeat(100_000), "1\n".repeat(100_000)))),
         ("html", file("a.html", "<div>".repeat(500_000))),
         ("split", json!({"documents": [{"content": "x\n\n".repeat(100_000), "metadata": metadata}]})),
-        ("list", json!({"value": format!("{}\n{}", "a,".repeat(10_000), "1\n".repeat(100_000))})),
+        ("list", json!({"value": format!("{columns}\n{}", "1\n".repeat(100_000))})),
     ];
     for (place, (app, input)) in cases.into_iter().enumerate() {
         let (_, answer) = server.create(app, &json!({"input": input})).await;
