@@ -65,7 +65,7 @@ pub async fn suspects_are_executed_one_at_a_time(world: World) {
     let head = world.backend.runs.head(first).await.expect("the store answers").expect("the run");
     assert_eq!(head.record.attempts, LOST_ONE, "it was cleared before the next began");
     for run in [first, second] {
-        process.cancel(&world.app, run).await.expect("it is canceled");
+        process.cancel(&world.app, run, &super::somebody()).await.expect("it is canceled");
         world.sealed(run).await;
     }
     works.abort();
@@ -86,6 +86,6 @@ pub async fn shutdowns_accuse_nobody(world: World) {
         let head = world.backend.runs.head(id).await.expect("the store answers").expect("the run");
         assert_eq!((head.record.attempts, head.record.status), (0, RunStatus::Started));
     }
-    world.service.cancel(&world.app, id).await.expect("it is canceled");
+    world.service.cancel(&world.app, id, &super::somebody()).await.expect("it is canceled");
     world.sealed(id).await;
 }
