@@ -285,7 +285,6 @@ impl Origin {
     }
 
     /// Whether it is the default, which stores leave out.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this form")]
     pub fn is_key(&self) -> bool {
         *self == Self::Key
     }

@@ -22,7 +22,7 @@ enum What {
     Answer {
         request: RequestId,
         /// The event that tells of it, `input.received`.
-        body: EventBody,
+        body: Box<EventBody>,
         answer: Answer,
     },
     /// Whatever has expired.
@@ -67,7 +67,7 @@ pub enum Answered {
 impl Answerer {
     /// Answers `request` of `run`, which `body` tells; `writer` is an id used for nothing else.
     pub fn new(run: RunId, writer: ClaimId, request: RequestId, body: EventBody, answer: Answer) -> Self {
-        Self { run, writer, what: What::Answer { request, body, answer }, step: Step::Look }
+        Self { run, writer, what: What::Answer { request, body: Box::new(body), answer }, step: Step::Look }
     }
 
     /// Records which requests of `run` have expired, for who has just read its `head`.
@@ -88,7 +88,7 @@ impl Answerer {
             What::Answer { request, body, answer } => {
                 let is_open = |pending: &&Pending| pending.request == *request && !pending.is_expired(now);
                 let answered = |pending: &Pending| Logged {
-                    body: body.clone(),
+                    body: (**body).clone(),
                     key: Some(answer_key(pending.request)),
                     journal: Some(answer.clone()),
                 };
