@@ -86,8 +86,14 @@ fn wait(child: &mut Child) -> std::io::Result<Option<ExitStatus>> {
 
 fn why(status: ExitStatus) -> String {
     match (status.signal(), status.code()) {
-        (Some(signal), _) if signal == Signal::XCPU.as_raw() => format!("it took more than {} s of a processor", TIME.as_secs()),
-        (Some(signal), _) => format!("it asks for more than {} MiB of memory or {} KiB of stack (signal {signal})", MEMORY >> 20, STACK >> 10),
+        (Some(signal), _) if signal == Signal::XCPU.as_raw() => {
+            format!("it took more than {} s of a processor", TIME.as_secs())
+        }
+        (Some(signal), _) => format!(
+            "it asks for more than {} MiB of memory or {} KiB of stack (signal {signal})",
+            MEMORY >> 20,
+            STACK >> 10
+        ),
         (None, Some(code)) => format!("it failed with exit code {code}"),
         (None, None) => "it failed".into(),
     }

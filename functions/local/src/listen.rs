@@ -214,7 +214,10 @@ mod tests {
         let held: Vec<_> = (0..3).map_while(|_| peers.enter(one, 3)).collect();
         assert_eq!(held.len(), 3);
         assert!(peers.enter(one, 3).is_none());
-        assert!(peers.enter(address("::ffff:192.0.2.1"), 3).is_none(), "the same, as an IPv6 socket tells it");
+        assert!(
+            peers.enter(address("::ffff:192.0.2.1"), 3).is_none(),
+            "the same, as an IPv6 socket tells it"
+        );
         assert!(peers.enter(address("192.0.2.2"), 3).is_some());
         drop(held);
         assert!(peers.enter(one, 3).is_some());

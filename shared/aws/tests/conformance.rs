@@ -33,7 +33,9 @@ struct Table(aws_sdk_dynamodb::Client, String);
 impl Damage for Table {
     async fn damage(&self, run: RunId, how: How) {
         let (sk, update, value) = match how {
-            How::LaterVersion => ("LOG#000000000001", "SET #name = :value", r#"{"v":99,"e":"of another form"}"#),
+            How::LaterVersion => {
+                ("LOG#000000000001", "SET #name = :value", r#"{"v":99,"e":"of another form"}"#)
+            }
             How::Entry => ("LOG#000000000001", "SET #name = :value", "{"),
             How::Record => ("RUN", "SET #name = :value", "many"),
             How::Content => ("RUN", "REMOVE #name", ""),

@@ -8,7 +8,8 @@ use crate::{
 };
 use async_trait::async_trait;
 use runyard_runs::{
-    AppId, EventBody, Guard, PageStart, Record, RecordChange, RunId, RunQueue, RunStore, Sort, SortBy, StoreError, Timestamp, Update,
+    AppId, EventBody, Guard, PageStart, Record, RecordChange, RunId, RunQueue, RunStore, Sort, SortBy,
+    StoreError, Timestamp, Update,
 };
 use std::{sync::Arc, time::Duration};
 
@@ -60,11 +61,8 @@ async fn runs(store: &Damaged, app: AppId, due: Timestamp, ends: bool) -> (Vec<R
             store.runs.commit(&end, &ended(&end), &Guard::Always).await.unwrap();
         } else {
             let start = entry(run.id, 1, claim(), vec![EventBody::RunStarted]);
-            let change = RecordChange {
-                upto: Some(1),
-                status: Some(start.state.status),
-                ..RecordChange::default()
-            };
+            let change =
+                RecordChange { upto: Some(1), status: Some(start.state.status), ..RecordChange::default() };
             store.runs.commit(&start, &change, &Guard::Always).await.unwrap();
         }
         match how {

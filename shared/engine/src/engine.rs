@@ -12,7 +12,8 @@ use crate::{
 };
 use async_trait::async_trait;
 use runyard_runs::{
-    App, AppId, BoxError, FieldErrors, File, InputRequest, MemoryStore, Outcome, RunContext, RunError, Warning,
+    App, AppId, BoxError, FieldErrors, File, InputRequest, MemoryStore, Outcome, RunContext, RunError,
+    Warning,
 };
 use serde_json::{Map, Value};
 use std::{
@@ -209,7 +210,8 @@ fn without_secrets(
 ) -> LoadErrors {
     let shortest = |name: &str| if app.secrets.contains_key(name) { 1 } else { SHORTEST };
     let values = read.iter().filter_map(|(name, value)| Some((name, value.as_ref().ok()?.as_deref()?)));
-    let mut values: Vec<(&String, &str)> = values.filter(|(name, value)| value.len() >= shortest(name)).collect();
+    let mut values: Vec<(&String, &str)> =
+        values.filter(|(name, value)| value.len() >= shortest(name)).collect();
     values.sort_by_key(|(_, value)| Reverse(value.len()));
     for (name, value) in values {
         for mistake in errors.mistakes.iter_mut().chain(&mut errors.warnings) {

@@ -40,9 +40,17 @@ pub(crate) struct Pattern {
 }
 
 enum Engine {
-    Linear { regex: Regex, size: usize, price: u64 },
+    Linear {
+        regex: Regex,
+        size: usize,
+        price: u64,
+    },
     /// By the length of the text, as [`BACKTRACKS`]; compiled when first needed.
-    Backtracking { pattern: String, ignore_case: bool, regexes: [OnceLock<Option<Regex>>; 3] },
+    Backtracking {
+        pattern: String,
+        ignore_case: bool,
+        regexes: [OnceLock<Option<Regex>>; 3],
+    },
 }
 
 /// Without its program.
@@ -116,7 +124,8 @@ impl Pattern {
             Ok(search) => (Some(search), None),
             Err(error) => (None, Some(error)),
         };
-        let found = search.map(|search| Matches { search, at: Some(0), last: None, skipped: false, count: 0 });
+        let found =
+            search.map(|search| Matches { search, at: Some(0), last: None, skipped: false, count: 0 });
         error.map(Err).into_iter().chain(found.into_iter().flatten())
     }
 
@@ -287,7 +296,8 @@ impl Iterator for Matches<'_> {
             };
             let is_again = found.is_empty() && Some(found.end) == self.last;
             self.skipped = found.is_empty() && found.end == at;
-            self.at = Some(if found.is_empty() { next_place(self.search.text, found.end) } else { found.end });
+            self.at =
+                Some(if found.is_empty() { next_place(self.search.text, found.end) } else { found.end });
             if is_again {
                 continue;
             }
@@ -306,16 +316,18 @@ impl Iterator for Matches<'_> {
 #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn given_up(error: Error) -> NodeError {
     match error {
-        Error::RuntimeError(_) => {
-            NodeError::limit_exceeded("a regular expression goes back too often; write it without nested repetitions")
-        }
+        Error::RuntimeError(_) => NodeError::limit_exceeded(
+            "a regular expression goes back too often; write it without nested repetitions",
+        ),
         error => NodeError::new("ValueError", error.to_string()),
     }
 }
 
 fn too_long() -> NodeError {
     let steps = MAX_STEPS / 1_000_000;
-    NodeError::limit_exceeded(format!("the search with a regular expression took more than {steps} million steps"))
+    NodeError::limit_exceeded(format!(
+        "the search with a regular expression took more than {steps} million steps"
+    ))
 }
 
 /// The beginning of a long pattern, for a message.
@@ -373,9 +385,20 @@ mod tests {
     /// As the library itself goes through the matches of a text.
     #[test]
     fn finds_what_the_library_finds() {
-        for pattern in
-            ["a*", "a|b*", "", r"\b", r"(?=b)", r"(?<=a)b?", r"(\w)\1", r"\Ga", "é*", r"(?!a)", r"[^a]\Kb", "x??"]
-        {
+        for pattern in [
+            "a*",
+            "a|b*",
+            "",
+            r"\b",
+            r"(?=b)",
+            r"(?<=a)b?",
+            r"(\w)\1",
+            r"\Ga",
+            "é*",
+            r"(?!a)",
+            r"[^a]\Kb",
+            "x??",
+        ] {
             for text in ["", "aab", "baaab é bb\n", "éé a", "aabb\n\n"] {
                 let theirs = Regex::new(pattern).expect(pattern);
                 let theirs: Vec<_> =
@@ -404,7 +427,9 @@ mod tests {
 
     #[test]
     fn what_can_be_linear_is() {
-        for pattern in ["^a+$", "(a$|b$)+", "x(?:$)y", "(a+)+$", "^(a|aa)+$", r"\A(?:a)\Z", "(?i)a$", r"\bword\b"] {
+        for pattern in
+            ["^a+$", "(a$|b$)+", "x(?:$)y", "(a+)+$", "^(a|aa)+$", r"\A(?:a)\Z", "(?i)a$", r"\bword\b"]
+        {
             assert!(is_linear(pattern), "{pattern}");
         }
         for pattern in [r"(a)\1", "(?=a)b", "(?<!a)b"] {
@@ -434,7 +459,8 @@ mod tests {
         let text = format!("{}b", "a".repeat(40));
         let error = Pattern::python(r"^(?=(a+)+$)\1c").expect("a pattern").is_match(&text);
         assert!(error.is_ok_and(|found| !found), "look-around without choice is linear");
-        let error = Pattern::python(r"^(a|a|aa)+\1$").expect("a pattern").is_match(&text).expect_err("a limit");
+        let error =
+            Pattern::python(r"^(a|a|aa)+\1$").expect("a pattern").is_match(&text).expect_err("a limit");
         assert_eq!(error.code(), "limit_exceeded", "{error:?}");
     }
 

@@ -507,7 +507,11 @@ workflows: {w: {flow: f}}
     assert_eq!(run(Origin::Key, Some("ann"), None, json!({"text": "q", "user": "bob"})).await, 1, "ann's");
     assert_eq!(run(Origin::Key, Some("bob"), None, as_ann()).await, 0, "the run says who it is");
     assert_eq!(run(Origin::Key, Some("eve"), Some(RANDOM), as_ann()).await, 0);
-    assert_eq!(run(Origin::Key, None, Some(OTHER), as_ann()).await, 0, "nor does it add to what the run says");
+    assert_eq!(
+        run(Origin::Key, None, Some(OTHER), as_ann()).await,
+        0,
+        "nor does it add to what the run says"
+    );
     assert_eq!(run(Origin::Key, None, None, as_ann()).await, 2, "where the run says nothing, its input may");
     for origin in [Origin::Anonymous, Origin::RetriedAnonymous] {
         assert_eq!(run(origin, Some("ann"), None, plain()).await, 0, "{origin:?}");
@@ -515,7 +519,11 @@ workflows: {w: {flow: f}}
         let session = json!({"text": "q", "session": uuid::Uuid::from_u128(OTHER).to_string()});
         assert_eq!(run(origin, None, None, session).await, 0, "{origin:?}");
     }
-    assert_eq!(run(Origin::Anonymous, Some("ann"), Some(OTHER), plain()).await, 0, "apart from callers with a key");
+    assert_eq!(
+        run(Origin::Anonymous, Some("ann"), Some(OTHER), plain()).await,
+        0,
+        "apart from callers with a key"
+    );
     assert_eq!(run(Origin::Anonymous, None, Some(OTHER), plain()).await, 1, "by the session alone");
     assert_eq!(run(Origin::Anonymous, Some("bob"), Some(RANDOM), plain()).await, 0);
     let as_them = json!({"text": "q", "session": format!("anonymous:{}", uuid::Uuid::from_u128(OTHER))});

@@ -63,7 +63,11 @@ async fn what_is_shown_after_transformer_and_mapping_is_executed() {
     assert_eq!(request.accept_pattern.as_deref(), Some("go"));
     for (said, paid, sum) in [
         (json!({"approved": true}), "PAID 500 to attacker 500, as agreed", json!(500)),
-        (json!({"feedback": "go", "params": {"sum": 450}}), "PAID 450 to attacker 500, as agreed", json!(450)),
+        (
+            json!({"feedback": "go", "params": {"sum": 450}}),
+            "PAID 450 to attacker 500, as agreed",
+            json!(450),
+        ),
         (
             json!({"approved": true, "params": {"sum": 1, "to": "me", "gone": 2, "amount": 3}}),
             "PAID 1 to attacker 500, as agreed",
@@ -265,7 +269,10 @@ async fn a_model_is_told_what_a_person_changed() {
     assert_eq!(results["output"]["agent"]["output"]["content"], "ok", "{results}");
     assert_eq!(python.count(), 2, "what a person approves is not answered from what an earlier call gave");
     let told = told(&model);
-    assert_eq!(told[0].lines().next(), Some("[A person changed `amount` from 800 to 300 before it was executed.]"));
+    assert_eq!(
+        told[0].lines().next(),
+        Some("[A person changed `amount` from 800 to 300 before it was executed.]")
+    );
     assert!(told[0].contains("300") && !told[1].contains("changed"), "{told:?}");
     assert!(told[2].contains("denied by a person with feedback enough"), "{told:?}");
     let told = calls(case.recorded());
@@ -317,6 +324,9 @@ async fn an_http_tool_is_called_with_what_was_approved() {
     let second = case(journal);
     assert_eq!(second.run().await["status"], "success");
     let told = told(&model);
-    assert!(told[0].contains("450") && told[0].contains("`data` from {\"usd\":800} to {\"usd\":450}"), "{told:?}");
+    assert!(
+        told[0].contains("450") && told[0].contains("`data` from {\"usd\":800} to {\"usd\":450}"),
+        "{told:?}"
+    );
     assert_eq!(model.echoes(), 1);
 }

@@ -74,7 +74,8 @@ fn each_is_a_mistake() {
         let _ = writeln!(text, "x{n}: &x{n} [*x{before}, *x{before}]");
         text
     });
-    let nested_anchors = (0..60).fold(String::new(), |text, n| format!("{text}&n{n} [")) + &"1, ".repeat(40_000);
+    let nested_anchors =
+        (0..60).fold(String::new(), |text, n| format!("{text}&n{n} [")) + &"1, ".repeat(40_000);
     for (text, problem) in [
         // YAML
         ("# ".to_owned() + &"x".repeat(5 << 20), "bytes"),
@@ -96,19 +97,40 @@ fn each_is_a_mistake() {
         (pass(&format!("name: \"{}\"", around("${", 50_000, "a", "}"))), "more than 32 references"),
         (pass(&format!("name: \"{}\"", around("${oc.env:N,", 50_000, "a", "}"))), "more than 32 references"),
         (pass(&format!("name: \"{}\"", "${".repeat(100_000))), "closing brace"),
-        ((0..20).fold(String::new(), |text, n| {
-            format!("{text}d{n}: {}\n", around("[", 60, &format!("'${{d{}}}'", n + 1), "]"))
-        }) + "d20: 1\n", "once references are resolved|no `workflows`"),
+        (
+            (0..20).fold(String::new(), |text, n| {
+                format!("{text}d{n}: {}\n", around("[", 60, &format!("'${{d{}}}'", n + 1), "]"))
+            }) + "d20: 1\n",
+            "once references are resolved|no `workflows`",
+        ),
         (format!("a: \"{}\"\nb: [{}]\n", "x".repeat(1 << 20), "'${a}', ".repeat(1_000)), "bytes of text"),
         // Selectors
         (pass(&format!("input_transformer: {{path: '${}'}}", ".a".repeat(500_000))), "at most 256 steps"),
-        (pass(&format!("input_transformer: {{path: '{}'}}", around("(", 300_000, "$", ")"))), "nest at most 32"),
+        (
+            pass(&format!("input_transformer: {{path: '{}'}}", around("(", 300_000, "$", ")"))),
+            "nest at most 32",
+        ),
         (pass(&format!("output_transformer: {{path: '$..a{}'}}", "|b".repeat(100_000))), "at most 256 steps"),
-        (pass(&format!("input_transformer: {{selector: {{x: '${}'}}}}", "[0]".repeat(100_000))), "at most 256 steps"),
-        (pass(&format!("input_transformer: {{selector: {{x: '$.a || ${}'}}}}", "..a".repeat(9_000))), "at most 256 steps"),
-        (pass(&format!("input_transformer: {{path: '$.a{}'}}", " where b".repeat(50_000))), "at most 256 steps"),
+        (
+            pass(&format!("input_transformer: {{selector: {{x: '${}'}}}}", "[0]".repeat(100_000))),
+            "at most 256 steps",
+        ),
+        (
+            pass(&format!("input_transformer: {{selector: {{x: '$.a || ${}'}}}}", "..a".repeat(9_000))),
+            "at most 256 steps",
+        ),
+        (
+            pass(&format!("input_transformer: {{path: '$.a{}'}}", " where b".repeat(50_000))),
+            "at most 256 steps",
+        ),
         (pass(&format!("input_transformer: {{path: '$.[{}a]'}}", "a,".repeat(50_000))), "at most 256 steps"),
-        (condition(&format!("{{variable: '${}', operator: boolean-equals, value: true}}", ".a".repeat(9_000))), "at most 256 steps"),
+        (
+            condition(&format!(
+                "{{variable: '${}', operator: boolean-equals, value: true}}",
+                ".a".repeat(9_000)
+            )),
+            "at most 256 steps",
+        ),
         // Templates
         (template(&format!("{{{{ {}1 }}}}", "-".repeat(200_000))), "operators follow"),
         (template(&format!("{{{{ {} }}}}", around("(", 100_000, "1", ")"))), "brackets nest"),
@@ -125,41 +147,73 @@ fn each_is_a_mistake() {
         (expression(&format!("a is {}", "b.".repeat(30_000))), "expected the name|no test"),
         (expression(&"a".repeat(100_000)), "of 65536 at most"),
         // Conditions
-        (condition(&around("{operator: and, operands: [", 100_000, "", "]}")), "recursion limit exceeded|nest deeper"),
+        (
+            condition(&around("{operator: and, operands: [", 100_000, "", "]}")),
+            "recursion limit exceeded|nest deeper",
+        ),
         // Schemas
         (input("{properties: {a: {$ref: 'https://example.com/s.json'}}}"), "references to other documents"),
         (input("{$ref: '#/$defs/a', $defs: {a: {allOf: [{$ref: '#/$defs/a'}]}}}"), "without end"),
         (input("{$ref: '#'}"), "without end"),
         (input("{$ref: '#/$defs/none'}"), "refers to nothing"),
-        (input(&format!("{{{}}}", (0..40).fold("$ref: '#/$defs/d0', $defs: {".to_owned(), |text, n| {
-            let next = n + 1;
-            format!("{text}d{n}: {{allOf: [{{$ref: '#/$defs/d{next}'}}, {{$ref: '#/$defs/d{next}'}}]}}, ")
-        }) + "d40: {}}")), "without end"),
-        (input(&format!("{{properties: {{a: {{enum: [{}]}}}}}}", "1, ".repeat(20_000))), "at most 10000 values"),
+        (
+            input(&format!(
+                "{{{}}}",
+                (0..40).fold("$ref: '#/$defs/d0', $defs: {".to_owned(), |text, n| {
+                    let next = n + 1;
+                    format!(
+                        "{text}d{n}: {{allOf: [{{$ref: '#/$defs/d{next}'}}, {{$ref: '#/$defs/d{next}'}}]}}, "
+                    )
+                }) + "d40: {}}"
+            )),
+            "without end",
+        ),
+        (
+            input(&format!("{{properties: {{a: {{enum: [{}]}}}}}}", "1, ".repeat(20_000))),
+            "at most 10000 values",
+        ),
         (input("{properties: {a: {pattern: '((a{1000}){1000}){1000}'}}}"), "no JSON schema"),
         // Many
-        (format!("{}{}", pass("x: 1"), "connections:\n") + &(0..2_000).fold(String::new(), |text, n| {
-            format!("{text}  c{n}: {{type: dynamiq.connections.OpenAI}}\n")
-        }), "connections, of 1000 at most"),
+        (
+            format!("{}{}", pass("x: 1"), "connections:\n")
+                + &(0..2_000).fold(String::new(), |text, n| {
+                    format!("{text}  c{n}: {{type: dynamiq.connections.OpenAI}}\n")
+                }),
+            "connections, of 1000 at most",
+        ),
         (many_nodes(6_000, |_| String::new()), "more than 5000 nodes"),
-        (many_nodes(500, |n| {
-            let depends: Vec<String> = (0..n).map(|n| format!("{{node: n{n}}}")).collect();
-            format!("depends: [{}]", depends.join(", "))
-        }), "more than 20000 dependencies|holds more than 200000"),
+        (
+            many_nodes(500, |n| {
+                let depends: Vec<String> = (0..n).map(|n| format!("{{node: n{n}}}")).collect();
+                format!("depends: [{}]", depends.join(", "))
+            }),
+            "more than 20000 dependencies|holds more than 200000",
+        ),
         (many_nodes(4_000, |n| format!("depends: [{{node: m{n}}}]")), "more mistakes are not shown"),
-        (many_nodes(4_000, |n| format!("input_transformer: {{path: 'x', unknown: {n}}}, approval: 5")), "more mistakes are not shown"),
-        (of_node(&format!(
-            "type: dynamiq.nodes.operators.Choice\noptions: [{}]",
-            (0..600).fold(String::new(), |text, n| {
-                format!("{text}{{id: o{n}, condition: {{operator: string-regexp, value: 'a{n}'}}}}, ")
-            })
-        )), "more than 500 regular expressions"),
-        (of_node(&format!(
-            "type: dynamiq.nodes.operators.Choice\noptions: [{}]",
-            (0..100).fold(String::new(), |text, n| {
-                format!("{text}{{id: o{n}, condition: {{operator: string-regexp, value: '\\w{{60}}{n}'}}}}, ")
-            })
-        )), "regular expressions of this file take more than"),
+        (
+            many_nodes(4_000, |n| format!("input_transformer: {{path: 'x', unknown: {n}}}, approval: 5")),
+            "more mistakes are not shown",
+        ),
+        (
+            of_node(&format!(
+                "type: dynamiq.nodes.operators.Choice\noptions: [{}]",
+                (0..600).fold(String::new(), |text, n| {
+                    format!("{text}{{id: o{n}, condition: {{operator: string-regexp, value: 'a{n}'}}}}, ")
+                })
+            )),
+            "more than 500 regular expressions",
+        ),
+        (
+            of_node(&format!(
+                "type: dynamiq.nodes.operators.Choice\noptions: [{}]",
+                (0..100).fold(String::new(), |text, n| {
+                    format!(
+                        "{text}{{id: o{n}, condition: {{operator: string-regexp, value: '\\w{{60}}{n}'}}}}, "
+                    )
+                })
+            )),
+            "regular expressions of this file take more than",
+        ),
     ] {
         let begin: String = text.chars().take(60).collect();
         eprintln!("{begin:?}");
@@ -215,8 +269,15 @@ fn the_largest_that_are_allowed_load() {
         pass(&format!("input_transformer: {{path: '${}'}}", ".a".repeat(200))),
         expression(&format!("1{}", " + 1".repeat(200))),
         expression(&around("(", 60, "1", ")")),
-        condition(&around("{operator: and, operands: [", 18, "{variable: $.a, operator: boolean-equals, value: true}", "]}")),
-        input("{properties: {a: {$ref: '#'}, b: {items: {anyOf: [{$ref: '#/properties/a'}, {type: string}]}}}}"),
+        condition(&around(
+            "{operator: and, operands: [",
+            18,
+            "{variable: $.a, operator: boolean-equals, value: true}",
+            "]}",
+        )),
+        input(
+            "{properties: {a: {$ref: '#'}, b: {items: {anyOf: [{$ref: '#/properties/a'}, {type: string}]}}}}",
+        ),
     ] {
         let begin: String = text.chars().take(60).collect();
         eprintln!("{begin:?}");

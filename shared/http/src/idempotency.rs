@@ -29,13 +29,16 @@ pub(crate) fn key(headers: &HeaderMap, caller: &Caller) -> Result<Option<String>
         return wrong("must have 1 to 255 characters");
     }
     if caller.key().is_none() && !is_random_uuid(key) {
-        return wrong("must be a random UUID (version 4) without an access key: whoever repeats it is given the run");
+        return wrong(
+            "must be a random UUID (version 4) without an access key: whoever repeats it is given the run",
+        );
     }
     Ok(Some(key.to_owned()))
 }
 
 fn is_random_uuid(key: &str) -> bool {
-    Uuid::try_parse(key).is_ok_and(|uuid| uuid.get_version_num() == 4 && uuid.get_variant() == Variant::RFC4122)
+    Uuid::try_parse(key)
+        .is_ok_and(|uuid| uuid.get_version_num() == 4 && uuid.get_variant() == Variant::RFC4122)
 }
 
 /// The key in the scope of its caller, with the hash of the request.

@@ -142,7 +142,8 @@ mod tests {
         for half in [|bits: u128| bits >> 37, |bits: u128| bits & ((1 << 37) - 1)] {
             let halves: HashSet<u128> = bits.iter().map(|bits| half(*bits)).collect();
             assert!(halves.len() >= bits.len() - 1, "{} of {}", halves.len(), bits.len());
-            let steps = bits.windows(2).filter(|pair| half(pair[1]).abs_diff(half(pair[0])) < 1 << 16).count();
+            let steps =
+                bits.windows(2).filter(|pair| half(pair[1]).abs_diff(half(pair[0])) < 1 << 16).count();
             assert!(steps < 4, "{steps} ids follow closely on the one before");
         }
         // Each bit is as often set as not: 2048 ± 8 standard deviations.

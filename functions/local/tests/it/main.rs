@@ -11,6 +11,7 @@ mod harness;
 mod hostile;
 mod journals;
 mod kill;
+mod memory;
 mod modes;
 mod outside;
 mod people;

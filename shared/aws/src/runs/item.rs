@@ -4,13 +4,15 @@ use super::facts::Facts;
 use crate::table::{self, PK, SK, TTL};
 use aws_sdk_dynamodb::{primitives::Blob, types::AttributeValue};
 use runyard_runs::{
-    AppId, ENTRY_VERSION, Entry, File, NewRun, Origin, Record, RunId, RunStatus, Sequence, StoreError, Timestamp,
+    AppId, ENTRY_VERSION, Entry, File, NewRun, Origin, Record, RunId, RunStatus, Sequence, StoreError,
+    Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::{
     collections::{BTreeMap, HashMap},
     fmt::Display,
+    sync::Arc,
 };
 use uuid::Uuid;
 
@@ -76,7 +78,7 @@ struct Asked {
     #[serde(rename = "v")]
     version: String,
     #[serde(rename = "i")]
-    input: Map<String, Value>,
+    input: Arc<Map<String, Value>>,
     #[serde(default, rename = "u")]
     user_id: Option<String>,
     #[serde(default, rename = "s")]

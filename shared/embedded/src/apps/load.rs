@@ -188,7 +188,9 @@ fn read_text(file: &Path, most: u64) -> Result<String, Complaint> {
     // It may grow while it is read: more than the limit is not read in any case.
     let read = fs::File::open(file).and_then(|file| file.take(most + 1).read_to_string(&mut text));
     if text.len() as u64 > most || fs::metadata(file).is_ok_and(|metadata| metadata.len() > most) {
-        return Err(Complaint::of_file(format!("the file has more than {most} bytes, which is the most that is read")));
+        return Err(Complaint::of_file(format!(
+            "the file has more than {most} bytes, which is the most that is read"
+        )));
     }
     read.map_err(unreadable)?;
     Ok(text)

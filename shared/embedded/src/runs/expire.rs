@@ -40,7 +40,9 @@ fn remove_runs(connection: &Connection, now: Timestamp, limit: usize) -> Result<
     .query_map(params![now.0, int(limit as u64)], |row| {
         Ok((run_id(row, 0)?, AppId(row.get(1)?), row.get(2)?, row.get(3)?))
     })?
-    .filter_map(|row| row.inspect_err(|error| tracing::error!(%error, "an expired run's row names no run")).ok())
+    .filter_map(|row| {
+        row.inspect_err(|error| tracing::error!(%error, "an expired run's row names no run")).ok()
+    })
     .collect();
     for (run, app, reported, created_at) in &runs {
         // Labels that cannot be read leave rows in an index that name no run: lists pass them over.

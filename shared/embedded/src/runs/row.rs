@@ -22,9 +22,11 @@ impl Stored {
     pub(super) fn read(row: &Row<'_>) -> Result<Self, Fault> {
         Self::parse(row).map_err(|fault| match fault {
             // A value of another type than the column's: the row is damaged, not the database busy.
-            Fault::Sqlite(error @ (rusqlite::Error::InvalidColumnType(..) | rusqlite::Error::FromSqlConversionFailure(..) | rusqlite::Error::IntegralValueOutOfRange(..))) => {
-                Fault::Content(format!("the row of a run: {error}"))
-            }
+            Fault::Sqlite(
+                error @ (rusqlite::Error::InvalidColumnType(..)
+                | rusqlite::Error::FromSqlConversionFailure(..)
+                | rusqlite::Error::IntegralValueOutOfRange(..)),
+            ) => Fault::Content(format!("the row of a run: {error}")),
             fault => fault,
         })
     }

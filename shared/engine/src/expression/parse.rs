@@ -130,7 +130,10 @@ impl Arguments {
 /// Reads a whole expression; the error says what is wrong with it.
 pub(super) fn parse(text: &str) -> Result<Node, String> {
     if text.len() > MAX_BYTES {
-        return Err(format!("it has {} bytes, of {MAX_BYTES} at most; split it into smaller expressions", text.len()));
+        return Err(format!(
+            "it has {} bytes, of {MAX_BYTES} at most; split it into smaller expressions",
+            text.len()
+        ));
     }
     let mut parser = Parser { tokens: tokens(text)?, next: 0, nodes: 0, depth: 0 };
     let node = parser.expression()?;
@@ -196,12 +199,16 @@ impl Parser {
     fn node(&mut self, kind: Expr) -> Parsed {
         self.nodes += 1;
         if self.nodes > MAX_NODES {
-            return Err(format!("it has more than {MAX_NODES} operators and values; split it into smaller expressions"));
+            return Err(format!(
+                "it has more than {MAX_NODES} operators and values; split it into smaller expressions"
+            ));
         }
         let mut node = Node { id: self.nodes, kind, height: 0 };
         node.height = 1 + node.children().iter().map(|child| child.height).max().unwrap_or(0);
         if node.height > MAX_HEIGHT {
-            return Err(format!("it is more than {MAX_HEIGHT} operators deep; split it into smaller expressions"));
+            return Err(format!(
+                "it is more than {MAX_HEIGHT} operators deep; split it into smaller expressions"
+            ));
         }
         Ok(node)
     }
@@ -209,7 +216,9 @@ impl Parser {
     fn deeper(&mut self, part: impl FnOnce(&mut Self) -> Parsed) -> Parsed {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            return Err(format!("its brackets nest deeper than {MAX_DEPTH}; split it into smaller expressions"));
+            return Err(format!(
+                "its brackets nest deeper than {MAX_DEPTH}; split it into smaller expressions"
+            ));
         }
         let node = part(self)?;
         self.depth -= 1;

@@ -116,7 +116,12 @@ const LONGEST_SCHEMA: usize = 64 << 10;
 
 impl Approval {
     /// Asks for approval of `input`, or gives the verdict that the log has.
-    pub(super) async fn ask(&self, call: Call<'_>, input: &Arc<Value>, tool: Option<ToolCalled<'_>>) -> Verdict {
+    pub(super) async fn ask(
+        &self,
+        call: Call<'_>,
+        input: &Arc<Value>,
+        tool: Option<ToolCalled<'_>>,
+    ) -> Verdict {
         let (key, recorded) = question(call, input, tool);
         let mut asked = call.run.asked(&key);
         if recorded.is_none() && asked == Asked::Pending {
@@ -125,15 +130,17 @@ impl Approval {
                 Err(error) => return Verdict::Failed(error),
             };
             let journal = json!({"shown": digest(input)});
-            asked = call.run.ask_with(&key, request, journal, |request| EventBody::ApprovalRequestCreated {
-                request,
-            });
+            asked = call
+                .run
+                .ask_with(&key, request, journal, |request| EventBody::ApprovalRequestCreated { request });
         }
         match asked {
             Asked::Pending => Verdict::Pending,
             Asked::Answered(answer) => self.judge(input, recorded.as_ref(), tool, &answer),
             Asked::Expired => match self.expiry.map_or(Unanswered::Fail, |expiry| expiry.then) {
-                Unanswered::Approve => Verdict::Approved(approved(input, recorded.as_ref(), tool, Vec::new())),
+                Unanswered::Approve => {
+                    Verdict::Approved(approved(input, recorded.as_ref(), tool, Vec::new()))
+                }
                 Unanswered::Deny => Verdict::Denied(denied("nobody approved it in time")),
                 Unanswered::Fail => {
                     Verdict::Failed(NodeError::new(INPUT_EXPIRED, "nobody approved it in time").lasting())
@@ -177,7 +184,8 @@ impl Approval {
         };
         let schema = self.schema(parameters);
         let is_known = |name: &&String| {
-            params.contains_key(*name) || schema.get("properties").is_some_and(|known| known.get(name).is_some())
+            params.contains_key(*name)
+                || schema.get("properties").is_some_and(|known| known.get(name).is_some())
         };
         Ok(InputRequest {
             id: RequestId(uuid::Uuid::nil()),

@@ -20,8 +20,8 @@ mod gemini;
 mod google;
 mod openai;
 mod prices;
-mod veiled;
 pub(crate) mod sse;
+mod veiled;
 
 pub(crate) use aws::{Keys, path_segment};
 pub(crate) use error::LlmError;

@@ -79,7 +79,10 @@ impl Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{load::{Mistakes, read_yaml}, secrets::Gather};
+    use crate::{
+        load::{Mistakes, read_yaml},
+        secrets::Gather,
+    };
     use serde_json::json;
 
     #[test]
@@ -108,7 +111,8 @@ mod tests {
             ]
         );
         let call = json!({"id": "1", "function": {"name": "t", "arguments": "{\"k\": \"sk-4711-abc\"}"}});
-        let reply = Reply { content: Some("sk-4711-abc!".into()), tool_calls: vec![call], ..Reply::default() };
+        let reply =
+            Reply { content: Some("sk-4711-abc!".into()), tool_calls: vec![call], ..Reply::default() };
         let hidden = reply.hidden(&secrets);
         assert_eq!(hidden.content.as_deref(), Some("***!"));
         assert_eq!(hidden.tool_calls[0]["function"]["arguments"], "{\"k\": \"***\"}");

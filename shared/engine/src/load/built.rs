@@ -54,7 +54,9 @@ impl Built {
     /// Counts what a regular expression takes, once it is compiled.
     pub(super) fn compiled(&mut self, bytes: usize) -> Result<(), String> {
         let exceeded = || {
-            format!("the regular expressions of this file take more than {MAX_PATTERN_BYTES} bytes; shorten their repetitions")
+            format!(
+                "the regular expressions of this file take more than {MAX_PATTERN_BYTES} bytes; shorten their repetitions"
+            )
         };
         self.pattern_bytes = self.pattern_bytes.checked_sub(bytes).ok_or_else(exceeded)?;
         Ok(())

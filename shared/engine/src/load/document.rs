@@ -162,7 +162,8 @@ impl<'y> Document<'y> {
         };
         let connections = fields("connections", "connection");
         if connections.len() > MAX_CONNECTIONS {
-            let message = format!("the file has {} connections, of {MAX_CONNECTIONS} at most", connections.len());
+            let message =
+                format!("the file has {} connections, of {MAX_CONNECTIONS} at most", connections.len());
             root.mistake(root.spot("connections"), message);
             return None;
         }
@@ -358,7 +359,8 @@ impl<'y> Document<'y> {
         specs: &[Option<NodeSpec>],
         flow: Fields<'_>,
     ) -> Option<Vec<Vec<Depend>>> {
-        let places_of: HashMap<&str, usize> = ids.iter().enumerate().map(|(place, id)| (*id, place)).collect();
+        let places_of: HashMap<&str, usize> =
+            ids.iter().enumerate().map(|(place, id)| (*id, place)).collect();
         let mut resolved = Vec::with_capacity(depends.len());
         let mut complete = true;
         for (id, depends) in ids.iter().zip(depends) {

@@ -162,7 +162,10 @@ impl<'y> Fields<'y> {
     pub(crate) fn items(&self, key: &str, what: &str) -> Vec<Self> {
         let items = self.list(key).unwrap_or_default();
         if items.len() > MAX_ITEMS {
-            self.mistake(self.spot(key), format!("`{key}` has {} entries, of {MAX_ITEMS} at most", items.len()));
+            self.mistake(
+                self.spot(key),
+                format!("`{key}` has {} entries, of {MAX_ITEMS} at most", items.len()),
+            );
             return Vec::new();
         }
         items.iter().filter_map(|item| Self::new(item, what, self.mistakes)).collect()

@@ -78,7 +78,8 @@ impl<'r> Resolver<'r> {
                 Err(problem) => mistakes.add(yaml.spot, problem),
             },
             YamlValue::List(_) | YamlValue::Map(_) if self.level >= MAX_DEPTH => {
-                let problem = format!("values nest deeper than {MAX_DEPTH} levels once references are resolved");
+                let problem =
+                    format!("values nest deeper than {MAX_DEPTH} levels once references are resolved");
                 mistakes.add(yaml.spot, problem);
                 yaml.value = YamlValue::Null;
             }
@@ -148,7 +149,9 @@ impl<'r> Resolver<'r> {
 
     fn lookup(&mut self, body: &str, here: &[Step], depth: usize) -> Result<YamlValue, String> {
         if depth >= MAX_REFERENCES {
-            return Err(format!("`${{{body}}}` refers to itself, or leads over more than {MAX_REFERENCES} references"));
+            return Err(format!(
+                "`${{{body}}}` refers to itself, or leads over more than {MAX_REFERENCES} references"
+            ));
         }
         let body = body.trim();
         if let Some(arguments) = body.strip_prefix("oc.env:") {

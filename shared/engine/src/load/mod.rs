@@ -23,9 +23,9 @@ pub(crate) use interpolate::is_reserved;
 pub(crate) use mistakes::Mistakes;
 pub use mistakes::{LoadErrors, Mistake, Spot};
 pub(crate) use node::{Loading, build_node, error_handling, expiry, spec, transformer};
-pub(crate) use yaml::{Yaml, YamlValue};
 #[cfg(test)]
 pub(crate) use yaml::read as read_yaml;
+pub(crate) use yaml::{Yaml, YamlValue};
 
 /// Resolves environment variables: the value, or nothing if it is not set.
 pub(crate) type Env<'e> = dyn Fn(&str) -> Result<Option<String>, Refusal> + Send + Sync + 'e;

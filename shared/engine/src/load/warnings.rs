@@ -26,7 +26,8 @@ const WITHOUT_EFFECT: &[&str] = &[
 pub(super) fn ignored(root: &Yaml, warnings: &mut Mistakes) {
     root.unasked(&mut |entry, asked| {
         if !warnings.is_tired()
-            && let Some(message) = warning(entry, asked) {
+            && let Some(message) = warning(entry, asked)
+        {
             warnings.warn(entry.key_spot, message);
         }
     });

@@ -243,7 +243,8 @@ impl Yaml {
 /// why.
 pub(crate) fn read(text: &str, mistakes: &mut Mistakes) -> Option<Yaml> {
     if text.len() > MAX_FILE_BYTES {
-        let message = format!("the file has {} bytes, of which {MAX_FILE_BYTES} at most are read", text.len());
+        let message =
+            format!("the file has {} bytes, of which {MAX_FILE_BYTES} at most are read", text.len());
         mistakes.add(Spot { line: 1, column: 1 }, message);
         return None;
     }
@@ -360,8 +361,7 @@ impl Reader<'_> {
             }
             Event::SequenceStart(anchor, _) => return self.begin(spot, anchor, Content::List(Vec::new())),
             Event::MappingStart(anchor, _) => {
-                let content =
-                    Content::Map { own: Entries::default(), merged: Entries::default(), key: None };
+                let content = Content::Map { own: Entries::default(), merged: Entries::default(), key: None };
                 return self.begin(spot, anchor, content);
             }
             Event::SequenceEnd | Event::MappingEnd => return self.end(),

@@ -36,8 +36,16 @@ pub(super) struct Cost {
 impl Cost {
     /// The error says which limit the schema exceeds.
     pub(super) fn new(schema: Value) -> Result<Self, String> {
-        let mut look = Look { values: 0, bytes: 0, patterns: 0, refs: Vec::new(), nested_id: false, anchors: HashMap::new() };
-        let old = schema.get("$schema").and_then(Value::as_str).is_some_and(|draft| draft.contains("draft-04"));
+        let mut look = Look {
+            values: 0,
+            bytes: 0,
+            patterns: 0,
+            refs: Vec::new(),
+            nested_id: false,
+            anchors: HashMap::new(),
+        };
+        let old =
+            schema.get("$schema").and_then(Value::as_str).is_some_and(|draft| draft.contains("draft-04"));
         look.at(&schema, "", 0, if old { "id" } else { "$id" })?;
         let Look { refs, nested_id, anchors, .. } = look;
         if nested_id && !refs.is_empty() {
@@ -46,7 +54,9 @@ impl Cost {
         let cost = Self { schema, anchors, price_of_patterns: 1 };
         if let Some(reference) = refs.iter().find(|reference| cost.target(reference).is_none()) {
             let shown = &reference[..reference.floor_char_boundary(100)];
-            return Err(format!("`{shown}` refers to nothing in this schema; references to other documents are not followed"));
+            return Err(format!(
+                "`{shown}` refers to nothing in this schema; references to other documents are not followed"
+            ));
         }
         if cost.of(&Value::Null, MAX_AT_ONCE).is_err() {
             return Err("it leads from one of its parts to the next without end".into());
@@ -133,7 +143,9 @@ impl Look {
 
     fn word(&mut self, key: &str, value: &Value, way: &str, depth: usize, id: &str) -> Result<(), String> {
         match (key, value) {
-            ("$ref" | "$dynamicRef" | "$recursiveRef", Value::String(reference)) => self.refs.push(reference.clone()),
+            ("$ref" | "$dynamicRef" | "$recursiveRef", Value::String(reference)) => {
+                self.refs.push(reference.clone())
+            }
             ("$anchor" | "$dynamicAnchor", Value::String(name)) => {
                 self.anchors.insert(name.clone(), way.to_owned());
             }
@@ -150,7 +162,9 @@ impl Look {
     fn pattern(&mut self, pattern: &str) -> Result<(), String> {
         self.patterns += 1;
         if self.patterns > MAX_PATTERNS || pattern.len() > MAX_PATTERN {
-            return Err(format!("a schema has at most {MAX_PATTERNS} patterns of at most {MAX_PATTERN} bytes"));
+            return Err(format!(
+                "a schema has at most {MAX_PATTERNS} patterns of at most {MAX_PATTERN} bytes"
+            ));
         }
         Ok(())
     }
@@ -158,7 +172,17 @@ impl Look {
 
 /// Words whose schemas are about the very value that the schema around them is about.
 const IN_PLACE: &[&str] = &[
-    "$ref", "$dynamicRef", "$recursiveRef", "allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas",
+    "$ref",
+    "$dynamicRef",
+    "$recursiveRef",
+    "allOf",
+    "anyOf",
+    "oneOf",
+    "not",
+    "if",
+    "then",
+    "else",
+    "dependentSchemas",
     "dependencies",
 ];
 

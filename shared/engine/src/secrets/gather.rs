@@ -8,19 +8,57 @@ use std::collections::BTreeSet;
 
 /// What the name of a secret contains.
 const SECRET_NAMES: &[&str] = &[
-    "key", "token", "secret", "passw", "passphrase", "pwd", "credential", "auth", "cookie", "signature", "private",
-    "bearer", "dsn", "jwt",
+    "key",
+    "token",
+    "secret",
+    "passw",
+    "passphrase",
+    "pwd",
+    "credential",
+    "auth",
+    "cookie",
+    "signature",
+    "private",
+    "bearer",
+    "dsn",
+    "jwt",
 ];
 /// Headers whose values everybody knows.
 const PLAIN_HEADERS: &[&str] = &[
-    "accept", "accept-charset", "accept-encoding", "accept-language", "anthropic-beta", "anthropic-version",
-    "cache-control", "connection", "content-encoding", "content-length", "content-type", "host", "openai-beta",
-    "origin", "pragma", "prefer", "referer", "user-agent",
+    "accept",
+    "accept-charset",
+    "accept-encoding",
+    "accept-language",
+    "anthropic-beta",
+    "anthropic-version",
+    "cache-control",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "host",
+    "openai-beta",
+    "origin",
+    "pragma",
+    "prefer",
+    "referer",
+    "user-agent",
 ];
 /// Fields of connections that say where a service is or how it is spoken to, and may stand in errors.
 const PLAIN_FIELDS: &[&str] = &[
-    "api_type", "api_version", "description", "deployment_type", "grpc_host", "host", "http_host", "id", "method", "name",
-    "region", "type", "url",
+    "api_type",
+    "api_version",
+    "description",
+    "deployment_type",
+    "grpc_host",
+    "host",
+    "http_host",
+    "id",
+    "method",
+    "name",
+    "region",
+    "type",
+    "url",
 ];
 /// How deep values are looked at.
 const DEPTH: usize = 64;
@@ -165,7 +203,9 @@ impl Gather {
     fn url(&mut self, text: &str) {
         let Ok(url) = Url::parse(text) else { return };
         let written = text.split_once("://").map_or(text, |(_, rest)| rest);
-        if let Some((user_info, _)) = written.split(['/', '?', '#']).next().and_then(|host| host.rsplit_once('@')) {
+        if let Some((user_info, _)) =
+            written.split(['/', '?', '#']).next().and_then(|host| host.rsplit_once('@'))
+        {
             self.add_plain(user_info, true);
             let decoded = percent_decoded(user_info);
             let (user, password) = decoded.split_once(':').unwrap_or(("", &decoded));
@@ -239,15 +279,27 @@ mod tests {
             &[],
         );
         for secret in [
-            "pass word", "pass%20word", "tok-123", "abc-def-ghi", "Bearer abc-def-ghi", "cookie-1", "0123456789abcdef0",
-            "innermost", "inline-key", "pass-1234", "node-header", "c29tZWJvZHk6cGFzcy0xMjM0",
+            "pass word",
+            "pass%20word",
+            "tok-123",
+            "abc-def-ghi",
+            "Bearer abc-def-ghi",
+            "cookie-1",
+            "0123456789abcdef0",
+            "innermost",
+            "inline-key",
+            "pass-1234",
+            "node-header",
+            "c29tZWJvZHk6cGFzcy0xMjM0",
         ] {
             assert!(secrets.occur_in(secret), "{secret}");
         }
         for plain in ["https://host.example", "application/json", "DELETE", "ordinary", "weather", "second"] {
             assert!(!secrets.occur_in(plain), "{plain}");
         }
-        for plain in ["https://host.example", "application/json", "DELETE", "ordinary", "dynamiq.connections.Http"] {
+        for plain in
+            ["https://host.example", "application/json", "DELETE", "ordinary", "dynamiq.connections.Http"]
+        {
             assert_eq!(secrets.hide(plain), plain);
         }
         assert_eq!(secrets.hide("weather by somebody, second"), "*** by ***, ***");
@@ -272,6 +324,9 @@ mod tests {
             assert!(secrets.occur_in(secret), "{secret}");
         }
         assert!(!secrets.occur_in("gpt-4o-mini"));
-        assert_eq!(secrets.hide("gpt-4o-mini of abc at http://127.0.0.1:9099"), "*** of abc at http://127.0.0.1:9099");
+        assert_eq!(
+            secrets.hide("gpt-4o-mini of abc at http://127.0.0.1:9099"),
+            "*** of abc at http://127.0.0.1:9099"
+        );
     }
 }

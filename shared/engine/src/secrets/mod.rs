@@ -182,7 +182,10 @@ impl Matcher {
             Value::Object(map) => {
                 if map.keys().any(|key| self.automaton.is_match(key)) {
                     let hidden = std::mem::take(map);
-                    *map = hidden.into_iter().map(|(key, value)| (self.hide(&key).into_owned(), value)).collect();
+                    *map = hidden
+                        .into_iter()
+                        .map(|(key, value)| (self.hide(&key).into_owned(), value))
+                        .collect();
                 }
                 map.values_mut().for_each(|value| self.replace_in(value));
             }

@@ -104,7 +104,9 @@ impl Tag {
         *self.chains.last_mut().unwrap_or(&mut self.outside) += 1;
         self.chain += 1;
         if self.chain > MAX_CHAIN {
-            return Err(format!("more than {MAX_CHAIN} operators follow on each other; set names for parts of it"));
+            return Err(format!(
+                "more than {MAX_CHAIN} operators follow on each other; set names for parts of it"
+            ));
         }
         Ok(())
     }
@@ -150,7 +152,8 @@ impl Blocks {
     fn deeper(&mut self) -> Option<String> {
         *self.open.last_mut()? += 1;
         self.levels += 1;
-        (self.levels > MAX_BLOCKS).then(|| format!("blocks nest deeper than {MAX_BLOCKS}, each `elif` counted as one more"))
+        (self.levels > MAX_BLOCKS)
+            .then(|| format!("blocks nest deeper than {MAX_BLOCKS}, each `elif` counted as one more"))
     }
 }
 

@@ -208,7 +208,8 @@ impl Search {
         if is_falsy(&datum.value) {
             return Ok(Vec::new());
         }
-        let out_of_range = |what: &str| Err(FindError::new("IndexError", format!("{what} index out of range")));
+        let out_of_range =
+            |what: &str| Err(FindError::new("IndexError", format!("{what} index out of range")));
         let beyond = |length: usize| i64::try_from(length).is_ok_and(|length| length <= index);
         match (datum.borrowed(), &*datum.value) {
             (Some(Value::Array(items)), _) if beyond(items.len()) => Ok(Vec::new()),

@@ -66,7 +66,7 @@ pub(crate) fn run_of(
         app_version: "1".into(),
         created_at: Timestamp(i64::try_from(id).expect("a small number")),
         expires_at: Timestamp(i64::MAX),
-        input,
+        input: input.into(),
         user_id: None,
         session_id: None,
         metadata: std::collections::BTreeMap::default(),
@@ -194,7 +194,12 @@ impl Case {
     /// How the run ends, or waits, for somebody who comes again when it has rested.
     pub(crate) async fn outcome(&self) -> Outcome {
         let app = app(&self.text);
-        runyard_runs::Engine::execute(&self.engine(), &app, self.context().resting(std::time::Duration::from_mins(1))).await
+        runyard_runs::Engine::execute(
+            &self.engine(),
+            &app,
+            self.context().resting(std::time::Duration::from_mins(1)),
+        )
+        .await
     }
 
     /// [`Case::run`], where people answer by node, in the reference's form: with a journal as it stands after each answer.

@@ -59,7 +59,7 @@ pub(crate) async fn handle(
         let problem = "is not supported here: send application/json";
         return Err(Error::of(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Type", problem));
     }
-    let given = Given::parse(body::json(&parts.headers, body, &api.config).await?)?;
+    let given = Given::parse(body::json(&api, &caller.app, &parts.headers, body).await?)?;
     let answer = |asked: &InputRequest| given.answer(asked);
     let by = caller.actor(given.user_id.clone());
     match api.service.answer(&caller.app, run, given.request, by, answer).await {
@@ -184,7 +184,8 @@ fn unfit(asked: &InputRequest, name: &String, value: &Value) -> Option<String> {
         return Some("cannot be changed: what is to be approved has no such param".to_owned());
     };
     let (is, should) = (type_name(value), type_name(shown));
-    (!shown.is_null() && is != should).then(|| format!("must be {should}, as what is to be approved has it, not {is}"))
+    (!shown.is_null() && is != should)
+        .then(|| format!("must be {should}, as what is to be approved has it, not {is}"))
 }
 
 fn type_name(value: &Value) -> &'static str {

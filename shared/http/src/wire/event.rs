@@ -307,14 +307,16 @@ impl<'a> From<&'a runs::RunEvent> for About<'a> {
             }
             EventBody::AgentMessageSent { node, message } => Self::Message(Message { node, message }),
             EventBody::InputExpired { request_id } => Self::Expired(Expired { request_id: request_id.0 }),
-            EventBody::InputReceived { request_id, kind, approved, changes, by } => Self::Received(Received {
-                request_id: request_id.0,
-                r#type: (*kind).into(),
-                approved: *approved,
-                changes,
-                by: (!by.is_unknown())
-                    .then(|| AnsweredBy { key: by.key.as_deref(), user_id: by.user_id.as_deref() }),
-            }),
+            EventBody::InputReceived { request_id, kind, approved, changes, by } => {
+                Self::Received(Received {
+                    request_id: request_id.0,
+                    r#type: (*kind).into(),
+                    approved: *approved,
+                    changes,
+                    by: (!by.is_unknown())
+                        .then(|| AnsweredBy { key: by.key.as_deref(), user_id: by.user_id.as_deref() }),
+                })
+            }
         }
     }
 }

@@ -92,7 +92,11 @@ async fn silence_is_broken_by_heartbeats() {
     world
         .http
         .service
-        .cancel(&*world.app().await, created["data"]["id"].as_str().unwrap().parse().unwrap())
+        .cancel(
+            &*world.app().await,
+            created["data"]["id"].as_str().unwrap().parse().unwrap(),
+            &runyard_runs::Actor::default(),
+        )
         .await
         .unwrap();
     let rest =

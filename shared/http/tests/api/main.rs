@@ -11,5 +11,6 @@ mod files;
 mod hostile;
 mod input;
 mod list;
+mod memory;
 mod patience;
 mod world;

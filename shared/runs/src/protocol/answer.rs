@@ -2,8 +2,8 @@
 
 use super::{Machine, Next, Op, Reply};
 use crate::{
-    Answer, ClaimId, ENTRY_VERSION, Entry, EventBody, Field, Guard, Head, LogState, Logged,
-    Pending, RecordChange, RequestId, RunId, Timestamp, engine::answer_key,
+    Answer, ClaimId, ENTRY_VERSION, Entry, EventBody, Field, Guard, Head, LogState, Logged, Pending,
+    RecordChange, RequestId, RunId, Timestamp, engine::answer_key,
 };
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};

@@ -75,11 +75,13 @@ impl Suspects {
         let now = Instant::now();
         let is_suspect = attempts >= SUSPECT;
         let mut state = self.lock();
-        let settled = self.since + state.settles_in.saturating_mul(1 << (attempts.max(SUSPECT) - SUSPECT).min(8));
+        let settled =
+            self.since + state.settles_in.saturating_mul(1 << (attempts.max(SUSPECT) - SUSPECT).min(8));
         let wait = if is_suspect && settled > now {
             settled - now
         } else if state.alone || (is_suspect && state.lost_one > 0) {
-            LOOK_AGAIN + LONGER_FOR_EACH.saturating_mul(u32::try_from(state.waiting.len()).unwrap_or(u32::MAX))
+            LOOK_AGAIN
+                + LONGER_FOR_EACH.saturating_mul(u32::try_from(state.waiting.len()).unwrap_or(u32::MAX))
         } else {
             state.waiting.remove(&run);
             if is_suspect {

@@ -219,8 +219,7 @@ pub fn begins(
     let own = &log[..superseded_at.map_or(log.len(), |at| claimed_at + 1 + at)];
     let (had, left) = (&config.budget, &world.left);
     let lost = had.crashes.saturating_sub(left.crashes) + had.hand_overs.saturating_sub(left.hand_overs);
-    let deadly =
-        script.iter().flat_map(|branch| branch.iter()).any(|item| matches!(item, Item::Long(_)));
+    let deadly = script.iter().flat_map(|branch| branch.iter()).any(|item| matches!(item, Item::Long(_)));
     let suspects = deadly || world.now != begins_at() || config.ahead != 0;
     let before = script[branch].iter().take_while(|item| **item != Item::Call(call));
     let moment = before.filter_map(|item| match item {

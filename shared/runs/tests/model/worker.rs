@@ -147,7 +147,9 @@ impl Worker {
     pub fn calls(&self, config: &Config, stands: Stands) -> Vec<(usize, Item)> {
         let Some(engine) = self.engine() else { return Vec::new() };
         let branches = engine.branches.iter().enumerate().filter(|(_, branch)| branch.stands == stands);
-        branches.map(|(number, branch)| (number, config.script_of(self.run)[number][usize::from(branch.at)])).collect()
+        branches
+            .map(|(number, branch)| (number, config.script_of(self.run)[number][usize::from(branch.at)]))
+            .collect()
     }
 
     /// Does all that it can do without a reply.
@@ -268,7 +270,7 @@ impl Worker {
         }
         let end = match turn {
             Some(Turn::Completed) => {
-                Some(Conclusion::Ends(EventBody::RunCompleted { output: serde_json::Value::Null }))
+                Some(Conclusion::Ends(EventBody::RunCompleted { output: serde_json::Value::Null.into() }))
             }
             Some(Turn::Suspended) => Some(Conclusion::Waits),
             Some(Turn::Resting(until)) => Some(Conclusion::Rests(until)),

@@ -226,7 +226,9 @@ impl World {
         for (index, (run, from)) in self.queue.iter().enumerate() {
             if *from <= self.now
                 && self.admits(*run, config).is_some()
-                && left.workers > 0 && self.workers.len() < usize::from(config.at_once) {
+                && left.workers > 0
+                && self.workers.len() < usize::from(config.at_once)
+            {
                 actions.push(Action::Deliver(index));
                 if left.duplicated > 0 {
                     actions.push(Action::Duplicate(index));

@@ -269,13 +269,11 @@ fn text(fields: Fields<'_>) -> Guard {
     });
     let patterns: Vec<Pattern> = own
         .chain(presets)
-        .filter_map(|(pattern, spot)| {
-            match fields.pattern_at(spot, || Pattern::new(pattern, false))? {
-                Ok(pattern) => Some(pattern),
-                Err(error) => {
-                    fields.mistake(spot, format!("this is no regular expression: {error}"));
-                    None
-                }
+        .filter_map(|(pattern, spot)| match fields.pattern_at(spot, || Pattern::new(pattern, false))? {
+            Ok(pattern) => Some(pattern),
+            Err(error) => {
+                fields.mistake(spot, format!("this is no regular expression: {error}"));
+                None
             }
         })
         .collect();

@@ -225,7 +225,9 @@ impl Embedder {
             wire.headers.iter().fold(request, |request, (name, value)| request.header(*name, value))
         });
         let answer: Answer = answer.await.map_err(|failure| match failure {
-            Failure::Refused(_) | Failure::Request(_) | Failure::Redirect(_) => LlmError::refused(failure.to_string()),
+            Failure::Refused(_) | Failure::Request(_) | Failure::Redirect(_) => {
+                LlmError::refused(failure.to_string())
+            }
             _ => LlmError::connection(failure.to_string()),
         })?;
         if !answer.status.is_success() {

@@ -30,7 +30,11 @@ impl Pass {
         Self { transformers }
     }
 
-    pub(in crate::nodes) async fn apply(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
+    pub(in crate::nodes) async fn apply(
+        &self,
+        call: Call<'_>,
+        input: &Arc<Value>,
+    ) -> Result<Arc<Value>, Halt> {
         let mut output = Arc::clone(input);
         for transformer in &self.transformers {
             output = Arc::new(transformer.compute(call.run, Data::Json(&output)).await?);

@@ -69,7 +69,9 @@ impl CohereReranker {
             client.post(url).bearer_auth(&self.api_key).json(&body)
         });
         let answer = answer.await.map_err(|failure| match failure {
-            Failure::Refused(_) | Failure::Request(_) | Failure::Redirect(_) => LlmError::refused(failure.to_string()),
+            Failure::Refused(_) | Failure::Request(_) | Failure::Redirect(_) => {
+                LlmError::refused(failure.to_string())
+            }
             _ => LlmError::connection(failure.to_string()),
         })?;
         if !answer.status.is_success() {

@@ -105,6 +105,7 @@ fn by_place(value: Value) -> Value {
 
 impl Splitter for JsonSplitter {
     fn split(&self, document: &Document, ids: &DocumentIds) -> Result<Vec<Document>, NodeError> {
+        NodeError::check_json(&document.content)?;
         let value = serde_json::from_str(&document.content)
             .map_err(|problem| NodeError::new("ValueError", format!("a document is no JSON: {problem}")))?;
         let mut parts = Vec::new();

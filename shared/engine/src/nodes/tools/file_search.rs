@@ -72,7 +72,8 @@ fn searched(desk: &Desk, input: &Map<String, Value>) -> Result<Value, NodeError>
         scanned += 1;
         let Some(text) = file.text() else { continue };
         for found in pattern.find_iter(text).take(number("max_matches_per_file", 5)) {
-            let found = found.map_err(|error| failed(format!("the search was given up: {}", error.message)))?;
+            let found =
+                found.map_err(|error| failed(format!("the search was given up: {}", error.message)))?;
             let around = number("context_chars", 120);
             matches.push(json!({
                 "file_path": path,

@@ -19,7 +19,9 @@ struct JsonToAny;
 #[async_trait]
 impl Kind for JsonToAny {
     async fn execute(&self, _: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
-        match serde_json::from_str::<Value>(input["value"].as_str().unwrap_or_default()) {
+        let text = input["value"].as_str().unwrap_or_default();
+        NodeError::check_json(text)?;
+        match serde_json::from_str::<Value>(text) {
             Ok(value) => Ok(Arc::new(json!({"content": value}))),
             Err(problem) => Err(NodeError::new("ValueError", format!("this is no JSON: {problem}")).into()),
         }

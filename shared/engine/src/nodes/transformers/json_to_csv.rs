@@ -24,6 +24,7 @@ struct JsonToCsv;
 impl Kind for JsonToCsv {
     async fn execute(&self, _: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
         let text = input["value"].as_str().unwrap_or_default();
+        NodeError::check_json(text)?;
         let rows: Vec<Map<String, Value>> = serde_json::from_str(text).map_err(failed)?;
         Ok(Arc::new(json!({"content": csv(&rows).map_err(failed)?})))
     }
