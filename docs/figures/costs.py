@@ -151,7 +151,7 @@ def table():
         + ", ".join(f"{name} ${cost:,.2f}" for name, cost in idle.items()) + ".",
         "",
         f"Requests and units: counted by `cargo bench -p runyard-aws --bench requests` on {json.loads(COUNTS.read_text())['counted']} "
-        "on emulators, indexes included, with key and app at hand (they are remembered for 30 s). Assumed, as nothing was "
+        "on emulators, indexes included, with key and app at hand (they are remembered for 15 s). Assumed, as nothing was "
         f"measured on AWS: {ECHO_SECONDS * 1000:.0f} ms billed for `echo`, "
         f"{CONTROL_SECONDS * 1000:.0f} ms for a request that executes nothing; {BATCH} messages a batch; "
         f"{ACCESS_LINE + PLATFORM_LINES} bytes of log a request and {METRIC_LINE} a line of metrics; {EVENT_OUT} bytes an event of a stream.",

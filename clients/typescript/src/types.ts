@@ -127,7 +127,7 @@ export interface paths {
         readonly put?: never;
         /**
          * Ends a run as canceled; does nothing to a run that has ended. At the latest 2 s later nothing more is spent on it. A
-         *     body is not needed, and not read.
+         *     body is not needed, and not read. Without a key, where the app is public, only runs that were created without one.
          */
         readonly post: operations["cancel_run"];
         readonly delete?: never;
@@ -162,7 +162,10 @@ export interface paths {
         };
         readonly get?: never;
         readonly put?: never;
-        /** Answers a pending request and wakes the run. The first answer counts; a second one is refused. */
+        /**
+         * Answers a pending request and wakes the run. The first answer counts; a second one is refused. Without a key, where the
+         *     app is public, only questions of runs that were created without one, and never an approval.
+         */
         readonly post: operations["answer_run"];
         readonly delete?: never;
         readonly options?: never;
@@ -182,7 +185,7 @@ export interface paths {
         /**
          * Creates a new background run from one that failed or was canceled, with the same input and the same version of the app.
          *     What the old run's log recorded as done, people's answers too, is not done again; what failed is tried again. The old run
-         *     stays as it is. A body is not needed, and not read.
+         *     stays as it is. A body is not needed, and not read. Needs a key, also where the app is public.
          */
         readonly post: operations["retry_run"];
         readonly delete?: never;
@@ -201,7 +204,8 @@ export interface paths {
         /**
          * The events of a run as Server-Sent Events, as they happen: from the start, or after one that the client has seen.
          * @description For each event `id: <sequence>`, `event: <type>`, `data: <the event as JSON>` and an empty line; `: heartbeat` after
-         *     15 s of silence. Ends after the terminal event; a client that has not seen one connects again with `Last-Event-ID`.
+         *     15 s of silence. Ends after the terminal event; a client that has not seen one connects again with `Last-Event-ID`. Ends
+         *     within 30 s too once the caller may not follow the run any more, as when its key is revoked.
          */
         readonly get: operations["stream_run"];
         readonly put?: never;
@@ -422,8 +426,20 @@ export interface components {
             /** @enum {string} */
             readonly type: "approval";
         });
+        /** @description Who answered. */
+        readonly AnsweredBy: {
+            /**
+             * @description The public part of the access key.
+             * @example 0123456789abcdef
+             */
+            readonly key?: string;
+            /** @description The caller's own identifier of its user, as the answer gave it. */
+            readonly user_id?: string;
+        };
         readonly ApprovalAnswer: {
             readonly data: components["schemas"]["ApprovalData"];
+            /** @description The caller's own identifier of who answers: `input.received` tells it. */
+            readonly user_id?: string | null;
         };
         readonly ApprovalData: {
             /**
@@ -433,7 +449,7 @@ export interface components {
             readonly request_id: string;
             /** @description May be left out where there is `feedback`: then that approves if it is the node's `accept_pattern`. */
             readonly approved?: boolean | null;
-            /** @description New values of the request's `editable_params`; others cannot be changed. */
+            /** @description New values of the request's `editable_params`, of the same type; others cannot be changed. */
             readonly params?: {
                 readonly [key: string]: unknown;
             } | null;
@@ -478,11 +494,15 @@ export interface components {
             readonly input: {
                 readonly [key: string]: unknown;
             };
-            /** @description The caller's own identifier of its user: stored, filterable, handed to the app. */
+            /**
+             * @description The caller's own identifier of its user: stored, filterable, handed to the app. Without an access key agents
+             *     remember nothing by it.
+             */
             readonly user_id?: string | null;
             /**
              * Format: uuid
-             * @description Groups the runs of one conversation: stored, filterable, handed to the app as memory scope.
+             * @description Groups the runs of one conversation: stored, filterable, handed to the app as memory scope. Without an access key
+             *     agents remember by it alone, apart from callers with a key, and only if it is random (version 4 or 7).
              */
             readonly session_id?: string | null;
             /**
@@ -495,7 +515,7 @@ export interface components {
              * @default false
              */
             readonly background?: boolean;
-            /** @description Files uploaded earlier to this app; with those in the request itself at most 100. */
+            /** @description Files uploaded earlier to this app; with those in the request itself at most 100. Not without an access key. */
             readonly file_ids?: readonly string[];
             /** @description Labels to filter by: at most 16 strings of at most 512 characters, with keys of 1 to 64 characters. */
             readonly metadata?: {
@@ -562,6 +582,8 @@ export interface components {
         };
         readonly FeedbackAnswer: {
             readonly data: components["schemas"]["FeedbackData"];
+            /** @description The caller's own identifier of who answers: `input.received` tells it. */
+            readonly user_id?: string | null;
         };
         readonly FeedbackData: {
             /**
@@ -649,6 +671,14 @@ export interface components {
                  */
                 readonly request_id: string;
                 readonly type: components["schemas"]["InputRequestType"];
+                /** @description Of an approval: whether it was approved or denied. */
+                readonly approved?: boolean;
+                /** @description Of an approval: the params that the answer changed, by name. */
+                readonly changes?: {
+                    readonly [key: string]: components["schemas"]["ParamChange"];
+                };
+                /** @description Who answered; left out where nothing is known of who it was. */
+                readonly by?: components["schemas"]["AnsweredBy"];
             };
         };
         /** @description A question to a person; `POST /v1/runs/{run_id}/input` answers it. */
@@ -832,6 +862,8 @@ export interface components {
                 /** @enum {string} */
                 readonly object: "node";
                 readonly node: components["schemas"]["Node"];
+                /** @description Of a node that waited for approval: what it is executed with. */
+                readonly input?: unknown;
             };
         };
         /** @description Which page this is, and of how many. */
@@ -854,6 +886,13 @@ export interface components {
             readonly total_count_capped?: boolean;
             /** @description The `cursor` of the next page of runs, if there is one. */
             readonly next_cursor?: string;
+        };
+        /** @description A param that an answer changed. */
+        readonly ParamChange: {
+            /** @description What was to be approved; left out where there was none. */
+            readonly from?: unknown;
+            /** @description What is executed instead. */
+            readonly to: unknown;
         };
         readonly QuestionAnswer: {
             /** @description `id` of the question. */
@@ -1235,7 +1274,7 @@ export interface components {
                 readonly "application/json": components["schemas"]["ErrorResponse"];
             };
         };
-        /** @description The `Authorization` header is missing or malformed, or the key is unknown, expired or revoked. */
+        /** @description The `Authorization` header is missing or malformed, or the key is unknown, expired or revoked. On a public app: this is not for callers without a key. */
         readonly Unauthorized: {
             headers: {
                 /** @description `Bearer` */
@@ -1421,7 +1460,7 @@ export interface operations {
         readonly parameters: {
             readonly query?: never;
             readonly header?: {
-                /** @description A repeat with the same request gives the same run, with another request 409. In the scope of app and access key, for 24 hours. */
+                /** @description A repeat with the same request gives the same run, with another request 409. In the scope of app and access key, for 24 hours. Without a key a random UUID (version 4). */
                 readonly "Idempotency-Key"?: string;
                 /**
                  * @description `wait=N` has a background run waited for, up to N seconds, at most 60.

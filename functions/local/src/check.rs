@@ -50,7 +50,7 @@ pub(crate) fn elsewhere(app: &App) -> Result<(), BoxError> {
         let _ = output.map(|output| output.take(ANSWER).read_to_end(&mut answer));
         answer
     });
-    let ended = wait(&mut child);
+    let ended = wait(&mut child, TIME);
     let _ = writer.join();
     let answer = reader.join().unwrap_or_default();
     let status = ended.map_err(|error| stopped(error.to_string()))?;
@@ -69,13 +69,13 @@ pub(crate) fn elsewhere(app: &App) -> Result<(), BoxError> {
 }
 
 /// How a child ended; nothing if it took too long, and was killed.
-fn wait(child: &mut Child) -> std::io::Result<Option<ExitStatus>> {
+fn wait(child: &mut Child, time: Duration) -> std::io::Result<Option<ExitStatus>> {
     let begun = Instant::now();
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
         }
-        if begun.elapsed() > TIME {
+        if begun.elapsed() > time {
             child.kill()?;
             child.wait()?;
             return Ok(None);
@@ -117,4 +117,21 @@ pub(crate) fn here() -> Result<()> {
     let problem = checked.err().map(|problem| problem.to_string());
     println!("{}", json!({ "problem": problem }));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_that_takes_too_long_or_dies_is_told_from_one_that_ends() {
+        let start = |script: &str| Command::new("sh").args(["-c", script]).spawn().expect("a shell");
+        let mut child = start("sleep 60");
+        assert_eq!(wait(&mut child, Duration::from_millis(50)).expect("it is killed"), None);
+        let mut ended = |script: &str| wait(&mut start(script), TIME).expect("it ends").expect("in time");
+        assert!(ended("exit 0").success());
+        assert!(why(ended("exit 3")).contains("exit code 3"));
+        assert!(why(ended("kill -ABRT $$")).contains("1024 MiB of memory or 1024 KiB of stack (signal 6)"));
+        assert!(why(ended("kill -XCPU $$")).contains("10 s of a processor"));
+    }
 }

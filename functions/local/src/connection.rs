@@ -1,5 +1,6 @@
 //! One HTTP/1.1 connection: hyper, with the limits that it does not have by itself.
 
+use crate::framing::Framing;
 use axum::{Router, body::Body, response::Response};
 use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode, header};
@@ -53,7 +54,8 @@ pub(crate) async fn serve(stream: TcpStream, router: Router, ids: Arc<dyn Ids>, 
     // A response is written whole: waiting for more to send would only cost latency.
     let _ = stream.set_nodelay(true);
     let watch = Arc::new(Watch::new());
-    let io = Watched { stream, watch: Arc::clone(&watch), ids: Arc::clone(&ids) };
+    let io =
+        Watched { stream, framing: Framing::default(), watch: Arc::clone(&watch), ids: Arc::clone(&ids) };
     let service = service_fn(|request: Request<Incoming>| {
         let busy = Busy::begin(&watch);
         let mut answer = router.clone().call(request.map(Body::new));
@@ -219,6 +221,7 @@ impl hyper::body::Body for Sent {
 /// The socket, watched.
 struct Watched {
     stream: TcpStream,
+    framing: Framing,
     watch: Arc<Watch>,
     ids: Arc<dyn Ids>,
 }
@@ -231,8 +234,11 @@ impl AsyncRead for Watched {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if buffer.filled().len() > before && self.watch.phase() == WAITING {
-            self.watch.enter(READING);
+        if buffer.filled().len() > before {
+            self.framing.look(&mut buffer.filled_mut()[before..]);
+            if self.watch.phase() == WAITING {
+                self.watch.enter(READING);
+            }
         }
         polled
     }
@@ -342,7 +348,7 @@ fn refusal(status: StatusCode, request_id: &str) -> String {
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
             format!("more than {HEADER_COUNT} headers, or more than {} KiB of them", HEADER_BYTES >> 10)
         }
-        _ => "this is not a valid HTTP request".to_owned(),
+        _ => "this is not a valid HTTP request with one valid `Host`".to_owned(),
     };
     let body = error_body(status, &detail, request_id);
     format!(

@@ -1,12 +1,14 @@
 //! `runyard`: the Runs API in one process, on SQLite and files, and its command line.
 
 mod bench;
+mod chaos;
 mod check;
 mod cli;
 mod client;
 mod connection;
 mod dev_key;
 mod exit;
+mod framing;
 mod keyring;
 mod listen;
 mod memory;
@@ -50,7 +52,7 @@ fn main() -> ExitCode {
         }
     };
     let exit = runtime.block_on(cli::dispatch(cli)).unwrap_or_else(|error| {
-        anstream::eprintln!("error: {error:#}");
+        cli::output::note(&format!("error: {error:#}"));
         Exit::of(&error)
     });
     // What still blocks a thread then has nothing left to say.

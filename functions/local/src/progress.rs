@@ -1,6 +1,7 @@
 //! A run's events, for a person at a terminal.
 
 use anstyle::{AnsiColor, Style};
+use runyard_boot::printable;
 use serde_json::Value;
 use std::{
     io::{self, IsTerminal, Write},
@@ -100,7 +101,14 @@ impl<W: Write> Progress<W> {
             "agent.message.sent" => {
                 self.line(&format!("  {DIM}i{DIM:#} {}", text(&data["message"])));
             }
-            "input.received" => self.line(&format!("  {GOOD}✓{GOOD:#} answered")),
+            "input.received" => match (&data["approved"], data["changes"].as_object()) {
+                (Value::Bool(false), _) => self.line(&format!("  {BAD}✗{BAD:#} denied")),
+                (_, Some(_)) => {
+                    self.line(&format!("  {GOOD}✓{GOOD:#} approved {DIM}{}{DIM:#}", short(&data["changes"])))
+                }
+                (Value::Bool(true), None) => self.line(&format!("  {GOOD}✓{GOOD:#} approved")),
+                _ => self.line(&format!("  {GOOD}✓{GOOD:#} answered")),
+            },
             "input.expired" => self.line(&format!("  {BAD}✗{BAD:#} nobody answered in time")),
             _ => {}
         }
@@ -164,23 +172,27 @@ impl<W: Write> Progress<W> {
     }
 }
 
-/// A string as it is, anything else as JSON; without what would move the cursor or change the terminal.
+/// A string as it is, anything else as JSON; without what would move the cursor or change the terminal, and with its
+/// further lines indented below ours.
 fn text(value: &Value) -> String {
-    let text = match value {
+    printable::indented(&raw(value), "    ").into_owned()
+}
+
+fn raw(value: &Value) -> String {
+    match value {
         Value::String(text) => text.clone(),
         Value::Null => String::new(),
         other => other.to_string(),
-    };
-    text.chars().filter(|char| !char.is_control() || matches!(char, '\n' | '\t')).collect()
+    }
 }
 
 fn name(node: &Value) -> String {
-    let name = text(&node["name"]);
-    if name.is_empty() { text(&node["id"]) } else { name }
+    let name = raw(&node["name"]);
+    printable::line(&if name.is_empty() { raw(&node["id"]) } else { name }).into_owned()
 }
 
 fn short(value: &Value) -> String {
-    cut(&text(value).replace('\n', " "), 100)
+    cut(&printable::line(&raw(value).replace('\n', " ")), 100)
 }
 
 fn cut(text: &str, most: usize) -> String {
@@ -206,9 +218,9 @@ mod tests {
             ("run.started", json!({"id": "r"})),
             ("node.started", json!({"node": node})),
             ("llm.delta", json!({"node": node, "delta": "Be"})),
-            ("llm.delta", json!({"node": node, "delta": "cause"})),
+            ("llm.delta", json!({"node": node, "delta": "cause\r\n\u{2713} fake"})),
             ("node.completed", json!({"node": node, "output": {}})),
-            ("node.failed", json!({"node": {"id": "n2"}, "error": {"message": "no"}})),
+            ("node.failed", json!({"node": {"id": "n2"}, "error": {"message": "no\r\ncompleted"}})),
             ("run.failed", json!({"error": {"message": "n2 failed"}})),
         ] {
             progress.show(&json!({"type": kind, "data": data}));
@@ -216,6 +228,9 @@ mod tests {
         progress.finish();
         drop(progress);
         let shown = String::from_utf8(out).unwrap();
-        assert_eq!(shown, "run r\n  Classify[2J: Because\n  ✓ Classify[2J\n  ✗ n2: no\nfailed: n2 failed\n");
+        assert_eq!(
+            shown,
+            "run r\n  Classify\\u{1b}[2J: Because\n    \u{2713} fake\n  ✓ Classify\\u{1b}[2J\n  ✗ n2: no\n    completed\nfailed: n2 failed\n"
+        );
     }
 }

@@ -1,9 +1,11 @@
 //! The engine, and the sandbox that runs its Python.
 
 use async_trait::async_trait;
-use runyard_engine::{Engine, EngineConfig, PythonError, PythonRunner, ReadEnv};
+use runyard_engine::{
+    Engine, EngineConfig, JobError, JobRunner, JobTurn, PythonError, PythonRunner, ReadEnv,
+};
 use runyard_runs::{App, AppId};
-use runyard_sandbox::{Arguments, Config, Error, Sandbox};
+use runyard_sandbox::{Arguments, Config, Error, JobConfig, Jobs, Sandbox};
 use serde_json::{Map, Value};
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
@@ -54,6 +56,7 @@ pub fn start_with(reach: Reach, allow_hosts: Vec<String>, env: ReadEnv) -> Arc<E
     let program = (!cfg!(feature = "python")).then(|| PathBuf::from(LAYER));
     let config = EngineConfig {
         python: Arc::new(Python(Sandbox::new(Config { program, ..Config::default() }))),
+        jobs: Arc::new(Processes(Jobs::new(JobConfig::default()))),
         env,
         allow_loopback: matches!(reach, Reach::Loopback | Reach::Everything),
         any_env: reach == Reach::Everything,
@@ -80,6 +83,33 @@ impl PythonRunner for Python {
             Error::Unavailable(cause) => PythonError::Broken(unavailable(&cause)),
             error @ Error::Crashed(_) => PythonError::Broken(error.to_string()),
             error => PythonError::Raised(error.to_string()),
+        })
+    }
+}
+
+/// Jobs in processes of the executable that runs, whose `main` begins with `enter_sandbox_if_asked`.
+struct Processes(Jobs);
+
+#[async_trait]
+impl JobRunner for Processes {
+    async fn turn(&self, app: AppId) -> Result<Box<dyn JobTurn>, JobError> {
+        Ok(Box::new(Turn(self.0.turn(app.0.as_u128()).await)))
+    }
+}
+
+struct Turn(runyard_sandbox::JobTurn);
+
+#[async_trait]
+impl JobTurn for Turn {
+    async fn run(self: Box<Self>, job: &str, input: Vec<u8>) -> Result<Vec<u8>, JobError> {
+        use runyard_sandbox::JobError as Theirs;
+
+        self.0.run(job, &input).await.map_err(|error| match error {
+            Theirs::Timeout { limit } => JobError::TimedOut { seconds: limit.as_secs_f64() },
+            Theirs::Memory { limit } => JobError::Memory { bytes: limit },
+            Theirs::Output { limit } => JobError::Output { bytes: limit as u64 },
+            Theirs::Crashed(why) => JobError::Crashed(why),
+            Theirs::Unavailable(cause) => JobError::Broken(format!("no process can be started: {cause}")),
         })
     }
 }

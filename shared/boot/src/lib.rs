@@ -26,15 +26,18 @@ pub mod lambda;
 pub mod logs;
 #[cfg(feature = "lambda")]
 mod metrics;
+pub mod printable;
 #[cfg(feature = "lambda")]
 pub mod traces;
 
 #[cfg(feature = "lambda")]
 pub use backend::{Backend, Config, Error};
 
-/// Becomes a sandbox and never returns, if this process was started to be one: with the feature `python` a sandbox is this
-/// same executable. The first thing in the `main` of whatever executes runs, before there is a thread or a runtime.
+/// Becomes a job or a sandbox and never returns, if this process was started to be one: a job is this same executable, and
+/// with the feature `python` so is a sandbox. The first thing in the `main` of whatever executes runs, before there is a
+/// thread or a runtime.
 pub fn enter_sandbox_if_asked() {
+    runyard_sandbox::enter_job_if_asked(runyard_engine::perform);
     #[cfg(feature = "python")]
     runyard_sandbox::enter_if_asked();
 }

@@ -1,6 +1,10 @@
 //! Where log lines go.
 
-use std::io::{self, IsTerminal};
+use crate::printable;
+use std::{
+    borrow::Cow,
+    io::{self, IsTerminal, Write},
+};
 use tracing::Subscriber;
 use tracing_subscriber::{
     EnvFilter, Layer, fmt, layer::SubscriberExt, registry::LookupSpan, util::SubscriberInitExt,
@@ -9,7 +13,7 @@ use tracing_subscriber::{
 /// For people, on stderr.
 pub fn for_people() {
     let layer = fmt::layer()
-        .with_writer(io::stderr)
+        .with_writer(|| Plain { out: io::stderr(), form: Form::Text })
         .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         .with_target(false)
         .compact();
@@ -42,10 +46,77 @@ fn json<S: Subscriber + for<'a> LookupSpan<'a>>() -> impl Layer<S> {
         .flatten_event(true)
         .with_current_span(true)
         .with_span_list(false)
-        .with_writer(io::stdout)
+        .with_writer(|| Plain { out: io::stdout(), form: Form::Json })
+}
+
+/// Writes events, which are given to it one by one and whole. Some of what stands in them is other people's text.
+struct Plain<W> {
+    out: W,
+    form: Form,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Text,
+    Json,
+}
+
+impl<W: Write> Write for Plain<W> {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        let shown = match self.form {
+            Form::Text => Cow::Owned(colored(&text)),
+            Form::Json => printable::json(&text),
+        };
+        self.out.write_all(shown.as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// An event for people: its colors stay, which harm nobody, and its further lines are indented.
+fn colored(event: &str) -> String {
+    let (event, end) = event.strip_suffix('\n').map_or((event, ""), |event| (event, "\n"));
+    let mut shown = String::with_capacity(event.len() + 1);
+    let mut pieces = event.split("\u{1b}[");
+    shown.push_str(&printable::indented(pieces.next().unwrap_or_default(), "    "));
+    for piece in pieces {
+        let color = piece.find(|char: char| !char.is_ascii_digit() && char != ';');
+        match color.filter(|at| piece[*at..].starts_with('m')) {
+            Some(at) => {
+                let (color, rest) = piece.split_at(at + 1);
+                shown.push_str("\u{1b}[");
+                shown.push_str(color);
+                shown.push_str(&printable::indented(rest, "    "));
+            }
+            None => shown.push_str(&printable::indented(&format!("\u{1b}[{piece}"), "    ")),
+        }
+    }
+    shown + end
 }
 
 /// `RUNYARD_LOG`, in the syntax of `tracing`'s filters, or `default`.
 fn filter(default: &str) -> EnvFilter {
     EnvFilter::try_from_env("RUNYARD_LOG").unwrap_or_else(|_| EnvFilter::new(default))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_has_colors_and_nothing_else_that_a_terminal_acts_on() {
+        let event = "\u{1b}[32m INFO\u{1b}[0m app\u{1b}[2Jx\u{1b}]0;t\u{7}\u{9b}31m\n INFO fake\u{1b}[\n";
+        assert_eq!(
+            colored(event),
+            "\u{1b}[32m INFO\u{1b}[0m app\\u{1b}[2Jx\\u{1b}]0;t\\u{7}\\u{9b}31m\n     INFO fake\\u{1b}[\n"
+        );
+        let mut out = Vec::new();
+        let mut plain = Plain { out: &mut out, form: Form::Json };
+        plain.write_all("{\"app\":\"\u{9b}\u{202e}\"}\n".as_bytes()).unwrap();
+        assert_eq!(out, b"{\"app\":\"\\u009b\\u202e\"}\n");
+    }
 }

@@ -251,6 +251,7 @@ impl RunStore for MemoryRuns {
             .collect();
         for run in &expired {
             state.runs.remove(run);
+            lock(&self.damaged).remove(run);
         }
         Ok(expired.len())
     }

@@ -1,10 +1,10 @@
 use crate::{
-    Files, Keys, Memories, Queue, Runs, database::Database, files, runs::Waiters, worker, worker::Worker,
+    Files, Keys, Memories, Queue, Runs, database::Database, files, private, runs::Waiters, worker,
+    worker::Worker,
 };
 use runyard_runs::{Clock, Ids, StoreError};
 use std::{
-    fs, io,
-    os::unix::fs::DirBuilderExt,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -84,7 +84,8 @@ pub(crate) struct Home {
 }
 
 impl Embedded {
-    /// Opens a data directory, made if need be (mode 0700). Runs and uploads of processes that died are seen to.
+    /// Opens a data directory, made if need be. Only its owner may read it and what lies in it (0700 and 0600), also if it
+    /// was there before. Runs and uploads of processes that died are seen to.
     pub fn open(
         data_dir: &Path,
         clock: Arc<dyn Clock>,
@@ -93,15 +94,20 @@ impl Embedded {
     ) -> Result<Self, Error> {
         for dir in [data_dir.to_owned(), workers_dir(data_dir), data_dir.join("files"), uploads_dir(data_dir)]
         {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(&dir)
-                .map_err(|source| Error::DataDir { path: dir, source })?;
+            private::directory(&dir).map_err(|source| Error::DataDir { path: dir, source })?;
         }
         let in_dir = |source| Error::DataDir { path: data_dir.to_owned(), source };
+        // SQLite gives its other files the mode of the database.
+        let path = data_dir.join("runyard.db");
+        private::file(&path).map_err(in_dir)?;
+        for dir in [data_dir, &workers_dir(data_dir)] {
+            private::files_in(dir).map_err(in_dir)?;
+        }
+        for dir in [data_dir.join("files"), uploads_dir(data_dir)] {
+            private::directories_in(&dir).map_err(in_dir)?;
+        }
         let waiters = Arc::new(Waiters::default());
-        let database = Database::open(&data_dir.join("runyard.db"), &options, Arc::clone(&waiters))?;
+        let database = Database::open(&path, &options, Arc::clone(&waiters))?;
         let worker = Worker::start(&workers_dir(data_dir), ids.random()).map_err(in_dir)?;
         let home = Arc::new(Home { dir: data_dir.to_owned(), database, waiters, worker, clock });
         home.suspect_owners()?;

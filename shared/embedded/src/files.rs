@@ -7,6 +7,7 @@
 use crate::{
     database::Fault,
     embedded::{Home, failed, uploads_dir},
+    private,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -45,9 +46,9 @@ impl FileStore for Files {
         let home = Arc::clone(&self.home);
         blocking(move || {
             let dir = uploads_dir(&home.dir).join(home.worker.id.to_string());
-            fs::create_dir_all(&dir)?;
+            private::directory(&dir)?;
             let path = dir.join(format!("{}.{}", file.app, file.id));
-            let content = fs::File::create_new(&path)?;
+            let content = private::new_file(&path)?;
             let part = Part { path, content, buffer: Vec::new(), size: 0 };
             Ok(Box::new(Receiving { home, file, part: Some(part) }) as Box<dyn Upload>)
         })
@@ -281,7 +282,7 @@ fn place(data_dir: &Path, app: AppId, id: FileId) -> PathBuf {
 fn link_durably(from: &Path, to: &Path) -> io::Result<()> {
     let Some(dir) = to.parent() else { return Err(io::ErrorKind::InvalidInput.into()) };
     if !dir.exists() {
-        fs::create_dir_all(dir)?;
+        private::directory(dir)?;
         if let Some(above) = dir.parent() {
             fs::File::open(above)?.sync_all()?;
         }

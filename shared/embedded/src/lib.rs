@@ -21,6 +21,7 @@ mod embedded;
 mod files;
 mod keys;
 mod memories;
+mod private;
 mod queue;
 mod runs;
 mod worker;

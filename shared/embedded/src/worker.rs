@@ -1,5 +1,6 @@
 //! Which processes that share a data directory are alive: each holds a lock that the kernel drops with it.
 
+use crate::private;
 use std::{
     fs::{self, File, TryLockError},
     io,
@@ -20,7 +21,7 @@ impl Worker {
     pub(crate) fn start(dir: &Path, id: Uuid) -> io::Result<Self> {
         let path = lock_path(dir, id);
         loop {
-            let lock = File::create(&path)?;
+            let lock = private::file(&path)?;
             lock.lock()?;
             // Whoever looked between these two steps took it for a dead worker's file, and removed it.
             if lock.metadata()?.nlink() > 0 {

@@ -124,6 +124,104 @@ async fn a_problem_keeps_the_last_good_version() {
 }
 
 #[tokio::test]
+async fn a_former_version_loses_what_the_current_one_lost() {
+    let (embedded, _data, dir) = open();
+    write(
+        dir.path(),
+        "a",
+        1,
+        "env: [KEPT, GONE]\nallow_hosts: [10.0.0.1, 10.0.0.2]\nlimits: {run_seconds: 9}",
+    );
+    let (apps, _) = Apps::open(dir.path(), &embedded, None).unwrap();
+    let old = apps.by_host("").await.unwrap().unwrap();
+    write(dir.path(), "a", 1, "env: [KEPT, NEW]\nallow_hosts: [10.0.0.2]");
+    // Whoever has not read the files yet leaves a newer version all that it has.
+    let (elsewhere, _) = Apps::open(dir.path(), &embedded, None).unwrap();
+    let new = elsewhere.by_host("").await.unwrap().unwrap();
+    assert_eq!(apps.version(new.id, &new.version).await.unwrap().unwrap().env, ["KEPT", "NEW"]);
+    apps.reload().unwrap();
+    for _ in 0..2 {
+        let held = apps.version(old.id, &old.version).await.unwrap().unwrap();
+        assert_eq!((&held.env, &held.allow_hosts), (&vec!["KEPT".to_owned()], &vec!["10.0.0.2".to_owned()]));
+        assert_eq!((&held.version, held.limits.run_seconds), (&old.version, 9));
+    }
+    // Given back, it is there again.
+    write(dir.path(), "a", 1, "env: [KEPT, GONE]\nallow_hosts: [10.0.0.1, 10.0.0.2]");
+    apps.reload().unwrap();
+    assert_eq!(apps.version(old.id, &old.version).await.unwrap(), Some(old));
+}
+
+#[tokio::test]
+async fn a_served_app_keeps_its_hosts() {
+    let (embedded, _data, dir) = open();
+    write(dir.path(), "m", 1, "hosts: [m.example.com]");
+    write(dir.path(), "n", 2, "hosts: [n.example.com]");
+    let (apps, _) = Apps::open(dir.path(), &embedded, None).unwrap();
+    // Folders that come before those that are served, by name, and want what those have.
+    write(dir.path(), "a", 1, "name: other");
+    write(dir.path(), "b", 3, "hosts: [m.example.com]");
+    write(dir.path(), "c", 4, "hosts: [n.localhost]");
+    write(dir.path(), "d", 5, "name: M");
+    write(dir.path(), "e", 6, "");
+    let problems = messages(&apps.reload().unwrap(), dir.path());
+    assert_eq!(problems.len(), 4, "{problems:?}");
+    for (problem, (folder, owner)) in problems.iter().zip([("a", "m"), ("b", "m"), ("c", "n"), ("d", "m")]) {
+        assert!(problem.starts_with(&format!("{folder}/app.yaml: ")), "{problem}");
+        assert!(problem.contains(&format!("the app in \"{owner}\"")), "{problem}");
+    }
+    for (host, name) in [
+        ("m.localhost", "m"),
+        ("m.example.com", "m"),
+        ("n.localhost", "n"),
+        ("e.localhost", "e"),
+        ("127.0.0.1", "m"),
+    ] {
+        assert_eq!(name_on(&apps, host).await.as_deref(), Some(name), "{host}");
+    }
+    // A served app that wants what another has stays as it was, host by host, and nobody is left without a host.
+    write(dir.path(), "n", 2, "hosts: [m.example.com]");
+    assert_eq!(apps.reload().unwrap().len(), 5);
+    assert_eq!(name_on(&apps, "m.example.com").await.as_deref(), Some("m"));
+    assert_eq!(name_on(&apps, "n.example.com").await.as_deref(), Some("n"));
+    // What one gives up, another may take, at once too.
+    for folder in ["a", "b", "c", "d"] {
+        fs::remove_dir_all(dir.path().join(folder)).unwrap();
+    }
+    write(dir.path(), "m", 1, "");
+    assert_eq!(apps.reload().unwrap(), []);
+    assert_eq!(name_on(&apps, "m.example.com").await.as_deref(), Some("n"));
+    // But not while the one that gave it up has a problem, and so keeps it.
+    write(dir.path(), "n", 2, "");
+    apps.reload().unwrap();
+    write(dir.path(), "m", 1, "hosts: [m.example.com]");
+    assert_eq!(apps.reload().unwrap(), []);
+    write(dir.path(), "m", 1, "publik: true");
+    write(dir.path(), "n", 2, "hosts: [m.example.com]");
+    assert_eq!(apps.reload().unwrap().len(), 2);
+    assert_eq!(name_on(&apps, "m.example.com").await.as_deref(), Some("m"));
+}
+
+#[tokio::test]
+async fn nobody_answers_for_an_app_that_is_gone_or_broken() {
+    let (embedded, _data, dir) = open();
+    for (folder, id) in [("a", 1), ("b", 2), ("c", 3)] {
+        write(dir.path(), folder, id, if folder == "b" { "hosts: [b.example.com]" } else { "" });
+    }
+    fs::remove_file(dir.path().join("c/workflow.yaml")).unwrap();
+    let (apps, problems) = Apps::open(dir.path(), &embedded, None).unwrap();
+    assert_eq!(problems.len(), 1);
+    assert_eq!(name_on(&apps, "c.localhost").await, None);
+    fs::remove_dir_all(dir.path().join("b")).unwrap();
+    fs::write(dir.path().join("c/workflow.yaml"), "# right\n").unwrap();
+    apps.reload().unwrap();
+    for host in ["b.localhost", "b.example.com"] {
+        assert_eq!(name_on(&apps, host).await, None, "{host}");
+    }
+    assert_eq!(name_on(&apps, "c.localhost").await.as_deref(), Some("c"));
+    assert_eq!(name_on(&apps, "127.0.0.1").await.as_deref(), Some("a"));
+}
+
+#[tokio::test]
 async fn keys_are_made_listed_and_revoked() {
     let (embedded, _data, _apps) = open();
     let keys = embedded.keys();

@@ -4,7 +4,7 @@
 
 use async_trait::async_trait;
 use criterion::{Criterion, criterion_group, criterion_main};
-use runyard_engine::{Engine, EngineConfig, PythonError, PythonRunner};
+use runyard_engine::{Engine, EngineConfig, JobError, JobRunner, JobTurn, PythonError, PythonRunner};
 use runyard_runs::{
     App, AppId, Engine as _, File, FileId, FileStore, NewFile, NewRun, Outcome, RunContext, RunId,
     StoreError, SystemClock, Timestamp, Upload,
@@ -24,6 +24,13 @@ const LOOPS: u32 = 50;
 const HISTORY: usize = 20_000;
 
 struct Nothing;
+
+#[async_trait]
+impl JobRunner for Nothing {
+    async fn turn(&self, _: AppId) -> Result<Box<dyn JobTurn>, JobError> {
+        unreachable!("no workflow here has jobs")
+    }
+}
 
 #[async_trait]
 impl PythonRunner for Nothing {
@@ -160,6 +167,7 @@ workflows: {{w: {{flow: f}}}}
     .expect("an app");
     let engine = Engine::new(EngineConfig {
         python: Arc::new(Nothing),
+        jobs: Arc::new(Nothing),
         env: Arc::new(|_, _| Ok(None)),
         allow_loopback: true,
         any_env: true,

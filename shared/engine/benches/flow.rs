@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use runyard_engine::{Engine, EngineConfig, PythonError, PythonRunner};
+use runyard_engine::{Engine, EngineConfig, JobError, JobRunner, JobTurn, PythonError, PythonRunner};
 use runyard_runs::{
     App, AppId, Engine as _, File, FileId, FileStore, NewFile, NewRun, RunContext, RunId, StoreError,
     SystemClock, Timestamp, Upload,
@@ -12,6 +12,13 @@ use std::{collections::BTreeMap, hint::black_box, sync::Arc, time::Duration};
 use uuid::Uuid;
 
 struct Nothing;
+
+#[async_trait]
+impl JobRunner for Nothing {
+    async fn turn(&self, _: AppId) -> Result<Box<dyn JobTurn>, JobError> {
+        unreachable!("no workflow here has jobs")
+    }
+}
 
 #[async_trait]
 impl PythonRunner for Nothing {
@@ -68,6 +75,7 @@ fn flows(criterion: &mut Criterion) {
         .expect("an app");
         let engine = Engine::new(EngineConfig {
             python: Arc::new(Nothing),
+            jobs: Arc::new(Nothing),
             env: Arc::new(|_, _| Ok(Some("http://127.0.0.1:9".into()))),
             allow_loopback: false,
             any_env: true,
@@ -106,6 +114,7 @@ fn flows(criterion: &mut Criterion) {
                 || {
                     Engine::new(EngineConfig {
                         python: Arc::new(Nothing),
+                        jobs: Arc::new(Nothing),
                         env: Arc::new(|_, _| Ok(Some("http://127.0.0.1:9".into()))),
                         allow_loopback: false,
                         any_env: true,

@@ -7,7 +7,9 @@
 #![expect(clippy::print_stdout, reason = "what a table is for")]
 
 use async_trait::async_trait;
-use runyard_engine::{Engine, EngineConfig, PythonError, PythonRunner, workflow_ids};
+use runyard_engine::{
+    Engine, EngineConfig, JobError, JobRunner, JobTurn, PythonError, PythonRunner, workflow_ids,
+};
 use runyard_runs::{App, AppId, WorkflowSource};
 use serde_json::{Map, Value, json};
 use std::{
@@ -23,6 +25,13 @@ const NOT_NATIVE: &[&str] =
     &["not native", "(not yet)", "not supported", "do not run here", "does not run here"];
 
 struct NoPython;
+
+#[async_trait]
+impl JobRunner for NoPython {
+    async fn turn(&self, _: AppId) -> Result<Box<dyn JobTurn>, JobError> {
+        unreachable!("no workflow here has jobs")
+    }
+}
 
 #[async_trait]
 impl PythonRunner for NoPython {
@@ -93,6 +102,7 @@ fn find(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
 fn problems(name: &str, text: &str, ids: &[String]) -> Vec<String> {
     let engine = Engine::new(EngineConfig {
         python: Arc::new(NoPython),
+        jobs: Arc::new(NoPython),
         env: Arc::new(|_, name| {
             let value =
                 if name.ends_with("URL") || name.ends_with("URI") { "http://localhost:1" } else { "1" };

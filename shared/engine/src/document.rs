@@ -4,6 +4,7 @@ use crate::{
     flow::{Call, NodeError},
     python_text,
 };
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 use std::sync::atomic::{AtomicU64, Ordering};
 use uuid::Uuid;
@@ -108,6 +109,7 @@ fn id_of(value: &Value, place: usize) -> String {
 
 /// Gives the documents that a node makes their ids: 32 hexadecimal digits that follow from the run, the node and the
 /// place, so a replay gives the same.
+#[derive(Serialize, Deserialize)]
 pub(crate) struct DocumentIds {
     run: Uuid,
     key: String,
@@ -117,6 +119,21 @@ pub(crate) struct DocumentIds {
 impl DocumentIds {
     pub(crate) fn new(call: Call<'_>) -> Self {
         Self { run: call.run.new_run().id.0, key: call.key.to_owned(), given: AtomicU64::new(0) }
+    }
+
+    /// The same for a job, which goes on where this one is, and must be [`caught up`](Self::catch_up) with.
+    pub(crate) fn for_job(&self) -> Self {
+        Self { run: self.run, key: self.key.clone(), given: self.given().into() }
+    }
+
+    /// How many were given.
+    pub(crate) fn given(&self) -> u64 {
+        self.given.load(Ordering::Relaxed)
+    }
+
+    /// Gives none of those that a job gave.
+    pub(crate) fn catch_up(&self, given: u64) {
+        self.given.fetch_max(given, Ordering::Relaxed);
     }
 
     pub(crate) fn next(&self) -> String {

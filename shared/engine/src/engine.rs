@@ -3,6 +3,7 @@
 use crate::{
     egress::{Egress, Http},
     flow::{Cache, params},
+    job::JobRunner,
     load::{self, LoadErrors, Loaded, Mistake, Refusal, is_reserved},
     python::PythonRunner,
     secrets::{Gather, SHORTEST},
@@ -35,6 +36,8 @@ pub type ReadEnv = Arc<dyn Fn(&App, &str) -> Result<Option<String>, String> + Se
 pub struct EngineConfig {
     /// Runs the Python of nodes.
     pub python: Arc<dyn PythonRunner>,
+    /// Performs jobs: what a library does on data in one go.
+    pub jobs: Arc<dyn JobRunner>,
     /// Reads environment variables. An app is given only those that it declares, and never the platform's
     /// (`AWS_…`) or Runyard's own (`RUNYARD_…`). Where what it gives changes, the app is loaded anew for the next run.
     pub env: ReadEnv,
@@ -82,6 +85,16 @@ struct Compiled {
     /// The variables that it was loaded with, and a hash of what they were.
     env: Vec<String>,
     env_hash: u64,
+    /// What the app might do when it was loaded: a former version may do less once its operator has taken something away.
+    allow_hosts: Vec<String>,
+    declared: Vec<String>,
+}
+
+impl Compiled {
+    /// Whether the app may still do what it might when it was loaded, and no more.
+    fn is_within(&self, app: &App) -> bool {
+        self.allow_hosts == app.allow_hosts && self.declared == app.env && self.services.limits == app.limits
+    }
 }
 
 impl Engine {
@@ -127,6 +140,7 @@ impl Engine {
         let lock = || self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
         let known = lock().get(&key).cloned();
         if let Some(compiled) = known
+            && compiled.is_within(app)
             && compiled.env_hash == self.env_hash(app, &compiled.env)
         {
             return Ok(compiled);
@@ -184,6 +198,7 @@ impl Engine {
         let secrets = Arc::new(secrets.done());
         let services = Services {
             python: Arc::clone(&self.config.python),
+            jobs: Arc::clone(&self.config.jobs),
             http: self.http(app).with_secrets(Arc::clone(&secrets)),
             secrets,
             documents: Arc::clone(&self.documents),
@@ -193,7 +208,15 @@ impl Engine {
             memories: self.memories.clone(),
         };
         let env_hash = self.env_hasher.hash_one(read.values().collect::<Vec<_>>());
-        Ok(Compiled { workflow, warnings, services, env: read.into_keys().collect(), env_hash })
+        Ok(Compiled {
+            workflow,
+            warnings,
+            services,
+            env: read.into_keys().collect(),
+            env_hash,
+            allow_hosts: app.allow_hosts.clone(),
+            declared: app.env.clone(),
+        })
     }
 
     fn env_hash(&self, app: &App, names: &[String]) -> u64 {

@@ -16,6 +16,7 @@
 //! | `nodes` | the kinds of nodes, one file each |
 //! | `prompt`, `template`, `llm` | prompts in Jinja, and the models that get them |
 //! | `vectors` | stores of documents with their vectors |
+//! | `job` | work on data that is performed in a process of its own, where it can be killed |
 //! | `egress` | the guard at the gate to the network |
 //! | `engine` | the port of the domain, and the cache of what was compiled |
 
@@ -29,9 +30,13 @@ mod engine;
 mod expression;
 mod flow;
 mod html;
+mod job;
+#[cfg(test)]
+mod limits;
 mod llm;
 mod load;
 mod mcp;
+mod measure;
 mod nodes;
 mod pattern;
 mod prompt;
@@ -51,6 +56,7 @@ mod workflow;
 
 pub use engine::{Engine, EngineConfig, ReadEnv};
 pub use flow::{FailedNode, NodeError, Status};
+pub use job::{JobError, JobRunner, JobTurn, perform};
 pub use load::{LoadErrors, Mistake, Spot, workflow_ids};
 pub use python::{PythonError, PythonRunner};
 pub use workflow::RunResults;

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 /// Python's `str(value)`.
 pub(crate) fn str(value: &Value) -> String {
     match value {
-        Value::String(text) if compute::make(text.len()).is_ok() => text.clone(),
+        Value::String(text) if compute::copy(text.len()).is_ok() => text.clone(),
         Value::String(_) => String::new(),
         other => repr(other),
     }

@@ -3,6 +3,7 @@
 use crate::{
     egress::Http,
     flow::{Cache, NodeError},
+    job::JobRunner,
     llm,
     python::PythonRunner,
     secrets::Secrets,
@@ -20,6 +21,7 @@ use std::{
 /// The services of one app.
 pub(crate) struct Services {
     pub(crate) python: Arc<dyn PythonRunner>,
+    pub(crate) jobs: Arc<dyn JobRunner>,
     pub(crate) http: Http,
     /// What may not be told.
     pub(crate) secrets: Arc<Secrets>,

@@ -4,8 +4,12 @@ mod support;
 
 use runyard_runs::{Actor, EventBody, InputRequest, Logged};
 use serde_json::{Map, Value, json};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use support::{Case, Counted, scripted::Scripted};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
 
 fn flow(nodes: &str) -> String {
     let ids: Vec<&str> = nodes
@@ -329,4 +333,90 @@ async fn an_http_tool_is_called_with_what_was_approved() {
         "{told:?}"
     );
     assert_eq!(model.echoes(), 1);
+}
+
+/// An MCP server with one tool, `pay`, and the arguments that it was called with.
+async fn mcp_server() -> (String, Arc<Mutex<Vec<Value>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}/mcp", listener.local_addr().expect("an address"));
+    let called = Arc::new(Mutex::new(Vec::new()));
+    let calls = Arc::clone(&called);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let calls = Arc::clone(&calls);
+            tokio::spawn(async move { rpc(stream, &calls).await });
+        }
+    });
+    (url, called)
+}
+
+async fn rpc(mut stream: TcpStream, calls: &Mutex<Vec<Value>>) -> Option<()> {
+    let mut given = Vec::new();
+    let message: Value = loop {
+        if stream.read_buf(&mut given).await.ok()? == 0 {
+            return None;
+        }
+        let text = String::from_utf8_lossy(&given).into_owned();
+        let Some((_, body)) = text.split_once("\r\n\r\n") else { continue };
+        if let Ok(message) = serde_json::from_str(body) {
+            break message;
+        }
+    };
+    let schema = json!({"type": "object", "properties": {"amount": {"type": "integer", "maximum": 1000}}});
+    let result = match message["method"].as_str()? {
+        "initialize" => json!({"protocolVersion": "2025-06-18", "capabilities": {}, "serverInfo": {}}),
+        "tools/list" => json!({"tools": [{"name": "pay", "description": "Pays.", "inputSchema": schema}]}),
+        "tools/call" => {
+            calls.lock().expect("calls").push(message["params"].clone());
+            json!({"content": [{"type": "text", "text": "paid"}]})
+        }
+        _ => Value::Null,
+    };
+    let body = json!({"jsonrpc": "2.0", "id": message["id"], "result": result}).to_string();
+    let (status, body) =
+        if message["id"].is_null() { ("202 Accepted", "") } else { ("200 OK", body.as_str()) };
+    let head = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    stream.write_all((head + body).as_bytes()).await.ok()
+}
+
+/// Of a tool that a server has, its arguments are shown, by its own name and schema.
+#[tokio::test]
+async fn a_tool_of_a_server_is_called_with_what_was_approved() {
+    let (url, called) = mcp_server().await;
+    let call = json!({"tool_calls": [{"name": "pay", "arguments": {"thought": "", "amount": 800}}]});
+    let done = json!({"tool_calls": [{"name": "provide_final_answer", "arguments": {"thought": "", "answer": "ok"}}]});
+    let model = Scripted::start(json!([call, done])).await;
+    let tool = format!(
+        r#"{{id: bank, type: dynamiq.nodes.tools.MCPServer, name: Bank, connection: {{type: dynamiq.connections.MCPStreamableHTTP, url: "{url}"}}, approval: {{enabled: true, msg_template: "{{{{ name }}}} {{{{ input_data.amount }}}}?", mutable_data_params: [amount]}}}}"#
+    );
+    let case = |journal| {
+        let case = Case::text(&agent(&tool)).env("STUB_URL", &model.url);
+        case.input(json!({"text": "pay"})).journal(journal)
+    };
+    let first = case(Vec::new());
+    first.run().await;
+    let [request] = asked(&first.events()).try_into().expect("one question");
+    assert_eq!((request.prompt.as_str(), &request.params["amount"]), ("pay 800?", &json!(800)));
+    let check = |amount: Value| {
+        let changed = Map::from_iter([("amount".to_owned(), amount)]);
+        runyard_runs::Engine::check_params(&first.engine(), &request, &changed).is_ok()
+    };
+    assert!(check(json!(450)) && !check(json!(1001)) && !check(json!("450")));
+    assert_eq!(*called.lock().expect("calls"), Vec::<Value>::new());
+    let mut journal = first.events();
+    journal.push(answer(&request, json!({"approved": true, "params": {"amount": 450}})));
+    let second = case(journal);
+    assert_eq!(second.run().await["status"], "success");
+    let called = called.lock().expect("calls").clone();
+    assert_eq!(called.len(), 1, "{called:?}");
+    assert_eq!((&called[0]["name"], &called[0]["arguments"]["amount"]), (&json!("pay"), &json!(450)));
+    let told = told(&model);
+    assert!(told[0].starts_with("[A person changed `amount` from 800 to 450"), "{told:?}");
+    let events = calls(&second.events());
+    let amounts: Vec<_> = events.iter().map(|(name, input)| (*name, &input["amount"])).collect();
+    let (started, completed) = ("agent.tool_call.started", "agent.tool_call.completed");
+    assert_eq!(amounts, [(started, &json!(450)), (completed, &json!(450))]);
 }

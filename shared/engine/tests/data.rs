@@ -114,17 +114,15 @@ async fn what_unpacks_to_too_much_fails_its_node() {
     let word = archive(&[("word/document.xml", &much)]);
     assert!(word.len() < 1 << 20, "{}", word.len());
     let case = node("converters.DOCXFileConverter", "").file("a.docx", word);
-    assert_eq!(outcome(&case).await, Err("ValueError".to_owned()));
+    assert_eq!(outcome(&case).await, Err("LimitExceededError".to_owned()));
     let book = archive(&[("xl/workbook.xml", b"<workbook/>"), ("xl/other.bin", &much)]);
     let case = node("converters.ExcelFileConverter", "").file("a.xlsx", book);
-    assert_eq!(outcome(&case).await, Err("ValueError".to_owned()));
+    assert_eq!(outcome(&case).await, Err("LimitExceededError".to_owned()));
 }
 
-#[tokio::test]
-async fn a_cell_far_away_takes_no_memory() {
-    let sheet = br#"<worksheet><sheetData><row r="1"><c r="A1"><v>1</v></c></row>
-        <row r="1048576"><c r="XFD1048576"><v>2</v></c></row></sheetData></worksheet>"#;
-    let book = archive(&[
+/// A workbook of one sheet.
+fn workbook(sheet: &str) -> Vec<u8> {
+    archive(&[
         (
             "_rels/.rels",
             br#"<Relationships><Relationship Id="rId1" Target="xl/workbook.xml"
@@ -140,30 +138,102 @@ async fn a_cell_far_away_takes_no_memory() {
             br#"<Relationships><Relationship Id="rId1" Target="worksheets/sheet1.xml"
                 Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/worksheet"/></Relationships>"#,
         ),
-        ("xl/worksheets/sheet1.xml", sheet),
-    ]);
+        ("xl/worksheets/sheet1.xml", sheet.as_bytes()),
+    ])
+}
+
+#[tokio::test]
+async fn a_cell_far_away_takes_no_memory() {
+    let sheet = r#"<worksheet><sheetData><row r="1"><c r="A1"><v>1</v></c></row>
+        <row r="1048576"><c r="XFD1048576"><v>2</v></c></row></sheetData></worksheet>"#;
+    let book = workbook(sheet);
     let case = node("converters.ExcelFileConverter", ", workbook_document_creation_mode: one-doc-per-row")
         .file("far.xlsx", book);
     let output = outcome(&case).await.expect("documents");
     assert_eq!(contents(&output), ["Sheet: S\ncolumn_16384: 2"]);
 }
 
+/// Rows as wide as the widest, labels before each cell, metadata in each document: files of a few KB or MB of which very
+/// much would come.
+#[tokio::test]
+async fn what_very_much_would_come_of_fails_its_node() {
+    let cells = "<c><v>1</v></c>".repeat(16_384);
+    let rows = "<row><c><v>1</v></c></row>".repeat(8_000);
+    let wide = workbook(&format!("<worksheet><sheetData><row>{cells}</row>{rows}</sheetData></worksheet>"));
+    assert!(wide.len() < 16 << 10, "{}", wide.len());
+    let far = workbook(
+        r#"<worksheet><sheetData><row r="1"><c r="XFD1"><v>1</v></c></row><row r="1048576"><c r="A1048576"><v>1</v></c></row></sheetData></worksheet>"#,
+    );
+    let label = format!("{}\n{}", "x".repeat(100_000), "1\n".repeat(10_000));
+    let many = format!("a,b\n{}", "1,2\n".repeat(200_000));
+    let note = json!({"note": "x".repeat(10_000)});
+    let file = |name: &str, class: &str, content: Vec<u8>| node(class, "").file(name, content);
+    let id = "00000000-0000-0000-0000-000000000064";
+    let list = |content: &Vec<u8>| {
+        file("a.xlsx", "transformers.ExcelToList", content.clone()).input(json!({"value": id}))
+    };
+    for (name, case) in [
+        ("wide", file("a.xlsx", "converters.ExcelFileConverter", wide.clone())),
+        ("wide list", list(&wide)),
+        ("far list", list(&far)),
+        ("label", file("a.csv", "converters.CSVConverter", label.clone().into())),
+        ("label, by any", file("a.csv", "converters.MultiFileTypeConverter", label.into())),
+        ("many", file("a.csv", "converters.CSVConverter", many.into())),
+        (
+            "wide rows",
+            node("transformers.CSVToList", "")
+                .input(json!({"value": format!("{}\n{}", "a,".repeat(5_000), "1\n".repeat(5_000))})),
+        ),
+        (
+            "columns",
+            node("transformers.JSONToCSV", "").input(json!({"value": format!(
+                "[{{{}\"z\": 1}}{}]",
+                (0..40_000).fold(String::new(), |text, n| format!("{text}\"c{n}\": 1, ")),
+                ", {}".repeat(4_000)
+            )})),
+        ),
+        (
+            "values",
+            node("transformers.JSONToAny", "")
+                .input(json!({"value": format!("[{}0]", "0,".repeat(1_000_000))})),
+        ),
+        (
+            "metadata of texts",
+            node("transformers.TextToDynamiqDocument", "")
+                .input(json!({"texts": vec!["x"; 10_000], "metadata": note})),
+        ),
+        (
+            "metadata of parts",
+            node("splitters.DocumentSplitter", "")
+                .input(json!({"documents": [{"content": "x\n\n".repeat(50_000), "metadata": note}]})),
+        ),
+        (
+            "one file again and again",
+            node("converters.TextFileConverter", "")
+                .file("a.txt", vec![b'x'; 2 << 20])
+                .input(json!({"files": vec![id; 100]})),
+        ),
+    ] {
+        assert_eq!(outcome(&case).await, Err("LimitExceededError".to_owned()), "{name}");
+    }
+}
+
 #[tokio::test]
 async fn what_is_nested_too_deep_fails_its_node() {
     let deep = "<div>".repeat(1_000_000);
     let case = node("converters.HTMLConverter", "").file("a.html", deep.clone());
-    assert_eq!(outcome(&case).await, Err("ValueError".to_owned()));
+    assert_eq!(outcome(&case).await, Err("LimitExceededError".to_owned()));
     let case = node("splitters.HTMLSectionSplitter", "").input(json!({"documents": [{"content": deep}]}));
-    assert_eq!(outcome(&case).await, Err("ValueError".to_owned()));
+    assert_eq!(outcome(&case).await, Err("LimitExceededError".to_owned()));
     let word = archive(&[("word/document.xml", "<a>".repeat(1_000_000).as_bytes())]);
     let case = node("converters.DOCXFileConverter", "").file("a.docx", word);
-    assert_eq!(outcome(&case).await, Err("XMLSyntaxError".to_owned()));
+    assert_eq!(outcome(&case).await, Err("LimitExceededError".to_owned()));
 }
 
 #[tokio::test]
 async fn a_file_that_is_too_large_is_not_read() {
     let case = node("converters.TextFileConverter", "").file("a.txt", vec![b'x'; (32 << 20) + 1]);
-    assert_eq!(outcome(&case).await, Err("ValueError".to_owned()));
+    assert_eq!(outcome(&case).await, Err("LimitExceededError".to_owned()));
 }
 
 /// Whatever is wrong with a file, its node fails or does what it can.

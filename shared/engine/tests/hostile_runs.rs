@@ -55,7 +55,6 @@ async fn what_is_too_long_fails_its_node() {
         (pass("$..*..*..*..*..*"), nested(60)),
         (pass("$..a..(`parent`..a)..(`parent`..a)"), nested(90)),
         (pass("$..(a|a|a|a|a)..(a|a|a|a|a)..a"), nested(60)),
-        (pass("$..[*]..*..*"), wide.clone()),
         (pass(&format!("$.l{}", "[*].`parent`".repeat(6))), wide),
         (format!("{}\noutput_transformer: {{path: '$..*..*..*'}}", pass("$")), nested(80)),
         (extractor(".*[^A-Z]|[A-Z]"), text("A".repeat(1_000_000))),
@@ -76,7 +75,7 @@ async fn what_is_too_long_fails_its_node() {
         eprintln!("{begin}");
         match outcome(&node, input).await {
             Outcome::Failed(error) => assert_eq!(error.code, "limit_exceeded", "{begin}: {error:?}"),
-            other => panic!("{begin}: {other:?}"),
+            other => panic!("{begin}: {:.200}", format!("{other:?}")),
         }
     }
 }

@@ -5,7 +5,7 @@ mod support;
 use runyard_engine::{Engine, EngineConfig, Mistake};
 use runyard_runs::{App, Engine as _};
 use std::sync::{Arc, Mutex};
-use support::{Case, SystemPython, app};
+use support::{Case, JobsHere, SystemPython, app};
 
 /// What is wrong with `text`, a line each.
 fn mistakes(text: &str) -> Vec<String> {
@@ -199,6 +199,7 @@ fn aliases_are_bounded() {
 async fn an_app_reads_only_what_it_declares() {
     let engine = Engine::new(EngineConfig {
         python: Arc::new(SystemPython),
+        jobs: Arc::new(JobsHere),
         env: Arc::new(|_, name| Ok(Some(format!("value of {name}")))),
         allow_loopback: false,
         any_env: false,
@@ -237,6 +238,7 @@ async fn a_variable_that_changes_is_read_anew_and_a_secret_is_never_shown() {
     let value = Arc::new(Mutex::new(Ok(Some("first".to_owned()))));
     let engine = Engine::new(EngineConfig {
         python: Arc::new(SystemPython),
+        jobs: Arc::new(JobsHere),
         env: {
             let value = Arc::clone(&value);
             Arc::new(move |_, name| {

@@ -157,10 +157,47 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// The lower of each.
+    fn within(&self, other: &Self) -> Self {
+        /// No limit is more than any.
+        fn lower<T: PartialOrd + Copy>(one: Option<T>, other: Option<T>) -> Option<T> {
+            match (one, other) {
+                (Some(one), Some(other)) => Some(if other < one { other } else { one }),
+                (one, other) => one.or(other),
+            }
+        }
+        Self {
+            run_seconds: self.run_seconds.min(other.run_seconds),
+            input_bytes: self.input_bytes.min(other.input_bytes),
+            concurrent_runs: self.concurrent_runs.min(other.concurrent_runs),
+            run_bytes: self.run_bytes.min(other.run_bytes),
+            tokens: lower(self.tokens, other.tokens),
+            cost_usd: lower(self.cost_usd, other.cost_usd),
+        }
+    }
+}
+
 impl App {
     /// How long a run may take, waiting for people not counted.
     pub fn longest_run(&self) -> Duration {
         Duration::from_secs(self.limits.run_seconds)
+    }
+
+    /// This version with no more reach than `current`, the current version of the same app: what its operator has taken away
+    /// since (hosts, variables, the public, what a run may use) is taken away from the runs of former versions too.
+    /// Variables are read from where the current version says.
+    #[must_use]
+    pub fn within(self: &Arc<Self>, current: &Self) -> Arc<Self> {
+        let mut app = Self::clone(self);
+        app.public &= current.public;
+        app.env.retain(|name| current.env.contains(name));
+        let secrets = current.secrets.iter().filter(|(name, _)| app.env.contains(name));
+        app.secrets = secrets.map(|(name, place)| (name.clone(), place.clone())).collect();
+        app.allow_hosts
+            .retain(|host| current.allow_hosts.iter().any(|known| known.eq_ignore_ascii_case(host)));
+        app.limits = app.limits.within(&current.limits);
+        if app == **self { Arc::clone(self) } else { Arc::new(app) }
     }
 
     /// How long everything of a run is kept, from its creation.
@@ -175,9 +212,50 @@ pub trait AppStore: Send + Sync + 'static {
     /// The app that answers on `host` (lower case, without a port), in its current version.
     async fn by_host(&self, host: &str) -> Result<Option<Arc<App>>, StoreError>;
 
-    /// One version of an app, also when a later one is current or the app was removed.
+    /// One version of an app, also when a later one is current or the app was removed. A former version has no more reach
+    /// than the current one ([`App::within`]).
     async fn version(&self, app: AppId, version: &str) -> Result<Option<Arc<App>>, StoreError>;
 
     /// The current version of every app, by name.
     async fn list(&self) -> Result<Vec<Arc<App>>, StoreError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn app(more: Value) -> Arc<App> {
+        let id = uuid::Uuid::nil();
+        let mut app = json!({
+            "id": id, "project": id, "organization": id, "name": "a", "version": "1", "workflow": {"file": "f", "text": "old"},
+        });
+        app.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        Arc::new(serde_json::from_value(app).unwrap())
+    }
+
+    #[test]
+    fn a_former_version_has_no_more_reach_than_the_current_one() {
+        let old = app(json!({
+            "public": true, "env": ["KEPT", "GONE", "MOVED"], "allow_hosts": ["10.0.0.1", "Kept.internal", "gone.internal"],
+            "secrets": {"MOVED": "ssm:/old", "GONE": "ssm:/gone"},
+            "limits": {"run_seconds": 100, "tokens": 5, "concurrent_runs": 3},
+        }));
+        let current = app(json!({
+            "version": "2", "workflow": {"file": "f", "text": "new"}, "env": ["NEW", "MOVED", "KEPT"],
+            "allow_hosts": ["kept.internal", "10.0.0.1", "new.internal"], "secrets": {"MOVED": "ssm:/new", "NEW": "ssm:/n"},
+            "limits": {"run_seconds": 50, "tokens": 9, "cost_usd": 0.5},
+        }));
+        let held = old.within(&current);
+        assert_eq!((held.version.as_str(), &*held.workflow.text, held.public), ("1", "old", false));
+        assert_eq!(held.env, ["KEPT", "MOVED"]);
+        assert_eq!(
+            held.secrets,
+            current.secrets.clone().into_iter().filter(|(name, _)| name == "MOVED").collect()
+        );
+        assert_eq!(held.allow_hosts, ["10.0.0.1", "Kept.internal"]);
+        let Limits { run_seconds, concurrent_runs, tokens, cost_usd, .. } = held.limits;
+        assert_eq!((run_seconds, concurrent_runs, tokens, cost_usd), (50, 3, Some(5), Some(0.5)));
+        assert!(Arc::ptr_eq(&old, &old.within(&old)));
+    }
 }

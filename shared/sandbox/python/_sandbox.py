@@ -68,6 +68,79 @@ def begin():
     random.seed()
 
 
+# So many expressions are compiled ahead, of so many characters together.
+_MOST_PATTERNS = 64
+_MOST_CHARACTERS = 16 * 1024
+
+# The place of `flags` among the arguments of a function of `re`.
+_FLAGS = {"compile": 1, "search": 2, "match": 2, "fullmatch": 2, "findall": 2, "finditer": 2, "split": 3, "sub": 4, "subn": 4}
+
+
+def prepare(source):
+    """Runs in a template, on code that it does not run: loads what the code imports, compiles its literal patterns.
+
+    All that is kept is what the library would make of the same text in each evaluation again.
+    """
+    characters = patterns = 0
+    pending = [compile(source, "<node>", "exec", 0x400)]
+    while pending:
+        node = pending.pop()
+        kind = type(node).__name__
+        if kind == "Import":
+            for alias in node.names:
+                _load(alias.name)
+        elif kind == "ImportFrom" and not node.level:
+            _load(node.module)
+        elif kind == "Call" and patterns < _MOST_PATTERNS and (literal := _pattern(node)):
+            characters += len(literal[0])
+            if characters > _MOST_CHARACTERS:
+                patterns = _MOST_PATTERNS
+                continue
+            patterns += 1
+            try:
+                re.compile(*literal)
+            except Exception:
+                pass
+        for field in node._fields:
+            value = getattr(node, field, None)
+            pending.extend(it for it in (value if isinstance(value, list) else [value]) if hasattr(it, "_fields"))
+
+
+def _load(name):
+    if name.partition(".")[0] in ALLOWED:
+        try:
+            _import(name)
+        except Exception:
+            pass
+
+
+def _pattern(call):
+    """Pattern and flags of a call like `re.search("a", text, re.I)`, if they are literals."""
+    function = call.func
+    if type(function).__name__ != "Attribute" or type(function.value).__name__ != "Name":
+        return None
+    place = _FLAGS.get(function.attr)
+    if function.value.id != "re" or place is None or not call.args:
+        return None
+    pattern = getattr(call.args[0], "value", None)
+    if type(call.args[0]).__name__ != "Constant" or not isinstance(pattern, (str, bytes)):
+        return None
+    given = call.args[place : place + 1] + [it.value for it in call.keywords if it.arg == "flags"]
+    flags = _flags(given[0]) if given else 0
+    return None if flags is None else (pattern, flags)
+
+
+def _flags(node):
+    kind = type(node).__name__
+    if kind == "Attribute" and type(node.value).__name__ == "Name" and node.value.id == "re":
+        flag = getattr(re, node.attr, None)
+        return flag if isinstance(flag, re.RegexFlag) and flag != re.DEBUG else None
+    if kind == "BinOp" and type(node.op).__name__ == "BitOr":
+        left, right = _flags(node.left), _flags(node.right)
+        return None if left is None or right is None else left | right
+    return None
+
+
 def node():
     """A random node id with the multicast bit, for `uuid1`: there is no network card to ask."""
     return random.getrandbits(48) | (1 << 40)

@@ -1,8 +1,8 @@
-//! The zygote, and what it forks.
+//! The zygote, and templates, which are zygotes of one code: what forks evaluations and ends them.
 
 use std::{
     io::{self, IoSliceMut},
-    mem::{self, MaybeUninit},
+    mem::MaybeUninit,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     panic::{self, AssertUnwindSafe},
     time::{Duration, Instant},
@@ -13,16 +13,17 @@ use rustix::{
     net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendFlags},
     process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus},
 };
-use serde_json::value::RawValue;
 
 use crate::{
-    lockdown::{self, raw},
+    evaluation,
+    lockdown::{self, Filter, raw},
     python::Python,
-    wire::{self, ARGUMENT, Failure, Hello, Order, Reply, Request},
+    template,
+    wire::{self, ARGUMENT, Failure, Hello, Order, Reply},
 };
 
 /// Answers code in the interpreter's stead, so that a test can see what native code could do there.
-type Probe = fn(&str) -> Option<serde_json::Value>;
+pub(crate) type Probe = fn(&str) -> Option<serde_json::Value>;
 
 /// Becomes the sandbox and never returns, if this process was started to be one.
 ///
@@ -47,102 +48,122 @@ pub fn enter_with_probe(probe: Probe) {
     }
 }
 
-struct Zygote {
+pub(crate) struct Zygote {
     own: Pid,
     /// What every evaluation has mapped before it begins: mostly the program, and not the user code's doing.
-    mapped_bytes: u64,
-    python: Python,
-    probe: Probe,
-    filtered: bool,
+    pub(crate) mapped_bytes: u64,
+    pub(crate) python: Python,
+    pub(crate) probe: Probe,
+    /// `None` where the kernel takes none.
+    pub(crate) filter: Option<Filter>,
+    /// How long it serves without a request. `None`: until the server is gone.
+    patience: Option<Duration>,
     running: Vec<Running>,
 }
 
-/// An evaluation, as the zygote knows it.
+/// A process that was forked: an evaluation or a template.
 struct Running {
     id: u64,
     pid: Pid,
     process: OwnedFd,
-    /// The evaluation's end of its socket. It tells when the server has let go of the other, and takes
-    /// what the evaluation could not say itself.
+    /// The process's end of its socket. It tells when the server has let go of the other, and takes
+    /// what an evaluation could not say itself.
     socket: OwnedFd,
-    /// `None` before it has a request.
+    /// `None` before it has a request. A template has none.
     deadline: Option<Instant>,
+}
+
+/// What a forked process is to become.
+enum Task {
+    Evaluation,
+    Template,
 }
 
 impl Zygote {
     fn warm(probe: Probe) -> io::Result<Self> {
         lockdown::zygote()?;
         let python = Python::warm().map_err(io::Error::other)?;
-        let mapped_bytes = lockdown::mapped_bytes()?;
-        let filtered = filter_works()?;
+        let filter = Filter::evaluation().map_err(io::Error::other)?;
+        let filtered = filter_works(&filter)?;
+        let mapped_bytes = lockdown::mapped_bytes(lockdown::open_statm()?)?;
         tell(&if filtered { Hello::Ready } else { Hello::Unfiltered })?;
         Ok(Self {
             own: rustix::process::getpid(),
             mapped_bytes,
             python,
             probe,
-            filtered,
+            filter: filtered.then_some(filter),
+            patience: None,
             running: Vec::new(),
         })
     }
 
     /// Until the server is gone. Whatever fails here ends the zygote, and with it all that it forked.
-    fn serve(&mut self) -> io::Result<()> {
+    pub(crate) fn serve(&mut self) -> io::Result<()> {
         let control = io::stdin();
         let control = control.as_fd();
         loop {
-            let ordered = self.wait(control)?;
-            self.reap()?;
-            if !ordered {
-                continue;
-            }
-            match receive(control)? {
-                Received::Nothing => return Ok(()),
-                Received::Prepare { id, memory_bytes, socket } => self.prepare(id, memory_bytes, socket)?,
-                Received::Start { id, timeout } => {
-                    // It may have died meanwhile, and its socket tells.
-                    if let Some(running) = self.running.iter_mut().find(|it| it.id == id) {
-                        running.deadline = Some(Instant::now() + timeout);
+            match self.wait(control)? {
+                Woken::Bored => return Ok(()),
+                Woken::Busy => {}
+                Woken::Ordered => match receive(control)? {
+                    Received::Nothing => return Ok(()),
+                    Received::Fork { id, memory_bytes, task, socket } => {
+                        self.fork(id, memory_bytes, &task, socket)?;
                     }
-                }
+                    Received::Start { id, timeout } => {
+                        // It may have died meanwhile, and its socket tells.
+                        if let Some(running) = self.running.iter_mut().find(|it| it.id == id) {
+                            running.deadline = Some(Instant::now() + timeout);
+                        }
+                    }
+                },
             }
         }
     }
 
-    /// Whether there is an order.
-    fn wait(&self, control: BorrowedFd<'_>) -> io::Result<bool> {
+    /// Waits until something is to be done, and does what concerns those that run.
+    fn wait(&mut self, control: BorrowedFd<'_>) -> io::Result<Woken> {
         let next = self.running.iter().filter_map(|it| it.deadline).min();
-        let timeout = next.map(|it| it.saturating_duration_since(Instant::now()));
+        // With nothing under way, a spare at most, it is bored after a while.
+        let until = next.or_else(|| self.patience.map(|it| Instant::now() + it));
+        let timeout = until.map(|it| it.saturating_duration_since(Instant::now()));
         let timeout = timeout.and_then(|it| Timespec::try_from(it).ok());
-        let mut polled = vec![PollFd::from_borrowed_fd(control, PollFlags::IN)];
+        let mut polled = Vec::with_capacity(1 + 2 * self.running.len());
+        polled.push(PollFd::from_borrowed_fd(control, PollFlags::IN));
         for running in &self.running {
             polled.push(PollFd::new(&running.process, PollFlags::IN));
             polled.push(PollFd::new(&running.socket, PollFlags::empty()));
         }
         match rustix::event::poll(&mut polled, timeout.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(!polled[0].revents().is_empty()),
-            Err(error) => Err(error.into()),
+            Ok(0) if next.is_none() => return Ok(Woken::Bored),
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => return Ok(Woken::Busy),
+            Err(error) => return Err(error.into()),
         }
+        let seen: Vec<_> = polled.iter().map(PollFd::revents).collect();
+        self.reap(&seen[1..])?;
+        Ok(if seen[0].is_empty() { Woken::Busy } else { Woken::Ordered })
     }
 
-    /// Buries the dead, kills the late and those that nobody waits for.
-    fn reap(&mut self) -> io::Result<()> {
+    /// Buries the dead, kills the late and those that nobody waits for. `seen` is what there is of process and socket of each.
+    fn reap(&mut self, seen: &[PollFlags]) -> io::Result<()> {
         let now = Instant::now();
-        let mut i = 0;
-        while i < self.running.len() {
+        // From the end, so that removing one moves none that is still to be looked at.
+        for (i, seen) in seen.chunks(2).enumerate().rev() {
             let running = &self.running[i];
-            let verdict = if let Some((_, status)) =
-                rustix::process::waitpid(Some(running.pid), WaitOptions::NOHANG)?
-            {
-                verdict(status)
-            } else if running.deadline.is_some_and(|it| it <= now) || abandoned(&running.socket)? {
-                rustix::process::pidfd_send_signal(&running.process, Signal::KILL)?;
-                rustix::process::waitpid(Some(running.pid), WaitOptions::empty())?;
-                Some(Failure::Timeout)
-            } else {
-                i += 1;
+            let dead = !seen[0].is_empty();
+            let abandoned = seen[1].intersects(PollFlags::HUP | PollFlags::ERR);
+            let late = running.deadline.is_some_and(|it| it <= now);
+            if !dead && !late && !abandoned {
                 continue;
-            };
+            }
+            if !dead {
+                rustix::process::pidfd_send_signal(&running.process, Signal::KILL)?;
+            }
+            let ended = rustix::process::waitpid(Some(running.pid), WaitOptions::empty())?;
+            let verdict =
+                if dead { ended.and_then(|(_, status)| verdict(status)) } else { Some(Failure::Timeout) };
             let running = self.running.swap_remove(i);
             // One that had no request yet is no answer to any: the server sees its socket close, and takes another.
             if running.deadline.is_some()
@@ -156,67 +177,62 @@ impl Zygote {
         Ok(())
     }
 
-    fn prepare(&mut self, id: u64, memory_bytes: u64, socket: OwnedFd) -> io::Result<()> {
+    fn fork(&mut self, id: u64, memory_bytes: u64, task: &Task, socket: OwnedFd) -> io::Result<()> {
         if let Some(pid) = raw::fork()? {
             let process = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
             self.running.push(Running { id, pid, process, socket, deadline: None });
             return Ok(());
         }
-        let done = panic::catch_unwind(AssertUnwindSafe(|| self.evaluate(memory_bytes, socket)));
+        let zygote = self.own;
+        let done = panic::catch_unwind(AssertUnwindSafe(|| match task {
+            Task::Evaluation => evaluation::run(self, zygote, memory_bytes, socket),
+            Task::Template => template::run(self, zygote, memory_bytes, socket),
+        }));
         raw::exit(i32::from(!matches!(done, Ok(Ok(())))))
     }
 
-    /// In the forked process.
-    fn evaluate(&self, memory_bytes: u64, socket: OwnedFd) -> io::Result<()> {
-        rustix::stdio::dup2_stdin(&socket)?;
-        // Closed with all the others below, and its number may be another's by then.
-        mem::forget(socket);
-        let socket = io::stdin();
-        let socket = socket.as_fd();
-        lockdown::evaluation(self.own, self.mapped_bytes.saturating_add(memory_bytes))?;
-        let filter = self.filtered.then(lockdown::filter).transpose().map_err(io::Error::other)?;
-        // Makes its own copy of the memory that any evaluation writes to, while nobody waits.
-        self.python.rehearse();
+    /// In a forked process: what it takes to serve as a zygote of its own.
+    pub(crate) fn settle(&mut self, mapped_bytes: u64, patience: Duration) {
+        self.own = rustix::process::getpid();
+        self.mapped_bytes = mapped_bytes;
+        self.patience = Some(patience);
+    }
 
-        let mut cpu_seconds = [0; 4];
-        read_exact(socket, &mut cpu_seconds)?;
-        let request = read_frame(socket)?;
-        lockdown::before_user_code(u32::from_le_bytes(cpu_seconds).into(), filter.as_ref())?;
-        let request: Request<'_> = serde_json::from_slice(&request)?;
-        let value = match (self.probe)(&request.code) {
-            Some(value) => {
-                RawValue::from_string(value.to_string()).map_err(|error| Failure::Output(error.to_string()))
-            }
-            None => self.python.evaluate(&request),
-        };
-        let reply = match value {
-            Ok(value) => wire::frame(&Reply::Value(&value))?,
-            Err(failure) => wire::frame(&Reply::Failure(failure))?,
-        };
-        write_all(socket, &reply)
+    /// In a forked process: drops what it has of its siblings, to which it has no right.
+    pub(crate) fn forget_siblings(&mut self) {
+        // Their descriptors are closed with all others.
+        for running in std::mem::take(&mut self.running) {
+            std::mem::forget((running.process, running.socket));
+        }
     }
 }
 
+enum Woken {
+    /// There is an order.
+    Ordered,
+    Busy,
+    /// Nobody wanted anything for as long as it waits.
+    Bored,
+}
+
 /// Whether the system call filter can be had here; found out in a process that is thrown away.
-fn filter_works() -> io::Result<bool> {
-    let Some(pid) = raw::fork()? else {
-        let taken = lockdown::filter().is_ok_and(|it| seccompiler::apply_filter(&it).is_ok());
-        raw::exit(i32::from(!taken))
-    };
+fn filter_works(filter: &Filter) -> io::Result<bool> {
+    let Some(pid) = raw::fork()? else { raw::exit(i32::from(filter.apply().is_err())) };
     let status = rustix::process::waitpid(Some(pid), WaitOptions::empty())?;
     Ok(status.is_some_and(|(_, status)| status.exit_status() == Some(0)))
 }
 
-fn tell(hello: &Hello) -> io::Result<()> {
-    write_all(io::stdin().as_fd(), &wire::frame(hello)?)
+pub(crate) fn tell(hello: &Hello) -> io::Result<()> {
+    evaluation::write_all(io::stdin().as_fd(), &wire::frame(hello)?)
 }
 
 enum Received {
     /// The server is gone.
     Nothing,
-    Prepare {
+    Fork {
         id: u64,
         memory_bytes: u64,
+        task: Task,
         socket: OwnedFd,
     },
     Start {
@@ -242,19 +258,17 @@ fn receive(control: BorrowedFd<'_>) -> io::Result<Received> {
         _ => None,
     });
     Ok(match (Order::from_bytes(bytes, socket.is_some()), socket) {
-        (Order::Prepare { id, memory_bytes }, Some(socket)) => Received::Prepare { id, memory_bytes, socket },
+        (Order::Prepare { id, memory_bytes }, Some(socket)) => {
+            Received::Fork { id, memory_bytes, task: Task::Evaluation, socket }
+        }
+        (Order::Template { id, memory_bytes }, Some(socket)) => {
+            Received::Fork { id, memory_bytes, task: Task::Template, socket }
+        }
         (Order::Start { id, timeout_ms }, _) => {
             Received::Start { id, timeout: Duration::from_millis(timeout_ms) }
         }
-        (Order::Prepare { .. }, None) => return Err(io::Error::other("an order without a socket")),
+        _ => return Err(io::Error::other("an order without a socket")),
     })
-}
-
-/// Whether the server closed its end.
-fn abandoned(socket: &OwnedFd) -> io::Result<bool> {
-    let mut polled = [PollFd::new(socket, PollFlags::empty())];
-    rustix::event::poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
-    Ok(polled[0].revents().intersects(PollFlags::HUP | PollFlags::ERR))
 }
 
 /// What to tell the server of an evaluation that ended; nothing if it could tell by itself.
@@ -271,30 +285,4 @@ fn verdict(status: WaitStatus) -> Option<Failure> {
         libc::SIGSEGV | libc::SIGBUS => Failure::Recursion,
         _ => Failure::Crashed(format!("signal {signal}")),
     })
-}
-
-fn read_frame(socket: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
-    let mut length = [0; 4];
-    read_exact(socket, &mut length)?;
-    let mut body = vec![0; u32::from_le_bytes(length) as usize];
-    read_exact(socket, &mut body)?;
-    Ok(body)
-}
-
-fn read_exact(socket: BorrowedFd<'_>, mut into: &mut [u8]) -> io::Result<()> {
-    while !into.is_empty() {
-        match rustix::io::read(socket, &mut *into)? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            read => into = &mut into[read..],
-        }
-    }
-    Ok(())
-}
-
-fn write_all(socket: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        let written = rustix::io::write(socket, bytes)?;
-        bytes = &bytes[written..];
-    }
-    Ok(())
 }

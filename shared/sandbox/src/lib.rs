@@ -14,8 +14,9 @@
 //! # How
 //!
 //! ```text
-//! server ── control socket ──> zygote ── fork ──> evaluation   one for each run
-//!    └────────── a socket for each run ───────────────┘
+//! server ── control socket ──> zygote ── fork ──> evaluation          one for each run
+//!    │                           └─ fork ─> template ── fork ──> evaluation
+//!    └────────── a socket for each template, and for each run ──────────┘
 //! ```
 //!
 //! The zygote is the server's own executable or [`Config::program`], started on first use with an empty environment, no
@@ -26,8 +27,33 @@
 //! once, up to [`Config::max_processes`], half of them at most for one owner; idle, there is the zygote and nothing else. When the server dies,
 //! the control socket closes and all of it goes.
 //!
+//! # Code that comes again
+//!
+//! Most of what a small function costs is the same each time: its code is compiled, the modules that it imports are loaded, its
+//! regular expressions are compiled. The second time that an owner has the same code evaluated, the zygote forks a template:
+//! a process that does these three and then forks the evaluations of that code, as the zygote does. What keeps runs apart is
+//! unchanged:
+//!
+//! - Each run has a process of its own, forked for it, locked down by the same steps, and gone after it.
+//! - A template runs no user code and gets no input. It sees the text of one code of one owner, and all that it keeps is
+//!   what the library would make of this text in each evaluation again; what the code itself does at its top, it does in each.
+//!   An evaluation has no way to its template's memory but a copy of what was there before it was forked.
+//! - Before a template reads the text it takes limits, and a filter that lets it fork, end its evaluations and talk on the
+//!   sockets that it is given: no file and no socket can be opened, no program started. An evaluation has both filters.
+//!
+//! There are [`Config::max_templates`] at most, half of them for one owner; the one that was used longest ago makes room. A
+//! template that serves nobody for 30 s ends. Code that does not compile, and a template that is killed, cost no answer: the
+//! zygote forks the evaluation then.
+//!
+//! # Without a filter
+//!
 //! Where the kernel refuses the filter there is a warning, and the rest still holds: no descriptor can be
 //! opened (`RLIMIT_NOFILE` 0), so neither file nor socket.
+//!
+//! # Jobs
+//!
+//! Work that parsers do on untrusted data, and that nothing else could stop, goes to a process of its own too: see
+//! [`Jobs`]. It has the same limits, and what it does is the embedding program's code, not Python.
 //!
 //! # From Python to JSON
 //!
@@ -44,10 +70,18 @@ mod child;
 mod convert;
 mod error;
 #[cfg(feature = "interpreter")]
+mod evaluation;
+mod forker;
+#[cfg(feature = "interpreter")]
+mod heap;
+mod job;
 mod lockdown;
 mod parent;
 #[cfg(feature = "interpreter")]
 mod python;
+#[cfg(feature = "interpreter")]
+mod template;
+mod templates;
 mod turns;
 mod wire;
 
@@ -57,5 +91,6 @@ pub use child::enter_if_asked;
 #[doc(hidden)]
 pub use child::enter_with_probe;
 pub use error::Error;
+pub use job::{JobConfig, JobError, JobTurn, Jobs, Perform, enter_job_if_asked};
 pub use parent::{Arguments, Config, Sandbox};
 pub use turns::{Turn, Turns};

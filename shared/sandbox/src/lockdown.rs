@@ -1,14 +1,18 @@
 //! What a process gives up before it sees user code.
 
-use std::{collections::BTreeMap, fs, io};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, Read as _},
+};
 
 use rustix::{
     process::{DumpableBehavior, Resource, Rlimit, Signal},
     thread::{CapabilitySet, CapabilitySets},
 };
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen as Len, SeccompCmpOp as Op, SeccompCondition as Condition,
-    SeccompFilter, SeccompRule as Rule,
+    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen as Len, SeccompCmpOp as Op,
+    SeccompCondition as Condition, SeccompFilter, SeccompRule as Rule,
 };
 
 /// Deep enough for Python's own recursion limit, which must come first, in an unoptimised build too.
@@ -40,11 +44,7 @@ pub(crate) fn zygote() -> io::Result<()> {
 
 /// Taken by an evaluation as soon as it is forked; its socket stands at descriptor 0.
 pub(crate) fn evaluation(zygote: rustix::process::Pid, address_space: u64) -> io::Result<()> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    // It may have died before that.
-    if rustix::process::getppid() != Some(zygote) {
-        return Err(io::Error::other("the zygote is gone"));
-    }
+    die_with(zygote)?;
     raw::close_from(1)?;
     limit(Resource::As, address_space)?;
     limit(Resource::Nproc, 0)?;
@@ -53,15 +53,115 @@ pub(crate) fn evaluation(zygote: rustix::process::Pid, address_space: u64) -> io
     limit(Resource::Nofile, 0)
 }
 
-/// The last thing before user code is looked at.
-pub(crate) fn before_user_code(cpu_seconds: u64, filter: Option<&BpfProgram>) -> io::Result<()> {
-    // A backstop: the zygote kills by the clock. Rehearsal took less than the second that is added.
-    limit(Resource::Cpu, cpu_seconds.saturating_add(1))?;
-    filter.map_or(Ok(()), |filter| seccompiler::apply_filter(filter).map_err(io::Error::other))
+/// Taken by a template as soon as it is forked; its control socket stands at descriptor 0.
+#[cfg(feature = "interpreter")]
+pub(crate) fn template(zygote: rustix::process::Pid, address_space: u64) -> io::Result<()> {
+    die_with(zygote)?;
+    raw::close_from(1)?;
+    // Its evaluations have what they may use on top of what it has by then.
+    let soft = Rlimit { current: Some(address_space), maximum: None };
+    rustix::process::setrlimit(Resource::As, soft)?;
+    limit(Resource::Memlock, 0)?;
+    limit(Resource::Msgqueue, 0)?;
+    // Two for each of its evaluations, of which there are never as many.
+    limit(Resource::Nofile, 1024)
 }
 
-/// The system calls that an evaluation may make; all others fail with `EPERM`.
-pub(crate) fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
+fn die_with(parent: rustix::process::Pid) -> io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    // It may have died before that.
+    if rustix::process::getppid() != Some(parent) {
+        return Err(io::Error::other("the process that forked this one is gone"));
+    }
+    Ok(())
+}
+
+/// The last thing before user code is looked at.
+pub(crate) fn before_user_code(cpu_seconds: u64, filter: Option<&Filter>) -> io::Result<()> {
+    // A backstop: the zygote kills by the clock. Rehearsal took less than the second that is added.
+    limit(Resource::Cpu, cpu_seconds.saturating_add(1))?;
+    filter.map_or(Ok(()), Filter::apply)
+}
+
+/// The system calls that a process may make; all others fail with `EPERM`. Compiled once, in the zygote.
+pub(crate) struct Filter(BpfProgram);
+
+impl Filter {
+    /// Stands for the id of the process that takes the filter; no process has it.
+    const OWN: u32 = 0x7fff_0b5e;
+
+    /// For evaluations.
+    pub(crate) fn evaluation() -> Result<Self, BackendError> {
+        let mut rules = computing()?;
+        // Its socket, which is all it has, and the question whether a descriptor is open (of a debug build).
+        let socket = || Condition::new(0, Len::Dword, Op::Eq, 0);
+        rules.insert(libc::SYS_read, vec![Rule::new(vec![socket()?])?]);
+        rules.insert(libc::SYS_write, vec![Rule::new(vec![socket()?])?]);
+        rules.insert(
+            libc::SYS_fcntl,
+            vec![Rule::new(vec![Condition::new(1, Len::Dword, Op::Eq, flag(libc::F_GETFD))?])?],
+        );
+        Self::of(rules)
+    }
+
+    /// For templates, and so for their evaluations until they take their own: what forking, ending and locking down an
+    /// evaluation takes. No file and no socket can be opened, and no program started.
+    #[cfg(feature = "interpreter")]
+    pub(crate) fn template() -> Result<Self, BackendError> {
+        let mut rules = computing()?;
+        let any = [
+            libc::SYS_close,
+            libc::SYS_close_range,
+            libc::SYS_dup3,
+            libc::SYS_fcntl,
+            libc::SYS_getppid,
+            libc::SYS_pidfd_open,
+            libc::SYS_pidfd_send_signal,
+            libc::SYS_ppoll,
+            libc::SYS_prlimit64,
+            libc::SYS_read,
+            libc::SYS_recvfrom,
+            libc::SYS_recvmsg,
+            libc::SYS_seccomp,
+            libc::SYS_sendto,
+            libc::SYS_set_robust_list,
+            // Its evaluations abort by it, and their own filter leaves them no other target.
+            libc::SYS_tgkill,
+            libc::SYS_wait4,
+            libc::SYS_write,
+        ];
+        rules.extend(any.map(|call| (call, Vec::new())));
+        #[cfg(target_arch = "x86_64")]
+        rules.extend([libc::SYS_dup2, libc::SYS_poll].map(|call| (call, Vec::new())));
+        let fork = flag(libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD);
+        rules.insert(libc::SYS_clone, vec![Rule::new(vec![Condition::new(0, Len::Qword, Op::Eq, fork)?])?]);
+        let prctl = |what| Rule::new(vec![Condition::new(0, Len::Dword, Op::Eq, flag(what))?]);
+        rules
+            .insert(libc::SYS_prctl, vec![prctl(libc::PR_SET_PDEATHSIG)?, prctl(libc::PR_SET_NO_NEW_PRIVS)?]);
+        Self::of(rules)
+    }
+
+    fn of(rules: BTreeMap<i64, Vec<Rule>>) -> Result<Self, BackendError> {
+        let filter = SeccompFilter::new(
+            rules,
+            SeccompAction::Errno(libc::EPERM.cast_unsigned()),
+            SeccompAction::Allow,
+            std::env::consts::ARCH.try_into()?,
+        )?;
+        filter.try_into().map(Self)
+    }
+
+    /// From now on, for this process and all that it forks.
+    pub(crate) fn apply(&self) -> io::Result<()> {
+        let mut program = self.0.clone();
+        let own = std::process::id();
+        program.iter_mut().filter(|it| it.k == Self::OWN).for_each(|it| it.k = own);
+        seccompiler::apply_filter(&program).map_err(io::Error::other)
+    }
+}
+
+/// What every process of the sandbox may do.
+fn computing() -> Result<BTreeMap<i64, Vec<Rule>>, BackendError> {
     let any = Vec::new;
     let mut rules: BTreeMap<i64, Vec<Rule>> = [
         libc::SYS_brk,
@@ -87,14 +187,6 @@ pub(crate) fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
     ]
     .map(|call| (call, any()))
     .into();
-    // Its socket, which is all it has, and the question whether a descriptor is open (of a debug build).
-    let socket = || Condition::new(0, Len::Dword, Op::Eq, 0);
-    rules.insert(libc::SYS_read, vec![Rule::new(vec![socket()?])?]);
-    rules.insert(libc::SYS_write, vec![Rule::new(vec![socket()?])?]);
-    rules.insert(
-        libc::SYS_fcntl,
-        vec![Rule::new(vec![Condition::new(1, Len::Dword, Op::Eq, flag(libc::F_GETFD))?])?],
-    );
     // Memory that can be written can never be run.
     let not_executable =
         |argument| Condition::new(argument, Len::Dword, Op::MaskedEq(flag(libc::PROT_EXEC)), 0);
@@ -103,16 +195,9 @@ pub(crate) fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
     rules.insert(libc::SYS_mmap, vec![Rule::new(vec![not_executable(2)?, anonymous()?])?]);
     rules.insert(libc::SYS_mprotect, vec![Rule::new(vec![not_executable(2)?])?]);
     // `abort` signals itself.
-    let own = u64::from(std::process::id());
+    let own = u64::from(Filter::OWN);
     rules.insert(libc::SYS_tgkill, vec![Rule::new(vec![Condition::new(0, Len::Dword, Op::Eq, own)?])?]);
-
-    SeccompFilter::new(
-        rules,
-        SeccompAction::Errno(libc::EPERM.cast_unsigned()),
-        SeccompAction::Allow,
-        std::env::consts::ARCH.try_into()?,
-    )?
-    .try_into()
+    Ok(rules)
 }
 
 fn flag(flag: libc::c_int) -> u64 {
@@ -123,9 +208,16 @@ fn limit(resource: Resource, to: u64) -> io::Result<()> {
     rustix::process::setrlimit(resource, Rlimit { current: Some(to), maximum: Some(to) }).map_err(Into::into)
 }
 
+/// Where the size of this process's address space stands.
+pub(crate) fn open_statm() -> io::Result<File> {
+    File::open("/proc/self/statm")
+}
+
 /// The size of this process's address space.
-pub(crate) fn mapped_bytes() -> io::Result<u64> {
-    let text = fs::read_to_string("/proc/self/statm")?;
+pub(crate) fn mapped_bytes(mut statm: File) -> io::Result<u64> {
+    let mut text = [0; 128];
+    let length = statm.read(&mut text)?;
+    let text = String::from_utf8_lossy(&text[..length]);
     let pages: u64 = text
         .split(' ')
         .next()
@@ -140,9 +232,11 @@ pub(crate) mod raw {
 
     use std::io;
 
+    #[cfg(any(test, feature = "interpreter"))]
     use rustix::process::Pid;
 
     /// `None` in the child.
+    #[cfg(any(test, feature = "interpreter"))]
     pub(crate) fn fork() -> io::Result<Option<Pid>> {
         // SAFETY: the zygote has one thread, so the child's copy of every lock and of the allocator is whole.
         match unsafe { libc::fork() } {

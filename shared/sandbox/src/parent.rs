@@ -1,25 +1,18 @@
-//! The server's side: starts the zygote, orders evaluations and waits for what they say.
+//! The server's side: starts the zygote, gives evaluations to it or to a template, and waits for what they say.
 
 use std::{
-    io::{self, IoSlice},
-    mem::MaybeUninit,
-    os::{
-        fd::{AsFd as _, OwnedFd},
-        unix::net::UnixStream as StdStream,
-    },
+    io,
+    os::{fd::OwnedFd, unix::net::UnixStream as StdStream},
     path::PathBuf,
     process::Stdio,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use rustix::{
-    net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags},
-    process::DumpableBehavior,
-};
+use rustix::process::DumpableBehavior;
 use serde_json::{Map, Value};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _, Interest},
+    io::AsyncWriteExt as _,
     net::UnixStream,
     process::{Child, Command},
     sync::Mutex,
@@ -28,8 +21,10 @@ use tokio::{
 
 use crate::{
     Error,
+    forker::{self, Begun, Forker},
+    templates::Templates,
     turns::Turns,
-    wire::{self, ARGUMENT, Hello, Order, Reply, Request},
+    wire::{self, ARGUMENT, Hello, Reply, Request},
 };
 
 /// The zygote kills by the clock; this much later the server takes it for hung, and kills that too.
@@ -44,6 +39,9 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Config {
     /// Evaluations at once, of which no owner gets more than half; more wait for their turn.
     pub max_processes: usize,
+    /// Codes that have a process of their own, which has compiled them, while they are evaluated again and again; an owner has
+    /// half of these at most. 0: none.
+    pub max_templates: usize,
     /// What one evaluation may use beyond what the interpreter itself takes.
     pub memory_bytes: u64,
     /// Code and input together.
@@ -62,6 +60,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             max_processes: 16,
+            max_templates: 8,
             memory_bytes: 128 * 1024 * 1024,
             max_input_bytes: 16 * 1024 * 1024,
             max_output_bytes: 4 * 1024 * 1024,
@@ -90,36 +89,27 @@ pub struct Sandbox {
 struct Inner {
     config: Config,
     turns: Turns,
-    zygote: Mutex<Option<Zygote>>,
+    templates: Templates,
+    zygote: Mutex<Option<Arc<Zygote>>>,
 }
 
 #[derive(Debug)]
 struct Zygote {
     child: Child,
-    control: UnixStream,
-    /// Forked before it is needed, since a fork takes longer than a small function.
-    spare: Option<Evaluation>,
-    last_id: u64,
-}
-
-/// A forked process that waits for its request.
-#[derive(Debug)]
-struct Evaluation {
-    id: u64,
-    socket: UnixStream,
+    forker: Forker,
 }
 
 impl Sandbox {
     /// A sandbox with its own processes and limits.
     pub fn new(config: Config) -> Self {
         let turns = Turns::new(config.max_processes);
-        Self { inner: Arc::new(Inner { config, turns, zygote: Mutex::new(None) }) }
+        let templates = Templates::new(config.max_templates);
+        Self { inner: Arc::new(Inner { config, turns, templates, zygote: Mutex::new(None) }) }
     }
 
     /// Starts what the first evaluation would start.
     pub async fn warm(&self) -> Result<(), Error> {
-        let mut zygote = self.inner.zygote.lock().await;
-        self.inner.alive(&mut zygote).await.map(|_| ()).map_err(Error::Unavailable)
+        self.inner.zygote().await.map(|_| ()).map_err(Error::Unavailable)
     }
 
     /// What the code's `run` gives for `input`. The timeout begins when it is this evaluation's turn; turns are shared
@@ -153,14 +143,14 @@ impl Sandbox {
         let request = [&cpu_seconds.to_le_bytes()[..], &request].concat();
 
         let _turn = self.inner.turns.acquire(owner).await;
-        // Code that reaches nothing outside can be run again if the zygote was killed under it.
-        match self.inner.evaluate(timeout, &request).await {
-            Err(Lost::Zygote) => {}
+        // Code that reaches nothing outside can be run again if what forked it was killed under it.
+        match self.inner.in_template(owner, code, timeout, &request).await {
+            Err(Lost::Forker) => {}
             Err(Lost::Because(error)) => return Err(error),
             Ok(value) => return Ok(value),
         }
-        self.inner.evaluate(timeout, &request).await.map_err(|lost| match lost {
-            Lost::Zygote => Error::Crashed("the sandbox was killed twice".to_owned()),
+        self.inner.in_zygote(timeout, &request).await.map_err(|lost| match lost {
+            Lost::Forker => Error::Crashed("the sandbox was killed twice".to_owned()),
             Lost::Because(error) => error,
         })
     }
@@ -172,8 +162,8 @@ impl Sandbox {
 }
 
 enum Lost {
-    /// Not by this evaluation's doing.
-    Zygote,
+    /// The process that forked it, and not by this evaluation's doing.
+    Forker,
     Because(Error),
 }
 
@@ -184,69 +174,102 @@ impl From<Error> for Lost {
 }
 
 impl Inner {
-    async fn evaluate(&self, timeout: Duration, request: &[u8]) -> Result<Value, Lost> {
-        let mut socket = self.begin(timeout).await.map_err(Error::Unavailable)?;
+    /// In a template, if the code came before; else, or where it has none, as any.
+    async fn in_template(
+        &self,
+        owner: u128,
+        code: &str,
+        timeout: Duration,
+        request: &[u8],
+    ) -> Result<Value, Lost> {
+        let Some(slot) = self.templates.slot(owner, code, Instant::now()) else {
+            return self.in_zygote(timeout, request).await;
+        };
+        let made = slot.get_or_init(async || match self.zygote().await {
+            // Without one it is slower, or finds out what is wrong.
+            Ok(zygote) => zygote.forker.template(code).await.ok(),
+            Err(_) => None,
+        });
+        let Some(template) = made.await else { return self.in_zygote(timeout, request).await };
+        let ended = match template.begin(timeout).await {
+            Ok(begun) => self.evaluate(begun, template, timeout, request).await,
+            Err(_) => Err(Stuck::Forker),
+        };
+        ended.map_err(|stuck| {
+            if !matches!(stuck, Stuck::Because(_)) {
+                self.templates.forget(owner, code);
+            }
+            stuck.into()
+        })
+    }
+
+    async fn in_zygote(&self, timeout: Duration, request: &[u8]) -> Result<Value, Lost> {
+        let (zygote, begun) = self.begin(timeout).await.map_err(Error::Unavailable)?;
+        let ended = self.evaluate(begun, &zygote.forker, timeout, request).await;
+        if matches!(ended, Err(Stuck::Late)) {
+            tracing::warn!("the python sandbox did not keep a deadline, starting another");
+            self.discard(&zygote).await;
+            zygote.kill();
+        }
+        ended.map_err(Into::into)
+    }
+
+    /// What comes of an evaluation that has begun.
+    async fn evaluate(
+        &self,
+        mut begun: Begun,
+        forker: &Forker,
+        timeout: Duration,
+        request: &[u8],
+    ) -> Result<Value, Stuck> {
         let limit = self.config.max_output_bytes;
         let told = async {
-            // An evaluation that died early has said why, or its zygote has.
-            let _ = socket.write_all(request).await;
-            receive(&mut socket, limit).await
+            // An evaluation that died early has said why, or its forker has.
+            let _ = begun.socket.write_all(request).await;
+            forker::receive(&mut begun.socket, limit).await
         };
-        let Ok(told) = time::timeout(timeout + GRACE, told).await else {
-            tracing::warn!("the python sandbox did not keep a deadline, starting another");
-            self.discard().await;
-            return Err(Error::Timeout.into());
-        };
-        drop(socket);
-        self.replace_spare().await;
+        let told = time::timeout(timeout + GRACE, told).await.map_err(|_| Stuck::Late)?;
+        drop(begun);
+        forker.replace_spare().await;
         match told {
             Ok(reply) => match serde_json::from_slice(&reply) {
-                Ok(Reply::Value(value)) => {
-                    serde_json::from_str(value.get()).map_err(|error| Error::Output(error.to_string()).into())
-                }
-                Ok(Reply::Failure(failure)) => Err(Error::from(failure).into()),
-                Err(error) => Err(Error::Crashed(format!("its answer is no json: {error}")).into()),
+                Ok(Reply::Value(value)) => serde_json::from_str(value.get())
+                    .map_err(|error| Stuck::Because(Error::Output(error.to_string()))),
+                Ok(Reply::Failure(failure)) => Err(Stuck::Because(failure.into())),
+                Err(error) => Err(Stuck::Because(Error::Crashed(format!("its answer is no json: {error}")))),
             },
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                Err(Error::Crashed(error.to_string()).into())
+                Err(Stuck::Because(Error::Crashed(error.to_string())))
             }
-            Err(_) => Err(Lost::Zygote),
+            Err(_) => Err(Stuck::Forker),
         }
     }
 
-    /// Has an evaluation started; gives the socket to talk to it.
-    async fn begin(&self, timeout: Duration) -> io::Result<UnixStream> {
+    /// Has an evaluation started in the zygote.
+    async fn begin(&self, timeout: Duration) -> io::Result<(Arc<Zygote>, Begun)> {
+        let zygote = self.zygote().await?;
+        if let Ok(begun) = zygote.forker.begin(timeout).await {
+            return Ok((zygote, begun));
+        }
+        tracing::warn!("the python sandbox was killed, starting another");
+        self.discard(&zygote).await;
+        let zygote = self.zygote().await?;
+        let begun = zygote.forker.begin(timeout).await?;
+        Ok((zygote, begun))
+    }
+
+    /// The zygote that runs. It may be dead: then nothing begins in it.
+    async fn zygote(&self) -> io::Result<Arc<Zygote>> {
         let mut zygote = self.zygote.lock().await;
-        let memory_bytes = self.config.memory_bytes;
-        if let Ok(socket) = self.alive(&mut zygote).await?.begin(timeout, memory_bytes).await {
-            return Ok(socket);
-        }
-        // It died since it was last looked at.
-        *zygote = None;
-        self.alive(&mut zygote).await?.begin(timeout, memory_bytes).await
-    }
-
-    /// After an evaluation and not beside it, where it would take its processor.
-    async fn replace_spare(&self) {
-        if let Some(zygote) = self.zygote.lock().await.as_mut()
-            && zygote.spare.is_none()
-        {
-            // Without one the next evaluation is slower, or finds out what is wrong.
-            zygote.spare = zygote.prepare(self.config.memory_bytes).await.ok();
+        match &*zygote {
+            Some(zygote) => Ok(zygote.clone()),
+            None => Ok(zygote.insert(Arc::new(self.start().await?)).clone()),
         }
     }
 
-    async fn alive<'a>(&self, zygote: &'a mut Option<Zygote>) -> io::Result<&'a mut Zygote> {
-        if let Some(running) = zygote
-            && running.child.try_wait()?.is_some()
-        {
-            tracing::warn!("the python sandbox was killed, starting another");
-            *zygote = None;
-        }
-        match zygote {
-            Some(zygote) => Ok(zygote),
-            None => Ok(zygote.insert(self.start().await?)),
-        }
+    /// The next evaluation starts another, unless one was started already.
+    async fn discard(&self, which: &Arc<Zygote>) {
+        self.zygote.lock().await.take_if(|it| Arc::ptr_eq(it, which));
     }
 
     async fn start(&self) -> io::Result<Zygote> {
@@ -266,9 +289,9 @@ impl Inner {
             .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()?;
-        let mut zygote = Zygote { child, control: UnixStream::from_std(ours)?, spare: None, last_id: 0 };
-        let hello = time::timeout(START_TIMEOUT, receive(&mut zygote.control, 64 * 1024)).await??;
-        match serde_json::from_slice(&hello)? {
+        let forker = Forker::new(UnixStream::from_std(ours)?, self.config.memory_bytes);
+        let mut zygote = Zygote { child, forker };
+        match time::timeout(START_TIMEOUT, zygote.forker.hello()).await?? {
             Hello::Ready => {}
             Hello::Unfiltered => {
                 tracing::warn!(
@@ -277,37 +300,33 @@ impl Inner {
             }
             Hello::Failed(why) => return Err(io::Error::other(why)),
         }
+        // Those that there were ended with the zygote before.
+        self.templates.clear();
         Ok(zygote)
     }
+}
 
-    async fn discard(&self) {
-        if let Some(zygote) = self.zygote.lock().await.take() {
-            zygote.kill();
+/// Why an evaluation gave no value.
+enum Stuck {
+    /// It was lost with the process that forked it.
+    Forker,
+    /// It was not ended at its deadline.
+    Late,
+    Because(Error),
+}
+
+impl From<Stuck> for Lost {
+    fn from(stuck: Stuck) -> Self {
+        match stuck {
+            Stuck::Forker => Self::Forker,
+            Stuck::Late => Self::Because(Error::Timeout),
+            Stuck::Because(error) => Self::Because(error),
         }
     }
 }
 
 impl Zygote {
-    async fn begin(&mut self, timeout: Duration, memory_bytes: u64) -> io::Result<UnixStream> {
-        let evaluation = match self.spare.take() {
-            Some(spare) => spare,
-            None => self.prepare(memory_bytes).await?,
-        };
-        let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-        send(&self.control, Order::Start { id: evaluation.id, timeout_ms }, None).await?;
-        Ok(evaluation.socket)
-    }
-
-    async fn prepare(&mut self, memory_bytes: u64) -> io::Result<Evaluation> {
-        let (ours, theirs) = StdStream::pair()?;
-        ours.set_nonblocking(true)?;
-        self.last_id += 1;
-        let id = self.last_id;
-        send(&self.control, Order::Prepare { id, memory_bytes }, Some(&theirs)).await?;
-        Ok(Evaluation { id, socket: UnixStream::from_std(ours)? })
-    }
-
-    /// With all that it forked.
+    /// With all that it forked, templates and what these forked too.
     fn kill(&self) {
         let group = self.child.id().and_then(|it| rustix::process::Pid::from_raw(it.cast_signed()));
         if let Some(group) = group {
@@ -321,32 +340,4 @@ impl Drop for Zygote {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-async fn send(control: &UnixStream, order: Order, socket: Option<&StdStream>) -> io::Result<()> {
-    control
-        .async_io(Interest::WRITABLE, || {
-            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-            let mut ancillary = SendAncillaryBuffer::new(&mut space);
-            let sockets = socket.map(|it| [it.as_fd()]);
-            if let Some(sockets) = &sockets {
-                ancillary.push(SendAncillaryMessage::ScmRights(sockets));
-            }
-            let bytes = order.to_bytes();
-            let sent =
-                rustix::net::sendmsg(control, &[IoSlice::new(&bytes)], &mut ancillary, SendFlags::NOSIGNAL)?;
-            if sent == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
-        })
-        .await
-}
-
-/// One frame; what is written may come from hostile code, so its length is believed up to `limit` and a bit.
-async fn receive(socket: &mut UnixStream, limit: usize) -> io::Result<Vec<u8>> {
-    let length = socket.read_u32_le().await? as usize;
-    if length > limit.saturating_add(64 * 1024) {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "its answer is too long"));
-    }
-    let mut body = vec![0; length];
-    socket.read_exact(&mut body).await?;
-    Ok(body)
 }

@@ -1,16 +1,18 @@
-//! The interpreter: warmed in the zygote, used once in each evaluation.
+//! The interpreter: warmed in the zygote, made ready for one code in a template, used once in each evaluation.
 
 use rustpython_vm::{
-    AsObject, Interpreter, PyObjectRef, PyResult, Settings, VirtualMachine,
-    builtins::{PyBaseExceptionRef, PyBytesRef, PyDictRef, PyStr},
+    AsObject, Interpreter, PyObjectRef, PyRef, PyResult, Settings, VirtualMachine,
+    builtins::{PyBaseExceptionRef, PyBytesRef, PyCode, PyDictRef, PyStr},
     compiler::Mode,
     function::{FuncArgs, KwArgs},
+    gc_state::gc_state,
     scope::Scope,
 };
 use serde_json::{Value, value::RawValue};
 
 use crate::{
     convert::{self, Refused},
+    heap,
     wire::{Failure, Request},
 };
 
@@ -22,9 +24,53 @@ const MAX_MESSAGE_BYTES: usize = 8 * 1024;
 /// An interpreter with the library loaded.
 pub(crate) struct Python {
     interpreter: Interpreter,
+    sandbox: Sandbox,
+    /// What a template has compiled: the code and its text.
+    prepared: Option<(String, PyRef<PyCode>)>,
+    rehearsal: PyRef<PyCode>,
+}
+
+/// The functions of `_sandbox.py`.
+struct Sandbox {
     begin: PyObjectRef,
     plain: PyObjectRef,
+    prepare: PyObjectRef,
 }
+
+/// What much code does; run before anything is forked. The interpreter rewrites what it runs for the types that it sees, and
+/// remembers what it looked up: done here, each evaluation neither does it again nor copies the memory that it is written to.
+const PRACTICE: &str = r#"
+import json, re
+
+WORDS = {"a": ["b", "c"], "d": ["e"]}
+
+
+def count(words, known):
+    return len([word for word in words if word in known])
+
+
+def run(data):
+    text = (data.get("s") or "") + " " + data["t"].lower().strip()
+    words = re.findall(r"\w+", text) + re.split(r",\s*", re.sub(r"x", "y", text)) + text.split()
+    found = re.search(r"(b)", text) or re.match(r"z", text)
+    counts = {name: count(words, known) for name, known in WORDS.items()}
+    best = max(counts, key=lambda name: counts[name])
+    total = sum(n * 2 + 1.5 for n in counts.values())
+    try:
+        int(text)
+    except ValueError as error:
+        words.append(str(error))
+    for i, word in enumerate(sorted(set(words))):
+        if word.startswith("b") and i > 1 or not word:
+            total += i / 2
+    again = json.loads(json.dumps({"n": round(total, 2), "w": words[:3], "b": best == "a"}))
+    return {"best": best, "line": f"{total:.2f} {best!r}", "found": found and found.group(1), **again}
+"#;
+/// Enough for the interpreter to have made up its mind.
+const PRACTICES: usize = 20;
+
+/// What stands for user code in an evaluation of our own.
+const REHEARSAL: &str = "def run(data):\n    return {'a': [1, 2.5, f'{data}']}\n";
 
 impl Python {
     /// Takes some ten milliseconds.
@@ -39,45 +85,87 @@ impl Python {
         let native = rustpython_stdlib::stdlib_module_defs(&builder.ctx);
         let library = include!(concat!(env!("OUT_DIR"), "/library.rs"));
         let interpreter = builder.add_native_modules(&native).add_frozen_modules(library).build();
-        let (begin, plain) =
-            interpreter.enter(|vm| load(vm).map_err(|exception| describe(&exception, vm)))?;
-        let python = Self { interpreter, begin, plain };
-        // Fills the interpreter's caches.
-        python.rehearse();
+        let sandbox = interpreter.enter(|vm| load(vm).map_err(|exception| describe(&exception, vm)))?;
+        let rehearsal = interpreter
+            .enter(|vm| vm.compile(REHEARSAL, Mode::Exec, SOURCE.to_owned()))
+            .map_err(|error| error.to_string())?;
+        let python = Self { interpreter, sandbox, prepared: None, rehearsal };
+        // It forgets what was looked up, so it comes first.
+        python.interpreter.enter(|_| gc_state().collect_force(2));
+        python.practice().map_err(|failure| format!("{failure:?}"))?;
+        python.settle();
         Ok(python)
+    }
+
+    /// Does ahead what depends on the text of the code alone. Runs none of it.
+    pub(crate) fn prepare(&mut self, code: &str) -> Result<(), ()> {
+        let prepared = self.interpreter.enter(|vm| {
+            let compiled = vm.compile(code, Mode::Exec, SOURCE.to_owned()).map_err(|_| ())?;
+            // What fails here is left to the evaluations.
+            let _ = self.sandbox.prepare.call((vm.ctx.new_str(code),), vm);
+            Ok(compiled)
+        })?;
+        self.prepared = Some((code.to_owned(), prepared));
+        self.settle();
+        Ok(())
+    }
+
+    /// Has the garbage collector pass over what is there now, so that evaluations neither search nor copy it, and what they
+    /// allocate lie together.
+    fn settle(&self) {
+        self.rehearse();
+        self.interpreter.enter(|_| gc_state().freeze());
+        heap::close_gaps();
+    }
+
+    /// Evaluates code of our own until nothing about it is new.
+    fn practice(&self) -> Result<(), Failure> {
+        let input =
+            RawValue::from_string(r#"{"s": "A b", "t": "C, d", "n": [1, 2.5, null, true]}"#.to_owned());
+        let input = input.map_err(|error| Failure::Crashed(error.to_string()))?;
+        self.interpreter.enter(|vm| {
+            let code = vm
+                .compile(PRACTICE, Mode::Exec, SOURCE.to_owned())
+                .map_err(|error| Failure::Crashed(error.to_string()))?;
+            for _ in 0..PRACTICES {
+                let request =
+                    Request { code: PRACTICE.into(), input: &input, named: false, max_output_bytes: 1024 };
+                self.run(&request, code.clone(), vm).map_err(|stopped| stopped.failure(vm))?;
+            }
+            Ok(())
+        })
     }
 
     /// The JSON text of what the code's `run` gives. Runs user code: never to be called in the zygote.
     pub(crate) fn evaluate(&self, request: &Request<'_>) -> Result<Box<RawValue>, Failure> {
         self.interpreter.enter(|vm| {
-            self.run(request, vm).map_err(|refused| match refused {
-                Stopped::Failure(failure) => failure,
-                Stopped::Raised(exception) => failure(&exception, vm),
-            })
+            let code = self.compiled(&request.code, vm)?;
+            self.run(request, code, vm).map_err(|stopped| stopped.failure(vm))
         })
     }
 
     /// An evaluation of our own.
     pub(crate) fn rehearse(&self) {
-        const CODE: &str = "def run(data):\n    return {'a': [1, 2.5, f'{data}']}\n";
         let input = RawValue::from_string("{\"a\": [1, \"b\"]}".to_owned());
         // It can only fail for want of memory, and then the real one will too.
         let _ = input.is_ok_and(|input| {
-            let request = Request { code: CODE.into(), input: &input, named: false, max_output_bytes: 1024 };
+            let request =
+                Request { code: REHEARSAL.into(), input: &input, named: false, max_output_bytes: 1024 };
             self.evaluate(&request).is_ok()
         });
     }
 
-    fn run(&self, request: &Request<'_>, vm: &VirtualMachine) -> Result<Box<RawValue>, Stopped> {
-        self.begin.call((), vm)?;
+    fn run(
+        &self,
+        request: &Request<'_>,
+        code: PyRef<PyCode>,
+        vm: &VirtualMachine,
+    ) -> Result<Box<RawValue>, Stopped> {
+        self.sandbox.begin.call((), vm)?;
         let input: Value = serde_json::from_str(request.input.get())
             .map_err(|error| Failure::Crashed(format!("the input is no json: {error}")))?;
         let input = convert::to_python(input, vm)?;
 
-        let code = vm.compile(&request.code, Mode::Exec, SOURCE.to_owned()).map_err(|error| {
-            let line = u32::try_from(error.location().map_or(0, |it| it.line.get())).unwrap_or_default();
-            Failure::Syntax { message: cut(error.to_string()), line: Some(line).filter(|it| *it > 0) }
-        })?;
         let globals = vm.ctx.new_dict();
         globals.set_item("__name__", vm.ctx.new_str("__main__").into(), vm)?;
         let scope = Scope::with_builtins(None, globals.clone(), vm);
@@ -85,17 +173,31 @@ impl Python {
         let run = globals.get_item_opt("run", vm)?.ok_or(Failure::NoRun)?;
 
         let result = if request.named { run.call(named(input, vm)?, vm)? } else { run.call((input,), vm)? };
-        let json =
-            convert::to_json(&result, request.max_output_bytes, &self.plain, vm).map_err(|refused| {
-                match refused {
-                    Refused::Why(why) => Stopped::Failure(Failure::Output(why)),
-                    Refused::Raised(exception) if exception.fast_isinstance(vm.ctx.exceptions.type_error) => {
-                        Stopped::Failure(Failure::Output(message(&exception, vm)))
-                    }
-                    Refused::Raised(exception) => Stopped::Raised(exception),
+        let json = convert::to_json(&result, request.max_output_bytes, &self.sandbox.plain, vm).map_err(
+            |refused| match refused {
+                Refused::Why(why) => Stopped::Failure(Failure::Output(why)),
+                Refused::Raised(exception) if exception.fast_isinstance(vm.ctx.exceptions.type_error) => {
+                    Stopped::Failure(Failure::Output(message(&exception, vm)))
                 }
-            })?;
+                Refused::Raised(exception) => Stopped::Raised(exception),
+            },
+        )?;
         RawValue::from_string(json).map_err(|error| Failure::Output(error.to_string()).into())
+    }
+
+    fn compiled(&self, code: &str, vm: &VirtualMachine) -> Result<PyRef<PyCode>, Failure> {
+        if let Some((prepared, compiled)) = &self.prepared {
+            if code == prepared {
+                return Ok(compiled.clone());
+            }
+            if code == REHEARSAL {
+                return Ok(self.rehearsal.clone());
+            }
+        }
+        vm.compile(code, Mode::Exec, SOURCE.to_owned()).map_err(|error| {
+            let line = u32::try_from(error.location().map_or(0, |it| it.line.get())).unwrap_or_default();
+            Failure::Syntax { message: cut(error.to_string()), line: Some(line).filter(|it| *it > 0) }
+        })
     }
 }
 
@@ -103,6 +205,15 @@ impl Python {
 enum Stopped {
     Failure(Failure),
     Raised(PyBaseExceptionRef),
+}
+
+impl Stopped {
+    fn failure(self, vm: &VirtualMachine) -> Failure {
+        match self {
+            Self::Failure(failure) => failure,
+            Self::Raised(exception) => failure(&exception, vm),
+        }
+    }
 }
 
 impl From<Failure> for Stopped {
@@ -117,13 +228,14 @@ impl From<PyBaseExceptionRef> for Stopped {
     }
 }
 
-fn load(vm: &VirtualMachine) -> PyResult<(PyObjectRef, PyObjectRef)> {
+fn load(vm: &VirtualMachine) -> PyResult<Sandbox> {
     let os = vm.import("os", 0)?;
     os.set_attr("urandom", vm.new_function("urandom", urandom), vm)?;
     let sandbox = vm.import("_sandbox", 0)?;
-    let begin = sandbox.get_attr("begin", vm)?;
-    begin.call((), vm)?;
-    Ok((begin, sandbox.get_attr("plain", vm)?))
+    let [begin, plain, prepare] = ["begin", "plain", "prepare"].map(|name| sandbox.get_attr(name, vm));
+    let sandbox = Sandbox { begin: begin?, plain: plain?, prepare: prepare? };
+    sandbox.begin.call((), vm)?;
+    Ok(sandbox)
 }
 
 fn urandom(count: usize, vm: &VirtualMachine) -> PyResult<PyBytesRef> {

@@ -1,4 +1,4 @@
-//! What parent, zygote and evaluation say to each other.
+//! What parent, zygote, templates and evaluations say to each other.
 //!
 //! Parent and zygote may be of neighboring releases for a moment: Lambda exchanges a function's code and its layers one after the
 //! other. So what is said here only ever gains members, which the other side does without; the tests hold its form.
@@ -21,20 +21,29 @@ pub(crate) enum Hello {
     Failed(String),
 }
 
-/// A record on the control socket.
+/// A record on the control socket of the zygote, or of a template.
 #[derive(Clone, Copy)]
 pub(crate) enum Order {
     /// Fork an evaluation that talks on the descriptor that comes along, and has so much memory for itself.
     Prepare { id: u64, memory_bytes: u64 },
+    /// Fork a template, whose control socket is the descriptor that comes along. A zygote of an earlier release forks an
+    /// evaluation instead, which cannot read what a template is told and ends.
+    Template { id: u64, memory_bytes: u64 },
     /// It gets its request now, and so much time.
     Start { id: u64, timeout_ms: u64 },
 }
 
 impl Order {
     pub(crate) const LENGTH: usize = 16;
+    /// In the amount of memory, which is never as much.
+    const TEMPLATE: u64 = 1 << 63;
 
     pub(crate) fn to_bytes(self) -> [u8; Self::LENGTH] {
-        let (Self::Prepare { id, memory_bytes: amount } | Self::Start { id, timeout_ms: amount }) = self;
+        let (id, amount) = match self {
+            Self::Prepare { id, memory_bytes } => (id, memory_bytes & !Self::TEMPLATE),
+            Self::Template { id, memory_bytes } => (id, memory_bytes | Self::TEMPLATE),
+            Self::Start { id, timeout_ms } => (id, timeout_ms),
+        };
         let mut bytes = [0; Self::LENGTH];
         bytes[..8].copy_from_slice(&id.to_le_bytes());
         bytes[8..].copy_from_slice(&amount.to_le_bytes());
@@ -49,12 +58,22 @@ impl Order {
             half.copy_from_slice(&bytes[at..at + 8]);
             u64::from_le_bytes(half)
         });
-        if prepare {
+        if !prepare {
+            Self::Start { id, timeout_ms: amount }
+        } else if amount & Self::TEMPLATE == 0 {
             Self::Prepare { id, memory_bytes: amount }
         } else {
-            Self::Start { id, timeout_ms: amount }
+            Self::Template { id, memory_bytes: amount & !Self::TEMPLATE }
         }
     }
+}
+
+/// What a template is told first, preceded by four bytes as a [`Request`] is. It answers with a [`Hello`].
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Template<'a> {
+    /// The code that it is to compile.
+    #[serde(borrow)]
+    pub(crate) template: std::borrow::Cow<'a, str>,
 }
 
 /// What to evaluate. Before its frame stand four bytes: the seconds of processor time that it may take.
@@ -118,6 +137,9 @@ mod tests {
         assert_eq!(order.to_bytes(), [1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0]);
         let order = Order::Start { id: 258, timeout_ms: 3 };
         assert_eq!(order.to_bytes(), [2, 1, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0]);
+        let order = Order::Template { id: 1, memory_bytes: 2 };
+        assert_eq!(order.to_bytes(), [1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 128]);
+        assert_eq!(text(&Template { template: "c".into() }), r#"{"template":"c"}"#);
     }
 
     #[test]
@@ -142,6 +164,11 @@ mod tests {
             r#""NoRun","Timeout","Memory","Recursion",{"Crashed":"c"}]"#,
         );
         assert_eq!(text(&failures), said);
+    }
+
+    #[test]
+    fn an_earlier_sandbox_takes_no_template_for_a_request() {
+        assert!(serde_json::from_str::<Request<'_>>(r#"{"template":"c"}"#).is_err());
     }
 
     #[test]

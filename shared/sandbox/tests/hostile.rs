@@ -174,20 +174,135 @@ async fn nothing_is_carried_to_the_next_run() {
     assert_ne!(run(&sandbox, code).await.unwrap(), run(&sandbox, code).await.unwrap(), "the same dice twice");
 }
 
+/// The same code again and again, so that a template forks its later evaluations: each looks for what one before it left, in
+/// every place that it can think of, and leaves it.
+const LEAK: &str = "import collections, datetime, decimal, functools, json, math, random, re, string, uuid
+sys = json.codecs.sys
+def f(x=[]): return x
+class C: seen = []
+places = {
+    'builtins': vars(__builtins__) if not isinstance(__builtins__, dict) else __builtins__,
+    'modules': sys.modules, 'json': vars(json), 'math': vars(math), 're': vars(re), 'sys': vars(sys),
+    'patterns': re._cache, 'globals': globals(),
+}
+def run(d):
+    mark = 'mark of an evaluation'
+    found = [name for name, place in places.items() if mark in place]
+    found += ['default'] if f() else []
+    found += ['class'] if C.seen else []
+    found += ['random'] if random.getstate()[2] is not None else []
+    found += ['decimal'] if decimal.getcontext().prec != 28 else []
+    found += ['interned'] if getattr(string.Formatter, 'mark', None) else []
+    found += ['lru'] if cached.cache_info().currsize else []
+    found += ['function'] if hasattr(run, 'mark') or hasattr(json.dumps, 'mark') else []
+    found += ['constant'] if constant()[0] != [1] else []
+    for place in places.values(): place[mark] = d
+    f().append(1); C.seen.append(1); cached(1)
+    random.gauss(0, 1)
+    decimal.getcontext().prec = 5
+    string.Formatter.mark = run.mark = json.dumps.mark = mark
+    constant()[0].append(2)
+    re.purge()
+    return [found, random.random(), uuid.uuid4(), uuid.uuid1().node]
+@functools.lru_cache
+def cached(x): return x
+def constant(): return ([1],)
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_carried_from_one_evaluation_of_a_code_to_the_next() {
+    let sandbox = sandbox();
+    let mut dice = std::collections::BTreeSet::new();
+    for round in 0..6 {
+        // One after the other, and some at a time.
+        let runs = (0..=round).map(|i| {
+            let sandbox = sandbox.clone();
+            tokio::spawn(async move { run_as(&sandbox, i % 2, LEAK).await })
+        });
+        for run in runs.collect::<Vec<_>>() {
+            let result = run.await.unwrap().unwrap();
+            assert_eq!(result[0], json!([]), "found what an evaluation before it left");
+            for die in 1..4 {
+                assert!(dice.insert(result[die].to_string()), "the same dice twice: {result}");
+            }
+        }
+    }
+    let zygote = sandbox.process_id().await.unwrap();
+    eventually(|| templates(zygote).len() == 2).await;
+}
+
+#[tokio::test]
+async fn a_template_changes_no_answer() {
+    let sandbox = sandbox();
+    let slow = "(".repeat(50_000);
+    for code in [
+        "def run(d): return d['q']",
+        "def run(d: raise",
+        "raise ValueError('at the top')",
+        "def run(d): return 1 / 0",
+        "x = 1",
+        "import os\ndef run(d): return 1",
+        "import nowhere\ndef run(d): return 1",
+        "import re\ndef run(d): return re.findall('(', d['q'])",
+        "import re\ndef run(d): return [re.sub('(?i)H', 'x', d['q']), re.compile('I', re.I | re.M).findall(d['q'])]",
+        "import re, datetime, decimal\nfrom dataclasses import dataclass\n@dataclass\nclass A:\n    x: int\n\
+         def run(d): return [A(1), decimal.Decimal('1.5'), datetime.date(2024, 1, 2)]",
+        "def run(d):\n    def f(): return f()\n    return f()",
+        &slow,
+    ] {
+        let first = format!("{:?}", run(&sandbox, code).await);
+        for _ in 0..3 {
+            assert_eq!(format!("{:?}", run(&sandbox, code).await), first, "{:.80}", code);
+        }
+    }
+    // A limit on memory holds there too, and so does one on time.
+    for _ in 0..3 {
+        let code = "def run(d):\n    x = []\n    while True: x.append(bytes(1_000_000))";
+        assert!(matches!(one(&sandbox, code).await, Error::Memory));
+        let late = run_for(&sandbox, "def run(d):\n    while True: pass", SHORT).await.unwrap_err();
+        assert!(matches!(late, Error::Timeout), "{late:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_killed_template_is_made_again() {
+    let sandbox = sandbox();
+    let code = "def run(d): return d['q']";
+    run(&sandbox, code).await.unwrap();
+    let zygote = sandbox.process_id().await.unwrap();
+    assert!(templates(zygote).is_empty(), "the first evaluation is the zygote's own");
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        // Whether it is seen before or in the middle of an evaluation that the template is gone: there is an answer.
+        for _ in 0..4 {
+            run(&sandbox, code).await.unwrap();
+        }
+        eventually(|| templates(zygote).len() == 1).await;
+        let template = templates(zygote)[0];
+        assert!(!seen.contains(&template), "it was killed");
+        seen.push(template);
+        kill(template);
+    }
+}
+
 #[tokio::test]
 async fn a_broken_interpreter_finds_a_locked_process() {
     let sandbox = sandbox();
-    let calls = run(&sandbox, "probe: system calls").await.unwrap();
-    for (name, error) in calls.as_object().unwrap() {
-        let expected = if name == "getpid" { 0 } else { libc::EPERM };
-        assert_eq!(error, &json!(expected), "{name}");
+    // The first is forked from the zygote, the others from templates.
+    for _ in 0..3 {
+        let calls = run(&sandbox, "probe: system_calls").await.unwrap();
+        for (name, error) in calls.as_object().unwrap() {
+            let expected = if name == "getpid" { 0 } else { libc::EPERM };
+            assert_eq!(error, &json!(expected), "{name}");
+        }
+        let descriptors = run(&sandbox, "probe: descriptors").await.unwrap();
+        assert_eq!(descriptors, json!([0]), "its socket and nothing else");
+        assert_eq!(run(&sandbox, "probe: environment").await.unwrap(), json!(0));
+        assert!(matches!(one(&sandbox, "probe: abort").await, Error::Memory));
+        assert!(matches!(one(&sandbox, "probe: exit").await, Error::Crashed(_)));
+        assert!(matches!(one(&sandbox, "probe: panic").await, Error::Crashed(_)));
+        assert!(matches!(one(&sandbox, "probe: lie").await, Error::Crashed(_)));
     }
-    assert_eq!(run(&sandbox, "probe: descriptors").await.unwrap(), json!([0]), "its socket and nothing else");
-    assert_eq!(run(&sandbox, "probe: environment").await.unwrap(), json!(0));
-    assert!(matches!(one(&sandbox, "probe: abort").await, Error::Memory));
-    assert!(matches!(one(&sandbox, "probe: exit").await, Error::Crashed(_)));
-    assert!(matches!(one(&sandbox, "probe: panic").await, Error::Crashed(_)));
-    assert!(matches!(one(&sandbox, "probe: lie").await, Error::Crashed(_)));
     assert_eq!(run(&sandbox, "def run(d): return 1").await.unwrap(), json!(1));
     // Nobody of our user reads our memory.
     let hidden = rustix::process::dumpable_behavior().unwrap();
@@ -236,7 +351,8 @@ async fn sleepers_of_one_owner_leave_room_for_others() {
     // Two owners have what they may have, and many more wait.
     eventually_async(async || {
         let Some(zygote) = sandbox.process_id().await else { return false };
-        children(zygote).iter().filter(|it| state(**it) == Some('S')).count() >= 6
+        // Six evaluations, and a template of each owner.
+        descendants(zygote).iter().filter(|it| state(**it) == Some('S')).count() >= 8
     })
     .await;
     for owner in 3..6 {
@@ -285,8 +401,18 @@ fn kill(pid: u32) {
 }
 
 fn children(pid: u32) -> Vec<u32> {
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    // One that is gone has none.
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     children.split_whitespace().map(|it| it.parse().unwrap()).collect()
+}
+
+/// Those of its children that have a child: a spare at least.
+fn templates(zygote: u32) -> Vec<u32> {
+    children(zygote).into_iter().filter(|it| !children(*it).is_empty()).collect()
+}
+
+fn descendants(pid: u32) -> Vec<u32> {
+    children(pid).into_iter().flat_map(|it| [vec![it], descendants(it)].concat()).collect()
 }
 
 fn state(pid: u32) -> Option<char> {

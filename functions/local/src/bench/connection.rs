@@ -15,7 +15,7 @@ use tokio::{
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A connection, kept alive over requests.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
@@ -28,35 +28,35 @@ enum Framing {
 }
 
 /// A response that was read whole.
-pub(super) struct Answer<'a> {
-    pub(super) status: u16,
-    pub(super) body: &'a [u8],
+pub(crate) struct Answer<'a> {
+    pub(crate) status: u16,
+    pub(crate) body: &'a [u8],
     /// Until the first event was there, of an event stream.
-    pub(super) first_event: Option<Duration>,
+    pub(crate) first_event: Option<Duration>,
 }
 
 impl Answer<'_> {
     /// The body as JSON.
-    pub(super) fn json(&self) -> Result<Value> {
+    pub(crate) fn json(&self) -> Result<Value> {
         serde_json::from_slice(self.body).context("the answer is not JSON")
     }
 }
 
 impl Connection {
     /// Connects.
-    pub(super) async fn open(address: SocketAddr) -> Result<Self> {
+    pub(crate) async fn open(address: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(address).await.with_context(|| format!("cannot reach {address}"))?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, buffer: Vec::with_capacity(16 << 10) })
     }
 
     /// Sends a request, and reads all of the response.
-    pub(super) async fn send(&mut self, request: &[u8]) -> Result<Answer<'_>> {
+    pub(crate) async fn send(&mut self, request: &[u8]) -> Result<Answer<'_>> {
         timeout(PATIENCE, self.exchange(request)).await.context("no answer within 30 s")?
     }
 
     /// Sends a request, and reads until the first event is there. The connection is of no other use then.
-    pub(super) async fn open_stream(&mut self, request: &[u8]) -> Result<()> {
+    pub(crate) async fn open_stream(&mut self, request: &[u8]) -> Result<()> {
         self.stream.write_all(request).await?;
         self.buffer.clear();
         let (status, head, _) = timeout(PATIENCE, self.head()).await.context("no answer within 30 s")??;

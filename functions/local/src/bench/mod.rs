@@ -7,8 +7,10 @@ mod memory;
 mod scenario;
 mod target;
 
+pub(crate) use connection::Connection;
 pub(crate) use load::Until;
 pub(crate) use scenario::Scenario;
+pub(crate) use target::{Folder, make_key, spawn};
 
 use crate::cli::{Place, json_line, table_of};
 use anyhow::Result;

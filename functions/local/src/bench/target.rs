@@ -31,17 +31,17 @@ struct Own {
 }
 
 /// A folder that is removed in the end.
-pub(super) struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    pub(super) fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         use runyard_runs::Ids;
         let path = std::env::temp_dir().join(format!("runyard-bench-{}", runyard_runs::SystemIds.random()));
         std::fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
         Ok(Self(path))
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 }
@@ -117,13 +117,13 @@ impl Target {
 }
 
 /// A key for the app's organization, made on the data directory itself.
-pub(super) async fn make_key(apps: &Path, data: &Path, app: &str) -> Result<String> {
+pub(crate) async fn make_key(apps: &Path, data: &Path, app: &str) -> Result<String> {
     let place = Place { apps: apps.to_owned(), data: data.to_owned(), default_app: Some(app.to_owned()) };
     plug::make_key_for(&place, app).await
 }
 
 /// Starts `runyard serve`; returns when it listens, with its address.
-pub(super) async fn spawn(apps: &Path, data: &Path, app: &str) -> Result<(Child, SocketAddr)> {
+pub(crate) async fn spawn(apps: &Path, data: &Path, app: &str) -> Result<(Child, SocketAddr)> {
     let address_file = data.join("address");
     let _ = std::fs::remove_file(&address_file);
     let mut server = Command::new(std::env::current_exe().context("cannot find this executable")?)

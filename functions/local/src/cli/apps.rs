@@ -12,6 +12,7 @@ use crate::{
 };
 use anyhow::Result;
 use clap::{Args, Subcommand};
+use runyard_boot::printable;
 use serde_json::json;
 
 #[cfg(not(feature = "aws"))]
@@ -107,7 +108,7 @@ async fn list(args: &ListArgs) -> Result<Exit> {
     let mut rows = Vec::new();
     for app in &found.apps {
         if args.json {
-            output::line(&serde_json::to_string(&app_json(app))?)?;
+            output::json(&app_json(app), true)?;
             continue;
         }
         let mut hosts = vec![format!("{}.localhost", app.name)];
@@ -119,7 +120,7 @@ async fn list(args: &ListArgs) -> Result<Exit> {
         output::table(&["APP", "ID", "CALLED", "HOSTS"], &rows)?;
     }
     for problem in &found.problems {
-        anstream::eprintln!("error: {problem}");
+        output::note(&format!("error: {problem}"));
     }
     Ok(if found.problems.is_empty() { Exit::Done } else { Exit::Failed })
 }
@@ -129,7 +130,11 @@ async fn check(args: &CheckArgs) -> Result<Exit> {
     let mut good = true;
     for Checked { name, problems, warnings } in &checked {
         good &= problems.is_empty();
-        let problem = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n       ");
+        let problem = problems
+            .iter()
+            .map(|problem| indented(&problem.to_string()))
+            .collect::<Vec<_>>()
+            .join("\n       ");
         if args.json {
             let problem = Some(problem).filter(|problem| !problem.is_empty());
             let line = json!({
@@ -143,13 +148,18 @@ async fn check(args: &CheckArgs) -> Result<Exit> {
             _ => output::line(&format!("wrong  {name}: {problem}"))?,
         }
         for warning in warnings {
-            output::line(&format!("       warning: {warning}"))?;
+            output::line(&format!("       warning: {}", indented(&warning.to_string())))?;
         }
     }
     if checked.is_empty() && !args.json {
         output::line(&format!("no app in {}", args.place.apps.display()))?;
     }
     Ok(if good { Exit::Done } else { Exit::Failed })
+}
+
+/// What is said of a file, which may quote it: no line of that passes for one of ours.
+fn indented(said: &str) -> String {
+    printable::indented(said, "           ").into_owned()
 }
 
 async fn show(args: &ShowArgs) -> Result<Exit> {

@@ -57,7 +57,7 @@ pub(super) async fn deploy(args: &DeployArgs) -> Result<Exit> {
         Ok(app) => app,
         Err(problems) => {
             for problem in problems {
-                anstream::eprintln!("error: {problem}");
+                output::note(&format!("error: {problem}"));
             }
             return Ok(Exit::Failed);
         }
@@ -67,12 +67,12 @@ pub(super) async fn deploy(args: &DeployArgs) -> Result<Exit> {
     show(&deployed, &args.stack, args.json)?;
     let unkept: Vec<_> = app.env.iter().filter(|name| !app.secrets.contains_key(*name)).cloned().collect();
     if !unkept.is_empty() {
-        anstream::eprintln!(
+        output::note(&format!(
             "{} must stand in the functions' environment, or app.yaml say where it is kept: \
              `env: [{}: secretsmanager:NAME]`",
             unkept.join(", "),
             unkept[0]
-        );
+        ));
     }
     Ok(Exit::Done)
 }

@@ -100,7 +100,7 @@ pub(super) async fn exec(args: ExecArgs) -> Result<Exit> {
         }
         Outcome::Failed(error) => {
             let node = error.node.as_ref().map_or_else(String::new, |node| format!(" in node {node}"));
-            anstream::eprintln!("the workflow failed{node}: {error}");
+            output::note(&format!("the workflow failed{node}: {error}"));
             Ok(Exit::Failed)
         }
         Outcome::Suspended => {

@@ -48,7 +48,7 @@ async fn upload(client: &crate::client::Client, args: &UploadArgs) -> Result<Exi
         let form = Form::new(SystemIds.random(), "file", vec![path.clone()]);
         let file = client.json(&Call::post("/v1/files", Payload::Form(form))).await?["data"].take();
         if args.json {
-            output::line(&file.to_string())?;
+            output::json(&file, true)?;
         } else {
             let cell = |field: &str| match &file[field] {
                 Value::String(text) => text.clone(),

@@ -3,6 +3,7 @@
 mod apps;
 mod args;
 mod bench;
+mod chaos;
 #[cfg(feature = "aws")]
 mod deploy;
 mod exec;
@@ -10,7 +11,7 @@ mod files;
 mod help;
 mod keys;
 mod openapi;
-mod output;
+pub(crate) mod output;
 mod run;
 mod runs;
 mod serve;
@@ -59,6 +60,8 @@ enum Command {
     Openapi(openapi::OpenapiArgs),
     /// Measure a server: latency, runs a second, memory
     Bench(bench::BenchArgs),
+    /// Kill a server again and again, and see that no run is lost
+    Chaos(chaos::ChaosArgs),
 }
 
 /// Reads the command line; ends the process where it asks for help or can not be read.
@@ -80,5 +83,6 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit> {
         Command::Exec(args) => exec::exec(args).await,
         Command::Openapi(args) => openapi::openapi(&args),
         Command::Bench(args) => bench::bench(args).await,
+        Command::Chaos(args) => chaos::chaos(args).await,
     }
 }

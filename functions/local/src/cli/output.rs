@@ -1,42 +1,56 @@
-//! What commands print on stdout.
+//! What commands print. All of it goes through here: much of it is other people's text, from a server or a file, and
+//! nothing in that may change the terminal or pass for a line of ours.
 
 use anyhow::Result;
+use runyard_boot::printable;
 use serde_json::Value;
 use std::io::{self, Write};
 
-/// A JSON document: pretty for people, in one line for scripts.
+/// A JSON document on stdout: pretty for people, in one line for scripts.
 pub(crate) fn json(value: &Value, compact: bool) -> Result<()> {
     let text = if compact { value.to_string() } else { serde_json::to_string_pretty(value)? };
-    line(&text)
+    print(&printable::json(&text))
 }
 
-/// A line. That nobody reads on (`runyard … | head`) is no error.
+/// A line on stdout, or some.
 pub(crate) fn line(text: &str) -> Result<()> {
-    match writeln!(io::stdout(), "{text}") {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
+    print(&printable::text(text))
 }
 
-/// Rows under headings, columns aligned.
+/// A line on stderr; further lines of other people's text are indented.
+pub(crate) fn note(text: &str) {
+    anstream::eprintln!("{}", printable::indented(text, "    "));
+}
+
+/// Rows under headings, columns aligned, each row in a line of its own.
 pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) -> Result<()> {
+    let rows: Vec<Vec<_>> =
+        rows.iter().map(|row| row.iter().map(|cell| printable::line(cell)).collect()).collect();
     let mut widths: Vec<usize> = headings.iter().map(|heading| heading.chars().count()).collect();
-    for row in rows {
+    for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
     }
-    let show = |cells: &[String]| {
+    let show = |cells: &mut dyn Iterator<Item = &str>| {
         let mut text = String::new();
         for (width, cell) in widths.iter().zip(cells) {
             let padding = width - cell.chars().count() + 2;
             text.push_str(cell);
             text.extend(std::iter::repeat_n(' ', padding));
         }
-        line(text.trim_end())
+        print(text.trim_end())
     };
-    show(&headings.iter().map(|heading| (*heading).to_owned()).collect::<Vec<_>>())?;
-    rows.iter().try_for_each(|row| show(row))
+    show(&mut headings.iter().copied())?;
+    rows.iter().try_for_each(|row| show(&mut row.iter().map(|cell| &**cell)))
+}
+
+/// That nobody reads on (`runyard … | head`) is no error.
+fn print(text: &str) -> Result<()> {
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 /// A JSON document in one line.

@@ -176,7 +176,7 @@ pub(super) async fn watch(
         }
         match show {
             Show::Progress => progress.show(&event),
-            Show::Json => output::line(&event.to_string())?,
+            Show::Json => output::json(&event, true)?,
             Show::Nothing => {}
         }
         let paused = event["type"] == "run.paused";
@@ -210,7 +210,7 @@ fn finish(run: &Value, json: bool, tell: bool) -> Result<Exit> {
         Exit::AwaitingInput => hint(run),
         Exit::Failed if tell && !json => {
             let why = run["error"]["message"].as_str().unwrap_or_default();
-            anstream::eprintln!("the run {}: {why}", run["status"].as_str().unwrap_or("failed"));
+            output::note(&format!("the run {}: {why}", run["status"].as_str().unwrap_or("failed")));
         }
         _ => {}
     }
@@ -223,10 +223,8 @@ fn hint(run: &Value) {
         let request_id = request["id"].as_str().unwrap_or_default();
         let answer =
             if request["type"] == "human_feedback" { "--feedback TEXT" } else { "--approve (or --deny)" };
-        anstream::eprintln!(
-            "waiting for a person: {}\n  runyard runs input {id} --request {request_id} {answer}",
-            request["prompt"].as_str().unwrap_or_default(),
-        );
+        output::note(&format!("waiting for a person: {}", request["prompt"].as_str().unwrap_or_default()));
+        output::note(&format!("  runyard runs input {id} --request {request_id} {answer}"));
     }
 }
 

@@ -234,9 +234,9 @@ async fn list(client: &Client, args: &ListArgs) -> Result<Exit> {
     output::table(&["RUN", "STATUS", "STARTED", "ENDED", "USER", "ERROR"], &rows)?;
     let pages = &answer["pagination"];
     let capped = if pages["total_count_capped"] == true { " or more" } else { "" };
-    anstream::eprintln!("{} of {}{capped}", rows.len(), pages["total_count"]);
+    output::note(&format!("{} of {}{capped}", rows.len(), pages["total_count"]));
     if let Some(cursor) = pages["next_cursor"].as_str() {
-        anstream::eprintln!("next page: --cursor {cursor}");
+        output::note(&format!("next page: --cursor {cursor}"));
     }
     Ok(Exit::Done)
 }
@@ -293,7 +293,7 @@ async fn events(client: &Client, args: &EventsArgs) -> Result<Exit> {
         let events = answer["data"].as_array().map_or(&[][..], Vec::as_slice);
         for event in events.iter().filter(|event| event["sequence"].as_u64() > Some(args.after)) {
             if args.of.json {
-                output::line(&event.to_string())?;
+                output::json(event, true)?;
             } else {
                 rows.push(row(event));
             }

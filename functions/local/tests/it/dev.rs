@@ -82,6 +82,41 @@ async fn apps_are_reloaded_and_a_broken_one_keeps_its_last_good_version() {
     until(async || output("second").await == (200, json!({"message": "hi"}))).await;
 }
 
+/// A file that is made to end the process that reads it ends none that serves.
+#[tokio::test]
+async fn a_hostile_file_beside_a_server_is_told_and_does_no_harm() {
+    let home = Home::new();
+    let server = home.start("dev").await;
+    let node = |rest: &str| {
+        format!(
+            "nodes: {{n: {{type: dynamiq.nodes.operators.Pass, {rest}}}}}\nflows: {{f: {{nodes: [n]}}}}\nworkflows: {{w: {{flow: f}}}}\n"
+        )
+    };
+    for (name, text, told) in [
+        (
+            "path",
+            node(&format!("input_transformer: {{path: '${}'}}", ".a".repeat(500_000))),
+            "at most 256 steps",
+        ),
+        ("deep", "- ".repeat(500_000), "nest deeper"),
+        (
+            "aliases",
+            format!("a: &a [{}]\nb: [{}]\n", "1, ".repeat(9_000), "*a, ".repeat(9_000)),
+            "200000 values",
+        ),
+    ] {
+        home.app(name, "", &text);
+        until(async || server.log().contains(told)).await;
+        let (status, answer) = server.create("echo", &json!({"input": {"message": "hi"}})).await;
+        assert_eq!((status, &answer["data"]["output"]), (200, &json!({"message": "hi"})), "{name}");
+    }
+    let deep = home.apps().join("manifest");
+    fs::create_dir(&deep).unwrap();
+    fs::write(deep.join("app.yaml"), "- ".repeat(30_000)).unwrap();
+    until(async || server.log().contains("app.yaml:1:129: values nest deeper than 64 levels")).await;
+    assert_eq!(server.create("echo", &json!({"input": {"message": "hi"}})).await.0, 200);
+}
+
 async fn until(mut holds: impl AsyncFnMut() -> bool) {
     let started = Instant::now();
     while !holds().await {

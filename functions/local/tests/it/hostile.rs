@@ -29,6 +29,20 @@ async fn what_is_no_request_is_refused_in_our_format_and_hurts_nobody() {
             "400",
         ),
         ("bad length", "POST /v1/runs HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n".into(), "400"),
+        ("no host", "GET /healthz HTTP/1.1\r\n\r\n".into(), "400"),
+        ("two hosts", "GET /healthz HTTP/1.1\r\nhost: x\r\nHost: x\r\n\r\n".into(), "400"),
+        ("no valid host", "GET /healthz HTTP/1.1\r\nhost: x, y\r\n\r\n".into(), "400"),
+        ("another host", "GET http://y/healthz HTTP/1.1\r\nhost: x\r\n\r\n".into(), "400"),
+        ("bare line feeds", "GET /healthz HTTP/1.1\nhost: x\n\n".into(), "400"),
+        ("a bare line feed", "GET /healthz HTTP/1.1\r\nhost: x\r\n\n".into(), "400"),
+        ("folded", "GET /healthz HTTP/1.1\r\nhost: x\r\na: b\r\n c\r\n\r\n".into(), "400"),
+        ("space before a colon", "GET /healthz HTTP/1.1\r\nhost : x\r\n\r\n".into(), "400"),
+        (
+            "length and chunks",
+            "POST /v1/runs HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"
+                .into(),
+            "400",
+        ),
         (
             "pipelined",
             "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\nnonsense nonsense nonsense\r\n\r\n".into(),
@@ -60,6 +74,29 @@ async fn a_pipelined_answer_before_garbage_is_whole() {
     let answer = exchange(&server, b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n\x00\x01\r\n\r\n").await;
     assert_eq!(answer.matches("HTTP/1.1 ").count(), 2, "{answer}");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test]
+async fn requests_follow_each_other_on_a_connection() {
+    let home = Home::new();
+    let server = home.start("serve").await;
+    let post = format!(
+        "POST /v1/runs HTTP/1.1\r\nhost: echo.localhost\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n",
+        server.key
+    );
+    let (first, last) = ("{\n\"input\":\n", "{\"message\": \"a\"}}");
+    let whole = format!("{first}{last}");
+    let chunks =
+        format!("{:x}\r\n{first}\r\n{:X};x=y\r\n{last}\r\n0\r\nt: u\r\n\r\n", first.len(), last.len());
+    let requests = [
+        "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n".to_owned(),
+        format!("{post}content-length: {}\r\n\r\n{whole}", whole.len()),
+        format!("{post}transfer-encoding: chunked\r\n\r\n{chunks}"),
+        "\r\nGET http://X:1/healthz HTTP/1.1\r\nhost: x:1\r\nconnection: close\r\n\r\n".to_owned(),
+    ];
+    let answer = exchange(&server, requests.concat().as_bytes()).await;
+    let statuses: Vec<&str> = answer.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
+    assert_eq!(statuses, ["200"; 4], "{answer}");
 }
 
 #[tokio::test]

@@ -36,6 +36,8 @@ const LONGEST_HOST: usize = 253;
 pub struct Apps {
     home: Arc<Home>,
     hosts: Cache<String, (AppId, String)>,
+    /// The current version of each app.
+    current: Cache<AppId, String>,
     versions: Mutex<Versions>,
 }
 
@@ -49,7 +51,8 @@ struct Versions {
 impl Apps {
     pub(crate) fn new(home: Arc<Home>) -> Self {
         let hosts = Cache::new(Arc::clone(&home.clock), HOSTS);
-        Self { home, hosts, versions: Mutex::default() }
+        let current = Cache::new(Arc::clone(&home.clock), HOSTS);
+        Self { home, hosts, current, versions: Mutex::default() }
     }
 
     async fn target_of(&self, host: &str) -> Result<Option<(AppId, String)>, StoreError> {
@@ -94,12 +97,53 @@ impl AppStore for Apps {
             target
         };
         match target {
-            Some((app, version)) => self.version(app, &version).await,
+            Some((app, version)) => self.stored(app, &version).await,
             None => Ok(None),
         }
     }
 
     async fn version(&self, app: AppId, version: &str) -> Result<Option<Arc<App>>, StoreError> {
+        let (found, current) = tokio::join!(self.stored(app, version), self.current_version(app));
+        let (found, mut current) = (found?, current?);
+        if current.as_deref().is_some_and(|current| current != version) {
+            // What is remembered may be older than this version, which then is not a former one.
+            self.current.remove(&app);
+            current = self.current_version(app).await?;
+        }
+        match (&found, current.filter(|current| current != version)) {
+            (Some(former), Some(current)) => {
+                let current = self.stored(app, &current).await?;
+                Ok(current.map_or(found.clone(), |current| Some(former.within(&current))))
+            }
+            _ => Ok(found),
+        }
+    }
+
+    async fn list(&self) -> Result<Vec<Arc<App>>, StoreError> {
+        let mut apps = Vec::new();
+        for pointer in pointers(&self.home, None).await? {
+            apps.extend(self.stored(pointer.app, &pointer.version).await?);
+        }
+        apps.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(apps)
+    }
+}
+
+impl Apps {
+    /// Which version of an app is current; none if the app is not deployed.
+    async fn current_version(&self, app: AppId) -> Result<Option<String>, StoreError> {
+        if let Some(answer) = self.current.get(&app) {
+            return Ok(answer.into_option());
+        }
+        let asked = self.current.now();
+        let item = get(&self.home, APPS.to_owned(), app_key(app)).await?;
+        let current = item.map(|item| Pointer::from_item(&item)).transpose()?.map(|pointer| pointer.version);
+        self.current.put(app, asked, current.clone());
+        Ok(current)
+    }
+
+    /// A version as it was deployed.
+    async fn stored(&self, app: AppId, version: &str) -> Result<Option<Arc<App>>, StoreError> {
         let key = (app, version.to_owned());
         let known = self.versions.lock().unwrap_or_else(PoisonError::into_inner).known.get(&key).cloned();
         if known.is_some() {
@@ -114,15 +158,6 @@ impl AppStore for Apps {
         let app = Arc::new(stored.into_app(workflow));
         self.versions.lock().unwrap_or_else(PoisonError::into_inner).put(key, Arc::clone(&app));
         Ok(Some(app))
-    }
-
-    async fn list(&self) -> Result<Vec<Arc<App>>, StoreError> {
-        let mut apps = Vec::new();
-        for pointer in pointers(&self.home, None).await? {
-            apps.extend(self.version(pointer.app, &pointer.version).await?);
-        }
-        apps.sort_by(|one, other| one.name.cmp(&other.name));
-        Ok(apps)
     }
 }
 

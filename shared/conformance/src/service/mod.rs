@@ -7,12 +7,14 @@ mod races;
 mod rests;
 mod retry;
 mod scripted;
+mod suspects;
 
 pub use people::*;
 pub use races::*;
 pub use rests::*;
 pub use retry::*;
 pub use scripted::{MovedClock, Scripted};
+pub use suspects::*;
 
 use async_trait::async_trait;
 use futures::{StreamExt, future::BoxFuture};
@@ -65,13 +67,14 @@ macro_rules! service_conformance {
             events_come_in_pages, pages_of_very_large_events_are_refused, runs_are_listed, a_request_that_expires_wakes_the_run,
             a_request_expires_while_others_go_on, an_answer_is_heard_while_others_go_on,
             each_question_waits_for_its_own_answer, waiting_for_people_is_not_counted,
+            without_a_key_nobody_acts_on_a_key_holders_run, a_retry_of_an_anonymous_run_is_its_key_holders,
             a_run_is_handed_over_again_and_again, a_retry_keeps_what_is_done, a_canceled_run_asks_anew_when_it_is_retried,
             what_has_not_failed_is_not_retried, a_key_gives_the_same_retry, a_retry_of_what_is_gone_says_so,
             a_run_rests_without_a_process, a_run_is_woken_on_the_moment, a_follower_sees_a_run_that_rested_end,
             who_comes_early_changes_nothing, answers_wake_a_run_that_rests, an_answer_to_a_run_that_rests_is_not_lost,
             a_request_expires_while_the_run_rests, a_run_that_rests_can_be_canceled, resting_is_counted,
             a_run_that_is_handed_over_while_it_rests_goes_on, an_answer_comes_just_before_a_claim,
-            an_answer_comes_just_after_a_claim
+            an_answer_comes_just_after_a_claim, suspects_are_executed_one_at_a_time, shutdowns_accuse_nobody
         );
     };
     (@each $backend:expr; $($name:ident),+) => {

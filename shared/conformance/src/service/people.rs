@@ -1,9 +1,13 @@
 //! Questions to people: what is pending, what expires, what goes on meanwhile.
 
-use super::{World, asked, has, somebody};
+use super::{World, asked, has, request, somebody};
 use runyard_runs::{
-    Clock, InputRequest, Limits, ReportedStatus, Run, RunId, RunStatus,
-    service::{create::Mode, input::Error as InputError},
+    Actor, Clock, EventBody, InputRequest, Limits, Origin, ReportedStatus, Run, RunId, RunStatus,
+    service::{
+        cancel::Error as CancelError,
+        create::{CreateRun, Mode},
+        input::Error as InputError,
+    },
 };
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -95,6 +99,68 @@ pub async fn each_question_waits_for_its_own_answer(world: World) {
     assert_eq!(world.get(id).await.output.as_deref(), Some(&json!([[[1], [2]]])));
     assert_eq!(world.count(id, "agent.human_feedback.requested").await, 2, "none is asked again");
     world.sealed(id).await;
+}
+
+/// On a public app. The store keeps whether a run was created without a key, and what its answers decided.
+pub async fn without_a_key_nobody_acts_on_a_key_holders_run(world: World) {
+    let commands = json!([{"ask": "well?"}, {"approve": {"amount": 5, "to": "me"}, "editable": ["amount"]}]);
+    let anonymous = CreateRun { origin: Origin::Anonymous, ..request(Mode::Sync, commands.clone()) };
+    let created = world.service.create(&world.app, anonymous).await.expect("it is accepted");
+    let anonymous = world.service.settled(created, Duration::from_secs(30)).await.expect("the store answers");
+    let holders = world.waiting(commands).await;
+    let nobody = Actor::default;
+    let service = world.another_service();
+    assert_eq!(world.get(anonymous.new.id).await.new.origin, Origin::Anonymous);
+    assert_eq!(world.get(holders.new.id).await.new.origin, Origin::Key);
+
+    let id = holders.new.id;
+    let canceled = service.cancel(&world.app, id, &nobody()).await;
+    assert!(matches!(canceled, Err(CancelError::KeyNeeded)), "{canceled:?}");
+    let asked = holders.input_requests[0].id;
+    let answered = service.answer(&world.app, id, asked, nobody(), |_| Ok(json!("yes"))).await;
+    assert!(matches!(answered, Err(InputError::KeyNeeded)), "{answered:?}");
+
+    let id = anonymous.new.id;
+    let asked = anonymous.input_requests[0].id;
+    service.answer(&world.app, id, asked, nobody(), |_| Ok(json!("yes"))).await.expect("it is taken");
+    world.work_once(&service).await;
+    let run = world.get(id).await;
+    let approval = &run.input_requests[0];
+    let answer = json!({"approved": true, "params": {"amount": 4}});
+    let approved = service.answer(&world.app, id, approval.id, nobody(), |_| Ok(answer.clone())).await;
+    assert!(matches!(approved, Err(InputError::KeyNeeded)), "{approved:?}");
+    let by = Actor { user_id: Some("u-17".to_owned()), ..somebody() };
+    service
+        .answer(&world.app, id, approval.id, by.clone(), |_| Ok(answer.clone()))
+        .await
+        .expect("it is taken");
+    world.work_once(&service).await;
+    assert_eq!(world.get(id).await.output.as_deref(), Some(&json!(["yes", answer])));
+    let received = world.events(id).await.into_iter().filter_map(|event| match event.body {
+        EventBody::InputReceived { approved, changes, by, .. } => {
+            Some((approved, Value::Object(changes), by))
+        }
+        _ => None,
+    });
+    let changes = json!({"amount": {"from": 5, "to": 4}});
+    assert_eq!(
+        received.collect::<Vec<_>>(),
+        [(None, json!({}), nobody()), (Some(true), changes, by)],
+        "the log tells what was decided, and by whom"
+    );
+}
+
+/// What somebody with a key makes of a run of somebody without one is the first one's, but for whom it names as its user.
+pub async fn a_retry_of_an_anonymous_run_is_its_key_holders(world: World) {
+    let failing = CreateRun { origin: Origin::Anonymous, ..request(Mode::Sync, json!([{"ask": "?"}])) };
+    let created = world.service.create(&world.app, failing).await.expect("it is accepted");
+    let id = world.service.settled(created, Duration::from_secs(30)).await.expect("the store answers").new.id;
+    world.service.cancel(&world.app, id, &Actor::default()).await.expect("it is canceled by who has no key");
+    let retry = world.service.retry(&world.app, id, None).await.expect("it is accepted").run.new.id;
+    assert_eq!(world.get(retry).await.new.origin, Origin::RetriedAnonymous);
+    let canceled = world.service.cancel(&world.app, retry, &Actor::default()).await;
+    assert!(matches!(canceled, Err(CancelError::KeyNeeded)), "{canceled:?}");
+    world.service.cancel(&world.app, retry, &somebody()).await.expect("it is canceled");
 }
 
 /// `limits.run_seconds` is what the run took itself.

@@ -34,30 +34,64 @@ pub(super) fn load(
     before: &BTreeMap<String, Arc<App>>,
     check: &Check,
 ) -> Result<Loaded, AppsError> {
-    let mut loaded = Loaded { apps: BTreeMap::new(), problems: Vec::new() };
-    let mut taken = Taken::default();
-    for folder in folders(dir).map_err(|source| AppsError::Folder { path: dir.to_owned(), source })? {
-        let path = dir.join(&folder);
-        let app = match one(&path, &folder, check) {
-            Ok(app) => Some(Arc::new(app)).filter(|app| match taken.by_another(app) {
-                None => true,
-                Some(clash) => {
-                    loaded.problems.push(Complaint::of_file(clash).about(&path.join("app.yaml")));
-                    false
-                }
-            }),
-            Err(mut problems) => {
-                loaded.problems.append(&mut problems);
-                None
-            }
-        };
-        let as_before = || before.get(&folder).filter(|app| taken.by_another(app).is_none()).cloned();
-        if let Some(app) = app.or_else(as_before) {
-            taken.add(&app, &folder);
-            loaded.apps.insert(folder, app);
+    let mut problems = BTreeMap::<String, Vec<Problem>>::new();
+    let mut read = BTreeMap::new();
+    let folders = folders(dir).map_err(|source| AppsError::Folder { path: dir.to_owned(), source })?;
+    for folder in &folders {
+        match one(&dir.join(folder), folder, check) {
+            Ok(app) => drop(read.insert(folder.as_str(), Arc::new(app))),
+            Err(wrong) => drop(problems.insert(folder.clone(), wrong)),
         }
     }
-    Ok(loaded)
+    let app_of = |read: &BTreeMap<&str, Arc<App>>, folder: &str| {
+        read.get(folder).or_else(|| before.get(folder)).map(Arc::clone)
+    };
+    // To refuse one leaves it with what it had before, which another may want: looked at until nobody has to give way.
+    while let Some((loser, clash)) = clash(&folders, before, |folder| app_of(&read, folder)) {
+        let path = dir.join(&loser).join("app.yaml");
+        problems.entry(loser.clone()).or_default().push(Complaint::of_file(clash).about(&path));
+        // Those that were served before do not clash: whoever gives way has something new.
+        if read.remove(loser.as_str()).is_none() {
+            break;
+        }
+    }
+    let apps = folders.iter().filter_map(|folder| Some((folder.clone(), app_of(&read, folder)?))).collect();
+    Ok(Loaded { apps, problems: problems.into_values().flatten().collect() })
+}
+
+/// The first folder that has to give way, and why: its app has something that only one can have, and that another has
+/// already. An app that is served keeps what it has; of others the first by folder has it.
+fn clash(
+    folders: &[String],
+    before: &BTreeMap<String, Arc<App>>,
+    app_of: impl Fn(&str) -> Option<Arc<App>>,
+) -> Option<(String, String)> {
+    let mut taken = HashMap::<String, &String>::new();
+    let had_it = |folder: &String, thing: &str| {
+        before.get(folder).is_some_and(|app| things(app).any(|known| known == thing))
+    };
+    for folder in folders {
+        let Some(app) = app_of(folder) else { continue };
+        for thing in things(&app) {
+            let Some(owner) = taken.get(&thing).copied().filter(|owner| *owner != folder) else {
+                taken.insert(thing, folder);
+                continue;
+            };
+            let (loser, owner) = if had_it(folder, &thing) && !had_it(owner, &thing) {
+                (owner, folder)
+            } else {
+                (folder, owner)
+            };
+            let why = format!("{thing} is that of the app in \"{owner}\" already: each app has its own");
+            return Some((loser.clone(), why));
+        }
+    }
+    None
+}
+
+/// What only one app can have.
+fn things(app: &App) -> impl Iterator<Item = String> + '_ {
+    [format!("id {}", app.id)].into_iter().chain(hosts(app).map(|host| format!("host {host}")))
 }
 
 /// The hosts that an app answers on.
@@ -65,30 +99,17 @@ pub(super) fn hosts(app: &App) -> impl Iterator<Item = String> + '_ {
     [format!("{}.localhost", app.name.to_lowercase())].into_iter().chain(app.hosts.iter().cloned())
 }
 
+/// The host of the app in the folder that a path of `dir` leads into, unless its `app.yaml` names it.
+pub(super) fn host_of_folder(dir: &Path, path: &Path) -> Option<String> {
+    let folder = path.strip_prefix(dir).ok()?.components().next()?.as_os_str().to_str()?;
+    Some(format!("{}.localhost", folder.to_lowercase()))
+}
+
 pub(super) fn no_default(dir: &Path, name: &str, apps: &[&Arc<App>]) -> Problem {
     let names: Vec<_> = apps.iter().map(|app| app.name.as_str()).collect();
     let message =
         format!("the default app \"{name}\" is not among the apps: choose one of {}", names.join(", "));
     Complaint::of_file(message).about(dir)
-}
-
-/// What only one app can have, and whose it is.
-#[derive(Default)]
-struct Taken(HashMap<String, String>);
-
-impl Taken {
-    fn things(app: &App) -> impl Iterator<Item = String> + '_ {
-        [format!("id {}", app.id)].into_iter().chain(hosts(app).map(|host| format!("host {host}")))
-    }
-
-    fn by_another(&self, app: &App) -> Option<String> {
-        let (thing, folder) = Self::things(app).find_map(|thing| self.0.get_key_value(&thing))?;
-        Some(format!("{thing} is that of the app in \"{folder}\" already: each app has its own"))
-    }
-
-    fn add(&mut self, app: &App, folder: &str) {
-        self.0.extend(Self::things(app).map(|thing| (thing, folder.to_owned())));
-    }
 }
 
 /// The names of the folders that hold an `app.yaml`, sorted.
@@ -116,7 +137,8 @@ pub(super) fn one(path: &Path, folder: &str, check: &Check) -> Result<App, Vec<P
     Ok(app)
 }
 
-fn read(path: &Path, folder: &str) -> Result<App, Vec<Problem>> {
+/// The same, without a look at its workflow.
+pub(super) fn read(path: &Path, folder: &str) -> Result<App, Vec<Problem>> {
     let file = path.join("app.yaml");
     let text = read_text(&file, MANIFEST_BYTES).map_err(|complaint| vec![complaint.about(&file)])?;
     let manifest = manifest::read(&text, folder).map_err(|complaints| {

@@ -13,7 +13,7 @@ use load::Loaded;
 use runyard_runs::{App, AppId, AppStore, BoxError, StoreError};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, RwLock},
@@ -60,11 +60,13 @@ struct Current {
     by_folder: BTreeMap<String, Arc<App>>,
     by_host: HashMap<String, Arc<App>>,
     default: Option<Arc<App>>,
+    /// Hosts on which the default app does not answer: those of apps that are gone or have a problem.
+    closed: HashSet<String>,
 }
 
 impl Apps {
     /// Loads the apps of a folder. `default_app` names the app that answers on all other hosts; without it that is the
-    /// first by name. An app with a problem is left out.
+    /// first by name, as long as it is there. An app with a problem is left out, and nobody answers on its host.
     pub fn open(
         dir: &Path,
         embedded: &Embedded,
@@ -124,7 +126,12 @@ impl Apps {
         let mut by_name: Vec<_> = apps.values().collect();
         by_name.sort_unstable_by(|one, other| one.name.cmp(&other.name));
         let default = match &self.default_app {
-            None => by_name.first().copied(),
+            // A folder that comes later does not take the place of the one that answers so far.
+            None => {
+                let answers =
+                    |app: &&&Arc<App>| before.default.as_ref().is_some_and(|known| known.id == app.id);
+                by_name.iter().find(answers).or(by_name.first()).copied()
+            }
             Some(name) => {
                 let named = by_name.iter().find(|app| app.name == *name).copied();
                 if named.is_none() {
@@ -133,8 +140,13 @@ impl Apps {
                 named
             }
         };
+        // What an app answered on, or would if it were right, is no other app's.
+        let mut closed = before.closed.clone();
+        closed.extend(before.by_host.keys().cloned());
+        closed.extend(problems.iter().filter_map(|problem| load::host_of_folder(&self.dir, &problem.path)));
         let current = Current {
             default: default.cloned(),
+            closed,
             by_host: apps
                 .values()
                 .flat_map(|app| load::hosts(app).map(|host| (host, Arc::clone(app))))
@@ -154,14 +166,36 @@ impl Apps {
 impl AppStore for Apps {
     async fn by_host(&self, host: &str) -> Result<Option<Arc<App>>, StoreError> {
         let current = self.current();
-        Ok(current.by_host.get(host).or(current.default.as_ref()).cloned())
+        let default = current.default.as_ref().filter(|_| !current.closed.contains(host));
+        Ok(current.by_host.get(host).or(default).cloned())
     }
 
     async fn version(&self, app: AppId, version: &str) -> Result<Option<Arc<App>>, StoreError> {
-        let is_it = |found: &&Arc<App>| found.id == app && found.version == version;
-        if let Some(found) = self.current().by_folder.values().find(is_it) {
-            return Ok(Some(Arc::clone(found)));
+        let current = self.current();
+        let Some((folder, current)) = current.by_folder.iter().find(|(_, found)| found.id == app) else {
+            return self.former(app, version).await;
+        };
+        if current.version == version {
+            return Ok(Some(Arc::clone(current)));
         }
+        let Some(found) = self.former(app, version).await? else { return Ok(None) };
+        // Another process may have read the files since this one did.
+        let (path, name) = (self.dir.join(folder), folder.clone());
+        let now = tokio::task::spawn_blocking(move || load::read(&path, &name).map(|app| app.version)).await;
+        let is_newer = matches!(now, Ok(Ok(now)) if now == version);
+        Ok(Some(if is_newer { found } else { found.within(current) }))
+    }
+
+    async fn list(&self) -> Result<Vec<Arc<App>>, StoreError> {
+        let mut apps: Vec<_> = self.current().by_folder.values().cloned().collect();
+        apps.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        Ok(apps)
+    }
+}
+
+impl Apps {
+    /// A version that is not current, as it was.
+    async fn former(&self, app: AppId, version: &str) -> Result<Option<Arc<App>>, StoreError> {
         let key = (app, version.to_owned());
         if let Some(found) = self.former.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(Some(Arc::clone(found)));
@@ -175,12 +209,6 @@ impl AppStore for Apps {
         }
         former.insert(key, Arc::clone(&found));
         Ok(Some(found))
-    }
-
-    async fn list(&self) -> Result<Vec<Arc<App>>, StoreError> {
-        let mut apps: Vec<_> = self.current().by_folder.values().cloned().collect();
-        apps.sort_unstable_by(|one, other| one.name.cmp(&other.name));
-        Ok(apps)
     }
 }
 

@@ -4,6 +4,7 @@ use super::{int, row::run_id, statement, write};
 use crate::database::{Database, Fault};
 use runyard_runs::{AppId, RunId, StoreError, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
+use std::collections::BTreeMap;
 
 /// So many runs are removed in one step,
 const RUNS_A_STEP: usize = 32;
@@ -50,7 +51,7 @@ fn remove_runs(connection: &Connection, now: Timestamp, limit: usize) -> Result<
             Ok(labels) => labels,
             Err(Fault::Json(error)) => {
                 tracing::warn!(%run, %error, "an expired run's labels cannot be read");
-                Default::default()
+                BTreeMap::default()
             }
             Err(fault) => return Err(fault),
         };

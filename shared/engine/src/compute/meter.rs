@@ -126,7 +126,12 @@ pub(crate) fn make(bytes: usize) -> Result<(), Exceeded> {
     Ok(())
 }
 
-/// Counts a value that is gone through or copied: a step for each value in it, and its text.
+/// Counts bytes that are read or copied, where the copy takes the place of what is gone soon: the steps alone.
+pub(crate) fn copy(bytes: usize) -> Result<(), Exceeded> {
+    step(1 + u64::try_from(bytes).unwrap_or(u64::MAX) / BYTES_A_STEP)
+}
+
+/// Counts a value that is copied: a step for each value in it, and its text.
 pub(crate) fn walk(value: &Value) -> Result<(), Exceeded> {
     match value {
         Value::String(text) => make(text.len()),
@@ -139,6 +144,25 @@ pub(crate) fn walk(value: &Value) -> Result<(), Exceeded> {
             map.iter().try_for_each(|(key, value)| {
                 make(key.len())?;
                 walk(value)
+            })
+        }
+        _ => step(1),
+    }
+}
+
+/// Counts a value that is read: the steps alone.
+pub(crate) fn visit(value: &Value) -> Result<(), Exceeded> {
+    match value {
+        Value::String(text) => copy(text.len()),
+        Value::Array(items) => {
+            step(1)?;
+            items.iter().try_for_each(visit)
+        }
+        Value::Object(map) => {
+            step(1)?;
+            map.iter().try_for_each(|(key, value)| {
+                copy(key.len())?;
+                visit(value)
             })
         }
         _ => step(1),

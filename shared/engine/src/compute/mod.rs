@@ -15,7 +15,7 @@
 mod meter;
 mod pool;
 
-pub(crate) use meter::{Exceeded, HERE, WHOLE, exceed, left, make, step, walk};
+pub(crate) use meter::{Exceeded, HERE, WHOLE, copy, exceed, left, make, step, visit, walk};
 
 use crate::flow::NodeError;
 use meter::Limits;

@@ -10,21 +10,29 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
+    time::Duration,
 };
 use tokio::sync::oneshot;
 
 /// Threads at most, however many processors there are: as many computations hold their memory at a time.
 const MAX_THREADS: usize = 4;
 
-/// Address space for the stack of a thread. A template can nest values as deep as its steps allow, and dropping them
-/// takes stack for each level; only what is used takes memory.
-const STACK: usize = 256 << 20;
+/// Address space for the stack of a thread; only what is used takes memory.
+const STACK: usize = 16 << 20;
+
+/// Seconds that a job may take. Steps end a job long before, unless a library does much in what counts as one: then
+/// nothing can stop it, and another thread takes the place of its own.
+const SECONDS: u32 = 10;
+
+/// Threads that may be lost like that at a time.
+const MAX_LOST: usize = 4;
 
 /// How much less than others these threads are given of processors that are busy.
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 10;
 
-type Job = Box<dyn FnOnce() + Send>;
+/// It says whether its thread is to go on.
+type Job = Box<dyn FnOnce() -> bool + Send>;
 
 /// How many threads to have: one processor is left to everything else.
 pub(super) fn threads() -> usize {
@@ -53,6 +61,8 @@ struct Queue {
     turns: VecDeque<AppId>,
     threads: usize,
     idle: usize,
+    /// Threads whose jobs do not end.
+    lost: usize,
 }
 
 impl std::fmt::Debug for Queue {
@@ -61,12 +71,37 @@ impl std::fmt::Debug for Queue {
     }
 }
 
-/// Says that nobody waits any longer, when it is dropped.
-struct Waiting(Arc<AtomicBool>);
+/// Where a job is. The thread that performs it sees the same.
+#[derive(Debug, Default)]
+struct Ticket {
+    /// Nobody waits for it any longer.
+    stop: Arc<AtomicBool>,
+    started: AtomicBool,
+    ended: AtomicBool,
+    /// Its thread has been replaced, and ends with it.
+    lost: AtomicBool,
+}
+
+/// Stops the job when it is dropped, and has its thread replaced if it does not stop.
+struct Waiting {
+    ticket: Arc<Ticket>,
+    shared: Arc<Shared>,
+}
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+        let ticket = Arc::clone(&self.ticket);
+        ticket.stop.store(true, Ordering::Relaxed);
+        if !ticket.started.load(Ordering::Acquire) || ticket.ended.load(Ordering::Acquire) {
+            return;
+        }
+        let shared = Arc::clone(&self.shared);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                shared.lose(&ticket);
+            });
+        }
     }
 }
 
@@ -83,25 +118,43 @@ impl Pool {
         budget: Budget,
         job: impl FnOnce() -> Result<T, NodeError> + Send + 'static,
     ) -> Result<T, NodeError> {
-        let waiting = Waiting(Arc::default());
-        let stop = Arc::clone(&waiting.0);
-        let (done, result) = oneshot::channel();
+        let ticket = Arc::new(Ticket::default());
+        let waiting = Waiting { ticket: Arc::clone(&ticket), shared: Arc::clone(&self.shared) };
+        let (done, mut result) = oneshot::channel();
         self.add(
             app,
             Box::new(move || {
-                if stop.load(Ordering::Relaxed) {
-                    return;
+                if ticket.stop.load(Ordering::Relaxed) {
+                    return true;
                 }
-                let result = meter::within(Limits { budget, stop: Some(stop) }, job);
+                ticket.started.store(true, Ordering::Release);
+                let stop = Some(Arc::clone(&ticket.stop));
+                let result = meter::within(Limits { budget, stop }, job);
+                ticket.ended.store(true, Ordering::Release);
                 let _ = done.send(result);
+                !ticket.lost.load(Ordering::Acquire)
             }),
         );
-        let result: Result<Result<Result<T, NodeError>, Exceeded>, _> = result.await;
-        drop(waiting);
-        match result {
-            Ok(Ok(result)) => result,
-            Ok(Err(exceeded)) => Err(exceeded.error(what)),
-            Err(_) => Err(meter::panicked()),
+        let mut seconds = 0;
+        loop {
+            let waited = tokio::time::timeout(Duration::from_secs(1), &mut result).await;
+            let result: Result<Result<Result<T, NodeError>, Exceeded>, _> = match waited {
+                Ok(result) => result,
+                Err(_) if seconds < SECONDS => {
+                    seconds += u32::from(waiting.ticket.started.load(Ordering::Acquire));
+                    continue;
+                }
+                Err(_) => {
+                    waiting.ticket.stop.store(true, Ordering::Relaxed);
+                    self.shared.lose(&waiting.ticket);
+                    return Err(NodeError::limit_exceeded(format!("{what} took longer than {SECONDS} s")));
+                }
+            };
+            return match result {
+                Ok(Ok(result)) => result,
+                Ok(Err(exceeded)) => Err(exceeded.error(what)),
+                Err(_) => Err(meter::panicked()),
+            };
         }
     }
 
@@ -109,15 +162,9 @@ impl Pool {
         let mut queue = self.shared.lock();
         queue.add(app, job);
         if queue.idle == 0 && queue.threads < self.threads {
-            let shared = Arc::clone(&self.shared);
-            let started =
-                thread::Builder::new().name("compute".into()).stack_size(STACK).spawn(move || shared.work());
-            match started {
-                Ok(_) => queue.threads += 1,
-                Err(error) => tracing::warn!(%error, "a thread for computations cannot be started"),
-            }
+            self.shared.start(&mut queue);
         }
-        if queue.threads == 0 {
+        if queue.threads + queue.lost == 0 {
             // Nobody will take it: what waits for it must not wait for ever.
             queue.clear();
         }
@@ -159,6 +206,30 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn start(self: &Arc<Self>, queue: &mut Queue) {
+        let shared = Arc::clone(self);
+        let started =
+            thread::Builder::new().name("compute".into()).stack_size(STACK).spawn(move || shared.work());
+        match started {
+            Ok(_) => queue.threads += 1,
+            Err(error) => tracing::warn!(%error, "a thread for computations cannot be started"),
+        }
+    }
+
+    /// Has another thread take the place of the one that performs a job which does not end.
+    fn lose(self: &Arc<Self>, ticket: &Ticket) {
+        let mut queue = self.lock();
+        if queue.lost < MAX_LOST
+            && !ticket.ended.load(Ordering::Acquire)
+            && !ticket.lost.swap(true, Ordering::AcqRel)
+        {
+            tracing::warn!("a computation does not end: its thread is replaced");
+            queue.lost += 1;
+            queue.threads -= 1;
+            self.start(&mut queue);
+        }
+    }
+
     fn work(&self) {
         #[cfg(target_os = "linux")]
         // A thread is what Linux gives a priority to. Refused, it competes as all others do.
@@ -172,8 +243,12 @@ impl Shared {
                 continue;
             };
             drop(queue);
-            job();
+            let goes_on = job();
             queue = self.lock();
+            if !goes_on {
+                queue.lost -= 1;
+                return;
+            }
         }
     }
 }
@@ -182,7 +257,7 @@ impl Shared {
 mod tests {
     use super::*;
     use crate::compute::{WHOLE, make, step};
-    use std::{sync::mpsc, time::Duration};
+    use std::sync::mpsc;
 
     fn app(number: u128) -> AppId {
         AppId(uuid::Uuid::from_u128(number))
@@ -194,7 +269,7 @@ mod tests {
         let (told, order) = mpsc::channel();
         for (number, name) in [(1, "a1"), (1, "a2"), (1, "a3"), (2, "b1"), (3, "c1"), (2, "b2")] {
             let told = told.clone();
-            queue.add(app(number), Box::new(move || told.send(name).expect("it is read")));
+            queue.add(app(number), Box::new(move || told.send(name).is_ok()));
         }
         while let Some(job) = queue.next() {
             job();
@@ -243,6 +318,35 @@ mod tests {
                 .await;
         assert!(ran.is_err(), "it is still running");
         stopped.recv_timeout(Duration::from_secs(30)).expect("it stops");
+        assert_eq!(pool.run(app(2), "it", WHOLE, || Ok(1)).await, Ok(1));
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_cannot_be_stopped_is_replaced() {
+        let pool = Pool::new(1);
+        let (end, ended) = mpsc::channel::<()>();
+        let (begin, begun) = mpsc::channel();
+        let deaf = move || {
+            let _ = begin.send(());
+            Ok(ended.recv().is_ok())
+        };
+        let waited =
+            tokio::time::timeout(Duration::from_millis(200), pool.run(app(1), "it", WHOLE, deaf)).await;
+        assert!(waited.is_err(), "it is still running");
+        if begun.try_recv().is_err() {
+            // It was not begun in time, and never will be.
+            return;
+        }
+        assert_eq!(pool.run(app(2), "it", WHOLE, || Ok(1)).await, Ok(1));
+        let counted = || {
+            let queue = pool.shared.lock();
+            (queue.threads, queue.lost)
+        };
+        assert_eq!(counted(), (1, 1));
+        end.send(()).expect("it waits");
+        while counted().1 > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         assert_eq!(pool.run(app(2), "it", WHOLE, || Ok(1)).await, Ok(1));
     }
 }

@@ -12,11 +12,9 @@ use super::{
     scope::{Path, Scope, at},
     value::{Evaluated, Fault, Missing, Unreadable, Val, equal, order},
 };
+use crate::compute;
 use jiff::civil::Date;
 use std::{cell::RefCell, cmp::Ordering, collections::HashMap};
-
-/// Items that one value may be multiplied to.
-const MAX_ITEMS: usize = 1_000_000;
 
 /// One evaluation.
 pub(super) struct Evaluation<'e, 'a> {
@@ -40,7 +38,11 @@ impl<'e, 'a> Evaluation<'e, 'a> {
     }
 
     pub(super) fn eval(&self, node: &Node) -> Evaluated<'a> {
+        compute::step(1)?;
         let mut value = self.plain(node)?;
+        // A name or a member is a copy of what was counted when it was made.
+        let is_copy = matches!(node.kind, Expr::Name(_) | Expr::Attribute(..) | Expr::Item(..));
+        value.weigh(if is_copy { compute::copy } else { compute::make })?;
         let notes = &self.expression.notes;
         if let Some((path, guarded)) = notes.needs.get(&node.id) {
             value = self.need(value, path, *guarded)?;
@@ -171,7 +173,9 @@ impl<'e, 'a> Evaluation<'e, 'a> {
             Expr::Concat(parts) => {
                 let mut text = String::new();
                 for part in parts {
-                    text.push_str(&text_of(&self.eval(part)?)?);
+                    let part = text_of(&self.eval(part)?)?;
+                    compute::make(part.len())?;
+                    text.push_str(&part);
                 }
                 Ok(Val::Text(text))
             }
@@ -332,8 +336,18 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         if base.is_mapping() || base.len().is_none() {
             return Err(Fault::type_error(format!("'{}' object is not subscriptable", base.type_name())));
         }
-        let items = base.items().unwrap_or_default();
-        let length = i64::try_from(items.len()).unwrap_or(i64::MAX);
+        let length = base.len().unwrap_or_default();
+        let characters: Vec<char> = match &base {
+            Val::Text(text) => {
+                compute::make(text.len().saturating_mul(size_of::<char>()))?;
+                text.chars().collect()
+            }
+            _ => Vec::new(),
+        };
+        let items = if is_text { Vec::new() } else { base.items().unwrap_or_default() };
+        // Fewer if they were not counted any more.
+        let length = if is_text { length } else { length.min(items.len()) };
+        let length = i64::try_from(length).unwrap_or(i64::MAX);
         let step = given[2].unwrap_or(1);
         if step == 0 {
             return Err(Fault::Failed("ValueError", "slice step cannot be zero".into()));
@@ -344,13 +358,18 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         };
         let mut place = clamp(given[0], if step > 0 { low } else { high });
         let end = clamp(given[1], if step > 0 { high } else { low });
-        let mut taken = Vec::new();
+        let (mut taken, mut text) = (Vec::new(), String::new());
         while if step > 0 { place < end } else { place > end } {
-            taken.push(items[usize::try_from(place).unwrap_or_default()].clone());
-            place += step;
+            let here = usize::try_from(place).unwrap_or_default();
+            if is_text {
+                text.push(characters[here]);
+            } else {
+                taken.push(items[here].clone());
+            }
+            place = place.saturating_add(step);
         }
         Ok(match base {
-            _ if is_text => Val::Text(taken.iter().map(Val::text).collect()),
+            _ if is_text => Val::Text(text),
             Val::Tuple(_) => Val::Tuple(taken),
             _ => Val::List(taken),
         })
@@ -442,7 +461,10 @@ impl<'e, 'a> Evaluation<'e, 'a> {
     fn contains(&self, whole: &Val<'a>, part: &Val<'a>) -> Result<bool, Fault> {
         if let Val::Text(text) = whole {
             return match part.clone().used()? {
-                Val::Text(part) => Ok(text.contains(&part)),
+                Val::Text(part) => {
+                    compute::copy(text.len())?;
+                    Ok(text.contains(&part))
+                }
                 other => {
                     let other = other.type_name();
                     let message = format!("'in <string>' requires string as left operand, not {other}");
@@ -470,6 +492,7 @@ pub(super) fn binary<'a>(operator: Operator, left: Val<'a>, right: Val<'a>) -> E
     let lists = |value: &Val<'a>| matches!(value, Val::List(_) | Val::Json(serde_json::Value::Array(_)));
     match (operator, &left, &right) {
         (Operator::Add, Val::Text(left), Val::Text(right)) => {
+            compute::copy(left.len().saturating_add(right.len()))?;
             return Ok(Val::Text(format!("{left}{right}")));
         }
         (Operator::Add, Val::Text(_), other) => {
@@ -495,9 +518,7 @@ pub(super) fn binary<'a>(operator: Operator, left: Val<'a>, right: Val<'a>) -> E
             if count.as_int().is_some() =>
         {
             let count = usize::try_from(count.as_int().unwrap_or_default().max(0)).unwrap_or(usize::MAX);
-            if text.len().saturating_mul(count) > MAX_ITEMS {
-                return Err(Fault::Failed("MemoryError", String::new()));
-            }
+            compute::make(text.len().saturating_mul(count))?;
             return Ok(Val::Text(text.repeat(count)));
         }
         (Operator::Remainder, Val::Text(format), value) => {
@@ -552,11 +573,11 @@ fn arithmetic<'a>(operator: Operator, left: &Val<'a>, right: &Val<'a>) -> Evalua
             Operator::FloorDivide | Operator::Remainder if other == 0 => {
                 return division("integer division or modulo by zero");
             }
-            Operator::FloorDivide => {
-                Some(one.div_euclid(other) - i128::from(other < 0 && one.rem_euclid(other) != 0))
-            }
+            Operator::FloorDivide => one
+                .checked_div_euclid(other)
+                .map(|whole| whole - i128::from(other < 0 && one.rem_euclid(other) != 0)),
             Operator::Remainder => {
-                let rest = one.rem_euclid(other);
+                let rest = one.wrapping_rem_euclid(other);
                 Some(if other < 0 && rest != 0 { rest + other } else { rest })
             }
             Operator::Power if other >= 0 => {

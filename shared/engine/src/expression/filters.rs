@@ -9,7 +9,7 @@ use super::{
     parse::Comparison,
     value::{Evaluated, Fault, Val, order},
 };
-use crate::template;
+use crate::{compute, template};
 use serde_json::Value;
 use std::cmp::Ordering;
 
@@ -132,6 +132,7 @@ impl<'a> Evaluation<'_, 'a> {
         placed: Vec<Val<'a>>,
         by_name: Named<'a>,
     ) -> Evaluated<'a> {
+        compute::step(1)?;
         if OF_TEXT.contains(&name) && value.is_blank_marker() {
             return Ok(value);
         }
@@ -184,7 +185,12 @@ impl<'a> Evaluation<'_, 'a> {
             "join" => {
                 let separator = argument(0, "d").map(|text| text_of(&text)).transpose()?.unwrap_or_default();
                 let items = self.members(&value, argument(1, "attribute"))?;
-                let texts = items.iter().map(|item| text_of(item)).collect::<Result<Vec<_>, _>>()?;
+                let mut texts = Vec::with_capacity(items.len());
+                for item in &items {
+                    let text = text_of(item)?;
+                    compute::make(text.len().saturating_add(separator.len()))?;
+                    texts.push(text);
+                }
                 Ok(Val::Text(texts.join(&separator)))
             }
             "sum" => {
@@ -300,6 +306,7 @@ impl<'a> Evaluation<'_, 'a> {
 
     /// Whether a test holds.
     pub(super) fn test(&self, name: &str, value: &Val<'a>, placed: &[Val<'a>]) -> Result<bool, Fault> {
+        compute::step(1)?;
         if let Val::Unreadable(unreadable) = value {
             return Err(Fault::Unreadable(unreadable.clone()));
         }
@@ -425,7 +432,9 @@ pub(super) fn printf(format: &str, values: &[Val<'_>]) -> Result<String, Fault> 
         }
         let value =
             values.next().ok_or_else(|| Fault::type_error("not enough arguments for format string"))?;
-        text.push_str(&directive(spec, letter, value)?);
+        let written = directive(spec, letter, value)?;
+        compute::make(written.len())?;
+        text.push_str(&written);
     }
     text.push_str(rest);
     if values.next().is_some() {
@@ -450,7 +459,7 @@ fn directive(spec: &str, letter: char, value: &Val<'_>) -> Result<String, Fault>
         }
         'f' | 'F' => {
             let number = value.clone().used()?.as_f64().ok_or_else(|| needs("real number"))?;
-            format!("{number:.*}", precision.unwrap_or(6))
+            fixed(number, precision.unwrap_or(6))?
         }
         'x' => {
             let number = value.clone().used()?.as_int().ok_or_else(|| needs("integer"))?;
@@ -469,7 +478,8 @@ fn directive(spec: &str, letter: char, value: &Val<'_>) -> Result<String, Fault>
         written
     };
     let wanted: usize = width.trim_start_matches(['-', '+', ' ', '0']).parse().unwrap_or(0);
-    let padding = wanted.min(10_000).saturating_sub(signed.chars().count());
+    let padding = wanted.saturating_sub(signed.chars().count());
+    compute::make(padding)?;
     Ok(if left {
         signed + &" ".repeat(padding)
     } else if zeros && letter != 's' {
@@ -478,6 +488,16 @@ fn directive(spec: &str, letter: char, value: &Val<'_>) -> Result<String, Fault>
     } else {
         " ".repeat(padding) + &signed
     })
+}
+
+/// A number with so many digits after the point.
+fn fixed(number: f64, precision: usize) -> Result<String, Fault> {
+    compute::make(precision)?;
+    // No float has more digits than these, and the formatting takes no more.
+    let native = precision.min(usize::from(u16::MAX));
+    let mut written = format!("{number:.native$}");
+    written.extend(std::iter::repeat_n('0', precision - native));
+    Ok(written)
 }
 
 /// What texts are compared by, unless their case counts.

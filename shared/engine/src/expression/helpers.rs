@@ -7,6 +7,7 @@ use super::{
     eval::{Evaluation, binary, days},
     value::{Evaluated, Fault, Unreadable, Val, order},
 };
+use crate::compute;
 use jiff::civil::Date;
 use std::cmp::Ordering;
 
@@ -17,6 +18,7 @@ type Named<'a> = Vec<(String, Val<'a>)>;
 
 impl<'a> Evaluation<'_, 'a> {
     pub(super) fn helper(&self, name: &str, placed: Vec<Val<'a>>, named: Named<'a>) -> Evaluated<'a> {
+        compute::step(1)?;
         let get = |place: usize, key: &str| {
             let by_name = || named.iter().find(|(known, _)| known == key).map(|(_, value)| value.clone());
             placed.get(place).cloned().or_else(by_name)
@@ -280,7 +282,7 @@ fn range(placed: Vec<Val<'_>>) -> Evaluated<'_> {
         [start, end, step] if step != 0 => (start, end, step),
         _ => return Err(Fault::type_error("range() takes one to three whole numbers, the last not 0")),
     };
-    if end.saturating_sub(start) / step > MAX_RANGE {
+    if end.saturating_sub(start).checked_div(step).is_none_or(|count| count > MAX_RANGE) {
         let message =
             format!("Range too big. The sandbox blocks ranges larger than MAX_RANGE ({MAX_RANGE}).");
         return Err(Fault::Failed("OverflowError", message));
@@ -288,8 +290,10 @@ fn range(placed: Vec<Val<'_>>) -> Evaluated<'_> {
     let mut numbers = Vec::new();
     let mut number = start;
     while if step > 0 { number < end } else { number > end } {
+        compute::step(1)?;
         numbers.push(Val::Int(number));
-        number += step;
+        let Some(next) = number.checked_add(step) else { break };
+        number = next;
     }
     Ok(Val::List(numbers))
 }

@@ -1,6 +1,7 @@
 //! Messages of rules: text with expressions, and with parts that depend on one.
 
 use super::{Expression, Fault, Mode, Val, eval::Evaluation, scope::Scope};
+use crate::compute;
 use jiff::civil::Date;
 
 /// A compiled message.
@@ -43,6 +44,7 @@ impl Message {
 
 fn render(pieces: &[Piece], scope: &Scope<'_>, today: Date, text: &mut String) -> Result<(), Fault> {
     for piece in pieces {
+        compute::step(1)?;
         if text.len() > MAX_BYTES {
             return Err(Fault::Failed("ValueError", format!("a message has {MAX_BYTES} bytes at most")));
         }
@@ -69,6 +71,7 @@ fn render(pieces: &[Piece], scope: &Scope<'_>, today: Date, text: &mut String) -
                 for item in Evaluation::new(items, scope, today).items_of(&value)? {
                     let parts = if names.len() == 1 { vec![item] } else { item.items().unwrap_or_default() };
                     let mut values: Vec<_> = names.iter().cloned().zip(parts).collect();
+                    scope.values.iter().try_for_each(|(_, value)| value.weigh(compute::make))?;
                     values.extend(scope.values.iter().cloned());
                     render(part, &Scope { input: scope.input, values }, today, text)?;
                 }

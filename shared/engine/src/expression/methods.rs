@@ -1,7 +1,7 @@
 //! Attributes and methods that Python's values have.
 
 use super::value::{Evaluated, Fault, Missing, Val};
-use crate::template;
+use crate::{compute, template};
 use jiff::civil::Date;
 use serde_json::Value;
 
@@ -105,6 +105,7 @@ pub(super) fn call<'a>(
     placed: Vec<Val<'a>>,
     named: Vec<(String, Val<'a>)>,
 ) -> Evaluated<'a> {
+    compute::step(1)?;
     match (value, name) {
         (Val::Date(date), _) => of_date(*date, name, &placed),
         (_, "get") if value.is_mapping() => {

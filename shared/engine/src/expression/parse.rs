@@ -3,8 +3,8 @@
 use super::lexer::{Token, tokens};
 use serde_json::Value;
 
-/// How deep brackets may nest.
-const MAX_DEPTH: usize = 64;
+/// How deep brackets may nest: each takes all steps of the grammar, and as much stack.
+const MAX_DEPTH: usize = 40;
 /// How high the tree may be: a chain of operators is a tree that leans to one side.
 const MAX_HEIGHT: u32 = 256;
 /// Operators and values that one expression may have.

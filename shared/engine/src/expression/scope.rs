@@ -4,6 +4,7 @@ use super::{
     methods,
     value::{Unreadable, Val},
 };
+use crate::compute;
 use serde_json::{Map, Value};
 
 /// A record: named inputs, and values that were computed of them.
@@ -79,7 +80,8 @@ fn is_plain(key: &str) -> bool {
 
 impl<'a> Scope<'a> {
     pub(crate) fn get(&self, name: &str) -> Option<Val<'a>> {
-        let value = self.values.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+        let value = self.values.iter().find(|(known, _)| known == name).map(|(_, value)| value);
+        let value = value.filter(|value| value.weigh(compute::copy).is_ok()).cloned();
         value.or_else(|| self.input.get(name).map(Val::from))
     }
 
@@ -131,9 +133,15 @@ pub(super) fn at<'a>(value: &Val<'a>, place: i64) -> Option<Val<'a>> {
     if !matches!(value, Val::List(_) | Val::Tuple(_) | Val::Text(_) | Val::Json(Value::Array(_))) {
         return None;
     }
-    let mut items = value.items()?;
-    let length = i64::try_from(items.len()).ok()?;
-    let place = if place < 0 { length.checked_add(place)? } else { place };
-    let place = usize::try_from(place).ok().filter(|place| *place < items.len())?;
-    Some(items.swap_remove(place))
+    let length = value.len()?;
+    let place = if place < 0 { i64::try_from(length).ok()?.checked_add(place)? } else { place };
+    let place = usize::try_from(place).ok().filter(|place| *place < length)?;
+    match value {
+        Val::Text(text) => text.chars().nth(place).map(|character| Val::Text(character.into())),
+        Val::Json(Value::Array(items)) => items.get(place).map(Val::from),
+        Val::List(items) | Val::Tuple(items) => {
+            items.get(place).filter(|item| item.weigh(compute::copy).is_ok()).cloned()
+        }
+        _ => None,
+    }
 }

@@ -1,6 +1,9 @@
 //! Values as expressions see them: those of JSON, dates, and the ways in which a value can be missing or unreadable.
 
-use crate::python_text;
+use crate::{
+    compute::{self, Exceeded},
+    python_text,
+};
 use jiff::civil::Date;
 use serde_json::{Map, Number, Value};
 use std::cmp::Ordering;
@@ -61,6 +64,13 @@ pub(crate) enum Fault {
     Failed(&'static str, String),
 }
 
+/// The computation ends anyhow: nothing that catches the fault changes that.
+impl From<Exceeded> for Fault {
+    fn from(exceeded: Exceeded) -> Self {
+        Self::Failed("LimitExceededError", exceeded.to_string())
+    }
+}
+
 pub(crate) type Evaluated<'a> = Result<Val<'a>, Fault>;
 
 impl Fault {
@@ -102,7 +112,30 @@ impl<'a> From<&'a Value> for Val<'a> {
     }
 }
 
+/// About what a value takes by itself.
+const SIZE: usize = 64;
+
 impl<'a> Val<'a> {
+    /// Counts what the value holds by itself, not what it only refers to.
+    pub(crate) fn weigh(&self, count: fn(usize) -> Result<(), Exceeded>) -> Result<(), Exceeded> {
+        match self {
+            Self::Text(text) => count(text.len()),
+            Self::List(items) | Self::Tuple(items) | Self::Lazy(items) => {
+                count(items.len().saturating_mul(SIZE))?;
+                items.iter().try_for_each(|item| item.weigh(count))
+            }
+            Self::Map(entries) => {
+                count(entries.len().saturating_mul(2 * SIZE))?;
+                entries.iter().try_for_each(|(key, value)| {
+                    key.weigh(count)?;
+                    value.weigh(count)
+                })
+            }
+            Self::Method(value, _) => value.weigh(count),
+            _ => compute::step(1),
+        }
+    }
+
     pub(crate) fn number(number: &Number) -> Self {
         match number.as_i128() {
             Some(whole) => Self::Int(whole),
@@ -166,8 +199,20 @@ impl<'a> Val<'a> {
         }
     }
 
-    /// Its items, if it can be gone through.
+    /// Its items, if it can be gone through. Within a computation that has exceeded its budget there are none.
     pub(crate) fn items(&self) -> Option<Vec<Self>> {
+        let counted = match self {
+            Self::Text(text) => compute::make(text.len().saturating_mul(SIZE)),
+            Self::Json(Value::Array(items)) => items.iter().try_for_each(|item| match item {
+                Value::String(text) => compute::copy(text.len()),
+                _ => compute::step(1),
+            }),
+            Self::Json(Value::Object(map)) => map.keys().try_for_each(|key| compute::copy(key.len())),
+            value => value.weigh(compute::copy),
+        };
+        if counted.is_err() {
+            return Some(Vec::new());
+        }
         Some(match self {
             Self::Json(Value::Array(items)) => items.iter().map(Self::from).collect(),
             Self::Json(Value::Object(map)) => map.keys().map(|key| Self::Text(key.clone())).collect(),
@@ -180,6 +225,15 @@ impl<'a> Val<'a> {
 
     /// Its entries, if it is a mapping.
     pub(crate) fn entries(&self) -> Option<Vec<(Self, Self)>> {
+        let counted = match self {
+            Self::Json(Value::Object(map)) => map.iter().try_for_each(|(key, value)| {
+                compute::copy(key.len().saturating_add(value.as_str().map_or(0, str::len)))
+            }),
+            value => value.weigh(compute::copy),
+        };
+        if counted.is_err() {
+            return self.is_mapping().then(Vec::new);
+        }
         match self {
             Self::Json(Value::Object(map)) => {
                 Some(map.iter().map(|(key, value)| (Self::Text(key.clone()), Self::from(value))).collect())
@@ -198,7 +252,8 @@ impl<'a> Val<'a> {
         match (self, key) {
             (Self::Json(Value::Object(map)), Self::Text(key)) => map.get(key).map(Self::from),
             (Self::Map(entries), _) => {
-                entries.iter().find(|(known, _)| equal(known, key)).map(|(_, value)| value.clone())
+                let found = entries.iter().find(|(known, _)| equal(known, key)).map(|(_, value)| value);
+                found.filter(|value| value.weigh(compute::copy).is_ok()).cloned()
             }
             _ => None,
         }
@@ -207,9 +262,15 @@ impl<'a> Val<'a> {
     /// How many it holds.
     pub(crate) fn len(&self) -> Option<usize> {
         match self {
-            Self::Text(text) => Some(text.chars().count()),
-            Self::Lazy(_) => None,
-            _ => self.items().map(|items| items.len()),
+            Self::Text(text) => {
+                let _ = compute::copy(text.len());
+                Some(text.chars().count())
+            }
+            Self::List(items) | Self::Tuple(items) => Some(items.len()),
+            Self::Map(entries) => Some(entries.len()),
+            Self::Json(Value::Array(items)) => Some(items.len()),
+            Self::Json(Value::Object(map)) => Some(map.len()),
+            _ => None,
         }
     }
 
@@ -222,6 +283,7 @@ impl<'a> Val<'a> {
             Self::Float(number) => *number != 0.0,
             Self::Days(days) => *days != 0,
             Self::Lazy(_) | Self::Date(_) | Self::Method(..) => true,
+            Self::Text(text) => !text.is_empty(),
             _ => self.len().is_some_and(|len| len > 0),
         }
     }
@@ -250,7 +312,8 @@ impl<'a> Val<'a> {
     /// Python's `str(value)`.
     pub(crate) fn text(&self) -> String {
         match self {
-            Self::Text(text) => text.clone(),
+            Self::Text(text) if compute::copy(text.len()).is_ok() => text.clone(),
+            Self::Text(_) => String::new(),
             Self::Date(date) => date.to_string(),
             Self::Days(1) => "1 day, 0:00:00".into(),
             Self::Days(0) => "0:00:00".into(),
@@ -262,6 +325,9 @@ impl<'a> Val<'a> {
 
     /// Python's `repr(value)`.
     pub(crate) fn repr(&self) -> String {
+        if compute::step(1).is_err() {
+            return String::new();
+        }
         let join = |items: &[Self]| items.iter().map(Self::repr).collect::<Vec<_>>().join(", ");
         match self {
             Self::Date(date) => format!("datetime.date({}, {}, {})", date.year(), date.month(), date.day()),
@@ -289,6 +355,7 @@ impl<'a> Val<'a> {
     /// The value as JSON has it: what is missing is null, what is lazy a list, a date its text. An error for what nobody
     /// could read.
     pub(crate) fn json(&self) -> Result<Value, Fault> {
+        compute::step(1)?;
         let list = |items: &[Self]| items.iter().map(Self::json).collect::<Result<Vec<_>, _>>();
         Ok(match self {
             Self::None | Self::Missing(_) | Self::Method(..) => Value::Null,
@@ -298,8 +365,14 @@ impl<'a> Val<'a> {
                 None => self.as_f64().and_then(Number::from_f64).map_or(Value::Null, Value::Number),
             },
             Self::Float(number) => Number::from_f64(*number).map_or(Value::Null, Value::Number),
-            Self::Text(text) => text.as_str().into(),
-            Self::Json(value) => (*value).clone(),
+            Self::Text(text) => {
+                compute::make(text.len())?;
+                text.as_str().into()
+            }
+            Self::Json(value) => {
+                compute::walk(value)?;
+                (*value).clone()
+            }
             Self::List(items) | Self::Tuple(items) | Self::Lazy(items) => list(items)?.into(),
             Self::Map(entries) => {
                 let mut map = Map::new();
@@ -352,6 +425,9 @@ impl<'a> Val<'a> {
 
 /// Python's `==` between values that are there.
 pub(crate) fn equal(left: &Val<'_>, right: &Val<'_>) -> bool {
+    if compute::step(1).is_err() {
+        return false;
+    }
     if let (Some(left), Some(right)) = (left.as_int(), right.as_int()) {
         return left == right;
     }
@@ -361,12 +437,16 @@ pub(crate) fn equal(left: &Val<'_>, right: &Val<'_>) -> bool {
     }
     match (left, right) {
         (Val::None, Val::None) => true,
-        (Val::Text(left), Val::Text(right)) => left == right,
+        (Val::Text(left), Val::Text(right)) => {
+            left.len() == right.len() && compute::copy(left.len()).is_ok() && left == right
+        }
         (Val::Date(left), Val::Date(right)) => left == right,
         (Val::Days(left), Val::Days(right)) => left == right,
         (Val::Missing(left), Val::Missing(right)) => left.blank == right.blank,
         (Val::Tuple(left), Val::Tuple(right)) => all_equal(left, right),
-        (Val::Json(left), Val::Json(right)) => crate::condition::equal(left, right),
+        (Val::Json(left), Val::Json(right)) => {
+            compute::visit(left).is_ok() && crate::condition::equal(left, right)
+        }
         _ if left.is_mapping() && right.is_mapping() => {
             let (left, right) = (left.entries().unwrap_or_default(), right.entries().unwrap_or_default());
             left.len() == right.len()
@@ -391,6 +471,7 @@ fn all_equal(left: &[Val<'_>], right: &[Val<'_>]) -> bool {
 
 /// Python's order; an error, naming the sign, for types that have none. `None` beside something that is no number.
 pub(crate) fn order(left: &Val<'_>, right: &Val<'_>, sign: &str) -> Result<Option<Ordering>, Fault> {
+    compute::step(1)?;
     if let (Some(left), Some(right)) = (left.as_int(), right.as_int()) {
         return Ok(Some(left.cmp(&right)));
     }
@@ -398,7 +479,10 @@ pub(crate) fn order(left: &Val<'_>, right: &Val<'_>, sign: &str) -> Result<Optio
         return Ok(left.partial_cmp(&right));
     }
     match (left, right) {
-        (Val::Text(left), Val::Text(right)) => return Ok(Some(left.cmp(right))),
+        (Val::Text(left), Val::Text(right)) => {
+            compute::copy(left.len().min(right.len()))?;
+            return Ok(Some(left.cmp(right)));
+        }
         (Val::Date(left), Val::Date(right)) => return Ok(Some(left.cmp(right))),
         (Val::Days(left), Val::Days(right)) => return Ok(Some(left.cmp(right))),
         _ => {}

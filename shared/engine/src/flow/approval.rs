@@ -190,13 +190,13 @@ impl Approval {
         Ok(InputRequest {
             id: RequestId(uuid::Uuid::nil()),
             kind: InputRequestKind::ApprovalRequest,
-            prompt: self.message(call, input, &params, tool).await?,
+            prompt: call.services.secrets.hide_in_content(self.message(call, input, &params, tool).await?),
             // What is not there, and would not be read if it was, cannot be changed.
             editable_params: self.editable.iter().filter(is_known).cloned().collect(),
             schema,
             accept_pattern: Some(self.accept_pattern.clone()),
             expires_at: self.expiry.map(|expiry| call.run.now() + expiry.after),
-            params,
+            params: hidden(call, params),
         })
     }
 
@@ -288,6 +288,19 @@ fn shown(input: &Value, tool: Option<ToolCalled<'_>>) -> Map<String, Value> {
     }
 }
 
+/// The params as events show them.
+pub(crate) fn hidden(call: Call<'_>, params: Map<String, Value>) -> Map<String, Value> {
+    if call.services.secrets.outputs_hold_none() {
+        return params;
+    }
+    let mut params = Value::Object(params);
+    call.services.secrets.hide_in_value(&mut params);
+    match params {
+        Value::Object(params) => params,
+        _ => Map::new(),
+    }
+}
+
 /// What the node is executed with: what was shown with the question, and what the answer changes of it.
 fn approved(
     input: &Arc<Value>,
@@ -297,7 +310,7 @@ fn approved(
 ) -> Approved {
     let as_now = |asked: &Recorded| asked.journal.is_null() || asked.journal["shown"] == digest(input);
     let now = recorded.is_none_or(as_now);
-    // Not from the log if it is the same: what is written there may have its secrets masked.
+    // Not from the log if it is the same: there, secrets are masked.
     let mut params = match recorded.and_then(|asked| asked.body.request()) {
         Some(request) if !now => request.params.clone(),
         _ => shown(input, tool),

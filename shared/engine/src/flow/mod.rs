@@ -14,7 +14,7 @@ mod result;
 mod schedule;
 mod source;
 
-pub(crate) use approval::{Approval, Approved, Expiry, INPUT_EXPIRED, ToolCalled, Unanswered};
+pub(crate) use approval::{Approval, Approved, Expiry, INPUT_EXPIRED, ToolCalled, Unanswered, hidden};
 pub(crate) use cache::{Cache, CacheKey};
 pub(crate) use depends::{Branches, Depend};
 pub(crate) use errors::{Behavior, ErrorHandling, seconds};

@@ -236,7 +236,11 @@ pub(crate) async fn run_node(call: Call<'_>, source: Source<'_>, tool: Option<To
     if let (Some(tool), Some(approved)) = (tool, &approved) {
         (tool.approved)(approved);
     }
-    let input = approved.as_ref().map(|approved| (*approved.input).clone());
+    let input = approved.as_ref().map(|approved| {
+        let mut input = (*approved.input).clone();
+        call.services.secrets.hide_in_value(&mut input);
+        input
+    });
     let started = EventBody::NodeStarted { node: Arc::clone(&node.reference), input };
     run.record(&format!("node:{key}:started"), started, None);
     let Inputs { shown, given } = match inputs(run, node, &source, approved.as_ref()).await {

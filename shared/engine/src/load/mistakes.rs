@@ -127,11 +127,12 @@ impl Mistakes {
     }
 
     pub(crate) fn into_errors(self, file: &str) -> LoadErrors {
-        let Self { mut mistakes, warnings, count, .. } = self;
-        let more = count - mistakes.len();
+        let Self { mut mistakes, warnings, .. } = self;
+        // Once there are so many, no more are looked for.
+        let may_be_more = mistakes.len() >= MAX_MISTAKES;
         mistakes = sorted(mistakes);
-        if let Some(last) = mistakes.last().filter(|_| more > 0) {
-            let message = format!("{more} more mistakes are not shown");
+        if let Some(last) = mistakes.last().filter(|_| may_be_more) {
+            let message = format!("there may be more mistakes: {MAX_MISTAKES} at most are told");
             mistakes.push(Mistake { spot: last.spot, message });
         }
         LoadErrors { file: file.to_owned(), mistakes, warnings: sorted(warnings) }

@@ -5,7 +5,10 @@
 //! workflow sees no file system.
 
 use super::admit::Check;
-use crate::flow::{Call, NodeError};
+use crate::{
+    flow::{Call, NodeError},
+    job::JobTurn,
+};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use futures::TryStreamExt;
 use runyard_runs::{File, FileId};
@@ -13,6 +16,9 @@ use serde_json::{Value, json};
 
 /// What one file may hold, in bytes: a converter has it in memory as a whole, and what it makes of it beside.
 pub(super) const MOST_BYTES: usize = 32 * 1024 * 1024;
+
+/// What is held in memory at any time.
+const LITTLE: usize = 1024 * 1024;
 
 /// A file, or text that stands for one.
 pub(super) const FILE_OR_TEXT: Check =
@@ -70,6 +76,37 @@ impl<'a> Files<'a> {
                 Err(NodeError::new("ValueError", problem).lasting())
             }
         }
+    }
+
+    /// How many bytes a file has, about, without reading it.
+    pub(super) fn size(self, file: &Value) -> usize {
+        match self.known(file) {
+            Some(known) => usize::try_from(known.size).unwrap_or(usize::MAX),
+            None => match file["content"].as_str().or(file.as_str()) {
+                Some(content) => content.len(),
+                None => file["base64"].as_str().unwrap_or_default().len() / 4 * 3,
+            },
+        }
+    }
+
+    /// Waits for the app's turn to hold so much of a file in memory; little is held at once.
+    pub(super) async fn turn(self, bytes: usize) -> Result<Option<Box<dyn JobTurn>>, NodeError> {
+        if bytes <= LITTLE {
+            return Ok(None);
+        }
+        Ok(Some(self.0.services.jobs.turn(self.0.run.new_run().app).await?))
+    }
+
+    /// The name that a file has, without reading it.
+    pub(super) fn name(self, file: &Value) -> Option<String> {
+        let own = file["name"].as_str().filter(|name| !name.is_empty());
+        own.or_else(|| self.known(file).map(|known| known.name.as_str())).map(str::to_owned)
+    }
+
+    /// The run's file that an input means by its id.
+    fn known(self, file: &Value) -> Option<&'a File> {
+        let id = file["id"].as_str().or_else(|| file.as_str().filter(|text| is_id(text)))?;
+        self.0.run.file(FileId(id.parse().ok()?))
     }
 
     /// What is known of a file without reading it.
@@ -133,5 +170,5 @@ fn small(bytes: usize, name: &str) -> Result<(), NodeError> {
         return Ok(());
     }
     let problem = format!("`{name}` is larger than the {} MiB that a node reads", MOST_BYTES >> 20);
-    Err(NodeError::new("ValueError", problem).lasting())
+    Err(NodeError::limit_exceeded(problem))
 }

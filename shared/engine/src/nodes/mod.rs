@@ -30,6 +30,7 @@ pub(crate) use operators::is_option_result;
 
 use crate::{
     flow::{Kind, NodeError},
+    job::Known,
     load::{Fields, Loading, meant},
     python_text,
 };
@@ -71,6 +72,9 @@ const NATIVE: &[&[&Registered]] = &[
     writers::NODES,
 ];
 
+/// All jobs of nodes, by group.
+pub(crate) const JOBS: &[&[Known]] = &[converters::JOBS, splitters::JOBS, transformers::JOBS];
+
 fn native() -> impl Iterator<Item = &'static Registered> {
     NATIVE.iter().flat_map(|group| group.iter().copied())
 }
@@ -86,7 +90,7 @@ fn mapping(input: Arc<Value>, kind: &str) -> Result<Arc<Value>, NodeError> {
 }
 
 /// Does what takes the processor for long, apart from what else runs here.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, NodeError> + Send + 'static,
 ) -> Result<T, NodeError> {
     // A parser that panics on a hostile file fails its node, and nothing else.

@@ -40,8 +40,27 @@ fn table() -> String {
             let _ = writeln!(text, "| `dynamiq.nodes.{group}.{name}` | {state} |");
         }
     }
-    text
+    text + CALLS
 }
+
+/// What all nodes have in common that call something outside.
+const CALLS: &str = "
+## Calls outside
+
+What a connection holds goes to its origin (scheme, host and port) and nowhere else:
+
+- An `HttpApiCall` sends its connection's `headers`, `params` and `data` to the origin of the connection's `url` alone, and its own to
+  that of its own `url` (the connection's, if it has none). A `url` that comes from the input or from a model and has another origin is
+  called with what the input says and nothing else. Without a `url` in the file there is no origin: then they are not sent at all.
+- A redirect on the same origin is followed as usual. To another origin it is followed without any header of the caller and without a
+  `Referer`, and only as a request without a body: one that would take a body there (307 or 308 of a POST), or whose address repeats a
+  secret of the app, fails the call. From `https` to `http` is another origin, and so is the other way round. At most 5 are followed.
+- Errors, events, logs and traces show scheme and host of a URL. Values of environment variables and of connections are masked there, as
+  `***`. In outputs, answers of servers and texts of models those are masked that are secret by their place or name: the headers of a
+  connection; what is called a key, token, secret, password or the like, in a connection or among the variables; variables within a
+  connection. A node that needs a secret has it from its connection: the output of another node would be masked. Values shorter than 6
+  bytes are masked nowhere, and words of less than 12 small letters in errors and logs alone.
+";
 
 #[test]
 fn the_table_in_the_docs_is_current() {

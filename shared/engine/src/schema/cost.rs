@@ -13,7 +13,7 @@ const MAX_DEPTH: usize = 64;
 const MAX_PATTERNS: usize = 100;
 const MAX_PATTERN: usize = 4 << 10;
 /// How often a schema may lead from one of its parts to the next on the way to one value.
-const MAX_WAY: usize = 256;
+const MAX_WAY: usize = 512;
 /// Steps that looking at a value that holds nothing may take: a schema that needs more leads to itself.
 const MAX_AT_ONCE: u64 = 50_000;
 

@@ -6,7 +6,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
 use serde_json::Value;
 use std::{collections::BTreeSet, fmt::Write as _};
 
-/// How much of a long secret is looked for, in bytes: an automaton over all of it would cost more than it helps.
+/// Longer secrets are looked for in pieces of so many bytes.
 const LONGEST: usize = 2048;
 /// Lines of a secret of several lines, such as a private key, that are looked for by themselves: those at least so long.
 const SHORTEST_LINE: usize = 16;
@@ -18,19 +18,24 @@ pub(super) fn of_all(secrets: &BTreeSet<String>) -> BTreeSet<String> {
     let mut forms = BTreeSet::new();
     for secret in secrets {
         let secret = secret.trim();
-        add(beginning(secret), &mut forms);
+        pieces(secret).for_each(|piece| add(piece, &mut forms));
         if secret.contains(['\n', '\r']) {
             let lines = secret.lines().map(str::trim);
             lines
                 .filter(|line| line.len() >= SHORTEST_LINE && !line.starts_with("-----"))
-                .for_each(|line| add(beginning(line), &mut forms));
+                .flat_map(pieces)
+                .for_each(|piece| add(piece, &mut forms));
         }
     }
     forms
 }
 
-fn beginning(text: &str) -> &str {
-    &text[..text.floor_char_boundary(LONGEST)]
+fn pieces(mut text: &str) -> impl Iterator<Item = &str> {
+    std::iter::from_fn(move || {
+        let (piece, rest) = text.split_at(text.floor_char_boundary(LONGEST));
+        text = rest;
+        (!piece.is_empty()).then_some(piece)
+    })
 }
 
 fn add(secret: &str, forms: &mut BTreeSet<String>) {

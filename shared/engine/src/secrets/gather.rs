@@ -60,16 +60,22 @@ const PLAIN_FIELDS: &[&str] = &[
     "type",
     "url",
 ];
+/// Bytes of all that is taken from a workflow file: what is looked for costs memory.
+const MOST_BYTES: usize = 128 << 10;
+/// Longer texts are no words.
+const LONGEST_WORD: usize = 12;
 /// How deep values are looked at.
 const DEPTH: usize = 64;
 
 /// The secrets that were found so far.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Gather {
     outputs: BTreeSet<String>,
     others: BTreeSet<String>,
     /// The values of variables.
     variables: Vec<String>,
+    /// Bytes that were taken from the file.
+    bytes: usize,
 }
 
 impl Gather {
@@ -80,6 +86,7 @@ impl Gather {
         }
         self.variables.push(value.trim().to_owned());
         self.add(value, is_secret || is_secret_name(name));
+        self.bytes = 0;
         // An account of Google Cloud, for one, is a mapping.
         if let Ok(Value::Object(map)) = serde_json::from_str::<Value>(value) {
             for (name, value) in &map {
@@ -195,8 +202,7 @@ impl Gather {
                 return;
             }
         }
-        let set = if is_secret { &mut self.outputs } else { &mut self.others };
-        set.insert(value.to_owned());
+        self.add_plain(value, is_secret);
     }
 
     /// Of a URL, scheme and host may be shown.
@@ -227,8 +233,10 @@ impl Gather {
     }
 
     fn add_plain(&mut self, value: &str, is_secret: bool) {
-        if value.len() >= SHORTEST {
-            let set = if is_secret { &mut self.outputs } else { &mut self.others };
+        // The environment comes first, and is small.
+        if value.len() >= SHORTEST && self.bytes + value.len() <= MOST_BYTES {
+            self.bytes += value.len();
+            let set = if is_secret && !is_word(value) { &mut self.outputs } else { &mut self.others };
             set.insert(value.to_owned());
         }
     }
@@ -246,6 +254,11 @@ fn looks_random(text: &str) -> bool {
         && text.bytes().filter(u8::is_ascii_digit).count() >= 3
         && text.bytes().any(|byte| byte.is_ascii_alphabetic())
         && !text.contains("://")
+}
+
+/// Whether a text is a word, as `ollama` where a server wants some key: outputs may be about that.
+fn is_word(text: &str) -> bool {
+    text.len() < LONGEST_WORD && text.bytes().all(|byte| byte.is_ascii_lowercase())
 }
 
 fn percent_decoded(text: &str) -> String {
@@ -274,7 +287,7 @@ mod tests {
         let secrets = secrets(
             "connections:\n  a: {type: dynamiq.connections.Http, method: DELETE, url: 'https://me:pass%20word@host.example/hooks?token=tok-123&page=second', \
              headers: {Authorization: Bearer abc-def-ghi, Cookie: 'sid=cookie-1; lang=english', Content-Type: application/json}, \
-             params: {appid: 0123456789abcdef0, q: weather}, data: {user_secret: {inner: innermost}}}\n\
+             params: {appid: 0123456789abcdef0, q: weather}, data: {user_secret: {inner: inner-most}}}\n\
              nodes:\n  n: {type: x, connection: {type: y, api_key: inline-key, username: somebody, password: pass-1234}, extra_headers: {X-A: node-header}, prompt: ordinary}\n",
             &[],
         );
@@ -286,7 +299,7 @@ mod tests {
             "Bearer abc-def-ghi",
             "cookie-1",
             "0123456789abcdef0",
-            "innermost",
+            "inner-most",
             "inline-key",
             "pass-1234",
             "node-header",
@@ -315,6 +328,7 @@ mod tests {
                 ("MODEL", "gpt-4o-mini"),
                 ("TENANT", "tenant-of-us"),
                 ("SHORT", "abc"),
+                ("API_KEY", "ollama"),
                 ("BASE", "http://127.0.0.1:9099"),
                 ("HOOK", "https://hooks.example/services/T000111222BBBCCC"),
                 ("ACCOUNT", account),
@@ -323,7 +337,9 @@ mod tests {
         for secret in ["hunter2", "tenant-of-us", "T000111222BBBCCC", "MIIBVQIBADANBgkqhkiG"] {
             assert!(secrets.occur_in(secret), "{secret}");
         }
-        assert!(!secrets.occur_in("gpt-4o-mini"));
+        for plain in ["gpt-4o-mini", "ollama"] {
+            assert!(!secrets.occur_in(plain), "{plain}");
+        }
         assert_eq!(
             secrets.hide("gpt-4o-mini of abc at http://127.0.0.1:9099"),
             "*** of abc at http://127.0.0.1:9099"

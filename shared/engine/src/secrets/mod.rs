@@ -16,7 +16,7 @@ pub(crate) use gather::Gather;
 pub(crate) use stream::Veil;
 
 use crate::flow::{Halt, NodeError};
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use serde_json::Value;
 use std::{borrow::Cow, collections::BTreeSet, fmt, sync::Arc};
 
@@ -144,7 +144,11 @@ impl Matcher {
         }
         let patterns: Vec<String> = patterns.into_iter().collect();
         // Of values that begin alike, the longest: the rest of it would stay otherwise.
-        let automaton = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&patterns);
+        let automaton = AhoCorasick::builder()
+            .match_kind(MatchKind::LeftmostLongest)
+            // Others are faster, and take a hundred times the memory.
+            .kind(Some(AhoCorasickKind::ContiguousNFA))
+            .build(&patterns);
         automaton.ok().map(|automaton| Self { automaton, patterns })
     }
 

@@ -2,18 +2,31 @@
 
 #![expect(clippy::needless_pass_by_value, reason = "filters are called with their arguments' values")]
 
-use super::{exceeded, json, printed};
+use super::{FACTOR, KEPT, MEMBER, exceeded, json, printed};
 use crate::{
     compute::{self, Exceeded},
     python_text,
 };
 use minijinja::{
-    Environment, Error, ErrorKind, Value,
-    value::{Kwargs, Rest},
+    Environment, Error, ErrorKind, State, Value,
+    value::{Kwargs, ObjectRepr, Rest},
 };
+use runyard_runs::MAX_NESTING;
 use std::fmt::Write as _;
 
 pub(super) fn add_to(environment: &mut Environment<'static>) {
+    environment.add_filter(KEPT, kept);
+    environment.add_filter(MEMBER, member);
+    environment.add_filter(FACTOR, factor);
+    environment.add_function("dict", |value: Option<Value>, more: Kwargs| {
+        minijinja::functions::dict(value, more).and_then(kept)
+    });
+    environment.add_filter("batch", |state: &State, value: Value, count: usize, fill: Option<Value>| {
+        minijinja::filters::batch(state, value, count, fill).and_then(kept)
+    });
+    environment.add_filter("slice", |state: &State, value: Value, count: usize, fill: Option<Value>| {
+        minijinja::filters::slice(state, value, count, fill).and_then(kept)
+    });
     environment.add_filter("center", center);
     environment.add_filter("e", escape);
     environment.add_filter("escape", escape);
@@ -21,6 +34,54 @@ pub(super) fn add_to(environment: &mut Environment<'static>) {
     environment.add_filter("tojson", to_json);
     environment.add_filter("truncate", truncate);
     environment.add_filter("wordwrap", wordwrap);
+}
+
+/// The value, counted with all that it holds.
+fn kept(value: Value) -> Result<Value, Error> {
+    count(&value, 0)?;
+    Ok(value)
+}
+
+/// The same of what becomes a member of a namespace: not a namespace, which might come to hold itself.
+fn member(value: Value) -> Result<Value, Error> {
+    count(&value, 1)?;
+    Ok(value)
+}
+
+/// What is multiplied: no list, which the library repeats a hundred million times for nothing, and then prints.
+fn factor(value: Value) -> Result<Value, Error> {
+    if value.as_object().is_some() {
+        let message = format!("a {} cannot be multiplied in a template", value.kind());
+        return Err(Error::new(ErrorKind::InvalidOperation, message));
+    }
+    Ok(value)
+}
+
+fn count(value: &Value, depth: usize) -> Result<(), Error> {
+    compute::step(1).map_err(exceeded)?;
+    let Some(object) = value.as_object() else { return Ok(()) };
+    let wrong = |problem: String| Err(Error::new(ErrorKind::InvalidOperation, problem));
+    if depth > 0 && object.type_name().ends_with("::Namespace") {
+        return wrong("a namespace cannot be kept within another value".into());
+    }
+    if depth > MAX_NESTING {
+        return wrong(format!("a value is nested deeper than {MAX_NESTING} levels"));
+    }
+    match object.repr() {
+        ObjectRepr::Map => {
+            for (key, item) in object.try_iter_pairs().into_iter().flatten() {
+                count(&key, depth + 1)?;
+                count(&item, depth + 1)?;
+            }
+        }
+        ObjectRepr::Seq | ObjectRepr::Iterable => {
+            for item in object.try_iter().into_iter().flatten() {
+                count(&item, depth + 1)?;
+            }
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 /// An argument given by place or by name.

@@ -3,6 +3,7 @@
 
 mod bounds;
 mod filters;
+mod guard;
 mod methods;
 
 use crate::{
@@ -17,7 +18,7 @@ use minijinja::{
 use runyard_runs::{MAX_NESTING, RunContext};
 use serde_json::Map;
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     fmt,
     sync::{Arc, LazyLock},
 };
@@ -27,6 +28,12 @@ const GLOBALS: &[&str] =
     &["range", "dict", "lipsum", "cycler", "joiner", "namespace", "true", "false", "none"];
 
 const NAME: &str = "template";
+
+/// The filter that everything passes which a template keeps, and the one for members of namespaces. Not for authors.
+const KEPT: &str = "__kept";
+const MEMBER: &str = "__member";
+/// The filter that what is multiplied passes.
+const FACTOR: &str = "__factor";
 
 /// How an error names a template that exceeds its budget.
 const WHAT: &str = "the template";
@@ -64,7 +71,7 @@ impl Template {
     pub(crate) fn new(text: &str) -> Result<Self, String> {
         bounds::check(text)?;
         let mut environment = BASE.clone();
-        environment.add_template_owned(NAME, text.to_owned()).map_err(|error| describe(&error))?;
+        environment.add_template_owned(NAME, guard::guarded(text)).map_err(|error| describe(&error))?;
         let template = environment.get_template(NAME).map_err(|error| describe(&error))?;
         let required = template
             .undeclared_variables(false)
@@ -101,10 +108,11 @@ impl Template {
         &self,
         variables: &Map<String, serde_json::Value>,
     ) -> Result<String, NodeError> {
-        let read: Vec<_> = variables.iter().filter(|(name, _)| self.words.contains(name.as_str())).collect();
-        let fits = read.iter().try_for_each(|(_, value)| compute::walk(value));
+        let read: BTreeMap<_, _> =
+            variables.iter().filter(|(name, _)| self.words.contains(name.as_str())).collect();
+        let fits = read.values().try_for_each(|value| compute::walk(value));
         fits.map_err(|exceeded| exceeded.error(WHAT))?;
-        let context: Value = read.into_iter().map(|(name, value)| (name.as_str(), Serde(value))).collect();
+        let context = Value::from(Serde(&read));
         let rendered = fueled(&self.environment, |environment| {
             let rendered = environment.get_template(NAME)?.render_captured(context)?;
             let fuel = rendered.state().fuel_levels();

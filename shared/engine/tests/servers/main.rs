@@ -8,6 +8,7 @@ mod pgvector;
 mod pinecone;
 mod qdrant;
 mod remote;
+mod secrets;
 mod server;
 #[path = "../support/mod.rs"]
 mod support;

@@ -8,7 +8,9 @@ pub(crate) mod scripted;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, stream::BoxStream};
-use runyard_engine::{Engine, EngineConfig, PythonError, PythonRunner};
+use runyard_engine::{
+    Engine, EngineConfig, JobError, JobRunner, JobTurn, PythonError, PythonRunner, perform,
+};
 use runyard_runs::{
     App, AppId, Clock, EventBody, File, FileId, FileStore, Logged, NewFile, NewRun, Outcome, RunContext,
     RunId, StoreError, SystemClock, Timestamp, Upload, WorkflowSource,
@@ -26,6 +28,25 @@ use std::{
 };
 use tokio::{io::AsyncWriteExt, process::Command};
 use uuid::Uuid;
+
+/// Performs jobs in this process: what they give, without the limits of a process of their own.
+pub(crate) struct JobsHere;
+
+#[async_trait]
+impl JobRunner for JobsHere {
+    async fn turn(&self, _: AppId) -> Result<Box<dyn JobTurn>, JobError> {
+        Ok(Box::new(Self))
+    }
+}
+
+#[async_trait]
+impl JobTurn for JobsHere {
+    async fn run(self: Box<Self>, job: &str, input: Vec<u8>) -> Result<Vec<u8>, JobError> {
+        let job = job.to_owned();
+        let done = tokio::task::spawn_blocking(move || perform(&job, input));
+        done.await.map_err(|error| JobError::Crashed(error.to_string()))
+    }
+}
 
 /// A file under the repository's `tests`.
 pub(crate) fn shared(path: &str) -> PathBuf {
@@ -172,6 +193,7 @@ impl Case {
         let env = self.env.clone();
         Engine::new(EngineConfig {
             python: Arc::clone(&self.python),
+            jobs: Arc::new(JobsHere),
             env: Arc::new(move |_, name| Ok(env.get(name).cloned())),
             allow_loopback: true,
             any_env: true,

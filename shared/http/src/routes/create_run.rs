@@ -119,6 +119,11 @@ pub(crate) async fn handle(
         }
     };
     let request = CreateRun::parse(fields, &caller.app, uploads.len(), api.config.json_bytes)?;
+    if caller.key().is_none() && !request.file_ids.is_empty() {
+        // An id may be seen by whoever follows a run; what it names is its owner's.
+        let problem = "name what key holders stored: without an access key send the files with the request";
+        return Err(Error::key_needed().and("file_ids", problem));
+    }
     let key = key.map(|key| idempotency::of(key, &caller, &request, uploads.received()));
     if request.stream {
         let mut place = Place::take(&api, &caller.app).await?;

@@ -29,7 +29,7 @@ pub(crate) struct CreateRun {
     /// Answer 202 at once. Not together with `stream`.
     #[schema(required = false, default = false)]
     pub(crate) background: bool,
-    /// Files uploaded earlier to this app; with those in the request itself at most 100.
+    /// Files uploaded earlier to this app; with those in the request itself at most 100. Not without an access key.
     #[schema(required = false, value_type = Vec<Uuid>, max_items = 100)]
     pub(crate) file_ids: Vec<FileId>,
     /// Labels to filter by: at most 16 strings of at most 512 characters, with keys of 1 to 64 characters.

@@ -89,14 +89,11 @@ async fn silence_is_broken_by_heartbeats() {
         assert_eq!(frames.next().await.unwrap().unwrap(), ": heartbeat\n\n");
         assert_eq!(started.elapsed().as_secs(), 15 * beat);
     }
+    let by = runyard_runs::Actor { key: Some("0123456789abcdef".to_owned()), user_id: None };
     world
         .http
         .service
-        .cancel(
-            &*world.app().await,
-            created["data"]["id"].as_str().unwrap().parse().unwrap(),
-            &runyard_runs::Actor::default(),
-        )
+        .cancel(&*world.app().await, created["data"]["id"].as_str().unwrap().parse().unwrap(), &by)
         .await
         .unwrap();
     let rest =

@@ -13,4 +13,5 @@ mod input;
 mod list;
 mod memory;
 mod patience;
+mod public;
 mod world;

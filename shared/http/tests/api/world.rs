@@ -12,11 +12,16 @@ use runyard_conformance::{
 };
 use runyard_http::{Config, Http, router};
 use runyard_runs::{
-    AccessKey, App, AppId, AppStore, Clock, Credential, FileStore, Limits, OrganizationId, ProcessStreams,
-    ProjectId, RunService, Scope, StoreError, SystemIds, Timestamp, WorkflowSource, service::Ports,
+    AccessKey, App, AppId, AppStore, Clock, Credential, FileStore, KeyStore, Limits, OrganizationId,
+    ProcessStreams, ProjectId, RunService, Scope, StoreError, SystemIds, Timestamp, WorkflowSource,
+    service::Ports,
 };
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 use tower::ServiceExt;
 use uuid::Uuid;
 
@@ -29,11 +34,18 @@ pub(crate) struct World {
     pub(crate) queue: Arc<MemoryQueue>,
     pub(crate) clock: Arc<MovedClock>,
     keys: Arc<MemoryKeys>,
+    apps: Arc<Apps>,
     /// A key that covers `private.test` and `public.test`.
     pub(crate) key: String,
 }
 
-struct Apps(Vec<Arc<App>>);
+struct Apps(Mutex<Vec<Arc<App>>>);
+
+impl Apps {
+    fn all(&self) -> Vec<Arc<App>> {
+        self.0.lock().unwrap().clone()
+    }
+}
 
 #[async_trait]
 impl AppStore for Apps {
@@ -42,16 +54,16 @@ impl AppStore for Apps {
             "broken.test" => Err(StoreError::Failed("the disk is full of secrets".into())),
             "slow.test" => Err(StoreError::Unknown("the store at 10.0.0.1 timed out".into())),
             "panic.test" => panic!("secrets"),
-            host => Ok(self.0.iter().find(|app| app.hosts.iter().any(|name| name == host)).cloned()),
+            host => Ok(self.all().into_iter().find(|app| app.hosts.iter().any(|name| name == host))),
         }
     }
 
     async fn version(&self, app: AppId, version: &str) -> Result<Option<Arc<App>>, StoreError> {
-        Ok(self.0.iter().find(|found| found.id == app && found.version == version).cloned())
+        Ok(self.all().into_iter().find(|found| found.id == app && found.version == version))
     }
 
     async fn list(&self) -> Result<Vec<Arc<App>>, StoreError> {
-        Ok(self.0.clone())
+        Ok(self.all())
     }
 }
 
@@ -99,11 +111,12 @@ impl World {
         let keys = Arc::new(MemoryKeys::default());
         let queue = Arc::new(MemoryQueue::default());
         let clock = Arc::new(MovedClock::default());
-        let apps: Arc<dyn AppStore> = Arc::new(Apps(vec![
+        let served = Arc::new(Apps(Mutex::new(vec![
             app(1, "private", ORGANIZATION),
             app(2, "public", ORGANIZATION),
             app(3, "foreign", OrganizationId(Uuid::from_u128(9))),
-        ]));
+        ])));
+        let apps: Arc<dyn AppStore> = Arc::clone(&served) as _;
         let runs = Arc::<MemoryRuns>::default();
         let service = RunService::new(Ports {
             runs: Arc::clone(&runs) as _,
@@ -124,8 +137,17 @@ impl World {
             ids: Arc::new(SystemIds),
             config,
         };
-        let mut world =
-            Self { router: router(http.clone()), http, runs, files, queue, clock, keys, key: String::new() };
+        let mut world = Self {
+            router: router(http.clone()),
+            http,
+            runs,
+            files,
+            queue,
+            clock,
+            keys,
+            apps: served,
+            key: String::new(),
+        };
         world.key = world.new_key(Scope { organization: ORGANIZATION, project: None }, |_| {});
         world
     }
@@ -143,6 +165,38 @@ impl World {
         change(&mut key);
         self.keys.insert(key);
         credential.reveal()
+    }
+
+    /// Revokes a key.
+    pub(crate) async fn revoke(&self, key: &str) {
+        let id = key.split('_').nth(1).expect("a key");
+        let key = self.keys.find(id).await.expect("the store answers").expect("the key");
+        self.keys.insert(AccessKey { revoked_at: Some(self.now()), ..key });
+    }
+
+    /// Deploys an app anew; `None` takes it away.
+    pub(crate) fn change(&self, name: &str, change: impl Fn(App) -> Option<App>) {
+        let mut apps = self.apps.0.lock().unwrap();
+        let changed = apps.iter().filter_map(|app| match app.name == name {
+            true => change(App::clone(app)).map(Arc::new),
+            false => Some(Arc::clone(app)),
+        });
+        *apps = changed.collect();
+    }
+
+    /// A request without a key of the app `public.test`.
+    pub(crate) async fn anonymous(&self, method: &str, path: &str, body: &Value) -> Answer {
+        let request = Request::builder().method(method).uri(path).header("host", "public.test");
+        let request = request.header("content-type", "application/json");
+        self.send(request.body(Body::from(body.to_string())).unwrap()).await
+    }
+
+    /// The same with a key.
+    pub(crate) async fn with_key(&self, key: &str, method: &str, path: &str, body: &Value) -> Answer {
+        let request = Request::builder().method(method).uri(path).header("host", "public.test");
+        let request = request.header("content-type", "application/json");
+        let request = request.header("authorization", format!("Bearer {key}"));
+        self.send(request.body(Body::from(body.to_string())).unwrap()).await
     }
 
     /// `private.test`.

@@ -14,6 +14,7 @@ use std::{sync::Arc, time::Duration};
 /// ([`Writer::is_claimed`]) may the user call outside. At any reply others may turn out to have written: then there is
 /// something to [absorb](Writer::take_absorbed), to [start over](Writer::take_restart), or it is [over](Writer::stopped).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent of each other")]
 pub struct Writer {
     run: RunId,
     claim: ClaimId,

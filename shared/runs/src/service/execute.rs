@@ -164,7 +164,6 @@ impl Execution {
         let mut answered = false;
         let mut expiring: Vec<RequestId> = Vec::new();
         let mut handing_over = false;
-        let place = &mut self.place;
         let mut leave = pin!(leave(&self.handing_over, self.until.map(|at| at.since(ports.clock.now()))));
         loop {
             if engine.is_some() && !writer.is_open() {
@@ -188,7 +187,7 @@ impl Execution {
                     pace.flushed(urgent, now);
                 }
                 pace.want_of(writer, now);
-                pace.clear(writer, place, now, ports.clock.now());
+                pace.clear(writer, &mut self.place, now, ports.clock.now());
                 if let Some(op) = writer.next(ports.clock.now()) {
                     flight = Some(Box::pin(async move {
                         let result = patience.judge(ports.perform(target, &op).await).await;
@@ -219,6 +218,7 @@ impl Execution {
                         // Decided on a log that has grown since.
                         _ if answered => return Ok(Next::StartOver),
                         Conclusion::Waits => writer.pause(),
+                        // Its time goes on meanwhile.
                         Conclusion::Rests(until) => rest(writer, &self.app, until, ports.clock.now()),
                     }
                 }
@@ -242,11 +242,7 @@ impl Execution {
                     handing_over = true;
                     engine = None;
                     writer.push_all(shared.take());
-                    if self.handing_over.is_cancelled() {
-                        writer.leave();
-                    } else {
-                        writer.hand_over();
-                    }
+                    give_back(writer, &self.handing_over);
                 }
                 () = sleep_until(wake_at.unwrap_or_else(Instant::now)), if wake_at.is_some() => {
                     if deadline.is_some_and(|at| at <= Instant::now()) && engine.take().is_some() {
@@ -262,14 +258,6 @@ impl Execution {
 fn fail(writer: &mut Writer, shared: &Shared, error: RunError) {
     writer.push_all(shared.take());
     writer.end(EventBody::RunFailed { error });
-}
-
-/// Leaves the run until that moment, unless its time, which goes on meanwhile, is over.
-fn rest(writer: &mut Writer, app: &App, until: Timestamp, now: Timestamp) {
-    match writer.state().deadline(app.longest_run()) {
-        Some(deadline) if deadline <= now => writer.end(EventBody::RunFailed { error: timed_out(app) }),
-        deadline => writer.rest(deadline.map_or(until, |deadline| deadline.min(until))),
-    }
 }
 
 fn events_of(log: LogRead) -> Vec<Logged> {
@@ -301,6 +289,23 @@ fn show(live: &Live, new: &NewRun, writer: &mut Writer) {
     let written = writer.take_written();
     measure::written(new, writer.claim(), &written);
     live.publish(written);
+}
+
+/// Leaves the run until then, at most until its time is over.
+fn rest(writer: &mut Writer, app: &App, until: Timestamp, now: Timestamp) {
+    match writer.state().deadline(app.longest_run()) {
+        Some(deadline) if deadline <= now => writer.end(EventBody::RunFailed { error: timed_out(app) }),
+        deadline => writer.rest(deadline.map_or(until, |deadline| deadline.min(until))),
+    }
+}
+
+/// Gives the run back, which counts against it if it is not the whole process that ends.
+fn give_back(writer: &mut Writer, process: &CancellationToken) {
+    if process.is_cancelled() {
+        writer.leave();
+    } else {
+        writer.hand_over();
+    }
 }
 
 /// Returns when an execution is to hand over: the process does, or the execution's own time is over.

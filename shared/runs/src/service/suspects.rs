@@ -16,11 +16,18 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// What a run has to outlive that has lost a worker. A suspect then gives its place to the next.
-const PROBATION: Duration = Duration::from_secs(10);
+/// What a run has to outlive that has lost two workers, or fewer. A suspect then gives its place to the next: after a crash
+/// there may be many, and all but one of them are innocent.
+const PROBATION: Duration = Duration::from_millis(250);
 
-/// Or this part of the time for which it has been executed so far: whatever takes long to kill a worker does not outlive
+/// The claim from which on probation takes twice as long each time: whatever takes long to kill a worker does not outlive
 /// its probation for ever.
+const DOUBLES_AFTER: u32 = 3;
+
+/// It does not take longer than this,
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// or this part of the time for which the run has been executed so far.
 const PART_OF_ITS_TIME: u32 = 4;
 
 /// How soon a run that has to wait is looked at again,
@@ -140,7 +147,8 @@ impl Drop for Place {
 pub(crate) fn probation(state: &LogState, now: crate::Timestamp) -> Duration {
     let before = Duration::from_millis(state.active_ms.unsigned_abs());
     let executed = before + state.since.map_or(Duration::ZERO, |since| now.since(since));
-    PROBATION.max(executed / PART_OF_ITS_TIME)
+    let doubled = state.epoch.saturating_sub(DOUBLES_AFTER).min(16);
+    PROBATION.saturating_mul(1 << doubled).min(LONGEST.max(executed / PART_OF_ITS_TIME))
 }
 
 #[cfg(test)]
@@ -216,10 +224,16 @@ mod tests {
     }
 
     #[test]
-    fn probation_grows_with_what_a_run_has_taken() {
+    fn probation_grows_with_each_claim() {
         let at = |seconds: i64| crate::Timestamp(seconds * 1_000);
-        let mut state = LogState { since: Some(at(100)), ..LogState::default() };
-        assert_eq!(probation(&state, at(101)), PROBATION);
+        let mut state = LogState { since: Some(at(100)), epoch: 2, ..LogState::default() };
+        assert_eq!(probation(&state, at(500)), PROBATION);
+        state.epoch = 3;
+        assert_eq!(probation(&state, at(500)), PROBATION);
+        state.epoch = 6;
+        assert_eq!(probation(&state, at(101)), PROBATION * 8);
+        state.epoch = 1_000;
+        assert_eq!(probation(&state, at(101)), LONGEST);
         assert_eq!(probation(&state, at(500)), Duration::from_secs(100));
         state.active_ms = 400_000;
         assert_eq!(probation(&state, at(500)), Duration::from_secs(200));

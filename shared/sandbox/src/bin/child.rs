@@ -11,7 +11,7 @@ fn main() {
 
 fn probe(code: &str) -> Option<Value> {
     match code.strip_prefix("probe: ")? {
-        "system calls" => Some(system_calls()),
+        "system_calls" => Some(system_calls()),
         "descriptors" => Some(descriptors()),
         "environment" => Some(json!(std::env::vars_os().count())),
         "abort" => std::process::abort(),

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     compute,
-    flow::{Approved, Call, Halt, Node, NodeError, ToolCalled, run_tool},
+    flow::{Approved, Call, Halt, Node, NodeError, ToolCalled, hidden, run_tool},
     python_text,
     services::BUDGET_EXCEEDED,
     transform::{Data, is_falsy},
@@ -243,9 +243,10 @@ impl<'a> Calls<'a> {
         // A call that a person approves begins when it is approved, with what was.
         let decided = OnceLock::new();
         let approved = |approved: &Approved| {
-            let input = Value::Object(approved.params.clone());
+            let input = Value::Object(hidden(self.call, approved.params.clone()));
             started(ToolCall { input: input.clone(), ..call.clone() });
-            let _ = decided.set((input, approved.note()));
+            let note = approved.note().map(|note| self.call.services.secrets.hide_in_content(note));
+            let _ = decided.set((input, note));
         };
         if !tool.is_some_and(Tool::asks) {
             started(call.clone());

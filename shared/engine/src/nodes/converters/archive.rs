@@ -50,8 +50,10 @@ impl<'b> Archive<'b> {
     fn unpacked(&mut self, bytes: u64) -> Result<(), NodeError> {
         let left = self.left.checked_sub(bytes);
         self.left = left.ok_or_else(|| {
-            let problem = format!("the file unpacks to more than {} MiB", MOST_UNPACKED >> 20);
-            NodeError::new("ValueError", problem).lasting()
+            let most = MOST_UNPACKED >> 20;
+            NodeError::limit_exceeded(format!(
+                "the file unpacks to more than the {most} MiB that a node reads"
+            ))
         })?;
         Ok(())
     }

@@ -1,18 +1,20 @@
 //! `CSVConverter`: a document for each row of CSV files, or for each file. These documents have no ids.
 
 use super::{
-    Admission, MAPPING_OR_LIST, Registered, Sources, TEXT, TEXTS, blocking, labeled, little, sources,
-    with_path,
+    Admission, Labels, MAPPING_OR_LIST, Made, Registered, Sources, TEXT, TEXTS, little, sources, with_path,
 };
 use crate::{
     csv::{self, Rows},
-    flow::{Call, Halt, Kind, NodeError},
+    flow::{Call, Halt, Kind, LIMIT_EXCEEDED, NodeError},
+    job::{Job, Ready},
     load::Fields,
+    measure::MOST_VALUES,
     nodes::admit::Check,
 };
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 pub(super) const CSV_CONVERTER: Registered = Registered {
     class: "converters.CSVConverter",
@@ -29,9 +31,16 @@ const MODE: Check = Check::new("one-doc-per-row or one-doc-per-file", |value| {
 });
 
 /// The content of a document, and its metadata.
-type Made = (String, Map<String, Value>);
+type Row = (String, Map<String, Value>);
 
-#[derive(Clone, Debug)]
+/// What a document is, and what it holds beside its metadata.
+const LEAST_VALUES: usize = 5;
+
+/// The most bytes of a file that are converted here. A header of half of it and a row for each two bytes of the rest make
+/// 64 MiB.
+const MOST_HERE: usize = 16 * 1024;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct CsvConverter {
     delimiter: String,
     content_column: Option<String>,
@@ -66,12 +75,7 @@ impl CsvConverter {
     }
 
     /// `{content, metadata}` for each document of a file.
-    pub(super) fn convert(
-        &self,
-        name: &str,
-        bytes: &[u8],
-        metadata: Map<String, Value>,
-    ) -> Result<Vec<Made>, NodeError> {
+    fn convert(&self, name: &str, bytes: &[u8], metadata: Map<String, Value>) -> Result<Vec<Row>, NodeError> {
         let delimiter = csv::delimiter(&self.delimiter).map_err(|error| bad("TypeError", error))?;
         let text = String::from_utf8_lossy(bytes);
         let text = text.trim_start_matches('\u{feff}');
@@ -84,11 +88,14 @@ impl CsvConverter {
         let header = header.map_err(|error| bad("Error", error))?;
         let mut documents = Vec::new();
         let mut text = 0;
+        let mut labels = Labels::new(&header);
+        let selection =
+            self.content_column.as_ref().map(|column| self.selection(&header, column)).transpose()?;
         for (number, row) in (2_u32..).zip(rows) {
             let row = row.map_err(|error| bad("Error", error))?;
-            let document = match &self.content_column {
-                Some(column) => self.selected(&header, &row, column, metadata.clone())?,
-                None => labeled(&header, &row).map(|content| {
+            let document = match &selection {
+                Some(selection) => selection.of(&row, &metadata),
+                None => labels.row(&row)?.map(|content| {
                     let mut metadata = metadata.clone();
                     metadata.insert("content_type".into(), content_type(name, delimiter).into());
                     metadata.insert("document_type".into(), "table_row".into());
@@ -98,6 +105,8 @@ impl CsvConverter {
             if let Some((content, mut metadata)) = document {
                 text += content.len();
                 little(text)?;
+                // Each is a mapping of content and metadata, at the least.
+                few(documents.len().saturating_mul(LEAST_VALUES + 2 * metadata.len()))?;
                 metadata.insert("row_number".into(), number.into());
                 documents.push((content, metadata));
             }
@@ -105,36 +114,75 @@ impl CsvConverter {
         Ok(documents)
     }
 
-    /// One column is the content, others are metadata. Rows without content are left out.
-    fn selected(
-        &self,
-        header: &[String],
-        row: &[String],
-        column: &str,
-        mut metadata: Map<String, Value>,
-    ) -> Result<Option<Made>, NodeError> {
+    /// One column is the content, others are metadata.
+    fn selection<'s>(&'s self, header: &[String], column: &str) -> Result<Selection<'s>, NodeError> {
         // Of columns with the same name the last counts.
-        let place = |wanted: &str| header.iter().rposition(|name| name == wanted);
-        let Some(content) = place(column) else {
+        let places: HashMap<&str, usize> =
+            header.iter().enumerate().map(|(place, name)| (name.as_str(), place)).collect();
+        let Some(content) = places.get(column) else {
             return Err(NodeError::new("KeyError", format!("the file has no column `{column}`")));
         };
-        let Some(content) = row.get(content).filter(|content| !content.trim().is_empty()) else {
-            return Ok(None);
-        };
-        for column in &self.metadata_columns {
-            if let Some(place) = place(column) {
-                metadata.insert(column.clone(), row.get(place).cloned().into());
-            }
+        let metadata = self.metadata_columns.iter();
+        let metadata = metadata.filter_map(|column| Some((column.as_str(), *places.get(column.as_str())?)));
+        Ok(Selection { content: *content, metadata: metadata.collect() })
+    }
+}
+
+/// The places of the columns that are wanted.
+struct Selection<'s> {
+    content: usize,
+    metadata: Vec<(&'s str, usize)>,
+}
+
+impl Selection<'_> {
+    /// Rows without content are left out.
+    fn of(&self, row: &[String], metadata: &Map<String, Value>) -> Option<Row> {
+        let content = row.get(self.content).filter(|content| !content.trim().is_empty())?;
+        let mut metadata = metadata.clone();
+        for (column, place) in &self.metadata {
+            metadata.insert((*column).to_owned(), row.get(*place).cloned().into());
         }
-        Ok(Some((content.clone(), metadata)))
+        Some((content.clone(), metadata))
+    }
+}
+
+/// Refuses so many documents that their values are too many.
+fn few(values: usize) -> Result<(), NodeError> {
+    if values <= MOST_VALUES {
+        return Ok(());
+    }
+    Err(NodeError::limit_exceeded(format!(
+        "the documents of the file's rows would hold more than {MOST_VALUES} values: divide the file, or have one document made of it"
+    )))
+}
+
+/// The job of converting a file.
+#[derive(Serialize, Deserialize)]
+pub(super) struct ConvertCsv {
+    converter: CsvConverter,
+    name: String,
+    metadata: Map<String, Value>,
+}
+
+impl Job for ConvertCsv {
+    const NAME: &'static str = "csv";
+
+    fn most_here(&self) -> usize {
+        MOST_HERE
+    }
+
+    fn perform(self, bytes: Vec<u8>) -> Result<Value, NodeError> {
+        let documents = self.converter.convert(&self.name, &bytes, self.metadata)?;
+        let json = |(content, metadata)| json!({"content": content, "metadata": metadata});
+        Ok(documents.into_iter().map(json).collect())
     }
 }
 
 /// A file as it is.
-fn whole(name: &str, text: &str, delimiter: char, mut metadata: Map<String, Value>) -> Option<Made> {
+fn whole(name: &str, text: &str, delimiter: char, mut metadata: Map<String, Value>) -> Option<Row> {
     let content = text.trim();
-    let rows: Result<Vec<_>, _> = Rows::new(content, delimiter).collect();
-    let rows = rows.map_or_else(|_| content.lines().count(), |rows| rows.len());
+    let rows = Rows::new(content, delimiter).try_fold(0_usize, |count, row| row.map(|_| count + 1));
+    let rows = rows.unwrap_or_else(|_| content.lines().count());
     metadata.insert("content_type".into(), content_type(name, delimiter).into());
     metadata.insert("document_type".into(), "table".into());
     metadata.insert("row_count".into(), rows.saturating_sub(1).into());
@@ -158,33 +206,32 @@ impl Kind for CsvConverter {
     /// Files that cannot be read are passed over, unless none can.
     async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
         let converter = self.with(input);
-        let mut documents: Vec<Value> = Vec::new();
-        let (mut last, mut converted, mut text) = (None, 0, 0);
-        for source in Sources::of(call, input)?.list {
-            let made = async {
-                let content = source.content(call).await?;
-                let (converter, metadata) = (converter.clone(), source.metadata.clone());
-                let name = content.name.unwrap_or_else(|| "in-memory file".into());
-                blocking(move || converter.convert(&name, &content.bytes, metadata)).await
+        let mut made = Made::default();
+        let (mut last, mut is_converted) = (None, false);
+        for source in Sources::of(call, input)? {
+            let source = source?;
+            let converted = async {
+                let job = ConvertCsv {
+                    converter: converter.clone(),
+                    name: source.name(call).unwrap_or_else(|| "in-memory file".into()),
+                    metadata: source.metadata(),
+                };
+                let ready = Ready::wait(call, job, source.size(call)).await?;
+                ready.perform(source.content(call).await?.bytes).await
             };
-            match made.await {
-                Ok(made) => {
-                    converted += 1;
-                    text += made.iter().map(|(content, _)| content.len()).sum::<usize>();
-                    little(text)?;
-                    let json = |(content, metadata)| json!({"content": content, "metadata": metadata});
-                    documents.extend(made.into_iter().map(json));
+            match converted.await {
+                Ok(documents) => {
+                    is_converted = true;
+                    made.add(documents)?;
                 }
+                Err(error) if error.kind == LIMIT_EXCEEDED => return Err(error.into()),
                 Err(error) => last = Some(error),
             }
         }
-        if let Some(error) = last.filter(|_| converted == 0) {
-            return Err(error.into());
+        match last {
+            Some(error) if !is_converted => Err(error.into()),
+            _ => made.output(),
         }
-        if documents.is_empty() {
-            return Err(NodeError::new("ValueError", "no documents came of the files").into());
-        }
-        Ok(Arc::new(json!({"documents": documents})))
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {

@@ -6,6 +6,7 @@ use crate::{
     flow::NodeError,
     load::Fields,
 };
+use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 
 pub(super) const DOCX_CONVERTER: Registered = Registered {
@@ -20,7 +21,7 @@ const IMAGE: &str = "<!-- image -->";
 /// How many columns a cell may span; more is no table.
 const WIDEST: usize = 1024;
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct DocxConverter {
     by_section: bool,
 }
@@ -37,6 +38,8 @@ impl DocxConverter {
 }
 
 impl Converter for DocxConverter {
+    const JOB: &'static str = "docx";
+
     fn convert(&self, file: Given, ids: &DocumentIds) -> Result<Vec<Document>, NodeError> {
         let word = Word::open(&file.bytes)?;
         let empty = || NodeError::new("ValueError", format!("there is no text in `{}`", file.name));

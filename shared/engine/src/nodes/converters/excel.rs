@@ -1,7 +1,7 @@
 //! `ExcelFileConverter`: documents of workbooks and CSV files: a table for each file or sheet, or a text for each row.
 
 use super::{
-    Converter, Converting, Given, Registered, TIMEOUT, labeled,
+    Converter, Converting, Given, Labels, Registered, TIMEOUT, little,
     sheets::{self, Cell, Sheet},
     with_path,
 };
@@ -12,6 +12,7 @@ use crate::{
     load::Fields,
     nodes::files::extension,
 };
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub(super) const EXCEL_CONVERTER: Registered = Registered {
@@ -24,14 +25,14 @@ pub(super) const EXCEL_CONVERTER: Registered = Registered {
 const WORKBOOK: &str = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
 
 /// What becomes a document.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Mode {
     File,
     Row,
     Sheet,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct ExcelConverter {
     workbooks: Mode,
     delimited: Mode,
@@ -63,24 +64,31 @@ impl ExcelConverter {
             rows.map_err(|error| NodeError::new("Error", format!("`{}` is no CSV: {error}", file.name)))?;
         let rows: Vec<Row> = (1..).zip(rows).collect();
         if self.delimited == Mode::File {
-            return Ok(of_file(&table(&rows), file.metadata, &file.name, ids));
+            return Ok(of_file(&table(&rows)?, file.metadata, &file.name, ids));
         }
         let mut metadata = with_path(file.metadata, &file.name);
         let kind = if delimiter == '\t' { "text/tab-separated-values" } else { "text/csv" };
         metadata.entry("content_type").or_insert_with(|| kind.into());
         metadata.entry("document_type").or_insert_with(|| "table_row".into());
-        Ok(of_rows(&rows, "", &metadata, ids))
+        of_rows(&rows, "", &metadata, ids)
     }
 
     fn of_workbook(&self, file: Given, ids: &DocumentIds) -> Result<Vec<Document>, NodeError> {
         let sheets = sheets::read(&file.bytes)?;
         let (alone, sheets) = (sheets.len() == 1, sheets.into_iter().map(texts));
         if self.workbooks == Mode::File {
-            let sections = sheets.filter_map(|(name, rows)| {
-                let table = table(&rows);
-                (!table.is_empty()).then(|| if alone { table } else { format!("## {name}\n\n{table}") })
-            });
-            let content = sections.collect::<Vec<_>>().join("\n\n");
+            let mut content = String::new();
+            for (name, rows) in sheets {
+                let table = table(&rows)?;
+                if table.is_empty() {
+                    continue;
+                }
+                if !content.is_empty() {
+                    content.push_str("\n\n");
+                }
+                content.push_str(&if alone { table } else { format!("## {name}\n\n{table}") });
+                little(content.len())?;
+            }
             return Ok(of_file(&content, file.metadata, &file.name, ids));
         }
         let mut documents = Vec::new();
@@ -90,10 +98,10 @@ impl ExcelConverter {
             metadata.entry("content_type").or_insert_with(|| WORKBOOK.into());
             if self.workbooks == Mode::Row {
                 metadata.insert("document_type".into(), "table_row".into());
-                documents.extend(of_rows(&rows, &format!("Sheet: {name}\n"), &metadata, ids));
+                documents.extend(of_rows(&rows, &format!("Sheet: {name}\n"), &metadata, ids)?);
                 continue;
             }
-            let table = table(&rows);
+            let table = table(&rows)?;
             if !table.is_empty() {
                 metadata.insert("document_type".into(), "table".into());
                 let count = rows.iter().filter(|(_, row)| says_something(row)).count();
@@ -106,6 +114,8 @@ impl ExcelConverter {
 }
 
 impl Converter for ExcelConverter {
+    const JOB: &'static str = "excel";
+
     fn convert(&self, file: Given, ids: &DocumentIds) -> Result<Vec<Document>, NodeError> {
         let name = file.name.clone();
         let extension = extension(&name);
@@ -154,34 +164,54 @@ fn of_file(content: &str, metadata: Map<String, Value>, name: &str, ids: &Docume
 }
 
 /// A document for each row after the first, which names the columns.
-fn of_rows(rows: &[Row], title: &str, metadata: &Map<String, Value>, ids: &DocumentIds) -> Vec<Document> {
+fn of_rows(
+    rows: &[Row],
+    title: &str,
+    metadata: &Map<String, Value>,
+    ids: &DocumentIds,
+) -> Result<Vec<Document>, NodeError> {
     let mut rows = rows.iter().filter(|(_, row)| says_something(row));
-    let Some((_, header)) = rows.next() else { return Vec::new() };
-    let rows: Vec<&Row> = rows.collect();
-    // Columns are named alike in all rows.
-    let width = rows.iter().map(|(_, row)| row.len()).chain([header.len()]).max().unwrap_or(0);
-    let mut header = header.clone();
-    header.resize(width, String::new());
-    let document = |(number, row): &&Row| {
+    let Some((_, header)) = rows.next() else { return Ok(Vec::new()) };
+    let mut labels = Labels::new(header);
+    let mut documents = Vec::new();
+    let mut text = 0;
+    for (number, row) in rows {
+        let Some(content) = labels.row(row)? else { continue };
+        text += content.len() + title.len();
+        little(text)?;
         let mut metadata = metadata.clone();
         metadata.insert("row_number".into(), (*number).into());
-        Some(Document::new(ids.next(), format!("{title}{}", labeled(&header, row)?), metadata))
-    };
-    rows.iter().filter_map(document).collect()
+        documents.push(Document::new(ids.next(), format!("{title}{content}"), metadata));
+    }
+    Ok(documents)
 }
 
 /// The rows that say something as a Markdown table; nothing if there is none.
-fn table(rows: &[Row]) -> String {
+fn table(rows: &[Row]) -> Result<String, NodeError> {
     let rows: Vec<&Vec<String>> = rows.iter().map(|(_, row)| row).filter(|row| says_something(row)).collect();
     let width = rows.iter().map(|row| row.len()).max().unwrap_or(0);
-    let line = |row: &[String]| {
+    let mut text = String::new();
+    for (place, row) in rows.into_iter().enumerate() {
+        if place > 0 {
+            text.push('\n');
+        }
+        // A short row is as wide as the others.
+        little(text.len() + 3 * width)?;
         let cells = (0..width).map(|place| row.get(place).map_or("", String::as_str));
-        let cells: Vec<String> = cells.map(|cell| cell.replace('|', "\\|").replace('\n', " ")).collect();
-        format!("| {} |", cells.join(" | "))
-    };
-    let mut lines: Vec<String> = rows.iter().map(|row| line(row)).collect();
-    if !lines.is_empty() {
-        lines.insert(1, format!("| {} |", vec!["---"; width].join(" | ")));
+        write_line(cells.map(|cell| cell.replace('|', "\\|").replace('\n', " ")), &mut text);
+        if place == 0 {
+            text.push('\n');
+            write_line(std::iter::repeat_n("---", width), &mut text);
+        }
     }
-    lines.join("\n")
+    little(text.len())?;
+    Ok(text)
+}
+
+fn write_line(cells: impl Iterator<Item = impl AsRef<str>>, text: &mut String) {
+    for (place, cell) in cells.enumerate() {
+        text.push_str(if place == 0 { "| " } else { " | " });
+        text.push_str(cell.as_ref());
+    }
+    text.push_str(" |");
 }

@@ -7,6 +7,7 @@ use crate::{
     flow::NodeError,
     html::{Tree, markdown},
 };
+use serde::{Deserialize, Serialize};
 
 pub(super) const HTML_CONVERTER: Registered = Registered {
     class: "converters.HTMLConverter",
@@ -18,10 +19,15 @@ pub(super) const HTML_CONVERTER: Registered = Registered {
 /// Byte order marks of encodings in which text has null bytes.
 const WIDE: &[&[u8]] = &[b"\xff\xfe", b"\xfe\xff"];
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct HtmlConverter;
 
 impl Converter for HtmlConverter {
+    const JOB: &'static str = "html";
+
+    /// Formatting that nobody closed is repeated in each paragraph: 4 KiB make fewer than 100,000 elements.
+    const MOST_HERE: usize = 4 * 1024;
+
     fn convert(&self, mut file: Given, ids: &DocumentIds) -> Result<Vec<Document>, NodeError> {
         if file.bytes.contains(&0) && !WIDE.iter().any(|mark| file.bytes.starts_with(mark)) {
             return Err(NodeError::new("ValueError", format!("`{}` is no HTML", file.name)));
@@ -30,9 +36,8 @@ impl Converter for HtmlConverter {
         if html.trim().is_empty() {
             return Err(NodeError::new("ParserError", format!("`{}` is empty", file.name)));
         }
-        let tree = Tree::parse(&html).map_err(|problem| {
-            NodeError::new("ValueError", format!("`{}`: {problem}", file.name)).lasting()
-        })?;
+        let tree = Tree::parse(&html)
+            .map_err(|problem| NodeError::limit_exceeded(format!("`{}`: {problem}", file.name)))?;
         file.metadata.insert("file_path".into(), file.name.into());
         Ok(vec![Document::new(ids.next(), markdown(&html, &tree), file.metadata)])
     }

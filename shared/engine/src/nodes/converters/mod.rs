@@ -17,15 +17,17 @@ mod xml;
 use super::{
     Registered,
     admit::{Admission, MAPPING_OR_LIST, TEXT, TEXTS, invalid},
-    blocking,
     extractors::{FileType, detect, extension},
     files::{Content, FILES, Files},
 };
 use crate::{
     document::{Document, DocumentIds},
     flow::{Call, Halt, Kind, NodeError},
+    job::{Job, Known, Ready},
+    measure::Size,
 };
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 use sources::Sources;
 use std::{fmt, sync::Arc, time::Duration};
@@ -44,11 +46,21 @@ pub(super) const NODES: &[&Registered] = &[
     &unstructured::UNSTRUCTURED_CONVERTER,
 ];
 
+pub(super) const JOBS: &[Known] = &[
+    Known::of::<csv::ConvertCsv>(),
+    Known::of::<Convert<docx::DocxConverter>>(),
+    Known::of::<Convert<excel::ExcelConverter>>(),
+    Known::of::<Convert<html::HtmlConverter>>(),
+    Known::of::<Convert<pdf::PdfConverter>>(),
+    Known::of::<Convert<pptx::PptxConverter>>(),
+    Known::of::<Convert<text::TextConverter>>(),
+];
+
 /// How long one may take.
 const TIMEOUT: Option<Duration> = Some(Duration::from_mins(1));
 
-/// How much text may come of the files of one node, in bytes.
-const MOST_TEXT: usize = 64 * 1024 * 1024;
+/// How much text may come of a file, in bytes.
+const MOST_TEXT: usize = 32 * 1024 * 1024;
 
 /// A file to convert.
 struct Given {
@@ -58,38 +70,77 @@ struct Given {
 }
 
 /// Makes documents of one file.
-trait Converter: fmt::Debug + Send + Sync + 'static {
+trait Converter: fmt::Debug + Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// The name of the job.
+    const JOB: &'static str;
+
+    /// See [`Job::most_here`].
+    const MOST_HERE: usize = 0;
+
     fn convert(&self, file: Given, ids: &DocumentIds) -> Result<Vec<Document>, NodeError>;
+}
+
+/// The job of converting a file.
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "C: Converter")]
+struct Convert<C> {
+    converter: C,
+    name: Option<String>,
+    metadata: Map<String, Value>,
+    ids: DocumentIds,
+}
+
+impl<C: Converter> Job for Convert<C> {
+    const NAME: &'static str = C::JOB;
+
+    fn most_here(&self) -> usize {
+        C::MOST_HERE
+    }
+
+    fn perform(self, bytes: Vec<u8>) -> Result<Value, NodeError> {
+        let Self { converter, name, metadata, ids } = self;
+        let name = named(name, &bytes, &ids)?;
+        let documents = converter.convert(Given { name, bytes, metadata }, &ids)?;
+        Ok(json!({"documents": Document::list(documents), "ids": ids.given()}))
+    }
+}
+
+/// The name of a file; without one it gets one, if its content tells what it is.
+fn named(name: Option<String>, bytes: &[u8], ids: &DocumentIds) -> Result<String, NodeError> {
+    name.or_else(|| Some(format!("{}.{}", ids.next(), extension(bytes)?))).ok_or_else(|| {
+        NodeError::new("ValueError", "a file without a name must begin as files of its type do")
+    })
 }
 
 /// The node around what converts one file.
 #[derive(Debug)]
-struct Converting<C>(Arc<C>);
+struct Converting<C>(C);
 
 impl<C: Converter> Converting<C> {
     fn boxed(converter: C) -> Box<dyn Kind> {
-        Box::new(Self(Arc::new(converter)))
+        Box::new(Self(converter))
     }
 }
 
 #[async_trait]
 impl<C: Converter> Kind for Converting<C> {
     async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
-        let ids = Arc::new(DocumentIds::new(call));
-        let mut documents = Vec::new();
-        let mut text = 0;
-        for source in Sources::of(call, input)?.list {
-            let given = source.read(call, &ids).await?;
-            let (converter, ids) = (Arc::clone(&self.0), Arc::clone(&ids));
-            let made = blocking(move || converter.convert(given, &ids)).await?;
-            text += made.iter().map(|document| document.content.len()).sum::<usize>();
-            little(text)?;
-            documents.extend(made);
+        let ids = DocumentIds::new(call);
+        let mut made = Made::default();
+        for source in Sources::of(call, input)? {
+            let source = source?;
+            let job = Convert {
+                converter: self.0.clone(),
+                name: source.name(call),
+                metadata: source.metadata(),
+                ids: ids.for_job(),
+            };
+            let ready = Ready::wait(call, job, source.size(call)).await?;
+            let mut output = ready.perform(source.content(call).await?.bytes).await?;
+            ids.catch_up(output["ids"].as_u64().unwrap_or_default());
+            made.add(output["documents"].take())?;
         }
-        if documents.is_empty() {
-            return Err(NodeError::new("ValueError", "no documents came of the files").into());
-        }
-        Ok(Arc::new(json!({"documents": Document::list(documents)})))
+        made.output()
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
@@ -97,13 +148,40 @@ impl<C: Converter> Kind for Converting<C> {
     }
 }
 
-/// Refuses to make too much of files.
+/// The documents that a node has made so far.
+#[derive(Default)]
+struct Made {
+    documents: Vec<Value>,
+    size: Size,
+}
+
+impl Made {
+    /// More documents, unless all of them are too much.
+    fn add(&mut self, documents: Value) -> Result<(), NodeError> {
+        self.size.take(&documents)?;
+        if let Value::Array(mut documents) = documents {
+            self.documents.append(&mut documents);
+        }
+        Ok(())
+    }
+
+    fn output(self) -> Result<Arc<Value>, Halt> {
+        if self.documents.is_empty() {
+            return Err(NodeError::new("ValueError", "no documents came of the files").into());
+        }
+        Ok(Arc::new(json!({"documents": self.documents})))
+    }
+}
+
+/// Refuses to make too much text of a file.
 fn little(text: usize) -> Result<(), NodeError> {
     if text <= MOST_TEXT {
         return Ok(());
     }
-    let problem = format!("the files have more than {} MiB of text", MOST_TEXT >> 20);
-    Err(NodeError::new("ValueError", problem).lasting())
+    let most = MOST_TEXT >> 20;
+    Err(NodeError::limit_exceeded(format!(
+        "the file has more than the {most} MiB of text that a node makes of it"
+    )))
 }
 
 /// Metadata with the file's path, unless it has one of its own; `source` stays only if it says something.
@@ -151,12 +229,37 @@ fn column_labels(header: &[String], width: usize) -> Vec<String> {
     labels
 }
 
-/// The cells of a row that say something, each after its column's label; nothing if none does.
-fn labeled(header: &[String], row: &[String]) -> Option<String> {
-    let labels = column_labels(header, header.len().max(row.len()));
-    let fields = labels.iter().zip(row).filter(|(_, cell)| !cell.trim().is_empty());
-    let lines: Vec<String> = fields.map(|(label, cell)| format!("{label}: {cell}")).collect();
-    (!lines.is_empty()).then(|| lines.join("\n"))
+/// The labels of a table's columns, for rows one after the other.
+struct Labels<'h> {
+    header: &'h [String],
+    /// For the widest row so far.
+    labels: Vec<String>,
+}
+
+impl<'h> Labels<'h> {
+    fn new(header: &'h [String]) -> Self {
+        Self { header, labels: Vec::new() }
+    }
+
+    /// The cells of a row that say something, each after its column's label; nothing if none does.
+    fn row(&mut self, row: &[String]) -> Result<Option<String>, NodeError> {
+        let width = self.header.len().max(row.len());
+        // Labels of further columns do not change those before: those have names of their own, or `column_` and a place.
+        if self.labels.len() < width {
+            self.labels = column_labels(self.header, width.next_power_of_two());
+        }
+        let mut text = String::new();
+        for (label, cell) in self.labels.iter().zip(row).filter(|(_, cell)| !cell.trim().is_empty()) {
+            if !text.is_empty() {
+                text.push('\n');
+            }
+            text.push_str(label);
+            text.push_str(": ");
+            text.push_str(cell);
+            little(text.len())?;
+        }
+        Ok((!text.is_empty()).then_some(text))
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `MultiFileTypeConverter`: gives each file to the converter for what it is.
 
 use super::{
-    Converting, FileType, Registered, Sources, detect,
+    Converting, FileType, Made, Registered, Sources, detect,
     docx::DocxConverter,
     excel::ExcelConverter,
     html::HtmlConverter,
@@ -13,9 +13,9 @@ use super::{
 };
 use crate::{
     document::{Document, DocumentIds},
-    flow::{Call, Halt, Kind, NodeError},
+    flow::{Call, Halt, Kind, LIMIT_EXCEEDED, NodeError},
     load::{Fields, Loading, build_node},
-    nodes::files::extension,
+    nodes::files::{Files, extension},
 };
 use async_trait::async_trait;
 use futures::{StreamExt, stream};
@@ -105,34 +105,54 @@ impl MultiConverter {
         let failed = |problem: &str| {
             NodeError::new("ValueError", format!("`{name}` cannot be converted: {problem}")).into()
         };
-        let by_name = detect(&name, &[]);
-        let content = match by_name {
-            Some(file_type) if file_type != FileType::Spreadsheet => Vec::new(),
-            _ => source.content(call).await?.bytes,
-        };
-        let file_type = by_name.or_else(|| detect(&name, &content));
+        let seen = Seen::of(call, &name, &source).await?;
+        let file_type = seen.file_type;
         let input = |child: &Child| {
-            let mut input = json!({"files": [file], "metadata": [source.metadata]});
+            let mut input = json!({"files": [file], "metadata": [source.metadata()]});
             if child.class == "CSVConverter" {
-                input["delimiter"] = delimiter(&content).to_string().into();
+                input["delimiter"] = seen.delimiter.to_string().into();
             }
             input
         };
         let mut problem =
             format!("nothing converts files like it ({})", file_type.map_or("unknown", FileType::name));
-        if let Some(child) = self.of(&name, file_type, content.starts_with(b"PK")) {
+        if let Some(child) = self.of(&name, file_type, seen.is_archive) {
             match child.convert(call, input(child)).await {
                 Ok(documents) => return Ok(stamped(documents, &name, file_type, child)),
-                Err(Halt::Failed(error)) => problem = error.message,
+                Err(Halt::Failed(error)) if error.kind != LIMIT_EXCEEDED => problem = error.message,
                 Err(halt) => return Err(halt),
             }
         }
         let Some(child) = &self.fallback else { return Err(failed(&problem)) };
         match child.convert(call, input(child)).await {
             Ok(documents) => Ok(stamped(documents, &name, None, child)),
-            Err(Halt::Failed(error)) => Err(failed(&error.message)),
+            Err(Halt::Failed(error)) if error.kind != LIMIT_EXCEEDED => Err(failed(&error.message)),
             Err(halt) => Err(halt),
         }
+    }
+}
+
+/// What is seen of a file before it is converted.
+struct Seen {
+    file_type: Option<FileType>,
+    is_archive: bool,
+    delimiter: char,
+}
+
+impl Seen {
+    async fn of(call: Call<'_>, name: &str, source: &Source<'_>) -> Result<Self, NodeError> {
+        let by_name = detect(name, &[]);
+        if by_name.is_some_and(|file_type| file_type != FileType::Spreadsheet) {
+            return Ok(Self { file_type: by_name, is_archive: false, delimiter: ',' });
+        }
+        // For as long as it is in memory.
+        let _turn = Files::of(call).turn(source.size(call)).await?;
+        let content = source.content(call).await?.bytes;
+        Ok(Self {
+            file_type: by_name.or_else(|| detect(name, &content)),
+            is_archive: content.starts_with(b"PK"),
+            delimiter: delimiter(&content),
+        })
     }
 }
 
@@ -239,21 +259,14 @@ fn delimiter(content: &[u8]) -> char {
 #[async_trait]
 impl Kind for MultiConverter {
     async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
-        let sources = Sources::of(call, input)?.list.into_iter().enumerate();
+        let sources = Sources::of(call, input)?.collect::<Result<Vec<_>, _>>()?.into_iter().enumerate();
         let work: Vec<_> = sources.map(|(place, source)| self.convert(call, place, source)).collect();
         let mut work = std::pin::pin!(stream::iter(work).buffered(self.workers));
-        let mut documents = Vec::new();
-        let mut text = 0;
-        while let Some(made) = work.next().await {
-            let made = made?;
-            text += made.iter().map(|document| document.content.len()).sum::<usize>();
-            super::little(text)?;
-            documents.extend(made);
+        let mut made = Made::default();
+        while let Some(documents) = work.next().await {
+            made.add(Document::list(documents?))?;
         }
-        if documents.is_empty() {
-            return Err(NodeError::new("ValueError", "no documents came of the files").into());
-        }
-        Ok(Arc::new(json!({"documents": Document::list(documents)})))
+        made.output()
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {

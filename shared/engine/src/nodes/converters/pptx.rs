@@ -1,11 +1,15 @@
 //! `PPTXFileConverter`: a document for each presentation, or for each slide: the texts of its shapes.
 
-use super::{Converter, Converting, Given, Registered, TIMEOUT, archive::Archive, with_path, xml::Element};
+use super::{
+    Converter, Converting, Given, Registered, TIMEOUT, archive::Archive, little, with_path, xml::Element,
+};
 use crate::{
     document::{Document, DocumentIds},
     flow::NodeError,
     load::Fields,
 };
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 
 pub(super) const PPTX_CONVERTER: Registered = Registered {
     class: "converters.PPTXFileConverter",
@@ -14,7 +18,7 @@ pub(super) const PPTX_CONVERTER: Registered = Registered {
     build: |_, fields, _| Some(Converting::boxed(PptxConverter::read(fields))),
 };
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct PptxConverter {
     by_slide: bool,
 }
@@ -31,6 +35,8 @@ impl PptxConverter {
 }
 
 impl Converter for PptxConverter {
+    const JOB: &'static str = "pptx";
+
     fn convert(&self, file: Given, ids: &DocumentIds) -> Result<Vec<Document>, NodeError> {
         let slides = slides(&file.bytes)?;
         let metadata = with_path(file.metadata, &file.name);
@@ -54,16 +60,19 @@ fn slides(bytes: &[u8]) -> Result<Vec<String>, NodeError> {
     let relations = read("ppt/_rels/presentation.xml.rels")?;
     let mut slides = Vec::new();
     let list = presentation.find("sldIdLst");
+    let relations = relations.children.iter().flat_map(|root| root.all("Relationship"));
+    let targets: HashMap<&str, &str> =
+        relations.filter_map(|it| Some((it.attribute("Id")?, it.attribute("Target")?))).collect();
+    let mut written = 0;
     for slide in list.map(|list| list.children.as_slice()).unwrap_or_default() {
         // Of its two ids the relation's is the second, and begins with letters.
         let id = slide.attributes("id").find(|id| !id.starts_with(|first: char| first.is_ascii_digit()));
-        let relation = relations.children.iter().flat_map(|root| root.all("Relationship"));
-        let mut relation = relation.filter(|relation| relation.attribute("Id") == id);
-        let Some(target) = relation.find_map(|relation| relation.attribute("Target")) else {
-            continue;
-        };
+        let Some(target) = id.and_then(|id| targets.get(id)) else { continue };
         let path = target.strip_prefix('/').map_or_else(|| format!("ppt/{target}"), str::to_owned);
-        slides.push(text(&read(&path)?));
+        let text = text(&read(&path)?);
+        written += text.len();
+        little(written)?;
+        slides.push(text);
     }
     Ok(slides)
 }

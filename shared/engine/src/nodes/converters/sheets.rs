@@ -95,7 +95,11 @@ impl Left {
                 *self = Self { cells, text };
                 Ok(())
             }
-            _ => Err(NodeError::new("ValueError", "the workbook holds too much").lasting()),
+            _ => Err(NodeError::limit_exceeded(format!(
+                "the workbook holds more than the {MOST_CELLS} cells or the {} MiB of text that a node reads; empty cells \
+                 before others in their row count",
+                MOST_TEXT >> 20
+            ))),
         }
     }
 }

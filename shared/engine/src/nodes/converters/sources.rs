@@ -1,12 +1,13 @@
 //! What a converter is given: files, or paths that name the run's files, with metadata.
 
-use super::{
-    Admission, Content, DocumentIds, FILES, Files, Given, MAPPING_OR_LIST, TEXTS, extension, invalid,
-};
+use super::{Admission, Content, FILES, Files, MAPPING_OR_LIST, TEXTS, invalid};
 use crate::flow::{Call, NodeError};
 use runyard_runs::File;
 use serde_json::{Map, Value, json};
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
+
+/// How many bytes of files a node reads, all files together.
+const MOST_READ: usize = 128 * 1024 * 1024;
 
 /// Checks an input, of which one of `file_paths` and `files` must have something.
 pub(super) fn admit(input: &Value) -> Result<Arc<Value>, NodeError> {
@@ -26,17 +27,21 @@ pub(super) fn admit_files(input: &mut Admission<'_>) -> Result<(), NodeError> {
     Err(invalid("a converter needs `files` or `file_paths`".into()))
 }
 
-/// The files of an input, in order.
+/// The files of an input, in order, for as long as they are not too much together.
 pub(super) struct Sources<'a> {
-    pub(super) list: Vec<Source<'a>>,
+    call: Call<'a>,
+    list: std::vec::IntoIter<Source<'a>>,
+    bytes: usize,
 }
 
 /// One of them.
+#[derive(Clone)]
 pub(super) struct Source<'a> {
     file: Place<'a>,
-    pub(super) metadata: Map<String, Value>,
+    metadata: Option<&'a Map<String, Value>>,
 }
 
+#[derive(Clone, Copy)]
 enum Place<'a> {
     /// One of the run's, by a path.
     Path(&'a str, &'a File),
@@ -54,7 +59,23 @@ impl<'a> Sources<'a> {
         if let Value::Array(files) = &input["files"] {
             list.extend(with_metadata(files.iter().map(Place::Input).collect(), &input["metadata"])?);
         }
-        Ok(Self { list })
+        Ok(Self { call, list: list.into_iter(), bytes: 0 })
+    }
+}
+
+impl<'a> Iterator for Sources<'a> {
+    type Item = Result<Source<'a>, NodeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let source = self.list.next()?;
+        // A file may be named again and again.
+        self.bytes = self.bytes.saturating_add(source.size(self.call));
+        if self.bytes > MOST_READ {
+            let most = MOST_READ >> 20;
+            let problem = format!("the files have more than the {most} MiB together that a node reads");
+            return Some(Err(NodeError::limit_exceeded(problem)));
+        }
+        Some(Ok(source))
     }
 }
 
@@ -62,13 +83,9 @@ impl<'a> Sources<'a> {
 fn at_paths<'a>(call: Call<'a>, input: &'a Value) -> Result<Option<Vec<Place<'a>>>, NodeError> {
     let Value::Array(paths) = &input["file_paths"] else { return Ok(None) };
     let mut places: Vec<Place<'_>> = Vec::new();
-    for path in paths.iter().filter_map(Value::as_str) {
-        let is_known = places.iter().any(|place| matches!(place, Place::Path(known, _) if *known == path));
-        if let Some(file) = Files::of(call).at(path)
-            && !is_known
-        {
-            places.push(Place::Path(path, file));
-        }
+    let mut known = HashSet::new();
+    for path in paths.iter().filter_map(Value::as_str).filter(|path| known.insert(*path)) {
+        places.extend(Files::of(call).at(path).map(|file| Place::Path(path, file)));
     }
     if places.is_empty() {
         let problem = "none of the run's files is at one of the `file_paths`";
@@ -77,20 +94,19 @@ fn at_paths<'a>(call: Call<'a>, input: &'a Value) -> Result<Option<Vec<Place<'a>
     Ok(Some(places))
 }
 
-fn with_metadata<'a>(places: Vec<Place<'a>>, metadata: &Value) -> Result<Vec<Source<'a>>, NodeError> {
-    let count = places.len();
-    let metadata: Vec<Map<String, Value>> = match metadata {
-        Value::Array(items) if items.len() != count => {
-            let problem = format!("there are {count} files, but metadata of {}", items.len());
-            return Err(NodeError::new("ValueError", problem));
-        }
-        Value::Array(items) => {
-            items.iter().map(|item| item.as_object().cloned().unwrap_or_default()).collect()
-        }
-        one => vec![one.as_object().cloned().unwrap_or_default(); count],
+fn with_metadata<'a>(places: Vec<Place<'a>>, metadata: &'a Value) -> Result<Vec<Source<'a>>, NodeError> {
+    if let Value::Array(items) = metadata
+        && items.len() != places.len()
+    {
+        let problem = format!("there are {} files, but metadata of {}", places.len(), items.len());
+        return Err(NodeError::new("ValueError", problem));
+    }
+    let of = |place: usize| match metadata {
+        Value::Array(items) => items[place].as_object(),
+        one => one.as_object(),
     };
-    let sources = places.into_iter().zip(metadata);
-    Ok(sources.map(|(file, metadata)| Source { file, metadata }).collect())
+    let sources = places.into_iter().enumerate();
+    Ok(sources.map(|(place, file)| Source { file, metadata: of(place) }).collect())
 }
 
 impl Source<'_> {
@@ -99,6 +115,27 @@ impl Source<'_> {
         match &self.file {
             Place::Path(path, file) => Files::of(call).open(file, Some(path)).await,
             Place::Input(file) => Files::of(call).read(file).await,
+        }
+    }
+
+    /// How many bytes it has, about.
+    pub(super) fn size(&self, call: Call<'_>) -> usize {
+        match &self.file {
+            Place::Path(_, file) => usize::try_from(file.size).unwrap_or(usize::MAX),
+            Place::Input(file) => Files::of(call).size(file),
+        }
+    }
+
+    /// A copy of its metadata.
+    pub(super) fn metadata(&self) -> Map<String, Value> {
+        self.metadata.cloned().unwrap_or_default()
+    }
+
+    /// The name that it has.
+    pub(super) fn name(&self, call: Call<'_>) -> Option<String> {
+        match &self.file {
+            Place::Path(path, _) => Some((*path).to_owned()),
+            Place::Input(file) => Files::of(call).name(file),
         }
     }
 
@@ -115,7 +152,7 @@ impl Source<'_> {
                 named(name.to_owned(), "id", &file.id.to_string())
             }
             Place::Input(file) => {
-                let meant = own(self.metadata.get("filename").and_then(Value::as_str));
+                let meant = own(self.metadata.and_then(|metadata| metadata.get("filename")?.as_str()));
                 let name = || own(file["name"].as_str()).or(meant).unwrap_or_else(|| format!("file_{place}"));
                 if let Value::String(text) = file {
                     return named(name(), "content", text);
@@ -126,16 +163,5 @@ impl Source<'_> {
                 (name, file)
             }
         }
-    }
-
-    /// Its content; without a name it gets one, if its content tells what it is.
-    pub(super) async fn read(self, call: Call<'_>, ids: &DocumentIds) -> Result<Given, NodeError> {
-        let Content { name, bytes } = self.content(call).await?;
-        let name = name.or_else(|| Some(format!("{}.{}", ids.next(), extension(&bytes)?)));
-        let Some(name) = name else {
-            let problem = "a file without a name must begin as files of its type do";
-            return Err(NodeError::new("ValueError", problem));
-        };
-        Ok(Given { name, bytes, metadata: self.metadata })
     }
 }

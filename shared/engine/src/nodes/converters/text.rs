@@ -6,6 +6,7 @@ use crate::{
     document::{Document, DocumentIds},
     flow::NodeError,
 };
+use serde::{Deserialize, Serialize};
 
 pub(super) const TEXT_CONVERTER: Registered = Registered {
     class: "converters.TextFileConverter",
@@ -14,10 +15,15 @@ pub(super) const TEXT_CONVERTER: Registered = Registered {
     build: |_, _, _| Some(Converting::boxed(TextConverter)),
 };
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct TextConverter;
 
 impl Converter for TextConverter {
+    const JOB: &'static str = "text";
+
+    /// Text is only decoded: at most three bytes come of one.
+    const MOST_HERE: usize = 1024 * 1024;
+
     fn convert(&self, file: Given, ids: &DocumentIds) -> Result<Vec<Document>, NodeError> {
         let text = charset::decode(&file.bytes);
         let content = text.trim();

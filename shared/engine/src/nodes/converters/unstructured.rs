@@ -1,6 +1,6 @@
 //! `UnstructuredFileConverter`: has the Unstructured API take files apart, and makes documents of the elements.
 
-use super::{Given, Registered, Sources, little, sources};
+use super::{Content, Given, Made, Registered, Sources, named, sources};
 use crate::{
     document::{Document, DocumentIds},
     flow::{Call, Halt, Kind, NodeError},
@@ -11,7 +11,7 @@ use crate::{
 use async_trait::async_trait;
 use reqwest::header::CONTENT_TYPE;
 use runyard_runs::EventBody;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use uuid::Uuid;
 
@@ -219,20 +219,15 @@ fn form(boundary: &str, file: &Given, parameters: &[(String, String)]) -> Vec<u8
 impl Kind for UnstructuredConverter {
     async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
         let ids = DocumentIds::new(call);
-        let mut documents = Vec::new();
-        let mut text = 0;
-        for (place, source) in Sources::of(call, input)?.list.into_iter().enumerate() {
-            let file = source.read(call, &ids).await?;
+        let mut made = Made::default();
+        for (place, source) in Sources::of(call, input)?.enumerate() {
+            let source = source?;
+            let Content { name, bytes } = source.content(call).await?;
+            let file = Given { name: named(name, &bytes, &ids)?, bytes, metadata: source.metadata() };
             let elements = self.elements(call, place, &file).await?;
-            let made = self.documents(file, &elements, &ids);
-            text += made.iter().map(|document| document.content.len()).sum::<usize>();
-            little(text)?;
-            documents.extend(made);
+            made.add(Document::list(self.documents(file, &elements, &ids)))?;
         }
-        if documents.is_empty() {
-            return Err(NodeError::new("ValueError", "no documents came of the files").into());
-        }
-        Ok(Arc::new(json!({"documents": Document::list(documents)})))
+        made.output()
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
@@ -243,6 +238,7 @@ impl Kind for UnstructuredConverter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn a_form_holds_parameters_and_the_file() {

@@ -35,7 +35,9 @@ impl Element {
             match reader.read_event().map_err(bad)? {
                 Event::Start(start) => {
                     if open.len() > DEEPEST {
-                        return Err(bad(format!("it is nested deeper than {DEEPEST} elements")));
+                        return Err(NodeError::limit_exceeded(format!(
+                            "the file holds XML that is nested deeper than {DEEPEST} elements"
+                        )));
                     }
                     open.push(Self::of(&start));
                     elements += 1;
@@ -57,7 +59,9 @@ impl Element {
                 _ => {}
             }
             if elements > MOST_ELEMENTS {
-                return Err(bad(format!("it has more than {MOST_ELEMENTS} elements")));
+                return Err(NodeError::limit_exceeded(format!(
+                    "the file holds XML of more than {MOST_ELEMENTS} elements"
+                )));
             }
         }
         while open.len() > 1 {
@@ -124,6 +128,7 @@ fn bad(problem: impl std::fmt::Display) -> NodeError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flow::LIMIT_EXCEEDED;
 
     #[test]
     fn reads_names_texts_and_attributes() {
@@ -139,7 +144,7 @@ mod tests {
     #[test]
     fn refuses_what_is_too_deep_or_expands() {
         let deep = "<a>".repeat(100_000);
-        assert_eq!(Element::parse(deep.as_bytes()).expect_err("too deep").kind, "XMLSyntaxError");
+        assert_eq!(Element::parse(deep.as_bytes()).expect_err("too deep").kind, LIMIT_EXCEEDED);
         let laughs = "<!DOCTYPE a [<!ENTITY b 'haha'>]><a>&b;</a>";
         assert_eq!(Element::parse(laughs.as_bytes()).expect("XML").child("a").expect("a").text, "");
     }

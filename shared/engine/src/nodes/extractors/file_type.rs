@@ -92,6 +92,12 @@ const SIGNATURES: &[(usize, &[u8], &str)] = &[
 /// How much of the content is looked at, in bytes.
 const SAMPLE: usize = 8192;
 
+/// How many files an archive may have whose list is read.
+const MOST_ENTRIES: usize = 10_000;
+
+/// How many lists of files it may have.
+const MOST_LISTS: usize = 4;
+
 const BYTES: Check = Check::new("a file", FILE_OR_TEXT.read);
 
 impl FileType {
@@ -111,14 +117,17 @@ struct FileTypeExtractor;
 #[async_trait]
 impl Kind for FileTypeExtractor {
     async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
-        let content = match &input["file"] {
-            Value::Null => None,
-            file => Some(Files::of(call).read(file).await?),
+        let files = Files::of(call);
+        let file = Some(&input["file"]).filter(|file| !file.is_null());
+        let own = file.and_then(|file| files.name(file));
+        let name = own.as_deref().or(input["filename"].as_str()).unwrap_or_default();
+        let Some(file) = file else {
+            return Ok(Arc::new(json!({"type": detect(name, &[]).map(FileType::name)})));
         };
-        let own = content.as_ref().and_then(|content| content.name.as_deref());
-        let name = own.or(input["filename"].as_str()).unwrap_or_default();
-        let bytes = content.as_ref().map(|content| content.bytes.as_slice()).unwrap_or_default();
-        Ok(Arc::new(json!({"type": detect(name, bytes).map(FileType::name)})))
+        // For as long as it is in memory.
+        let _turn = files.turn(files.size(file)).await?;
+        let content = files.read(file).await?;
+        Ok(Arc::new(json!({"type": detect(name, &content.bytes).map(FileType::name)})))
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
@@ -173,8 +182,19 @@ fn signature(bytes: &[u8]) -> Option<&'static str> {
     SIGNATURES.iter().find(signed).map(|(.., extension)| *extension)
 }
 
+/// Whether an archive has so few files that its list may be read: the list is read as often as there are ends of one.
+fn is_listable(bytes: &[u8]) -> bool {
+    let count = |signature: &[u8], most: usize| {
+        bytes.windows(4).filter(|window| *window == signature).take(most + 1).count() <= most
+    };
+    count(b"PK\x01\x02", MOST_ENTRIES) && count(b"PK\x05\x06", MOST_LISTS) && count(b"PK\x06\x06", MOST_LISTS)
+}
+
 /// Office files and e-books are archives; their folders tell.
 fn of_archive(bytes: &[u8]) -> Option<FileType> {
+    if !is_listable(bytes) {
+        return Some(FileType::Archive);
+    }
     let mut archive = ZipArchive::new(Cursor::new(bytes)).ok()?;
     let mut declared = String::new();
     if let Ok(file) = archive.by_name("mimetype") {
@@ -243,6 +263,14 @@ fn is_markdown(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_archive_of_very_many_files_is_not_looked_into() {
+        let entry = b"PK\x01\x02";
+        assert!(is_listable(&entry.repeat(MOST_ENTRIES)) && !is_listable(&entry.repeat(MOST_ENTRIES + 1)));
+        assert!(!is_listable(&b"PK\x05\x06".repeat(MOST_LISTS + 1)));
+        assert_eq!(detect("", &entry.repeat(MOST_ENTRIES + 1)), Some(FileType::Archive));
+    }
 
     #[test]
     fn by_name_then_by_content() {

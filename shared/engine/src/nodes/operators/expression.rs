@@ -2,11 +2,13 @@
 
 use super::{Registered, mapping};
 use crate::{
+    compute,
     expression::{self, Mode, Scope},
     flow::{Call, Halt, Kind, NodeError},
     load::Fields,
 };
 use async_trait::async_trait;
+use jiff::civil::Date;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -14,17 +16,21 @@ pub(super) const EXPRESSION: Registered = Registered {
     class: "operators.Expression",
     name: Some("expression"),
     timeout: None,
-    build: |_, fields, _| Some(Box::new(Expression::read(fields))),
+    build: |_, fields, _| Some(Box::new(Expression(Arc::new(Computed::read(fields))))),
 };
 
 #[derive(Debug)]
-struct Expression {
+struct Expression(Arc<Computed>);
+
+/// The fields that it computes.
+#[derive(Debug)]
+struct Computed {
     fields: Vec<(String, expression::Expression)>,
     /// Whether the inputs stand in the output too.
     passes_through: bool,
 }
 
-impl Expression {
+impl Computed {
     fn read(fields: Fields<'_>) -> Self {
         // What the inputs are called is for editors; an expression names what it reads.
         fields.know(&["input_fields"]);
@@ -53,6 +59,20 @@ impl Expression {
         }
         Self { fields: computed, passes_through: fields.bool("pass_through").unwrap_or(false) }
     }
+
+    /// The output for an input, as a part of a computation.
+    fn output(&self, input: &Value, today: Date) -> Result<Arc<Value>, NodeError> {
+        let empty = Map::new();
+        let input = input.as_object().unwrap_or(&empty);
+        let scope = Scope { input, values: Vec::new() };
+        let mut output = if self.passes_through { input.clone() } else { Map::new() };
+        for (key, expression) in &self.fields {
+            let value = expression.evaluate(&scope, today).result.and_then(|value| value.json());
+            let value = value.map_err(|fault| NodeError::new(fault.kind(), fault.message()))?;
+            output.insert(key.clone(), value);
+        }
+        Ok(Arc::new(Value::Object(output)))
+    }
 }
 
 /// Whether Python takes a word as a name.
@@ -64,17 +84,13 @@ pub(super) fn is_identifier(word: &str) -> bool {
 #[async_trait]
 impl Kind for Expression {
     async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
-        let empty = Map::new();
-        let input = input.as_object().unwrap_or(&empty);
-        let scope = Scope { input, values: Vec::new() };
         let today = super::today(call);
-        let mut output = if self.passes_through { input.clone() } else { Map::new() };
-        for (key, expression) in &self.fields {
-            let value = expression.evaluate(&scope, today).result.and_then(|value| value.json());
-            let value = value.map_err(|fault| NodeError::new(fault.kind(), fault.message()))?;
-            output.insert(key.clone(), value);
-        }
-        Ok(Arc::new(Value::Object(output)))
+        let away = || {
+            let (computed, input) = (Arc::clone(&self.0), Arc::clone(input));
+            move || computed.output(&input, today)
+        };
+        let output = compute::run(call.run, "the expressions", || self.0.output(input, today), away).await?;
+        Ok(output)
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {

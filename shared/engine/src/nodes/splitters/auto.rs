@@ -1,10 +1,11 @@
 //! `AutoSplitter`: divides each document by the splitter for what it is, which its metadata or content tells.
 
 use super::{
-    Registered, Splitter, Splitting,
+    Registered, Splits, Splitter, Splitting,
     chunks::Chunking,
     html::HtmlSplitter,
     json::JsonSplitter,
+    language,
     markdown::MarkdownSplitter,
     recursive::{RecursiveSplitter, of_language, separators_of},
 };
@@ -14,8 +15,14 @@ use crate::{
     load::Fields,
     python_text,
 };
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::{borrow::Cow, collections::HashMap, ops::Range};
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 pub(super) const AUTO_SPLITTER: Registered = Registered {
     class: "splitters.AutoSplitter",
@@ -25,7 +32,7 @@ pub(super) const AUTO_SPLITTER: Registered = Registered {
 };
 
 /// A way to divide a document.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Strategy {
     Code,
     HtmlHeader,
@@ -70,14 +77,15 @@ const LANGUAGES: &[(&str, &str)] = &[
 /// How much of a content is looked at, in characters.
 const SAMPLE: usize = 4000;
 
-#[derive(Debug)]
-struct AutoSplitter {
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct AutoSplitter {
     html: HtmlSplitter,
     json: JsonSplitter,
     markdown: MarkdownSplitter,
     text: RecursiveSplitter,
-    /// By language.
-    code: HashMap<&'static str, RecursiveSplitter>,
+    /// By language, as they are needed.
+    #[serde(skip)]
+    code: Mutex<HashMap<String, Arc<RecursiveSplitter>>>,
     language: String,
     rules: Option<Vec<Rule>>,
     fallback: Strategy,
@@ -93,7 +101,7 @@ struct AutoSplitter {
 }
 
 /// When a strategy is taken: if all that it says of is so.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Rule {
     strategy: Strategy,
     file_types: Vec<String>,
@@ -116,10 +124,6 @@ impl AutoSplitter {
         fields.choice("code_parser", &[("regex", ()), ("tree_sitter", ())]);
         let language = fields.text("code_default_language").unwrap_or("python");
         of_language(fields, "code_default_language", language)?;
-        let code = |language: &'static str| {
-            let separators = separators_of(language)?;
-            Some((language, RecursiveSplitter { chunking: chunking.keeping_separators(), separators }))
-        };
         let flag = |key: &str| fields.bool(key).unwrap_or(true);
         let key = fields.text("splitter_metadata_key").unwrap_or("splitter_strategy").to_owned();
         let level = fields.count("flattened_markdown_max_heading_level").unwrap_or(4) as usize;
@@ -131,7 +135,7 @@ impl AutoSplitter {
             html: HtmlSplitter::read(fields, "html_"),
             json: JsonSplitter::read(fields, "json_"),
             markdown: MarkdownSplitter::read(fields, "markdown_"),
-            code: super::language::names().filter_map(code).collect(),
+            code: Mutex::default(),
             text: RecursiveSplitter::of_text(chunking),
             language: language.to_owned(),
             rules: fields
@@ -217,14 +221,36 @@ impl AutoSplitter {
         }
     }
 
-    fn by(&self, strategy: Strategy, document: &Document) -> &dyn Splitter {
+    fn split_by(
+        &self,
+        strategy: Strategy,
+        document: &Document,
+        ids: &DocumentIds,
+    ) -> Result<Vec<Document>, NodeError> {
         match strategy {
-            Strategy::Code => self.code.get(self.language_of(document).as_ref()).unwrap_or(&self.text),
-            Strategy::HtmlHeader | Strategy::HtmlSection => &self.html,
-            Strategy::Json => &self.json,
-            Strategy::Markdown => &self.markdown,
-            Strategy::Recursive => &self.text,
+            Strategy::Code => match self.code(&self.language_of(document)) {
+                Some(code) => code.split(document, ids),
+                None => self.text.split(document, ids),
+            },
+            Strategy::HtmlHeader | Strategy::HtmlSection => self.html.split(document, ids),
+            Strategy::Json => self.json.split(document, ids),
+            Strategy::Markdown => self.markdown.split(document, ids),
+            Strategy::Recursive => self.text.split(document, ids),
         }
+    }
+
+    fn code(&self, language: &str) -> Option<Arc<RecursiveSplitter>> {
+        let mut code = self.code.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = code.get(language) {
+            return Some(Arc::clone(known));
+        }
+        let splitter = Arc::new(RecursiveSplitter {
+            chunking: self.text.chunking.keeping_separators(),
+            separators: separators_of(language)?,
+            has_patterns: false,
+        });
+        code.insert(language.to_owned(), Arc::clone(&splitter));
+        Some(splitter)
     }
 
     fn language_of(&self, document: &Document) -> Cow<'_, str> {
@@ -233,7 +259,7 @@ impl AutoSplitter {
             return language.into();
         }
         let named = metadata.get("language").map(|named| python_text::str(named).to_lowercase());
-        match named.filter(|named| self.code.contains_key(named.as_str())) {
+        match named.filter(|named| language::separators(named).is_some()) {
             Some(named) => named.into(),
             None => self.language.as_str().into(),
         }
@@ -376,17 +402,21 @@ impl Features {
     }
 }
 
+impl Splits for AutoSplitter {
+    const JOB: &'static str = "split_auto";
+}
+
 impl Splitter for AutoSplitter {
     fn split(&self, document: &Document, ids: &DocumentIds) -> Result<Vec<Document>, NodeError> {
         let (mut strategy, is_named) = self.strategy(document)?;
         let repaired = if strategy == Strategy::Markdown { self.repaired(document) } else { None };
         let mut source = repaired.as_ref().unwrap_or(document);
-        let mut parts = match self.by(strategy, source).split(source, ids) {
+        let mut parts = match self.split_by(strategy, source, ids) {
             Ok(parts) => parts,
             Err(error) if is_named || !self.falls_back || strategy == self.fallback => return Err(error),
             Err(_) => {
                 (strategy, source) = (self.fallback, document);
-                self.by(strategy, source).split(source, ids)?
+                self.split_by(strategy, source, ids)?
             }
         };
         let has_sections =

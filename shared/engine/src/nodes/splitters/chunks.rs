@@ -7,12 +7,13 @@ use crate::{
     load::Fields,
     pattern::Pattern,
 };
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use std::{fmt::Write as _, sync::Arc};
 
 /// How chunks are made. Sizes are in characters.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "the settings of files, each on its own")]
 pub(super) struct Chunking {
     pub(super) size: usize,
@@ -29,11 +30,34 @@ pub(super) struct Chunking {
 }
 
 /// What a text is divided at.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "Written")]
 pub(super) struct Separator {
     text: String,
+    is_regex: bool,
     /// None for the empty separator: between any two characters.
     pattern: Option<Arc<Pattern>>,
+}
+
+/// A separator, not compiled.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    text: String,
+    is_regex: bool,
+}
+
+impl From<Separator> for Written {
+    fn from(Separator { text, is_regex, .. }: Separator) -> Self {
+        Self { text, is_regex }
+    }
+}
+
+impl TryFrom<Written> for Separator {
+    type Error = String;
+
+    fn try_from(Written { text, is_regex }: Written) -> Result<Self, String> {
+        Self::new(text, is_regex)
+    }
 }
 
 impl Separator {
@@ -44,7 +68,7 @@ impl Separator {
             _ if is_regex => Some(Arc::new(Pattern::python(&text)?)),
             _ => Some(Arc::new(Pattern::literal(&text, false)?)),
         };
-        Ok(Self { text, pattern })
+        Ok(Self { text, is_regex, pattern })
     }
 
     fn is_in(&self, text: &str) -> Result<bool, NodeError> {
@@ -362,7 +386,7 @@ mod tests {
     fn a_text_in_too_many_parts_is_refused() {
         let text = "x ".repeat(MOST_PARTS + 1);
         let refused = chunking(2, 0).divide(&text, &separators(&[" "]), &mut Vec::new());
-        assert_eq!(refused.expect_err("too many").kind, "ValueError");
+        assert_eq!(refused.expect_err("too many").kind, crate::flow::LIMIT_EXCEEDED);
     }
 
     #[test]

@@ -19,5 +19,6 @@ fn read(fields: Fields<'_>) -> Option<RecursiveSplitter> {
     fields.choice("parser", &[("regex", ()), ("tree_sitter", ())]);
     let chunking = Chunking::read(fields, true);
     let language = fields.text("language").unwrap_or("python");
-    Some(RecursiveSplitter { chunking, separators: of_language(fields, "language", language)? })
+    let separators = of_language(fields, "language", language)?;
+    Some(RecursiveSplitter { chunking, separators, has_patterns: false })
 }

@@ -1,11 +1,12 @@
 //! `DocumentSplitter`: parts of so many words, sentences, passages, pages, titles or characters.
 
-use super::{MOST_PARTS, Registered, Splitter, Splitting, few, part_metadata};
+use super::{MOST_PARTS, Registered, Splits, Splitter, Splitting, few, part_metadata};
 use crate::{
     document::{Document, DocumentIds},
     flow::NodeError,
     load::Fields,
 };
+use serde::{Deserialize, Serialize};
 
 pub(super) const DOCUMENT_SPLITTER: Registered = Registered {
     class: "splitters.DocumentSplitter",
@@ -15,17 +16,18 @@ pub(super) const DOCUMENT_SPLITTER: Registered = Registered {
 };
 
 /// What a part is made of.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 enum Unit {
     Character,
-    /// What ends with this.
-    EndingWith(&'static str),
-    /// What begins with this.
-    BeginningWith(&'static str),
+    Page,
+    Passage,
+    Sentence,
+    Title,
+    Word,
 }
 
-#[derive(Debug)]
-struct DocumentSplitter {
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct DocumentSplitter {
     unit: Unit,
     length: usize,
     overlap: usize,
@@ -35,13 +37,13 @@ impl DocumentSplitter {
     fn read(fields: Fields<'_>) -> Self {
         let units = [
             ("character", Unit::Character),
-            ("page", Unit::EndingWith("\u{c}")),
-            ("passage", Unit::EndingWith("\n\n")),
-            ("sentence", Unit::EndingWith(".")),
-            ("title", Unit::BeginningWith("\n#")),
-            ("word", Unit::EndingWith(" ")),
+            ("page", Unit::Page),
+            ("passage", Unit::Passage),
+            ("sentence", Unit::Sentence),
+            ("title", Unit::Title),
+            ("word", Unit::Word),
         ];
-        let unit = fields.choice("split_by", &units).unwrap_or(Unit::EndingWith("\n\n"));
+        let unit = fields.choice("split_by", &units).unwrap_or(Unit::Passage);
         let length = fields.count("split_length").unwrap_or(10) as usize;
         if length == 0 {
             fields.mistake(fields.spot("split_length"), "`split_length` must be at least 1".into());
@@ -52,10 +54,22 @@ impl DocumentSplitter {
     /// Where the units begin, and where the last ends, in bytes.
     fn bounds(&self, text: &str) -> Vec<usize> {
         let mut bounds = vec![0];
-        match self.unit {
-            Unit::Character => bounds.extend(text.char_indices().map(|(at, _)| at).skip(1)),
-            Unit::EndingWith(end) => bounds.extend(text.match_indices(end).map(|(at, _)| at + end.len())),
-            Unit::BeginningWith(start) => bounds.extend(text.match_indices(start).map(|(at, _)| at)),
+        let end = match self.unit {
+            Unit::Character => {
+                bounds.extend(text.char_indices().map(|(at, _)| at).skip(1));
+                None
+            }
+            Unit::Title => {
+                bounds.extend(text.match_indices("\n#").map(|(at, _)| at));
+                None
+            }
+            Unit::Page => Some("\u{c}"),
+            Unit::Passage => Some("\n\n"),
+            Unit::Sentence => Some("."),
+            Unit::Word => Some(" "),
+        };
+        if let Some(end) = end {
+            bounds.extend(text.match_indices(end).map(|(at, _)| at + end.len()));
         }
         bounds.push(text.len());
         bounds
@@ -94,4 +108,8 @@ impl Splitter for DocumentSplitter {
     fn fills_metadata(&self) -> bool {
         true
     }
+}
+
+impl Splits for DocumentSplitter {
+    const JOB: &'static str = "split_document";
 }

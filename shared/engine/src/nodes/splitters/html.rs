@@ -2,7 +2,7 @@
 //! the headings above it.
 
 use super::{
-    Registered, Splitter, Splitting, few,
+    Registered, Splits, Splitter, Splitting, few,
     markdown::{documents, headings},
 };
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
     html::{NodeId, NodeKind, Tree},
     load::Fields,
 };
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub(super) const HTML_HEADER_SPLITTER: Registered = Registered {
@@ -27,14 +28,14 @@ pub(super) const HTML_SECTION_SPLITTER: Registered = Registered {
     build: |_, fields, _| Some(Splitting::boxed(HtmlSplitter::read(fields, ""))),
 };
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct HtmlSplitter {
     headings: Vec<Heading>,
     by_element: bool,
 }
 
 /// An element that is a heading, the key of its text, and its level: a deeper one ends with it.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Heading {
     tag: String,
     key: String,
@@ -114,9 +115,13 @@ fn title(tree: &Tree, node: NodeId) -> String {
 impl Splitter for HtmlSplitter {
     fn split(&self, document: &Document, ids: &DocumentIds) -> Result<Vec<Document>, NodeError> {
         let tree = Tree::parse(&document.content)
-            .map_err(|problem| NodeError::new("ValueError", problem.to_string()).lasting())?;
+            .map_err(|problem| NodeError::limit_exceeded(problem.to_string()))?;
         let parts = self.parts(&tree);
         few(parts.len())?;
         Ok(documents(document, parts, ids))
     }
+}
+
+impl Splits for HtmlSplitter {
+    const JOB: &'static str = "split_html";
 }

@@ -1,12 +1,13 @@
 //! `RecursiveJsonSplitter`: parts of a JSON text that stay below a size, each JSON of its own.
 
-use super::{Registered, Splitter, Splitting, few, part_metadata};
+use super::{Registered, Splits, Splitter, Splitting, few, part_metadata};
 use crate::{
     document::{Document, DocumentIds},
     flow::NodeError,
     load::Fields,
     python_json,
 };
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub(super) const RECURSIVE_JSON_SPLITTER: Registered = Registered {
@@ -17,7 +18,7 @@ pub(super) const RECURSIVE_JSON_SPLITTER: Registered = Registered {
 };
 
 /// Sizes are those of the JSON text, in characters.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct JsonSplitter {
     most: usize,
     /// Whether lists become mappings by place, which can be divided with their places kept.
@@ -101,6 +102,10 @@ fn by_place(value: Value) -> Value {
         }
         other => other,
     }
+}
+
+impl Splits for JsonSplitter {
+    const JOB: &'static str = "split_json";
 }
 
 impl Splitter for JsonSplitter {

@@ -1,11 +1,12 @@
 //! `MarkdownHeaderSplitter`: a part for what stands under each heading; its metadata names the headings above it.
 
-use super::{Registered, Splitter, Splitting, few, part_metadata};
+use super::{Registered, Splits, Splitter, Splitting, few, part_metadata};
 use crate::{
     document::{Document, DocumentIds},
     flow::NodeError,
     load::Fields,
 };
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub(super) const MARKDOWN_HEADER_SPLITTER: Registered = Registered {
@@ -15,7 +16,7 @@ pub(super) const MARKDOWN_HEADER_SPLITTER: Registered = Registered {
     build: |_, fields, _| Some(Splitting::boxed(MarkdownSplitter::read(fields, ""))),
 };
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct MarkdownSplitter {
     /// How a heading begins, and the key of its text; the longest first.
     headings: Vec<(String, String)>,
@@ -124,6 +125,10 @@ pub(super) fn headings(fields: Fields<'_>, key: &str) -> Option<Vec<(String, Str
         }
     }
     Some(headings)
+}
+
+impl Splits for MarkdownSplitter {
+    const JOB: &'static str = "split_markdown";
 }
 
 impl Splitter for MarkdownSplitter {

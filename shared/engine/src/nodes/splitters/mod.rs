@@ -14,8 +14,11 @@ use super::{Registered, admit::Admission, blocking};
 use crate::{
     document::{Document, DocumentIds},
     flow::{Call, Halt, Kind, NodeError},
+    job::{Job, Known, Ready},
+    measure::Size,
 };
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 use std::{fmt, sync::Arc};
 
@@ -30,6 +33,19 @@ pub(super) const NODES: &[&Registered] = &[
     &recursive::RECURSIVE_CHARACTER_SPLITTER,
 ];
 
+pub(super) const JOBS: &[Known] = &[
+    Known::of::<Split<auto::AutoSplitter>>(),
+    Known::of::<Split<document::DocumentSplitter>>(),
+    Known::of::<Split<html::HtmlSplitter>>(),
+    Known::of::<Split<json::JsonSplitter>>(),
+    Known::of::<Split<markdown::MarkdownSplitter>>(),
+    Known::of::<Split<recursive::RecursiveSplitter>>(),
+];
+
+/// The most bytes of documents that are divided here. Some work grows with their square, as does what comes of metadata
+/// that each part has.
+const MOST_HERE: usize = 16 * 1024;
+
 /// How many documents may come of one: each costs far more than its text.
 const MOST_PARTS: usize = 100_000;
 
@@ -41,30 +57,75 @@ trait Splitter: fmt::Debug + Send + Sync + 'static {
     fn fills_metadata(&self) -> bool {
         false
     }
+
+    /// Whether it tries regular expressions that somebody wrote, which may take any time.
+    fn has_patterns(&self) -> bool {
+        false
+    }
+}
+
+/// A splitter whose work is a job.
+trait Splits: Splitter + Serialize + DeserializeOwned {
+    /// The name of the job.
+    const JOB: &'static str;
+}
+
+/// The job of dividing documents.
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "S: Splits")]
+struct Split<S> {
+    splitter: Arc<S>,
+    ids: DocumentIds,
+}
+
+impl<S: Splits> Job for Split<S> {
+    const NAME: &'static str = S::JOB;
+
+    fn most_here(&self) -> usize {
+        if self.splitter.has_patterns() { 0 } else { MOST_HERE }
+    }
+
+    fn perform(self, documents: Vec<u8>) -> Result<Value, NodeError> {
+        let documents: Value = serde_json::from_slice(&documents).map_err(|error| {
+            NodeError::new("ValueError", format!("the documents cannot be read: {error}"))
+        })?;
+        let mut size = Size::default();
+        let mut parts = Vec::new();
+        for document in Document::read_list(Some(&documents))? {
+            for part in self.splitter.split(&document, &self.ids)? {
+                let part = part.into_json();
+                size.take(&part)?;
+                parts.push(part);
+            }
+        }
+        Ok(parts.into())
+    }
 }
 
 /// The node around what divides one document.
 #[derive(Debug)]
 struct Splitting<S>(Arc<S>);
 
-impl<S: Splitter> Splitting<S> {
+impl<S: Splits> Splitting<S> {
     fn boxed(splitter: S) -> Box<dyn Kind> {
         Box::new(Self(Arc::new(splitter)))
     }
 }
 
 #[async_trait]
-impl<S: Splitter> Kind for Splitting<S> {
+impl<S: Splits> Kind for Splitting<S> {
     async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
-        let (splitter, ids, input) = (Arc::clone(&self.0), DocumentIds::new(call), Arc::clone(input));
-        let documents = blocking(move || {
-            let mut parts = Vec::new();
-            for document in Document::read_list(input.get("documents"))? {
-                parts.extend(splitter.split(&document, &ids)?);
-            }
-            Ok(Document::list(parts))
-        });
-        Ok(Arc::new(json!({"documents": documents.await?})))
+        let job = Split { splitter: Arc::clone(&self.0), ids: DocumentIds::new(call) };
+        let bytes = Size::of(&input["documents"]).bytes;
+        let (ready, documents) = if bytes > LITTLE {
+            let ready = Ready::wait(call, job, bytes).await?;
+            let input = Arc::clone(input);
+            (ready, blocking(move || Ok(written(&input["documents"]))).await?)
+        } else {
+            let documents = written(&input["documents"]);
+            (Ready::wait(call, job, documents.len()).await?, documents)
+        };
+        Ok(Arc::new(json!({"documents": ready.perform(documents).await?})))
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
@@ -80,6 +141,13 @@ impl<S: Splitter> Kind for Splitting<S> {
     }
 }
 
+/// What is written as text at once.
+const LITTLE: usize = 64 * 1024;
+
+fn written(documents: &Value) -> Vec<u8> {
+    documents.to_string().into_bytes()
+}
+
 /// The metadata of a document's parts: its own, and where they come from.
 fn part_metadata(document: &Document) -> Map<String, Value> {
     let mut metadata = document.metadata.clone().unwrap_or_default();
@@ -92,6 +160,5 @@ fn few(parts: usize) -> Result<(), NodeError> {
     if parts <= MOST_PARTS {
         return Ok(());
     }
-    Err(NodeError::new("ValueError", format!("a document would be split into more than {MOST_PARTS}"))
-        .lasting())
+    Err(NodeError::limit_exceeded(format!("a document would be split into more than {MOST_PARTS} parts")))
 }

@@ -1,7 +1,7 @@
 //! `RecursiveCharacterSplitter`: chunks divided at the largest separators that there are, as those of a language.
 
 use super::{
-    Registered, Splitter, Splitting,
+    Registered, Splits, Splitter, Splitting,
     chunks::{Chunking, Separator},
     language,
 };
@@ -10,6 +10,7 @@ use crate::{
     flow::NodeError,
     load::{Fields, meant},
 };
+use serde::{Deserialize, Serialize};
 
 pub(super) const RECURSIVE_CHARACTER_SPLITTER: Registered = Registered {
     class: "splitters.RecursiveCharacterSplitter",
@@ -22,10 +23,12 @@ pub(super) const RECURSIVE_CHARACTER_SPLITTER: Registered = Registered {
 const SEPARATORS: &[&str] = &["\n\n", "\n", " ", ""];
 
 /// Divides at separators, of which what is too long is divided at the next.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct RecursiveSplitter {
     pub(super) chunking: Chunking,
     pub(super) separators: Vec<Separator>,
+    /// Whether the separators are regular expressions of the file.
+    pub(super) has_patterns: bool,
 }
 
 impl RecursiveSplitter {
@@ -35,13 +38,14 @@ impl RecursiveSplitter {
             Some(name) => of_language(fields, "language", name)?,
             None => own(fields)?,
         };
-        Some(Self { chunking, separators })
+        let has_patterns = fields.bool("is_separator_regex").unwrap_or(false);
+        Some(Self { chunking, separators, has_patterns })
     }
 
     /// For text of no particular kind.
     pub(super) fn of_text(chunking: Chunking) -> Self {
         let separators = SEPARATORS.iter().filter_map(|text| Separator::new((*text).to_owned(), false).ok());
-        Self { chunking, separators: separators.collect() }
+        Self { chunking, separators: separators.collect(), has_patterns: false }
     }
 }
 
@@ -81,7 +85,15 @@ pub(super) fn separators_of(language: &str) -> Option<Vec<Separator>> {
     language::separators(language)?.into_iter().map(|text| Separator::new(text, true).ok()).collect()
 }
 
+impl Splits for RecursiveSplitter {
+    const JOB: &'static str = "split_text";
+}
+
 impl Splitter for RecursiveSplitter {
+    fn has_patterns(&self) -> bool {
+        self.has_patterns
+    }
+
     fn split(&self, document: &Document, ids: &DocumentIds) -> Result<Vec<Document>, NodeError> {
         self.chunking.split(document, &self.separators, ids)
     }

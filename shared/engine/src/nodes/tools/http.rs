@@ -25,7 +25,7 @@ use reqwest::{
 };
 use runyard_runs::{JsonError, MAX_OUTPUT_VALUES, parse_json};
 use serde_json::{Map, Value, json};
-use std::{fmt::Write as _, sync::Arc, time::Duration};
+use std::{fmt, fmt::Write as _, sync::Arc, time::Duration};
 
 pub(super) const HTTP_API_CALL: Registered = Registered {
     class: "tools.HttpApiCall",
@@ -62,13 +62,19 @@ struct HttpApiCall {
 }
 
 /// What the connection or the node says of every request to its own origin.
-#[derive(Debug)]
 struct Part {
     /// Unset if there is no URL to tell it by: then nothing of this is sent.
     origin: Option<Origin>,
     headers: Map<String, Value>,
     params: Map<String, Value>,
     data: Map<String, Value>,
+}
+
+/// Without what may be secret.
+impl fmt::Debug for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Part").field("origin", &self.origin).finish_non_exhaustive()
+    }
 }
 
 /// Scheme, host and port.
@@ -188,6 +194,11 @@ impl HttpApiCall {
             (false, []) => ("application/x-www-form-urlencoded".to_owned(), form(&data).into_bytes()),
         };
         let body = Some(body).filter(|body| !body.is_empty());
+        // Many servers tell by it who is called, whatever the URL says.
+        let is_host = |name: &String| name.eq_ignore_ascii_case("host");
+        if input.get("headers").and_then(Value::as_object).is_some_and(|given| given.keys().any(is_host)) {
+            return Err(failed("the header `Host` follows from the URL and cannot be set by an input"));
+        }
         let mut headers = headers(&merged("headers"))?;
         if body.is_some()
             && let Ok(content_type) = HeaderValue::try_from(content_type)

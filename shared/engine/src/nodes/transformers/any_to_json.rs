@@ -3,6 +3,7 @@
 use super::{ANY, Admission, Registered};
 use crate::{
     flow::{Call, Halt, Kind, NodeError},
+    measure::{MOST_OUTPUT, too_long},
     python_json,
 };
 use async_trait::async_trait;
@@ -22,7 +23,12 @@ struct AnyToJson;
 #[async_trait]
 impl Kind for AnyToJson {
     async fn execute(&self, _: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
-        Ok(Arc::new(json!({"content": python_json::ascii(&input["value"])})))
+        // What is not ASCII takes six bytes for two.
+        let text = python_json::ascii(&input["value"]);
+        if text.len() > MOST_OUTPUT {
+            return Err(too_long().into());
+        }
+        Ok(Arc::new(json!({"content": text})))
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {

@@ -4,9 +4,12 @@ use super::{Admission, FLAG, Registered, TEXT, failed};
 use crate::{
     csv::{self, Rows},
     flow::{Call, Halt, Kind, NodeError},
+    job::{Job, Ready},
+    measure::Size,
     nodes::files::{FILE_OR_TEXT, Files},
 };
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -23,18 +26,59 @@ const REST: &str = "null";
 #[derive(Debug)]
 struct CsvToList;
 
+/// The job of reading rows.
+#[derive(Serialize, Deserialize)]
+pub(super) struct ReadRows {
+    delimiter: char,
+    by_header: bool,
+}
+
+impl Job for ReadRows {
+    const NAME: &'static str = "csv_to_list";
+
+    /// A header of half of it and a row for each two bytes of the rest are stopped by the number of values.
+    fn most_here(&self) -> usize {
+        16 * 1024
+    }
+
+    fn perform(self, text: Vec<u8>) -> Result<Value, NodeError> {
+        let text = String::from_utf8(text).map_err(failed)?;
+        let mut rows = Rows::new(&text, self.delimiter);
+        let mut size = Size::default();
+        let mut list = Vec::new();
+        let header = if self.by_header {
+            rows.next().transpose().map_err(failed)?.unwrap_or_default()
+        } else {
+            Vec::new()
+        };
+        for row in rows {
+            let row = row.map_err(failed)?;
+            if self.by_header && row.is_empty() {
+                continue;
+            }
+            let row = if self.by_header { by_header(&header, row) } else { by_place(row) };
+            size.take(&row)?;
+            list.push(row);
+        }
+        Ok(list.into())
+    }
+}
+
 #[async_trait]
 impl Kind for CsvToList {
     async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
-        let text = match &input["value"] {
-            Value::String(text) => text.clone(),
-            file => String::from_utf8(Files::of(call).read(file).await?.bytes).map_err(failed)?,
-        };
         let delimiter = input["delimiter"].as_str().unwrap_or_default();
         let delimiter = csv::delimiter(delimiter).map_err(failed)?;
-        let rows = Rows::new(&text, delimiter).collect::<Result<Vec<_>, _>>().map_err(failed)?;
-        let rows = if input["is_header_exists"] == true { by_header(rows) } else { by_place(rows) };
-        Ok(Arc::new(json!({"content": rows})))
+        let job = ReadRows { delimiter, by_header: input["is_header_exists"] == true };
+        let files = Files::of(call);
+        let text = &input["value"];
+        let bytes = text.as_str().map_or_else(|| files.size(text), str::len);
+        let ready = Ready::wait(call, job, bytes).await?;
+        let text = match text {
+            Value::String(text) => text.as_bytes().to_vec(),
+            file => files.read(file).await?.bytes,
+        };
+        Ok(Arc::new(json!({"content": ready.perform(text).await?})))
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
@@ -46,29 +90,22 @@ impl Kind for CsvToList {
     }
 }
 
-/// Rows by the names of the first. A short row has null for what it lacks; empty rows are left out.
-fn by_header(rows: Vec<Vec<String>>) -> Vec<Value> {
-    let mut rows = rows.into_iter();
-    let header = rows.next().unwrap_or_default();
-    let rows = rows.filter(|row| !row.is_empty()).map(|row| {
-        let mut cells = row.into_iter();
-        let mut map = Map::new();
-        for name in &header {
-            map.insert(name.clone(), cells.next().into());
-        }
-        let rest: Vec<String> = cells.collect();
-        if !rest.is_empty() {
-            map.insert(REST.into(), rest.into());
-        }
-        Value::Object(map)
-    });
-    rows.collect()
+/// A row by the names of the first. A short row has null for what it lacks.
+fn by_header(header: &[String], row: Vec<String>) -> Value {
+    let mut cells = row.into_iter();
+    let mut map = Map::new();
+    for name in header {
+        map.insert(name.clone(), cells.next().into());
+    }
+    let rest: Vec<String> = cells.collect();
+    if !rest.is_empty() {
+        map.insert(REST.into(), rest.into());
+    }
+    Value::Object(map)
 }
 
-/// Rows by `column0`, `column1`, ….
-fn by_place(rows: Vec<Vec<String>>) -> Vec<Value> {
-    let row = |row: Vec<String>| {
-        row.into_iter().enumerate().map(|(place, cell)| (format!("column{place}"), cell)).collect()
-    };
-    rows.into_iter().map(row).collect()
+/// A row by `column0`, `column1`, ….
+fn by_place(row: Vec<String>) -> Value {
+    let cells = row.into_iter().enumerate();
+    cells.map(|(place, cell)| (format!("column{place}"), Value::from(cell))).collect::<Map<_, _>>().into()
 }

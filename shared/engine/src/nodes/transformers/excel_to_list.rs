@@ -2,16 +2,21 @@
 
 use super::{Admission, Registered, TEXT, failed};
 use crate::{
-    flow::{Call, Halt, Kind, NodeError},
+    flow::{Call, Halt, Kind, LIMIT_EXCEEDED, NodeError},
+    job::{Job, Ready},
+    measure::MOST_VALUES,
     nodes::{
-        blocking,
         converters::{Cell, Sheet, read_sheets},
         files::{FILE_OR_TEXT, Files},
     },
 };
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use std::sync::Arc;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 pub(super) const EXCEL_TO_LIST: Registered = Registered {
     class: "transformers.ExcelToList",
@@ -23,27 +28,52 @@ pub(super) const EXCEL_TO_LIST: Registered = Registered {
 #[derive(Debug)]
 struct ExcelToList;
 
+/// The job of reading sheets.
+#[derive(Serialize, Deserialize)]
+pub(super) struct ReadSheets {
+    /// Only this one.
+    wanted: Option<String>,
+}
+
+impl Job for ReadSheets {
+    const NAME: &'static str = "excel_to_list";
+
+    fn perform(self, bytes: Vec<u8>) -> Result<Value, NodeError> {
+        let kept =
+            |error: NodeError| if error.kind == LIMIT_EXCEEDED { error } else { failed(error.message) };
+        let sheets = read_sheets(&bytes).map_err(kept)?;
+        let wanted = self.wanted.as_deref();
+        if let Some(name) = wanted
+            && !sheets.iter().any(|sheet| sheet.name == name)
+        {
+            return Err(failed(format!("there is no sheet `{name}`")));
+        }
+        let wanted = sheets.into_iter().filter(|sheet| wanted.is_none_or(|name| sheet.name == name));
+        let mut content = Map::new();
+        let mut cells = 0;
+        for sheet in wanted {
+            let rows = rows(&sheet, &mut cells)?;
+            content.insert(sheet.name, rows);
+        }
+        Ok(content.into())
+    }
+}
+
 #[async_trait]
 impl Kind for ExcelToList {
     async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
         let files = Files::of(call);
         let value = &input["value"];
         let at_path = value.as_str().and_then(|path| files.at(path));
+        let size = at_path
+            .map_or_else(|| files.size(value), |file| usize::try_from(file.size).unwrap_or(usize::MAX));
+        let job = ReadSheets { wanted: input["sheet_name"].as_str().map(str::to_owned) };
+        let ready = Ready::wait(call, job, size).await?;
         let content = match at_path {
             Some(file) => files.open(file, None).await?,
             None => files.read(value).await?,
         };
-        let sheets = blocking(move || read_sheets(&content.bytes));
-        let sheets = sheets.await.map_err(|error| failed(error.message))?;
-        let wanted = input["sheet_name"].as_str();
-        if let Some(name) = wanted
-            && !sheets.iter().any(|sheet| sheet.name == name)
-        {
-            return Err(failed(format!("there is no sheet `{name}`")).into());
-        }
-        let wanted = sheets.into_iter().filter(|sheet| wanted.is_none_or(|name| sheet.name == name));
-        let content: Map<String, Value> = wanted.map(|sheet| (sheet.name.clone(), rows(&sheet))).collect();
-        Ok(Arc::new(json!({"content": content})))
+        Ok(Arc::new(json!({"content": ready.perform(content.bytes).await?})))
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
@@ -55,16 +85,22 @@ impl Kind for ExcelToList {
 }
 
 /// The rows of a sheet after its first, which names the columns. A column of numbers with a point, or with gaps, has all
-/// its numbers with a point.
-fn rows(sheet: &Sheet) -> Value {
-    let Some((first, header)) = sheet.rows.first() else { return json!([]) };
+/// its numbers with a point. Counts the cells.
+fn rows(sheet: &Sheet, count: &mut usize) -> Result<Value, NodeError> {
+    let Some((first, header)) = sheet.rows.first() else { return Ok(json!([])) };
     let width = sheet.rows.iter().map(|(_, row)| row.len()).max().unwrap_or(0);
     let last = sheet.rows.last().map_or(*first, |(number, _)| *number);
+    // Rows and cells that nobody wrote stand there too: a row is a value, a cell is one with its name.
+    *count = count.saturating_add((last - first) as usize * (2 * width + 1));
+    if *count > MOST_VALUES {
+        return Err(NodeError::limit_exceeded(format!(
+            "the rows of the sheets hold more than {MOST_VALUES} values, empty cells before others among them"
+        )));
+    }
     let names = names(header, width);
     let mut cells: Vec<Vec<Cell>> = Vec::new();
     let mut rest = sheet.rows[1..].iter().peekable();
     for number in first + 1..=last {
-        // Rows that nobody wrote stand there too, with nothing in them.
         let mut row =
             rest.next_if(|(found, _)| *found == number).map(|(_, row)| row.clone()).unwrap_or_default();
         row.resize(width, Cell::Empty);
@@ -87,24 +123,44 @@ fn rows(sheet: &Sheet) -> Value {
         }
     }
     let row = |row: &Vec<Cell>| names.iter().cloned().zip(row.iter().map(Cell::json)).collect::<Map<_, _>>();
-    cells.iter().map(row).collect()
+    Ok(cells.iter().map(row).collect())
 }
 
 /// The names of columns, each once: `a`, `a.1`, and `Unnamed: 2` for the third if it has none.
 fn names(header: &[Cell], width: usize) -> Vec<String> {
     let mut names: Vec<String> = Vec::with_capacity(width);
+    let mut used = HashSet::new();
+    let mut suffixes: HashMap<String, usize> = HashMap::new();
     for place in 0..width {
         let name = match header.get(place).map(Cell::text).filter(|name| !name.is_empty()) {
             Some(name) => name,
             None => format!("Unnamed: {place}"),
         };
         let mut unique = name.clone();
-        let mut suffix = 1;
-        while names.contains(&unique) {
-            unique = format!("{name}.{suffix}");
-            suffix += 1;
+        if used.contains(&unique) {
+            // Those before are taken still.
+            let suffix = suffixes.entry(name.clone()).or_insert(1);
+            while used.contains(&unique) {
+                unique = format!("{name}.{suffix}");
+                *suffix += 1;
+            }
         }
+        used.insert(unique.clone());
         names.push(unique);
     }
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_found_in_little_time() {
+        let text = |text: &str| Cell::Text(text.to_owned());
+        let header = [text("a"), text("a.1"), text("a"), text("a"), Cell::Empty];
+        assert_eq!(names(&header, 6), ["a", "a.1", "a.2", "a.3", "Unnamed: 4", "Unnamed: 5"]);
+        let many = names(&vec![text("a"); 16_384], 16_384);
+        assert_eq!(many.last().map(String::as_str), Some("a.16383"));
+    }
 }

@@ -1,12 +1,14 @@
 //! `HTMLMarkdownToText`: the plain text of HTML, or of Markdown if there is no tag in it.
 
-use super::{Admission, Registered, TEXT};
+use super::{Admission, Registered, TEXT, failed};
 use crate::{
     flow::{Call, Halt, Kind, NodeError},
     html,
+    job::{Job, Ready},
 };
 use async_trait::async_trait;
 use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -20,13 +22,32 @@ pub(super) const HTML_MARKDOWN_TO_TEXT: Registered = Registered {
 #[derive(Debug)]
 struct HtmlMarkdownToText;
 
+/// The job of reading the text.
+#[derive(Serialize, Deserialize)]
+pub(super) struct ReadText;
+
+impl Job for ReadText {
+    const NAME: &'static str = "html_markdown_to_text";
+
+    /// Each attribute of a tag is compared with those before it.
+    fn most_here(&self) -> usize {
+        16 * 1024
+    }
+
+    fn perform(self, text: Vec<u8>) -> Result<Value, NodeError> {
+        let value = String::from_utf8(text).map_err(failed)?;
+        let text = html::text(&value).unwrap_or_else(|| markdown_text(&value));
+        let words: Vec<&str> = text.split_whitespace().collect();
+        Ok(words.join(" ").into())
+    }
+}
+
 #[async_trait]
 impl Kind for HtmlMarkdownToText {
-    async fn execute(&self, _: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
+    async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
         let value = input["value"].as_str().unwrap_or_default();
-        let text = html::text(value).unwrap_or_else(|| markdown_text(value));
-        let words: Vec<&str> = text.split_whitespace().collect();
-        Ok(Arc::new(json!({"content": words.join(" ")})))
+        let ready = Ready::wait(call, ReadText, value.len()).await?;
+        Ok(Arc::new(json!({"content": ready.perform(value.as_bytes().to_vec()).await?})))
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {

@@ -1,6 +1,6 @@
 //! `JSONToAny`: reads JSON text.
 
-use super::{Admission, Registered, TEXT};
+use super::{Admission, Registered, TEXT, few_values};
 use crate::flow::{Call, Halt, Kind, NodeError};
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ struct JsonToAny;
 impl Kind for JsonToAny {
     async fn execute(&self, _: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
         let text = input["value"].as_str().unwrap_or_default();
-        NodeError::check_json(text)?;
+        few_values(text)?;
         match serde_json::from_str::<Value>(text) {
             Ok(value) => Ok(Arc::new(json!({"content": value}))),
             Err(problem) => Err(NodeError::new("ValueError", format!("this is no JSON: {problem}")).into()),

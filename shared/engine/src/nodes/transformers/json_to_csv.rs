@@ -1,9 +1,10 @@
 //! `JSONToCSV`: writes a JSON list of mappings as CSV text. The first mapping's keys are the columns.
 
-use super::{Admission, Registered, TEXT, failed};
+use super::{Admission, Registered, TEXT, failed, few_values};
 use crate::{
     csv,
     flow::{Call, Halt, Kind, NodeError},
+    measure::{MOST_OUTPUT, too_long},
     python_text,
 };
 use async_trait::async_trait;
@@ -24,9 +25,9 @@ struct JsonToCsv;
 impl Kind for JsonToCsv {
     async fn execute(&self, _: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
         let text = input["value"].as_str().unwrap_or_default();
-        NodeError::check_json(text)?;
+        few_values(text)?;
         let rows: Vec<Map<String, Value>> = serde_json::from_str(text).map_err(failed)?;
-        Ok(Arc::new(json!({"content": csv(&rows).map_err(failed)?})))
+        Ok(Arc::new(json!({"content": csv(&rows)?})))
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
@@ -37,17 +38,21 @@ impl Kind for JsonToCsv {
 }
 
 /// The error tells of a row with a column that the first lacks.
-fn csv(rows: &[Map<String, Value>]) -> Result<String, String> {
-    let first = rows.first().ok_or("the list must not be empty")?;
+fn csv(rows: &[Map<String, Value>]) -> Result<String, NodeError> {
+    let first = rows.first().ok_or_else(|| failed("the list must not be empty"))?;
     let columns: Vec<&str> = first.keys().map(String::as_str).collect();
     let mut text = String::new();
     csv::write_row(columns.iter().copied(), &mut text);
     for row in rows {
         if let Some(key) = row.keys().find(|key| !first.contains_key(*key)) {
-            return Err(format!("the first mapping has no `{key}`, but a later one has"));
+            return Err(failed(format!("the first mapping has no `{key}`, but a later one has")));
         }
         let cells: Vec<Cow<'_, str>> = columns.iter().map(|column| cell(row.get(*column))).collect();
         csv::write_row(cells.iter().map(AsRef::as_ref), &mut text);
+        // A row that lacks most columns is short as JSON, and has a comma for each here.
+        if text.len() > MOST_OUTPUT {
+            return Err(too_long());
+        }
     }
     Ok(text)
 }

@@ -15,7 +15,11 @@ use super::{
     admit::{ANY, Admission, FLAG, LIST, MAPPING_OR_LIST, TEXT, TEXTS, invalid},
     mapping,
 };
-use crate::flow::NodeError;
+use crate::{
+    flow::NodeError,
+    job::Known,
+    measure::{MOST_VALUES, holds_more_values},
+};
 use std::fmt::Display;
 
 pub(super) const NODES: &[&Registered] = &[
@@ -29,6 +33,20 @@ pub(super) const NODES: &[&Registered] = &[
     &text_template::TEXT_TEMPLATE,
     &text_to_document::TEXT_TO_DOCUMENT,
 ];
+
+pub(super) const JOBS: &[Known] = &[
+    Known::of::<csv_to_list::ReadRows>(),
+    Known::of::<excel_to_list::ReadSheets>(),
+    Known::of::<html_markdown_to_text::ReadText>(),
+];
+
+/// Refuses JSON text of too many values: each takes far more memory than its text.
+fn few_values(json: &str) -> Result<(), NodeError> {
+    if holds_more_values(json.as_bytes(), MOST_VALUES) {
+        return Err(NodeError::limit_exceeded(format!("the JSON holds more than {MOST_VALUES} values")));
+    }
+    Ok(())
+}
 
 /// The error of data that cannot be brought into the other form.
 fn failed(problem: impl Display) -> NodeError {

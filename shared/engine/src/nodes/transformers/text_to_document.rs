@@ -4,6 +4,7 @@ use super::{Admission, MAPPING_OR_LIST, Registered, TEXTS, invalid};
 use crate::{
     document::{Document, DocumentIds},
     flow::{Call, Halt, Kind, NodeError},
+    measure::{MOST_OUTPUT, MOST_VALUES, Size},
 };
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -45,7 +46,18 @@ impl Kind for TextToDocument {
             Value::Array(items) if items.iter().all(Value::is_object) => items.clone(),
             Value::Array(_) => return Err(invalid("`metadata` of the input must list mappings".into())),
             Value::Null => vec![json!({}); texts],
-            one => vec![one.clone(); texts],
+            one => {
+                let size = Size::of(one);
+                if size.values.saturating_mul(texts) > MOST_VALUES
+                    || size.bytes.saturating_mul(texts) > MOST_OUTPUT
+                {
+                    return Err(NodeError::limit_exceeded(format!(
+                        "`metadata` of the input, once for each of {texts} texts, holds more than {MOST_VALUES} values or {} MiB",
+                        MOST_OUTPUT >> 20
+                    )));
+                }
+                vec![one.clone(); texts]
+            }
         };
         input.set("metadata", metadata.into());
         Ok(input.done())

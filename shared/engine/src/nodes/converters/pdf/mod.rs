@@ -11,7 +11,8 @@ use crate::{
     load::Fields,
 };
 use lopdf::{LoadOptions, Object, decode_text_string};
-use page::Reader;
+use page::{Reader, Unreadable};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub(super) const PDF_CONVERTER: Registered = Registered {
@@ -24,7 +25,7 @@ pub(super) const PDF_CONVERTER: Registered = Registered {
 /// What one stream of a file may unpack to, in bytes.
 const MOST_UNPACKED: usize = 16 * 1024 * 1024;
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct PdfConverter {
     by_page: bool,
 }
@@ -45,6 +46,8 @@ impl PdfConverter {
 }
 
 impl Converter for PdfConverter {
+    const JOB: &'static str = "pdf";
+
     fn convert(&self, mut file: Given, ids: &DocumentIds) -> Result<Vec<Document>, NodeError> {
         let pdf = open(&file.bytes).map_err(|problem| {
             NodeError::new("AttributeError", format!("`{}`: {problem}", file.name)).lasting()
@@ -56,8 +59,11 @@ impl Converter for PdfConverter {
         let mut whole = String::new();
         for (number, page) in pdf.get_pages() {
             let text = reader.text(page).map_err(|problem| {
-                NodeError::new("PdfReadError", format!("page {number} of `{}`: {problem}", file.name))
-                    .lasting()
+                let message = format!("page {number} of `{}`: {problem}", file.name);
+                match problem {
+                    Unreadable::TooMuch => NodeError::limit_exceeded(message),
+                    Unreadable::Pdf(_) => NodeError::new("PdfReadError", message).lasting(),
+                }
             })?;
             whole.push_str(&text);
             little(whole.len())?;

@@ -5,6 +5,7 @@ mod rule;
 
 use super::{Registered, mapping};
 use crate::{
+    compute,
     expression::{Scope, Val, date, quoted},
     flow::{Call, Halt, Kind, NodeError},
     load::Fields,
@@ -20,7 +21,7 @@ pub(super) const RULES: Registered = Registered {
     class: "operators.Rules",
     name: Some("rules"),
     timeout: None,
-    build: |_, fields, _| Some(Box::new(Rules::read(fields))),
+    build: |_, fields, _| Some(Box::new(Node(Arc::new(Rules::read(fields))))),
 };
 
 /// The input that says on which day the rules are looked at.
@@ -35,6 +36,9 @@ struct Rules {
     /// The names that the node says it is given, where it does.
     declared: Option<Vec<String>>,
 }
+
+#[derive(Debug)]
+struct Node(Arc<Rules>);
 
 /// Why no rule may skip a missing value.
 #[derive(Clone, Debug)]
@@ -80,6 +84,12 @@ impl Rules {
         Self { derived, all: rules, policy, declared }
     }
 
+    fn output(&self, input: &Value, today: Date) -> Result<Arc<Value>, NodeError> {
+        let empty = Map::new();
+        Ok(Arc::new(self.evaluate(input.as_object().unwrap_or(&empty), today)?))
+    }
+
+    /// The findings, as a part of a computation.
     fn evaluate(&self, input: &Map<String, Value>, today: Date) -> Result<Value, NodeError> {
         let as_of = as_of(input, today)?;
         let skips = self.all.iter().any(|rule| rule.policy.unwrap_or(self.policy) == Policy::Skip);
@@ -158,11 +168,14 @@ fn as_of(input: &Map<String, Value>, today: Date) -> Result<Date, NodeError> {
 }
 
 #[async_trait]
-impl Kind for Rules {
+impl Kind for Node {
     async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
-        let empty = Map::new();
         let today = super::today(call);
-        Ok(Arc::new(self.evaluate(input.as_object().unwrap_or(&empty), today)?))
+        let away = || {
+            let (rules, input) = (Arc::clone(&self.0), Arc::clone(input));
+            move || rules.output(&input, today)
+        };
+        Ok(compute::run(call.run, "the rules", || self.0.output(input, today), away).await?)
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
@@ -205,7 +218,9 @@ mod tests {
                 "input_fields": inputs, "derived_values": rows[0]["derived"], "on_missing": policy,
                 "rules": [rule],
             });
-            rules(&file).evaluate(record, today).map_err(|error| error.kind.to_string())
+            let rules = rules(&file);
+            let found = compute::whole("the rules", || rules.evaluate(record, today));
+            found.map_err(|error| error.kind.to_string())
         };
         let all = found(&json!("true"), &json!("not_applicable"), &Value::Null).expect("findings");
         for (key, value) in rows[1]["derives"].as_object().expect("derived values") {

@@ -5,6 +5,7 @@ use super::{
     derived::{compile, unread, why_held},
 };
 use crate::{
+    compute,
     expression::{Expression, Fault, Message, Mode, Reads, Scope, Unreadable, Val, date},
     load::{Fields, meant},
 };
@@ -238,6 +239,9 @@ impl Rule {
     fn say(&self, record: &Record<'_, '_>, reason: Option<String>) -> Option<String> {
         let Some((message, text)) = &self.message else { return reason };
         // A message reads what nobody could read as nothing, as the output shows it.
+        if record.scope.values.iter().any(|(_, value)| value.weigh(compute::make).is_err()) {
+            return reason;
+        }
         let mut values = record.scope.values.clone();
         for (_, value) in values.iter_mut().filter(|(_, value)| matches!(value, Val::Unreadable(_))) {
             *value = Val::None;

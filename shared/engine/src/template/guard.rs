@@ -1,0 +1,305 @@
+//! Has a template ask before it keeps a value that it made of others.
+//!
+//! The library charges for what an instruction makes. It does not for what comparing, printing or hashing a list costs
+//! that holds the same list many times over, or itself: forty assignments like `{% set x = [x, x] %}` make one that never
+//! is compared to its end. So values are looked at where they are put together or kept: `[x, x]` becomes
+//! `([x, x]|__kept)`, and the same with what is assigned and with the arguments of macros. The filter counts all that
+//! a value holds, as often as it holds it.
+//!
+//! Lines stay where they are, so that errors name the right one.
+
+use super::{FACTOR, KEPT, MEMBER};
+use minijinja::{
+    machinery::{Token, tokenize},
+    syntax::SyntaxConfig,
+};
+use std::ops::Range;
+
+/// Words after which a value begins.
+const OPERATORS: &[&str] = &["and", "elif", "else", "if", "in", "is", "not", "or"];
+
+/// Words that stand for a value and name no variable.
+const CONSTANTS: &[&str] = &["False", "None", "True", "false", "none", "true"];
+
+/// The text of a template with the filters in it. A text that is no template stays as it is.
+pub(super) fn guarded(text: &str) -> String {
+    let mut tokens = Vec::new();
+    for token in tokenize(text, false, SyntaxConfig::default()) {
+        let Ok((token, span)) = token else { return text.to_owned() };
+        tokens.push(Lexeme { token, place: span.start_offset as usize..span.end_offset as usize });
+    }
+    let mut guard = Guard { text, tokens: &tokens, added: Vec::new() };
+    guard.literals();
+    guard.factors();
+    for at in 0..tokens.len() {
+        if matches!(tokens[at].token, Token::BlockStart) {
+            guard.statement(at + 1);
+        }
+    }
+    guard.written()
+}
+
+struct Lexeme<'t> {
+    token: Token<'t>,
+    place: Range<usize>,
+}
+
+/// A bracket that is not closed yet.
+struct Open {
+    start: usize,
+    /// Whether it begins a list, a mapping or a tuple, and not an index or the arguments of a call.
+    is_literal: bool,
+    is_round: bool,
+    has_comma: bool,
+    has_variable: bool,
+}
+
+struct Guard<'t> {
+    text: &'t str,
+    tokens: &'t [Lexeme<'t>],
+    /// What is added, and where.
+    added: Vec<(usize, String)>,
+}
+
+impl Guard<'_> {
+    fn word(&self, at: usize) -> Option<&str> {
+        match self.tokens.get(at).map(|lexeme| &lexeme.token) {
+            Some(Token::Ident(word)) => Some(word),
+            _ => None,
+        }
+    }
+
+    /// Whether a value ends before this token: then a bracket here belongs to it.
+    fn follows_value(&self, at: usize) -> bool {
+        let Some(before) = at.checked_sub(1) else { return false };
+        match &self.tokens[before].token {
+            Token::Ident(word) => {
+                // After `is`, a word is the name of a test.
+                let is_test = before > 0
+                    && matches!(self.word(before - 1), Some("is" | "not"))
+                    && (self.word(before - 1) == Some("is")
+                        || (before > 1 && self.word(before - 2) == Some("is")))
+                    && *word != "not";
+                is_test || !OPERATORS.contains(word)
+            }
+            Token::Str(_)
+            | Token::String(_)
+            | Token::Int(_)
+            | Token::Int128(_)
+            | Token::Float(_)
+            | Token::BracketClose
+            | Token::ParenClose
+            | Token::BraceClose => true,
+            _ => false,
+        }
+    }
+
+    /// Lists, mappings and tuples that hold variables.
+    fn literals(&mut self) {
+        let mut open: Vec<Open> = Vec::new();
+        for (at, lexeme) in self.tokens.iter().enumerate() {
+            match &lexeme.token {
+                Token::BracketOpen | Token::BraceOpen | Token::ParenOpen => open.push(Open {
+                    start: lexeme.place.start,
+                    is_literal: !self.follows_value(at),
+                    is_round: matches!(lexeme.token, Token::ParenOpen),
+                    has_comma: false,
+                    has_variable: false,
+                }),
+                Token::BracketClose | Token::BraceClose | Token::ParenClose => {
+                    let Some(closed) = open.pop() else { continue };
+                    if closed.is_literal && closed.has_variable && (closed.has_comma || !closed.is_round) {
+                        self.added.push((closed.start, "(".into()));
+                        self.added.push((lexeme.place.end, format!("|{KEPT})")));
+                    }
+                }
+                Token::Comma => {
+                    if let Some(innermost) = open.last_mut() {
+                        innermost.has_comma = true;
+                    }
+                }
+                // What is repeated is folded before anything is charged, unless a filter stands there.
+                Token::Mul => open.iter_mut().for_each(|open| open.has_variable = true),
+                Token::Ident(word) if !CONSTANTS.contains(word) => {
+                    open.iter_mut().for_each(|open| open.has_variable = true);
+                }
+                Token::VariableEnd | Token::BlockEnd => open.clear(),
+                _ => {}
+            }
+        }
+    }
+
+    /// What is multiplied: a list that is repeated is lazy, and costs nothing until it is looked at.
+    fn factors(&mut self) {
+        for at in 1..self.tokens.len() {
+            if !matches!(self.tokens[at].token, Token::Mul) {
+                continue;
+            }
+            let mut depth = 0_usize;
+            let mut end = at + 1;
+            while let Some(lexeme) = self.tokens.get(end) {
+                let after_operator = end == at + 1 || matches!(self.tokens[end - 1].token, Token::Pow);
+                match &lexeme.token {
+                    Token::BracketOpen | Token::BraceOpen | Token::ParenOpen => depth += 1,
+                    Token::BlockEnd | Token::VariableEnd => break,
+                    Token::BracketClose | Token::BraceClose | Token::ParenClose if depth == 0 => break,
+                    Token::BracketClose | Token::BraceClose | Token::ParenClose => depth -= 1,
+                    _ if depth > 0 => {}
+                    Token::Minus | Token::Plus if after_operator => {}
+                    Token::Dot | Token::Pipe | Token::Pow => {}
+                    Token::Ident(word) if !OPERATORS.contains(word) => {}
+                    Token::Str(_) | Token::String(_) | Token::Int(_) | Token::Int128(_) | Token::Float(_) => {
+                    }
+                    _ => break,
+                }
+                end += 1;
+            }
+            for last in [at - 1, end - 1] {
+                if last != at {
+                    self.added.push((self.tokens[last].place.end, format!("|{FACTOR}")));
+                }
+            }
+        }
+    }
+
+    /// The token that ends the tag which this token is in.
+    fn end(&self, mut at: usize) -> Option<usize> {
+        while !matches!(self.tokens.get(at)?.token, Token::BlockEnd) {
+            at += 1;
+        }
+        Some(at)
+    }
+
+    fn statement(&mut self, at: usize) {
+        let Some(end) = self.end(at) else { return };
+        match self.word(at) {
+            Some("set") => {
+                let Some(sign) = (at..end).find(|at| matches!(self.tokens[*at].token, Token::Assign)) else {
+                    return;
+                };
+                let is_member = (at..sign).any(|at| matches!(self.tokens[at].token, Token::Dot));
+                self.keep(sign, end, if is_member { MEMBER } else { KEPT });
+            }
+            Some("with") => self.assignments(at + 1, end),
+            Some("macro" | "call") => self.parameters(at + 1, end),
+            _ => {}
+        }
+    }
+
+    /// Has the value after a sign, up to a token, pass a filter.
+    fn keep(&mut self, sign: usize, end: usize, filter: &str) {
+        if sign + 1 < end {
+            self.added.push((self.tokens[sign].place.end, "(".into()));
+            self.added.push((self.tokens[end - 1].place.end, format!(")|{filter}")));
+        }
+    }
+
+    fn assignments(&mut self, start: usize, end: usize) {
+        let (mut depth, mut sign) = (0_usize, None);
+        for at in start..=end {
+            match self.tokens[at].token {
+                Token::BracketOpen | Token::BraceOpen | Token::ParenOpen => depth += 1,
+                Token::BracketClose | Token::BraceClose | Token::ParenClose => {
+                    depth = depth.saturating_sub(1)
+                }
+                Token::Assign if depth == 0 => sign = Some(at),
+                Token::Comma | Token::BlockEnd if depth == 0 => {
+                    if let Some(sign) = sign.take() {
+                        self.keep(sign, at, KEPT);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Assigns the parameters of a macro, or of the block of a call, to themselves.
+    fn parameters(&mut self, start: usize, end: usize) {
+        let Some(open) = (start..end).find(|at| matches!(self.tokens[*at].token, Token::ParenOpen)) else {
+            return;
+        };
+        // `{% call name(…) %}` has arguments there, and no parameters.
+        if self.word(start - 1) == Some("call") && open != start {
+            return;
+        }
+        let mut names = Vec::new();
+        let mut depth = 0_usize;
+        for at in open..end {
+            match self.tokens[at].token {
+                Token::BracketOpen | Token::BraceOpen | Token::ParenOpen => depth += 1,
+                Token::BracketClose | Token::BraceClose | Token::ParenClose => {
+                    depth -= 1;
+                    if depth == 0 {
+                        break;
+                    }
+                }
+                _ => {}
+            }
+            if depth == 1
+                && matches!(self.tokens[at].token, Token::ParenOpen | Token::Comma)
+                && let Some(name) = self.word(at + 1)
+            {
+                names.push(name.to_owned());
+            }
+        }
+        let Range { start, end } = self.tokens[end].place.clone();
+        // The last tag trims what follows as this one does.
+        let close = self.text.get(start..end).unwrap_or("%}").trim_start();
+        let count = names.len();
+        for (place, name) in names.into_iter().enumerate() {
+            let close = if place + 1 == count { close } else { "%}" };
+            self.added.push((end, format!("{{% set {name} = {name}|{KEPT} {close}")));
+        }
+    }
+
+    fn written(mut self) -> String {
+        // Stable: what was added first at a place is within what was added there later.
+        self.added.sort_by_key(|(place, _)| *place);
+        let mut text = String::with_capacity(self.text.len() + 16 * self.added.len());
+        let mut done = 0;
+        for (place, added) in &self.added {
+            text.push_str(self.text.get(done..*place).unwrap_or_default());
+            text.push_str(added);
+            done = *place;
+        }
+        text.push_str(self.text.get(done..).unwrap_or_default());
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn asks_where_values_are_kept() {
+        for (text, expected) in [
+            ("{{ a }} [b] {# {% set c = [c, c] %} #}", "{{ a }} [b] {# {% set c = [c, c] %} #}"),
+            ("{{ ['a', 1, true] }}{{ a['b'] }}{{ a[b] }}", "{{ ['a', 1, true] }}{{ a['b'] }}{{ a[b] }}"),
+            ("{{ [a] ~ {'k': a}.k }}", "{{ ([a]|__kept) ~ ({'k': a}|__kept).k }}"),
+            ("{{ (a, b) }}{{ (a) }}{{ f(a, b) }}", "{{ ((a, b)|__kept) }}{{ (a) }}{{ f(a, b) }}"),
+            ("{% for (a, b) in [c, (d, e)] %}", "{% for (a, b) in ([c, ((d, e)|__kept)]|__kept) %}"),
+            ("{% if a is in [b] or a not in [b] %}", "{% if a is in[b] or a not in ([b]|__kept) %}"),
+            ("{%- set a = b, c -%}", "{%- set a =( b, c)|__kept -%}"),
+            ("{% set a.b=[a]%}", "{% set a.b=(([a]|__kept))|__member%}"),
+            ("{% set a %}x{% endset %}", "{% set a %}x{% endset %}"),
+            ("{% with a=b, c = f(d, e=1) %}", "{% with a=(b)|__kept, c =( f(d, e=1))|__kept %}"),
+            (
+                "{% macro m(a, b=[1, 2]) -%} x",
+                "{% macro m(a, b=[1, 2]) -%}{% set a = a|__kept %}{% set b = b|__kept -%} x",
+            ),
+            ("{% call(a) m(b, c) %}x", "{% call(a) m(b, c) %}{% set a = a|__kept %}x"),
+            ("{{ [[1] * 9] }}", "{{ ([[1]|__factor * 9|__factor]|__kept) }}"),
+            ("{{ a.b * -c[d]|f(1) ~ e }}", "{{ a.b|__factor * -c[d]|f(1)|__factor ~ e }}"),
+            (
+                "{% set x = a*(b+c)*2 if d else 1 %}",
+                "{% set x =( a|__factor*(b+c)|__factor|__factor*2|__factor if d else 1)|__kept %}",
+            ),
+            ("{% call m(b, c) %}x", "{% call m(b, c) %}x"),
+            ("{% set a = ", "{% set a = "),
+        ] {
+            let expected = expected.replace("is in[", "is in [");
+            assert_eq!(guarded(text), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Starts the processes of jobs.
+
+use std::{
+    io,
+    os::{fd::OwnedFd, unix::net::UnixStream as StdStream},
+    path::PathBuf,
+    process::Stdio,
+    sync::{Mutex, PoisonError, mpsc},
+    thread,
+};
+
+use tokio::{
+    net::UnixStream,
+    process::{Child, Command},
+    runtime::Handle,
+    sync::oneshot,
+};
+
+use super::ARGUMENT;
+
+/// A thread that starts processes, from the first to the last.
+///
+/// The kernel kills a process whose parent dies (`PR_SET_PDEATHSIG`), and takes for the parent the thread that started
+/// it: a thread of a pool, which may end before, will not do. Nor does a start hold up anybody else here.
+#[derive(Debug, Default)]
+pub(super) struct Starter {
+    orders: Mutex<Option<mpsc::Sender<Order>>>,
+}
+
+struct Order {
+    program: Option<PathBuf>,
+    runtime: Handle,
+    started: oneshot::Sender<io::Result<(Child, StdStream)>>,
+}
+
+impl Starter {
+    /// A process that is killed when it is dropped, and the socket that it has.
+    pub(super) async fn start(&self, program: Option<PathBuf>) -> io::Result<(Child, UnixStream)> {
+        let (started, starting) = oneshot::channel();
+        self.order(Order { program, runtime: Handle::current(), started })?;
+        let (child, socket) = starting.await.map_err(io::Error::other)??;
+        socket.set_nonblocking(true)?;
+        Ok((child, UnixStream::from_std(socket)?))
+    }
+
+    fn order(&self, order: Order) -> io::Result<()> {
+        let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        let sender = match &*orders {
+            Some(sender) => sender,
+            None => {
+                let (sender, receiver) = mpsc::channel::<Order>();
+                thread::Builder::new().name("jobs".to_owned()).spawn(move || {
+                    for order in receiver {
+                        let _runtime = order.runtime.enter();
+                        // Nobody waits any more: then it is dropped here, and killed.
+                        let _ = order.started.send(spawn(order.program));
+                    }
+                })?;
+                orders.insert(sender)
+            }
+        };
+        sender.send(order).map_err(io::Error::other)
+    }
+}
+
+fn spawn(program: Option<PathBuf>) -> io::Result<(Child, StdStream)> {
+    let (ours, theirs) = StdStream::pair()?;
+    // The executable that runs, even if its file was replaced since.
+    let child = Command::new(program.unwrap_or_else(|| "/proc/self/exe".into()))
+        .arg(ARGUMENT)
+        .env_clear()
+        .current_dir("/")
+        .stdin(OwnedFd::from(theirs))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()?;
+    Ok((child, ours))
+}
