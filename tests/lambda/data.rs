@@ -25,7 +25,7 @@ pub(crate) async fn created(store: &Embedded, due: Duration) -> RunId {
         app_version: app.version.clone(),
         created_at: now,
         expires_at: now + app.lifetime(),
-        input: json!({ "message": "hello" }).as_object().unwrap().clone(),
+        input: json!({ "message": "hello" }).as_object().unwrap().clone().into(),
         user_id: None,
         session_id: None,
         metadata: BTreeMap::new(),

@@ -1248,7 +1248,7 @@ export interface components {
                 readonly "application/json": components["schemas"]["ErrorResponse"];
             };
         };
-        /** @description The server is shutting down, or its store did not answer. Whether anything was done is not known: look, or repeat with the same `Idempotency-Key`. */
+        /** @description The server is shutting down, or its requests and runs take as much memory as they may, or its store did not answer. Whether anything was done is not known: look, or repeat with the same `Idempotency-Key`. */
         readonly ServiceUnavailable: {
             headers: {
                 /** @description Seconds after which to try again. */

@@ -32,7 +32,7 @@ const HEADERS: Duration = Duration::from_secs(10);
 /// Between two requests.
 const IDLE: Duration = Duration::from_secs(75);
 /// How long a client may leave what we send unread.
-const UNREAD: Duration = Duration::from_mins(1);
+const UNREAD: Duration = Duration::from_secs(30);
 /// How often these are looked at: one timer a connection, none a request.
 const LOOK: Duration = Duration::from_secs(2);
 /// Of a request's headers.

@@ -11,6 +11,7 @@ mod exit;
 mod framing;
 mod keyring;
 mod listen;
+mod memory;
 mod place;
 mod plug;
 mod progress;
@@ -21,6 +22,9 @@ mod worker;
 
 use crate::exit::Exit;
 use std::{process::ExitCode, time::Duration};
+
+/// Threads for what blocks: each takes 2 MiB of address space, and what they do is computed or written by few at a time.
+const BLOCKING_THREADS: usize = 64;
 
 fn main() -> ExitCode {
     runyard_boot::enter_sandbox_if_asked();
@@ -34,8 +38,13 @@ fn main() -> ExitCode {
             }
         };
     }
+    memory::restrain_allocator();
     let cli = cli::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .enable_all()
+        .build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
             anstream::eprintln!("error: cannot start threads: {error}");

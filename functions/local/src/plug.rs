@@ -126,6 +126,12 @@ impl Plugged {
         Ok(Self { data, service, apps, problems: Mutex::new(problems) })
     }
 
+    /// The same, where requests and runs may take so many bytes of memory together.
+    pub(crate) fn with_memory(self, bytes: u64) -> Self {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        Self { service: self.service.with_memory(bytes), ..self }
+    }
+
     /// The API.
     pub(crate) fn router(&self) -> Router {
         self.router_with(self.data.embedded.keys())

@@ -31,7 +31,7 @@ macro_rules! run_store_tests {
         $crate::tests! { $fixture, log:
             create_is_put_if_absent, creators_race_for_one_run, append_is_put_if_absent, writers_race_for_one_place,
             writers_race_through_a_log, what_is_written_is_read, read_starts_at_the_entry_that_holds_a_sequence,
-            long_logs_are_read_in_pieces, there_is_no_run_where_none_was_created, changed_wakes_on_an_append,
+            ranges_are_read_alone, long_logs_are_read_in_pieces, there_is_no_run_where_none_was_created, changed_wakes_on_an_append,
             changed_returns_at_once_if_the_log_is_ahead, changed_gives_up_in_time,
         }
         $crate::tests! { $fixture, record:
@@ -41,7 +41,7 @@ macro_rules! run_store_tests {
         }
         $crate::tests! { $fixture, list:
             lists_are_as_the_model_says, pages_walk_every_run_once, a_walk_is_not_disturbed_by_new_runs,
-            total_counts_are_capped, cursors_belong_to_their_query, what_is_not_served_is_refused,
+            total_counts_are_capped, pages_of_very_large_runs_are_refused, cursors_belong_to_their_query, what_is_not_served_is_refused,
         }
     };
 }

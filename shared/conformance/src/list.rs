@@ -328,3 +328,35 @@ pub async fn what_is_not_served_is_refused(store: Store) {
         }
     }
 }
+
+/// A page whose runs hold more than a page may is refused before they are read, and the caller told to ask for less; a run
+/// alone is given always.
+pub async fn pages_of_very_large_runs_are_refused(store: Store) {
+    let app = make::app();
+    let mut ids = Vec::new();
+    for (index, size) in [4_000_000, 4_000_000, 4_000_000, 4_000_000, 17_000_000].into_iter().enumerate() {
+        let mut run = make::run(app);
+        run.created_at = Timestamp(NOW.0 + i64::try_from(index).unwrap());
+        run.input = Arc::new([("text".to_owned(), "x".repeat(size).into())].into_iter().collect());
+        store.create(&run, &make::record()).await.unwrap();
+        ids.insert(0, run.id);
+    }
+    let error = store.list(&query(app)).await.unwrap_err();
+    assert!(matches!(error, ListError::TooLarge), "{error:?}");
+    let one = ListQuery { page_size: 1, ..query(app) };
+    let page = store.list(&one).await.unwrap();
+    assert_eq!((page.runs[0].new.id, page.runs.len(), page.total_count), (ids[0], 1, 5));
+    let rest = ListQuery { page_size: 4, start: PageStart::Cursor(page.next_cursor.unwrap()), ..query(app) };
+    let page = store.list(&rest).await.unwrap();
+    assert_eq!(page.runs.iter().map(|run| run.new.id).collect::<Vec<_>>(), ids[1..]);
+    // What a run gave counts as well.
+    let small = make::app();
+    for _ in 0..2 {
+        let run = make::run(small);
+        store.create(&run, &make::record()).await.unwrap();
+        let output = Arc::new("y".repeat(9_000_000).into());
+        let entry = make::entry(run.id, 1, claim(), vec![runyard_runs::EventBody::RunCompleted { output }]);
+        store.commit(&entry, &make::ended(&entry), &Guard::Always).await.unwrap();
+    }
+    assert!(matches!(store.list(&query(small)).await, Err(ListError::TooLarge)));
+}

@@ -1,7 +1,7 @@
 //! `RunStore`: runs and their logs.
 
 use crate::make::{self, at_once, checkpoints, claim, entry, record};
-use runyard_runs::{Append, Create, EventBody, RunId, RunStore, Sequence};
+use runyard_runs::{Append, Create, EventBody, LogRange, LogRead, RunId, RunStore, Sequence};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -166,6 +166,41 @@ pub async fn read_starts_at_the_entry_that_holds_a_sequence(store: Store) {
     }
 }
 
+/// A range ends with the entry that holds its end; in pieces of no bytes, entries come one by one.
+pub async fn ranges_are_read_alone(store: Store) {
+    let run = make::run(make::app());
+    store.create(&run, &record()).await.unwrap();
+    // 1 | 2 3 4 | 5 6 | 7 | 8 | 9 | 10 | 11
+    let places = [(1, 1), (2, 3), (5, 2), (7, 1), (8, 1), (9, 1), (10, 1), (11, 1)];
+    for (first, count) in places {
+        store.append(&checkpoints(run.id, first, claim(), count, 0)).await.unwrap();
+    }
+    let firsts = |log: &LogRead| log.entries.iter().map(|entry| entry.first).collect::<Vec<_>>();
+    for from in 0..=13 {
+        for to in from..=13 {
+            let range = LogRange { from, to, bytes: 1 << 20 };
+            let log = store.read_range(run.id, range).await.unwrap().unwrap();
+            let expected: Vec<Sequence> = places
+                .iter()
+                .filter(|(first, count)| first + *count as Sequence > from && *first <= to)
+                .map(|(first, _)| *first)
+                .collect();
+            assert_eq!((firsts(&log), log.more), (expected.clone(), false), "{from} to {to}");
+            let (mut next, mut one_by_one) = (from, Vec::new());
+            loop {
+                let range = LogRange { from: next, to, bytes: 0 };
+                let log = store.read_range(run.id, range).await.unwrap().unwrap();
+                assert!(log.entries.len() <= 1, "{from} to {to}");
+                one_by_one.extend(firsts(&log));
+                assert_eq!(log.more, one_by_one.len() < expected.len(), "{from} to {to} at {next}");
+                let Some(last) = log.entries.last().filter(|_| log.more) else { break };
+                next = last.last() + 1;
+            }
+            assert_eq!(one_by_one, expected, "{from} to {to}");
+        }
+    }
+}
+
 /// A log of several MiB comes whole and in order, at once or in pieces of 1 MiB at least.
 pub async fn long_logs_are_read_in_pieces(store: Store) {
     let run = make::run(make::app());
@@ -188,6 +223,8 @@ pub async fn long_logs_are_read_in_pieces(store: Store) {
         }
     }
     assert_eq!(read, written);
+    let range = LogRange { from: 40, to: 41, bytes: 1 << 20 };
+    assert_eq!(store.read_range(run.id, range).await.unwrap().unwrap().entries, written[39..41]);
 }
 
 /// Where no run was created there is none, and nothing can be written.

@@ -31,7 +31,8 @@ pub fn run(app: AppId) -> NewRun {
         input: json!({"zebra": 1, "ant": {"b": [1.5, null], "a": "ü"}})
             .as_object()
             .cloned()
-            .unwrap_or_default(),
+            .unwrap_or_default()
+            .into(),
         user_id: None,
         session_id: None,
         metadata: BTreeMap::new(),

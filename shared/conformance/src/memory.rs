@@ -11,9 +11,9 @@ use futures::{
 };
 use runyard_runs::{
     AccessKey, AppId, Append, COUNT_CAP, Create, Entry, File, FileId, FileStore, Guard, Head,
-    IdempotencyItem, KeyStore, ListError, ListQuery, LogRead, NewFile, NewRun, PageStart, Record,
-    RecordChange, RunId, RunPage, RunQueue, RunStore, Sequence, SortBy, StoreError, StoredRun, Timestamp,
-    Update, Upload,
+    IdempotencyItem, KeyStore, ListError, ListQuery, LogRange, LogRead, NewFile, NewRun, PAGE_BYTES,
+    PageStart, Record, RecordChange, RunId, RunPage, RunQueue, RunStore, Sequence, SortBy, StoreError,
+    StoredRun, Timestamp, Update, Upload,
 };
 use std::{
     cmp::Ordering,
@@ -160,17 +160,28 @@ impl RunStore for MemoryRuns {
         Ok(Update::Done)
     }
 
-    async fn read(&self, run: RunId, from: Sequence) -> Result<Option<LogRead>, StoreError> {
+    async fn read_range(&self, run: RunId, range: LogRange) -> Result<Option<LogRead>, StoreError> {
         if self.failing.load(Relaxed) {
             return Err(StoreError::Unknown("the table does not answer".into()));
         }
         self.readable(run)?;
-        Ok(lock(&self.state).runs.get(&run).map(|run| LogRead {
-            app: run.new.app,
-            record: run.record.clone(),
-            entries: run.log.iter().filter(|entry| entry.last() >= from).cloned().collect(),
-            more: false,
-        }))
+        let state = lock(&self.state);
+        let Some(run) = state.runs.get(&run) else { return Ok(None) };
+        let mut read =
+            LogRead { app: run.new.app, record: run.record.clone(), entries: Vec::new(), more: false };
+        let mut bytes = 0;
+        for entry in &run.log {
+            if entry.last() < range.from || entry.first > range.to {
+                continue;
+            }
+            if !read.entries.is_empty() && bytes >= range.bytes {
+                read.more = true;
+                break;
+            }
+            bytes += serde_json::to_vec(entry).map_err(|error| StoreError::Failed(error.into()))?.len();
+            read.entries.push(entry.clone());
+        }
+        Ok(Some(read))
     }
 
     async fn head(&self, run: RunId) -> Result<Option<Head>, StoreError> {
@@ -203,6 +214,9 @@ impl RunStore for MemoryRuns {
             }
         };
         let mut page: Vec<StoredRun> = runs.into_iter().skip(start).take(query.page_size as usize).collect();
+        if page.len() > 1 && page.iter().map(content).sum::<usize>() > PAGE_BYTES {
+            return Err(ListError::TooLarge);
+        }
         let more = found > (start + page.len()) as u64;
         let next_cursor =
             page.last().filter(|_| more).map(|last| cursor_prefix(query) + &last.new.id.to_string());
@@ -250,6 +264,12 @@ impl RunStore for MemoryRuns {
             let _ = tokio::time::timeout(at_most, changed).await;
         }
     }
+}
+
+/// Bytes of input and output.
+fn content(run: &StoredRun) -> usize {
+    let input = serde_json::to_vec(&run.new).map_or(0, |json| json.len());
+    input + run.last.as_ref().map_or(0, |entry| serde_json::to_vec(entry).map_or(0, |json| json.len()))
 }
 
 /// Names the query that a cursor belongs to: all of it but the page.

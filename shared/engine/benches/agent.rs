@@ -180,7 +180,7 @@ workflows: {{w: {{flow: f}}}}
             app_version: app.version.clone(),
             created_at: Timestamp(0),
             expires_at: Timestamp(i64::MAX),
-            input: Map::from_iter([("input".to_owned(), "history ".repeat(HISTORY / 8).into())]),
+            input: Map::from_iter([("input".to_owned(), "history ".repeat(HISTORY / 8).into())]).into(),
             user_id: None,
             session_id: None,
             metadata: BTreeMap::new(),

@@ -82,6 +82,7 @@ fn flows(criterion: &mut Criterion) {
         });
         engine.check(&app).expect("the case loads");
         let Value::Object(input) = input else { unreachable!("an object, as written above") };
+        let input = Arc::new(input);
         let context = || {
             let new = NewRun {
                 id: RunId(Uuid::from_u128(1)),
@@ -89,7 +90,7 @@ fn flows(criterion: &mut Criterion) {
                 app_version: app.version.clone(),
                 created_at: Timestamp(0),
                 expires_at: Timestamp(i64::MAX),
-                input: input.clone(),
+                input: Arc::clone(&input),
                 user_id: None,
                 session_id: None,
                 metadata: BTreeMap::new(),

@@ -13,6 +13,7 @@ use reqwest::{
     Method, Response, Url,
     header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
+use runyard_runs::{JsonError, MAX_OUTPUT_VALUES, parse_json};
 use serde_json::{Map, Value, json};
 use std::{collections::VecDeque, fmt, time::Duration};
 
@@ -199,7 +200,13 @@ impl<'s> Session<'s> {
                 (None, Channel::Streamable) => return Err(Error::Protocol("no answer")),
             };
             let text = stream.next().await?.ok_or(Error::Protocol("it ended without an answer"))?;
-            let Ok(message) = serde_json::from_str::<Value>(&text) else { continue };
+            let message = match parse_json(text.as_bytes(), MAX_OUTPUT_VALUES) {
+                Ok(message) => message,
+                Err(JsonError::TooManyValues { .. }) => {
+                    return Err(Error::Protocol("an answer of more values than a node may give"));
+                }
+                Err(JsonError::Invalid(_)) => continue,
+            };
             if message["id"] == id && message["method"].is_null() {
                 return result(message);
             }

@@ -2,6 +2,7 @@
 
 use crate::egress::{Http, Refused, Unanswered, explain};
 use reqwest::{Client, RequestBuilder, StatusCode, Url, header::HeaderMap};
+use runyard_runs::{MAX_OUTPUT_VALUES, parse_json};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -89,9 +90,9 @@ impl Answer {
         Duration::try_from_secs_f64(self.header("retry-after")?.trim().parse().ok()?).ok()
     }
 
-    /// The body as JSON; null if it is none.
+    /// The body as JSON; null if it is none, or holds more values than a node may give.
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_default()
+        parse_json(&self.body, MAX_OUTPUT_VALUES).unwrap_or_default()
     }
 
     /// The body as text: in the charset that the answer names, if it is one of the common ones, else in UTF-8 or, where

@@ -115,9 +115,9 @@ impl Workflow {
     }
 
     /// The output of the Output node; without one, of the one node that nothing depends on, or of all those by id.
-    fn output(&self, end: &FlowEnd) -> Value {
+    fn output(&self, end: &FlowEnd) -> Arc<Value> {
         let output =
-            |place: u32| end.results.get(place).map_or(Value::Null, |result| (*result.output).clone());
+            |place: u32| end.results.get(place).map(|result| Arc::clone(&result.output)).unwrap_or_default();
         let nodes = &self.flow.nodes;
         let mut last: Vec<u32> = nodes
             .iter()
@@ -139,7 +139,10 @@ impl Workflow {
         }
         match last.as_slice() {
             [only] => output(*only),
-            _ => last.iter().map(|place| (nodes.id(*place).to_owned(), output(*place))).collect(),
+            _ => {
+                let named = last.iter().map(|place| (nodes.id(*place).to_owned(), (*output(*place)).clone()));
+                Arc::new(named.collect())
+            }
         }
     }
 }

@@ -27,7 +27,7 @@ async fn outcome(case: &Case) -> Outcome {
 
 #[tokio::test]
 async fn echo() {
-    assert_eq!(outcome(&case("echo")).await, Outcome::Completed(json!({"message": "hello"})));
+    assert_eq!(outcome(&case("echo")).await, Outcome::Completed(json!({"message": "hello"}).into()));
 }
 
 #[tokio::test]

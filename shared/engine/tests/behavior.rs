@@ -133,7 +133,7 @@ async fn error_edges() {
     assert_eq!(results["status"], "success", "the handler took the failure over");
     assert_eq!(results["output"]["unneeded"]["error"]["message"], "Dependency fine: did not fail");
     let outcome = case.engine().execute(&app(&text), case.context()).await;
-    assert_eq!(outcome, Outcome::Completed(json!({"why": "Code execution error: no"})));
+    assert_eq!(outcome, Outcome::Completed(json!({"why": "Code execution error: no"}).into()));
 }
 
 #[tokio::test]
@@ -365,7 +365,7 @@ async fn usage_and_its_limit() {
     let case = Case::text(&text);
     let context = case.context();
     let outcome = case.engine().execute(&app(&text), context.clone()).await;
-    assert_eq!(outcome, Outcome::Completed(json!({"content": "two"})));
+    assert_eq!(outcome, Outcome::Completed(json!({"content": "two"}).into()));
     let used = context.usage();
     assert_eq!((used.total.llm_calls, used.total.input_tokens, used.total.output_tokens), (2, 20, 10));
     assert_eq!((used.models["m"].llm_calls, used.total.cached_tokens), (2, 6));
@@ -493,4 +493,26 @@ async fn each_item_of_a_map_asks_for_itself_and_the_others_go_on() {
     let people = json!({"m/0/item": yes(10), "m/1/item": {"is_approved": true}, "m/2/item": yes(30)});
     let results = case.run_with(&people).await;
     assert_eq!(results["output"]["m"]["output"]["output"], json!([{"n": 10}, {"n": 2}, {"n": 30}]));
+}
+
+/// Nodes that pass on all that they see double it from one to the next: that ends at a limit, before the memory is spent.
+#[tokio::test]
+async fn what_a_node_gives_has_an_end() {
+    let pass = |id: usize| {
+        let after = if id == 0 { "input".to_owned() } else { format!("n{}", id - 1) };
+        format!("  n{id}: {{type: dynamiq.nodes.operators.Pass, depends: [{{node: {after}}}]}}\n")
+    };
+    let nodes: String = (0..40).map(pass).collect();
+    let text = flow(&format!("  input: {{type: dynamiq.nodes.utils.Input}}\n{nodes}"));
+    for (input, limit) in [
+        (json!({ "list": vec![0; 5000] }), "1000000 values"),
+        (json!({ "text": "x".repeat(500_000) }), "32 MiB"),
+        (json!({ "rows": vec![json!({ "a": 1 }); 5000] }), "of memory"),
+    ] {
+        let Outcome::Failed(error) = Case::text(&text).input(input).outcome().await else {
+            panic!("it ends")
+        };
+        assert_eq!(error.code, "limit_exceeded", "{error:?}");
+        assert!(error.message.contains(limit), "{error:?}");
+    }
 }

@@ -1,6 +1,6 @@
 //! Reading bodies: bounded in size, in depth, and in the time that they may take.
 
-use crate::{Config, error::Error};
+use crate::{Api, Config, error::Error};
 use axum::body::Body;
 use bytes::Bytes;
 use http::{
@@ -8,7 +8,7 @@ use http::{
     header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT},
 };
 use http_body_util::BodyExt;
-use runyard_runs::{MAX_NESTING, is_too_deep};
+use runyard_runs::{App, JsonError, MAX_INPUT_VALUES, MAX_NESTING, is_too_deep, parse_json};
 use serde_json::{Map, Value};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
@@ -19,6 +19,9 @@ const LEAST_RATE: u64 = 4 << 10;
 /// What is read on after a body turned out too large, and for how long: a client that sends all before it listens
 /// would else see a broken connection in place of the refusal.
 const OVERRUN: (usize, Duration) = (8 << 20, Duration::from_secs(2));
+
+/// Bodies up to this size come in one piece.
+const AT_ONCE: usize = 16 << 10;
 
 /// The kinds of bodies.
 #[derive(Debug, PartialEq, Eq)]
@@ -142,47 +145,82 @@ impl Pieces {
 
     /// The refusal, once the client had a chance to send the rest.
     async fn refuse(&mut self) -> Error {
+        let [what, way_out] = self.too_large;
+        let problem = format!("{what} end at {}: {way_out}", mebibytes(self.limit));
+        self.drain(Error::of(StatusCode::PAYLOAD_TOO_LARGE, "body", problem)).await
+    }
+
+    /// A refusal, once the client had a chance to send the rest.
+    async fn drain(&mut self, refusal: Error) -> Error {
         let (mut left, by) = (OVERRUN.0, Instant::now() + OVERRUN.1);
         while !self.waits_for_continue && left > 0 {
             let Ok(Some(Ok(frame))) = timeout_at(by, self.body.frame()).await else { break };
             left = left.saturating_sub(frame.data_ref().map_or(1, Bytes::len));
         }
-        let [what, way_out] = self.too_large;
-        let problem = format!("{what} end at {}: {way_out}", mebibytes(self.limit));
-        Error::of(StatusCode::PAYLOAD_TOO_LARGE, "body", problem)
+        refusal
     }
 }
 
 /// The JSON object that a body holds.
 ///
-/// Nested [`MAX_NESTING`] deep at most, the object itself not counted; of equal keys the last wins; a number beyond 64 bits is kept as a float.
+/// Nested [`MAX_NESTING`] deep at most, the object itself not counted, with [`MAX_INPUT_VALUES`] values at most; of equal
+/// keys the last wins; a number beyond 64 bits is kept as a float.
 pub(crate) async fn json(
+    api: &Api,
+    app: &App,
     headers: &HeaderMap,
     body: Body,
-    config: &Config,
 ) -> Result<Map<String, Value>, Error> {
-    let mut pieces = Pieces::of_json(headers, body, config);
+    let mut pieces = Pieces::of_json(headers, body, &api.config);
+    // What does not fit is refused before it is read.
+    let announced = pieces.announced.filter(|length| *length <= api.config.json_bytes);
+    let announced = announced.and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+    let mut memory = match api.service.memory().take(app.id, parsed(announced)) {
+        Ok(memory) => memory,
+        Err(error) => return Err(pieces.drain(error.into()).await),
+    };
+    if announced > AT_ONCE {
+        // Who sends slowly takes what has come, not what was announced.
+        memory.resize(0)?;
+    }
     let first = pieces.next().await?.unwrap_or_default();
+    memory.resize(parsed(first.len()))?;
     let Some(second) = pieces.next().await? else { return object(&first) };
     let mut whole = Vec::with_capacity(2 * (first.len() + second.len()));
     whole.extend_from_slice(&first);
     whole.extend_from_slice(&second);
     while let Some(piece) = pieces.next().await? {
+        if let Err(error) = memory.resize(2 * (whole.len() + piece.len())) {
+            return Err(pieces.drain(error.into()).await);
+        }
         whole.extend_from_slice(&piece);
     }
+    memory.resize(parsed(whole.len()))?;
     object(&whole)
+}
+
+/// What a body takes while it is parsed: twice its bytes, since it grows, and its values, the smallest of which take 60 times
+/// their bytes.
+fn parsed(bytes: usize) -> usize {
+    2 * bytes + (60 * bytes).min(160 * MAX_INPUT_VALUES)
 }
 
 fn object(text: &[u8]) -> Result<Map<String, Value>, Error> {
     if text.is_empty() {
         return Err(Error::bad("body", "is empty: send a JSON object"));
     }
-    match serde_json::from_slice(text) {
+    match parse_json(text, MAX_INPUT_VALUES) {
         Ok(Value::Object(object)) if object.values().any(is_too_deep) => Err(Error::bad("body", too_deep())),
         Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err(Error::bad("body", "must be a JSON object")),
-        Err(error) => Err(Error::bad("body", format!("is not valid JSON: {error}"))),
+        Err(error @ JsonError::TooManyValues { .. }) => Err(too_many_values("body", &error)),
+        Err(JsonError::Invalid(error)) => Err(Error::bad("body", format!("is not valid JSON: {error}"))),
     }
+}
+
+/// The refusal of JSON that holds too many values.
+pub(crate) fn too_many_values(field: &str, error: &JsonError) -> Error {
+    Error::of(StatusCode::PAYLOAD_TOO_LARGE, field, format!("{error}: {MULTIPART}"))
 }
 
 /// What is wrong with a value that [`is_too_deep`].

@@ -8,7 +8,7 @@ use http::{
     HeaderValue, StatusCode,
     header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
-use runyard_runs::{FieldErrors, StoreError};
+use runyard_runs::{FieldErrors, OutOfMemory, StoreError};
 use serde::Serialize;
 use std::{sync::Arc, time::Duration};
 use utoipa::{ToResponse, ToSchema};
@@ -28,6 +28,9 @@ struct Inner {
 
 /// When to try again after a store did not answer.
 const STORE_RETRY: Duration = Duration::from_secs(1);
+
+/// When to try again after there was no memory left.
+const MEMORY_RETRY: Duration = Duration::from_secs(2);
 
 impl Error {
     /// A status alone.
@@ -131,6 +134,14 @@ impl From<StoreError> for Error {
     }
 }
 
+/// Others' requests and runs end; then there is memory again.
+impl From<OutOfMemory> for Error {
+    fn from(error: OutOfMemory) -> Self {
+        Self::of(StatusCode::SERVICE_UNAVAILABLE, "server", format!("{error}: try again"))
+            .retry_after(MEMORY_RETRY)
+    }
+}
+
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let mut response = Response::new(Body::empty());
@@ -209,7 +220,7 @@ responses! {
     #[response(description = "The server failed; it logged why under the request's id.")]
     InternalServerError,
     #[response(
-        description = "The server is shutting down, or its store did not answer. Whether anything was done is not known: look, or repeat with the same `Idempotency-Key`.",
+        description = "The server is shutting down, or its requests and runs take as much memory as they may, or its store did not answer. Whether anything was done is not known: look, or repeat with the same `Idempotency-Key`.",
         headers(("Retry-After" = u64, description = "Seconds after which to try again."))
     )]
     ServiceUnavailable,

@@ -2,7 +2,7 @@
 
 use crate::{
     Api,
-    body::{Pieces, too_deep},
+    body::{Pieces, too_deep, too_many_values},
     error::Error,
     fields::Fields,
     multipart::Multipart,
@@ -10,7 +10,7 @@ use crate::{
     wire::MOST_FILES,
 };
 use http::StatusCode;
-use runyard_runs::{App, FieldErrors, is_too_deep};
+use runyard_runs::{App, FieldErrors, JsonError, MAX_INPUT_VALUES, is_too_deep, parse_json};
 use serde_json::{Map, Value};
 
 /// The fields that are read; others are skipped.
@@ -58,7 +58,8 @@ pub(crate) async fn read(
                     object.insert((*name).to_owned(), value);
                 }
                 Ok(None) => {}
-                Err(problem) => {
+                Err(Problem::TooManyValues(error)) => return Err(too_many_values(name, &error)),
+                Err(Problem::Wrong(problem)) => {
                     errors.insert((*name).to_owned(), problem);
                 }
             }
@@ -81,25 +82,33 @@ async fn text(form: &mut Multipart, name: &str, left: &mut usize) -> Result<Vec<
     Ok(text)
 }
 
+/// What is wrong with the value of a field.
+enum Problem {
+    TooManyValues(JsonError),
+    Wrong(String),
+}
+
 /// The value of a field; an empty one counts as left out, as a browser sends it.
-fn value(text: &[u8], kind: Kind) -> Result<Option<Value>, String> {
+fn value(text: &[u8], kind: Kind) -> Result<Option<Value>, Problem> {
     if text.is_empty() {
         return Ok(None);
     }
+    let wrong = |problem: &str| Err(Problem::Wrong(problem.to_owned()));
     match kind {
-        Kind::Json => match serde_json::from_slice(text) {
-            Ok(value) if is_too_deep(&value) => Err(too_deep()),
+        Kind::Json => match parse_json(text, MAX_INPUT_VALUES) {
+            Ok(value) if is_too_deep(&value) => Err(Problem::Wrong(too_deep())),
             Ok(value) => Ok(Some(value)),
-            Err(error) => Err(format!("is not valid JSON: {error}")),
+            Err(error @ JsonError::TooManyValues { .. }) => Err(Problem::TooManyValues(error)),
+            Err(JsonError::Invalid(error)) => Err(Problem::Wrong(format!("is not valid JSON: {error}"))),
         },
         Kind::Text => match std::str::from_utf8(text) {
             Ok(text) => Ok(Some(text.into())),
-            Err(_) => Err("must be UTF-8".to_owned()),
+            Err(_) => wrong("must be UTF-8"),
         },
         Kind::Flag => match text {
             b"true" => Ok(Some(true.into())),
             b"false" => Ok(Some(false.into())),
-            _ => Err("must be true or false".to_owned()),
+            _ => wrong("must be true or false"),
         },
     }
 }

@@ -15,6 +15,7 @@
 //! | `app`, `auth` | which app, and whether the caller may |
 //! | `body`, `multipart`, `fields`, `query`, `upload` | reading requests, bounded in size, depth and time |
 //! | `sse` | events as a stream |
+//! | `unsent` | answers that their clients may not read |
 //! | `deadline` | requests that a platform ends after a time |
 //! | `document` | the OpenAPI document |
 
@@ -34,6 +35,7 @@ mod multipart;
 mod query;
 mod routes;
 mod sse;
+mod unsent;
 mod upload;
 mod wire;
 

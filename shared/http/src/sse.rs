@@ -1,25 +1,32 @@
 //! Server-Sent Events: a run's events, as they happen.
 
-use crate::{Api, Deadline, auth::Access, error::Error, wire};
+use crate::{Api, Deadline, auth::Access, error::Error, unsent, wire};
 use axum::{body::Body, response::Response};
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use futures::{
     FutureExt, StreamExt,
-    stream::{self, BoxStream, ReadyChunks},
+    stream::{self, BoxStream},
 };
 use http::{
     HeaderValue, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE},
 };
 use runyard_runs::{App, OpenStreams, RunEvent, RunId, RunStatus, StoreError, StreamPlace};
-use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Future, io::Write, pin::Pin, sync::Arc, time::Duration};
 use tokio::{
     runtime::Handle,
     time::{Instant, timeout},
 };
 
-/// So many events that are ready go into one frame of the body.
-const TOGETHER: usize = 64;
+/// Events that are ready go into one frame of the body until it has so many bytes. It is as much as a client that does not
+/// read has the server hold, and a single larger event.
+const FRAME: usize = 256 << 10;
+
+/// How long a large frame waits for memory; then the stream ends, and its client comes back.
+const MEMORY_WAIT: Duration = Duration::from_secs(10);
+
+/// How often it is looked for.
+const MEMORY_LOOK: Duration = Duration::from_millis(100);
 
 const HEARTBEAT: &[u8] = b": heartbeat\n\n";
 
@@ -46,8 +53,7 @@ pub(crate) fn response(api: &Api, source: Source, place: Place) -> Response {
         api: api.clone(),
         app: source.app,
         run: source.run,
-        events: source.events.ready_chunks(TOGETHER),
-        buffer: BytesMut::new(),
+        events: source.events,
         silent_since: Instant::now(),
         leave: Box::pin(async move {
             match leave {
@@ -75,8 +81,7 @@ struct Sender {
     api: Api,
     app: Arc<App>,
     run: RunId,
-    events: ReadyChunks<BoxStream<'static, Result<RunEvent, StoreError>>>,
-    buffer: BytesMut,
+    events: BoxStream<'static, Result<RunEvent, StoreError>>,
     /// Since when there was no event.
     silent_since: Instant,
     /// Returns when the server shuts down, or the platform wants the response to end.
@@ -101,25 +106,27 @@ impl Sender {
         if self.over {
             return None;
         }
-        let events = tokio::select! {
+        let event = tokio::select! {
             biased;
             // Before the events: they may come without a pause. Who comes back is told why.
             () = &mut self.refused => return None,
-            events = timeout(self.api.config.heartbeat, self.events.next()) => events,
+            event = timeout(self.api.config.heartbeat, self.events.next()) => event,
             // The client comes back to a server that stays, and misses nothing.
             () = &mut self.leave => return None,
         };
-        let Ok(events) = events else {
+        let Ok(event) = event else {
             // Boxed, as it is rare, and would make every stream larger.
             let leaves = Box::pin(self.waits_too_long()).await;
             return if leaves { None } else { Some(Bytes::from_static(HEARTBEAT)) };
         };
         self.silent_since = Instant::now();
-        for event in events? {
-            match event {
+        let mut frame = Vec::new();
+        let mut event = Some(event?);
+        while let Some(next) = event.take() {
+            match next {
                 Ok(event) => {
                     self.over = event.body.ends_as().is_some();
-                    write(&mut self.buffer, &event);
+                    write(&mut frame, &event);
                 }
                 // An error never goes into the body: the client sees the end of the response, and comes back.
                 Err(error) => {
@@ -127,11 +134,27 @@ impl Sender {
                     self.over = true;
                 }
             }
-            if self.over {
-                break;
+            if !self.over && frame.len() < FRAME {
+                event = self.events.next().now_or_never().flatten();
             }
         }
-        if self.buffer.is_empty() { None } else { Some(self.buffer.split().freeze()) }
+        if frame.is_empty() { None } else { self.held(frame).await }
+    }
+
+    /// A frame that is to be sent; `None` if there is no memory for it.
+    async fn held(&mut self, mut frame: Vec<u8>) -> Option<Bytes> {
+        let give_up = Instant::now() + MEMORY_WAIT;
+        loop {
+            match unsent::take(self.api.service.memory(), self.app.id, &mut frame) {
+                Ok(memory) => return Some(unsent::until_sent(frame, memory)),
+                Err(_) if Instant::now() < give_up => tokio::time::sleep(MEMORY_LOOK).await,
+                Err(error) => {
+                    tracing::warn!(run = %self.run, %error, "a stream ends early");
+                    self.over = true;
+                    return None;
+                }
+            }
+        }
     }
 
     /// Whether the run waits for a person, longer than a stream stays for that. Looks once in that time: a client may have
@@ -147,16 +170,15 @@ impl Sender {
     }
 }
 
-fn write(buffer: &mut BytesMut, event: &RunEvent) {
-    let written = buffer.len();
-    let mut writer = buffer.writer();
+fn write(frame: &mut Vec<u8>, event: &RunEvent) {
+    let written = frame.len();
     let (sequence, name) = (event.sequence, event.body.name());
-    let head = std::io::Write::write_fmt(&mut writer, format_args!("id: {sequence}\nevent: {name}\ndata: "));
+    let head = frame.write_fmt(format_args!("id: {sequence}\nevent: {name}\ndata: "));
     // JSON has no line break of its own, so the event is one line of data.
-    if head.is_ok() && serde_json::to_writer(&mut writer, &wire::RunEvent(event)).is_ok() {
-        buffer.put_slice(b"\n\n");
+    if head.is_ok() && serde_json::to_writer(&mut *frame, &wire::RunEvent(event)).is_ok() {
+        frame.extend_from_slice(b"\n\n");
     } else {
-        buffer.truncate(written);
+        frame.truncate(written);
     }
 }
 

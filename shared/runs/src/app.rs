@@ -127,15 +127,33 @@ pub struct Limits {
     pub input_bytes: u64,
     /// Runs of this app that one process executes at the same time; more wait, or get 429. 256 by default.
     pub concurrent_runs: u32,
+    /// Bytes of a run's log, which holds its events and what its nodes gave. 64 MiB by default, 1 GiB at most.
+    #[serde(skip_serializing_if = "is_usual_log")]
+    pub run_bytes: u64,
     /// LLM tokens, in and out.
     pub tokens: Option<u64>,
     /// LLM cost in US dollars.
     pub cost_usd: Option<f64>,
 }
 
+const RUN_BYTES: u64 = 64 << 20;
+
+/// Left out where it is stored, so that earlier releases read an app that does not say it.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this form")]
+fn is_usual_log(bytes: &u64) -> bool {
+    *bytes == RUN_BYTES
+}
+
 impl Default for Limits {
     fn default() -> Self {
-        Self { run_seconds: 900, input_bytes: 4 << 20, concurrent_runs: 256, tokens: None, cost_usd: None }
+        Self {
+            run_seconds: 900,
+            input_bytes: 4 << 20,
+            concurrent_runs: 256,
+            run_bytes: RUN_BYTES,
+            tokens: None,
+            cost_usd: None,
+        }
     }
 }
 
@@ -153,6 +171,7 @@ impl Limits {
             run_seconds: self.run_seconds.min(other.run_seconds),
             input_bytes: self.input_bytes.min(other.input_bytes),
             concurrent_runs: self.concurrent_runs.min(other.concurrent_runs),
+            run_bytes: self.run_bytes.min(other.run_bytes),
             tokens: lower(self.tokens, other.tokens),
             cost_usd: lower(self.cost_usd, other.cost_usd),
         }

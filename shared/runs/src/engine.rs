@@ -1,8 +1,9 @@
 //! The port to the engine, and all that the engine sees of a run.
 
+pub(crate) use crate::room::Room;
 use crate::{
     App, BoxError, Clock, EventBody, File, FileId, FileStore, InputRequest, Logged, ModelUsage, NewRun,
-    RequestId, RunError, StoreError, Timestamp, Usage,
+    OutOfMemory, RequestId, RunError, StoreError, Timestamp, Usage,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -84,7 +85,7 @@ pub type FieldErrors = BTreeMap<String, String>;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// With the run's output.
-    Completed(Value),
+    Completed(Arc<Value>),
     /// With an error.
     Failed(RunError),
     /// Nothing can go on without an answer to one of the requests that were asked.
@@ -296,6 +297,11 @@ impl RunContext {
         self.shared.written.borrow().stopped
     }
 
+    /// Takes so much of the process's memory for what the run holds until its end. Refused, it must not be held.
+    pub fn take_memory(&self, bytes: usize) -> Result<(), OutOfMemory> {
+        self.shared.room.take(bytes)
+    }
+
     /// Adds one LLM call to the run's usage; call it beside the record of its answer.
     pub fn used(&self, model: &str, usage: &ModelUsage) {
         self.shared.lock().usage.add(model, usage);
@@ -415,6 +421,7 @@ pub(crate) struct Shared {
     written: watch::Sender<Progress>,
     /// Where events go if there is no log.
     sink: Option<Box<dyn Fn(Logged) + Send + Sync>>,
+    room: Room,
 }
 
 #[derive(Default)]
@@ -450,8 +457,10 @@ impl Shared {
         journal: &[Logged],
         usage: Usage,
         claimed: bool,
+        room: Room,
     ) -> Arc<Self> {
-        let shared = Self::empty(new, files, clock, usage, Progress { claimed, ..Progress::default() });
+        let progress = Progress { claimed, ..Progress::default() };
+        let shared = Self { room, ..Self::empty(new, files, clock, usage, progress) };
         shared.absorb(journal);
         Arc::new(shared)
     }
@@ -472,6 +481,7 @@ impl Shared {
             released: Notify::new(),
             written: watch::Sender::new(progress),
             sink: None,
+            room: Room::default(),
         }
     }
 
@@ -510,6 +520,11 @@ impl Shared {
         });
     }
 
+    /// Whether the run's log has more than it may.
+    pub(crate) fn is_full(&self) -> bool {
+        self.room.is_full()
+    }
+
     /// Tells the engine that it is about to be dropped.
     pub(crate) fn stop(&self) {
         self.written.send_modify(|progress| progress.stopped = true);
@@ -519,13 +534,14 @@ impl Shared {
         if let Some(sink) = &self.sink {
             return sink(logged);
         }
+        self.room.log(&logged);
         let first = {
             let mut state = self.lock();
             state.outbox.push(logged);
             state.pushed += 1;
             state.outbox.len() == 1
         };
-        if first {
+        if first || self.is_full() {
             self.wake.notify_one();
         }
     }

@@ -1,25 +1,8 @@
 //! The log of a run: its entries, and the state that they add up to.
 
-use crate::{ClaimId, EventBody, RequestId, RunEvent, RunId, RunStatus, Sequence, Timestamp, Usage};
+use crate::{ClaimId, EventBody, RequestId, RunEvent, RunId, RunStatus, Sequence, Size, Timestamp, Usage};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-
-/// How deep the JSON of an input or an output may be nested: what is wrapped around it in a log must be readable again,
-/// and `serde_json` reads 127 levels.
-pub const MAX_NESTING: usize = 100;
-
-/// Whether a value is nested deeper than [`MAX_NESTING`].
-pub fn is_too_deep(value: &Value) -> bool {
-    fn deeper_than(limit: usize, value: &Value) -> bool {
-        match value {
-            Value::Array(_) | Value::Object(_) if limit == 0 => true,
-            Value::Array(items) => items.iter().any(|item| deeper_than(limit - 1, item)),
-            Value::Object(fields) => fields.values().any(|field| deeper_than(limit - 1, field)),
-            _ => false,
-        }
-    }
-    deeper_than(MAX_NESTING, value)
-}
 
 /// The format that this release writes. A reader refuses a later one.
 pub const ENTRY_VERSION: u32 = 1;
@@ -105,6 +88,14 @@ pub struct Logged {
     /// The journal: what a replay needs to go on as if the step had just been done.
     #[serde(default, rename = "j", skip_serializing_if = "Option::is_none")]
     pub journal: Option<Value>,
+}
+
+impl Logged {
+    /// How many bytes it has as JSON, by and large.
+    pub fn bytes(&self) -> usize {
+        let journal = self.journal.as_ref().map_or(0, |journal| Size::of(journal).bytes);
+        self.body.bytes() + self.key.as_ref().map_or(0, String::len) + journal
+    }
 }
 
 impl From<EventBody> for Logged {

@@ -1,6 +1,6 @@
 //! The events of a run: what happened, in order, as callers may see it.
 
-use crate::{Actor, InputRequest, InputRequestKind, RequestId, RunError, RunId, RunStatus, Timestamp};
+use crate::{Actor, InputRequest, InputRequestKind, RequestId, RunError, RunId, RunStatus, Size, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -49,7 +49,7 @@ pub enum EventBody {
     #[serde(rename = "run.completed")]
     RunCompleted {
         /// What it gave.
-        output: Value,
+        output: Arc<Value>,
     },
     /// The run ended with an error.
     #[serde(rename = "run.failed")]
@@ -75,7 +75,7 @@ pub enum EventBody {
         /// Which.
         node: Arc<NodeRef>,
         /// What it gave.
-        output: Value,
+        output: Arc<Value>,
     },
     /// A node ended with an error.
     #[serde(rename = "node.failed")]
@@ -211,6 +211,43 @@ impl EventBody {
             }
             _ => None,
         }
+    }
+
+    /// How many bytes it has as JSON, by and large.
+    pub fn bytes(&self) -> usize {
+        /// What stands in an event beside its content.
+        const FRAME: usize = 100;
+        let request = |request: &InputRequest| {
+            let params = request.params.iter().map(|(key, value)| key.len() + Size::of(value).bytes);
+            request.prompt.len() + params.sum::<usize>()
+        };
+        let call = |call: &ToolCall| call.id.len() + call.tool.name.len() + Size::of(&call.input).bytes;
+        FRAME
+            + match self {
+                Self::RunCompleted { output } | Self::NodeCompleted { output, .. } => Size::of(output).bytes,
+                Self::RunFailed { error }
+                | Self::NodeFailed { error, .. }
+                | Self::NodeSkipped { error, .. } => error.message.len(),
+                Self::LlmDelta { delta, .. }
+                | Self::AgentReasoningDelta { delta, .. }
+                | Self::AgentAnswerDelta { delta, .. } => delta.len(),
+                Self::AgentMessageSent { message, .. } => message.len(),
+                Self::AgentToolCallStarted { call: made } => call(made),
+                Self::AgentToolCallCompleted { call: made, result } => call(made) + Size::of(result).bytes,
+                Self::AgentToolCallFailed { call: made, error } => call(made) + error.message.len(),
+                Self::AgentHumanFeedbackRequested { request: asked }
+                | Self::ApprovalRequestCreated { request: asked } => request(asked),
+                Self::RunStarted
+                | Self::RunResumed
+                | Self::RunCheckpoint
+                | Self::RunPaused
+                | Self::RunCanceled
+                | Self::InputExpired { .. } => 0,
+                Self::NodeStarted { input, .. } => input.as_ref().map_or(0, |input| Size::of(input).bytes),
+                Self::InputReceived { changes, .. } => {
+                    changes.iter().map(|(key, change)| key.len() + Size::of(change).bytes).sum()
+                }
+            }
     }
 
     /// The name of the event in the API.

@@ -12,18 +12,22 @@
 //! | [`service`] | the use cases, written once against the ports |
 //! | `store`, `file`, `queue`, `app`, `key`, `memory`, `streams`, `id`, `time`, `engine` | the ports and the types that cross them |
 //! | `run`, `event`, `entry`, `record` | what a run is |
+//! | `json`, `budget` | how large JSON may be that others wrote; how much memory all of it may take together |
 
 mod app;
+mod budget;
 mod engine;
 mod entry;
 mod event;
 mod file;
 mod id;
+mod json;
 mod key;
 mod memory;
 pub mod protocol;
 mod queue;
 mod record;
+mod room;
 mod run;
 mod secret;
 pub mod service;
@@ -32,14 +36,19 @@ mod streams;
 mod time;
 
 pub use app::{App, AppStore, Limits, OutputCache, Price, WorkflowSource};
+pub use budget::{MemoryBudget, OutOfMemory, TakenMemory};
 pub use engine::{
     Answer, Asked, Engine, FieldErrors, Outcome, Recorded, Reservation, RunContext, Spending, Stopped,
     Warning,
 };
-pub use entry::{ENTRY_VERSION, Entry, LogState, Logged, MAX_NESTING, Pending, is_too_deep};
+pub use entry::{ENTRY_VERSION, Entry, LogState, Logged, Pending};
 pub use event::{EventBody, NodeRef, RunEvent, Sequence, ToolCall, ToolRef};
 pub use file::{File, FileStore, NewFile, Upload};
 pub use id::{AppId, ClaimId, FileId, Ids, OrganizationId, ProjectId, RequestId, RunId, SystemIds};
+pub use json::{
+    JsonError, MAX_INPUT_VALUES, MAX_NESTING, MAX_OUTPUT_BYTES, MAX_OUTPUT_MEMORY, MAX_OUTPUT_VALUES, Size,
+    holds_more_values, is_too_deep, parse_json,
+};
 pub use key::{AccessKey, Credential, KeyStore, Scope};
 pub use memory::{MemoryScope, MemoryStore, MemoryTurn, ProcessMemory};
 pub use queue::RunQueue;
@@ -51,8 +60,8 @@ pub use run::{
 pub use secret::{BadSecretReference, SecretReference};
 pub use service::RunService;
 pub use store::{
-    Append, BoxError, COUNT_CAP, Create, Head, IdempotencyItem, ListError, ListQuery, LogRead, PageStart,
-    RunPage, RunStore, Sort, SortBy, StoreError, StoredRun, Update,
+    Append, BoxError, COUNT_CAP, Create, Head, IdempotencyItem, ListError, ListQuery, LogRange, LogRead,
+    PAGE_BYTES, PageStart, RunPage, RunStore, Sort, SortBy, StoreError, StoredRun, Update,
 };
 pub use streams::{OpenStreams, ProcessStreams, StreamPlace};
 pub use time::{Clock, SystemClock, Timestamp};

@@ -3,7 +3,7 @@
 use crate::{AppId, File, RequestId, RunId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Where a run stands, as stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -233,7 +233,7 @@ pub struct NewRun {
     /// From then on it fails if it has not ended, and everything of it may be deleted if it has.
     pub expires_at: Timestamp,
     /// The input, by field of the app's Input node.
-    pub input: Map<String, Value>,
+    pub input: Arc<Map<String, Value>>,
     /// The caller's own identifier of its user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<String>,
@@ -318,7 +318,7 @@ pub struct Run {
     /// When it ended.
     pub ended_at: Option<Timestamp>,
     /// What it gave, once completed.
-    pub output: Option<Value>,
+    pub output: Option<Arc<Value>>,
     /// Why it failed, once failed.
     pub error: Option<RunError>,
     /// What it has used so far.

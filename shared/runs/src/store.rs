@@ -49,9 +49,14 @@ pub trait RunStore: Send + Sync + 'static {
     /// Changes the record, if the guard holds.
     async fn update(&self, run: RunId, change: &RecordChange, guard: &Guard) -> Result<Update, StoreError>;
 
-    /// The record, and the entries from the one that holds sequence `from` to the end of the log, or at least the first
-    /// 1 MiB of them and at least one. Consistent.
-    async fn read(&self, run: RunId, from: Sequence) -> Result<Option<LogRead>, StoreError>;
+    /// The record, and the entries of a range, in pieces: at least one entry, and no further one after `range.bytes`.
+    /// Consistent.
+    async fn read_range(&self, run: RunId, range: LogRange) -> Result<Option<LogRead>, StoreError>;
+
+    /// [`RunStore::read_range`] to the end of the log, in pieces of 1 MiB.
+    async fn read(&self, run: RunId, from: Sequence) -> Result<Option<LogRead>, StoreError> {
+        self.read_range(run, LogRange::from(from)).await
+    }
 
     /// The record and the last entry. Consistent.
     async fn head(&self, run: RunId) -> Result<Option<Head>, StoreError>;
@@ -105,6 +110,24 @@ pub enum Update {
     Refused,
 }
 
+/// Which entries of a log to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogRange {
+    /// From the entry that holds this sequence.
+    pub from: Sequence,
+    /// To the entry that holds this one.
+    pub to: Sequence,
+    /// No further entry is read after so many bytes.
+    pub bytes: usize,
+}
+
+impl LogRange {
+    /// From this sequence to the end, in pieces of 1 MiB.
+    pub fn from(from: Sequence) -> Self {
+        Self { from, to: Sequence::MAX, bytes: 1 << 20 }
+    }
+}
+
 /// The answer to [`RunStore::read`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LogRead {
@@ -114,7 +137,7 @@ pub struct LogRead {
     pub record: Record,
     /// The entries, in order.
     pub entries: Vec<Entry>,
-    /// Whether the log goes on after them.
+    /// Whether the range goes on after them.
     pub more: bool,
 }
 
@@ -210,6 +233,9 @@ pub enum SortBy {
 /// The largest number that [`RunPage::total_count`] counts to.
 pub const COUNT_CAP: u64 = 10_000;
 
+/// How many bytes of input and output the runs of a page hold together; a page of one run may hold more.
+pub const PAGE_BYTES: usize = 16 << 20;
+
 /// A page of runs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunPage {
@@ -232,14 +258,9 @@ pub enum ListError {
     /// The cursor is not one of this query's.
     #[error("not a cursor of this query")]
     BadCursor,
-    /// The runs of the page hold more than is read at once; a page of one run never does.
-    #[error("the runs of this page hold {bytes} bytes, and a page {most} at most")]
-    TooLarge {
-        /// What they hold of input and output.
-        bytes: usize,
-        /// What a page may hold.
-        most: usize,
-    },
+    /// The runs of the page hold more than [`PAGE_BYTES`], or were not read on when they did; a page of one run never does.
+    #[error("the runs of this page hold more than the {} MiB of input and output that a page may hold", PAGE_BYTES >> 20)]
+    TooLarge,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -389,3 +389,49 @@ fn a_live_lease_is_left_alone() {
     assert!(!guard.holds(&record));
     assert!(Guard::LeaseFree { claim: id, now: kept.now + LEASE }.holds(&record));
 }
+
+/// A worker that finds a lot to write makes several entries of it, in order, and ends the run with the last. Another one that
+/// takes a place in between loses nothing.
+#[test]
+fn much_is_written_in_several_entries() {
+    let journal = || Some(Value::from("x".repeat(400_000)));
+    let pushed: Vec<Logged> = (0..12)
+        .map(|number| Logged {
+            body: EventBody::RunCheckpoint,
+            key: Some(number.to_string()),
+            journal: journal(),
+        })
+        .collect();
+    for meanwhile in [false, true] {
+        let mut kept = Kept::new();
+        let mut writer = kept.open();
+        writer.push(pushed.clone(), Usage::default());
+        writer.end(EventBody::RunFailed { error: runyard_runs::RunError::new("node_failed", "no") });
+        let mut answered = !meanwhile;
+        while let Some(op) = writer.next(kept.now) {
+            if kept.log.len() == 2 && !answered && matches!(op, Op::Append(_)) {
+                answered = true;
+                let first = kept.log.last().map_or(1, |entry| entry.last() + 1);
+                let mut other = kept.log[1].clone();
+                (other.first, other.nonce, other.writer) = (first, 99, kept.id());
+                other.events = vec![EventBody::RunCheckpoint.into()];
+                kept.log.push(other);
+            }
+            let reply = kept.perform(&op);
+            writer.reply(reply, kept.now);
+        }
+        assert_eq!(writer.stopped(), Some(&Stop::Ended));
+        assert_eq!(writer.acknowledged(), 12);
+        let keys: Vec<_> =
+            kept.log.iter().flat_map(|entry| &entry.events).filter_map(|logged| logged.key.clone()).collect();
+        assert_eq!(keys, (0..12).map(|number| number.to_string()).collect::<Vec<_>>());
+        let mut next = 1;
+        for entry in &kept.log {
+            assert_eq!(entry.first, next);
+            next = entry.last() + 1;
+            assert!(entry.events.len() <= 4, "two large ones, the claim and the end");
+        }
+        assert!(kept.log.iter().rev().skip(1).all(|entry| !entry.state.status.is_terminal()));
+        assert_eq!(kept.log.last().map(|entry| entry.state.status), Some(RunStatus::Failed));
+    }
+}

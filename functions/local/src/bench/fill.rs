@@ -50,7 +50,7 @@ async fn store_one(store: &dyn RunStore, app: &App, number: u64, created_at: Tim
         app_version: app.version.clone(),
         created_at,
         expires_at: created_at + app.lifetime(),
-        input,
+        input: input.into(),
         user_id: Some(format!("user-{}", number % USERS)),
         session_id: None,
         metadata: std::collections::BTreeMap::new(),
@@ -75,7 +75,7 @@ async fn store_one(store: &dyn RunStore, app: &App, number: u64, created_at: Tim
     let end = if number.is_multiple_of(FAILED) {
         EventBody::RunFailed { error: RunError::new("node_failed", "the node failed") }
     } else {
-        EventBody::RunCompleted { output: json!({ "message": format!("message {number}") }) }
+        EventBody::RunCompleted { output: json!({ "message": format!("message {number}") }).into() }
     };
     let events: Vec<Logged> = vec![EventBody::RunStarted.into(), end.into()];
     let writer = ClaimId(SystemIds.random());

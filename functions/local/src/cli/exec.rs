@@ -156,7 +156,7 @@ fn new_run(app: &App, input: Map<String, Value>) -> NewRun {
         app_version: app.version.clone(),
         created_at: now,
         expires_at: now + app.lifetime(),
-        input,
+        input: input.into(),
         user_id: None,
         session_id: None,
         metadata: BTreeMap::new(),

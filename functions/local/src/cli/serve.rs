@@ -4,7 +4,7 @@ use super::args::Place;
 use crate::{
     dev_key::{self, DevKey},
     exit::Exit,
-    listen,
+    listen, memory,
     plug::Plugged,
     reload,
     server::{Server, Signals},
@@ -47,6 +47,9 @@ struct ServerArgs {
     /// How many runs from the queue execute at the same time
     #[arg(long, value_name = "N", env = "RUNYARD_WORKERS", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     workers: u16,
+    /// How many MiB of memory requests and runs may take together; a quarter of what the process may use, unless it is given
+    #[arg(long, value_name = "MIB", env = "RUNYARD_MEMORY_MIB", value_parser = clap::value_parser!(u32).range(16..))]
+    memory_mib: Option<u32>,
     /// How many connections one address may have; 0 for all there are, behind a proxy [default: 1024, at most 3/4 of all]
     #[arg(long, value_name = "N", env = "RUNYARD_CONNECTIONS_PER_PEER")]
     connections_per_peer: Option<usize>,
@@ -62,6 +65,13 @@ struct ServerArgs {
 pub(crate) struct DevArgs {
     #[command(flatten)]
     server: ServerArgs,
+}
+
+impl ServerArgs {
+    /// What requests and runs may take of the process's memory, in bytes.
+    fn memory(&self) -> u64 {
+        self.memory_mib.map_or_else(memory::for_runs, |mib| u64::from(mib) << 20)
+    }
 }
 
 impl DevArgs {
@@ -83,7 +93,8 @@ pub(super) async fn dev(args: DevArgs) -> Result<Exit> {
     let mut signals = Signals::new()?;
     let args = args.server;
     let listener = listen::bind(&args.listen).await?;
-    let plugged = Arc::new(Plugged::open(&args.place, Reach::Loopback).await?);
+    let plugged = Plugged::open(&args.place, Reach::Loopback).await?.with_memory(args.memory());
+    let plugged = Arc::new(plugged);
     for problem in plugged.problems() {
         tracing::error!("{problem}");
     }
@@ -119,7 +130,8 @@ pub(super) async fn serve(args: ServeArgs) -> Result<Exit> {
     let mut signals = Signals::new()?;
     let args = args.server;
     let listener = listen::bind(&args.listen).await?;
-    let plugged = Arc::new(Plugged::open(&args.place, Reach::Listed).await?);
+    let plugged = Plugged::open(&args.place, Reach::Listed).await?.with_memory(args.memory());
+    let plugged = Arc::new(plugged);
     plugged.refuse_problems()?;
     let apps = plugged.list_apps().await?;
     let server =

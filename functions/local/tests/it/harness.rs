@@ -90,8 +90,27 @@ impl Home {
 
     /// `runyard` on this home; the environment says nothing.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_runyard"));
-        for name in ["RUNYARD_URL", "RUNYARD_KEY", "RUNYARD_LISTEN", "RUNYARD_DEFAULT_APP", "RUNYARD_LOG"] {
+        self.prepared(Command::new(env!("CARGO_BIN_EXE_runyard")), arguments)
+    }
+
+    /// The same with so many KiB of address space.
+    fn limited_command(&self, kib: u64, arguments: &[&str]) -> Command {
+        let mut command = Command::new("sh");
+        let limited = format!("ulimit -v {kib} && exec \"$0\" \"$@\"");
+        command.arg("-c").arg(limited).arg(env!("CARGO_BIN_EXE_runyard"));
+        self.prepared(command, arguments)
+    }
+
+    fn prepared(&self, mut command: Command, arguments: &[&str]) -> Command {
+        for name in [
+            "MALLOC_ARENA_MAX",
+            "RUNYARD_MEMORY_MIB",
+            "RUNYARD_URL",
+            "RUNYARD_KEY",
+            "RUNYARD_LISTEN",
+            "RUNYARD_DEFAULT_APP",
+            "RUNYARD_LOG",
+        ] {
             command.env_remove(name);
         }
         command
@@ -121,11 +140,16 @@ impl Home {
 
     /// [`Home::start`] with these variables.
     pub(crate) async fn start_in(&self, environment: &[(&str, String)], command: &str) -> Server {
-        self.start_all("127.0.0.1:0", command, &[], environment).await
+        self.start_all("127.0.0.1:0", command, &[], environment, None).await
     }
 
     pub(crate) async fn start_on(&self, listen: &str, command: &str, more: &[&str]) -> Server {
-        self.start_all(listen, command, more, &[]).await
+        self.start_all(listen, command, more, &[], None).await
+    }
+
+    /// Starts `serve` with so many KiB of address space.
+    pub(crate) async fn start_limited(&self, kib: u64) -> Server {
+        self.start_all("127.0.0.1:0", "serve", &[], &[], Some(kib)).await
     }
 
     async fn start_all(
@@ -134,6 +158,7 @@ impl Home {
         command: &str,
         more: &[&str],
         environment: &[(&str, String)],
+        address_space_kib: Option<u64>,
     ) -> Server {
         let file = self.path().join("address");
         let _ = fs::remove_file(&file);
@@ -141,7 +166,10 @@ impl Home {
         arguments.extend(more);
         let log = fs::File::create(self.path().join("log")).unwrap();
         let environment = environment.iter().map(|(name, value)| (name, value));
-        let mut command_line = self.command(&arguments);
+        let mut command_line = match address_space_kib {
+            Some(kib) => self.limited_command(kib, &arguments),
+            None => self.command(&arguments),
+        };
         let child =
             command_line.envs(environment).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         let mut server = Server {

@@ -14,6 +14,7 @@ mod hostile;
 mod jobs;
 mod journals;
 mod kill;
+mod memory;
 mod modes;
 mod outside;
 mod people;

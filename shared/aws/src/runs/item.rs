@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use std::{
     collections::{BTreeMap, HashMap},
     fmt::Display,
+    sync::Arc,
 };
 use uuid::Uuid;
 
@@ -77,7 +78,7 @@ struct Asked {
     #[serde(rename = "v")]
     version: String,
     #[serde(rename = "i")]
-    input: Map<String, Value>,
+    input: Arc<Map<String, Value>>,
     #[serde(default, rename = "u")]
     user_id: Option<String>,
     #[serde(default, rename = "s")]

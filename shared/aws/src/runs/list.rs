@@ -26,8 +26,8 @@ use crate::{
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use futures::future::try_join_all;
 use runyard_runs::{
-    COUNT_CAP, ListError, ListQuery, PageStart, ReportedStatus, RunId, RunPage, RunStatus, Sequence, SortBy,
-    StoreError, StoredRun,
+    COUNT_CAP, ListError, ListQuery, PAGE_BYTES, PageStart, ReportedStatus, RunId, RunPage, RunStatus,
+    Sequence, SortBy, StoreError, StoredRun,
 };
 use std::{
     collections::{BTreeSet, HashMap},
@@ -42,9 +42,6 @@ const WALK: usize = 16;
 
 /// So many items DynamoDB gives at once.
 const BATCH: usize = 100;
-
-/// So many bytes of input and output the runs of a page hold together; one run may hold more.
-const PAGE_BYTES: usize = 16 << 20;
 
 /// So often what a batch left out is asked for again.
 const BATCH_ATTEMPTS: u32 = 8;
@@ -271,9 +268,9 @@ impl Runs {
         }
         let batches = keys.chunks(BATCH).map(|keys| self.batch(keys.to_vec()));
         let found: Vec<Item> = try_join_all(batches).await?.into_iter().flatten().collect();
-        let bytes = found.iter().map(item::body_size).sum();
+        let bytes: usize = found.iter().map(item::body_size).sum();
         if bytes > PAGE_BYTES && runs.len() > 1 {
-            return Err(ListError::TooLarge { bytes, most: PAGE_BYTES });
+            return Err(ListError::TooLarge);
         }
         let mut items: HashMap<String, Vec<Item>> = HashMap::new();
         for item in found {

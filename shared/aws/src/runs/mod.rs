@@ -12,8 +12,9 @@ use crate::{aws::Home, bodies::Bodies};
 use async_trait::async_trait;
 use facts::KnownRuns;
 use runyard_runs::{
-    AppId, Append, Create, Entry, Guard, Head, IdempotencyItem, ListError, ListQuery, LogRead, NewRun,
-    Record, RecordChange, RunId, RunPage, RunStore, Sequence, StoreError, StoredRun, Timestamp, Update,
+    AppId, Append, Create, Entry, Guard, Head, IdempotencyItem, ListError, ListQuery, LogRange, LogRead,
+    NewRun, Record, RecordChange, RunId, RunPage, RunStore, Sequence, StoreError, StoredRun, Timestamp,
+    Update,
 };
 use std::{sync::Arc, time::Duration};
 
@@ -87,8 +88,8 @@ impl RunStore for Runs {
         self.update_record(run, change, guard).await
     }
 
-    async fn read(&self, run: RunId, from: Sequence) -> Result<Option<LogRead>, StoreError> {
-        self.read_log(run, from).await
+    async fn read_range(&self, run: RunId, range: LogRange) -> Result<Option<LogRead>, StoreError> {
+        self.read_log(run, range).await
     }
 
     async fn head(&self, run: RunId) -> Result<Option<Head>, StoreError> {

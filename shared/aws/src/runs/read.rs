@@ -18,12 +18,11 @@ use crate::{
 };
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use futures::future::{try_join, try_join_all};
-use runyard_runs::{AppId, Entry, Head, LogRead, NewRun, RunId, Sequence, StoreError, StoredRun, Timestamp};
+use runyard_runs::{
+    AppId, Entry, Head, LogRange, LogRead, NewRun, RunId, Sequence, StoreError, StoredRun, Timestamp,
+};
 use std::time::Duration;
 use tokio::time::Instant;
-
-/// So many bytes of entries make a [`LogRead`] full.
-const READ_AT_LEAST: usize = 1 << 20;
 
 /// So many entries from the end are looked at first: who follows a run lags no more.
 const TAIL: i32 = 3;
@@ -59,6 +58,8 @@ struct Found {
     rows: Vec<Row>,
     /// Whether the query stopped before its end.
     more: bool,
+    /// Whether all was read that the partition has.
+    is_whole: bool,
 }
 
 /// The ends of a query: sort keys from and to, both included.
@@ -66,12 +67,12 @@ struct Found {
 struct Ends<'a>(&'a str, &'a str);
 
 impl Runs {
-    pub(super) async fn read_log(&self, run: RunId, from: Sequence) -> Result<Option<LogRead>, StoreError> {
-        let from = from.max(1);
+    pub(super) async fn read_log(&self, run: RunId, range: LogRange) -> Result<Option<LogRead>, StoreError> {
+        let range = LogRange { from: range.from.max(1), ..range };
         for _ in 0..TORN {
-            let Some((stored, rows, more)) = self.rows_from(run, from).await? else { return Ok(None) };
-            let end = rows.last().map_or(from - 1, |row| row.first);
-            if !more && stored.tail > end {
+            let Some((stored, rows, more)) = self.rows_of(run, range).await? else { return Ok(None) };
+            let end = rows.last().map_or(range.from - 1, |row| row.first);
+            if !more && stored.tail > end && stored.tail <= range.to {
                 continue;
             }
             let entries = try_join_all(rows.into_iter().map(|row| self.entry(run, row))).await?;
@@ -80,12 +81,13 @@ impl Runs {
         Err(torn())
     }
 
-    /// The record, the rows from the one that holds `from`, and whether there are more.
-    async fn rows_from(
+    /// The record, the rows of a range, and whether there are more of it.
+    async fn rows_of(
         &self,
         run: RunId,
-        from: Sequence,
+        range: LogRange,
     ) -> Result<Option<(Stored, Vec<Row>, bool)>, StoreError> {
+        let from = range.from;
         let all = Ends(&table::log_sk(1), table::RUN_SK);
         let mut stored = None;
         if from > 1 {
@@ -93,12 +95,13 @@ impl Runs {
             let Some(record) = self.alive(run, tail.record.take()) else { return Ok(None) };
             tail.rows.reverse();
             if tail.rows.first().is_none_or(|row| row.first <= from) {
-                tail.rows.retain(|row| row.last >= from);
-                return Ok(Some((record, tail.rows, false)));
+                tail.rows.retain(|row| row.last >= from && row.first <= range.to);
+                let more = cut(&mut tail.rows, range.bytes);
+                return Ok(Some((record, tail.rows, more)));
             }
             stored = Some(record);
         }
-        let mut found = self.forward(run, from).await?;
+        let mut found = self.forward(run, range).await?;
         if found.rows.first().is_none_or(|row| row.first > from) && from > 1 {
             let before = Ends(&table::log_sk(1), &table::log_sk(from - 1));
             let holder = self.query(run, before, Some(1), false).await?.rows.pop();
@@ -108,22 +111,26 @@ impl Runs {
         }
         if let Some(record) = found.record.take() {
             stored = Some(record);
-        } else if found.more && stored.is_none() {
+        } else if stored.is_none() && !found.is_whole {
             let only = Ends(table::RUN_SK, table::RUN_SK);
             stored = self.query(run, only, Some(1), false).await?.record;
         }
         Ok(self.alive(run, stored).map(|stored| (stored, found.rows, found.more)))
     }
 
-    /// The rows that begin at `from` or later, as many as make a read full, and the record if it comes to that.
-    async fn forward(&self, run: RunId, from: Sequence) -> Result<Found, StoreError> {
+    /// The rows of a range that begin in it, as many as make a read full, and the record if it comes to that.
+    async fn forward(&self, run: RunId, range: LogRange) -> Result<Found, StoreError> {
         let mut found = Found::default();
-        let mut next = table::log_sk(from);
+        let mut next = table::log_sk(range.from);
         let mut bytes = 0;
         loop {
             let page = self.query(run, Ends(&next, table::RUN_SK), None, true).await?;
             for row in page.rows {
-                if bytes >= READ_AT_LEAST {
+                if row.first > range.to {
+                    found.record = page.record;
+                    return Ok(found);
+                }
+                if !found.rows.is_empty() && bytes >= range.bytes {
                     found.more = true;
                     return Ok(found);
                 }
@@ -133,6 +140,7 @@ impl Runs {
             }
             if !page.more {
                 found.record = page.record;
+                found.is_whole = true;
                 return Ok(found);
             }
         }
@@ -357,6 +365,20 @@ impl Found {
         }
         Ok(())
     }
+}
+
+/// Cuts rows off after so many bytes; gives whether there were more.
+fn cut(rows: &mut Vec<Row>, most_bytes: usize) -> bool {
+    let mut bytes = 0;
+    let fit = rows.iter().take_while(|row| {
+        let fits = bytes < most_bytes;
+        bytes += row.body.size();
+        fits
+    });
+    let fit = fit.count().max(1);
+    let more = rows.len() > fit;
+    rows.truncate(fit);
+    more
 }
 
 fn torn() -> StoreError {

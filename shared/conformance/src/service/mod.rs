@@ -62,9 +62,9 @@ macro_rules! service_conformance {
             an_execution_hands_over_when_its_time_ends, a_silent_worker_claims_what_was_handed_over,
             a_service_is_idle_once_nothing_is_executed,
             a_lost_worker_is_replaced_and_nothing_is_repeated, five_lost_workers_fail_the_run,
-            a_run_that_takes_too_long_fails, a_paused_run_fails_on_its_last_day, a_key_gives_the_same_run,
+            a_run_that_takes_too_long_fails, a_log_that_grows_too_long_fails_the_run, a_paused_run_fails_on_its_last_day, a_key_gives_the_same_run,
             a_key_does_not_serve_two_requests, an_app_has_so_many_runs_at_once, a_foreign_app_sees_nothing,
-            events_come_in_pages, runs_are_listed, a_request_that_expires_wakes_the_run,
+            events_come_in_pages, pages_of_very_large_events_are_refused, runs_are_listed, a_request_that_expires_wakes_the_run,
             a_request_expires_while_others_go_on, an_answer_is_heard_while_others_go_on,
             each_question_waits_for_its_own_answer, waiting_for_people_is_not_counted,
             without_a_key_nobody_acts_on_a_key_holders_run, a_retry_of_an_anonymous_run_is_its_key_holders,
@@ -271,10 +271,10 @@ fn has(name: &'static str) -> impl Fn(&[RunEvent]) -> bool {
 /// One run, done at once.
 pub async fn a_sync_run_gives_its_output(world: World) {
     let run = world.sync(json!([1, {"step": "a"}, "b"])).await;
-    assert_eq!((run.status, run.output), (RunStatus::Completed, Some(json!([1, "a", "b"]))));
+    assert_eq!((run.status, run.output.as_deref()), (RunStatus::Completed, Some(&json!([1, "a", "b"]))));
     assert!(run.ended_at.is_some());
     let stored = world.get(run.new.id).await;
-    assert_eq!(stored.output, Some(json!([1, "a", "b"])));
+    assert_eq!(stored.output.as_deref(), Some(&json!([1, "a", "b"])));
     assert_eq!(world.sealed(run.new.id).await, ["run.started", "run.checkpoint", "run.completed"]);
 }
 
@@ -400,7 +400,7 @@ pub async fn a_question_pauses_and_its_answer_resumes(world: World) {
         .expect("it is taken");
     world.work_once(&world.another_service()).await;
     let run = world.get(id).await;
-    assert_eq!(run.output, Some(json!(["before", "yes", "after"])));
+    assert_eq!(run.output.as_deref(), Some(&json!(["before", "yes", "after"])));
     assert_eq!((world.engine.begun("before"), world.engine.begun("after")), (1, 1));
     let names = world.sealed(id).await;
     let order = ["run.paused", "input.received", "run.resumed", "run.completed"];
@@ -567,6 +567,19 @@ pub async fn a_run_that_takes_too_long_fails(world: World) {
     world.sealed(run.new.id).await;
 }
 
+/// `limits.run_bytes`.
+pub async fn a_log_that_grows_too_long_fails_the_run(world: World) {
+    let world = world.limited(Limits { run_bytes: 10_000, ..Limits::default() });
+    let say = |characters| json!({ "say": "x".repeat(characters) });
+    let run = world.sync((0..1000).map(|_| say(3000)).collect()).await;
+    let error = run.error.expect("an error");
+    assert_eq!(error.code, "limit_exceeded");
+    assert!(error.message.contains("limits.run_bytes"), "{error}");
+    assert!(world.events(run.new.id).await.len() < 10);
+    world.sealed(run.new.id).await;
+    assert_eq!(world.sync((0..9).map(|_| say(100)).collect()).await.status, RunStatus::Completed);
+}
+
 /// Nothing waits for ever.
 pub async fn a_paused_run_fails_on_its_last_day(world: World) {
     let (id, _) = asked(&world).await;
@@ -634,7 +647,10 @@ pub async fn a_foreign_app_sees_nothing(world: World) {
     let foreign = an_app("foreign", Limits::default());
     assert!(matches!(world.service.get(&foreign, id).await, Err(GetError::NotFound)));
     assert!(matches!(world.service.cancel(&foreign, id, &somebody()).await, Err(CancelError::NotFound)));
-    assert!(matches!(world.service.events(&foreign, id, 1, 25, false).await, Err(GetError::NotFound)));
+    assert!(matches!(
+        world.service.events(&foreign, id, 1, 25, false).await,
+        Err(runyard_runs::service::events::Error::NotFound)
+    ));
     assert!(matches!(world.service.follow(&foreign, id, 0).await, Err(GetError::NotFound)));
 }
 
@@ -658,6 +674,31 @@ pub async fn events_come_in_pages(world: World) {
     }
 }
 
+/// Unless it is one event. Large events lie in entries of their own, so that who reads one does not read all.
+pub async fn pages_of_very_large_events_are_refused(world: World) {
+    use runyard_runs::service::events::Error;
+    let say = "x".repeat(900_000);
+    let id = world.sync((0..6).map(|_| json!({ "say": say })).collect()).await.new.id;
+    let page = async |page, size| world.service.events(&world.app, id, page, size, false).await;
+    assert!(matches!(page(1, 25).await, Err(Error::TooLarge)));
+    let (some, last) = (page(1, 5).await.expect("they fit"), page(8, 1).await.expect("the end"));
+    assert_eq!((some.events.len(), some.total_count, last.events.len()), (5, 8, 1));
+    let large = world.sync(json!([{ "say": "x".repeat(5_000_000) }])).await.new.id;
+    let page = world.service.events(&world.app, large, 2, 1, false).await.expect("one is given always");
+    assert_eq!(page.events.len(), 1);
+    let mut entries = 0;
+    let mut next = 1;
+    while next <= 8 {
+        let range = runyard_runs::LogRange { from: next, to: u64::MAX, bytes: 0 };
+        let log = world.backend.runs.read_range(id, range).await.expect("it is read").expect("the run");
+        let entry = &log.entries[0];
+        let bytes: usize = entry.events.iter().map(runyard_runs::Logged::bytes).sum();
+        assert!(bytes <= 1 << 20 || entry.events.len() == 1, "{bytes} bytes");
+        (entries, next) = (entries + 1, entry.last() + 1);
+    }
+    assert!(entries >= 6, "{entries}");
+}
+
 fn newest(world: &World) -> runyard_runs::ListQuery {
     runyard_runs::ListQuery {
         app: world.app.id,
@@ -678,7 +719,7 @@ pub async fn runs_are_listed(world: World) {
     let page = world.service.list(&newest(&world)).await.expect("a page");
     assert_eq!(page.runs.iter().map(|run| run.new.id).collect::<Vec<_>>(), [paused, done.new.id]);
     assert_eq!(page.runs[0].reported_status(), ReportedStatus::AwaitingInput);
-    assert_eq!(page.runs[1].output, Some(json!(["x"])));
+    assert_eq!(page.runs[1].output.as_deref(), Some(&json!(["x"])));
     let mut query = newest(&world);
     query.statuses = vec![ReportedStatus::AwaitingInput];
     assert_eq!(world.service.list(&query).await.expect("a page").runs[0].new.id, paused);

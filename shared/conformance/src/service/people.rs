@@ -48,7 +48,7 @@ pub async fn a_request_that_expires_wakes_the_run(world: World) {
     assert_eq!(world.service.sweep(10).await.expect("the store answers").requeued, 1);
     world.work_once(&world.another_service()).await;
     let run = world.get(id).await;
-    assert_eq!(run.output, Some(json!(["before", "expired", "after"])));
+    assert_eq!(run.output.as_deref(), Some(&json!(["before", "expired", "after"])));
     assert_eq!((world.engine.begun("before"), world.engine.begun("after")), (1, 1));
     let names = world.sealed(id).await;
     assert_eq!(world.count(id, "input.expired").await, 1);
@@ -60,7 +60,7 @@ pub async fn a_request_that_expires_wakes_the_run(world: World) {
 pub async fn a_request_expires_while_others_go_on(world: World) {
     let ask = json!([{"ask": "well?", "expires_ms": 200}, {"step": "after"}]);
     let run = world.sync(json!([{"branches": [ask, [{"step": "slow", "wait_ms": 1500}]]}])).await;
-    assert_eq!(run.output, Some(json!([[["expired", "after"], ["slow"]]])));
+    assert_eq!(run.output.as_deref(), Some(&json!([[["expired", "after"], ["slow"]]])));
     assert_eq!((world.engine.begun("slow"), world.engine.begun("after")), (1, 1));
     let names = world.sealed(run.new.id).await;
     assert!(!names.iter().any(|name| name == "run.paused"), "{names:?}");
@@ -77,7 +77,7 @@ pub async fn an_answer_is_heard_while_others_go_on(world: World) {
     assert_eq!((run.status, run.reported_status()), (RunStatus::Started, ReportedStatus::AwaitingInput));
     world.answer(id, &run.input_requests[0], json!("yes")).await.expect("it is taken");
     let run = world.service.settled(created, Duration::from_secs(30)).await.expect("the store answers");
-    assert_eq!(run.output, Some(json!([[["yes", "after"], ["slow"]]])));
+    assert_eq!(run.output.as_deref(), Some(&json!([[["yes", "after"], ["slow"]]])));
     assert_eq!((world.engine.begun("slow"), world.engine.begun("after")), (1, 1));
     assert_eq!(world.count(id, "run.paused").await, 0);
     world.sealed(id).await;
@@ -96,7 +96,7 @@ pub async fn each_question_waits_for_its_own_answer(world: World) {
     assert_eq!((still.status, still.input_requests.as_slice()), (RunStatus::Paused, &[one.clone()][..]));
     world.answer(id, one, json!(1)).await.expect("it is taken");
     world.work_once(&world.another_service()).await;
-    assert_eq!(world.get(id).await.output, Some(json!([[[1], [2]]])));
+    assert_eq!(world.get(id).await.output.as_deref(), Some(&json!([[[1], [2]]])));
     assert_eq!(world.count(id, "agent.human_feedback.requested").await, 2, "none is asked again");
     world.sealed(id).await;
 }
@@ -135,7 +135,7 @@ pub async fn without_a_key_nobody_acts_on_a_key_holders_run(world: World) {
         .await
         .expect("it is taken");
     world.work_once(&service).await;
-    assert_eq!(world.get(id).await.output, Some(json!(["yes", answer])));
+    assert_eq!(world.get(id).await.output.as_deref(), Some(&json!(["yes", answer])));
     let received = world.events(id).await.into_iter().filter_map(|event| match event.body {
         EventBody::InputReceived { approved, changes, by, .. } => {
             Some((approved, Value::Object(changes), by))
@@ -170,7 +170,7 @@ pub async fn waiting_for_people_is_not_counted(world: World) {
     world.clock.forward(Duration::from_hours(5));
     world.answer(id, &request, json!("yes")).await.expect("it is taken");
     world.work_once(&world.another_service()).await;
-    assert_eq!(world.get(id).await.output, Some(json!(["before", "yes", "after"])));
+    assert_eq!(world.get(id).await.output.as_deref(), Some(&json!(["before", "yes", "after"])));
 }
 
 /// A run may last longer than any of its workers.

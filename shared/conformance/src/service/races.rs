@@ -4,9 +4,9 @@ use super::{World, somebody};
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use runyard_runs::{
-    AppId, Append, Create, Entry, EventBody, Guard, Head, IdempotencyItem, ListError, ListQuery, LogRead,
-    NewRun, Record, RecordChange, RunId, RunPage, RunService, RunStatus, RunStore, Sequence, StoreError,
-    StoredRun, Timestamp, Update,
+    AppId, Append, Create, Entry, EventBody, Guard, Head, IdempotencyItem, ListError, ListQuery, LogRange,
+    LogRead, NewRun, Record, RecordChange, RunId, RunPage, RunService, RunStatus, RunStore, Sequence,
+    StoreError, StoredRun, Timestamp, Update,
 };
 use serde_json::json;
 use std::{
@@ -52,7 +52,7 @@ impl World {
                 self.another_service().work(run).await.expect("the store answers");
             }
         }
-        assert_eq!(self.get(id).await.output, Some(json!([[[1, "one"], [2, "two"]]])));
+        assert_eq!(self.get(id).await.output.as_deref(), Some(&json!([[[1, "one"], [2, "two"]]])));
         assert_eq!((self.engine.begun("one"), self.engine.begun("two")), (1, 1));
         assert_eq!(self.count(id, "input.received").await, 2);
         self.sealed(id).await;
@@ -135,8 +135,8 @@ impl RunStore for Meeting {
         self.inner.update(run, change, guard).await
     }
 
-    async fn read(&self, run: RunId, from: Sequence) -> Result<Option<LogRead>, StoreError> {
-        self.inner.read(run, from).await
+    async fn read_range(&self, run: RunId, range: LogRange) -> Result<Option<LogRead>, StoreError> {
+        self.inner.read_range(run, range).await
     }
 
     async fn head(&self, run: RunId) -> Result<Option<Head>, StoreError> {

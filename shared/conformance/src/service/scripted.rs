@@ -189,7 +189,7 @@ impl Engine for Scripted {
     async fn execute(&self, _app: &App, run: RunContext) -> Outcome {
         let commands = run.new_run().input.get("do").and_then(Value::as_array).cloned().unwrap_or_default();
         match self.commands(&run, String::new(), &commands).await {
-            Ok(output) => Outcome::Completed(output),
+            Ok(output) => Outcome::Completed(output.into()),
             Err(outcome) => outcome,
         }
     }

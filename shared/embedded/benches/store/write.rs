@@ -67,7 +67,7 @@ async fn one(store: &dyn RunStore) {
         app_version: "1d2fa4c1e2c34b1f1d2fa4c1e2c34b1f".to_owned(),
         created_at: now,
         expires_at: now + Duration::from_hours(720),
-        input: json!({"text": "hello"}).as_object().cloned().unwrap_or_default(),
+        input: json!({"text": "hello"}).as_object().cloned().unwrap_or_default().into(),
         user_id: None,
         session_id: None,
         metadata: BTreeMap::new(),
@@ -92,9 +92,9 @@ async fn one(store: &dyn RunStore) {
         let kind = format!("dynamiq.nodes.utils.{name}");
         let node = Arc::new(NodeRef { id: name.to_owned(), name: name.to_owned(), kind });
         events.push(EventBody::NodeStarted { node: Arc::clone(&node), input: None });
-        events.push(EventBody::NodeCompleted { node, output: json!({"text": "hello"}) });
+        events.push(EventBody::NodeCompleted { node, output: json!({"text": "hello"}).into() });
     }
-    events.push(EventBody::RunCompleted { output: json!({"text": "hello"}) });
+    events.push(EventBody::RunCompleted { output: json!({"text": "hello"}).into() });
     let events: Vec<_> = events.into_iter().map(Logged::from).collect();
     let state = LogState::default().after(claim, 1, now, &events);
     let entry =

@@ -56,7 +56,8 @@ const WORKFLOW_KEYS: [&str; 2] = ["file", "id"];
 /// Where a deployment to AWS may take the value of a variable from.
 const SECRET_STORES: [&str; 2] = ["secretsmanager", "ssm"];
 const PRICE_KEYS: [&str; 3] = ["input", "output", "cached"];
-const LIMIT_KEYS: [&str; 5] = ["run_seconds", "input_bytes", "concurrent_runs", "tokens", "cost_usd"];
+const LIMIT_KEYS: [&str; 6] =
+    ["run_seconds", "input_bytes", "concurrent_runs", "run_bytes", "tokens", "cost_usd"];
 
 /// Reads `app.yaml`; all that is wrong with it, if anything is.
 pub(super) fn read(text: &str, folder: &str) -> Result<Manifest, Vec<Complaint>> {
@@ -280,6 +281,9 @@ impl Reader {
         if let Some(node) = fields.get("concurrent_runs") {
             limits.concurrent_runs = u32::try_from(self.integer(node, 1..=100_000)?).ok()?;
         }
+        if let Some(node) = fields.get("run_bytes") {
+            limits.run_bytes = self.integer(node, 1..=1 << 30)?;
+        }
         if let Some(node) = fields.get("tokens") {
             limits.tokens = Some(self.integer(node, 1..=u64::from(u32::MAX) * 1000)?);
         }
@@ -483,7 +487,7 @@ mod tests {
     fn reads_everything_that_a_manifest_may_say() {
         let text = format!(
             "{IDS}name: Echo-2\npublic: true\nhosts: [Echo.Example.com]\nworkflow: {{file: flows/w.yaml, id: main}}\n\
-             limits:\n  run_seconds: 60\n  tokens: 500\n  cost_usd: 0.25\nprices: {{'m:1': {{input: 2.5, output: 10}}}}\nretention_days: 7\nenv:\n  - OPENAI_API_KEY\n\
+             limits:\n  run_seconds: 60\n  run_bytes: 1000000\n  tokens: 500\n  cost_usd: 0.25\nprices: {{'m:1': {{input: 2.5, output: 10}}}}\nretention_days: 7\nenv:\n  - OPENAI_API_KEY\n\
              allow_hosts: [localhost]\n\
              requirements:\n  conn: {{type: dynamiq.connections.OpenAI, n: 1.5, on: true, t: \"7\", l: [~]}}\n\
              cache: {{seconds: 60}}\n"
@@ -498,7 +502,13 @@ mod tests {
         );
         assert_eq!(
             manifest.limits,
-            Limits { run_seconds: 60, tokens: Some(500), cost_usd: Some(0.25), ..Limits::default() }
+            Limits {
+                run_seconds: 60,
+                run_bytes: 1_000_000,
+                tokens: Some(500),
+                cost_usd: Some(0.25),
+                ..Limits::default()
+            }
         );
         assert_eq!(manifest.prices["m:1"], Price { input: 2.5, output: 10.0, cached: None });
         assert_eq!((manifest.retention_days, manifest.env.len(), manifest.allow_hosts.len()), (7, 1, 1));

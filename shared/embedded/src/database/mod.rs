@@ -85,7 +85,10 @@ impl Database {
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.readers.send(Box::new(move |connection| {
-            let _ = reply.send(work(connection));
+            // Who has gone away is not read for.
+            if !reply.is_closed() {
+                let _ = reply.send(work(connection));
+            }
         }));
         answer.await.map_err(|_| gone())?.map_err(StoreError::from)
     }

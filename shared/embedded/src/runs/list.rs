@@ -16,7 +16,7 @@ use super::{
 };
 use crate::database::Fault;
 use runyard_runs::{
-    AppId, COUNT_CAP, ListError, ListQuery, PageStart, ReportedStatus, RunId, RunPage, SortBy,
+    AppId, COUNT_CAP, ListError, ListQuery, PAGE_BYTES, PageStart, ReportedStatus, RunId, RunPage, SortBy,
 };
 use rusqlite::Connection;
 use std::collections::BTreeSet;
@@ -89,7 +89,8 @@ impl Plan {
         Ok(Self { app: query.app, query: hash, filters, statuses, parts, start, page_size })
     }
 
-    pub(super) fn page(&self, connection: &Connection) -> Result<RunPage, Fault> {
+    /// The page; `None` if its runs hold more than a page may.
+    pub(super) fn page(&self, connection: &Connection) -> Result<Option<RunPage>, Fault> {
         read::snapshot(connection, || {
             let total = self.count(connection)?;
             let (rows, more) = self.rows(connection)?;
@@ -97,6 +98,13 @@ impl Plan {
                 Some(last) if more => Some(last.encode(self.query)),
                 _ => None,
             };
+            let mut bytes = 0;
+            for row in &rows {
+                bytes += read::stored_bytes(connection, RunId(row.run))?;
+                if bytes > PAGE_BYTES && rows.len() > 1 {
+                    return Ok(None);
+                }
+            }
             let mut runs = Vec::with_capacity(rows.len());
             for row in &rows {
                 let run = RunId(row.run);
@@ -108,7 +116,8 @@ impl Plan {
                     Err(fault) => return Err(fault),
                 }
             }
-            Ok(RunPage { runs, total_count: total.min(COUNT_CAP), capped: total > COUNT_CAP, next_cursor })
+            let (total_count, capped) = (total.min(COUNT_CAP), total > COUNT_CAP);
+            Ok(Some(RunPage { runs, total_count, capped, next_cursor }))
         })
     }
 

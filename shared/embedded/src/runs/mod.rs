@@ -16,8 +16,9 @@ pub(crate) use waiters::Waiters;
 use crate::{database::Fault, embedded::Home};
 use async_trait::async_trait;
 use runyard_runs::{
-    AppId, Append, Create, Entry, Guard, Head, IdempotencyItem, ListError, ListQuery, LogRead, NewRun,
-    Record, RecordChange, RunId, RunPage, RunStore, Sequence, StoreError, StoredRun, Timestamp, Update,
+    AppId, Append, Create, Entry, Guard, Head, IdempotencyItem, ListError, ListQuery, LogRange, LogRead,
+    NewRun, Record, RecordChange, RunId, RunPage, RunStore, Sequence, StoreError, StoredRun, Timestamp,
+    Update,
 };
 use std::{sync::Arc, time::Duration};
 
@@ -79,8 +80,8 @@ impl RunStore for Runs {
         self.home.database.write(work).await
     }
 
-    async fn read(&self, run: RunId, from: Sequence) -> Result<Option<LogRead>, StoreError> {
-        self.home.database.read(move |connection| read::log(connection, run, from)).await
+    async fn read_range(&self, run: RunId, range: LogRange) -> Result<Option<LogRead>, StoreError> {
+        self.home.database.read(move |connection| read::log(connection, run, range)).await
     }
 
     async fn head(&self, run: RunId) -> Result<Option<Head>, StoreError> {
@@ -93,7 +94,7 @@ impl RunStore for Runs {
 
     async fn list(&self, query: &ListQuery) -> Result<RunPage, ListError> {
         let plan = list::Plan::of(query)?;
-        Ok(self.home.database.read(move |connection| plan.page(connection)).await?)
+        self.home.database.read(move |connection| plan.page(connection)).await?.ok_or(ListError::TooLarge)
     }
 
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<(AppId, RunId)>, StoreError> {

@@ -7,32 +7,29 @@ use super::{
 };
 use crate::database::Fault;
 use runyard_runs::{
-    AppId, ENTRY_VERSION, Entry, Head, LogRead, NewRun, RunId, Sequence, StoredRun, Timestamp,
+    AppId, ENTRY_VERSION, Entry, Head, LogRange, LogRead, NewRun, RunId, Sequence, StoredRun, Timestamp,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::sync::LazyLock;
 
-/// So many bytes of entries make a [`LogRead`] full.
-const READ_AT_LEAST: usize = 1 << 20;
-
 /// One run, from one snapshot.
-pub(super) fn log(connection: &Connection, run: RunId, from: Sequence) -> Result<Option<LogRead>, Fault> {
+pub(super) fn log(connection: &Connection, run: RunId, range: LogRange) -> Result<Option<LogRead>, Fault> {
     snapshot(connection, || {
         let Some(Stored { app, record, .. }) = find(connection, run)? else {
             return Ok(None);
         };
-        let from = int(from.max(1));
+        let (from, to) = (int(range.from.max(1)), int(range.to));
         let mut statement = statement(
             connection,
             "SELECT first, last, entry FROM log WHERE run = ?1 AND first >= \
                 max(1, coalesce((SELECT first FROM log WHERE run = ?1 AND first <= ?2 ORDER BY first DESC LIMIT 1), 1)) \
-                AND last >= ?2 ORDER BY first",
+                AND last >= ?2 AND first <= ?3 ORDER BY first",
         )?;
-        let mut rows = statement.query(params![run.0, from])?;
+        let mut rows = statement.query(params![run.0, from, to])?;
         let mut read = LogRead { app, record, entries: Vec::new(), more: false };
         let mut bytes = 0;
         while let Some(row) = rows.next()? {
-            if bytes >= READ_AT_LEAST {
+            if !read.entries.is_empty() && bytes >= range.bytes {
                 read.more = true;
                 break;
             }
@@ -70,6 +67,17 @@ pub(super) fn stored(connection: &Connection, run: RunId) -> Result<Option<Store
         .transpose()?;
     let new = new.ok_or_else(|| Fault::Content(format!("run {run} has no content")))?;
     Ok(Some(StoredRun { new, record, last: last(connection, run)? }))
+}
+
+/// How many bytes [`stored`] would read.
+pub(super) fn stored_bytes(connection: &Connection, run: RunId) -> Result<usize, Fault> {
+    let bytes: i64 = statement(
+        connection,
+        "SELECT coalesce((SELECT length(entry) FROM log WHERE run = ?1 AND first = 0), 0) \
+            + coalesce((SELECT length(entry) FROM log WHERE run = ?1 AND first > 0 ORDER BY first DESC LIMIT 1), 0)",
+    )?
+    .query_row([run.0], |row| row.get(0))?;
+    Ok(usize::try_from(bytes).unwrap_or(0))
 }
 
 /// The last sequence of a run's log; 0 if there is none.

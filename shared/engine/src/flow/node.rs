@@ -16,7 +16,10 @@ use crate::{
     transform::{Data, Transformer},
 };
 use async_trait::async_trait;
-use runyard_runs::{EventBody, MAX_NESTING, NodeRef, RunContext, RunError, Stopped, is_too_deep};
+use runyard_runs::{
+    EventBody, MAX_NESTING, MAX_OUTPUT_BYTES, MAX_OUTPUT_MEMORY, MAX_OUTPUT_VALUES, NodeRef, RunContext,
+    RunError, Size, Stopped,
+};
 use serde_json::{Map, Value, json};
 use std::{borrow::Cow, fmt, sync::Arc};
 
@@ -200,6 +203,7 @@ pub(crate) async fn run_node(call: Call<'_>, source: Source<'_>, tool: Option<To
             status: Status::Failure,
             input,
             output: Arc::new(Value::Null),
+            size: Size::default(),
             error: Some(error),
         })
     };
@@ -248,15 +252,15 @@ pub(crate) async fn run_node(call: Call<'_>, source: Source<'_>, tool: Option<To
         other => other,
     };
     let output = match output {
-        Ok(output) => finish(run, node, output).await,
+        Ok(output) => finish(call, output).await,
         Err(halt) => Err(halt),
     };
-    match output.map(|output| call.services.secrets.hide_in_output(output)) {
-        Ok(output) => {
+    match output.map(|(output, size)| (call.services.secrets.hide_in_output(output), size)) {
+        Ok((output, size)) => {
             let body =
-                EventBody::NodeCompleted { node: Arc::clone(&node.reference), output: (*output).clone() };
+                EventBody::NodeCompleted { node: Arc::clone(&node.reference), output: Arc::clone(&output) };
             run.record(&done, body, Some(json!({"after": source.seen})));
-            Ended::With(NodeResult { status: Status::Success, input: shown, output, error: None })
+            Ended::With(NodeResult { status: Status::Success, input: shown, output, size, error: None })
         }
         Err(Halt::Failed(error)) => failed(Input::Given(given), error),
         Err(Halt::Suspended) => Ended::Suspended,
@@ -327,6 +331,7 @@ fn skipped(source: &Source<'_>, error: NodeError) -> NodeResult {
         status: Status::Skip,
         input: Input::Merged(source.seen.into()),
         output: Arc::new(Value::Null),
+        size: Size::default(),
         error: Some(error),
     }
 }
@@ -374,6 +379,8 @@ async fn inputs(
 
 async fn transform(run: &RunContext, node: &Node, source: &Source<'_>) -> Result<Arc<Value>, NodeError> {
     let mut input = if node.input.is_identity() {
+        // Merged again and again, outputs double from node to node.
+        within_limits("input", source.size())?;
         source.without_inputs()
     } else {
         node.input.compute(run, Data::Source(source)).await?
@@ -413,17 +420,43 @@ async fn attempts(call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt
     errors.attempts(seed, attempt).await
 }
 
-async fn finish(run: &RunContext, node: &Node, output: Arc<Value>) -> Result<Arc<Value>, Halt> {
+async fn finish(call: Call<'_>, output: Arc<Value>) -> Result<(Arc<Value>, Size), Halt> {
+    let Call { node, run, .. } = call;
     let output = if node.output.is_identity() {
         output
     } else {
         Arc::new(node.output.compute(run, Data::Json(&output)).await?)
     };
-    if is_too_deep(&output) {
+    let size = Size::of(&output);
+    if size.depth > MAX_NESTING {
         let message = format!("the output is nested deeper than {MAX_NESTING} levels");
         return Err(NodeError::new("RecursionError", message).lasting().into());
     }
-    Ok(output)
+    within_limits("output", size)?;
+    run.take_memory(size.memory).map_err(|error| NodeError::limit_exceeded(error.to_string()))?;
+    Ok((output, size))
+}
+
+/// What a node is given and gives is held in memory, several times at that, and written to the log.
+fn within_limits(what: &str, size: Size) -> Result<(), NodeError> {
+    if size.values > MAX_OUTPUT_VALUES {
+        let message = format!(
+            "the {what} of the node holds more than {MAX_OUTPUT_VALUES} values (each object, array, scalar and key \
+             counts): pass on less of it"
+        );
+        return Err(NodeError::limit_exceeded(message));
+    }
+    for (has, most, kind) in
+        [(size.bytes, MAX_OUTPUT_BYTES, "as JSON"), (size.memory, MAX_OUTPUT_MEMORY, "of memory")]
+    {
+        if has > most {
+            let most = most >> 20;
+            let message =
+                format!("the {what} of the node takes more than {most} MiB {kind}: pass on less of it");
+            return Err(NodeError::limit_exceeded(message));
+        }
+    }
+    Ok(())
 }
 
 /// The result that an earlier execution recorded. The journal holds what cannot be worked out again; a node's input
@@ -456,13 +489,15 @@ async fn restore(
         EventBody::NodeCompleted { output, .. } => Some(NodeResult {
             status: Status::Success,
             input: inputs().await.map_or_else(|(input, _)| input, |inputs| inputs.shown),
-            output: Arc::new(output),
+            size: Size::of(&output),
+            output,
             error: None,
         }),
         EventBody::NodeFailed { .. } => Some(NodeResult {
             status: Status::Failure,
             input: inputs().await.map_or_else(|(input, _)| input, |inputs| Input::Given(inputs.given)),
             output: Arc::new(Value::Null),
+            size: Size::default(),
             error: Some(error()),
         }),
         EventBody::NodeSkipped { .. } => Some(skipped(&source, error())),

@@ -2,6 +2,7 @@
 
 use super::INPUT_EXPIRED;
 use crate::services::BUDGET_EXCEEDED;
+use runyard_runs::{MAX_OUTPUT_VALUES, Size, holds_more_values};
 use serde_json::{Map, Value, json};
 use std::{borrow::Cow, sync::Arc};
 
@@ -77,6 +78,17 @@ impl NodeError {
         Self::new(LIMIT_EXCEEDED, message).lasting()
     }
 
+    /// Refuses JSON text that holds more values than a node may give, before memory is spent on them.
+    pub(crate) fn check_json(text: &str) -> Result<(), Self> {
+        if holds_more_values(text.as_bytes(), MAX_OUTPUT_VALUES) {
+            let message = format!(
+                "the JSON holds more than {MAX_OUTPUT_VALUES} values (each object, array, scalar and key counts)"
+            );
+            return Err(Self::limit_exceeded(message));
+        }
+        Ok(())
+    }
+
     /// The `code` of the run's error: what callers can act on.
     pub(crate) fn code(&self) -> &'static str {
         match self.kind.as_ref() {
@@ -118,6 +130,8 @@ pub(crate) struct NodeResult {
     pub(crate) status: Status,
     pub(crate) input: Input,
     pub(crate) output: Arc<Value>,
+    /// The size of the output.
+    pub(crate) size: Size,
     pub(crate) error: Option<NodeError>,
 }
 

@@ -5,6 +5,7 @@ use super::{
     result::{Input, NodeResult},
 };
 use crate::compute::{self, Exceeded};
+use runyard_runs::Size;
 use serde_json::{Map, Value};
 use std::sync::OnceLock;
 
@@ -67,6 +68,12 @@ impl<'a> Source<'a> {
     /// All of it, each result as `{status, output, error?}`.
     pub(crate) fn without_inputs(&self) -> Value {
         self.merged(NodeResult::without_input)
+    }
+
+    /// The size of [`Source::without_inputs`], of all but the run's input.
+    pub(crate) fn size(&self) -> Size {
+        let results = self.seen.iter().filter_map(|node| self.results.get(*node));
+        results.fold(Size::default(), |sum, result| sum + result.size)
     }
 
     /// `{status, input, output, error?}`.

@@ -1,13 +1,19 @@
 //! What calls to all providers have in common: how they are sent, and what is made of answers that are none.
 
 use super::{Endpoint, LlmError};
-use crate::egress::{Http, Unanswered, explain};
+use crate::{
+    egress::{Http, Unanswered, explain},
+    rest::MAX_ANSWER,
+};
 use reqwest::{RequestBuilder, Response, header};
+use runyard_runs::{JsonError, MAX_OUTPUT_VALUES, parse_json};
 use serde_json::Value;
 use std::time::Duration;
 
 /// How much of an error's text is kept.
 const MAX_ERROR_TEXT: usize = 2000;
+/// How many bytes of an error are read.
+const MAX_ERROR: usize = 256 << 10;
 
 impl Endpoint {
     /// Sends a request; an answer that is an error is an error. `finish` adds headers and body.
@@ -28,20 +34,41 @@ impl Endpoint {
             return Ok(response);
         }
         let wait = retry_after(&response);
-        let text = response.text().await.unwrap_or_default();
-        Err(LlmError::status(self.provider, status, &error_text(&text), wait))
+        // Of an error that is longer, the beginning says enough.
+        let text = beginning(response).await;
+        Err(LlmError::status(self.provider, status, &error_text(&String::from_utf8_lossy(&text)), wait))
     }
 
     /// An answer that is JSON as a whole.
     pub(super) async fn json(&self, response: Response) -> Result<Value, LlmError> {
-        let text = response.bytes().await.map_err(|error| LlmError::connection(explain(&error)))?;
-        serde_json::from_slice(&text)
-            .map_err(|_| LlmError::connection(format!("{} answered no JSON", self.provider)))
+        let text = self.whole(response).await?;
+        parse_json(&text, MAX_OUTPUT_VALUES).map_err(|error| match error {
+            JsonError::TooManyValues { .. } => {
+                LlmError::refused(format!("the answer of {} {error}", self.provider))
+            }
+            JsonError::Invalid(_) => LlmError::connection(format!("{} answered no JSON", self.provider)),
+        })
+    }
+
+    /// An answer as it came.
+    async fn whole(&self, mut response: Response) -> Result<Vec<u8>, LlmError> {
+        let mut whole = Vec::new();
+        while let Some(piece) =
+            response.chunk().await.map_err(|error| LlmError::connection(explain(&error)))?
+        {
+            if whole.len() + piece.len() > MAX_ANSWER {
+                let most = MAX_ANSWER >> 20;
+                let message = format!("the answer of {} is larger than {most} MiB", self.provider);
+                return Err(LlmError::refused(message));
+            }
+            whole.extend_from_slice(&piece);
+        }
+        Ok(whole)
     }
 
     /// A piece of a stream.
     pub(super) fn piece(&self, data: &str) -> Result<Value, LlmError> {
-        serde_json::from_str(data)
+        parse_json(data.as_bytes(), MAX_OUTPUT_VALUES)
             .map_err(|_| LlmError::broken(format!("{} sent a piece that is no JSON", self.provider)))
     }
 
@@ -58,6 +85,17 @@ impl From<Unanswered> for LlmError {
             Unanswered::Request(why) | Unanswered::Redirect(why) => Self::refused(why),
         }
     }
+}
+
+/// What an answer begins with.
+async fn beginning(mut response: Response) -> Vec<u8> {
+    let mut text = Vec::new();
+    while text.len() < MAX_ERROR
+        && let Ok(Some(piece)) = response.chunk().await
+    {
+        text.extend_from_slice(&piece[..piece.len().min(MAX_ERROR - text.len())]);
+    }
+    text
 }
 
 fn retry_after(response: &Response) -> Option<Duration> {

@@ -4,6 +4,9 @@ use super::{Endpoint, LlmError};
 use crate::egress::explain;
 use reqwest::Response;
 
+/// The most that a stream may hold, in bytes: some 250,000 pieces.
+const MAX_STREAM: usize = 64 << 20;
+
 /// Gives the data of each event to `add`, until it says that this was the last or the stream ends.
 pub(super) async fn each(
     endpoint: &Endpoint,
@@ -11,7 +14,12 @@ pub(super) async fn each(
     mut add: impl FnMut(&str) -> Result<bool, LlmError>,
 ) -> Result<(), LlmError> {
     let mut events = Events::default();
+    let mut left = MAX_STREAM;
     while let Some(bytes) = response.chunk().await.map_err(|error| LlmError::broken(explain(&error)))? {
+        left = left.checked_sub(bytes.len()).ok_or_else(|| {
+            let most = MAX_STREAM >> 20;
+            LlmError::refused(format!("the stream of {} is longer than {most} MiB", endpoint.provider))
+        })?;
         let data = events
             .push(&bytes)
             .ok_or_else(|| LlmError::broken(format!("{} sends no events", endpoint.provider)))?;
@@ -31,6 +39,8 @@ pub(super) async fn each(
 #[derive(Debug, Default)]
 pub(crate) struct Events {
     buffer: Vec<u8>,
+    /// Where in the buffer no line break was looked for yet.
+    unseen: usize,
 }
 
 /// A provider that sends so much without ending an event is not understood.
@@ -44,14 +54,17 @@ impl Events {
         self.buffer.extend_from_slice(bytes);
         let mut data = Vec::new();
         let mut begin = 0;
-        while let Some(length) = self.buffer[begin..].iter().position(|byte| *byte == b'\n') {
-            let line = String::from_utf8_lossy(&self.buffer[begin..begin + length]);
+        while let Some(length) = self.buffer[self.unseen..].iter().position(|byte| *byte == b'\n') {
+            let end = self.unseen + length;
+            let line = String::from_utf8_lossy(&self.buffer[begin..end]);
             if let Some(text) = line.trim_end_matches('\r').strip_prefix("data:") {
                 data.push(text.trim_start().to_owned());
             }
-            begin += length + 1;
+            begin = end + 1;
+            self.unseen = begin;
         }
         self.buffer.drain(..begin);
+        self.unseen = self.buffer.len();
         (self.buffer.len() <= MAX_EVENT).then_some(data)
     }
 

@@ -87,7 +87,7 @@ pub(crate) fn run_of(
         app_version: "1".into(),
         created_at: Timestamp(i64::try_from(id).expect("a small number")),
         expires_at: Timestamp(i64::MAX),
-        input,
+        input: input.into(),
         user_id: None,
         session_id: None,
         metadata: std::collections::BTreeMap::default(),

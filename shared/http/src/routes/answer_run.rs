@@ -59,7 +59,7 @@ pub(crate) async fn handle(
         let problem = "is not supported here: send application/json";
         return Err(Error::of(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Type", problem));
     }
-    let given = Given::parse(body::json(&parts.headers, body, &api.config).await?)?;
+    let given = Given::parse(body::json(&api, &caller.app, &parts.headers, body).await?)?;
     let answer = |asked: &InputRequest| given.answer(asked);
     let by = caller.actor(given.user_id.clone());
     match api.service.answer(&caller.app, run, given.request, by, answer).await {

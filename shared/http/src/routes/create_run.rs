@@ -1,6 +1,6 @@
 //! `POST /v1/runs`: create a run: sync, background or streaming.
 
-use super::json;
+use super::large_json;
 use crate::{
     Api, Deadline,
     auth::{Access, Caller, WithKeyOrPublic},
@@ -110,7 +110,7 @@ pub(crate) async fn handle(
     let key = idempotency::key(&parts.headers, &caller)?;
     let (fields, uploads) = match content {
         Content::Json => {
-            let object = body::json(&parts.headers, body, &api.config).await?;
+            let object = body::json(&api, &caller.app, &parts.headers, body).await?;
             (Fields::new(object), Uploads::new(false))
         }
         Content::Multipart { boundary } => {
@@ -269,6 +269,7 @@ impl From<create::Error> for Error {
                 let problem = "executes as many runs as it may: try again, or create the run with background";
                 Self::of(StatusCode::TOO_MANY_REQUESTS, "app", problem).retry_after(retry_after)
             }
+            create::Error::OutOfMemory(error) => error.into(),
             create::Error::ShuttingDown => {
                 Self::of(StatusCode::SERVICE_UNAVAILABLE, "server", "is shutting down: try again")
                     .retry_after(Duration::from_secs(1))
@@ -293,10 +294,16 @@ impl Waiting {
 
     pub(super) async fn in_background(self, created: Created, wait: Option<u64>) -> Result<Response, Error> {
         let Some(seconds) = wait else {
-            return json(StatusCode::ACCEPTED, &RunAnswer { data: (&created.run).into() });
+            return large_json(
+                &self.api,
+                &self.app,
+                StatusCode::ACCEPTED,
+                &RunAnswer { data: (&created.run).into() },
+            );
         };
+        let (api, app) = (self.api.clone(), Arc::clone(&self.app));
         let run = self.settled(created, Duration::from_secs(seconds)).await?;
-        let mut response = json(StatusCode::ACCEPTED, &RunAnswer { data: (&run).into() })?;
+        let mut response = large_json(&api, &app, StatusCode::ACCEPTED, &RunAnswer { data: (&run).into() })?;
         if let Ok(applied) = HeaderValue::from_str(&format!("wait={seconds}")) {
             response.headers_mut().insert(PREFERENCE_APPLIED, applied);
         }
@@ -307,12 +314,14 @@ impl Waiting {
     async fn until_its_end(self, created: Created) -> Result<Response, Error> {
         let (silence, at_most) = (self.api.config.sync_silence, self.api.config.sync_wait);
         let as_accepted = created.run.clone();
+        let (api, app) = (self.api.clone(), Arc::clone(&self.app));
+        let ended = |run: &Run| large_json(&api, &app, StatusCode::OK, &RunAnswer { data: run.into() });
         let mut run = Box::pin(async move { self.settled(created, at_most).await });
         let Some(silence) = silence else {
-            return json(StatusCode::OK, &RunAnswer { data: (&run.await?).into() });
+            return ended(&run.await?);
         };
         if let Ok(run) = timeout(silence, &mut run).await {
-            return json(StatusCode::OK, &RunAnswer { data: (&run?).into() });
+            return ended(&run?);
         }
         let space = || Ok::<_, Infallible>(Bytes::from_static(b" "));
         let pieces = stream::unfold(Some((run, as_accepted)), move |waiting| async move {

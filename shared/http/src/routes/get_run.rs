@@ -1,6 +1,6 @@
 //! `GET /v1/runs/{run_id}`: one run.
 
-use super::{json, run_path::RunPath};
+use super::{large_json, run_path::RunPath};
 use crate::{
     Api,
     auth::WithKeyOrPublic,
@@ -33,10 +33,10 @@ pub(crate) async fn handle(
     RunPath(run): RunPath,
 ) -> Result<Response, Error> {
     let run = api.service.get(&caller.app, run).await?;
-    json(StatusCode::OK, &RunAnswer { data: (&run).into() })
+    large_json(&api, &caller.app, StatusCode::OK, &RunAnswer { data: (&run).into() })
 }
 
-/// `get` knows two errors, which it shares with `events` and `follow`.
+/// `get` knows two errors, which it shares with `follow`.
 impl From<get::Error> for Error {
     fn from(error: get::Error) -> Self {
         match error {

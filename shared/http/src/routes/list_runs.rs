@@ -1,6 +1,6 @@
 //! `GET /v1/runs`: an app's runs.
 
-use super::json;
+use super::large_json;
 use crate::{
     Api,
     auth::WithKey,
@@ -61,7 +61,8 @@ pub(crate) async fn handle(
         total_count_capped: capped,
         next_cursor,
     };
-    json(StatusCode::OK, &RunList { data: runs.iter().map(Into::into).collect(), pagination })
+    let list = RunList { data: runs.iter().map(Into::into).collect(), pagination };
+    large_json(&api, &caller.app, StatusCode::OK, &list)
 }
 
 /// The query, and its page's number unless it begins at a cursor.
@@ -130,9 +131,7 @@ impl From<ListError> for Error {
                 "cursor",
                 "is not one of this query: begin again without it, or send the same filters and sort",
             ),
-            error @ ListError::TooLarge { .. } => {
-                Self::bad("page_size", format!("{error}: ask for fewer runs"))
-            }
+            error @ ListError::TooLarge => Self::bad("page_size", format!("{error}: ask for fewer runs")),
             ListError::Store(error) => error.into(),
         }
     }

@@ -13,7 +13,7 @@ pub(crate) mod run_events;
 pub(crate) mod run_path;
 pub(crate) mod stream_run;
 
-use crate::{Api, error::Error};
+use crate::{Api, error::Error, unsent};
 use axum::{
     Router,
     body::Body,
@@ -21,6 +21,7 @@ use axum::{
     routing::{get, post},
 };
 use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
+use runyard_runs::App;
 use serde::Serialize;
 
 /// Every route, and what is answered where there is none.
@@ -47,10 +48,21 @@ pub(crate) fn all() -> Router<Api> {
         })
 }
 
+/// A response with a JSON body that may be large: it takes memory until it is sent, however slowly its client reads.
+fn large_json(api: &Api, app: &App, status: StatusCode, body: &impl Serialize) -> Result<Response, Error> {
+    let mut body = serde_json::to_vec(body).map_err(Error::internal)?;
+    let memory = unsent::take(api.service.memory(), app.id, &mut body)?;
+    Ok(json_response(status, Body::from(unsent::until_sent(body, memory))))
+}
+
 /// A response with a JSON body.
 fn json(status: StatusCode, body: &impl Serialize) -> Result<Response, Error> {
-    let mut response = Response::new(Body::from(serde_json::to_vec(body).map_err(Error::internal)?));
+    Ok(json_response(status, Body::from(serde_json::to_vec(body).map_err(Error::internal)?)))
+}
+
+fn json_response(status: StatusCode, body: Body) -> Response {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Ok(response)
+    response
 }

@@ -1,6 +1,6 @@
 //! `GET /v1/runs/{run_id}/events`: the stored events, in pages.
 
-use super::{json, run_path::RunPath};
+use super::{large_json, run_path::RunPath};
 use crate::{
     Api,
     auth::WithKeyOrPublic,
@@ -10,6 +10,7 @@ use crate::{
 };
 use axum::{extract::State, response::Response};
 use http::{StatusCode, Uri};
+use runyard_runs::service::events;
 
 /// The stored events of a run, in pages.
 #[utoipa::path(
@@ -54,5 +55,18 @@ pub(crate) async fn handle(
         total_count_capped: false,
         next_cursor: None,
     };
-    json(StatusCode::OK, &EventList { data: found.events.iter().map(RunEvent).collect(), pagination })
+    let list = EventList { data: found.events.iter().map(RunEvent).collect(), pagination };
+    large_json(&api, &caller.app, StatusCode::OK, &list)
+}
+
+impl From<events::Error> for Error {
+    fn from(error: events::Error) -> Self {
+        match error {
+            events::Error::NotFound => Self::no_run(),
+            error @ events::Error::TooLarge => {
+                Self::bad("page_size", format!("{error}: ask for fewer events, or follow the run's stream"))
+            }
+            events::Error::Store(error) => error.into(),
+        }
+    }
 }

@@ -71,7 +71,7 @@ impl<'a> From<&'a runs::Run> for Run<'a> {
             started_at: new.created_at,
             ended_at: run.ended_at,
             input: &new.input,
-            output: run.output.as_ref(),
+            output: run.output.as_deref(),
             error: run.error.as_ref().map(RunError::from),
             user_id: new.user_id.as_deref(),
             session_id: new.session_id,

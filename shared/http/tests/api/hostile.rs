@@ -1,6 +1,6 @@
 //! Whatever is sent, a refusal in the format comes back: never a 5xx, never silence.
 
-use crate::world::{MULTIPART, World};
+use crate::world::{MULTIPART, World, multipart};
 use axum::body::Body;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
@@ -44,6 +44,46 @@ async fn bad_json_is_400_and_says_where() {
     let odd = br#"{"input": {"do": ["a"], "do": ["\u0000", 18446744073709551616, -0.0, 1.50]}}"#;
     let run = post(odd.to_vec()).await.json();
     assert_eq!(run["data"]["output"], json!(["\u{0}", 18_446_744_073_709_551_616.0, -0.0, 1.5]));
+}
+
+#[tokio::test]
+async fn values_are_counted_before_they_are_read() {
+    let world = World::new();
+    let post = async |path: &str, body: String| {
+        let request = world.request("POST", path).header("content-type", "application/json");
+        world.send(request.body(Body::from(body)).unwrap()).await
+    };
+    // The object, `input` and its object, `do` and its array, and the items.
+    let numbers = |count: usize| format!("{{\"input\":{{\"do\":[1{}]}}}}", ",1".repeat(count - 6));
+    assert_eq!(post("/v1/runs", numbers(100_000)).await.status, 200, "65 embeddings fit");
+    let repeated =
+        |piece: &str| format!("{{\"input\":{{\"do\":[{piece}{}]}}}}", format!(",{piece}").repeat(300_000));
+    let bodies = [
+        numbers(100_001),
+        repeated("{\"a\":1}"),
+        repeated("[]"),
+        repeated("\"\\\"\""),
+        repeated(" { } "),
+        repeated("[[[0]]]"),
+        format!(
+            "{{\"input\":{{{}}}}}",
+            (0..60_000).map(|n| format!("\"{n}\":0")).collect::<Vec<_>>().join(",")
+        ),
+        format!("{{\"input\":{{\"do\":[]}},\"ignored\":[{}0]}}", "0,".repeat(100_000)),
+        format!("[{}", "0,".repeat(2_000_000)),
+    ];
+    for body in bodies {
+        for path in ["/v1/runs", "/v1/runs/0190f3c2-7a4e-7c51-9d0b-3a1f5e8c2b77/input"] {
+            let answer = post(path, body.clone()).await;
+            let problem = answer.json()["error"]["details"]["body"].to_string();
+            assert_eq!(answer.status, 413, "{} {answer:?}", &body[..60]);
+            assert!(problem.contains("more than 100000 values"), "{problem}");
+        }
+    }
+    let form = multipart(&[("name=\"input\"", repeated("{}").as_bytes())]);
+    let request = world.request("POST", "/v1/runs").header("content-type", MULTIPART);
+    let answer = world.send(request.body(Body::from(form)).unwrap()).await;
+    assert_eq!((answer.status.as_u16(), answer.details()), (413, vec!["input".to_owned()]), "{answer:?}");
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ mod files;
 mod hostile;
 mod input;
 mod list;
+mod memory;
 mod patience;
 mod public;
 mod world;

@@ -152,6 +152,13 @@ impl World {
         world
     }
 
+    /// The same world, whose requests and runs may take so many bytes of memory.
+    pub(crate) fn with_memory(mut self, bytes: usize) -> Self {
+        self.http.service = self.http.service.clone().with_memory(bytes);
+        self.router = router(self.http.clone());
+        self
+    }
+
     /// A new key.
     pub(crate) fn new_key(&self, scope: Scope, change: impl FnOnce(&mut AccessKey)) -> String {
         let (credential, mut key) = Credential::generate(&SystemIds, scope, self.clock.now(), None);

@@ -443,14 +443,19 @@ impl Writer {
             let body = if self.state.epoch == 0 { EventBody::RunStarted } else { EventBody::RunResumed };
             events.push(body.into());
         }
+        let (fit, is_full) = fitting(&self.outbox, self.wants.end.as_ref());
+        let rest = self.outbox.split_off(fit);
         // Not `append`: a run that waits long would keep the room.
-        events.extend(std::mem::take(&mut self.outbox));
-        if let Some(body) = self.wants.end.take() {
-            events.push(body.into());
-        } else if std::mem::take(&mut self.wants.pause) {
-            events.push(EventBody::RunPaused.into());
+        events.extend(std::mem::replace(&mut self.outbox, rest));
+        // The next entry goes on with what did not fit.
+        self.wants.flush = !self.outbox.is_empty();
+        if !is_full {
+            if let Some(body) = self.wants.end.take() {
+                events.push(body.into());
+            } else if std::mem::take(&mut self.wants.pause) {
+                events.push(EventBody::RunPaused.into());
+            }
         }
-        self.wants.flush = false;
         self.wants.claim = false;
         let first = self.last + 1;
         let mut state = self.state.after(self.claim, first, now, &events);
@@ -521,15 +526,16 @@ impl Writer {
 
     /// Takes back what an entry was to say, since its place is taken. The claim and a pause are decided anew.
     fn take_back(&mut self, entry: Arc<Entry>) {
-        for logged in Arc::unwrap_or_clone(entry).events.into_iter().rev() {
+        let mut events = Arc::unwrap_or_clone(entry).events;
+        for logged in events.iter_mut().filter(|logged| !is_pushed(&logged.body)) {
             if logged.body.ends_as().is_some() {
-                self.wants.end = Some(logged.body);
+                self.wants.end = Some(logged.body.clone());
             } else if logged.body == EventBody::RunPaused {
                 self.restart = true;
-            } else if !logged.body.is_claim() {
-                self.outbox.insert(0, logged);
             }
         }
+        events.retain(|logged| is_pushed(&logged.body));
+        self.outbox.splice(..0, events);
         self.wants.flush = true;
     }
 
@@ -650,6 +656,22 @@ impl Writer {
         self.wants = Wants::default();
         self.outbox.clear();
     }
+}
+
+/// How many bytes of events go into an entry; one event may have more. Whoever reads a log reads whole entries.
+const ENTRY_BYTES: usize = 1 << 20;
+
+/// How many of these events fit into an entry, one at least, and whether there is no place for an end after them.
+fn fitting(events: &[Logged], end: Option<&EventBody>) -> (usize, bool) {
+    let mut bytes = 0;
+    for (place, logged) in events.iter().enumerate() {
+        bytes += logged.bytes();
+        if bytes > ENTRY_BYTES && place > 0 {
+            return (place, true);
+        }
+    }
+    let is_full = !events.is_empty() && end.is_some_and(|end| bytes + end.bytes() > ENTRY_BYTES);
+    (events.len(), is_full)
 }
 
 const HAND_OVER: Step = Step::Enqueue { delay: Duration::ZERO, then: Stop::HandedOver };

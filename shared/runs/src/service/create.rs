@@ -2,8 +2,8 @@
 
 use super::{Live, RunService, Seat, drive::Target};
 use crate::{
-    App, ClaimId, FieldErrors, File, FileId, IdempotencyItem, NewRun, Origin, Run, RunId, RunStatus,
-    StoreError, Usage,
+    App, ClaimId, FieldErrors, File, FileId, IdempotencyItem, NewRun, Origin, OutOfMemory, Run, RunId,
+    RunStatus, StoreError, Usage,
     protocol::{CreateOutcome, Creator, Writer},
 };
 use serde_json::{Map, Value};
@@ -87,6 +87,9 @@ pub enum Error {
         /// When to try again.
         retry_after: Duration,
     },
+    /// The requests and runs of the process take as much memory as they may.
+    #[error(transparent)]
+    OutOfMemory(#[from] OutOfMemory),
     /// The process is about to end.
     #[error("the server is shutting down")]
     ShuttingDown,
@@ -115,14 +118,17 @@ impl RunService {
         }
         let files = self.files(app, &request.file_ids).await?;
         self.ports.engine.check_input(app, &request.input, &files).await.map_err(Error::Invalid)?;
-        let slot = match request.mode {
-            Mode::Background => None,
+        let memory = self.take_memory(app, &request.input)?;
+        let (slot, _until_accepted) = match request.mode {
+            // It takes its own when it is executed.
+            Mode::Background => (None, Some(memory)),
             Mode::Sync | Mode::Stream => {
-                Some(self.slots.take(app).ok_or(Error::TooManyRuns { retry_after: RETRY_AFTER })?)
+                let slot = self.slots.take(app, memory);
+                (Some(slot.ok_or(Error::TooManyRuns { retry_after: RETRY_AFTER })?), None)
             }
         };
         let claim = slot.as_ref().map(|_| self.new_claim());
-        let new = self.new_run(app, request.input, files, |new| {
+        let new = self.new_run(app, Arc::new(request.input), files, |new| {
             new.user_id = request.user_id;
             new.session_id = request.session_id;
             new.metadata = request.metadata;
@@ -173,7 +179,7 @@ impl RunService {
     pub(super) fn new_run(
         &self,
         app: &App,
-        input: Map<String, Value>,
+        input: Arc<Map<String, Value>>,
         files: Vec<File>,
         fill: impl FnOnce(&mut NewRun),
     ) -> NewRun {

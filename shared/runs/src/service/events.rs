@@ -1,12 +1,12 @@
 //! `GET /v1/runs/{run_id}/events` and `…/stream`: what happened.
 
-use super::{Ports, RunService, create::Created, get::Error};
-use crate::{App, Entry, RunEvent, RunId, Sequence, StoreError};
+use super::{Ports, RunService, create::Created, get, live::News};
+use crate::{App, Entry, LogRange, RunEvent, RunId, Sequence, StoreError};
 use futures::{
     StreamExt,
     stream::{self, BoxStream},
 };
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 use tokio::sync::broadcast;
 
 /// A page of events.
@@ -17,6 +17,26 @@ pub struct EventPage {
     /// How many there are on all pages.
     pub total_count: u64,
 }
+
+/// Why there is no page.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such run of this app.
+    #[error("no such run")]
+    NotFound,
+    /// The events of the page have more than [`EVENTS_BYTES`].
+    #[error("the events of this page have more than the {} MiB that a page may have", EVENTS_BYTES >> 20)]
+    TooLarge,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// How many bytes the events of a page have together; a page of one event may have more.
+pub const EVENTS_BYTES: usize = 4 << 20;
+
+/// How many bytes of a log are read at once, and held for who follows a run and does not read on.
+const PIECE: usize = 64 << 10;
 
 /// How long a follower waits for news before it looks at the log by itself.
 const LOOK: Duration = Duration::from_secs(10);
@@ -41,13 +61,22 @@ impl RunService {
         } else {
             (skipped, skipped.saturating_add(u64::from(page_size)).min(total_count))
         };
-        let mut events = Vec::new();
-        let mut next = after;
+        let mut events: Vec<RunEvent> = Vec::new();
+        let (mut next, mut bytes) = (after, 0);
         while next < upto {
-            let Some(log) = self.ports.runs.read(id, next + 1).await? else { return Err(Error::NotFound) };
+            let range = LogRange { from: next + 1, to: upto, bytes: PIECE };
+            let log = self.ports.runs.read_range(id, range).await?.ok_or(Error::NotFound)?;
             let Some(last) = log.entries.last().map(Entry::last) else { break };
-            let found = log.entries.iter().flat_map(|entry| entry.events_after(next));
-            events.extend(found.filter(|event| event.sequence <= upto));
+            for event in log.entries.iter().flat_map(|entry| entry.events_after(next)) {
+                if event.sequence > upto {
+                    break;
+                }
+                bytes += event.body.bytes();
+                if bytes > EVENTS_BYTES && !events.is_empty() {
+                    return Err(Error::TooLarge);
+                }
+                events.push(event);
+            }
             next = last;
         }
         if descending {
@@ -62,9 +91,9 @@ impl RunService {
         app: &App,
         id: RunId,
         after: Sequence,
-    ) -> Result<BoxStream<'static, Result<RunEvent, StoreError>>, Error> {
+    ) -> Result<BoxStream<'static, Result<RunEvent, StoreError>>, get::Error> {
         let head = self.ports.runs.head(id).await?;
-        head.filter(|head| head.app == app.id).ok_or(Error::NotFound)?;
+        head.filter(|head| head.app == app.id).ok_or(get::Error::NotFound)?;
         // Subscribed before the log is read, so that nothing falls in between.
         let live = self.live.find(id).map(|live| live.subscribe());
         Ok(Follower { ports: self.ports.clone(), run: id, after, live, lagging: true, over: false }.events())
@@ -85,7 +114,7 @@ struct Follower {
     run: RunId,
     /// The last sequence that was given.
     after: Sequence,
-    live: Option<broadcast::Receiver<Arc<Entry>>>,
+    live: Option<broadcast::Receiver<News>>,
     /// Whether the store may have what `live` will not give.
     lagging: bool,
     over: bool,
@@ -126,10 +155,12 @@ impl Follower {
                 continue;
             };
             match tokio::time::timeout(LOOK, live.recv()).await {
-                Ok(Ok(entry)) if entry.first > self.after + 1 => self.lagging = true,
-                Ok(Ok(entry)) if entry.last() > self.after => return Ok(self.take(&[entry.as_ref()])),
-                Ok(Ok(_)) => {}
-                Ok(Err(broadcast::error::RecvError::Lagged(_))) => self.lagging = true,
+                Ok(Ok(News::Entry(entry))) if entry.first > self.after + 1 => self.lagging = true,
+                Ok(Ok(News::Entry(entry))) if entry.last() > self.after => {
+                    return Ok(self.take(&[entry.as_ref()]));
+                }
+                Ok(Ok(News::Entry(_))) => {}
+                Ok(Ok(News::Look) | Err(broadcast::error::RecvError::Lagged(_))) => self.lagging = true,
                 // The execution is over: the run has ended, or others go on with it, or wrote last.
                 Ok(Err(broadcast::error::RecvError::Closed)) => {
                     self.live = None;
@@ -141,7 +172,8 @@ impl Follower {
     }
 
     async fn read(&mut self) -> Result<Vec<RunEvent>, StoreError> {
-        let Some(log) = self.ports.runs.read(self.run, self.after + 1).await? else {
+        let range = LogRange { bytes: PIECE, ..LogRange::from(self.after + 1) };
+        let Some(log) = self.ports.runs.read_range(self.run, range).await? else {
             self.over = true;
             return Ok(Vec::new());
         };

@@ -10,8 +10,9 @@ use super::{
 };
 use crate::{
     App, EventBody, LogRead, Logged, NewRun, Outcome, RequestId, RunError, RunId, StoreError, Timestamp,
-    engine::{Shared, Taken},
+    engine::{Room, Shared, Taken},
     protocol::{Ender, LOST_ONE, Op, RENEWAL, Reply, Stop, Writer, expired},
+    room::RunMemory,
 };
 use futures::{FutureExt, future::BoxFuture};
 use std::{future::pending, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
@@ -40,6 +41,8 @@ pub(crate) struct Execution {
     pub(crate) handing_over: CancellationToken,
     /// When the platform's time for this execution ends: it hands over then too.
     pub(crate) until: Option<Timestamp>,
+    /// What the run takes of the process's memory.
+    pub(crate) memory: RunMemory,
     /// Of a run that has lost workers, while it is on probation.
     pub(crate) place: Option<Place>,
     /// How far away a moment is for which the run is left without a process.
@@ -148,7 +151,7 @@ impl Execution {
         let writer = &mut self.writer;
         // This is the start over; left standing, it would throw away the first call in flight.
         writer.take_restart();
-        let shared = share(ports, new, journal, writer);
+        let shared = share(ports, new, journal, writer, Room::new(&self.app, journal, &self.memory));
         // A panic of a node must not take the server along.
         let execution =
             AssertUnwindSafe(ports.engine.execute(&self.app, shared.context(self.rests_from))).catch_unwind();
@@ -168,7 +171,10 @@ impl Execution {
                 engine = None;
                 writer.push_all(shared.take());
             }
-            if engine.is_some() {
+            if engine.is_some() && shared.is_full() {
+                engine = None;
+                fail(writer, &shared, too_long(&self.app));
+            } else if engine.is_some() {
                 // What waits for them is to be told.
                 answered |= expire(writer, &shared, &mut expiring, ports.clock.now());
             }
@@ -240,8 +246,7 @@ impl Execution {
                 }
                 () = sleep_until(wake_at.unwrap_or_else(Instant::now)), if wake_at.is_some() => {
                     if deadline.is_some_and(|at| at <= Instant::now()) && engine.take().is_some() {
-                        writer.push_all(shared.take());
-                        writer.end(EventBody::RunFailed { error: timed_out(&self.app) });
+                        fail(writer, &shared, timed_out(&self.app));
                     }
                 }
             }
@@ -249,15 +254,21 @@ impl Execution {
     }
 }
 
+/// Ends the run, with what the engine has said by now.
+fn fail(writer: &mut Writer, shared: &Shared, error: RunError) {
+    writer.push_all(shared.take());
+    writer.end(EventBody::RunFailed { error });
+}
+
 fn events_of(log: LogRead) -> Vec<Logged> {
     log.entries.into_iter().flat_map(|entry| entry.events).collect()
 }
 
 /// What the engine and this execution share, from what the log has.
-fn share(ports: &Ports, new: &Arc<NewRun>, journal: &[Logged], writer: &Writer) -> Arc<Shared> {
+fn share(ports: &Ports, new: &Arc<NewRun>, journal: &[Logged], writer: &Writer, room: Room) -> Arc<Shared> {
     let (files, clock) = (Arc::clone(&ports.files), Arc::clone(&ports.clock));
     let usage = writer.state().usage.clone();
-    Shared::new(Arc::clone(new), files, clock, journal, usage, writer.is_claimed())
+    Shared::new(Arc::clone(new), files, clock, journal, usage, writer.is_claimed(), room)
 }
 
 /// Has the log told of requests that have expired and are not `told` of yet; gives whether there are any.
@@ -352,6 +363,13 @@ fn timed_out(app: &App) -> RunError {
             app.limits.run_seconds
         ),
     )
+}
+
+fn too_long(app: &App) -> RunError {
+    let most = app.limits.run_bytes;
+    let message =
+        format!("the run's log has more than the {most} bytes that its app allows (limits.run_bytes)");
+    RunError::new("limit_exceeded", message)
 }
 
 /// When what is to happen.

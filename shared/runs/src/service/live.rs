@@ -1,6 +1,6 @@
 //! The executions of this process: who follows or cancels a run reaches its executor without the store.
 
-use crate::{Entry, RunId};
+use crate::{Entry, Logged, RunId};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
@@ -9,6 +9,18 @@ use tokio::sync::{Notify, broadcast};
 
 /// So many entries a follower may lag before it reads the store again.
 const LAG: usize = 16;
+
+/// Larger entries are not kept for those who lag: they read the store.
+const SMALL: usize = 64 << 10;
+
+/// What a follower is told.
+#[derive(Clone)]
+pub(crate) enum News {
+    /// This was written.
+    Entry(Arc<Entry>),
+    /// Something was written: look at the log.
+    Look,
+}
 
 /// All executions of this process.
 #[derive(Default)]
@@ -22,8 +34,8 @@ pub(crate) struct Live {
     /// Woken when somebody else wrote to the run's log.
     pub(crate) nudge: Notify,
     /// Made for the first follower.
-    entries: OnceLock<broadcast::Sender<Arc<Entry>>>,
-    expected: Mutex<Option<broadcast::Receiver<Arc<Entry>>>>,
+    entries: OnceLock<broadcast::Sender<News>>,
+    expected: Mutex<Option<broadcast::Receiver<News>>>,
 }
 
 impl Live {
@@ -34,12 +46,12 @@ impl Live {
     }
 
     /// The entries since [`Live::expect_follower`], for the follower that was expected.
-    pub(crate) fn take_expected(&self) -> Option<broadcast::Receiver<Arc<Entry>>> {
+    pub(crate) fn take_expected(&self) -> Option<broadcast::Receiver<News>> {
         self.expected.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// The entries that the execution writes from now on.
-    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<Entry>> {
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<News> {
         self.entries.get_or_init(|| broadcast::Sender::new(LAG)).subscribe()
     }
 
@@ -47,7 +59,8 @@ impl Live {
     pub(crate) fn publish(&self, entries: Vec<Arc<Entry>>) {
         if let Some(sender) = self.entries.get() {
             for entry in entries {
-                let _ = sender.send(entry);
+                let bytes: usize = entry.events.iter().map(Logged::bytes).sum();
+                let _ = sender.send(if bytes <= SMALL { News::Entry(entry) } else { News::Look });
             }
         }
     }

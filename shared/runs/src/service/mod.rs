@@ -22,10 +22,12 @@ pub use sweep::Swept;
 
 use crate::protocol::Writer;
 use crate::{
-    App, AppStore, ClaimId, Clock, Engine, FileStore, Ids, NewRun, RunQueue, RunStore, StoreError, Timestamp,
+    App, AppStore, ClaimId, Clock, Engine, FileStore, Ids, MemoryBudget, NewRun, OutOfMemory, RunQueue,
+    RunStore, Size, StoreError, TakenMemory, Timestamp,
 };
 use execute::Execution;
 use live::{Live, LiveRuns};
+use serde_json::{Map, Value};
 use slots::{Slot, Slots};
 use std::{sync::Arc, time::Duration};
 use suspects::{Place, Suspects};
@@ -84,7 +86,17 @@ pub struct RunService {
     executions: TaskTracker,
     handing_over: CancellationToken,
     until: Option<Timestamp>,
+    memory: Arc<MemoryBudget>,
 }
+
+/// What a run takes by itself,
+const RUN: usize = 32 << 10;
+
+/// and how often its input is held: as it came, merged for the first nodes, and written to the log.
+const COPIES: usize = 3;
+
+/// What requests and runs may take together, unless it is said.
+const MEMORY: usize = 1 << 30;
 
 impl RunService {
     /// A service on these ports.
@@ -98,7 +110,18 @@ impl RunService {
             executions: TaskTracker::new(),
             handing_over: CancellationToken::new(),
             until: None,
+            memory: MemoryBudget::new(MEMORY),
         }
+    }
+
+    /// The same service, where requests and runs may take so many bytes of memory together.
+    pub fn with_memory(self, bytes: usize) -> Self {
+        Self { memory: MemoryBudget::new(bytes), ..self }
+    }
+
+    /// What requests and runs may take of the process's memory.
+    pub fn memory(&self) -> &Arc<MemoryBudget> {
+        &self.memory
     }
 
     /// The same service, for a request or message whose platform gives it no more time than that: what is executed on
@@ -164,6 +187,7 @@ impl RunService {
             followed,
             handing_over: self.handing_over.clone(),
             until: self.until,
+            memory: slot.memory.clone(),
         };
         let entered = self.live.enter(execution.new.id, live);
         let span = tracing::debug_span!(target: SPANS, "run", run = %execution.new.id, app = %app.name);
@@ -179,6 +203,12 @@ impl RunService {
             }
             .instrument(span),
         )
+    }
+
+    /// Takes the memory that a run with this input begins with.
+    fn take_memory(&self, app: &App, input: &Map<String, Value>) -> Result<TakenMemory, OutOfMemory> {
+        let input: usize = input.iter().map(|(key, value)| key.len() + Size::of(value).memory).sum();
+        self.memory.take(app.id, RUN + COPIES * input)
     }
 
     fn new_claim(&self) -> ClaimId {

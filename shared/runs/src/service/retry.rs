@@ -67,6 +67,7 @@ impl RunService {
             new.retry_of = Some(old.id);
             new.origin = old.origin.retried();
         });
+        let _until_accepted = self.take_memory(&app, &new.input).map_err(create::Error::from)?;
         Ok(self.accept_in_task(&app, new, None, idempotency, Mode::Background, None).await?)
     }
 }

@@ -1,6 +1,6 @@
 //! How many runs of an app this process executes at the same time.
 
-use crate::{App, AppId};
+use crate::{App, AppId, TakenMemory, room::RunMemory};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
@@ -13,15 +13,15 @@ pub(crate) struct Slots {
 }
 
 impl Slots {
-    /// A slot of the app, unless it has as many as its limits allow.
-    pub(crate) fn take(self: &Arc<Self>, app: &App) -> Option<Slot> {
+    /// A slot of the app for a run that takes this memory, unless the app has as many as its limits allow.
+    pub(crate) fn take(self: &Arc<Self>, app: &App, memory: TakenMemory) -> Option<Slot> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let count = taken.entry(app.id).or_default();
         if *count >= app.limits.concurrent_runs {
             return None;
         }
         *count += 1;
-        Some(Slot { slots: Arc::clone(self), app: app.id })
+        Some(Slot { slots: Arc::clone(self), app: app.id, memory: RunMemory::new(memory) })
     }
 }
 
@@ -29,6 +29,7 @@ impl Slots {
 pub(crate) struct Slot {
     slots: Arc<Slots>,
     app: AppId,
+    pub(crate) memory: RunMemory,
 }
 
 impl Drop for Slot {

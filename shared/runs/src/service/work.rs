@@ -15,7 +15,7 @@ use std::{sync::Arc, time::Duration};
 /// How far away a moment is for which a run is left that holds a worker: others need it meanwhile.
 const RESTS_FROM: Duration = Duration::from_secs(1);
 
-/// How long a run waits whose app executes as many runs as it may.
+/// How long a run waits whose app executes as many runs as it may, or for which there is no memory.
 const WAIT_FOR_SLOT: Duration = Duration::from_millis(250);
 
 impl RunService {
@@ -43,7 +43,8 @@ impl RunService {
             measure::ended_by(new.app, run, &ended);
             return Ok(());
         };
-        let Some(slot) = self.slots.take(&app) else {
+        let memory = self.take_memory(&app, &new.input).ok();
+        let Some(slot) = memory.and_then(|memory| self.slots.take(&app, memory)) else {
             return self.ports.queue.enqueue(app.id, run, WAIT_FOR_SLOT).await;
         };
         let place = match self.suspects.admit(run, attempts) {

@@ -270,7 +270,7 @@ impl Worker {
         }
         let end = match turn {
             Some(Turn::Completed) => {
-                Some(Conclusion::Ends(EventBody::RunCompleted { output: serde_json::Value::Null }))
+                Some(Conclusion::Ends(EventBody::RunCompleted { output: serde_json::Value::Null.into() }))
             }
             Some(Turn::Suspended) => Some(Conclusion::Waits),
             Some(Turn::Resting(until)) => Some(Conclusion::Rests(until)),

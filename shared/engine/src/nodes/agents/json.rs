@@ -1,11 +1,13 @@
 //! JSON as models write it: line breaks inside strings, text after the value, and a value that breaks off.
 
+use crate::flow::NodeError;
 use serde_json::{Deserializer, Value};
 use std::fmt::Write as _;
 
 /// The first value of `text`, whatever stands after it. Control characters may stand in strings. The error says where it
 /// is no JSON.
 pub(super) fn first(text: &str) -> Result<Value, String> {
+    check(text)?;
     let text = escape_controls(text.trim());
     match Deserializer::from_str(&text).into_iter().next() {
         Some(Ok(value)) => Ok(value),
@@ -16,6 +18,7 @@ pub(super) fn first(text: &str) -> Result<Value, String> {
 
 /// All of `text` as one value, or as much of it as is whole: what breaks off at its end is left out.
 pub(super) fn whole_or_cut(text: &str) -> Result<Value, String> {
+    check(text)?;
     let text = escape_controls(text.trim());
     serde_json::from_str(&text).or_else(|error| match cut(&text) {
         Some(text) => serde_json::from_str(&text).map_err(|error| error.to_string()),
@@ -25,7 +28,12 @@ pub(super) fn whole_or_cut(text: &str) -> Result<Value, String> {
 
 /// All of `text` as one value. Control characters may stand in strings.
 pub(super) fn whole(text: &str) -> Result<Value, String> {
+    check(text)?;
     serde_json::from_str(&escape_controls(text.trim())).map_err(|error| error.to_string())
+}
+
+fn check(text: &str) -> Result<(), String> {
+    NodeError::check_json(text).map_err(|error| error.message)
 }
 
 /// The first object or array whose brackets match.

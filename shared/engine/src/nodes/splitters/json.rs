@@ -110,6 +110,7 @@ impl Splits for JsonSplitter {
 
 impl Splitter for JsonSplitter {
     fn split(&self, document: &Document, ids: &DocumentIds) -> Result<Vec<Document>, NodeError> {
+        NodeError::check_json(&document.content)?;
         let value = serde_json::from_str(&document.content)
             .map_err(|problem| NodeError::new("ValueError", format!("a document is no JSON: {problem}")))?;
         let mut parts = Vec::new();

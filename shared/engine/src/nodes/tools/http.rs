@@ -23,6 +23,7 @@ use reqwest::{
     Method, Url,
     header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
+use runyard_runs::{JsonError, MAX_OUTPUT_VALUES, parse_json};
 use serde_json::{Map, Value, json};
 use std::{fmt, fmt::Write as _, sync::Arc, time::Duration};
 
@@ -222,8 +223,11 @@ impl HttpApiCall {
                 Ok(text) => text.into(),
                 Err(_) => BASE64_STANDARD.encode(&answer.body).into(),
             },
-            Content::Json => serde_json::from_slice(&answer.body).map_err(|error| {
-                NodeError::new("JSONDecodeError", format!("the answer is no JSON: {error}"))
+            Content::Json => parse_json(&answer.body, MAX_OUTPUT_VALUES).map_err(|error| match error {
+                JsonError::TooManyValues { .. } => NodeError::limit_exceeded(format!("the answer {error}")),
+                JsonError::Invalid(error) => {
+                    NodeError::new("JSONDecodeError", format!("the answer is no JSON: {error}"))
+                }
             })?,
         };
         Ok(json!({"content": content, "status_code": status}))
