@@ -10,8 +10,8 @@ use fixture::{
 use runyard_aws::{Aws, Clients, table};
 use runyard_conformance::{list::query, make};
 use runyard_runs::{
-    Append, Create, Field, Guard, ListError, ListQuery, PageStart, RecordChange, ReportedStatus, RunStatus,
-    RunStore, StoreError, SystemIds, Timestamp, Update,
+    Append, Create, Field, Guard, ListQuery, PageStart, RecordChange, ReportedStatus, RunStatus, RunStore,
+    StoreError, SystemIds, Timestamp, Update,
 };
 use serde_json::json;
 use std::{sync::Arc, time::Duration};

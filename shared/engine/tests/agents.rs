@@ -389,7 +389,7 @@ async fn a_tool_that_waits_for_an_hour() {
     let model = Scripted::start(rest.into()).await;
     let second = case(&model, 3600).journal(first.events());
     let Outcome::Completed(output) = second.outcome().await else { panic!("it waits again") };
-    assert_eq!((output, model.requests().len()), (json!({"answer": "6"}), 1));
+    assert_eq!(((*output).clone(), model.requests().len()), (json!({"answer": "6"}), 1));
 }
 
 /// What is recorded grows with what is new: twice the loops, twice the journal.

@@ -112,7 +112,7 @@ async fn a_changed_upstream_changes_nothing_that_was_approved() {
     let mut journal = first.events();
     for logged in &mut journal {
         if let EventBody::NodeCompleted { output, .. } = &mut logged.body {
-            *output = json!({"content": "somebody else"});
+            *output = json!({"content": "somebody else"}).into();
         }
     }
     journal.push(answer(&request, json!({"approved": true, "params": {"sum": 450}})));

@@ -49,7 +49,7 @@ async fn ticket_triage_llm() {
     let answer = json!({"category": "billing", "priority": "high", "suggested_reply": "Soon."});
     let model = Scripted::start(json!([answer.to_string()])).await;
     let case = case("ticket-triage-llm").env("OPENAI_URL", &model.url);
-    assert_eq!(outcome(&case).await, Outcome::Completed(answer));
+    assert_eq!(outcome(&case).await, Outcome::Completed(answer.into()));
     let request = &model.requests()[0];
     assert_eq!(request["response_format"]["json_schema"]["name"], "triage");
     let text = request["messages"][1]["content"].as_str().expect("text");
