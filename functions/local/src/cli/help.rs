@@ -8,7 +8,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
     ("Serve", &["dev", "serve"]),
     ("Call", &["run", "runs", "files"]),
     ("Manage", &["apps", "keys"]),
-    ("Try and measure", &["exec", "openapi", "bench"]),
+    ("Try and measure", &["exec", "openapi", "bench", "chaos"]),
 ];
 
 const EXAMPLES: &str = "  runyard                                       serve ./apps on http://127.0.0.1:8787

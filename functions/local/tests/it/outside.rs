@@ -212,3 +212,6 @@ workflows: {w: {flow: f}}
 
 /// Lines of app.yaml for [`AGENT`] and [`LATER`].
 pub(crate) const AGENT_APP: &str = "env: [OUTSIDE]\nallow_hosts: [127.0.0.1]\n";
+
+/// The agent's answer once a person has approved less than it asked for: what it says is its last observation.
+pub(crate) const DONE: &str = "Done: [A person changed `data` from {\"amount\":700} to {\"amount\":450} before it was executed.]\n{\n  \"paid\": 450\n}";

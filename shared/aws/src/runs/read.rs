@@ -107,6 +107,7 @@ impl Runs {
             let holder = self.query(run, before, Some(1), false).await?.rows.pop();
             if let Some(holder) = holder.filter(|row| row.last >= from) {
                 found.rows.insert(0, holder);
+                found.more |= cut(&mut found.rows, range.bytes);
             }
         }
         if let Some(record) = found.record.take() {

@@ -113,17 +113,17 @@ async fn a_former_version_loses_what_the_current_one_lost() {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         App { env: owned(env), allow_hosts: owned(allow_hosts), ..app(10, "echo", version, &[]) }
     };
-    let old = version("v1", &["KEPT", "GONE"], &["10.0.0.1", "10.0.0.2"]);
+    let old = version("aaaa1", &["KEPT", "GONE"], &["10.0.0.1", "10.0.0.2"]);
     deployments.deploy(&old).await.unwrap();
     let apps = place.aws.apps();
-    assert_eq!(*apps.version(old.id, "v1").await.unwrap().unwrap(), old);
-    deployments.deploy(&version("v2", &["KEPT", "NEW"], &["10.0.0.2"])).await.unwrap();
+    assert_eq!(*apps.version(old.id, "aaaa1").await.unwrap().unwrap(), old);
+    deployments.deploy(&version("bbbb2", &["KEPT", "NEW"], &["10.0.0.2"])).await.unwrap();
     // What is remembered of the current version is older than this one.
-    assert_eq!(apps.version(old.id, "v2").await.unwrap().unwrap().env, ["KEPT", "NEW"]);
-    let held = apps.version(old.id, "v1").await.unwrap().unwrap();
+    assert_eq!(apps.version(old.id, "bbbb2").await.unwrap().unwrap().env, ["KEPT", "NEW"]);
+    let held = apps.version(old.id, "aaaa1").await.unwrap().unwrap();
     assert_eq!((&held.env, &held.allow_hosts), (&vec!["KEPT".to_owned()], &vec!["10.0.0.2".to_owned()]));
-    deployments.roll_back("echo", "v1").await.unwrap();
-    assert_eq!(*apps.version(old.id, "v1").await.unwrap().unwrap(), old);
+    deployments.roll_back("echo", "aaaa1").await.unwrap();
+    assert_eq!(*apps.version(old.id, "aaaa1").await.unwrap().unwrap(), old);
 }
 
 #[tokio::test]
