@@ -51,6 +51,7 @@ impl RunService {
         page_size: u32,
         descending: bool,
     ) -> Result<EventPage, Error> {
+        let _permit = self.reads.acquire().await;
         let head = self.ports.runs.head(id).await?;
         let head = head.filter(|head| head.app == app.id).ok_or(Error::NotFound)?;
         let total_count = head.last.as_ref().map_or(0, Entry::last);

@@ -19,6 +19,7 @@ pub struct Page {
 impl RunService {
     /// A page of an app's runs.
     pub async fn list(&self, query: &ListQuery) -> Result<Page, ListError> {
+        let _permit = self.reads.acquire().await;
         let page = self.ports.runs.list(query).await?;
         let mut runs = Vec::with_capacity(page.runs.len());
         for stored in page.runs {

@@ -31,6 +31,7 @@ use serde_json::{Map, Value};
 use slots::{Slot, Slots};
 use std::{sync::Arc, time::Duration};
 use suspects::{Place, Suspects};
+use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
@@ -87,7 +88,13 @@ pub struct RunService {
     handing_over: CancellationToken,
     until: Option<Timestamp>,
     memory: Arc<MemoryBudget>,
+    /// Permits to read a page of runs or events.
+    reads: Arc<Semaphore>,
 }
+
+/// Pages of runs or events that are read at the same time; others wait. Each may hold tens of megabytes until it is written
+/// into its answer.
+const PAGES_AT_ONCE: usize = 4;
 
 /// What a run takes by itself,
 const RUN: usize = 32 << 10;
@@ -111,6 +118,7 @@ impl RunService {
             handing_over: CancellationToken::new(),
             until: None,
             memory: MemoryBudget::new(MEMORY),
+            reads: Arc::new(Semaphore::new(PAGES_AT_ONCE)),
         }
     }
 
