@@ -128,7 +128,7 @@ mod tests {
         let start = |script: &str| Command::new("sh").args(["-c", script]).spawn().expect("a shell");
         let mut child = start("sleep 60");
         assert_eq!(wait(&mut child, Duration::from_millis(50)).expect("it is killed"), None);
-        let mut ended = |script: &str| wait(&mut start(script), TIME).expect("it ends").expect("in time");
+        let ended = |script: &str| wait(&mut start(script), TIME).expect("it ends").expect("in time");
         assert!(ended("exit 0").success());
         assert!(why(ended("exit 3")).contains("exit code 3"));
         assert!(why(ended("kill -ABRT $$")).contains("1024 MiB of memory or 1024 KiB of stack (signal 6)"));

@@ -104,7 +104,7 @@ impl<W: Write> Progress<W> {
             "input.received" => match (&data["approved"], data["changes"].as_object()) {
                 (Value::Bool(false), _) => self.line(&format!("  {BAD}✗{BAD:#} denied")),
                 (_, Some(_)) => {
-                    self.line(&format!("  {GOOD}✓{GOOD:#} approved {DIM}{}{DIM:#}", short(&data["changes"])))
+                    self.line(&format!("  {GOOD}✓{GOOD:#} approved {DIM}{}{DIM:#}", short(&data["changes"])));
                 }
                 (Value::Bool(true), None) => self.line(&format!("  {GOOD}✓{GOOD:#} approved")),
                 _ => self.line(&format!("  {GOOD}✓{GOOD:#} answered")),

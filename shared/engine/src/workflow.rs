@@ -137,12 +137,11 @@ impl Workflow {
                 last = ran;
             }
         }
-        match last.as_slice() {
-            [only] => output(*only),
-            _ => {
-                let named = last.iter().map(|place| (nodes.id(*place).to_owned(), (*output(*place)).clone()));
-                Arc::new(named.collect())
-            }
+        if let [only] = last.as_slice() {
+            output(*only)
+        } else {
+            let named = last.iter().map(|place| (nodes.id(*place).to_owned(), (*output(*place)).clone()));
+            Arc::new(named.collect())
         }
     }
 }

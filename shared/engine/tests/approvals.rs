@@ -178,7 +178,7 @@ async fn a_question_about_something_else_is_asked_anew() {
 
 #[tokio::test]
 async fn an_item_of_a_map_is_shown_as_it_is_executed() {
-    let node = r#"{id: item, type: dynamiq.nodes.operators.Pass, input_transformer: {selector: {sum: $.amount}}, input_mapping: {by: map}, approval: {enabled: true, mutable_data_params: [sum]}}"#;
+    let node = r"{id: item, type: dynamiq.nodes.operators.Pass, input_transformer: {selector: {sum: $.amount}}, input_mapping: {by: map}, approval: {enabled: true, mutable_data_params: [sum]}}";
     let text = flow(&format!("  m: {{type: dynamiq.nodes.operators.Map, max_workers: 2, node: {node}}}\n"));
     let mut case = Case::text(&text).input(json!({"input": [{"amount": 1}, {"amount": 2}]}));
     let people = json!({

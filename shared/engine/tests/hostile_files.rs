@@ -14,7 +14,7 @@ use support::{Case, app};
 const STACK: usize = 1 << 20;
 
 /// Far above what it takes, also unoptimized on a busy machine; far below what is quadratic in four megabytes.
-const CEILING: Duration = Duration::from_secs(60);
+const CEILING: Duration = Duration::from_mins(1);
 
 fn load(text: String) -> Result<(), LoadErrors> {
     let check = move || Case::text(&text).engine().check(&app(&text)).map(drop);

@@ -200,12 +200,11 @@ impl Shared {
             let (kills, started) = (self.server.kills(), Instant::now());
             let answer = self.request("POST", "/v1/runs", &key, Some(&body)).await;
             let took = started.elapsed();
-            let (status, answer) = match answer {
-                Ok(answer) => answer,
-                Err(_) => {
-                    sleep(AGAIN).await;
-                    continue;
-                }
+            let (status, answer) = if let Ok(answer) = answer {
+                answer
+            } else {
+                sleep(AGAIN).await;
+                continue;
             };
             if matches!(status, 429 | 503) {
                 sleep(AGAIN).await;

@@ -166,7 +166,7 @@ async fn no_text_of_others_acts_on_a_terminal() {
     };
     let (failed, asked, echoed) = (made("fail").await, made("ask").await, made("echo").await);
     assert!(
-        failed["error"]["message"].as_str().unwrap().contains("\u{1b}"),
+        failed["error"]["message"].as_str().unwrap().contains('\u{1b}'),
         "there is something to hide: {failed}"
     );
     for (app, run) in [("fail", &failed), ("ask", &asked), ("echo", &echoed)] {

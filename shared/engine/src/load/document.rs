@@ -374,13 +374,13 @@ impl<'y> Document<'y> {
                     complete = false;
                     continue;
                 };
-                if let (Some(option), Some(spec)) = (&depend.option, &specs[place]) {
-                    if !spec.kind.options().contains(option) {
-                        let options: Vec<&str> = spec.kind.options().iter().map(String::as_str).collect();
-                        let message =
-                            format!("`{}` has no option `{option}`{}", depend.node, meant(option, &options));
-                        flow.mistake(depend.option_spot, message);
-                    }
+                if let (Some(option), Some(spec)) = (&depend.option, &specs[place])
+                    && !spec.kind.options().contains(option)
+                {
+                    let options: Vec<&str> = spec.kind.options().iter().map(String::as_str).collect();
+                    let message =
+                        format!("`{}` has no option `{option}`{}", depend.node, meant(option, &options));
+                    flow.mistake(depend.option_spot, message);
                 }
                 places.push(Depend {
                     node: u32::try_from(place).unwrap_or(u32::MAX),

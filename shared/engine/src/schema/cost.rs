@@ -144,7 +144,7 @@ impl Look {
     fn word(&mut self, key: &str, value: &Value, way: &str, depth: usize, id: &str) -> Result<(), String> {
         match (key, value) {
             ("$ref" | "$dynamicRef" | "$recursiveRef", Value::String(reference)) => {
-                self.refs.push(reference.clone())
+                self.refs.push(reference.clone());
             }
             ("$anchor" | "$dynamicAnchor", Value::String(name)) => {
                 self.anchors.insert(name.clone(), way.to_owned());

@@ -40,15 +40,15 @@ impl Schema {
         }
         let mut cost = Cost::new(schema.clone())?;
         let linear = PatternOptions::regex().size_limit(PATTERN_SIZE);
-        let validator = match jsonschema::options().offline().with_pattern_options(linear).build(&schema) {
-            Ok(validator) => validator,
-            Err(_) => {
-                cost.price_of_patterns = PRICE_OF_BACKTRACKING;
-                let fancy =
-                    PatternOptions::fancy_regex().backtrack_limit(BACKTRACKS).size_limit(PATTERN_SIZE);
-                let built = jsonschema::options().offline().with_pattern_options(fancy).build(&schema);
-                built.map_err(|error| shortened(error.to_string()))?
-            }
+        let validator = if let Ok(validator) =
+            jsonschema::options().offline().with_pattern_options(linear).build(&schema)
+        {
+            validator
+        } else {
+            cost.price_of_patterns = PRICE_OF_BACKTRACKING;
+            let fancy = PatternOptions::fancy_regex().backtrack_limit(BACKTRACKS).size_limit(PATTERN_SIZE);
+            let built = jsonschema::options().offline().with_pattern_options(fancy).build(&schema);
+            built.map_err(|error| shortened(error.to_string()))?
         };
         Ok(Self { validator, cost })
     }

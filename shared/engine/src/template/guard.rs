@@ -200,7 +200,7 @@ impl Guard<'_> {
             match self.tokens[at].token {
                 Token::BracketOpen | Token::BraceOpen | Token::ParenOpen => depth += 1,
                 Token::BracketClose | Token::BraceClose | Token::ParenClose => {
-                    depth = depth.saturating_sub(1)
+                    depth = depth.saturating_sub(1);
                 }
                 Token::Assign if depth == 0 => sign = Some(at),
                 Token::Comma | Token::BlockEnd if depth == 0 => {

@@ -314,7 +314,7 @@ impl<'a> From<&'a runs::RunEvent> for About<'a> {
                     approved: *approved,
                     changes,
                     by: (!by.is_unknown())
-                        .then(|| AnsweredBy { key: by.key.as_deref(), user_id: by.user_id.as_deref() }),
+                        .then_some(AnsweredBy { key: by.key.as_deref(), user_id: by.user_id.as_deref() }),
                 })
             }
         }

@@ -177,9 +177,8 @@ impl World {
     /// Deploys an app anew; `None` takes it away.
     pub(crate) fn change(&self, name: &str, change: impl Fn(App) -> Option<App>) {
         let mut apps = self.apps.0.lock().unwrap();
-        let changed = apps.iter().filter_map(|app| match app.name == name {
-            true => change(App::clone(app)).map(Arc::new),
-            false => Some(Arc::clone(app)),
+        let changed = apps.iter().filter_map(|app| {
+            if app.name == name { change(App::clone(app)).map(Arc::new) } else { Some(Arc::clone(app)) }
         });
         *apps = changed.collect();
     }

@@ -59,7 +59,7 @@ impl Default for JobConfig {
         Self {
             max_processes: 4,
             memory_bytes: 512 * 1024 * 1024,
-            timeout: Duration::from_secs(60),
+            timeout: Duration::from_mins(1),
             max_output_bytes: 32 * 1024 * 1024,
             program: None,
         }

@@ -45,19 +45,18 @@ impl Starter {
 
     fn order(&self, order: Order) -> io::Result<()> {
         let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
-        let sender = match &*orders {
-            Some(sender) => sender,
-            None => {
-                let (sender, receiver) = mpsc::channel::<Order>();
-                thread::Builder::new().name("jobs".to_owned()).spawn(move || {
-                    for order in receiver {
-                        let _runtime = order.runtime.enter();
-                        // Nobody waits any more: then it is dropped here, and killed.
-                        let _ = order.started.send(spawn(order.program));
-                    }
-                })?;
-                orders.insert(sender)
-            }
+        let sender = if let Some(sender) = &*orders {
+            sender
+        } else {
+            let (sender, receiver) = mpsc::channel::<Order>();
+            thread::Builder::new().name("jobs".to_owned()).spawn(move || {
+                for order in receiver {
+                    let _runtime = order.runtime.enter();
+                    // Nobody waits any more: then it is dropped here, and killed.
+                    let _ = order.started.send(spawn(order.program));
+                }
+            })?;
+            orders.insert(sender)
         };
         sender.send(order).map_err(io::Error::other)
     }
