@@ -17,7 +17,9 @@ fn modes(path: &Path) -> Vec<(PathBuf, bool, u32)> {
     let found = fs::symlink_metadata(path).unwrap();
     let mut all = vec![(path.to_owned(), found.is_dir(), found.permissions().mode() & 0o777)];
     if found.is_dir() {
-        fs::read_dir(path).unwrap().for_each(|entry| all.extend(modes(&entry.unwrap().path())));
+        for entry in fs::read_dir(path).unwrap() {
+            all.extend(modes(&entry.unwrap().path()));
+        }
     }
     all
 }

@@ -50,7 +50,7 @@ enum Engine {
     Backtracking {
         pattern: String,
         ignore_case: bool,
-        regexes: [OnceLock<Option<Regex>>; 3],
+        regexes: Box<[OnceLock<Option<Regex>>; 3]>,
     },
 }
 
@@ -187,7 +187,7 @@ impl Engine {
                     return Ok(Self::Backtracking {
                         pattern: pattern.to_owned(),
                         ignore_case,
-                        regexes: [const { OnceLock::new() }; 3],
+                        regexes: Box::new([const { OnceLock::new() }; 3]),
                     });
                 }
                 Err(error) => return Err(described(&error)),
@@ -341,7 +341,6 @@ impl Iterator for Matches<'_> {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn given_up(error: Error) -> NodeError {
     match error {
         Error::RuntimeError(_) => NodeError::limit_exceeded(
@@ -426,6 +425,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::single_range_in_vec_init, reason = "one place that is found")]
     fn the_end_of_a_text_is_where_python_has_it() {
         for (pattern, text, found) in [
             ("b$", "ab", vec![1..2]),

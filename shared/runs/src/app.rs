@@ -225,7 +225,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn app(more: Value) -> Arc<App> {
+    fn app(more: &Value) -> Arc<App> {
         let id = uuid::Uuid::nil();
         let mut app = json!({
             "id": id, "project": id, "organization": id, "name": "a", "version": "1", "workflow": {"file": "f", "text": "old"},
@@ -236,12 +236,12 @@ mod tests {
 
     #[test]
     fn a_former_version_has_no_more_reach_than_the_current_one() {
-        let old = app(json!({
+        let old = app(&json!({
             "public": true, "env": ["KEPT", "GONE", "MOVED"], "allow_hosts": ["10.0.0.1", "Kept.internal", "gone.internal"],
             "secrets": {"MOVED": "ssm:/old", "GONE": "ssm:/gone"},
             "limits": {"run_seconds": 100, "tokens": 5, "concurrent_runs": 3},
         }));
-        let current = app(json!({
+        let current = app(&json!({
             "version": "2", "workflow": {"file": "f", "text": "new"}, "env": ["NEW", "MOVED", "KEPT"],
             "allow_hosts": ["kept.internal", "10.0.0.1", "new.internal"], "secrets": {"MOVED": "ssm:/new", "NEW": "ssm:/n"},
             "limits": {"run_seconds": 50, "tokens": 9, "cost_usd": 0.5},

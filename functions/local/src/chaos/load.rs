@@ -200,9 +200,7 @@ impl Shared {
             let (kills, started) = (self.server.kills(), Instant::now());
             let answer = self.request("POST", "/v1/runs", &key, Some(&body)).await;
             let took = started.elapsed();
-            let (status, answer) = if let Ok(answer) = answer {
-                answer
-            } else {
+            let Ok((status, answer)) = answer else {
                 sleep(AGAIN).await;
                 continue;
             };

@@ -34,7 +34,7 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// Work without end: the parser compares each attribute with those before it.
 fn endless() -> Value {
-    let attributes: String = (0..300_000).map(|number| format!(" a{number}")).collect();
+    let attributes: String = (0..300_000).flat_map(|number| [" a".to_owned(), number.to_string()]).collect();
     json!({"files": [{"name": "a.html", "content": format!("<p{attributes}>")}]})
 }
 
@@ -72,7 +72,8 @@ async fn what_comes_of_a_file_has_a_limit() {
     let server = home.start("serve").await;
     let file = |name: &str, content: String| json!({"files": [{"name": name, "content": content}]});
     let metadata = json!({"note": "x".repeat(100_000)});
-    let columns: String = (0..2_000).map(|number| format!("a{number},")).collect();
+    let columns: String =
+        (0..2_000).flat_map(|number| ["a".to_owned(), number.to_string(), ",".to_owned()]).collect();
     let cases = [
         ("csv", file("a.csv", format!("a,b\n{}", "1,2\n".repeat(400_000)))),
         // A label of 100 KB before each of 100,000 cells.

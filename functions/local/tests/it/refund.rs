@@ -108,8 +108,7 @@ async fn a_refund_over_500_waits_for_a_person_who_may_change_the_amount() {
     );
     assert!(results[1].1.contains("450.00 USD was refunded to C-17"), "{results:?}");
     assert!(results[1].1.starts_with("[A person changed `amount` from 900 to 450 before"), "{results:?}");
-    let started =
-        events.iter().filter(|event| event["type"] == "agent.tool_call.started").next_back().unwrap();
+    let started = events.iter().rfind(|event| event["type"] == "agent.tool_call.started").unwrap();
     assert_eq!(started["data"]["input"]["amount"], 450, "as it was approved: {started}");
     let reasons: String = events
         .iter()

@@ -45,7 +45,9 @@ fn calling(address: SocketAddr, more: &str) -> String {
 fn all_files(path: &Path) -> Vec<PathBuf> {
     let mut all = vec![path.to_owned()];
     if path.is_dir() {
-        fs::read_dir(path).unwrap().for_each(|entry| all.extend(all_files(&entry.unwrap().path())));
+        for entry in fs::read_dir(path).unwrap() {
+            all.extend(all_files(&entry.unwrap().path()));
+        }
     }
     all
 }

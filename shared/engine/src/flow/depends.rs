@@ -75,7 +75,9 @@ fn gated(behind: &[bool], error_sources: &[u32], all: &[Vec<Depend>]) -> Vec<boo
     let mut gated = vec![false; all.len()];
     let mut next: Vec<u32> = error_sources.to_vec();
     for (place, depends) in (0..).zip(all).filter(|(place, _): &(u32, _)| behind[*place as usize]) {
-        depends.iter().for_each(|depend| dependents[depend.node as usize].push(place));
+        for depend in depends {
+            dependents[depend.node as usize].push(place);
+        }
         if depends.iter().any(Depend::branches) {
             next.push(place);
         }

@@ -46,7 +46,7 @@ fn problems(schema: &Schema, name: &str, value: &Value) -> FieldErrors {
 #[cfg(test)]
 mod tests {
     use super::check;
-    use runyard_runs::{InputRequest, InputRequestKind, RequestId};
+    use runyard_runs::{FieldErrors, InputRequest, InputRequestKind, RequestId};
     use serde_json::{Value, json};
 
     #[test]
@@ -82,7 +82,7 @@ mod tests {
             ("odd", json!("other"), json!({})),
         ] {
             let changed = |value: &Value| object(json!({name: value}));
-            assert_eq!(check(&asked, &changed(&good)), Default::default(), "{name} {good}");
+            assert_eq!(check(&asked, &changed(&good)), FieldErrors::new(), "{name} {good}");
             let errors = check(&asked, &changed(&bad));
             assert!(errors.keys().all(|field| field.starts_with(&format!("params.{name}"))), "{errors:?}");
             assert_eq!(errors.len(), 1, "{name} {bad}: {errors:?}");

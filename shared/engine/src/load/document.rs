@@ -455,7 +455,9 @@ fn cycle(depends: &[Vec<Depend>]) -> Option<Vec<usize>> {
     let mut dependents = vec![Vec::new(); depends.len()];
     let mut waits_for: Vec<usize> = depends.iter().map(Vec::len).collect();
     for (place, depends) in depends.iter().enumerate() {
-        depends.iter().for_each(|depend| dependents[depend.node as usize].push(place));
+        for depend in depends {
+            dependents[depend.node as usize].push(place);
+        }
     }
     let mut free: Vec<usize> = (0..depends.len()).filter(|place| waits_for[*place] == 0).collect();
     while let Some(place) = free.pop() {

@@ -228,9 +228,8 @@ pub(crate) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
 pub(crate) fn misspelt<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     let lower = word.to_lowercase();
     let most = match word.chars().count() {
-        0..4 => return None,
         4..7 => 1,
-        0..=MAX_WORD => 2,
+        7..=MAX_WORD => 2,
         _ => return None,
     };
     known

@@ -72,7 +72,7 @@ const MAX_TOLD_BYTES: usize = 600;
 /// Collects mistakes, and what is none but probably not meant.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Mistakes {
-    mistakes: Vec<Mistake>,
+    found: Vec<Mistake>,
     warnings: Vec<Mistake>,
     /// How many there were, those that are not kept included.
     count: usize,
@@ -83,8 +83,8 @@ pub(crate) struct Mistakes {
 impl Mistakes {
     pub(crate) fn add(&mut self, spot: Spot, message: String) {
         self.count += 1;
-        if self.mistakes.len() < MAX_MISTAKES {
-            self.mistakes.push(Mistake { spot, message: shortened(message, MAX_KEPT_BYTES) });
+        if self.found.len() < MAX_MISTAKES {
+            self.found.push(Mistake { spot, message: shortened(message, MAX_KEPT_BYTES) });
         }
     }
 
@@ -104,7 +104,7 @@ impl Mistakes {
 
     /// Whether no further mistake is kept, so that looking for more is of no use.
     pub(crate) fn is_full(&self) -> bool {
-        self.mistakes.len() >= MAX_MISTAKES
+        self.found.len() >= MAX_MISTAKES
     }
 
     /// The same of warnings.
@@ -119,7 +119,7 @@ impl Mistakes {
 
     /// From top to bottom, each once.
     pub(crate) fn into_sorted(self) -> Vec<Mistake> {
-        sorted(self.mistakes)
+        sorted(self.found)
     }
 
     pub(crate) fn into_warnings(self) -> Vec<Mistake> {
@@ -127,7 +127,7 @@ impl Mistakes {
     }
 
     pub(crate) fn into_errors(self, file: &str) -> LoadErrors {
-        let Self { mut mistakes, warnings, .. } = self;
+        let Self { found: mut mistakes, warnings, .. } = self;
         // Once there are so many, no more are looked for.
         let may_be_more = mistakes.len() >= MAX_MISTAKES;
         mistakes = sorted(mistakes);

@@ -153,7 +153,9 @@ impl Gather {
             YamlValue::Text(text) => {
                 let within = |value: &&String| text.contains(value.as_str());
                 let variables: Vec<String> = self.variables.iter().filter(within).cloned().collect();
-                variables.iter().for_each(|value| self.add(value, true));
+                for value in &variables {
+                    self.add(value, true);
+                }
                 self.add(text, !variables.is_empty() || is_secret_name(name) || looks_random(text));
             }
             YamlValue::Number(number) if is_secret_name(name) => self.add(&number.to_string(), true),
@@ -277,7 +279,9 @@ mod tests {
     fn secrets(file: &str, variables: &[(&str, &str)]) -> Secrets {
         let yaml = read_yaml(file, &mut Mistakes::default()).expect("YAML");
         let mut gather = Gather::default();
-        variables.iter().for_each(|(name, value)| gather.variable(name, value, false));
+        for (name, value) in variables {
+            gather.variable(name, value, false);
+        }
         gather.file(&yaml);
         gather.done()
     }

@@ -45,6 +45,7 @@ pub(super) fn check(text: &str) -> Result<(), String> {
 
 /// What stands between `{{` or `{%` and its end.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts of one tag")]
 struct Tag {
     is_block: bool,
     /// The word that it begins with was seen.

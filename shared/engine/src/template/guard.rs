@@ -31,8 +31,8 @@ pub(super) fn guarded(text: &str) -> String {
     let mut guard = Guard { text, tokens: &tokens, added: Vec::new() };
     guard.literals();
     guard.factors();
-    for at in 0..tokens.len() {
-        if matches!(tokens[at].token, Token::BlockStart) {
+    for (at, lexeme) in tokens.iter().enumerate() {
+        if matches!(lexeme.token, Token::BlockStart) {
             guard.statement(at + 1);
         }
     }
@@ -45,6 +45,7 @@ struct Lexeme<'t> {
 }
 
 /// A bracket that is not closed yet.
+#[expect(clippy::struct_excessive_bools, reason = "four independent facts of one bracket")]
 struct Open {
     start: usize,
     /// Whether it begins a list, a mapping or a tuple, and not an index or the arguments of a call.
@@ -121,7 +122,9 @@ impl Guard<'_> {
                 // What is repeated is folded before anything is charged, unless a filter stands there.
                 Token::Mul => open.iter_mut().for_each(|open| open.has_variable = true),
                 Token::Ident(word) if !CONSTANTS.contains(word) => {
-                    open.iter_mut().for_each(|open| open.has_variable = true);
+                    for open in &mut open {
+                        open.has_variable = true;
+                    }
                 }
                 Token::VariableEnd | Token::BlockEnd => open.clear(),
                 _ => {}

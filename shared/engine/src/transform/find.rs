@@ -105,7 +105,6 @@ impl<'v> Datum<'v> {
         }
     }
 
-    #[expect(clippy::needless_pass_by_value, reason = "for `map`; the last owner gives the value away")]
     fn into_value(self: Rc<Self>) -> Cow<'v, Value> {
         match Rc::try_unwrap(self) {
             Ok(datum) => datum.value,

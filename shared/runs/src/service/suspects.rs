@@ -168,9 +168,9 @@ mod tests {
         }
     }
 
-    fn wait(admission: Admission) -> Duration {
+    fn wait(admission: &Admission) -> Duration {
         match admission {
-            Admission::Wait(time) => time,
+            Admission::Wait(time) => *time,
             Admission::Go(_) => panic!("it may be executed"),
             Admission::Waits => panic!("it waits already"),
         }
@@ -183,12 +183,12 @@ mod tests {
         assert!(place(suspects.admit(run(2), LOST_ONE - 1)).is_none(), "it lost nobody");
         let one = place(suspects.admit(run(3), LOST_ONE)).expect("a place");
         let two = place(suspects.admit(run(4), LOST_ONE)).expect("they may be several");
-        wait(suspects.admit(run(5), SUSPECT));
+        wait(&suspects.admit(run(5), SUSPECT));
         drop((one, two));
         let alone = place(suspects.admit(run(5), SUSPECT)).expect("a place");
         assert!(alone.is_alone());
-        wait(suspects.admit(run(6), SUSPECT + 1));
-        wait(suspects.admit(run(3), LOST_ONE));
+        wait(&suspects.admit(run(6), SUSPECT + 1));
+        wait(&suspects.admit(run(3), LOST_ONE));
         assert!(place(suspects.admit(run(1), 0)).is_none(), "new work goes on");
         drop(alone);
         assert!(place(suspects.admit(run(6), SUSPECT + 1)).is_some());
@@ -199,8 +199,8 @@ mod tests {
         let suspects = Arc::new(Suspects::new());
         suspects.settle_in(Duration::from_secs(5));
         assert!(place(suspects.admit(run(1), LOST_ONE)).is_some(), "it is resumed at once");
-        assert_eq!(wait(suspects.admit(run(2), SUSPECT)), Duration::from_secs(5));
-        assert_eq!(wait(suspects.admit(run(3), SUSPECT + 2)), Duration::from_secs(20));
+        assert_eq!(wait(&suspects.admit(run(2), SUSPECT)), Duration::from_secs(5));
+        assert_eq!(wait(&suspects.admit(run(3), SUSPECT + 2)), Duration::from_secs(20));
         tokio::time::advance(Duration::from_secs(6)).await;
         assert!(place(suspects.admit(run(2), SUSPECT)).is_some());
         assert!(matches!(suspects.admit(run(3), SUSPECT + 2), Admission::Waits), "it was told when");
@@ -212,7 +212,7 @@ mod tests {
     async fn many_that_wait_are_looked_at_less_often() {
         let suspects = Arc::new(Suspects::new());
         let place = place(suspects.admit(run(0), SUSPECT));
-        let waits: Vec<_> = (1..=1_000).map(|number| wait(suspects.admit(run(number), SUSPECT))).collect();
+        let waits: Vec<_> = (1..=1_000).map(|number| wait(&suspects.admit(run(number), SUSPECT))).collect();
         assert_eq!(waits[0], LOOK_AGAIN);
         assert!(waits.is_sorted() && waits[999] >= Duration::from_secs(4), "{:?}", waits[999]);
         drop(place);

@@ -23,7 +23,7 @@ pub enum Item {
 
 impl Item {
     /// Whether it kills its worker.
-    pub fn is_deadly(&self) -> bool {
+    pub fn is_deadly(self) -> bool {
         matches!(self, Self::Die | Self::Kill(_))
     }
 }

@@ -276,7 +276,8 @@ impl World {
             actions.push(Action::TimeOut(index));
         }
         // What kills does so on probation: one that is slower may accuse a suspect once.
-        let lasts = !config.script_of(worker.run).iter().any(|branch| branch.iter().any(Item::is_deadly));
+        let lasts =
+            !config.script_of(worker.run).iter().any(|branch| branch.iter().any(|item| item.is_deadly()));
         if self.left.clearances > 0 && lasts && worker.place != Place::None && worker.writer.is_claimed() {
             actions.push(Action::Clear(index));
         }

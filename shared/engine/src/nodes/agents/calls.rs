@@ -278,7 +278,7 @@ impl<'a> Calls<'a> {
         let ended = ended.map_err(|failed| match failed {
             Failed::Observed(text) => Failed::Observed(secrets.hide_in_text(text)),
             Failed::Stop(Stop::Halt(halt)) => Failed::Stop(Stop::Halt(secrets.hide_in_halt(halt))),
-            other => other,
+            stopped @ Failed::Stop(_) => stopped,
         });
         match ended {
             Ok(mut made) => {

@@ -86,7 +86,10 @@ impl ExcelConverter {
                 if !content.is_empty() {
                     content.push_str("\n\n");
                 }
-                content.push_str(&if alone { table } else { format!("## {name}\n\n{table}") });
+                if !alone {
+                    content.extend(["## ", &*name, "\n\n"]);
+                }
+                content.push_str(&table);
                 little(content.len())?;
             }
             return Ok(of_file(&content, file.metadata, &file.name, ids));
