@@ -1,6 +1,7 @@
 """What a case is."""
 
 import dataclasses
+import os
 import typing
 
 
@@ -62,5 +63,7 @@ def run_all(world, app, data, attached, count, is_right):
             if server.alive():
                 server.cancel(app, world.attacker, run)
     for run in ended:
+        if os.environ.get("VERBOSE"):
+            print("      ", app, run["status"], str(run.get("error") or run.get("output"))[:160])
         shown = {key: str(run.get(key))[:400] for key in ("status", "error", "output")}
         assert is_right(run), shown
