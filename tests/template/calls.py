@@ -38,6 +38,20 @@ def methods():
 
 
 @functools.cache
+def provided():
+    """Method that a port provides by others of its own → those."""
+    found = {}
+    for function_file in ("store", "file", "queue", "app", "key"):
+        _, code = rust.files(f"shared/runs/src/{function_file}.rs")[f"shared/runs/src/{function_file}.rs"]
+        for trait in re.finditer(r"pub trait (\w+)", code):
+            body = code[trait.start() : rust.end_of_block(code, trait.start())]
+            for method in re.finditer(r"\bfn (\w+)\([^;{]*\{", body):
+                block = body[method.start() : rust.end_of_block(body, method.start())]
+                found[f"{trait[1]}::{method[1]}"] = {f"{trait[1]}::{name}" for name in re.findall(r"\bself\.(\w+)\(", block)}
+    return found
+
+
+@functools.cache
 def ops():
     """`Op` → the port's methods that `Ports::perform` does it by."""
     (perform,) = (found for found in rust.functions("shared/runs/src/service") if found.name == "perform")

@@ -95,9 +95,11 @@ def needed(roots):
 
 
 def of_method(method):
-    """The functions that implement `Port::method`."""
+    """The functions that implement `Port::method`, or those by which the port provides it."""
     trait, name = method.split("::")
     found = [function for function in edges() if function.trait == trait and function.name == name]
+    if not found:
+        found = [function for other in calls.provided().get(method, ()) for function in of_method(other)]
     assert found, f"nothing in {AWS} implements {method}"
     return found
 

@@ -187,7 +187,7 @@ impl Execution {
                     pace.flushed(urgent, now);
                 }
                 pace.want_of(writer, now);
-                pace.clear(writer, &mut self.place, now, ports.clock.now());
+                pace.clear_suspect(writer, &mut self.place, now, ports.clock.now());
                 if let Some(op) = writer.next(ports.clock.now()) {
                     flight = Some(Box::pin(async move {
                         let result = patience.judge(ports.perform(target, &op).await).await;
@@ -441,7 +441,13 @@ impl Pace {
     }
 
     /// Ends the probation of a run that has made progress or has lasted: its place is the next one's then.
-    fn clear(&mut self, writer: &mut Writer, place: &mut Option<Place>, now: Instant, time: Timestamp) {
+    fn clear_suspect(
+        &mut self,
+        writer: &mut Writer,
+        place: &mut Option<Place>,
+        now: Instant,
+        time: Timestamp,
+    ) {
         let Some(held) = place else { return };
         if !writer.is_claimed() {
             return;
