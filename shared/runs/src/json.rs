@@ -10,9 +10,9 @@ pub const MAX_NESTING: usize = 100;
 /// How many values the JSON of a request may hold.
 ///
 /// Each object, array, scalar and key counts. A value takes up to 160 bytes of memory and two of text, so that bytes alone
-/// bound nothing; and a run holds its input several times. These are 16 MB for each time, and room for 65 embeddings of
+/// bound nothing; and a run holds its input several times. These are 20 MB for each time, and room for 80 embeddings of
 /// 1,536 numbers.
-pub const MAX_INPUT_VALUES: usize = 100_000;
+pub const MAX_INPUT_VALUES: usize = 125_000;
 
 /// How many values the output of a node may hold: 650 embeddings of 1,536 numbers.
 pub const MAX_OUTPUT_VALUES: usize = 1_000_000;

@@ -55,11 +55,11 @@ async fn values_are_counted_before_they_are_read() {
     };
     // The object, `input` and its object, `do` and its array, and the items.
     let numbers = |count: usize| format!("{{\"input\":{{\"do\":[1{}]}}}}", ",1".repeat(count - 6));
-    assert_eq!(post("/v1/runs", numbers(100_000)).await.status, 200, "65 embeddings fit");
+    assert_eq!(post("/v1/runs", numbers(125_000)).await.status, 200, "80 embeddings fit");
     let repeated =
         |piece: &str| format!("{{\"input\":{{\"do\":[{piece}{}]}}}}", format!(",{piece}").repeat(300_000));
     let bodies = [
-        numbers(100_001),
+        numbers(125_001),
         repeated("{\"a\":1}"),
         repeated("[]"),
         repeated("\"\\\"\""),
@@ -67,9 +67,9 @@ async fn values_are_counted_before_they_are_read() {
         repeated("[[[0]]]"),
         format!(
             "{{\"input\":{{{}}}}}",
-            (0..60_000).map(|n| format!("\"{n}\":0")).collect::<Vec<_>>().join(",")
+            (0..70_000).map(|n| format!("\"{n}\":0")).collect::<Vec<_>>().join(",")
         ),
-        format!("{{\"input\":{{\"do\":[]}},\"ignored\":[{}0]}}", "0,".repeat(100_000)),
+        format!("{{\"input\":{{\"do\":[]}},\"ignored\":[{}0]}}", "0,".repeat(125_000)),
         format!("[{}", "0,".repeat(2_000_000)),
     ];
     for body in bodies {
@@ -77,7 +77,7 @@ async fn values_are_counted_before_they_are_read() {
             let answer = post(path, body.clone()).await;
             let problem = answer.json()["error"]["details"]["body"].to_string();
             assert_eq!(answer.status, 413, "{} {answer:?}", &body[..60]);
-            assert!(problem.contains("more than 100000 values"), "{problem}");
+            assert!(problem.contains("more than 125000 values"), "{problem}");
         }
     }
     let form = multipart(&[("name=\"input\"", repeated("{}").as_bytes())]);
