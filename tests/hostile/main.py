@@ -23,7 +23,7 @@ import small
 GROUPS = [compute, files, memory, loading, people, public, secrets_kept, fairness, small]
 # A server that freezes does so for seconds, and longer. CI's machines are slow, and its build is not optimized: the figures are
 # printed, and docs/figures.md has those of a release build.
-LONGEST_ANSWER = 3.0
+LONGEST_ANSWER = 8.0
 
 
 class World:
