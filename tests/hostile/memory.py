@@ -1,8 +1,10 @@
 """Requests and runs that take more memory than they look."""
 
+import concurrent.futures
+import functools
 import json
 import socket
-import threading
+import time
 
 from case import LIMITS, Case
 from server import multipart
@@ -10,6 +12,13 @@ from workflows import ECHO, node, single, workflow
 
 PUBLIC = LIMITS + "public: true\n"
 MAP = single("operators.Map", "max_workers: 16\nnode: {type: dynamiq.nodes.operators.Pass}\n")
+
+
+def all_at_once(asks):
+    """Calls these at the same time; fails if one of them did."""
+    with concurrent.futures.ThreadPoolExecutor(len(asks)) as pool:
+        for asked in [pool.submit(ask) for ask in asks]:
+            asked.result()
 
 
 def answers_of(world, app, bodies, headers=None):
@@ -20,9 +29,7 @@ def answers_of(world, app, bodies, headers=None):
         status, _, answer = world.server.request("POST", "/v1/runs", body, app=app, headers=headers, timeout=120)
         statuses.append(status)
 
-    threads = [threading.Thread(target=send, args=(body,)) for body in bodies]
-    [thread.start() for thread in threads]
-    [thread.join() for thread in threads]
+    all_at_once([functools.partial(send, body) for body in bodies])
     return statuses
 
 
@@ -68,9 +75,7 @@ def deep_pages():
             )
             assert status == 200 and len(answer["data"]) == 1, (status, answer)
 
-        threads = [threading.Thread(target=ask) for _ in range(12)]
-        [thread.start() for thread in threads]
-        [thread.join() for thread in threads]
+        all_at_once([ask] * 12)
         grown = server.status("VmHWM") - before
         assert grown < 100, f"{grown} MiB more for 12 pages of one event"
 
@@ -94,9 +99,7 @@ def large_pages():
             if status == 400:
                 assert "page_size" in json.dumps(answer), answer
 
-        threads = [threading.Thread(target=ask) for _ in range(12)]
-        [thread.start() for thread in threads]
-        [thread.join() for thread in threads]
+        all_at_once([ask] * 12)
         grown = server.status("VmHWM") - before
         assert grown < 500, f"{grown} MiB more for 12 lists"
 
@@ -118,7 +121,7 @@ def slow_readers():
                 head = f"GET /v1/runs/{run}{path} HTTP/1.1\r\nHost: large.localhost\r\n"
                 connection.sendall(f"{head}Authorization: Bearer {world.attacker}\r\n\r\n".encode())
                 sockets.append(connection)
-        threading.Event().wait(5)
+        time.sleep(5)
         grown = server.status("VmRSS") - before
         [connection.close() for connection in sockets]
         assert grown < 500, f"{grown} MiB more for 180 readers who read nothing"
