@@ -25,11 +25,11 @@ pub(crate) struct Framing {
 enum State {
     #[default]
     Head,
-    /// So many bytes of a body are left.
+    /// The bytes of a body that are still to come.
     Body(u64),
     /// At a line with the size of a chunk.
     Size,
-    /// So many bytes of a chunk are left, its line break not counted.
+    /// The bytes of a chunk that are still to come, without its line break.
     Chunk(u64),
     /// At the line break after a chunk.
     ChunkEnd,

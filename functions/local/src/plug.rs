@@ -28,7 +28,7 @@ use uuid::Uuid;
 /// The app that answers on any host if nobody says which and it is there: the one that shows most.
 const SHOWN_FIRST: &str = "ticket-triage";
 
-/// So many versions of apps are known to have passed their check.
+/// The number of versions that are remembered as checked.
 const PASSED: usize = 1_000;
 
 /// How long the process has to live before it executes a run that has lost two workers: whatever ends it sooner is not
@@ -126,7 +126,7 @@ impl Plugged {
         Ok(Self { data, service, apps, problems: Mutex::new(problems) })
     }
 
-    /// The same, where requests and runs may take so many bytes of memory together.
+    /// The same, with a limit, in bytes, on the memory of requests and runs together.
     pub(crate) fn with_memory(self, bytes: u64) -> Self {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         Self { service: self.service.with_memory(bytes), ..self }

@@ -50,7 +50,7 @@ pub enum JsonError {
     Invalid(#[from] serde_json::Error),
 }
 
-/// Reads JSON that may hold so many values at most, which are counted first.
+/// Reads JSON up to a limit on its values, which are counted before anything is parsed.
 pub fn parse_json(text: &[u8], most_values: usize) -> Result<Value, JsonError> {
     if holds_more_values(text, most_values) {
         return Err(JsonError::TooManyValues { most: most_values });

@@ -117,7 +117,7 @@ pub struct LogRange {
     pub from: Sequence,
     /// To the entry that holds this one.
     pub to: Sequence,
-    /// No further entry is read after so many bytes.
+    /// No further entry is read after this many bytes.
     pub bytes: usize,
 }
 

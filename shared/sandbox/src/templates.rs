@@ -11,7 +11,7 @@ use crate::forker::Forker;
 
 /// What was evaluated longer ago is as good as new. A template ends by itself after as long; see there.
 const REMEMBERED: Duration = Duration::from_secs(25);
-/// So many codes are remembered.
+/// The number of codes that are remembered.
 const MOST_KNOWN: usize = 64;
 /// Longer code has no template: it is remembered as a whole.
 const MOST_CODE_BYTES: usize = 64 * 1024;

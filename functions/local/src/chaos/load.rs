@@ -78,7 +78,7 @@ const KINDS: [Kind; 20] = {
 };
 
 impl Load {
-    /// Starts so many clients.
+    /// Starts this number of clients.
     pub(super) fn start(server: Arc<Server>, key: String, clients: usize) -> Self {
         let shared = Arc::new(Shared {
             server,

@@ -51,7 +51,7 @@ impl Outside {
         self.address
     }
 
-    /// Returns when the poison run calls: whoever executes it is to be killed.
+    /// Returns when the poison run calls: the server that executes it must be killed now.
     pub(super) async fn poisoned(&self) {
         self.calls.poisoned.notified().await;
     }

@@ -9,7 +9,7 @@ use anyhow::Result;
 use serde_json::json;
 use tokio::time::Instant;
 
-/// So many problems are told in words.
+/// The number of problems that are described in full; the rest are only counted.
 const TOLD: usize = 10;
 
 /// The figures.

@@ -93,7 +93,7 @@ impl Home {
         self.prepared(Command::new(env!("CARGO_BIN_EXE_runyard")), arguments)
     }
 
-    /// The same with so many KiB of address space.
+    /// The same with a limit on its address space, in KiB.
     fn limited_command(&self, kib: u64, arguments: &[&str]) -> Command {
         let mut command = Command::new("sh");
         let limited = format!("ulimit -v {kib} && exec \"$0\" \"$@\"");
@@ -147,7 +147,7 @@ impl Home {
         self.start_all(listen, command, more, &[], None).await
     }
 
-    /// Starts `serve` with so many KiB of address space.
+    /// Starts `serve` with a limit on its address space, in KiB.
     pub(crate) async fn start_limited(&self, kib: u64) -> Server {
         self.start_all("127.0.0.1:0", "serve", &[], &[], Some(kib)).await
     }

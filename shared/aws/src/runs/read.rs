@@ -368,7 +368,7 @@ impl Found {
     }
 }
 
-/// Cuts rows off after so many bytes; gives whether there were more.
+/// Drops the rows beyond a number of bytes; returns whether there were any.
 fn cut(rows: &mut Vec<Row>, most_bytes: usize) -> bool {
     let mut bytes = 0;
     let fit = rows.iter().take_while(|row| {

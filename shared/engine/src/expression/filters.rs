@@ -490,7 +490,7 @@ fn directive(spec: &str, letter: char, value: &Val<'_>) -> Result<String, Fault>
     })
 }
 
-/// A number with so many digits after the point.
+/// A number with a fixed number of digits after the point.
 fn fixed(number: f64, precision: usize) -> Result<String, Fault> {
     compute::make(precision)?;
     // No float has more digits than these, and the formatting takes no more.

@@ -6,7 +6,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
 use serde_json::Value;
 use std::{collections::BTreeSet, fmt::Write as _};
 
-/// Longer secrets are looked for in pieces of so many bytes.
+/// Longer secrets are searched for in pieces of this many bytes.
 const LONGEST: usize = 2048;
 /// Lines of a secret of several lines, such as a private key, that are looked for by themselves: those at least so long.
 const SHORTEST_LINE: usize = 16;

@@ -9,7 +9,7 @@ use std::convert::Infallible;
 
 const MIB: usize = 1 << 20;
 
-/// A run that waits, with so many bytes of input.
+/// A run that waits, with an input of this many bytes.
 fn waiting(bytes: usize) -> Value {
     json!({ "input": { "do": [{ "say": "begun" }, { "wait_ms": 3_600_000 }], "pad": "x".repeat(bytes) }, "stream": true })
 }

@@ -152,7 +152,7 @@ impl World {
         world
     }
 
-    /// The same world, whose requests and runs may take so many bytes of memory.
+    /// The same world, with a limit, in bytes, on the memory of its requests and runs.
     pub(crate) fn with_memory(mut self, bytes: usize) -> Self {
         self.http.service = self.http.service.clone().with_memory(bytes);
         self.router = router(self.http.clone());

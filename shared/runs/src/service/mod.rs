@@ -122,7 +122,7 @@ impl RunService {
         }
     }
 
-    /// The same service, where requests and runs may take so many bytes of memory together.
+    /// The same service, with a limit, in bytes, on the memory of requests and runs together.
     pub fn with_memory(self, bytes: usize) -> Self {
         Self { memory: MemoryBudget::new(bytes), ..self }
     }

@@ -36,7 +36,7 @@ const LOOK_AGAIN: Duration = Duration::from_mins(1);
 /// At the latest.
 const LOOK_AGAIN_MOST: Duration = Duration::from_hours(1);
 
-/// So many runs that cannot be read are remembered.
+/// The number of unreadable runs that are remembered.
 const REMEMBERED: usize = 10_000;
 
 /// How often each run could not be read.

@@ -146,7 +146,7 @@ impl Selection<'_> {
     }
 }
 
-/// Refuses so many documents that their values are too many.
+/// Refuses documents that hold too many values together.
 fn few(values: usize) -> Result<(), NodeError> {
     if values <= MOST_VALUES {
         return Ok(());
