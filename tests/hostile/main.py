@@ -36,7 +36,8 @@ class World:
         for name, (workflow, extra) in apps.items():
             write_app(folder, name, workflow, extra=extra)
         self.apps = folder
-        self.server = Server("shared", folder)
+        # An estimate: readers who read nothing were seen to take twice of it.
+        self.server = Server("shared", folder, arguments=("--memory-mib", "256"))
         self.attacker = self.server.key(ATTACKER)
         self.victim = self.server.key(VICTIM)
 

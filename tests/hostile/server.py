@@ -140,7 +140,13 @@ class Server:
             body, headers = {"input": data, "background": True}, {}
         else:
             body, headers = multipart({"input": json.dumps(data), "background": "true"}, files)
-        status, _, answer = self.request("POST", "/v1/runs", body, app=app, key=key, headers=headers)
+        until = time.monotonic() + 30
+        while True:
+            status, answered, answer = self.request("POST", "/v1/runs", body, app=app, key=key, headers=headers)
+            # What others hold of the memory is soon given back.
+            if status != 503 or time.monotonic() > until:
+                break
+            time.sleep(int(answered["retry-after"]))
         assert status == 202, (status, answer)
         return answer["data"]["id"]
 
