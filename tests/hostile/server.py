@@ -151,7 +151,12 @@ class Server:
         return answer["data"]["id"]
 
     def get_run(self, app, key, run):
-        status, _, answer = self.request("GET", f"/v1/runs/{run}", app=app, key=key)
+        until = time.monotonic() + 30
+        while True:
+            status, answered, answer = self.request("GET", f"/v1/runs/{run}", app=app, key=key)
+            if status != 503 or time.monotonic() > until:
+                break
+            time.sleep(int(answered["retry-after"]))
         assert status == 200, (status, answer)
         return answer["data"]
 
