@@ -18,6 +18,7 @@ import json
 import pathlib
 import re
 import sys
+import textwrap
 
 HERE = pathlib.Path(__file__).resolve().parent
 DOCUMENT = HERE.parent / "operate.md"
@@ -125,6 +126,11 @@ COLUMNS = {
 }
 
 
+def prose(text):
+    """Lines of a paragraph, or of an item of a list."""
+    return textwrap.wrap(text, 116, subsequent_indent="  " if text.startswith("- ") else "", break_on_hyphens=False)
+
+
 def table():
     lines = [
         f"| a million of each, in US dollars | {' | '.join(COLUMNS)} | total |",
@@ -142,21 +148,32 @@ def table():
         "alarms": dollars("alarm_metric_month", ALARM_METRICS),
     }
     given = prices()
+    counted = json.loads(COUNTS.read_text())["counted"]
     lines += [
         "",
-        f"Each further second that a million runs execute, or that a million streams are open, costs **${second:,.2f}** at 512 MB. A run that",
-        "waits for a person costs nothing while it waits; a stream that watches it is closed after 60 s.",
+        *prose(
+            f"Each further second that a million runs execute, or that a million streams are open, costs **${second:,.2f}** at "
+            "512 MB. A run that waits for a person costs nothing while it waits; a stream that watches it is closed after 60 s."
+        ),
         "",
-        f"A stack that nobody calls costs ${sum(idle.values()):,.2f} a month: "
-        + ", ".join(f"{name} ${cost:,.2f}" for name, cost in idle.items()) + ".",
+        *prose(
+            f"A stack that nobody calls costs ${sum(idle.values()):,.2f} a month: "
+            + ", ".join(f"{name} ${cost:,.2f}" for name, cost in idle.items()) + "."
+        ),
         "",
-        f"Requests and units: counted by `cargo bench -p runyard-aws --bench requests` on {json.loads(COUNTS.read_text())['counted']} "
-        "on emulators, indexes included, with key and app at hand (they are remembered for 15 s). Assumed, as nothing was "
-        f"measured on AWS: {ECHO_SECONDS * 1000:.0f} ms billed for `echo`, "
-        f"{CONTROL_SECONDS * 1000:.0f} ms for a request that executes nothing; {BATCH} messages a batch; "
-        f"{ACCESS_LINE + PLATFORM_LINES} bytes of log a request and {METRIC_LINE} a line of metrics; {EVENT_OUT} bytes an event of a stream.",
+        *prose(
+            f"Requests and units are counted: by `cargo bench -p runyard-aws --bench requests` on {counted} on emulators, "
+            "indexes included, with key and app in memory (they are kept for 15 s)."
+        ),
         "",
-        f"Prices of {given['region']}, read on {given['read']} in stored copies of the pages named:",
+        "Assumed, as nothing was measured on AWS:",
+        "",
+        f"- {ECHO_SECONDS * 1000:.0f} ms billed for `echo`, {CONTROL_SECONDS * 1000:.0f} ms for a request that executes nothing;",
+        f"- {BATCH} messages per batch;",
+        f"- {ACCESS_LINE + PLATFORM_LINES} bytes of log per request, {METRIC_LINE} per line of metrics;",
+        f"- {EVENT_OUT} bytes per event of a stream.",
+        "",
+        *prose(f"Prices of {given['region']}, read on {given['read']} in stored copies of the pages named:"),
         "",
         "| price | | source |",
         "| ---: | --- | --- |",
@@ -164,7 +181,8 @@ def table():
     for price in given["usd"].values():
         per = " a million" if price["per"] == MILLION else ""
         lines.append(f"| ${price['price']:g}{per} | {price['what']} | {price['source']} |")
-    lines += ["", "Not in it, for want of a price with a source: " + "; ".join(given["without_a_source"]) + "."]
+    lines += ["", "Not included, for want of a price with a source:", ""]
+    lines += [line for item in given["without_a_source"] for line in prose(f"- {item}")]
     return "\n".join(lines) + "\n"
 
 
