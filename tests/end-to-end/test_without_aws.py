@@ -1,4 +1,4 @@
-"""`cargo lambda watch` as the README has it: SQLite and files, and no AWS at all."""
+"""`cargo lambda watch` as docs/lambda-local.md has it: SQLite and files, and no AWS at all."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-//! `apps/refund-agent`, offline: the walk through it of the README.
+//! `apps/refund-agent`, offline: the walkthrough of docs/people.md.
 
 use crate::harness::{Home, ORGANIZATION, PATIENCE, Server};
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ fn repository() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
-/// The scripted model and the customers, as the README starts them.
+/// The scripted model and the customers, as docs/people.md starts them.
 async fn offline() -> (Child, String) {
     let mut stub = Command::new("python3")
         .arg(repository().join("tests/llm/stub.py"))

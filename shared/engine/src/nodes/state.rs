@@ -24,7 +24,8 @@ fn table() -> String {
     let [native, later, out] = counts;
     let mut text = format!(
         "# Node types\n\nEvery node type of dynamiq 0.69.0, and whether it runs natively: {native} of {} do, {later} do not yet, {out} \
-         are out of\nscope. `runyard apps check` says so of each node of a file. Generated from the registry of nodes:\n\n    \
+         are out of scope.\n`runyard apps check` says so for each node of a file. Keys that all nodes have: \
+         [apps.md](apps.md#keys-of-every-node).\n\nGenerated from the registry of nodes:\n\n    \
          UPDATE_DOCS=1 cargo test -p runyard-engine --lib nodes::state\n\n| group | native | node types |\n| --- | --- | --- |\n",
         native + later + out,
     );
@@ -47,19 +48,34 @@ fn table() -> String {
 const CALLS: &str = "
 ## Calls outside
 
-What a connection holds goes to its origin (scheme, host and port) and nowhere else:
+What a connection holds goes to its own origin (scheme, host and port) and nowhere else.
 
-- An `HttpApiCall` sends its connection's `headers`, `params` and `data` to the origin of the connection's `url` alone, and its own to
-  that of its own `url` (the connection's, if it has none). A `url` that comes from the input or from a model and has another origin is
-  called with what the input says and nothing else. Without a `url` in the file there is no origin: then they are not sent at all.
-- A redirect on the same origin is followed as usual. To another origin it is followed without any header of the caller and without a
-  `Referer`, and only as a request without a body: one that would take a body there (307 or 308 of a POST), or whose address repeats a
-  secret of the app, fails the call. From `https` to `http` is another origin, and so is the other way round. At most 5 are followed.
-- Errors, events, logs and traces show scheme and host of a URL. Values of environment variables and of connections are masked there, as
-  `***`. In outputs, answers of servers and texts of models those are masked that are secret by their place or name: the headers of a
-  connection; what is called a key, token, secret, password or the like, in a connection or among the variables; variables within a
-  connection. A node that needs a secret has it from its connection: the output of another node would be masked. Values shorter than 6
-  bytes are masked nowhere, and words of less than 12 small letters in errors and logs alone.
+**HttpApiCall.**
+
+- The `headers`, `params` and `data` of its connection go to the origin of the connection's `url` only. Its own go to
+  the origin of its own `url`, or of the connection's `url` if it has none.
+- A `url` that comes from the input or from a model and has another origin is called with what the input says and
+  nothing else.
+- Without a `url` in the file there is no origin: nothing of the above is sent.
+
+**Redirects.** At most 5 are followed.
+
+- On the same origin they are followed as usual.
+- To another origin they are followed without any header of the caller, without a `Referer`, and only as a request
+  without a body. A redirect that would take a body there (307 or 308 of a POST), or whose address repeats a secret of
+  the app, fails the call.
+- A change from `https` to `http`, or back, is another origin.
+
+**Masking.**
+
+- Errors, events, logs and traces show scheme and host of a URL. Values of environment variables and of connections are
+  `***` there.
+- In outputs, answers of servers and texts of models, values are masked that are secret by their place or name: the
+  headers of a connection; anything called a key, token, secret, password or the like, in a connection or among the
+  variables; variables within a connection.
+- A node that needs a secret gets it from its connection: in the output of another node it would be masked.
+- Values shorter than 6 bytes are never masked. Words of less than 12 lower-case letters are masked only in errors and
+  logs.
 ";
 
 #[test]

@@ -1,0 +1,103 @@
+"""The documents: links and anchors resolve, paths exist, lines are short, and the README has the two commands.
+
+It needs nothing but pytest:
+
+    tests/template/run -k test_documents
+"""
+
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / ".github").rglob("*.md")])
+LONGEST = 120
+LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+PATH = re.compile(r"`((?:apps|clients|docs|events|functions|shared|tests)/[\w./-]+)`")
+# Parts of paths that stand for any name.
+PLACEHOLDER = re.compile(r"\b(?:NAME|GROUP|APP|FILE|my-app|orders)\b|\.{3}")
+
+per_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: str(document.relative_to(ROOT)))
+
+
+def lines(document):
+    """Each line with its number, and whether it is code: fenced, or indented by four after an empty line."""
+    fenced, indented, before = False, False, ""
+    for number, line in enumerate(document.read_text().splitlines(), 1):
+        if line.lstrip().startswith("```"):
+            fenced = not fenced
+            yield number, line, True
+        elif fenced:
+            yield number, line, True
+        else:
+            indented = line.startswith("    ") and (indented or not before.strip())
+            yield number, line, indented
+        before = line
+
+
+def prose(document):
+    return [(number, line) for number, line, is_code in lines(document) if not is_code]
+
+
+def slug(heading):
+    """The anchor that GitHub gives a heading."""
+    text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).strip().lower()
+    return re.sub(r"[^\w\- ]", "", text).replace(" ", "-")
+
+
+@cache
+def anchors(document):
+    found, times = set(), {}
+    for _, line in prose(document):
+        if heading := re.match(r"#{1,6} (.+)", line):
+            name = slug(heading[1])
+            times[name] = times.get(name, -1) + 1
+            found.add(f"{name}-{times[name]}" if times[name] else name)
+    return found
+
+
+@per_document
+def test_links_and_anchors_resolve(document):
+    broken = []
+    for number, line in prose(document):
+        for target in LINK.findall(re.sub(r"`[^`]*`", "``", line)):
+            if re.match(r"[a-z]+:", target):
+                continue
+            path, _, anchor = target.partition("#")
+            file = (document.parent / path).resolve() if path else document
+            if not file.exists():
+                broken.append(f"{number}: {target}: there is no such file")
+            elif anchor and (file.suffix != ".md" or anchor not in anchors(file)):
+                broken.append(f"{number}: {target}: there is no such heading")
+    assert not broken, "\n".join(broken)
+
+
+@per_document
+def test_paths_in_the_text_exist(document):
+    text = "\n".join(line for _, line in prose(document))
+    missing = [path for path in PATH.findall(text) if not PLACEHOLDER.search(path) and not (ROOT / path).exists()]
+    assert not missing
+
+
+@per_document
+def test_lines_are_short(document):
+    """Every line of the README; elsewhere prose, but for tables and for links that cannot be broken."""
+    is_readme = document == ROOT / "README.md"
+    shown = lines(document) if is_readme else ((number, line, False) for number, line in prose(document))
+    long = [number for number, line, _ in shown if len(line) > LONGEST and (is_readme or not line.startswith("|"))]
+    assert not long, f"lines of more than {LONGEST} characters: {long}"
+
+
+def test_every_document_is_in_the_index():
+    index = (ROOT / "docs/README.md").read_text()
+    for document in (ROOT / "docs").glob("*.md"):
+        assert document.name == "README.md" or f"]({document.name})" in index, document.name
+
+
+def test_the_readme_is_short_and_has_the_two_commands():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 100
+    assert "\n    cargo run -p runyard\n" in text and "\n    ./test\n" in text
+    assert (ROOT / "test").stat().st_mode & 0o100
