@@ -1,4 +1,4 @@
-"""The documents: links and anchors resolve, paths exist, lines are short, and the README has the two commands.
+"""The documents: links and anchors resolve, paths exist, lines are short, what they list is what the code has.
 
 It needs nothing but pytest:
 
@@ -101,3 +101,44 @@ def test_the_readme_is_short_and_has_the_two_commands():
     assert len(text.splitlines()) <= 100
     assert "\n    cargo run -p runyard\n" in text and "\n    ./test\n" in text
     assert (ROOT / "test").stat().st_mode & 0o100
+
+
+def sources(*folders):
+    """The text of the Rust files, without tests at the end of a file."""
+    files = [file for folder in folders for file in ROOT.glob(f"{folder}/src/**/*.rs")]
+    return "\n".join(file.read_text().split("#[cfg(test)]\nmod tests")[0] for file in sorted(files))
+
+
+def missing(document, names):
+    text = (ROOT / "docs" / document).read_text()
+    return sorted(name for name in names if f"`{name}`" not in text)
+
+
+def test_every_run_error_code_is_explained():
+    code = sources("shared/runs", "shared/engine")
+    codes = set(re.findall(r'RunError::new\(\s*"(\w+)"', code))
+    (of_nodes,) = re.findall(r"fn code\(&self\) -> &'static str \{(.*?)\n    \}", code, re.DOTALL)
+    codes |= set(re.findall(r'=> "(\w+)"', of_nodes))
+    assert {"worker_lost", "node_failed", "timeout"} <= codes
+    assert not missing("errors.md", codes)
+
+
+def test_every_key_of_app_yaml_is_explained():
+    code = (ROOT / "shared/embedded/src/apps/manifest.rs").read_text()
+    keys = {name: re.findall(r'"(\w+)"', body) for name, body in re.findall(r"const (\w*KEYS): [^=]*=\s*\[(.*?)\];", code, re.DOTALL)}
+    assert not missing("apps.md", keys["KEYS"] + keys["LIMIT_KEYS"])
+
+
+def test_every_variable_is_explained():
+    code = sources("shared/*", "functions/*") + (ROOT / "template.yaml").read_text()
+    names = set(re.findall(r"\bRUNYARD_[A-Z_]+[A-Z]\b", code)) - {"RUNYARD_ARCHITECTURE"}
+    assert "RUNYARD_DATA" in names
+    assert not missing("configuration.md", names)
+
+
+def test_every_command_is_explained():
+    code = (ROOT / "functions/local/src/cli/help.rs").read_text()
+    commands = [name for group in re.findall(r"&\[([^\]]*)\]\)", code) for name in re.findall(r'"(\w+)"', group)]
+    assert "serve" in commands
+    text = (ROOT / "docs/cli.md").read_text()
+    assert not [name for name in commands if f"`runyard {name}" not in text]

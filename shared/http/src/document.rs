@@ -23,7 +23,7 @@ pub fn openapi() -> String {
         title = "Runs API",
         description = "Runs of AI workflows. A run is one execution of an app; the app is found by the request's host name.
 
-Success is `{\"data\": …}`, with `pagination` beside it for lists, or `{\"message\": …}`. A refusal is `{\"error\": {\"code\", \"message\", \"details\", \"request_id\"}}`. Fields without a value are left out. Times are RFC 3339 in UTC, ids are UUIDs. JSON bodies end at 4 MiB and nest 127 deep at most, multipart requests end at 128 MiB. Unknown routes are 404, other methods 405 with `Allow`.",
+Success is `{\"data\": …}`, with `pagination` beside it for lists, or `{\"message\": …}`. A refusal is `{\"error\": {\"code\", \"message\", \"details\", \"request_id\"}}`. Fields without a value are left out. Times are RFC 3339 in UTC, ids are UUIDs. JSON bodies end at 4 MiB and nest 100 deep at most, multipart requests end at 128 MiB. Unknown routes are 404, other methods 405 with `Allow`.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     servers((url = "/", description = "The host of the app.")),
