@@ -4,7 +4,7 @@ use bytes::Bytes;
 use runyard_runs::{AppId, MemoryBudget, OutOfMemory, TakenMemory};
 use std::sync::Arc;
 
-/// Less is not counted: every connection may hold so much.
+/// Smaller answers are not counted: every connection may hold one.
 const SMALL: usize = 16 << 10;
 
 /// Bytes of memory that a byte of an answer takes: itself, and what was read and parsed to make it, which the allocator keeps.

@@ -106,7 +106,7 @@ impl<'a> Calls<'a> {
         Desk::lock(&self.desk)
     }
 
-    /// Whether the agents among the tools may be called so often.
+    /// Checks the calls against the limits of the agents among the tools.
     pub(super) fn check_limits(&self, wanted: &[Wanted]) -> Result<(), Limited> {
         let mut exceeded = Vec::new();
         for tool in &self.tools {

@@ -100,7 +100,7 @@ impl Hooks {
         !self.0.iter().any(|hook| matches!(hook.guard, Guard::Deny) && hook.is_about(tool))
     }
 
-    /// Whether a tool may be called that was called so often.
+    /// Checks a tool's calls against its call limits; `calls` counts those of the tools that a predicate accepts.
     pub(super) fn allow_call(
         &self,
         tool: &str,
