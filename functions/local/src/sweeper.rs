@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 /// On one machine looking is cheap, and after a restart runs go on within 2 s.
 const EACH: Duration = Duration::from_secs(1);
-/// So many runs at a time.
+/// Runs of one batch.
 const BATCH: usize = 256;
 
 /// Looks at what is due, at once and then each second, until `stop`.

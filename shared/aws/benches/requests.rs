@@ -70,7 +70,7 @@ async fn main() {
     assert!(usage.writes <= 620 && at(50) <= 60.0, "{usage:?}");
 }
 
-/// Prints what was used since the last row, for one of so many.
+/// Prints what was used since the last row, divided by `of`.
 fn row(what: &str, stack: &Stack, of: usize, sent: u64) -> Usage {
     let usage = stack.meter.usage();
     #[expect(clippy::cast_precision_loss, reason = "small numbers")]

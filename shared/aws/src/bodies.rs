@@ -9,7 +9,7 @@ use runyard_runs::{AppId, RunId, StoreError};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 
-/// For so many days objects are kept after they were written, at choice: a lifecycle rule each.
+/// The days that objects can be kept after they were written: a lifecycle rule for each.
 pub const KEPT_DAYS: [u16; 12] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048];
 
 /// Nothing is kept for longer, in seconds: the last of the rules would delete what a run needs.
@@ -60,7 +60,7 @@ impl Bodies {
     }
 }
 
-/// Where all objects of a run lie that is kept for so many seconds.
+/// The prefix of all objects of a run that is kept for `kept_seconds`.
 fn prefix(app: AppId, run: RunId, kept_seconds: i64) -> String {
     let days = KEPT_DAYS.into_iter().find(|days| i64::from(*days) * 86_400 >= kept_seconds);
     format!("runs/{}d/{app}/{run}/", days.unwrap_or(KEPT_DAYS[KEPT_DAYS.len() - 1]))

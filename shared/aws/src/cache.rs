@@ -46,7 +46,7 @@ struct Shelf<K, V> {
 }
 
 impl<K: Clone + Eq + Hash, V: Clone> Cache<K, V> {
-    /// Keeps so many answers of either kind.
+    /// Keeps up to `capacity` answers of either kind.
     pub(crate) fn new(clock: Arc<dyn Clock>, capacity: usize) -> Self {
         Self { clock, found: Mutex::new(Shelf::new(capacity)), absent: Mutex::new(Shelf::new(capacity)) }
     }

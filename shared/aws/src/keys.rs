@@ -16,7 +16,7 @@ use aws_sdk_dynamodb::types::{Put, TransactWriteItem, Update};
 use runyard_runs::{AccessKey, Credential, KeyStore, Scope, StoreError, Timestamp};
 use std::sync::Arc;
 
-/// So many keys are remembered, and so many that do not exist.
+/// Keys that are cached, and as many ids of keys that do not exist.
 const CAPACITY: usize = 4096;
 
 /// [`KeyStore`] on DynamoDB, and what an operator does with keys.

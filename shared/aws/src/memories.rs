@@ -18,7 +18,7 @@ use aws_sdk_dynamodb::{error::SdkError, operation::put_item::PutItemError};
 use runyard_runs::{MemoryScope, MemoryStore, MemoryTurn, StoreError};
 use std::sync::Arc;
 
-/// So many turns are read at once.
+/// Turns read by one query.
 const PAGE: i32 = 25;
 
 /// [`MemoryStore`] on DynamoDB and S3.

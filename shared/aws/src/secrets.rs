@@ -29,7 +29,7 @@ const FRESH: Duration = Duration::from_mins(5);
 /// How long it is before a secret that could not be read is asked for again.
 const REFUSED: Duration = Duration::from_secs(30);
 
-/// So many secrets are kept.
+/// Secrets that are cached.
 const CAPACITY: usize = 1024;
 
 /// A secret. Shown by nothing but [`Secret::reveal`].

@@ -76,7 +76,7 @@ pub const BY_DUE: Index =
 /// All of them.
 pub const INDEXES: [Index; 4] = [BY_APP, BY_USER, BY_SESSION, BY_DUE];
 
-/// Over so many keys the due runs are spread; each takes some 500 new runs a second. Never to be lowered.
+/// Partition keys that the due runs are spread over; each takes some 500 new runs a second. Must never be lowered.
 pub const DUE_SHARDS: u8 = 8;
 
 /// The partition of a run.
@@ -156,7 +156,7 @@ pub fn app_key(app: AppId, shard: u8) -> [u8; 17] {
     key
 }
 
-/// The shard of a run, of so many.
+/// The shard of a run, from 0 to `shards` - 1.
 pub(crate) fn shard_of(run: RunId, shards: u8) -> u8 {
     run.0.as_bytes()[15] % shards.max(1)
 }

@@ -16,7 +16,7 @@ use runyard_runs::{
 };
 use std::sync::Arc;
 
-/// So many due runs are looked at at a time.
+/// Due runs that are looked at in one batch.
 const BATCH: usize = 256;
 
 /// Which backend, and where it is.

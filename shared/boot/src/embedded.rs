@@ -27,7 +27,7 @@ use uuid::Uuid;
 /// The app that answers on any host if nobody says which and it is there: the one that shows most.
 const SHOWN_FIRST: &str = "ticket-triage";
 
-/// What a queue does with a message that fails: so often, with so much time in between; then the run is found by its `due`.
+/// How often a queue delivers a message that fails, and the time in between; after that the run is found by its `due`.
 const TRIES: u32 = 5;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 

@@ -18,7 +18,7 @@ fn scope() -> MemoryScope {
     }
 }
 
-/// A turn of two messages, so many milliseconds after the first.
+/// A turn of two messages, `number` milliseconds after the first.
 fn turn(number: i64) -> MemoryTurn {
     MemoryTurn {
         run: RunId(Uuid::from_u128(7)),
@@ -32,7 +32,7 @@ fn turn(number: i64) -> MemoryTurn {
     }
 }
 
-/// The newest turns come back, oldest first, so many that the messages suffice.
+/// The newest turns come back, oldest first: as few as hold the messages that are asked for.
 pub async fn the_newest_are_remembered(store: Arc<dyn MemoryStore>) {
     let scope = scope();
     assert_eq!(store.recent(&scope, 10).await.unwrap(), []);

@@ -1,4 +1,4 @@
-//! `OpenStreams`: an app has so many places, and no other app's streams take them.
+//! `OpenStreams`: an app has a number of permits, and no other app's streams take them.
 
 use crate::make;
 use futures::future::join_all;

@@ -23,7 +23,7 @@ use std::{
 };
 use uuid::Uuid;
 
-/// So many bytes are gathered before they are written.
+/// Bytes that are gathered before they are written.
 const WRITE: usize = 256 << 10;
 
 /// The largest piece that is given.

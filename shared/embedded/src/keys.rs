@@ -15,7 +15,7 @@ use std::{
 /// How long a key is answered from memory.
 const REMEMBERED: Duration = Duration::from_secs(15);
 
-/// So many keys are remembered.
+/// Keys that are cached.
 const CAPACITY: usize = 1024;
 
 /// [`KeyStore`] on SQLite, and what an operator does with keys.

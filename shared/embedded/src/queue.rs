@@ -11,7 +11,7 @@ use std::{
 use tokio::{sync::Notify, time::Instant};
 use tracing::warn;
 
-/// So many runs wait at most; what comes on top is found by its `due`, later. 16 bytes each, 40 while delayed.
+/// The most runs that wait; any further one is found later by its `due`. 16 bytes each, 40 while delayed.
 const CAPACITY: usize = 1 << 20;
 
 /// [`RunQueue`] in memory, for the workers of this process.

@@ -1,6 +1,7 @@
 //! The engine as the domain knows it: apps in, outcomes out.
 
 use crate::{
+    compute,
     egress::{Egress, Http},
     flow::{Cache, params},
     job::JobRunner,
@@ -275,14 +276,7 @@ impl runyard_runs::Engine for Engine {
                 if compiled.workflow.input_schemas().next().is_none() {
                     return Ok(());
                 }
-                let input = Value::Object(with_files(input, files).into_owned());
-                if !compiled.workflow.input_schemas().any(|schema| schema.is_long_for(&input)) {
-                    return compiled.workflow.check_input(&input);
-                }
-                let check = move || compiled.workflow.check_input(&input);
-                tokio::task::spawn_blocking(check).await.unwrap_or_else(|_| {
-                    Err(FieldErrors::from([("input".into(), "cannot be checked".into())]))
-                })
+                compiled.workflow.check_input(&Value::Object(with_files(input, files).into_owned()))
             }
             // An app that does not load is refused when it is deployed; a run of one fails and says why.
             Err(_) => Ok(()),
@@ -290,7 +284,7 @@ impl runyard_runs::Engine for Engine {
     }
 
     fn check_params(&self, asked: &InputRequest, changed: &Map<String, Value>) -> Result<(), FieldErrors> {
-        let errors = params::check(asked, changed);
+        let errors = compute::block_in_place(|| params::check(asked, changed));
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 

@@ -5,11 +5,11 @@
 
 use crate::{
     flow::{Call, NodeError},
-    measure::{MOST_OUTPUT, MOST_VALUES, Size, holds_more_values, too_long},
+    measure::{OutputSize, too_long},
     nodes,
 };
 use async_trait::async_trait;
-use runyard_runs::AppId;
+use runyard_runs::{AppId, MAX_OUTPUT_BYTES, MAX_OUTPUT_VALUES, holds_more_values};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::io;
@@ -168,7 +168,7 @@ const AROUND: usize = 8;
 
 /// An output that is not too much.
 fn checked(output: Value) -> Result<Value, NodeError> {
-    Size::default().take(&output)?;
+    OutputSize::default().add(&output)?;
     Ok(output)
 }
 
@@ -189,7 +189,7 @@ fn written(result: Result<Value, NodeError>) -> Vec<u8> {
 
 fn read(output: &[u8]) -> Result<Value, NodeError> {
     // It may come from a process that a file has taken over.
-    if holds_more_values(output, MOST_VALUES + AROUND) {
+    if holds_more_values(output, MAX_OUTPUT_VALUES + AROUND) {
         return Err(broken("its answer holds too much"));
     }
     match serde_json::from_slice(output) {
@@ -205,12 +205,12 @@ fn broken(problem: &str) -> NodeError {
     JobError::Broken(format!("the job does not work: {problem}")).into()
 }
 
-/// Text that may not grow beyond [`MOST_OUTPUT`].
+/// Text that may not grow beyond [`MAX_OUTPUT_BYTES`].
 struct Bounded(Vec<u8>);
 
 impl io::Write for Bounded {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len() + bytes.len() > MOST_OUTPUT {
+        if self.0.len() + bytes.len() > MAX_OUTPUT_BYTES {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         self.0.extend_from_slice(bytes);

@@ -249,7 +249,7 @@ impl Search<'_> {
         Ok(None)
     }
 
-    /// Counts so many steps, or as many as what the search has taken of a processor is worth if that is more.
+    /// Counts `steps`, or the steps that the search's processor time is worth if these are more.
     fn charge(&mut self, steps: u64) -> Result<(), NodeError> {
         let passed = u64::try_from(self.clock.passed().as_nanos() / STEP.as_nanos()).unwrap_or(u64::MAX);
         let steps = steps.max(passed.saturating_sub(self.taken));

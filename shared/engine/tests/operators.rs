@@ -74,7 +74,7 @@ const DELAY: &str = "  d: {type: dynamiq.nodes.operators.Delay, duration_seconds
 const SLOW: &str = "  p: {type: dynamiq.nodes.tools.Python, code: x}";
 const SUB: &str = "  s: {type: dynamiq.nodes.operators.SubWorkflow, flow: sub}";
 
-/// Python that takes so long.
+/// Python that takes this long.
 struct Slow(Duration);
 
 #[async_trait]
@@ -198,7 +198,7 @@ async fn a_timeout_before_the_moment_is_waited_for() {
     assert_eq!(outcome(Case::text(&limited(7200)), 0).await.0, resting(3600));
 }
 
-/// Fails so often, then gives the number of the call.
+/// Fails the first calls, then returns the number of the call.
 struct Counting {
     failures: usize,
     calls: AtomicUsize,

@@ -56,7 +56,7 @@ impl Fields {
         })
     }
 
-    /// A text of at most so many characters.
+    /// A text of at most `longest` characters.
     pub(crate) fn text(&mut self, field: &str, longest: usize) -> Option<String> {
         let text = self.typed(field, "must be a string", |value| match value {
             Value::String(text) => Some(text),
@@ -79,7 +79,7 @@ impl Fields {
         self.typed(field, "must be a UUID", |value| value.as_str()?.parse().ok())
     }
 
-    /// At most so many UUIDs.
+    /// A list of at most `most` UUIDs.
     pub(crate) fn uuids(&mut self, field: &str, most: usize) -> Vec<Uuid> {
         let list = self.typed(field, "must be an array of UUIDs", |value| match value {
             Value::Array(list) => Some(list),

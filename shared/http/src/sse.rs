@@ -18,7 +18,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// Events that are ready go into one frame of the body until it has so many bytes. It is as much as a client that does not
+/// Events that are ready share a frame of the body up to this many bytes. This is also what a client that does not
 /// read has the server hold, and a single larger event.
 const FRAME: usize = 256 << 10;
 

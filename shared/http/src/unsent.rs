@@ -4,8 +4,11 @@ use bytes::Bytes;
 use runyard_runs::{AppId, MemoryBudget, OutOfMemory, TakenMemory};
 use std::sync::Arc;
 
-/// Less is not counted: every connection may hold so much.
+/// Smaller answers are not counted: every connection may hold one.
 const SMALL: usize = 16 << 10;
+
+/// Bytes of memory that a byte of an answer takes: itself, and what was read and parsed to make it, which the allocator keeps.
+const COPIES: usize = 2;
 
 struct Unsent {
     bytes: Vec<u8>,
@@ -29,7 +32,7 @@ pub(crate) fn take(
     }
     // It has grown by doubling.
     bytes.shrink_to_fit();
-    memory.take(app, bytes.len()).map(Some)
+    memory.take(app, COPIES * bytes.len()).map(Some)
 }
 
 /// Bytes that hold their memory until the last reference to them is gone, which is when they were sent.

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 /// Characters of a file's name.
 const LONGEST_NAME: usize = 255;
 
-/// Inline files outlive their run by so much: the upload comes before the run, by as long as the request takes.
+/// How long inline files outlive their run: they are uploaded before it is created, by up to the duration of the request.
 pub(crate) const SLACK: Duration = Duration::from_hours(24);
 
 /// The files of one request. Dropped before [`Uploads::finish`], it leaves nothing.

@@ -34,7 +34,7 @@ pub struct OutOfMemory {
 }
 
 impl MemoryBudget {
-    /// So many bytes.
+    /// A budget of `total` bytes.
     pub fn new(total: usize) -> Arc<Self> {
         Arc::new(Self { total, taken: Mutex::default() })
     }
@@ -44,7 +44,7 @@ impl MemoryBudget {
         self.total
     }
 
-    /// Takes so much for an app, until the guard is dropped.
+    /// Takes `bytes` for an app, until the guard is dropped.
     pub fn take(self: &Arc<Self>, app: AppId, bytes: usize) -> Result<TakenMemory, OutOfMemory> {
         let mut memory = TakenMemory { budget: Arc::clone(self), app, bytes: 0 };
         memory.resize(bytes)?;
@@ -69,7 +69,7 @@ impl TakenMemory {
         self.bytes
     }
 
-    /// Makes it so much. Refused, it stays as it is. Who is alone always gets what it wants: limits of their own hold for each.
+    /// Changes the size; if refused, it stays as it was. The only holder of the budget is never refused: other limits bound it.
     pub fn resize(&mut self, bytes: usize) -> Result<(), OutOfMemory> {
         let mut taken = self.budget.lock();
         let of_app = taken.by_app.get(&self.app).copied().unwrap_or(0);

@@ -297,7 +297,7 @@ impl RunContext {
         self.shared.written.borrow().stopped
     }
 
-    /// Takes so much of the process's memory for what the run holds until its end. Refused, it must not be held.
+    /// Takes `bytes` of the process's memory budget for what the run holds until its end. If refused, it must not be held.
     pub fn take_memory(&self, bytes: usize) -> Result<(), OutOfMemory> {
         self.shared.room.take(bytes)
     }
@@ -512,7 +512,7 @@ impl Shared {
         (!state.outbox.is_empty(), state.flush)
     }
 
-    /// Tells the engine that so many of its events are written.
+    /// Tells the engine how many of its events are written.
     pub(crate) fn wrote(&self, events: u64, claimed: bool) {
         self.written.send_modify(|progress| {
             progress.events = progress.events.max(events);

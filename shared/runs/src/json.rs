@@ -61,7 +61,7 @@ pub fn parse_json(text: &[u8], most_values: usize) -> Result<Value, JsonError> {
 /// How deep `serde_json` reads.
 const READ_NESTING: usize = 127;
 
-/// Whether JSON holds more than so many values, as far as it is read: not beyond where it is nested too deep to be read.
+/// Whether JSON holds more than `most` values. Counting ends where the text is nested too deep to be parsed.
 pub fn holds_more_values(text: &[u8], most: usize) -> bool {
     // A value takes two bytes at least, with the comma or the bracket that ends it.
     if text.len() / 2 < most {

@@ -49,7 +49,7 @@ impl MemoryTurn {
 /// Promises: a turn that was kept is in what is read after that, until it expires.
 #[async_trait]
 pub trait MemoryStore: Send + Sync + 'static {
-    /// The newest turns of a conversation, so many that they have `messages` messages together if there are, oldest first.
+    /// The newest turns of a conversation, oldest first: as few as hold `messages` messages together, or all.
     async fn recent(&self, scope: &MemoryScope, messages: usize) -> Result<Vec<MemoryTurn>, StoreError>;
 
     /// Keeps a turn, unless one with its id is kept already.

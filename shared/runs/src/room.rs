@@ -6,7 +6,7 @@ use std::sync::{
     atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
 };
 
-/// Memory is taken in pieces of so much, so that small outputs cost no lock.
+/// Memory is taken in pieces of this many bytes, so that small outputs cost no lock.
 const PIECE: usize = 256 << 10;
 
 /// What a run takes of the process's memory while it is executed.

@@ -197,7 +197,7 @@ pub struct ListQuery {
     pub sort: Vec<Sort>,
     /// From where on.
     pub start: PageStart,
-    /// So many: 1 to 100.
+    /// Page size, 1 to 100.
     pub page_size: u32,
 }
 

@@ -41,7 +41,7 @@ pub enum Error {
     /// Its code and input together are too large.
     #[error("code and input have {bytes} bytes, {limit} are allowed")]
     Input {
-        /// So many.
+        /// The limit in bytes.
         bytes: usize,
         /// Allowed.
         limit: usize,

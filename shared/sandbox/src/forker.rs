@@ -59,7 +59,7 @@ struct Evaluation {
 }
 
 impl Forker {
-    /// Of the process at the other end of `control`. Its evaluations may have so much memory each.
+    /// A handle on the process at the other end of `control`. `memory_bytes` limits each of its evaluations.
     pub(crate) fn new(control: UnixStream, memory_bytes: u64) -> Self {
         Self {
             control,

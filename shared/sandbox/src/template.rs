@@ -19,7 +19,7 @@ use crate::{
     wire::{Hello, Template},
 };
 
-/// So long after its last evaluation it ends.
+/// A template ends this long after its last evaluation.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// In the forked process; `parent` forked it. Returns when the server has no more use of it.

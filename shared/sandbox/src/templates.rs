@@ -19,7 +19,7 @@ const MOST_CODE_BYTES: usize = 64 * 1024;
 /// The codes that were evaluated lately, each owner's apart, and the templates of those that came more than once.
 #[derive(Debug)]
 pub(crate) struct Templates {
-    /// So many of them have a template at a time, half of these for one owner.
+    /// The most templates at a time, half of them for one owner.
     most: usize,
     known: Mutex<Vec<Known>>,
 }

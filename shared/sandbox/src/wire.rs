@@ -24,12 +24,12 @@ pub(crate) enum Hello {
 /// A record on the control socket of the zygote, or of a template.
 #[derive(Clone, Copy)]
 pub(crate) enum Order {
-    /// Fork an evaluation that talks on the descriptor that comes along, and has so much memory for itself.
+    /// Fork an evaluation that talks on the descriptor that comes along, with a memory limit of its own.
     Prepare { id: u64, memory_bytes: u64 },
     /// Fork a template, whose control socket is the descriptor that comes along. A zygote of an earlier release forks an
     /// evaluation instead, which cannot read what a template is told and ends.
     Template { id: u64, memory_bytes: u64 },
-    /// It gets its request now, and so much time.
+    /// It gets its request now, and has to end within the timeout.
     Start { id: u64, timeout_ms: u64 },
 }
 

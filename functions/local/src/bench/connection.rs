@@ -11,7 +11,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// No answer for so long is an error.
+/// The response timeout.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A connection, kept alive over requests.

@@ -10,11 +10,11 @@ use runyard_runs::{
 use serde_json::{Map, json};
 use std::{sync::Arc, time::Duration};
 
-/// So many writes wait for one fsync.
+/// Writes that wait for one fsync.
 const AT_ONCE: usize = 512;
 /// Users among whom the runs are divided.
 pub(super) const USERS: u64 = 1000;
-/// One run in so many failed.
+/// One run in this many failed.
 pub(super) const FAILED: u64 = 50;
 
 /// Stores `count` runs of the app, one each 100 ms of the past. Tells on stderr how far it is.

@@ -45,9 +45,9 @@ impl Request {
 /// When it is enough.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Until {
-    /// After so long.
+    /// After this time.
     Time(Duration),
-    /// After so many requests.
+    /// After this many requests.
     Requests(u64),
 }
 

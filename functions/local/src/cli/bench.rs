@@ -24,9 +24,9 @@ The load generator is one thread on this same machine. Memory is the server's an
 Scenarios:
 
   start    from starting the process to the first answers, with --stored runs in the data directory (100,000)
-  memory   after so many sync runs (100,000)
+  memory   after a number of sync runs (100,000)
   streams  1,000 streamed runs held open at the same time
-  list     pages with a filter over so many stored runs (1,000,000)";
+  list     pages with a filter over stored runs (1,000,000)";
 
 const EXAMPLES: &str = "Examples:
   runyard bench
@@ -49,7 +49,7 @@ pub(crate) struct BenchArgs {
     /// How long each row takes
     #[arg(long, default_value_t = 5)]
     seconds: u64,
-    /// Measure so many requests a row, instead of for a time
+    /// Requests to measure for each row, instead of a time
     #[arg(long, value_name = "N", conflicts_with = "seconds")]
     requests: Option<u64>,
     /// Measure this instead of the table; give it again for more

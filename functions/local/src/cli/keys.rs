@@ -48,7 +48,7 @@ pub(crate) struct CreateArgs {
     /// Only the apps of this project
     #[arg(long, value_name = "UUID")]
     project: Option<ProjectId>,
-    /// When it ends: after so many days (90d), hours (12h) or weeks (4w), or on a date (2027-01-31, in UTC)
+    /// When it expires: after days (90d), hours (12h) or weeks (4w), or on a date (2027-01-31, in UTC)
     #[arg(long, value_name = "TIME")]
     expires: Option<String>,
     /// For scripts: the key and what is known of it in one line of JSON

@@ -6,9 +6,9 @@ use futures::{Stream, StreamExt, stream};
 use serde_json::Value;
 use std::{collections::VecDeque, time::Duration};
 
-/// No piece of a stream, not even a heartbeat, for so long: the connection is dead.
+/// A stream that sends nothing for this long, not even a heartbeat, is a dead connection.
 const SILENCE: Duration = Duration::from_secs(45);
-/// So many attempts in a row that bring nothing, some 60 s in all, and it is given up.
+/// Attempts in a row without any event before giving up, about 60 s in all.
 const ATTEMPTS: u32 = 15;
 
 /// The events of a run after `after`, each as the API shows it, to the terminal one, none twice and none missed.

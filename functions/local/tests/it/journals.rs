@@ -106,7 +106,7 @@ async fn until_asked(server: &Server, run: &str) {
     }
 }
 
-/// Has a server of this release go on, so long after, with what is in `home`, and sees that nothing is done again.
+/// Has a server of this release resume what is in `home`, at `after`, and checks that nothing is done again.
 async fn go_on(home: &Home, runs: &Runs, after: Duration) {
     let outside = Outside::start().await;
     outside.open();

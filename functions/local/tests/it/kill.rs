@@ -114,7 +114,7 @@ async fn entries(store: &dyn RunStore, run: &str) -> usize {
     log.map_or(0, |log| log.entries.len())
 }
 
-/// Returns once the run has so many entries; answers what it asks. Gives how many it has by then.
+/// Waits until the run has the wanted number of entries, and answers what it asks; returns the number of its entries.
 pub(crate) async fn watch(
     store: &dyn RunStore,
     run: &str,

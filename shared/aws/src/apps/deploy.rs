@@ -30,13 +30,13 @@ const SECRET_STORES: [&str; 2] = [crate::secrets::SECRETS_MANAGER, crate::secret
 /// A transaction writes 100 items at most: the version, the pointer, and each host that comes or goes.
 const MOST_HOSTS: usize = 48;
 
-/// So many characters of a version say which is meant.
+/// The shortest prefix of a version that names it, in characters.
 const SHORTEST: usize = 4;
 
 /// Seconds.
 const DAY: i64 = 86_400;
 
-/// So often one who deploys looks again because somebody else deployed the same app in between.
+/// Attempts of a deployment that meets other deployments of the same app.
 const ATTEMPTS: u32 = 5;
 
 /// What an operator does with deployed apps.

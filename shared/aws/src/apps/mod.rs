@@ -19,10 +19,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// So many hosts are remembered, and so many that lead nowhere.
+/// Hosts that are cached, and as many that lead to no app.
 const HOSTS: usize = 1024;
 
-/// Versions are remembered until there are so many of them, or their workflows have so many bytes together.
+/// Versions that are cached, limited by their number and by the bytes of their workflows.
 const VERSIONS: usize = 256;
 const VERSION_BYTES: usize = 32 << 20;
 
@@ -190,7 +190,7 @@ async fn get(home: &Home, partition: String, sort: String) -> Result<Option<Item
     Ok(found.item)
 }
 
-/// The current versions, all or the first so many.
+/// The current versions: all, or the first `limit`.
 async fn pointers(home: &Home, limit: Option<i32>) -> Result<Vec<Pointer>, StoreError> {
     let query = home
         .clients

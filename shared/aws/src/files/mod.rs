@@ -42,10 +42,10 @@ use upload::Receiving;
 /// Above all objects of files.
 const PREFIX: &str = "files/";
 
-/// S3 lists and deletes so many keys a request.
+/// Keys that S3 lists or deletes in one request.
 const PAGE: usize = 1000;
 
-/// Where nothing has expired, nobody looks again for so long: a listing costs money.
+/// How long to wait before listing again where nothing had expired: a listing costs money.
 const LOOK_AGAIN: Duration = Duration::from_hours(1);
 
 /// [`FileStore`] on S3; what is known of a file is in DynamoDB.

@@ -32,7 +32,7 @@ impl QueryHash {
 /// How many runs there are on all pages, as counted for the first of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Total {
-    /// So many, [`COUNT_CAP`] at most.
+    /// The count, [`COUNT_CAP`] at most.
     pub(super) count: u64,
     /// Whether there are, or may be, more.
     pub(super) capped: bool,

@@ -30,7 +30,7 @@ impl Facts {
     }
 }
 
-/// So many runs each generation remembers; some 100 bytes a run.
+/// Runs that each generation remembers, at about 100 bytes a run.
 const GENERATION: usize = 8192;
 
 /// The runs that this process dealt with lately: two generations, of which the older is dropped when the newer is full.

@@ -168,7 +168,7 @@ fn json(value: &impl Serialize) -> Result<String, StoreError> {
 pub(super) enum Body {
     /// In an attribute.
     Inline(String),
-    /// In the bucket, so many bytes of it.
+    /// In the bucket: its key, and its size in bytes.
     Object { key: String, size: usize },
 }
 

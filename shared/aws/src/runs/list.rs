@@ -34,16 +34,16 @@ use std::{
     time::Duration,
 };
 
-/// So many labels a run has at most.
+/// The most labels of a run.
 const LABELS: usize = 16;
 
-/// So many requests a list walks an index with at most, a shard.
+/// The most requests that walk an index for one list, for each shard.
 const WALK: usize = 16;
 
-/// So many items DynamoDB gives at once.
+/// Items that DynamoDB returns in one batch.
 const BATCH: usize = 100;
 
-/// So often what a batch left out is asked for again.
+/// Attempts to read what a batch left out.
 const BATCH_ATTEMPTS: u32 = 8;
 
 /// A list that is served.

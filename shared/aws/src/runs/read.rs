@@ -24,10 +24,10 @@ use runyard_runs::{
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// So many entries from the end are looked at first: who follows a run lags no more.
+/// Entries from the end that are read first: a follower seldom lags further behind.
 const TAIL: i32 = 3;
 
-/// So often a read that met a record ahead of its log is repeated: each time, one more write came in between.
+/// Attempts of a read that finds a record ahead of its log: each time, one more write came in between.
 const TORN: usize = 8;
 
 /// A poll for changes follows the one before after this, then after half as long again each time,

@@ -456,7 +456,7 @@ pub async fn a_shutdown_hands_over_and_nothing_is_repeated(world: World) {
     world.sealed(id).await;
 }
 
-/// What a platform does that gives a request or a message only so much time; others in the process go on.
+/// As on a platform with a time limit for a request or a message; other executions of the process go on.
 pub async fn an_execution_hands_over_when_its_time_ends(world: World) {
     let commands = json!([{"step": "a"}, {"wait_ms": 2000}, {"step": "b"}]);
     let short = world.service.until(world.clock.now() + Duration::from_millis(400));

@@ -30,7 +30,7 @@ impl World {
         self.backend.runs.head(id).await.expect("the store answers").expect("the run")
     }
 
-    /// The sweeper finds so many runs, and workers do what it brings.
+    /// The sweeper finds `runs` runs, and workers do what it enqueues.
     async fn swept(&self, runs: usize) {
         assert_eq!(self.service.sweep(10).await.expect("the store answers").requeued, runs);
         for _ in 0..runs {

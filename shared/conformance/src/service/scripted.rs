@@ -21,9 +21,9 @@ use std::{
 /// | command | what it does |
 /// | --- | --- |
 /// | `{"say": text}` | emits it as `llm.delta`, after a call outside was allowed |
-/// | `{"step": key, "wait_ms": n}` | a journaled step that takes so long; counted when it is begun; gives the key |
+/// | `{"step": key, "wait_ms": n}` | a journaled step of `n` ms; counted when it begins; gives the key |
 /// | `{"wait_ms": n}` | a silent call outside |
-/// | `{"compute_ms": n}` | takes so long, and calls nothing outside |
+/// | `{"compute_ms": n}` | computes for `n` ms, and calls nothing outside |
 /// | `{"ask": prompt, "expires_ms": n}` | asks a person; gives the answer, or `"expired"` |
 /// | `{"approve": params, "editable": [name, …], "schema": …, "accept_pattern": …}` | asks for approval; gives the answer |
 /// | `{"rest_ms": n}` | waits for a moment without a process; gives `"rested"` |

@@ -36,7 +36,7 @@ pub struct Apps {
 /// Says what is wrong with an app's workflow, which this crate does not read.
 pub type Check = Box<dyn Fn(&App) -> Result<(), BoxError> + Send + Sync>;
 
-/// So many former versions are remembered.
+/// Former versions that are cached.
 const FORMER: usize = 64;
 
 /// Why no app can be found at all.

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// So many writes share a transaction at most.
+/// The most writes that share a transaction.
 const BATCH: usize = 256;
 
 /// How often other processes' writes are looked for while somebody waits for them.

@@ -6,10 +6,10 @@ use runyard_runs::{AppId, RunId, StoreError, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::BTreeMap;
 
-/// So many runs are removed in one step,
+/// Runs that are removed in one step,
 const RUNS_A_STEP: usize = 32;
 
-/// and so many rows of their logs, or of what agents remembered in them.
+/// and rows of their logs, or of what agents remembered in them.
 const ROWS_A_STEP: i64 = 256;
 
 /// Ended runs that expired disappear first, their logs after that, and what agents remember of them.

@@ -22,7 +22,7 @@ use rusqlite::Connection;
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
-/// So many labels a run has at most.
+/// The most labels of a run.
 const LABELS: usize = 16;
 
 /// A list that is served.

@@ -18,7 +18,7 @@ pub(super) type Row = (i64, Uuid);
 /// jumped over.
 const FETCH: RangeInclusive<usize> = 8..=512;
 
-/// A piece with a row in so many used is worth reading on: it costs as much to jump.
+/// A piece is worth reading on if at least one row in this many is used: a jump costs as much.
 const WORTH: usize = 16;
 
 /// An index that lists the runs of an app, or those of them that a filter holds.

@@ -1,6 +1,6 @@
 //! The process that the crash tests kill: this test program, with one test that is ignored otherwise.
 //!
-//! It prints a line for each acknowledged write, `run <id>`, `entry <run> <sequence>` or `file <id>`; after so many rounds,
+//! It prints a line for each acknowledged write, `run <id>`, `entry <run> <sequence>` or `file <id>`; after the given number of rounds,
 //! `holding`, and it sleeps.
 
 use bytes::Bytes;

@@ -22,6 +22,7 @@ use meter::Limits;
 use pool::Pool;
 use runyard_runs::RunContext;
 use std::sync::LazyLock;
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 /// Threads are a resource of the process, so all engines share them.
 static POOL: LazyLock<Pool> = LazyLock::new(|| Pool::new(pool::threads()));
@@ -50,7 +51,21 @@ pub(crate) fn attempt<T>(here: impl FnOnce() -> Result<T, NodeError>) -> Option<
     meter::within(Limits { budget: HERE, stop: None }, here).ok()
 }
 
-/// Runs a computation within the whole budget where it is: for what cannot wait.
+/// Runs a job of many milliseconds in code that is not async. On a runtime of several threads, another thread takes over the tasks
+/// that wait for this one.
+pub(crate) fn block_in_place<T>(job: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(job),
+        _ => job(),
+    }
+}
+
+/// [`block_in_place`] if the job `is_long`.
+pub(crate) fn block_if<T>(is_long: bool, job: impl FnOnce() -> T) -> T {
+    if is_long { block_in_place(job) } else { job() }
+}
+
+/// Runs a computation within the whole budget on the current thread, which may not be an async one.
 pub(crate) fn whole<T>(what: &str, job: impl FnOnce() -> Result<T, NodeError>) -> Result<T, NodeError> {
     meter::within(Limits { budget: WHOLE, stop: None }, job)
         .unwrap_or_else(|exceeded| Err(exceeded.error(what)))

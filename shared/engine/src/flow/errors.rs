@@ -82,7 +82,7 @@ impl ErrorHandling {
     }
 }
 
-/// A duration of so many seconds; none if that is not positive, the longest if it is not finite.
+/// The duration of `seconds`; none if that is not positive, the longest if it is not finite.
 pub(crate) fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
 }

@@ -17,7 +17,7 @@ const DEEPEST: u32 = 256;
 /// How many nodes a document may have: unclosed formatting is repeated for each paragraph.
 const MOST_NODES: usize = 500_000;
 
-/// Limits are looked at after each piece of so many bytes.
+/// Bytes of a piece; limits are checked after each piece.
 const PIECE: usize = 16 * 1024;
 
 /// Why a document was not read.

@@ -17,7 +17,7 @@ use std::{
 };
 
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
-/// A token is not used any more so long before it ends.
+/// A token is not used in this time before it expires.
 const MARGIN: Duration = Duration::from_mins(1);
 
 /// A service account, and its token as long as it is good.

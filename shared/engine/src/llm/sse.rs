@@ -43,7 +43,7 @@ pub(crate) struct Events {
     unseen: usize,
 }
 
-/// A provider that sends so much without ending an event is not understood.
+/// The longest event in bytes.
 const MAX_EVENT: usize = 8 << 20;
 
 impl Events {

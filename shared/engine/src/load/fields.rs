@@ -33,7 +33,7 @@ impl<'y> Fields<'y> {
         self.mistakes.borrow_mut().add(spot, message);
     }
 
-    /// Whether so much is wrong with the file that no more is told.
+    /// Whether the most mistakes that are reported have been found.
     pub(crate) fn is_full(&self) -> bool {
         self.mistakes.borrow().is_full()
     }

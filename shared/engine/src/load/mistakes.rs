@@ -128,7 +128,7 @@ impl Mistakes {
 
     pub(crate) fn into_errors(self, file: &str) -> LoadErrors {
         let Self { found: mut mistakes, warnings, .. } = self;
-        // Once there are so many, no more are looked for.
+        // Once the limit is reached, no more are looked for.
         let may_be_more = mistakes.len() >= MAX_MISTAKES;
         mistakes = sorted(mistakes);
         if let Some(last) = mistakes.last().filter(|_| may_be_more) {

@@ -38,7 +38,7 @@ impl Size {
         self.bytes += other.bytes;
     }
 
-    /// Takes `other` away; an error, which names the limit, if there is not so much.
+    /// Subtracts `other`; the error names the limit that is exceeded.
     pub(super) fn take(&mut self, other: Self) -> Result<(), &'static str> {
         self.values = self.values.checked_sub(other.values).ok_or("values")?;
         self.bytes = self.bytes.checked_sub(other.bytes).ok_or("bytes of text")?;

@@ -89,7 +89,7 @@ impl<'a> Files<'a> {
         }
     }
 
-    /// Waits for the app's turn to hold so much of a file in memory; little is held at once.
+    /// Waits for the app's turn to hold `bytes` of a file in memory; a small file does not wait.
     pub(super) async fn turn(self, bytes: usize) -> Result<Option<Box<dyn JobTurn>>, NodeError> {
         if bytes <= LITTLE {
             return Ok(None);

@@ -2,6 +2,7 @@
 
 mod cost;
 
+use crate::compute;
 use cost::{Cost, Exceeded};
 use jsonschema::{
     PatternOptions, ValidationError, Validator, error::ValidationErrorKind, paths::LocationSegment,
@@ -11,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 /// Steps that checking one value may take.
 const MAX_STEPS: u64 = 2_000_000;
-/// A check of more steps reports the first problem only, and does not run on an async thread: here it takes milliseconds.
+/// A check of more steps reports the first problem only, and lets another thread do the work of this one: it takes milliseconds.
 const MANY_STEPS: u64 = 20_000;
 /// Fields whose problems are reported.
 const MAX_FIELDS: usize = 100;
@@ -53,11 +54,6 @@ impl Schema {
         Ok(Self { validator, cost })
     }
 
-    /// Whether checking a value takes so long that it may not be done on an async thread.
-    pub(crate) fn is_long_for(&self, input: &Value) -> bool {
-        self.cost.of(input, MANY_STEPS).is_err()
-    }
-
     /// Adds what is wrong with `input` to `errors`, by field; the first problem of a field stands.
     pub(crate) fn check(&self, input: &Value, errors: &mut FieldErrors) {
         let steps = self.cost.of(input, MAX_STEPS);
@@ -70,7 +66,7 @@ impl Schema {
             return;
         }
         if steps.is_ok_and(|steps| steps > MANY_STEPS) {
-            if let Err(error) = self.validator.validate(input) {
+            if let Err(error) = compute::block_in_place(|| self.validator.validate(input)) {
                 add(&error, errors);
             }
             return;

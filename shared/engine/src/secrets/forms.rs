@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, fmt::Write as _};
 
 /// Longer secrets are searched for in pieces of this many bytes.
 const LONGEST: usize = 2048;
-/// Lines of a secret of several lines, such as a private key, that are looked for by themselves: those at least so long.
+/// Lines of a secret of several lines, such as a private key, that are looked for by themselves: those of at least this many bytes.
 const SHORTEST_LINE: usize = 16;
 /// Characters of Base64 that are told from others.
 const SHORTEST_ENCODED: usize = 8;

@@ -38,6 +38,9 @@ const FACTOR: &str = "__factor";
 /// How an error names a template that exceeds its budget.
 const WHAT: &str = "the template";
 
+/// A text of more bytes takes longer than a millisecond to compile.
+const LONG: usize = 8 << 10;
+
 /// A compiled template.
 pub(crate) struct Template {
     environment: Environment<'static>,
@@ -69,6 +72,10 @@ static BASE: LazyLock<Environment<'static>> = LazyLock::new(|| {
 impl Template {
     /// Compiles `text`; the error says what is wrong with it, and in which of its lines.
     pub(crate) fn new(text: &str) -> Result<Self, String> {
+        compute::block_if(text.len() > LONG, || Self::compile(text))
+    }
+
+    fn compile(text: &str) -> Result<Self, String> {
         bounds::check(text)?;
         let mut environment = BASE.clone();
         environment.add_template_owned(NAME, guard::guarded(text)).map_err(|error| describe(&error))?;

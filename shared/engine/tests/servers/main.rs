@@ -20,7 +20,7 @@ use support::Case;
 /// A workflow of these nodes, by id. JSON is YAML too.
 fn flow(nodes: &Map<String, Value>) -> String {
     let ids: Vec<&String> = nodes.keys().collect();
-    // A store takes so many at once, and no more than it has connections.
+    // A store takes as many at once as it has connections.
     json!({
         "nodes": nodes,
         "flows": {"f": {"nodes": ids, "max_node_workers": 8}},

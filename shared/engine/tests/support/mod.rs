@@ -397,7 +397,7 @@ impl Counted {
         Arc::new(Self { echoes: true, ..Self::default() })
     }
 
-    /// Nothing ends before so many have run at the same time.
+    /// Nothing ends before `wanted` have run at the same time.
     pub(crate) fn waiting_for(wanted: usize) -> Arc<Self> {
         Arc::new(Self { wanted, ..Self::default() })
     }

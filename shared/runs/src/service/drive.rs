@@ -7,7 +7,7 @@ use crate::{
 };
 use std::time::Duration;
 
-/// So many times in a row the store may leave an outcome unknown before a machine gives up. Waits add up to some 6 s.
+/// Unknown outcomes in a row after which a machine gives up. The waits in between add up to about 6 s.
 const PATIENCE: u32 = 7;
 
 /// The run that a machine is about.

@@ -7,7 +7,7 @@ use std::{
 };
 use tokio::sync::{Notify, broadcast};
 
-/// So many entries a follower may lag before it reads the store again.
+/// Entries that a follower may lag behind before it reads the store again.
 const LAG: usize = 16;
 
 /// Larger entries are not kept for those who lag: they read the store.

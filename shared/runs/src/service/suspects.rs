@@ -69,7 +69,7 @@ impl Suspects {
         Self { since: Instant::now(), state: Mutex::default() }
     }
 
-    /// Has a suspect wait until the process has lived for so long.
+    /// Has a suspect wait until the process has lived for `time`.
     pub(crate) fn settle_in(&self, time: Duration) {
         self.lock().settles_in = time;
     }

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-/// So many runs are looked at at the same time.
+/// Runs that are looked at at the same time.
 const AT_ONCE: usize = 64;
 
 /// What a sweep did.

@@ -183,7 +183,7 @@ pub struct Config {
     pub tick: i64,
     /// Whether a client follows the events.
     pub followed: bool,
-    /// In the continuation, workers take nothing before so many sweeps have been.
+    /// In the continuation, workers take nothing before this many sweeps.
     pub backlog: u32,
     pub splits: Splits,
     pub off: Option<Off>,

@@ -70,7 +70,7 @@ pub struct Branch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stands {
     Ready,
-    /// In `outside`, until so many events are written.
+    /// In `outside`, until this many events are written.
     Waits {
         target: u64,
     },

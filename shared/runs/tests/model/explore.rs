@@ -15,7 +15,7 @@ use std::{
 /// How long a world may go on by itself: a run that loops until its last day takes fewer steps.
 const PATIENCE: usize = 3_000;
 
-/// So many states are more than a test should take the time for.
+/// The most states that a test explores.
 const MOST: usize = 1_000_000;
 
 /// What an exploration saw.

@@ -321,7 +321,7 @@ fn ended(run: &Stored, config: &Config) -> Result<(), Violation> {
             "expired" if waited => {}
             "expired" if asked => return fails(Property::Wakes, "it waited until its last day"),
             "expired" => return fails(Property::Ends, "it was not executed until its last day"),
-            "worker_lost" if !kills => return fails(Property::NotLost, "it lost no worker so often"),
+            "worker_lost" if !kills => return fails(Property::NotLost, "it lost fewer workers than that"),
             _ => {}
         }
     }

@@ -13,7 +13,6 @@ use super::{
     turn::Stop,
 };
 use crate::{
-    compute,
     flow::{Approved, Call, Halt, Node, NodeError, ToolCalled, hidden, run_tool},
     python_text,
     services::BUDGET_EXCEEDED,
@@ -25,7 +24,7 @@ use runyard_runs::{EventBody, FieldErrors, Recorded, RunError, ToolCall, ToolRef
 use serde_json::{Map, Value, json};
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock},
 };
 use uuid::Uuid;
 
@@ -104,10 +103,10 @@ impl<'a> Calls<'a> {
     }
 
     fn desk(&self) -> MutexGuard<'_, Desk> {
-        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+        Desk::lock(&self.desk)
     }
 
-    /// Whether the agents among the tools may be called so often.
+    /// Checks the calls against the limits of the agents among the tools.
     pub(super) fn check_limits(&self, wanted: &[Wanted]) -> Result<(), Limited> {
         let mut exceeded = Vec::new();
         for tool in &self.tools {
@@ -324,7 +323,7 @@ impl<'a> Calls<'a> {
             let result = observed(wanted, text.clone(), true);
             return Ok(Made { result, delegated, known_as: None, is_known: true });
         }
-        let (input, delegated) = self.arguments(tool, &wanted.input)?;
+        let (input, delegated) = self.arguments(tool, &wanted.input).await?;
         let output = self.run(place, tool, input, approved).await.map_err(|halt| tool_failed(tool, halt))?;
         let form = match &tool.body {
             Body::Node { class, .. } if class == "tools.Python" => Form::Printed,
@@ -333,7 +332,8 @@ impl<'a> Calls<'a> {
         };
         let limit = self.agent.longest_result.filter(|_| !delegated);
         let text = observation::text(output.get("content").unwrap_or(&Value::Null), form, limit);
-        let text = self.agent.hooks.text(Point::ToolResult, &tool.called, text)?;
+        let hooks = &self.agent.hooks;
+        let text = hooks.guard_text(self.call.run, Point::ToolResult, &tool.called, text).await?;
         let known_as = Some(known_as(&tool.name, &wanted.input));
         Ok(Made { result: observed(wanted, text, true), delegated, known_as, is_known: false })
     }
@@ -346,7 +346,7 @@ impl<'a> Calls<'a> {
 
     /// What the tool is given: what the model wrote, what the file selects, what the caller sets. And whether its answer
     /// is to be the agent's.
-    fn arguments(&self, tool: &Tool, wanted: &Value) -> Result<(Map<String, Value>, bool), Failed> {
+    async fn arguments(&self, tool: &Tool, wanted: &Value) -> Result<(Map<String, Value>, bool), Failed> {
         let mut input = match wanted {
             Value::Object(input) => input.clone(),
             other => Map::from_iter([("input".to_owned(), other.clone())]),
@@ -361,7 +361,7 @@ impl<'a> Calls<'a> {
         }
         if !tool.selected.is_identity() {
             let source = Value::Object(self.input.clone());
-            match compute::whole("a path or selector", || tool.selected.apply(Data::Json(&source))) {
+            match tool.selected.compute(self.call.run, Data::Json(&source)).await {
                 Ok(Value::Object(selected)) => {
                     input.extend(selected.into_iter().filter(|(_, value)| !value.is_null()));
                 }
@@ -453,7 +453,7 @@ impl<'a> Calls<'a> {
                 let input = json!({"tool": tool, "arguments": input});
                 run_tool(self.call, node, &within, &input, called(Some(tool))).await
             }
-            Body::Own(own) => Ok(Arc::new(own.run(&mut self.desk(), &input)?)),
+            Body::Own(own) => Ok(Arc::new(own.run(self.call.run, &self.desk, &input).await?)),
             Body::Server { .. } | Body::Parallel | Body::Compact => {
                 let message = format!("'{}' cannot be called by another tool", tool.name);
                 Err(super::failed(message).into())

@@ -185,7 +185,7 @@ impl Conversation {
         self.messages[from.min(self.messages.len())..].iter().map(tokens).sum()
     }
 
-    /// Where the newest messages begin that have at most so many tokens together; never in the middle of a call and its
+    /// The start of the newest messages that have at most `tokens` tokens together; never in the middle of a call and its
     /// results. The system's message is none of them.
     pub(super) fn newest(&self, most: usize) -> usize {
         let mut start = self.messages.len();

@@ -5,15 +5,18 @@ use crate::flow::NodeError;
 use futures::StreamExt;
 use runyard_runs::{FileId, RunContext};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 /// The bytes that all files of an agent may have together.
 const MAX_BYTES: usize = 32 << 20;
 
 /// An agent's files and its list of tasks.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Desk {
-    files: BTreeMap<String, Stored>,
+    files: BTreeMap<String, Arc<Stored>>,
     pub(crate) todos: Vec<Value>,
 }
 
@@ -32,13 +35,17 @@ impl Stored {
 }
 
 impl Desk {
+    pub(crate) fn lock(desk: &Mutex<Self>) -> MutexGuard<'_, Self> {
+        desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The files, by path.
     pub(crate) fn files(&self) -> impl Iterator<Item = (&str, &Stored)> {
-        self.files.iter().map(|(path, file)| (path.as_str(), file))
+        self.files.iter().map(|(path, file)| (path.as_str(), &**file))
     }
 
     pub(crate) fn get(&self, path: &str) -> Option<&Stored> {
-        self.files.get(path)
+        self.files.get(path).map(|file| &**file)
     }
 
     /// Keeps a file in place of one at this path, if there is any.
@@ -48,7 +55,7 @@ impl Desk {
         if bytes + file.content.len() > MAX_BYTES {
             return Err(failed(format!("the files of an agent may have {MAX_BYTES} bytes together")));
         }
-        self.files.insert(path.to_owned(), file);
+        self.files.insert(path.to_owned(), Arc::new(file));
         Ok(())
     }
 

@@ -6,11 +6,13 @@ use crate::{
     load::{Fields, meant},
     pattern::Pattern,
 };
-use serde_json::Value;
+use runyard_runs::RunContext;
+use serde_json::{Map, Value};
+use std::sync::Arc;
 
 /// The guards of an agent, in the order of the file.
 #[derive(Debug, Default)]
-pub(super) struct Hooks(Vec<Hook>);
+pub(super) struct Hooks(Vec<Arc<Hook>>);
 
 #[derive(Debug)]
 struct Hook {
@@ -85,7 +87,7 @@ const KINDS: &[(&str, &str)] =
 impl Hooks {
     /// Reads `hooks`, a list; what cannot be read is a mistake.
     pub(super) fn read(fields: Fields<'_>) -> Self {
-        Self(fields.items("hooks", "a hook").into_iter().filter_map(Hook::read).collect())
+        Self(fields.items("hooks", "a hook").into_iter().filter_map(Hook::read).map(Arc::new).collect())
     }
 
     /// Whether a guard looks at the answer: it cannot be shown before.
@@ -98,7 +100,7 @@ impl Hooks {
         !self.0.iter().any(|hook| matches!(hook.guard, Guard::Deny) && hook.is_about(tool))
     }
 
-    /// Whether a tool may be called that was called so often.
+    /// Checks a tool's calls against its call limits; `calls` counts those of the tools that a predicate accepts.
     pub(super) fn allow_call(
         &self,
         tool: &str,
@@ -115,52 +117,48 @@ impl Hooks {
         Ok(())
     }
 
-    /// The text as it may go on; guards of the output look in reverse order.
-    pub(super) fn text(&self, point: Point, tool: &str, text: String) -> Result<String, Refused> {
-        let mut text = text;
-        if self.0.is_empty() {
-            return Ok(text);
-        }
-        let mut hooks: Vec<&Hook> = self.0.iter().filter(|hook| hook.looks_at(point)).collect();
+    /// The texts of a value as they may go on: masked, or none of them if a guard refuses one. A text on which a guard's pattern
+    /// exceeds its limits is refused too. Guards of the output look in reverse order.
+    ///
+    /// `tool` is the tool that gave the value, for [`Point::ToolResult`].
+    pub(super) async fn guard(
+        &self,
+        run: &RunContext,
+        point: Point,
+        tool: &str,
+        value: Value,
+    ) -> Result<Value, Refused> {
+        let looks =
+            |hook: &&Arc<Hook>| hook.looks_at(point) && (point != Point::ToolResult || hook.is_about(tool));
+        let mut hooks: Vec<&Arc<Hook>> = self.0.iter().filter(looks).collect();
         if point != Point::Input {
             hooks.reverse();
         }
+        let mut value = value;
         for hook in hooks {
-            let Guard::Text { patterns, mask, .. } = &hook.guard else { continue };
-            if point == Point::ToolResult && !hook.is_about(tool) {
-                continue;
-            }
-            for pattern in patterns {
-                // A text on which an expression gives up is not let through.
-                if !compute::whole("a guard", || pattern.is_match(&text)).unwrap_or(true) {
-                    continue;
-                }
-                match mask.as_ref().map(|mask| compute::whole("a guard", || pattern.replace(&text, mask))) {
-                    Some(Ok(masked)) => text = masked,
-                    // So is one that cannot be masked.
-                    Some(Err(_)) | None => return Err(hook.refusal(point == Point::ToolResult)),
-                }
-            }
+            let away = || {
+                let (hook, value) = (Arc::clone(hook), value.clone());
+                move || hook.masked(&value)
+            };
+            let masked = compute::run(run, "a guard", || hook.masked(&value), away).await;
+            let Ok(Some(masked)) = masked else { return Err(hook.refusal(point == Point::ToolResult)) };
+            value = masked;
         }
-        Ok(text)
+        Ok(value)
     }
 
-    /// The answer as it may be shown: the texts in it.
-    pub(super) fn answer(&self, answer: Value) -> Result<Value, Refused> {
-        if !self.guard_output() {
-            return Ok(answer);
+    /// [`Hooks::guard`] of a text.
+    pub(super) async fn guard_text(
+        &self,
+        run: &RunContext,
+        point: Point,
+        tool: &str,
+        text: String,
+    ) -> Result<String, Refused> {
+        match self.guard(run, point, tool, Value::String(text)).await? {
+            Value::String(text) => Ok(text),
+            other => Ok(other.to_string()),
         }
-        Ok(match answer {
-            Value::String(text) => Value::String(self.text(Point::Output, "", text)?),
-            Value::Array(items) => {
-                Value::Array(items.into_iter().map(|item| self.answer(item)).collect::<Result<_, _>>()?)
-            }
-            Value::Object(map) => {
-                let members = map.into_iter().map(|(key, value)| Ok((key, self.answer(value)?)));
-                Value::Object(members.collect::<Result<_, Refused>>()?)
-            }
-            other => other,
-        })
     }
 }
 
@@ -221,6 +219,46 @@ impl Hook {
 
     fn looks_at(&self, point: Point) -> bool {
         matches!(&self.guard, Guard::Text { on, .. } if on.contains(&point))
+    }
+
+    /// The value with each match in its texts masked; none if there is one that is refused instead.
+    fn masked(&self, value: &Value) -> Result<Option<Value>, NodeError> {
+        Ok(Some(match value {
+            Value::String(text) => match self.masked_text(text)? {
+                Some(text) => Value::String(text),
+                None => return Ok(None),
+            },
+            Value::Array(items) => {
+                let mut masked = Vec::with_capacity(items.len());
+                for item in items {
+                    let Some(item) = self.masked(item)? else { return Ok(None) };
+                    masked.push(item);
+                }
+                Value::Array(masked)
+            }
+            Value::Object(map) => {
+                let mut masked = Map::with_capacity(map.len());
+                for (key, value) in map {
+                    let Some(value) = self.masked(value)? else { return Ok(None) };
+                    masked.insert(key.clone(), value);
+                }
+                Value::Object(masked)
+            }
+            other => other.clone(),
+        }))
+    }
+
+    fn masked_text(&self, text: &str) -> Result<Option<String>, NodeError> {
+        let mut text = text.to_owned();
+        if let Guard::Text { patterns, mask, .. } = &self.guard {
+            for pattern in patterns {
+                if pattern.is_match(&text)? {
+                    let Some(mask) = mask else { return Ok(None) };
+                    text = pattern.replace(&text, mask)?;
+                }
+            }
+        }
+        Ok(Some(text))
     }
 
     fn is_about(&self, tool: &str) -> bool {

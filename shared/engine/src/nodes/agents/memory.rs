@@ -12,7 +12,7 @@ use uuid::{Uuid, Version};
 /// How an agent remembers.
 #[derive(Debug)]
 pub(super) struct Memory {
-    /// So many messages.
+    /// The most messages that are recalled.
     limit: usize,
     /// Whether only what the user said and the answer is kept, not the steps between.
     ends_only: bool,

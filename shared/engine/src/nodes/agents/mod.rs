@@ -34,7 +34,7 @@ mod turn;
 mod xml;
 
 pub(super) use desk::{Desk, Stored};
-pub(super) use own::{Alone, Own, failed};
+pub(super) use own::{Alone, Own, Work, failed};
 
 use super::{Registered, class_of, llms::Model};
 use crate::{

@@ -5,12 +5,17 @@
 
 use super::desk::Desk;
 use crate::{
+    compute,
     flow::{Call, Halt, Kind, NodeError, Offer},
     nodes::mapping,
 };
 use async_trait::async_trait;
+use runyard_runs::RunContext;
 use serde_json::{Map, Value};
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+};
 
 /// Such a tool.
 #[derive(Clone, Copy)]
@@ -21,8 +26,16 @@ pub(crate) struct Own {
     pub(crate) description: &'static str,
     pub(crate) parameters: fn() -> Value,
     pub(crate) parallel: bool,
-    /// Does it; the output has a `content`.
-    pub(crate) work: fn(&mut Desk, &Map<String, Value>) -> Result<Value, NodeError>,
+    pub(crate) work: Work,
+}
+
+/// What such a tool does with its input; the output has a `content`.
+#[derive(Clone, Copy)]
+pub(crate) enum Work {
+    /// Takes little time, whatever the input.
+    Short(fn(&mut Desk, &Map<String, Value>) -> Result<Value, NodeError>),
+    /// A [computation](compute) that changes nothing.
+    Long(fn(&Desk, &Map<String, Value>) -> Result<Value, NodeError>),
 }
 
 impl fmt::Debug for Own {
@@ -37,8 +50,22 @@ impl Own {
     }
 
     /// Does it, on input that may lack what it needs.
-    pub(super) fn run(&self, desk: &mut Desk, input: &Map<String, Value>) -> Result<Value, NodeError> {
-        (self.work)(desk, input)
+    pub(super) async fn run(
+        &self,
+        run: &RunContext,
+        desk: &Mutex<Desk>,
+        input: &Map<String, Value>,
+    ) -> Result<Value, NodeError> {
+        match self.work {
+            Work::Short(work) => work(&mut Desk::lock(desk), input),
+            Work::Long(work) => {
+                let away = || {
+                    let (desk, input) = (Desk::lock(desk).clone(), input.clone());
+                    move || work(&desk, &input)
+                };
+                compute::run(run, self.name, || work(&Desk::lock(desk), input), away).await
+            }
+        }
     }
 }
 
@@ -59,7 +86,8 @@ impl Kind for Alone {
             desk.fetch(call.run, file.id).await?;
         }
         let empty = Map::new();
-        Ok(Arc::new(self.0.run(&mut desk, input.as_object().unwrap_or(&empty))?))
+        let input = input.as_object().unwrap_or(&empty);
+        Ok(Arc::new(self.0.run(call.run, &Mutex::new(desk), input).await?))
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {

@@ -48,7 +48,7 @@ impl Summary {
         fields.bool("enabled").unwrap_or(false).then_some(summary)
     }
 
-    /// Whether a conversation of so many tokens is too long.
+    /// Whether a conversation of `tokens` tokens is too long.
     pub(super) fn is_too_long(&self, tokens: usize) -> bool {
         tokens > self.most
     }
@@ -121,7 +121,7 @@ fn written(message: &Value) -> String {
     text
 }
 
-/// The texts in as few parts as have at most so many bytes each; a longer text is cut.
+/// The texts in as few parts as possible of at most `most` bytes each; a longer text is cut.
 fn chunks(texts: impl Iterator<Item = String>, most: usize) -> Vec<String> {
     let mut chunks: Vec<String> = Vec::new();
     for mut text in texts {

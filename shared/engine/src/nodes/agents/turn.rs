@@ -41,7 +41,7 @@ pub(super) async fn run(agent: &Agent, call: Call<'_>, input: &Arc<Value>) -> Re
         _ => Vec::new(),
     };
     let text = input::message(call.run, agent.message.as_deref(), given).await?;
-    let text = match agent.hooks.text(Point::Input, "", text) {
+    let text = match agent.hooks.guard_text(call.run, Point::Input, "", text).await {
         Ok(text) => text,
         Err(refused) => return ended(agent, call, refused),
     };
@@ -54,7 +54,7 @@ pub(super) async fn run(agent: &Agent, call: Call<'_>, input: &Arc<Value>) -> Re
     let mut turn = Turn::new(agent, call, &listed, given, desk, remembered, &user);
     let answer = turn.steps().await;
     let shown = match answer {
-        Ok(answer) => agent.hooks.answer(answer),
+        Ok(answer) => agent.hooks.guard(call.run, Point::Output, "", answer).await,
         Err(Stop::Refused(refused)) => Err(refused),
         Err(Stop::Halt(Halt::Failed(error))) => {
             if let (Some(memory), Some(scope)) = (&agent.memory, &scope) {

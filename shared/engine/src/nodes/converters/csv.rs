@@ -8,10 +8,10 @@ use crate::{
     flow::{Call, Halt, Kind, LIMIT_EXCEEDED, NodeError},
     job::{Job, Ready},
     load::Fields,
-    measure::MOST_VALUES,
     nodes::admit::Check,
 };
 use async_trait::async_trait;
+use runyard_runs::MAX_OUTPUT_VALUES;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::{collections::HashMap, sync::Arc};
@@ -148,11 +148,11 @@ impl Selection<'_> {
 
 /// Refuses documents that hold too many values together.
 fn few(values: usize) -> Result<(), NodeError> {
-    if values <= MOST_VALUES {
+    if values <= MAX_OUTPUT_VALUES {
         return Ok(());
     }
     Err(NodeError::limit_exceeded(format!(
-        "the documents of the file's rows would hold more than {MOST_VALUES} values: divide the file, or have one document made of it"
+        "the documents of the file's rows would hold more than {MAX_OUTPUT_VALUES} values: divide the file, or have one document made of it"
     )))
 }
 

@@ -24,7 +24,7 @@ use crate::{
     document::{Document, DocumentIds},
     flow::{Call, Halt, Kind, NodeError},
     job::{Job, Known, Ready},
-    measure::Size,
+    measure::OutputSize,
 };
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -152,13 +152,13 @@ impl<C: Converter> Kind for Converting<C> {
 #[derive(Default)]
 struct Made {
     documents: Vec<Value>,
-    size: Size,
+    size: OutputSize,
 }
 
 impl Made {
     /// More documents, unless all of them are too much.
     fn add(&mut self, documents: Value) -> Result<(), NodeError> {
-        self.size.take(&documents)?;
+        self.size.add(&documents)?;
         if let Value::Array(mut documents) = documents {
             self.documents.append(&mut documents);
         }

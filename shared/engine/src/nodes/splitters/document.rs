@@ -1,4 +1,4 @@
-//! `DocumentSplitter`: parts of so many words, sentences, passages, pages, titles or characters.
+//! `DocumentSplitter`: parts of a number of words, sentences, passages, pages, titles or characters.
 
 use super::{MOST_PARTS, Registered, Splits, Splitter, Splitting, few, part_metadata};
 use crate::{

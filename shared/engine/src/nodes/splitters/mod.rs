@@ -15,9 +15,10 @@ use crate::{
     document::{Document, DocumentIds},
     flow::{Call, Halt, Kind, NodeError},
     job::{Job, Known, Ready},
-    measure::Size,
+    measure::OutputSize,
 };
 use async_trait::async_trait;
+use runyard_runs::Size;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 use std::{fmt, sync::Arc};
@@ -89,12 +90,12 @@ impl<S: Splits> Job for Split<S> {
         let documents: Value = serde_json::from_slice(&documents).map_err(|error| {
             NodeError::new("ValueError", format!("the documents cannot be read: {error}"))
         })?;
-        let mut size = Size::default();
+        let mut size = OutputSize::default();
         let mut parts = Vec::new();
         for document in Document::read_list(Some(&documents))? {
             for part in self.splitter.split(&document, &self.ids)? {
                 let part = part.into_json();
-                size.take(&part)?;
+                size.add(&part)?;
                 parts.push(part);
             }
         }

@@ -1,6 +1,6 @@
 //! Lists an agent's files.
 
-use crate::nodes::agents::{Desk, Own};
+use crate::nodes::agents::{Desk, Own, Work};
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 
@@ -18,7 +18,7 @@ pub(in super::super) const FILE_LIST: Own = Own {
         })
     },
     parallel: false,
-    work: |desk, input| Ok(json!({"content": list(desk, input)})),
+    work: Work::Short(|desk, input| Ok(json!({"content": list(desk, input)}))),
 };
 
 fn list(desk: &Desk, input: &Map<String, Value>) -> String {

@@ -2,7 +2,7 @@
 
 use crate::{
     flow::NodeError,
-    nodes::agents::{Desk, Own, failed},
+    nodes::agents::{Desk, Own, Work, failed},
 };
 use serde_json::{Map, Value, json};
 
@@ -34,7 +34,7 @@ pub(in super::super) const FILE_READ: Own = Own {
         })
     },
     parallel: true,
-    work: |desk, input| read(desk, input),
+    work: Work::Short(|desk, input| read(desk, input)),
 };
 
 fn read(desk: &Desk, input: &Map<String, Value>) -> Result<Value, NodeError> {

@@ -1,9 +1,8 @@
 //! Searches an agent's files.
 
 use crate::{
-    compute,
     flow::NodeError,
-    nodes::agents::{Desk, Own, failed},
+    nodes::agents::{Desk, Own, Work, failed},
     pattern::Pattern,
 };
 use serde_json::{Map, Value, json};
@@ -33,14 +32,10 @@ pub(in super::super) const FILE_SEARCH: Own = Own {
         })
     },
     parallel: false,
-    work: |desk, input| search(desk, input),
+    work: Work::Long(search),
 };
 
 fn search(desk: &Desk, input: &Map<String, Value>) -> Result<Value, NodeError> {
-    compute::whole("the search in files", || searched(desk, input))
-}
-
-fn searched(desk: &Desk, input: &Map<String, Value>) -> Result<Value, NodeError> {
     let text = |key: &str| input.get(key).and_then(Value::as_str).unwrap_or_default();
     let number = |key: &str, default: usize| {
         input
@@ -93,7 +88,7 @@ fn searched(desk: &Desk, input: &Map<String, Value>) -> Result<Value, NodeError>
     }))
 }
 
-/// The part from `start` to `end`, with so many characters around it.
+/// The part from `start` to `end`, with up to `around` characters on either side.
 fn context(text: &str, start: usize, end: usize, around: usize) -> &str {
     let from = text[..start].char_indices().rev().take(around).last().map_or(start, |(place, _)| place);
     let to = text[end..].char_indices().nth(around).map_or(text.len(), |(place, _)| end + place);

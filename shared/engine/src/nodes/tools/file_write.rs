@@ -2,7 +2,7 @@
 
 use crate::{
     flow::NodeError,
-    nodes::agents::{Desk, Own, Stored, failed},
+    nodes::agents::{Desk, Own, Stored, Work, failed},
     python_json, python_text,
 };
 use serde_json::{Map, Value, json};
@@ -41,10 +41,10 @@ pub(in super::super) const FILE_WRITE: Own = Own {
         })
     },
     parallel: false,
-    work: |desk, input| match input.get("action").and_then(Value::as_str) {
+    work: Work::Short(|desk, input| match input.get("action").and_then(Value::as_str) {
         Some("edit") => edit(desk, input),
         _ => write(desk, input),
-    },
+    }),
 };
 
 /// The path, if it stays among the agent's files.

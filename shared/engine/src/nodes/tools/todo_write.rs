@@ -2,7 +2,7 @@
 
 use crate::{
     flow::NodeError,
-    nodes::agents::{Desk, Own, Stored, failed},
+    nodes::agents::{Desk, Own, Stored, Work, failed},
     python_json, python_text,
 };
 use serde_json::{Map, Value, json};
@@ -41,7 +41,7 @@ pub(in super::super) const TODO_WRITE: Own = Own {
         })
     },
     parallel: false,
-    work: |desk, input| save(desk, input),
+    work: Work::Short(save),
 };
 
 fn save(desk: &mut Desk, input: &Map<String, Value>) -> Result<Value, NodeError> {

@@ -1,12 +1,14 @@
 //! `AnyToJSON`: writes any value as JSON.
 
-use super::{ANY, Admission, Registered};
+use super::{ANY, Admission, LARGE, Registered};
 use crate::{
+    compute,
     flow::{Call, Halt, Kind, NodeError},
-    measure::{MOST_OUTPUT, too_long},
+    measure::too_long,
     python_json,
 };
 use async_trait::async_trait;
+use runyard_runs::{MAX_OUTPUT_BYTES, Size};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -23,9 +25,10 @@ struct AnyToJson;
 #[async_trait]
 impl Kind for AnyToJson {
     async fn execute(&self, _: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
+        let value = &input["value"];
         // What is not ASCII takes six bytes for two.
-        let text = python_json::ascii(&input["value"]);
-        if text.len() > MOST_OUTPUT {
+        let text = compute::block_if(Size::of(value).bytes > LARGE, || python_json::ascii(value));
+        if text.len() > MAX_OUTPUT_BYTES {
             return Err(too_long().into());
         }
         Ok(Arc::new(json!({"content": text})))

@@ -5,7 +5,7 @@ use crate::{
     csv::{self, Rows},
     flow::{Call, Halt, Kind, NodeError},
     job::{Job, Ready},
-    measure::Size,
+    measure::OutputSize,
     nodes::files::{FILE_OR_TEXT, Files},
 };
 use async_trait::async_trait;
@@ -44,7 +44,7 @@ impl Job for ReadRows {
     fn perform(self, text: Vec<u8>) -> Result<Value, NodeError> {
         let text = String::from_utf8(text).map_err(failed)?;
         let mut rows = Rows::new(&text, self.delimiter);
-        let mut size = Size::default();
+        let mut size = OutputSize::default();
         let mut list = Vec::new();
         let header = if self.by_header {
             rows.next().transpose().map_err(failed)?.unwrap_or_default()
@@ -57,7 +57,7 @@ impl Job for ReadRows {
                 continue;
             }
             let row = if self.by_header { by_header(&header, row) } else { by_place(row) };
-            size.take(&row)?;
+            size.add(&row)?;
             list.push(row);
         }
         Ok(list.into())

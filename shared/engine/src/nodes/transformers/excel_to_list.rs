@@ -4,13 +4,13 @@ use super::{Admission, Registered, TEXT, failed};
 use crate::{
     flow::{Call, Halt, Kind, LIMIT_EXCEEDED, NodeError},
     job::{Job, Ready},
-    measure::MOST_VALUES,
     nodes::{
         converters::{Cell, Sheet, read_sheets},
         files::{FILE_OR_TEXT, Files},
     },
 };
 use async_trait::async_trait;
+use runyard_runs::MAX_OUTPUT_VALUES;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::{
@@ -92,9 +92,9 @@ fn rows(sheet: &Sheet, count: &mut usize) -> Result<Value, NodeError> {
     let last = sheet.rows.last().map_or(*first, |(number, _)| *number);
     // Rows and cells that nobody wrote stand there too: a row is a value, a cell is one with its name.
     *count = count.saturating_add((last - first) as usize * (2 * width + 1));
-    if *count > MOST_VALUES {
+    if *count > MAX_OUTPUT_VALUES {
         return Err(NodeError::limit_exceeded(format!(
-            "the rows of the sheets hold more than {MOST_VALUES} values, empty cells before others among them"
+            "the rows of the sheets hold more than {MAX_OUTPUT_VALUES} values, empty cells before others among them"
         )));
     }
     let names = names(header, width);

@@ -1,7 +1,10 @@
 //! `JSONToAny`: reads JSON text.
 
-use super::{Admission, Registered, TEXT, few_values};
-use crate::flow::{Call, Halt, Kind, NodeError};
+use super::{Admission, LARGE, Registered, TEXT};
+use crate::{
+    compute,
+    flow::{Call, Halt, Kind, NodeError},
+};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -20,8 +23,8 @@ struct JsonToAny;
 impl Kind for JsonToAny {
     async fn execute(&self, _: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
         let text = input["value"].as_str().unwrap_or_default();
-        few_values(text)?;
-        match serde_json::from_str::<Value>(text) {
+        NodeError::check_json(text)?;
+        match compute::block_if(text.len() > LARGE, || serde_json::from_str::<Value>(text)) {
             Ok(value) => Ok(Arc::new(json!({"content": value}))),
             Err(problem) => Err(NodeError::new("ValueError", format!("this is no JSON: {problem}")).into()),
         }

@@ -1,13 +1,14 @@
 //! `JSONToCSV`: writes a JSON list of mappings as CSV text. The first mapping's keys are the columns.
 
-use super::{Admission, Registered, TEXT, failed, few_values};
+use super::{Admission, LARGE, Registered, TEXT, failed};
 use crate::{
-    csv,
+    compute, csv,
     flow::{Call, Halt, Kind, NodeError},
-    measure::{MOST_OUTPUT, too_long},
+    measure::too_long,
     python_text,
 };
 use async_trait::async_trait;
+use runyard_runs::MAX_OUTPUT_BYTES;
 use serde_json::{Map, Value, json};
 use std::{borrow::Cow, sync::Arc};
 
@@ -25,9 +26,11 @@ struct JsonToCsv;
 impl Kind for JsonToCsv {
     async fn execute(&self, _: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
         let text = input["value"].as_str().unwrap_or_default();
-        few_values(text)?;
-        let rows: Vec<Map<String, Value>> = serde_json::from_str(text).map_err(failed)?;
-        Ok(Arc::new(json!({"content": csv(&rows)?})))
+        NodeError::check_json(text)?;
+        let content = compute::block_if(text.len() > LARGE, || {
+            csv(&serde_json::from_str::<Vec<_>>(text).map_err(failed)?)
+        })?;
+        Ok(Arc::new(json!({"content": content})))
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
@@ -50,7 +53,7 @@ fn csv(rows: &[Map<String, Value>]) -> Result<String, NodeError> {
         let cells: Vec<Cow<'_, str>> = columns.iter().map(|column| cell(row.get(*column))).collect();
         csv::write_row(cells.iter().map(AsRef::as_ref), &mut text);
         // A row that lacks most columns is short as JSON, and has a comma for each here.
-        if text.len() > MOST_OUTPUT {
+        if text.len() > MAX_OUTPUT_BYTES {
             return Err(too_long());
         }
     }

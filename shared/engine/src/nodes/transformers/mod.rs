@@ -15,11 +15,7 @@ use super::{
     admit::{ANY, Admission, FLAG, LIST, MAPPING_OR_LIST, TEXT, TEXTS, invalid},
     mapping,
 };
-use crate::{
-    flow::NodeError,
-    job::Known,
-    measure::{MOST_VALUES, holds_more_values},
-};
+use crate::{flow::NodeError, job::Known};
 use std::fmt::Display;
 
 pub(super) const NODES: &[&Registered] = &[
@@ -40,13 +36,8 @@ pub(super) const JOBS: &[Known] = &[
     Known::of::<html_markdown_to_text::ReadText>(),
 ];
 
-/// Refuses JSON text of too many values: each takes far more memory than its text.
-fn few_values(json: &str) -> Result<(), NodeError> {
-    if holds_more_values(json.as_bytes(), MOST_VALUES) {
-        return Err(NodeError::limit_exceeded(format!("the JSON holds more than {MOST_VALUES} values")));
-    }
-    Ok(())
-}
+/// Data of more bytes takes longer than a millisecond.
+const LARGE: usize = 64 << 10;
 
 /// The error of data that cannot be brought into the other form.
 fn failed(problem: impl Display) -> NodeError {

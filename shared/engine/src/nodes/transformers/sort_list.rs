@@ -2,6 +2,7 @@
 
 use super::{Admission, LIST, Registered, TEXT};
 use crate::{
+    compute,
     condition::{Comparison, compare},
     flow::{Call, Halt, Kind, NodeError},
     load::Fields,
@@ -16,6 +17,9 @@ pub(super) const SORT_LIST: Registered = Registered {
     timeout: None,
     build: |_, fields, _| Some(Box::new(SortList::read(fields))),
 };
+
+/// A list of more items takes longer than a millisecond.
+const MANY_ITEMS: usize = 1_000;
 
 #[derive(Debug)]
 struct SortList {
@@ -68,7 +72,8 @@ impl Kind for SortList {
     async fn execute(&self, _: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
         let items = input["input"].as_array().map(Vec::as_slice).unwrap_or_default();
         let field = input["field"].as_str().filter(|field| !field.is_empty());
-        let sorted = self.sort(items, field).map_err(|error| NodeError::new("ValueError", error.message))?;
+        let sorted = compute::block_if(items.len() > MANY_ITEMS, || self.sort(items, field))
+            .map_err(|error| NodeError::new("ValueError", error.message))?;
         Ok(Arc::new(json!({"output": sorted})))
     }
 

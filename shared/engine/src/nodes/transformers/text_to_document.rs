@@ -4,9 +4,9 @@ use super::{Admission, MAPPING_OR_LIST, Registered, TEXTS, invalid};
 use crate::{
     document::{Document, DocumentIds},
     flow::{Call, Halt, Kind, NodeError},
-    measure::{MOST_OUTPUT, MOST_VALUES, Size},
 };
 use async_trait::async_trait;
+use runyard_runs::{MAX_OUTPUT_BYTES, MAX_OUTPUT_VALUES, Size};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -48,12 +48,12 @@ impl Kind for TextToDocument {
             Value::Null => vec![json!({}); texts],
             one => {
                 let size = Size::of(one);
-                if size.values.saturating_mul(texts) > MOST_VALUES
-                    || size.bytes.saturating_mul(texts) > MOST_OUTPUT
+                if size.values.saturating_mul(texts) > MAX_OUTPUT_VALUES
+                    || size.bytes.saturating_mul(texts) > MAX_OUTPUT_BYTES
                 {
                     return Err(NodeError::limit_exceeded(format!(
-                        "`metadata` of the input, once for each of {texts} texts, holds more than {MOST_VALUES} values or {} MiB",
-                        MOST_OUTPUT >> 20
+                        "`metadata` of the input, once for each of {texts} texts, holds more than {MAX_OUTPUT_VALUES} values or {} MiB",
+                        MAX_OUTPUT_BYTES >> 20
                     )));
                 }
                 vec![one.clone(); texts]

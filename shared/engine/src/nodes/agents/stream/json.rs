@@ -208,7 +208,7 @@ enum Escape {
     #[default]
     None,
     Begun,
-    /// So many digits of a code, and what they are so far.
+    /// The number of digits of a code that were read, and their value.
     Code(u8, u32),
 }
 
