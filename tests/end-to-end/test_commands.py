@@ -58,7 +58,8 @@ class Place:
         before = self.log.stat().st_size
         script = self.folder / "script"
         block = block.replace("127.0.0.1:8787", self.address).replace("/tmp/", f"{self.folder}/")
-        script.write_text(f"set -u -o pipefail\n. {self.variables}\n{block}\ndeclare -p API AUTH JSON APP RUN REQUEST >{self.variables} 2>{os.devnull}\n")
+        keep = f"declare -p API AUTH JSON APP RUN REQUEST >{self.variables} 2>{os.devnull}"
+        script.write_text(f"set -u -o pipefail\n. {self.variables}\n{block}\n{keep}\n")
         ran = subprocess.run(["bash", script], cwd=self.folder, capture_output=True, text=True, timeout=PATIENCE)
         assert "unbound variable" not in ran.stderr and "command not found" not in ran.stderr, (block, ran.stderr)
         if re.search(r"^(?:cat >|sed -i).*apps/", block, re.MULTILINE):
@@ -116,7 +117,8 @@ def test_the_tutorial_works_as_it_is(place):
 def test_a_person_approves_a_refund_as_the_docs_say(place):
     commands = [block for block in blocks("docs/people.md") if block != START]
     model, asks, answers, looks = commands
-    stub = subprocess.Popen(["bash", "-c", f"exec {model.replace(' 9099', '')}"], cwd=place.folder, stdout=subprocess.PIPE, text=True)
+    model = ["bash", "-c", f"exec {model.replace(' 9099', '')}"]
+    stub = subprocess.Popen(model, cwd=place.folder, stdout=subprocess.PIPE, text=True)
     try:
         url = stub.stdout.readline().strip()
         place.start(OPENAI_URL=url, CUSTOMERS_URL=url.removesuffix("/v1") + "/customers")

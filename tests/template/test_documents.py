@@ -90,6 +90,16 @@ def test_lines_are_short(document):
     assert not long, f"lines of more than {LONGEST} characters: {long}"
 
 
+# Phrases that docs/style.md replaces.
+ODD = re.compile(r"\b(?:whoever|(?-i:Who has)|so many:|to be had|as many as it may|as they may\b|can not|each \d+ s)\b|\ba second;", re.IGNORECASE)
+
+
+@per_document
+def test_the_words_are_plain(document):
+    if document.name != "style.md":
+        assert not [(number, line) for number, line in prose(document) if ODD.search(line)]
+
+
 def test_every_document_is_in_the_index():
     index = (ROOT / "docs/README.md").read_text()
     for document in (ROOT / "docs").glob("*.md"):
