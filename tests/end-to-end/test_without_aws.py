@@ -22,6 +22,12 @@ def api(request, tmp_path_factory):
         yield api
 
 
+def test_the_docs_say_how_it_is_started():
+    text = (ROOT / "docs/lambda-local.md").read_text()
+    assert f"cargo lambda watch -A 127.0.0.1 --concurrency 4 --ignore-changes --env-file {ENVIRONMENT} --features embedded\n" in text
+    assert "cargo lambda invoke -A 127.0.0.1 --data-file events/http/create-run-sync.json api\n" in text
+
+
 def test_a_sync_run_is_answered(api):
     run = api.create({"message": "hello"})
     assert (run["status"], run["output"]) == ("completed", {"message": "hello"})
