@@ -31,6 +31,14 @@ def regex(pattern):
     return single("extractors.ByRegexExtractor", f"pattern: {json.dumps(pattern)}\n")
 
 
+def guard(pattern):
+    """An agent whose guard refuses the input; its model is never asked."""
+    fields = "llm:\n  type: dynamiq.nodes.llms.OpenAI\n  model: m\n"
+    fields += "  connection: {type: dynamiq.connections.OpenAI, api_key: k, url: 'http://127.0.0.1:9/v1'}\n"
+    fields += f"hooks: [{{type: regex, patterns: [{json.dumps(pattern)}], 'on': [input], message: refused}}]\n"
+    return single("agents.Agent", fields)
+
+
 def schema(fields):
     text = "nodes:\n  input: {type: dynamiq.nodes.utils.Input, schema: %s}\n" % json.dumps(fields)
     text += "  output: {type: dynamiq.nodes.utils.Output, depends: [{node: input}]}\n"
@@ -147,6 +155,8 @@ CASES = [
     ends("regex-backreference", regex(r"(x+)+\1y"), {"value": "x" * 5_000}),
     ends("regex-condition", choice(r"^(a|aa)+$"), {"value": "a" * 100_000 + "b"}),
     ends("regex-condition-fancy", choice(r"^(?:(a+)+)(?!b)$"), {"value": "a" * 30_000 + "b"}),
+    ends("agent-guard", guard(r"(?=x)(x+x+)+y"), {"input": "x" * 50_000}, count=4),
+    ends("agent-template", guard("y"), {"input": LOOP, "own": 1}, count=4),
     recursive_schema(),
     unique_items(),
 ]
