@@ -1,4 +1,4 @@
-//! Steps written as calls of functions.
+//! Parses steps written as function calls.
 
 use super::{
     json,
@@ -6,12 +6,12 @@ use super::{
 };
 use serde_json::{Map, Value};
 
-/// The function that is the answer.
+/// The function that a model calls to answer.
 pub(super) const FINAL_ANSWER: &str = "provide_final_answer";
 
-/// What the model wants by `calls`, in the shape of the chat completions API.
+/// Parses `calls`, in the format of the chat completions API, into a step.
 ///
-/// An answer beside calls of tools is not one: it was written before their results.
+/// An answer next to calls of tools is dropped: the model wrote it before it had their results.
 pub(super) fn parse(calls: &[Value]) -> Result<Step, Unparsed> {
     if calls.is_empty() {
         return Err(Unparsed::new("the reply calls no function"));
@@ -31,7 +31,7 @@ pub(super) fn parse(calls: &[Value]) -> Result<Step, Unparsed> {
     }
 }
 
-/// The name of the function that a call is of.
+/// The name of the called function.
 pub(super) fn name(call: &Value) -> &str {
     call["function"]["name"].as_str().unwrap_or_default().trim()
 }
@@ -47,7 +47,7 @@ impl Called {
         let name = name(call).to_owned();
         let arguments = match &call["function"]["arguments"] {
             Value::String(text) if text.trim().is_empty() => Value::Null,
-            // Broken off in mid-call, what is whole may do.
+            // A call may be cut off: its complete arguments may be enough.
             Value::String(text) => json::whole_or_cut(text)
                 .map_err(|error| Unparsed::new(format!("the arguments of `{name}` are no JSON: {error}")))?,
             other => other.clone(),

@@ -1,4 +1,4 @@
-//! Calls of tools: checked, made, told to who follows the run, and kept for when the model asks the same again.
+//! Calls of tools: checks them, makes them, records their events, and caches their results for repeated calls.
 
 use super::{
     Agent,
@@ -28,7 +28,7 @@ use std::{
 };
 use uuid::Uuid;
 
-/// The calls of one run of an agent.
+/// The calls of one execution of an agent.
 pub(super) struct Calls<'a> {
     agent: &'a Agent,
     call: Call<'a>,
@@ -36,15 +36,15 @@ pub(super) struct Calls<'a> {
     input: &'a Map<String, Value>,
     params: ToolParams,
     desk: Mutex<Desk>,
-    /// What tools gave, by their names and what they were given.
-    known: HashMap<String, String>,
-    /// How often a tool was called with success, by its name.
+    /// Results of tools, by name and input.
+    cached: HashMap<String, String>,
+    /// Number of successful calls, by tool name.
     counts: HashMap<&'a str, u32>,
-    /// The same, whatever came of it.
+    /// Number of all calls, by tool name.
     tries: HashMap<&'a str, u32>,
 }
 
-/// Why none of several calls is made.
+/// Why none of the calls was made.
 pub(super) struct Limited(pub(super) String);
 
 /// A call that was made.
@@ -52,25 +52,25 @@ pub(super) struct Made {
     pub(super) result: Observed,
     /// Whether its result is the agent's answer.
     pub(super) delegated: bool,
-    /// Under what its result is kept, if it is.
-    known_as: Option<String>,
-    /// Whether its result was kept from an earlier call.
-    is_known: bool,
+    /// The key under which its result is cached, if it is.
+    cache_key: Option<String>,
+    /// Whether its result is an earlier call's.
+    is_cached: bool,
 }
 
 impl Made {
     fn failed(wanted: &Wanted, text: String) -> Self {
-        Self { result: observed(wanted, text, false), delegated: false, known_as: None, is_known: false }
+        Self { result: observed(wanted, text, false), delegated: false, cache_key: None, is_cached: false }
     }
 }
 
-/// One call: what is wanted, and its place in the loop.
+/// One call, and its position in the loop.
 #[derive(Clone, Copy)]
-struct Place<'w> {
+struct Position<'w> {
     iteration: u32,
     number: usize,
     wanted: &'w Wanted,
-    /// Whether others are made at the same time.
+    /// Whether other calls are made at the same time.
     concurrent: bool,
 }
 
@@ -90,13 +90,13 @@ impl<'a> Calls<'a> {
             input,
             params,
             desk: Mutex::new(desk),
-            known: HashMap::new(),
+            cached: HashMap::new(),
             counts: HashMap::new(),
             tries: HashMap::new(),
         }
     }
 
-    /// The tool of this name; of several, the last.
+    /// The tool with this name; if there are several, the last.
     pub(super) fn tool(&self, name: &str) -> Option<&'a Tool> {
         let name = called(name);
         self.tools.iter().rev().find(|tool| tool.called == name).copied()
@@ -106,17 +106,17 @@ impl<'a> Calls<'a> {
         Desk::lock(&self.desk)
     }
 
-    /// Checks the calls against the limits of the agents among the tools.
+    /// Checks the calls against `max_calls` of the tools that are agents.
     pub(super) fn check_limits(&self, wanted: &[Wanted]) -> Result<(), Limited> {
         let mut exceeded = Vec::new();
         for tool in &self.tools {
-            let Body::Agent { max_calls: Some(most), .. } = tool.body else { continue };
+            let Body::Agent { max_calls: Some(limit), .. } = tool.body else { continue };
             let wants = wanted.iter().filter(|wanted| called(&wanted.name) == tool.called).count();
             let used = self.counts.get(tool.called.as_str()).copied().unwrap_or(0);
-            let left = most.saturating_sub(used);
+            let left = limit.saturating_sub(used);
             if wants > left as usize {
                 exceeded.push(format!(
-                    "'{}' needs {wants} call(s), but {left} are left (limit: {most}, used: {used})",
+                    "'{}' needs {wants} call(s), but {left} are left (limit: {limit}, used: {used})",
                     tool.name
                 ));
             }
@@ -131,14 +131,14 @@ impl<'a> Calls<'a> {
         )))
     }
 
-    /// Makes the calls: first those that may run at the same time, then the others one after another. Gives all results in
-    /// the order of the calls.
+    /// Makes the calls: first those that may run at the same time, then the others one after another. Returns all results
+    /// in the order of the calls.
     pub(super) async fn make(&mut self, iteration: u32, wanted: &[Wanted]) -> Result<Vec<Made>, Stop> {
         let _stay = self.call.rests.holds();
         let mut made: Vec<Option<Made>> = wanted.iter().map(|_| None).collect();
         let several = wanted.len() > 1;
-        let place =
-            |number: usize, concurrent| Place { iteration, number, wanted: &wanted[number], concurrent };
+        let position =
+            |number: usize, concurrent| Position { iteration, number, wanted: &wanted[number], concurrent };
         let mut together = Vec::new();
         let mut after = Vec::new();
         for (number, wanted) in wanted.iter().enumerate() {
@@ -154,18 +154,19 @@ impl<'a> Calls<'a> {
         let concurrent = together.len() > 1;
         let mut halts = Vec::new();
         {
-            let calls: Vec<_> = together.iter().map(|number| self.one(place(*number, concurrent))).collect();
+            let calls: Vec<_> =
+                together.iter().map(|number| self.one(position(*number, concurrent))).collect();
             let mut calls = stream::iter(calls).buffered(self.agent.max_parallel);
             for number in &together {
                 match calls.next().await {
                     Some(Ok(one)) => made[*number] = Some(one),
-                    // Calls that do not wait go on, so that they need not when this one does.
+                    // The other calls go on, so that they need not be repeated when this one resumes.
                     Some(Err(halt)) => halts.push(halt),
                     None => {}
                 }
             }
         }
-        if let Some(halt) = worst(halts) {
+        if let Some(halt) = decisive(halts) {
             return Err(halt);
         }
         for number in &together {
@@ -174,22 +175,22 @@ impl<'a> Calls<'a> {
             }
         }
         for number in after {
-            let one = self.one(place(number, false)).await?;
+            let one = self.one(position(number, false)).await?;
             self.keep(&wanted[number], &one);
             made[number] = Some(one);
         }
         Ok(made.into_iter().flatten().collect())
     }
 
-    /// Counts a call, and keeps what it gave. Calls that were made at the same time do not know each other's results, so
-    /// that a replay, in which they end in another order, takes the same way.
+    /// Counts a call, and caches its result. Calls that are made at the same time do not see each other's results: in a
+    /// replay they may end in another order, and must still take the same path.
     fn keep(&mut self, wanted: &Wanted, made: &Made) {
         let Some(tool) = self.tool(&wanted.name) else { return };
-        if !made.is_known {
+        if !made.is_cached {
             *self.tries.entry(&tool.called).or_default() += 1;
         }
-        if let Some(known_as) = &made.known_as {
-            self.known.insert(known_as.clone(), made.result.text.clone());
+        if let Some(cache_key) = &made.cache_key {
+            self.cached.insert(cache_key.clone(), made.result.text.clone());
             *self.counts.entry(&tool.called).or_default() += 1;
         }
     }
@@ -203,20 +204,20 @@ impl<'a> Calls<'a> {
         Made::failed(wanted, text)
     }
 
-    /// Whether the tool's answer is to be the agent's.
+    /// Whether the tool's answer becomes the agent's.
     fn delegates(&self, tool: &Tool, input: &Value) -> bool {
         self.agent.delegation
             && matches!(tool.body, Body::Agent { .. })
             && input.get("delegate_final").is_some_and(|flag| !is_falsy(flag))
     }
 
-    fn one<'c>(&'c self, place: Place<'c>) -> BoxFuture<'c, Result<Made, Stop>> {
-        Box::pin(self.told(place))
+    fn one<'c>(&'c self, position: Position<'c>) -> BoxFuture<'c, Result<Made, Stop>> {
+        Box::pin(self.make_one(position))
     }
 
-    /// Makes one call, with the events that tell of it.
-    async fn told(&self, place: Place<'_>) -> Result<Made, Stop> {
-        let Place { iteration, number, wanted, .. } = place;
+    /// Makes one call and records its events.
+    async fn make_one(&self, position: Position<'_>) -> Result<Made, Stop> {
+        let Position { iteration, number, wanted, .. } = position;
         let run = self.call.run;
         let key = format!("{}/loop/{iteration}/tool/{number}", self.call.key);
         let tool = self.tool(&wanted.name);
@@ -239,7 +240,7 @@ impl<'a> Calls<'a> {
         let started = |call: ToolCall| {
             run.record(&format!("{key}/started"), EventBody::AgentToolCallStarted { call }, None);
         };
-        // A call that a person approves begins when it is approved, with what was.
+        // A call that needs approval starts when it is approved, with the approved input.
         let decided = OnceLock::new();
         let approved = |approved: &Approved| {
             let input = Value::Object(hidden(self.call, approved.params.clone()));
@@ -251,7 +252,7 @@ impl<'a> Calls<'a> {
             started(call.clone());
         }
         let ended = if let Some(tool) = tool {
-            self.made(place, tool, &approved).await
+            self.call_tool(position, tool, &approved).await
         } else {
             let text = format!(
                 "Unknown tool: {}. Call one of the tools that you have, by its name and nothing else, or answer \
@@ -290,7 +291,7 @@ impl<'a> Calls<'a> {
             }
             Err(Failed::Observed(text)) => {
                 let text = with_note(text);
-                // A retry of the run keeps what the model went on from.
+                // The model went on from this result, so a retry of the run keeps it.
                 run.record(&end, failed(&text), Some(json!({"handled": true})));
                 Ok(Made::failed(wanted, text))
             }
@@ -305,26 +306,27 @@ impl<'a> Calls<'a> {
         }
     }
 
-    /// Makes a call of a tool that there is.
-    async fn made(
+    /// Makes a call of a known tool.
+    async fn call_tool(
         &self,
-        place: Place<'_>,
+        position: Position<'_>,
         tool: &'a Tool,
         approved: &(dyn Fn(&Approved) + Send + Sync),
     ) -> Result<Made, Failed> {
-        let Place { wanted, concurrent, .. } = place;
+        let Position { wanted, concurrent, .. } = position;
         self.allow(tool)?;
-        // Results are kept by the tool's own name and looked up by the one that the model wrote, as in the reference: a name
-        // that had to be changed for the model never finds any.
+        // Results are cached by the tool's own name and looked up by the name that the model wrote, as in the reference: a
+        // tool whose name had to be changed for the model never has a cached result.
         if !tool.asks()
-            && let Some(text) = self.known.get(&known_as(&wanted.name, &wanted.input))
+            && let Some(text) = self.cached.get(&cache_key(&wanted.name, &wanted.input))
         {
             let delegated = self.delegates(tool, &wanted.input);
             let result = observed(wanted, text.clone(), true);
-            return Ok(Made { result, delegated, known_as: None, is_known: true });
+            return Ok(Made { result, delegated, cache_key: None, is_cached: true });
         }
         let (input, delegated) = self.arguments(tool, &wanted.input).await?;
-        let output = self.run(place, tool, input, approved).await.map_err(|halt| tool_failed(tool, halt))?;
+        let output =
+            self.run(position, tool, input, approved).await.map_err(|halt| tool_failed(tool, halt))?;
         let form = match &tool.body {
             Body::Node { class, .. } if class == "tools.Python" => Form::Printed,
             Body::Node { class, .. } if class == "tools.HttpApiCall" && concurrent => Form::Compact,
@@ -334,8 +336,8 @@ impl<'a> Calls<'a> {
         let text = observation::text(output.get("content").unwrap_or(&Value::Null), form, limit);
         let hooks = &self.agent.hooks;
         let text = hooks.guard_text(self.call.run, Point::ToolResult, &tool.called, text).await?;
-        let known_as = Some(known_as(&tool.name, &wanted.input));
-        Ok(Made { result: observed(wanted, text, true), delegated, known_as, is_known: false })
+        let cache_key = Some(cache_key(&tool.name, &wanted.input));
+        Ok(Made { result: observed(wanted, text, true), delegated, cache_key, is_cached: false })
     }
 
     fn allow(&self, tool: &Tool) -> Result<(), Refused> {
@@ -344,8 +346,8 @@ impl<'a> Calls<'a> {
         })
     }
 
-    /// What the tool is given: what the model wrote, what the file selects, what the caller sets. And whether its answer
-    /// is to be the agent's.
+    /// The tool's input: what the model wrote, what the file selects, and what the caller sets. Also returns whether the
+    /// tool's answer becomes the agent's.
     async fn arguments(&self, tool: &Tool, wanted: &Value) -> Result<(Map<String, Value>, bool), Failed> {
         let mut input = match wanted {
             Value::Object(input) => input.clone(),
@@ -353,7 +355,7 @@ impl<'a> Calls<'a> {
         };
         let delegated = self.delegates(tool, wanted);
         if matches!(tool.body, Body::Agent { .. }) {
-            // Whose memories another agent has is not for a model to say.
+            // A model must not choose whose memories another agent uses.
             input.retain(|key, _| !matches!(key.as_str(), "user_id" | "session_id"));
         }
         if matches!(tool.body, Body::Agent { .. }) || !self.agent.delegation {
@@ -402,8 +404,8 @@ impl<'a> Calls<'a> {
         Ok((input, delegated))
     }
 
-    /// What another agent is told beside its task: whose conversation it is, with memories of its own, and the files that
-    /// are handed over.
+    /// Adds the context of another agent to its input: user and session ids, so that it has memories of its own, and the
+    /// files that are passed to it.
     fn context(&self, node: &Node, input: &mut Map<String, Value>) {
         let name = called(node.name.as_deref().unwrap_or(&node.id));
         for key in ["user_id", "session_id"] {
@@ -433,7 +435,7 @@ impl<'a> Calls<'a> {
 
     async fn run(
         &self,
-        place: Place<'_>,
+        position: Position<'_>,
         tool: &Tool,
         input: Map<String, Value>,
         approved: &(dyn Fn(&Approved) + Send + Sync),
@@ -445,11 +447,11 @@ impl<'a> Calls<'a> {
                 node.kind
                     .admit(Arc::new(input.clone()))
                     .map_err(|error| NodeError { recoverable: true, ..unfit(&error.message) })?;
-                let within = format!("loop/{}/tool/{}", place.iteration, place.number);
+                let within = format!("loop/{}/tool/{}", position.iteration, position.number);
                 run_tool(self.call, node, &within, &input, called(None)).await
             }
             Body::Listed { node, tool } => {
-                let within = format!("loop/{}/tool/{}", place.iteration, place.number);
+                let within = format!("loop/{}/tool/{}", position.iteration, position.number);
                 let input = json!({"tool": tool, "arguments": input});
                 run_tool(self.call, node, &within, &input, called(Some(tool))).await
             }
@@ -461,8 +463,8 @@ impl<'a> Calls<'a> {
         }
     }
 
-    /// The paths of files by a list with commas; else those that there are not. A path that is not there may be meant by its
-    /// last part.
+    /// The paths of files from a comma-separated list; an error has the missing ones. A path that does not exist is also
+    /// looked up by its last part.
     pub(super) fn find_files(&self, list: &str) -> Result<Vec<String>, Vec<String>> {
         let desk = self.desk();
         let (mut found, mut missing) = (Vec::new(), Vec::new());
@@ -473,11 +475,11 @@ impl<'a> Calls<'a> {
                 None => missing.push(path.to_owned()),
             }
         }
-        // An agent without files names them in vain, and its answer stands.
+        // Paths named by an agent without files are ignored: its answer is still valid.
         if missing.is_empty() || desk.files().next().is_none() { Ok(found) } else { Err(missing) }
     }
 
-    /// The files as a node's output shows them.
+    /// The files, in the format of a node's output.
     pub(super) fn give_files(&self, paths: &[String]) -> Value {
         let desk = self.desk();
         let give = |path: &String| {
@@ -489,9 +491,9 @@ impl<'a> Calls<'a> {
     }
 }
 
-/// Why a call gives no result.
+/// Why a call has no result.
 enum Failed {
-    /// The model is told, and goes on.
+    /// The model gets this text as the result, and goes on.
     Observed(String),
     Stop(Stop),
 }
@@ -505,7 +507,7 @@ impl From<Refused> for Failed {
     }
 }
 
-/// What a tool's failure means to its agent.
+/// Decides whether a tool's failure is shown to the model or stops the agent.
 fn tool_failed(tool: &Tool, halt: Halt) -> Failed {
     let Halt::Failed(error) = halt else { return Failed::Stop(halt.into()) };
     if error.kind == BUDGET_EXCEEDED {
@@ -530,8 +532,8 @@ fn observed(wanted: &Wanted, text: String, success: bool) -> Observed {
     Observed { name: wanted.name.clone(), id: wanted.id.clone(), text, success }
 }
 
-/// Of several halts, the one that decides: a failure before a wait, an end before both.
-fn worst(halts: Vec<Stop>) -> Option<Stop> {
+/// The halt that takes precedence: a stop, then a failure, then a refusal, then a suspension.
+fn decisive(halts: Vec<Stop>) -> Option<Stop> {
     halts.into_iter().max_by_key(|halt| match halt {
         Stop::Halt(Halt::Suspended) => 0,
         Stop::Refused(_) => 1,
@@ -540,8 +542,8 @@ fn worst(halts: Vec<Stop>) -> Option<Stop> {
     })
 }
 
-/// A tool's name with its input, the keys of which are in order.
-fn known_as(name: &str, input: &Value) -> String {
+/// A tool's name with its input, whose keys are sorted.
+fn cache_key(name: &str, input: &Value) -> String {
     fn sorted(value: &Value) -> Value {
         match value {
             Value::Object(map) => {

@@ -7,17 +7,17 @@ use super::{
 use crate::{llm::Reply, python_json};
 use serde_json::{Value, json};
 
-/// What marks the result of a call that failed.
+/// Prefix of the result of a failed call.
 const FAILED: &str = "[tool_error]";
 
-/// Messages in the shape of the chat completions API. The first is the system's; what was remembered, and the user's, follow.
+/// Messages in the format of the chat completions API: the system message, the remembered ones, the user's, and the steps.
 #[derive(Debug)]
 pub(super) struct Conversation {
     mode: Mode,
     messages: Vec<Value>,
-    /// Where the messages of this run of the agent begin.
+    /// Index of the first message of this execution of the agent.
     own: usize,
-    /// The calls of functions that no reply was given to yet, by the model's ids.
+    /// Function calls without a reply so far, by the model's ids.
     pending: Vec<String>,
 }
 
@@ -33,7 +33,7 @@ pub(super) struct Observed {
 }
 
 impl Observed {
-    /// The text, which says so if the call failed.
+    /// The text, with a prefix if the call failed.
     fn marked(&self) -> String {
         mark(&self.text, self.success)
     }
@@ -60,12 +60,12 @@ impl Conversation {
         &self.messages
     }
 
-    /// Those of this run of the agent.
+    /// The messages of this execution of the agent.
     pub(super) fn own(&self) -> &[Value] {
         &self.messages[self.own.min(self.messages.len())..]
     }
 
-    /// Adds what the model wrote; `iteration` names calls to which it gave no id.
+    /// Adds the model's reply; `iteration` is part of the ids of calls that have none.
     pub(super) fn said(&mut self, reply: &Reply, iteration: u32) {
         if self.mode != Mode::FunctionCalling {
             let text = self.mode.text(reply);
@@ -136,7 +136,7 @@ impl Conversation {
         if self.pending.is_empty() { self.observation(&all) } else { self.reply(results, &all) }
     }
 
-    /// Adds why none of the calls was made.
+    /// Adds the reason why none of the calls was made.
     pub(super) fn refuse(&mut self, why: &str) {
         let why = mark(why, false);
         if self.pending.is_empty() { self.observation(&why) } else { self.reply(&[], &why) }
@@ -146,7 +146,7 @@ impl Conversation {
         self.messages.push(json!({"role": "user", "content": format!("Observation: {text}\n")}));
     }
 
-    /// Replies to each call of a function; with `text` to those that have no result of their own.
+    /// Replies to each pending function call, with `text` if it has no result of its own.
     fn reply(&mut self, results: &[Observed], text: &str) {
         for id in std::mem::take(&mut self.pending) {
             let own = match results {
@@ -162,7 +162,7 @@ impl Conversation {
         }
     }
 
-    /// Tells the model that its reply could not be used, and what to do.
+    /// Adds why the reply could not be used, and what the model should do.
     pub(super) fn correct(&mut self, unparsed: &Unparsed) {
         let advice = unparsed.advice.unwrap_or(self.mode.advice());
         let problem = &unparsed.problem;
@@ -180,19 +180,19 @@ impl Conversation {
         self.messages.last().map(text).unwrap_or_default()
     }
 
-    /// The tokens that it may have, its messages from `from` on.
+    /// Estimated number of tokens of the messages from index `from` on.
     pub(super) fn tokens(&self, from: usize) -> usize {
         self.messages[from.min(self.messages.len())..].iter().map(tokens).sum()
     }
 
-    /// The start of the newest messages that have at most `tokens` tokens together; never in the middle of a call and its
-    /// results. The system's message is none of them.
-    pub(super) fn newest(&self, most: usize) -> usize {
+    /// Index of the first of the newest messages that have at most `max_tokens` tokens together. It never separates a call
+    /// from its results, and never includes the system message.
+    pub(super) fn newest(&self, max_tokens: usize) -> usize {
         let mut start = self.messages.len();
         let mut sum = 0;
         while start > 1 {
             sum += tokens(&self.messages[start - 1]);
-            if sum > most {
+            if sum > max_tokens {
                 break;
             }
             start -= 1;
@@ -203,7 +203,7 @@ impl Conversation {
         start
     }
 
-    /// Puts `summary` in place of all before `kept` but the system's message.
+    /// Replaces all messages before index `kept`, except the system message, by `summary`.
     pub(super) fn compact(&mut self, summary: &str, kept: usize) {
         let kept = self.messages.split_off(kept.min(self.messages.len()));
         self.messages.truncate(1);
@@ -215,17 +215,17 @@ impl Conversation {
 
 /// The calls, each with an id.
 pub(super) fn with_ids(calls: &[Value], iteration: u32) -> Vec<Value> {
-    let named = calls.iter().enumerate().map(|(place, call)| {
+    let named = calls.iter().enumerate().map(|(index, call)| {
         let mut call = call.clone();
         if call["id"].as_str().is_none_or(str::is_empty) {
-            call["id"] = format!("call_{iteration}_{place}").into();
+            call["id"] = format!("call_{iteration}_{index}").into();
         }
         call
     });
     named.collect()
 }
 
-/// The text of a message; of its parts, those that are text.
+/// The text of a message; of a message with parts, its first text.
 pub(super) fn text(message: &Value) -> &str {
     match &message["content"] {
         Value::String(text) => text,
@@ -234,7 +234,7 @@ pub(super) fn text(message: &Value) -> &str {
     }
 }
 
-/// How many tokens a message may have: about one for four characters, as tokenizers are the providers' own.
+/// Estimated number of tokens of a message: one for four bytes, because each provider has its own tokenizer.
 fn tokens(message: &Value) -> usize {
     let calls: usize =
         message["tool_calls"].as_array().into_iter().flatten().map(|call| call.to_string().len()).sum();

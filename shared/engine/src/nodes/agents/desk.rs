@@ -1,4 +1,4 @@
-//! What an agent keeps for itself during a run.
+//! The files and tasks that an agent keeps during a run.
 
 use super::own::failed;
 use crate::flow::NodeError;
@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// The bytes that all files of an agent may have together.
+/// Total size of the files of an agent, in bytes.
 const MAX_BYTES: usize = 32 << 20;
 
 /// An agent's files and its list of tasks.
@@ -20,7 +20,7 @@ pub(crate) struct Desk {
     pub(crate) todos: Vec<Value>,
 }
 
-/// A file.
+/// Content and media type of a file.
 #[derive(Clone, Debug)]
 pub(crate) struct Stored {
     pub(crate) content: Vec<u8>,
@@ -28,7 +28,7 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
-    /// Its text, if it is text.
+    /// The content, if it is UTF-8 text without NUL.
     pub(crate) fn text(&self) -> Option<&str> {
         std::str::from_utf8(&self.content).ok().filter(|text| !text.contains('\0'))
     }
@@ -48,7 +48,7 @@ impl Desk {
         self.files.get(path).map(|file| &**file)
     }
 
-    /// Keeps a file in place of one at this path, if there is any.
+    /// Stores a file; replaces any file at this path.
     pub(crate) fn put(&mut self, path: &str, file: Stored) -> Result<(), NodeError> {
         let others = self.files.iter().filter(|(known, _)| known.as_str() != path);
         let bytes: usize = others.map(|(_, file)| file.content.len()).sum();
@@ -59,7 +59,7 @@ impl Desk {
         Ok(())
     }
 
-    /// Takes over one of the run's files; gives its path, or none if the run has no such file.
+    /// Copies one of the run's files; returns its path, or `None` if the run has no such file.
     pub(crate) async fn fetch(&mut self, run: &RunContext, id: FileId) -> Result<Option<String>, NodeError> {
         let Some(known) = run.file(id) else { return Ok(None) };
         let error =
@@ -77,9 +77,9 @@ impl Desk {
         Ok(Some(path))
     }
 
-    /// The name, or the name with a number before its ending if it is taken.
+    /// The name, or if it is taken, the name with a number before its extension.
     fn free(&self, name: &str) -> String {
-        let (stem, ending) = match name.rfind('.').filter(|place| *place > 0) {
+        let (stem, extension) = match name.rfind('.').filter(|index| *index > 0) {
             Some(dot) => name.split_at(dot),
             None => (name, ""),
         };
@@ -88,7 +88,7 @@ impl Desk {
             if !self.files.contains_key(&free) {
                 break;
             }
-            free = format!("{stem}_{number}{ending}");
+            free = format!("{stem}_{number}{extension}");
         }
         free
     }

@@ -1,8 +1,8 @@
-//! Fits the arguments that a model wrote to a tool's schema, where only their form is off.
+//! Adapts the arguments that a model wrote to a tool's schema, where only their form is wrong.
 
 use serde_json::{Map, Number, Value};
 
-/// Leaves out what is null and may not be, reads objects, lists and numbers that were written as text.
+/// Removes nulls that the schema does not allow, and parses objects, lists, numbers and booleans that are written as text.
 pub(super) fn fit(input: &mut Map<String, Value>, schema: &Value) {
     let Some(properties) = schema["properties"].as_object() else { return };
     input.retain(|name, value| !value.is_null() || properties.get(name).is_none_or(takes_null));
@@ -51,12 +51,12 @@ fn takes_null(schema: &Value) -> bool {
     is_any(schema) || takes(schema, "null")
 }
 
-/// Whether the schema says nothing of types.
+/// Whether the schema does not restrict the type.
 fn is_any(schema: &Value) -> bool {
     ["type", "anyOf", "oneOf", "allOf", "$ref", "enum", "const"].iter().all(|key| schema.get(key).is_none())
 }
 
-/// Whether the schema takes values of this type, or may.
+/// Whether the schema accepts, or may accept, values of this type.
 fn takes(schema: &Value, kind: &str) -> bool {
     if let Some(types) = schema.get("type") {
         return types == kind
@@ -76,7 +76,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn form_only() {
+    fn corrects_the_form_only() {
         let schema = json!({"properties": {
             "n": {"type": "integer"}, "o": {"type": "object"}, "s": {"type": "string"}, "maybe": {"type": ["string", "null"]},
             "l": {"type": "array", "items": {"properties": {"n": {"type": "number"}}}}, "any": {}, "b": {"type": "boolean"},

@@ -1,4 +1,4 @@
-//! Guards of an agent: what goes in, what tools give, and what comes out is looked at, masked or refused; calls are counted.
+//! Guards of an agent: they check, mask or refuse its input, the results of its tools and its output, and limit calls.
 
 use crate::{
     compute,
@@ -17,7 +17,7 @@ pub(super) struct Hooks(Vec<Arc<Hook>>);
 #[derive(Debug)]
 struct Hook {
     name: String,
-    /// The tools that it is about, with `*` for any text; all if empty.
+    /// Names of the tools it applies to, with `*` for any text; all tools if empty.
     tools: Vec<String>,
     message: String,
     violation: Violation,
@@ -26,15 +26,15 @@ struct Hook {
 
 #[derive(Debug)]
 enum Guard {
-    /// Texts that may not be there.
+    /// Patterns of forbidden texts.
     Text { on: Vec<Point>, patterns: Vec<Pattern>, mask: Option<String> },
-    /// Tools that are not offered.
+    /// Hides the tools from the model.
     Deny,
-    /// How often the tools may be called in a run.
+    /// Number of calls of these tools in one execution of the agent.
     Limit(u32),
 }
 
-/// Where a text is looked at.
+/// Where a text is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Point {
     Input,
@@ -45,7 +45,7 @@ pub(super) enum Point {
 /// What a refusal does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Violation {
-    /// The model is told, where a tool is concerned; else the agent ends with the message as its answer.
+    /// At a tool, the model gets the message as the result; elsewhere the agent ends with the message as its answer.
     Observation,
     /// The agent ends with the message as its answer.
     Answer,
@@ -53,10 +53,10 @@ enum Violation {
     Fail,
 }
 
-/// A refusal.
+/// How a guard refused.
 #[derive(Debug)]
 pub(super) enum Refused {
-    /// The model is told this in place of a result.
+    /// The model gets this text as the result of its call.
     Observation(String),
     /// The agent ends with this answer.
     Answer { message: String, hook: String },
@@ -64,7 +64,7 @@ pub(super) enum Refused {
     Failed(NodeError),
 }
 
-/// What a guard that masks puts in, unless the file says so.
+/// What a guard puts in the place of a match, unless the file has a `replacement`.
 const MASK: &str = "[REDACTED]";
 
 const SECRETS: &[&str] = &[
@@ -80,36 +80,36 @@ const INJECTION: &[&str] = &[
     r"(?i)\byou are now\b.{0,40}\b(unrestricted|jailbroken|developer mode|DAN)\b",
 ];
 
-/// The kinds that run here, by their short names and their classes.
+/// The supported types, by short name and class.
 const KINDS: &[(&str, &str)] =
     &[("regex", "RegexHook"), ("tool_policy", "ToolPolicyHook"), ("call_limit", "CallLimitHook")];
 
 impl Hooks {
-    /// Reads `hooks`, a list; what cannot be read is a mistake.
+    /// Reads the list `hooks`; reports items that cannot be read.
     pub(super) fn read(fields: Fields<'_>) -> Self {
         Self(fields.items("hooks", "a hook").into_iter().filter_map(Hook::read).map(Arc::new).collect())
     }
 
-    /// Whether a guard looks at the answer: it cannot be shown before.
+    /// Whether a guard checks the answer, which cannot be shown before.
     pub(super) fn guard_output(&self) -> bool {
-        self.0.iter().any(|hook| hook.looks_at(Point::Output))
+        self.0.iter().any(|hook| hook.checks(Point::Output))
     }
 
-    /// Whether the model is told of the tool.
+    /// Whether the tool is offered to the model.
     pub(super) fn offer(&self, tool: &str) -> bool {
-        !self.0.iter().any(|hook| matches!(hook.guard, Guard::Deny) && hook.is_about(tool))
+        !self.0.iter().any(|hook| matches!(hook.guard, Guard::Deny) && hook.applies_to(tool))
     }
 
-    /// Checks a tool's calls against its call limits; `calls` counts those of the tools that a predicate accepts.
+    /// Checks a tool's calls against its call limits; `calls` returns the number of calls of all tools that a predicate accepts.
     pub(super) fn allow_call(
         &self,
         tool: &str,
         calls: impl Fn(&dyn Fn(&str) -> bool) -> u32,
     ) -> Result<(), Refused> {
         for hook in &self.0 {
-            if let Guard::Limit(most) = hook.guard
-                && hook.is_about(tool)
-                && calls(&|name| hook.is_about(name)) >= most
+            if let Guard::Limit(limit) = hook.guard
+                && hook.applies_to(tool)
+                && calls(&|name| hook.applies_to(name)) >= limit
             {
                 return Err(hook.refusal(true));
             }
@@ -117,10 +117,10 @@ impl Hooks {
         Ok(())
     }
 
-    /// The texts of a value as they may go on: masked, or none of them if a guard refuses one. A text on which a guard's pattern
-    /// exceeds its limits is refused too. Guards of the output look in reverse order.
+    /// Returns the value with its texts masked, or the refusal if a guard refuses one of them. A text is also refused if a
+    /// guard's pattern exceeds its limits on it. Guards of results and of the output are applied in reverse order.
     ///
-    /// `tool` is the tool that gave the value, for [`Point::ToolResult`].
+    /// `tool` is the tool that returned the value, for [`Point::ToolResult`].
     pub(super) async fn guard(
         &self,
         run: &RunContext,
@@ -128,26 +128,26 @@ impl Hooks {
         tool: &str,
         value: Value,
     ) -> Result<Value, Refused> {
-        let looks =
-            |hook: &&Arc<Hook>| hook.looks_at(point) && (point != Point::ToolResult || hook.is_about(tool));
-        let mut hooks: Vec<&Arc<Hook>> = self.0.iter().filter(looks).collect();
+        let applies =
+            |hook: &&Arc<Hook>| hook.checks(point) && (point != Point::ToolResult || hook.applies_to(tool));
+        let mut hooks: Vec<&Arc<Hook>> = self.0.iter().filter(applies).collect();
         if point != Point::Input {
             hooks.reverse();
         }
         let mut value = value;
         for hook in hooks {
-            let away = || {
+            let detached = || {
                 let (hook, value) = (Arc::clone(hook), value.clone());
                 move || hook.masked(&value)
             };
-            let masked = compute::run(run, "a guard", || hook.masked(&value), away).await;
+            let masked = compute::run(run, "a guard", || hook.masked(&value), detached).await;
             let Ok(Some(masked)) = masked else { return Err(hook.refusal(point == Point::ToolResult)) };
             value = masked;
         }
         Ok(value)
     }
 
-    /// [`Hooks::guard`] of a text.
+    /// [`Hooks::guard`] for a text.
     pub(super) async fn guard_text(
         &self,
         run: &RunContext,
@@ -217,11 +217,11 @@ impl Hook {
         })
     }
 
-    fn looks_at(&self, point: Point) -> bool {
+    fn checks(&self, point: Point) -> bool {
         matches!(&self.guard, Guard::Text { on, .. } if on.contains(&point))
     }
 
-    /// The value with each match in its texts masked; none if there is one that is refused instead.
+    /// The value with each match in its texts masked; `None` if a match is refused instead.
     fn masked(&self, value: &Value) -> Result<Option<Value>, NodeError> {
         Ok(Some(match value {
             Value::String(text) => match self.masked_text(text)? {
@@ -261,7 +261,7 @@ impl Hook {
         Ok(Some(text))
     }
 
-    fn is_about(&self, tool: &str) -> bool {
+    fn applies_to(&self, tool: &str) -> bool {
         self.tools.is_empty() || self.tools.iter().any(|pattern| matches(pattern, tool))
     }
 
@@ -320,11 +320,11 @@ fn text(fields: Fields<'_>) -> Guard {
     Guard::Text { on, patterns, mask }
 }
 
-/// Whether a name fits a pattern in which `*` stands for any text.
+/// Whether a name matches a pattern in which `*` stands for any text.
 fn matches(pattern: &str, name: &str) -> bool {
     let Some((start, rest)) = pattern.split_once('*') else { return pattern == name };
     let Some(name) = name.strip_prefix(start) else { return false };
-    name.char_indices().map(|(place, _)| place).chain([name.len()]).any(|place| matches(rest, &name[place..]))
+    name.char_indices().map(|(index, _)| index).chain([name.len()]).any(|index| matches(rest, &name[index..]))
 }
 
 #[cfg(test)]
@@ -332,7 +332,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_of_names() {
+    fn name_patterns() {
         for (pattern, name, fits) in
             [("a*c", "abbc", true), ("*", "", true), ("a", "ab", false), ("a*b*", "axbx", true)]
         {

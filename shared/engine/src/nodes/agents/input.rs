@@ -1,4 +1,4 @@
-//! What an agent is given: checked, with all that it lacks filled in.
+//! An agent's input: checks it, and fills in defaults.
 
 use super::{desk::Desk, params::ToolParams};
 use crate::{
@@ -12,11 +12,11 @@ use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// The fields that an agent knows; all others go into the user's message, where it is a template.
+/// The fields that an agent knows; all others are variables of the user's message, if that is a template.
 const KNOWN: &[&str] =
     &["input", "images", "videos", "files", "user_id", "session_id", "metadata", "tool_params"];
 
-/// The input with all that it lacks filled in, as the results show it.
+/// Checks the input and fills in defaults, as results show them.
 pub(super) fn admit(input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
     let input = mapping(input, "an agent")?;
     let Some(given) = input.as_object() else { return Ok(input) };
@@ -59,7 +59,7 @@ pub(super) fn admit(input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
     Ok(Arc::new(admitted))
 }
 
-/// The text of the user's message: a template, if the input has fields of its own.
+/// The text of the user's message. It is rendered as a template if the input has fields other than [`KNOWN`].
 pub(super) async fn message(
     run: &RunContext,
     template: Option<&str>,
@@ -71,10 +71,10 @@ pub(super) async fn message(
     }
 }
 
-/// How the user's message is written.
+/// The user's message before rendering.
 enum Written {
     Text(String),
-    /// With the variables that it has.
+    /// A template and its variables.
     Template(Arc<Template>, Map<String, Value>),
 }
 
@@ -92,7 +92,7 @@ fn written(template: Option<&str>, input: &Map<String, Value>) -> Result<Written
     Ok(Written::Template(Arc::new(template), own))
 }
 
-/// Takes the files of the input over, and gives the user's message: its text, the files' names, the images.
+/// Copies the files of the input to `desk`, and returns the user's message: text, file names and images.
 pub(super) async fn with_files(
     run: &RunContext,
     desk: &mut Desk,
@@ -131,7 +131,7 @@ pub(super) async fn with_files(
     Ok(parts.into())
 }
 
-/// Takes over a file: one of the run's, by id or name; or one that another agent hands over, `{name, content}`.
+/// Copies a file: one of the run's, by id or name, or one from another agent, as `{name, content}`.
 async fn attach(
     run: &RunContext,
     desk: &mut Desk,
@@ -174,7 +174,7 @@ mod tests {
     use crate::compute;
 
     #[test]
-    fn fills_in() {
+    fn fills_in_defaults() {
         let admitted = admit(Arc::new(json!({"input": "hi", "topic": "cats"}))).expect("it is valid");
         let expected = json!({
             "input": "hi", "images": null, "videos": null, "files": null, "user_id": null, "session_id": null,
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn messages() {
+    fn renders_messages() {
         let render = |input: Value| match written(None, input.as_object().expect("a mapping"))? {
             Written::Text(text) => Ok(text),
             Written::Template(template, own) => compute::whole("it", || template.render_here(&own)),

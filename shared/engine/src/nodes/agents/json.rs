@@ -1,11 +1,11 @@
-//! JSON as models write it: line breaks inside strings, text after the value, and a value that breaks off.
+//! Reads JSON as models write it: with line breaks inside strings, with text after the value, or cut off.
 
 use crate::flow::NodeError;
 use serde_json::{Deserializer, Value};
 use std::fmt::Write as _;
 
-/// The first value of `text`, whatever stands after it. Control characters may stand in strings. The error says where it
-/// is no JSON.
+/// The first value of `text`; what follows it is ignored. Strings may contain control characters. The error names the
+/// position of the syntax error.
 pub(super) fn first(text: &str) -> Result<Value, String> {
     check(text)?;
     let text = escape_controls(text.trim());
@@ -16,7 +16,7 @@ pub(super) fn first(text: &str) -> Result<Value, String> {
     }
 }
 
-/// All of `text` as one value, or as much of it as is whole: what breaks off at its end is left out.
+/// All of `text` as one value; if it is cut off, its complete members.
 pub(super) fn whole_or_cut(text: &str) -> Result<Value, String> {
     check(text)?;
     let text = escape_controls(text.trim());
@@ -26,7 +26,7 @@ pub(super) fn whole_or_cut(text: &str) -> Result<Value, String> {
     })
 }
 
-/// All of `text` as one value. Control characters may stand in strings.
+/// All of `text` as one value. Strings may contain control characters.
 pub(super) fn whole(text: &str) -> Result<Value, String> {
     check(text)?;
     serde_json::from_str(&escape_controls(text.trim())).map_err(|error| error.to_string())
@@ -41,7 +41,7 @@ pub(super) fn bracketed(text: &str) -> Option<&str> {
     let start = text.find(['{', '['])?;
     let mut open = Vec::new();
     let mut string = Quoted::default();
-    for (place, character) in text[start..].char_indices() {
+    for (index, character) in text[start..].char_indices() {
         if string.holds(character) {
             continue;
         }
@@ -49,14 +49,14 @@ pub(super) fn bracketed(text: &str) -> Option<&str> {
             '{' => open.push('}'),
             '[' => open.push(']'),
             '}' | ']' if open.pop() != Some(character) => return None,
-            '}' | ']' if open.is_empty() => return Some(&text[start..=start + place]),
+            '}' | ']' if open.is_empty() => return Some(&text[start..=start + index]),
             _ => {}
         }
     }
     None
 }
 
-/// Follows whether characters stand inside a string.
+/// Tracks whether characters are inside a string.
 #[derive(Default)]
 struct Quoted {
     inside: bool,
@@ -77,7 +77,7 @@ impl Quoted {
     }
 }
 
-/// Control characters inside strings, which JSON forbids, as escapes.
+/// Escapes control characters inside strings, which JSON forbids.
 fn escape_controls(text: &str) -> String {
     let mut string = Quoted::default();
     let mut escaped = String::with_capacity(text.len());
@@ -91,27 +91,27 @@ fn escape_controls(text: &str) -> String {
     escaped
 }
 
-/// The text up to its last whole member, with all that is open closed.
+/// The text up to its last complete member, with all open brackets closed.
 fn cut(text: &str) -> Option<String> {
     let mut open: Vec<char> = Vec::new();
     let mut string = Quoted::default();
-    // Where the last whole member ends, and what was open there.
+    // Where the last complete member ends, and which brackets were open there.
     let mut whole: Option<(usize, Vec<char>)> = None;
-    for (place, character) in text.char_indices() {
+    for (index, character) in text.char_indices() {
         if string.holds(character) {
             continue;
         }
         match character {
             '{' | '[' => {
                 open.push(if character == '{' { '}' } else { ']' });
-                whole = Some((place + 1, open.clone()));
+                whole = Some((index + 1, open.clone()));
             }
             '}' | ']' => {
                 open.pop();
-                whole = Some((place + 1, open.clone()));
+                whole = Some((index + 1, open.clone()));
             }
-            // What stands before a comma is whole, and only that: a number may go on at the end of the text.
-            ',' => whole = Some((place, open.clone())),
+            // Only a comma shows that a number is complete: at the end of the text it may be cut off.
+            ',' => whole = Some((index, open.clone())),
             _ => {}
         }
     }
@@ -119,7 +119,7 @@ fn cut(text: &str) -> Option<String> {
         whole = Some((text.len(), open));
     }
     let (end, open) = whole?;
-    // What breaks off must have begun well.
+    // The part that is cut off must begin as a valid key.
     let rest = text[end..].trim_start_matches([',', ' ', '\n', '\t']);
     if open.last() == Some(&'}') && !rest.is_empty() && !rest.starts_with('"') {
         return None;
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_what_is_whole() {
+    fn keeps_complete_members() {
         for (text, value) in [
             (r#"{"a": 1, "b": "he"#, json!({"a": 1})),
             (r#"{"a": 1, "b": "he""#, json!({"a": 1, "b": "he"})),
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_brackets() {
+    fn finds_matching_brackets() {
         assert_eq!(bracketed("so: {\"a\": \"}\"} ok"), Some("{\"a\": \"}\"}"));
         assert_eq!(bracketed("[1, {]"), None);
         assert_eq!(bracketed("none"), None);

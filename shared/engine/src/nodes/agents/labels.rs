@@ -1,4 +1,4 @@
-//! Steps written with labels: `Thought:`, `Action:`, `Action Input:`, `Answer:`.
+//! Parses steps written with labels: `Thought:`, `Action:`, `Action Input:`, `Answer:`.
 
 use super::mode::{Answer, Step, Unparsed, Wanted};
 use serde_json::Value;
@@ -9,15 +9,15 @@ const INPUT: &str = "Action Input:";
 const ANSWER: &str = "Answer:";
 const FILES: &str = "\nOutput Files:";
 
-/// What the model wants.
+/// Parses a reply into a step.
 pub(super) fn parse(text: &str) -> Result<Step, Unparsed> {
     if text.contains(ANSWER) {
         return Ok(Step::Answer(answer(text)));
     }
     let mut calls = Vec::new();
-    for (place, _) in text.match_indices(INPUT) {
-        let Some(name) = action(&text[..place]) else { continue };
-        let input = input(name, &text[place + INPUT.len()..])?;
+    for (index, _) in text.match_indices(INPUT) {
+        let Some(name) = action(&text[..index]) else { continue };
+        let input = input(name, &text[index + INPUT.len()..])?;
         calls.push(Wanted { thought: thought(text), name: name.to_owned(), input, id: None });
     }
     match calls.into_iter().next() {
@@ -26,7 +26,7 @@ pub(super) fn parse(text: &str) -> Result<Step, Unparsed> {
     }
 }
 
-/// An answer that no thought goes before is empty, as in the reference.
+/// An answer without a thought before it is empty, as in the reference.
 fn answer(text: &str) -> Answer {
     let parts = text.split_once(THOUGHT).and_then(|(_, rest)| rest.split_once(ANSWER));
     let (thought, answer) = parts.unwrap_or_default();
@@ -43,10 +43,10 @@ fn thought(text: &str) -> String {
     thought.map(|(thought, _)| thought.trim().to_owned()).unwrap_or_default()
 }
 
-/// The last action that is named in `text`: to the end of its line, or to the next label.
+/// The name in the last `Action:` of `text`, up to the end of its line or the next label.
 fn action(text: &str) -> Option<&str> {
-    text.rmatch_indices(ACTION).find_map(|(place, _)| {
-        let name = text[place + ACTION.len()..].trim_start();
+    text.rmatch_indices(ACTION).find_map(|(index, _)| {
+        let name = text[index + ACTION.len()..].trim_start();
         let end = name.find('\n').unwrap_or(name.len());
         let name = &name[..end];
         let name = match name.char_indices().nth(1).and_then(|(second, _)| name[second..].find("Action")) {
@@ -60,7 +60,7 @@ fn action(text: &str) -> Option<&str> {
     })
 }
 
-/// The JSON object that `text` begins with, in a fence of Markdown or not.
+/// The JSON object at the start of `text`, with or without a Markdown fence.
 fn input(name: &str, text: &str) -> Result<Value, Unparsed> {
     let text = text.replace("```json", "").replace("```JSON", "").replace("```", "");
     let Some(object) = object(text.trim()) else {
@@ -74,13 +74,13 @@ fn input(name: &str, text: &str) -> Result<Value, Unparsed> {
     })
 }
 
-/// The text up to the brace that closes the one it begins with.
+/// The text up to the brace that closes its first one.
 fn object(text: &str) -> Option<&str> {
     if !text.starts_with('{') {
         return None;
     }
     let (mut depth, mut inside, mut escaped) = (0, false, false);
-    for (place, character) in text.char_indices() {
+    for (index, character) in text.char_indices() {
         if character == '"' && !escaped {
             inside = !inside;
         }
@@ -93,7 +93,7 @@ fn object(text: &str) -> Option<&str> {
             '}' => {
                 depth -= 1;
                 if depth == 0 {
-                    return Some(&text[..=place]);
+                    return Some(&text[..=index]);
                 }
             }
             _ => {}
