@@ -1,4 +1,4 @@
-//! What an agent remembers of a conversation: its newest messages, kept between runs.
+//! An agent's memory: the newest messages of a conversation, stored between runs.
 
 use super::{calling::FINAL_ANSWER, conversation};
 use crate::{
@@ -9,20 +9,20 @@ use runyard_runs::{EventBody, MemoryScope, MemoryTurn, NewRun};
 use serde_json::{Map, Value, json};
 use uuid::{Uuid, Version};
 
-/// How an agent remembers.
+/// Settings of the memory.
 #[derive(Debug)]
 pub(super) struct Memory {
-    /// The most messages that are recalled.
+    /// Maximum number of recalled messages.
     limit: usize,
-    /// Whether only what the user said and the answer is kept, not the steps between.
+    /// Whether to store only the user's message and the answer, without the steps between.
     ends_only: bool,
 }
 
-/// The backends of the reference that name a place for messages, and are all kept with the runs here.
+/// The reference's backends that only choose where messages are stored. Here all are stored next to the runs.
 const BACKENDS: &[&str] = &["InMemory", "SQLite", "PostgreSQL", "DynamoDB", "Dynamiq"];
 
 impl Memory {
-    /// Reads `memory` of an agent's fields.
+    /// Reads the field `memory` of an agent.
     pub(super) fn read(agent: Fields<'_>) -> Option<Self> {
         let fields = agent.fields("memory")?;
         if let Some(backend) = fields.fields("backend")
@@ -47,7 +47,7 @@ impl Memory {
         })
     }
 
-    /// The newest messages of the conversation, from a user's on. Journaled: a replay remembers the same.
+    /// The newest messages of the conversation, starting with a user's. Journaled, so that a replay recalls the same ones.
     pub(super) async fn recall(&self, call: Call<'_>, scope: &MemoryScope) -> Result<Vec<Value>, Halt> {
         let key = format!("{}/memory", call.key);
         if let Some(recorded) = call.run.recorded(&key) {
@@ -66,8 +66,8 @@ impl Memory {
         Ok(messages)
     }
 
-    /// Keeps what was said in this run: `messages`, of which the last is the model's. Without an answer, what the user said.
-    /// `guarded`: whether the answer may be another than the model's. A store that fails does not fail the agent.
+    /// Stores the conversation of this run: `messages`, of which the last is the model's; without an answer, only the user's
+    /// message. `guarded`: whether a guard may have changed the model's answer. If the store fails, the agent does not fail.
     pub(super) async fn keep(
         &self,
         call: Call<'_>,
@@ -105,13 +105,13 @@ impl Memory {
     }
 }
 
-/// The user and the session whose conversation it is; none if nobody says who may say so.
+/// The user and session of the conversation; `None` if no trusted source names them.
 ///
-/// That is the run, and neither its input nor a model: of who has an access key, the caller's own server says who the user
-/// is, while what stands in an input may come from anywhere. Where a run names nobody, its input may, as in the reference.
+/// The run is trusted: its caller has an access key, and the caller's server knows the user. Its input and a model are not,
+/// as text in an input may come from anywhere. If a run names neither user nor session, its input may, as in the reference.
 ///
-/// Of callers without a key nobody knows who they are. They have the memory of their session alone, apart from that of
-/// callers with a key, and only if its id is a secret: a random UUID.
+/// Callers without a key are anonymous. They only have the memory of their session, separate from the memories of callers
+/// with a key, and only if the session id is a secret: a random UUID.
 pub(super) fn whose(run: &NewRun, input: &Map<String, Value>) -> Option<(Option<String>, Option<String>)> {
     if !run.origin.vouches_for_user() {
         let is_secret = |id: &Uuid| matches!(id.get_version(), Some(Version::Random | Version::SortRand));
@@ -123,15 +123,15 @@ pub(super) fn whose(run: &NewRun, input: &Map<String, Value>) -> Option<(Option<
     }
     let own = |key: &str| {
         let text = input.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
-        // What begins like the sessions of callers without a key is none of theirs.
+        // This prefix is reserved for the sessions of callers without a key.
         text.filter(|text| !text.starts_with("anonymous:")).map(str::to_owned)
     };
     let (user_id, session_id) = (own("user_id"), own("session_id"));
     (user_id.is_some() || session_id.is_some()).then_some((user_id, session_id))
 }
 
-/// The messages without the answer at their end, and whether it was taken away: one that is a call of a function says
-/// nothing to who reads it as a message, and one that a guard may have changed is not to be kept.
+/// The messages without the answer at their end, and whether the caller must append the answer as text. An answer that is a
+/// function call is removed, as it has no text; so is one that a guard may have changed.
 fn without_answer(mut messages: Vec<Value>, guarded: bool) -> (Vec<Value>, bool) {
     let is_call = messages.last().is_some_and(|last| last["name"] == FINAL_ANSWER);
     while messages.last().is_some_and(|last| last["name"] == FINAL_ANSWER) {
@@ -142,11 +142,11 @@ fn without_answer(mut messages: Vec<Value>, guarded: bool) -> (Vec<Value>, bool)
         messages.pop();
         return (messages, true);
     }
-    // Nothing of the model's stands there: the answer is another agent's, or the last one, for which no step was left.
+    // The messages do not end with the model's: the answer is another agent's, or was asked for after the last step.
     (messages, !is_said)
 }
 
-/// Images are not remembered: they are large, and the model has seen them.
+/// Images are not stored: they are large, and the model has already processed them.
 fn without_images(message: &Value) -> Value {
     let mut message = message.clone();
     if message["content"].is_array() {

@@ -1,13 +1,13 @@
-//! Agents: a model that calls tools, step by step, until it can answer.
+//! Agents: a model calls tools, step by step, until it can answer.
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `mode`, `labels`, `xml`, `calling`, `structured` | what a model's reply says, in four modes |
-//! | `stream` | the same while it is being written |
-//! | `turn`, `calls` | the loop: a step of the model, the calls of tools, and again |
-//! | `conversation`, `summary`, `memory` | what the model is sent, shortened, and remembered between runs |
-//! | `tools`, `fit`, `params`, `observation`, `schemas` | tools: what they take, what they are given, what they gave |
-//! | `own`, `desk` | tools that work on the agent's own files and lists |
+//! | `mode`, `labels`, `xml`, `calling`, `structured` | parsing a model's reply, in four modes |
+//! | `stream` | the same while the reply is being streamed |
+//! | `turn`, `calls` | the loop of model replies and tool calls |
+//! | `conversation`, `summary`, `memory` | the messages sent to the model, their summaries, and what is stored between runs |
+//! | `tools`, `fit`, `params`, `observation`, `schemas` | tools: parameters, arguments, results |
+//! | `own`, `desk` | tools on the agent's own files and tasks |
 //! | `prompts`, `input`, `hooks` | instructions, input, guards |
 
 mod calling;
@@ -65,40 +65,41 @@ fn blueprint(id: &str, fields: Fields<'_>, loading: &Loading<'_>) -> Option<Node
     spec(id, "dynamiq.nodes.agents.Agent", &AGENT, fields, loading)
 }
 
-/// An agent.
+/// An agent, as configured in the file.
 #[derive(Debug)]
 struct Agent {
     id: String,
     name: String,
     model: Model,
-    /// The model's name in the file, for messages.
+    /// The model's name in the file, for error messages.
     model_name: String,
     tools: Vec<Tool>,
-    /// Tools that are there once the agent has files.
+    /// Tools that are offered if the agent has files.
     file_tools: Vec<Tool>,
     mode: Mode,
     max_loops: u32,
-    /// Whether it answers as well as it can once no step is left; else it fails.
+    /// Whether the agent, at `max_loops`, answers from its results so far; else it fails.
     answers_at_limit: bool,
     role: Option<String>,
     instructions: Option<String>,
-    /// The user's message, as a template.
+    /// Template of the user's message.
     message: Option<String>,
     /// The JSON Schema of the answer.
     response_format: Option<Value>,
     delegation: bool,
-    /// Whether several tools may be called at the same time, and how many.
+    /// Whether tools may be called at the same time.
     parallel: bool,
+    /// Maximum number of calls at the same time.
     max_parallel: usize,
     shows: Shows,
-    /// The longest result of a tool that the model is shown, in characters.
+    /// Characters of a tool's result that the model gets at most.
     longest_result: Option<usize>,
     memory: Option<Memory>,
     summary: Option<Summary>,
     hooks: Hooks,
 }
 
-/// What an agent shows of its model's replies while they are written.
+/// What an agent emits of its model's replies while they are streamed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shows {
     Nothing,
@@ -106,10 +107,10 @@ enum Shows {
     All,
 }
 
-/// What the reference's agents have and this one does not: where it is enabled, it is a mistake.
+/// Features of the reference's agents that are not supported: enabling one is an error.
 const NOT_NATIVE: &[&str] = &["artifacts", "long_term_memory", "memory_store", "sandbox", "skills"];
 
-/// What changes nothing here.
+/// Fields that are accepted and have no effect.
 const WITHOUT_EFFECT: &[&str] = &[
     "description",
     "direct_tool_output_enabled",
@@ -133,7 +134,7 @@ impl Agent {
             }
         }
         fields.know(WITHOUT_EFFECT);
-        // A node of the agent's own gets what it is asked from the agent, whatever prompt stands around.
+        // A node inside an agent gets its messages from the agent, and does not inherit a prompt.
         let loading = &Loading { prompt: None, ..*loading };
         let llm = fields.fields("llm");
         if fields.get("llm").is_none() {
@@ -148,7 +149,7 @@ impl Agent {
             Mode::Labels | Mode::Xml if response_format.is_some() => Mode::StructuredOutput,
             mode => mode,
         };
-        // There, an answer held to a schema is a call of a function itself, which other functions do not go with.
+        // On Bedrock, an answer with a schema is itself a function call, which cannot be combined with other functions.
         let mode =
             if mode == Mode::StructuredOutput && bedrock && !tools.is_empty() { Mode::Xml } else { mode };
         let max_loops = fields.count("max_loops").unwrap_or(15);
@@ -161,7 +162,7 @@ impl Agent {
         let mut tools: Vec<Tool> = tools
             .into_iter()
             .enumerate()
-            .filter_map(|(place, tool)| Tool::read(id, place, tool, loading))
+            .filter_map(|(index, tool)| Tool::read(id, index, tool, loading))
             .filter(|tool| !parallel || tool.name != tools::PARALLEL)
             .collect();
         if summary.is_some() && !tools.iter().any(|tool| matches!(tool.body, Body::Compact)) {
@@ -212,7 +213,7 @@ impl Agent {
     }
 }
 
-/// What the user is made to say. Files name the role too, which is `user` whatever they say.
+/// Template of the user's message. Its `role` is ignored: it is always `user`.
 fn message(fields: Fields<'_>) -> Option<String> {
     let message = fields.fields("input_message")?;
     message.know(&["metadata", "role", "static"]);
@@ -227,7 +228,7 @@ fn shows(fields: Fields<'_>) -> Shows {
     if streaming.bool("enabled") == Some(true) { mode } else { Shows::Nothing }
 }
 
-/// The schema of the answer, out of what providers wrap around it.
+/// The schema of the answer, without the providers' wrappers.
 fn response_format(fields: Fields<'_>) -> Option<Value> {
     let given = fields.json("response_format")?;
     if !given.is_object() {

@@ -1,30 +1,30 @@
-//! The four ways in which a model is asked to write its steps, and what it wrote.
+//! The four formats in which a model writes its steps, and the parsed steps.
 
 use super::{calling, labels, structured, xml};
 use crate::llm::Reply;
 use serde_json::Value;
 
-/// How a model writes a step.
+/// The format of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
     /// `Thought:`, `Action:`, `Action Input:`, `Answer:`.
     Labels,
     /// `<thought>`, `<action>`, `<action_input>`, `<answer>`.
     Xml,
-    /// Calls of functions, the answer being one.
+    /// Function calls; the answer is one too.
     FunctionCalling,
-    /// A JSON object that the provider holds to a schema.
+    /// A JSON object whose schema the provider enforces.
     StructuredOutput,
 }
 
-/// What a model wants next.
+/// The next step of an agent.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Step {
-    /// It is done.
+    /// The final answer.
     Answer(Answer),
     /// One call of a tool.
     Call(Wanted),
-    /// Several calls of tools, as functions: each gets a reply of its own.
+    /// Several function calls: each gets its own reply.
     Calls(Vec<Wanted>),
 }
 
@@ -37,22 +37,22 @@ pub(super) struct Answer {
     pub(super) files: String,
 }
 
-/// A call that a model wants.
+/// A call that the model requested.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Wanted {
     pub(super) thought: String,
     /// The tool's name, as the model wrote it.
     pub(super) name: String,
     pub(super) input: Value,
-    /// The model's own id of the call, in function calling.
+    /// The model's id of the call, in function calling.
     pub(super) id: Option<String>,
 }
 
-/// Why a reply is no step: told to the model, which tries again.
+/// Why a reply is not a valid step. The model gets this text, and tries again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Unparsed {
     pub(super) problem: String,
-    /// What it should do about it, where the mode's usual advice does not fit.
+    /// What the model should do, if the mode's usual advice does not apply.
     pub(super) advice: Option<&'static str>,
 }
 
@@ -71,7 +71,7 @@ pub(super) const WORDS: &[(&str, Mode)] = &[
 ];
 
 impl Mode {
-    /// Where the model stops, lest it writes the tool's result itself.
+    /// Stop sequences, so that the model does not write the tool's result itself.
     pub(super) fn stop(self) -> Vec<String> {
         let stop: &[&str] = match self {
             Self::Labels => &["Observation: ", "\nObservation:"],
@@ -81,13 +81,13 @@ impl Mode {
         stop.iter().map(ToString::to_string).collect()
     }
 
-    /// The step's text: what goes into the conversation.
+    /// The text of the step, which is added to the conversation.
     pub(super) fn text(self, reply: &Reply) -> &str {
         let text = reply.content.as_deref().unwrap_or_default();
         if self == Self::Xml { xml::first_block(text) } else { text }
     }
 
-    /// What the model wants.
+    /// Parses a reply into a step.
     pub(super) fn parse(self, reply: &Reply) -> Result<Step, Unparsed> {
         let text = self.text(reply);
         if matches!(self, Self::Labels | Self::Xml) && text.trim().is_empty() {
@@ -101,7 +101,7 @@ impl Mode {
         }
     }
 
-    /// What a reply must look like, for a model whose reply did not.
+    /// Describes the format to a model whose reply was not valid.
     pub(super) fn advice(self) -> &'static str {
         match self {
             Self::Labels => {

@@ -1,22 +1,22 @@
-//! What a model is shown of a tool's output.
+//! Turns a tool's output into the text that the model gets.
 
 use crate::{python_json, python_text};
 use serde_json::{Map, Value};
 
 const CUT: &str = "\n...[Content truncated]...\n";
 
-/// How a tool's output becomes text.
+/// Format of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
-    /// JSON, indented; a list one item a line.
+    /// Indented JSON; a list has one line per item.
     Indented,
     /// As Python prints it.
     Printed,
-    /// JSON on one line: what an HTTP call among several at once gives in the reference, which is the body as it came.
+    /// JSON on one line, for HTTP calls at the same time: the reference returns their body unchanged.
     Compact,
 }
 
-/// The text of `content`, at most `limit` characters of it: its beginning and its end.
+/// The text of `content`. If it has more than `limit` characters, only its start and end.
 pub(super) fn text(content: &Value, form: Form, limit: Option<usize>) -> String {
     let text = match (content, form) {
         (Value::String(text), _) => text.clone(),
@@ -43,7 +43,7 @@ fn of_map(map: &Map<String, Value>) -> String {
     }
 }
 
-/// The text without `{{` and `}}` around what is on one line.
+/// Removes `{{` and `}}` around text on one line.
 fn without_braces(text: String) -> String {
     if !text.contains("{{") {
         return text;
@@ -74,9 +74,9 @@ fn cut(text: String, limit: Option<usize>) -> String {
         return text;
     }
     let half = limit.saturating_sub(100) / 2;
-    let place =
-        |characters: usize| text.char_indices().nth(characters).map_or(text.len(), |(place, _)| place);
-    format!("{}{CUT}{}", &text[..place(half)], &text[place(length - half)..])
+    let index =
+        |characters: usize| text.char_indices().nth(characters).map_or(text.len(), |(index, _)| index);
+    format!("{}{CUT}{}", &text[..index(half)], &text[index(length - half)..])
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! Tools that work on what an agent keeps for itself during a run: its files and its list.
+//! Tools that work on the files and tasks that an agent keeps during a run.
 //!
-//! They reach nothing outside and depend on nothing but their input and what was kept before. So they are journaled by the
-//! model's reply alone: a replay does them again.
+//! They have no external effects, and depend only on their input and the agent's files and tasks. So their results are not
+//! journaled: a replay calls them again, as the model's journaled replies say.
 
 use super::desk::Desk;
 use crate::{
@@ -17,7 +17,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-/// Such a tool.
+/// A tool on an agent's own files and tasks.
 #[derive(Clone, Copy)]
 pub(crate) struct Own {
     /// Its group and class, as in [`crate::nodes::Registered`].
@@ -29,10 +29,10 @@ pub(crate) struct Own {
     pub(crate) work: Work,
 }
 
-/// What such a tool does with its input; the output has a `content`.
+/// The function of such a tool. Its output has a `content`.
 #[derive(Clone, Copy)]
 pub(crate) enum Work {
-    /// Takes little time, whatever the input.
+    /// Takes little time for any input.
     Short(fn(&mut Desk, &Map<String, Value>) -> Result<Value, NodeError>),
     /// A [computation](compute) that changes nothing.
     Long(fn(&Desk, &Map<String, Value>) -> Result<Value, NodeError>),
@@ -49,7 +49,7 @@ impl Own {
         Offer { description: self.description, parameters: (self.parameters)(), parallel: self.parallel }
     }
 
-    /// Does it, on input that may lack what it needs.
+    /// Runs the tool. The input may lack required fields.
     pub(super) async fn run(
         &self,
         run: &RunContext,
@@ -59,22 +59,22 @@ impl Own {
         match self.work {
             Work::Short(work) => work(&mut Desk::lock(desk), input),
             Work::Long(work) => {
-                let away = || {
+                let detached = || {
                     let (desk, input) = (Desk::lock(desk).clone(), input.clone());
                     move || work(&desk, &input)
                 };
-                compute::run(run, self.name, || work(&Desk::lock(desk), input), away).await
+                compute::run(run, self.name, || work(&Desk::lock(desk), input), detached).await
             }
         }
     }
 }
 
-/// An error that the model can do something about.
+/// An error that the model can recover from.
 pub(crate) fn failed(message: impl Into<String>) -> NodeError {
     NodeError { recoverable: true, ..NodeError::new("ToolExecutionException", message).lasting() }
 }
 
-/// Such a tool as a node of a flow: it sees the run's files.
+/// Such a tool as a node of a flow: it works on the run's files.
 #[derive(Debug)]
 pub(crate) struct Alone(pub(crate) Own);
 

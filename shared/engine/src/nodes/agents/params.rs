@@ -1,9 +1,9 @@
-//! `tool_params`: arguments that the caller gives to tools, past the model.
+//! `tool_params`: arguments that the caller passes to tools and the model does not see.
 
 use super::tools::Tool;
 use serde_json::{Map, Value};
 
-/// The parameters of one run of an agent.
+/// The parameters of one execution of an agent.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ToolParams {
     global: Map<String, Value>,
@@ -12,8 +12,8 @@ pub(super) struct ToolParams {
 }
 
 impl ToolParams {
-    /// Reads `{global, by_name, by_id}`, or the names that the results show. `None` if it is neither null nor a mapping of
-    /// mappings.
+    /// Reads `{global, by_name, by_id}`, or the names with `_params` that results show. `None` if the value is neither null
+    /// nor a mapping of mappings.
     pub(super) fn read(value: &Value) -> Option<Self> {
         let empty = Map::new();
         let given = match value {
@@ -34,15 +34,15 @@ impl ToolParams {
         Some(Self { global: part("global")?, by_name, by_id })
     }
 
-    /// As results show them.
+    /// The parameters as results show them.
     pub(super) fn shown(&self) -> Value {
         serde_json::json!({
             "global_params": self.global, "by_name_params": self.by_name, "by_id_params": self.by_id,
         })
     }
 
-    /// Sets what is meant for the tool: what is for all, then by its name, then by its id. A mapping is merged into one
-    /// that is there, a list in it is added to one that is there.
+    /// Sets the parameters of the tool: the global ones, then those by its name, then those by its id. A mapping is merged
+    /// into an existing one, and a list in it is appended to an existing one.
     pub(super) fn apply(&self, tool: &Tool, input: &mut Map<String, Value>) {
         let named = [tool.name.as_str(), tool.called.as_str()];
         let names = if named[0] == named[1] { &named[..1] } else { &named[..] };
@@ -51,7 +51,7 @@ impl ToolParams {
             .chain(tool.ids().filter_map(|id| self.by_id.get(id)?.as_object()));
         for (key, value) in parts.flatten() {
             match (input.get_mut(key), value) {
-                (Some(Value::Object(there)), Value::Object(given)) => merge(there, given),
+                (Some(Value::Object(existing)), Value::Object(given)) => merge(existing, given),
                 _ => {
                     input.insert(key.clone(), value.clone());
                 }
@@ -60,13 +60,13 @@ impl ToolParams {
     }
 }
 
-fn merge(there: &mut Map<String, Value>, given: &Map<String, Value>) {
+fn merge(existing: &mut Map<String, Value>, given: &Map<String, Value>) {
     for (key, value) in given {
-        match (there.get_mut(key), value) {
-            (Some(Value::Object(there)), Value::Object(given)) => merge(there, given),
-            (Some(Value::Array(there)), Value::Array(given)) => there.extend(given.iter().cloned()),
+        match (existing.get_mut(key), value) {
+            (Some(Value::Object(existing)), Value::Object(given)) => merge(existing, given),
+            (Some(Value::Array(existing)), Value::Array(given)) => existing.extend(given.iter().cloned()),
             _ => {
-                there.insert(key.clone(), value.clone());
+                existing.insert(key.clone(), value.clone());
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What an agent's model is told of its work.
+//! The prompts of an agent's model.
 
 use super::{
     Agent,
@@ -8,7 +8,7 @@ use super::{
 use serde_json::Value;
 use std::fmt::Write as _;
 
-/// The system's message. `tools` are those that the model may call, `date` is today's.
+/// The system message. `tools` are those that the model may call; `date` is the date of the run.
 pub(super) fn system(agent: &Agent, tools: &[&Tool], date: &str) -> String {
     let mut prompt = "You work on a user's request, step by step, until you can answer it.\n".to_owned();
     let mut section = |title: &str, text: &str| {
@@ -123,7 +123,7 @@ Write one JSON object with these keys:
     }
 }
 
-/// The tools with their arguments; functions bring their own descriptions.
+/// The tools with their arguments. In function calling only their names: the functions have descriptions.
 fn list(mode: Mode, tools: &[&Tool]) -> String {
     let mut text = String::new();
     for tool in tools {
@@ -143,7 +143,7 @@ fn list(mode: Mode, tools: &[&Tool]) -> String {
     text
 }
 
-/// A schema's type in a few words.
+/// A short description of a schema's type.
 fn kind(schema: &Value) -> String {
     if let Some(Value::Array(values)) = schema.get("enum") {
         let values: Vec<String> = values.iter().map(Value::to_string).collect();
@@ -225,12 +225,12 @@ fn rules(agent: &Agent, tools: &[&Tool]) -> String {
     text
 }
 
-/// The tool by which several others are called, for a model that cannot call several functions.
+/// Whether this is the tool that calls several others, for modes without several function calls.
 pub(super) fn is_parallel(name: &str) -> bool {
     super::tools::called(name) == PARALLEL
 }
 
-/// The system's message for the last answer, once no step is left.
+/// The system message for the answer after the last step.
 pub(super) fn last(schema: Option<&Value>) -> String {
     let mut prompt = "\
 The work on the user's request below has used up its steps. From what was found, write the answer now.
@@ -252,14 +252,14 @@ commas, between <output_files> and </output_files>."
     prompt
 }
 
-/// What the model is told that summarises a conversation.
+/// Instructions to summarise a conversation.
 pub(super) const SUMMARY: &str = "\
 Summarise the conversation above, for whoever goes on with the work and sees nothing of it but your summary. Keep, in this \
 order: what the user wants; what was done and what it gave, with the figures, names, ids, paths and quotes that matter word \
 for word; what was decided, and why; what failed, so that it is not tried again; what is left to do. Leave out politeness \
 and everything that is settled and not needed again.";
 
-/// What the model is told that makes one summary of several.
+/// Instructions to merge several summaries into one.
 pub(super) const MERGE: &str = "\
 Above are summaries of parts of one conversation, in order. Make one summary of them: nothing that a later part needs may be \
 lost, and what a later part settled or corrected stands as the later part has it.";

@@ -1,4 +1,4 @@
-//! The schemas that a model is given: its functions, or the object that it must write.
+//! The schemas sent to a model: of its functions, or of the object that it must write.
 
 use super::{
     calling::FINAL_ANSWER,
@@ -7,7 +7,7 @@ use super::{
 };
 use serde_json::{Map, Value, json};
 
-/// The longest description of a function; what is longer, some providers refuse.
+/// Characters of a function's description: some providers refuse longer ones.
 const MAX_DESCRIPTION: usize = 1024;
 const THOUGHT_OF_CALL: &str = "In one or two sentences, in the first person: why you call this tool now and what you \
                                expect of it. Do not repeat the task.";
@@ -16,7 +16,7 @@ const THOUGHT_OF_ANSWER: &str = "In one or two sentences, in the first person: w
 const FILES: &str = "Paths of files to return with the answer, separated by commas; empty for none.";
 const DELEGATE: &str = "true to return this agent's answer as yours, word for word, and end.";
 
-/// The functions of the chat completions API: the answer, then the tools.
+/// Functions in the format of the chat completions API: the answer, then the tools.
 pub(super) fn functions<'t>(
     tools: impl Iterator<Item = &'t Tool>,
     answer: Option<&Value>,
@@ -78,7 +78,7 @@ fn function(name: &str, description: &str, parameters: &Value) -> Value {
     })
 }
 
-/// The `response_format` of a step that is an object.
+/// The `response_format` of a step in structured output.
 pub(super) fn step<'t>(tools: impl Iterator<Item = &'t Tool>, delegation: bool) -> Value {
     let tools: Vec<&Tool> = tools.collect();
     let names: Vec<&str> = tools.iter().map(|tool| tool.called.as_str()).chain([FINISH]).collect();

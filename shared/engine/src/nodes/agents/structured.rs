@@ -1,4 +1,4 @@
-//! Steps written as a JSON object: `thought`, `action`, `action_input`, `output_files`.
+//! Parses steps written as a JSON object: `thought`, `action`, `action_input`, `output_files`.
 
 use super::{
     json,
@@ -7,10 +7,10 @@ use super::{
 use crate::python_text;
 use serde_json::Value;
 
-/// The action that is the answer.
+/// The action of an answer.
 pub(super) const FINISH: &str = "finish";
 
-/// What the model wants.
+/// Parses a reply into a step.
 pub(super) fn parse(text: &str) -> Result<Step, Unparsed> {
     let step = json::first(text).map_err(|error| Unparsed::new(format!("the reply is no JSON: {error}")))?;
     let Value::Object(mut step) = step else {

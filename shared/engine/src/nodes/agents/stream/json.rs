@@ -1,10 +1,10 @@
-//! A JSON object of which two members are shown: a thought and an answer.
+//! Finds the thought and the answer in a streamed JSON object.
 
 use super::Delta;
 
-/// Follows the text of one object.
+/// Parses the text of one object.
 ///
-/// A member that is text is given decoded; an answer that is an object or a list, as its JSON text.
+/// The text of a string is decoded; an answer that is an object or a list stays JSON text.
 #[derive(Debug)]
 pub(in super::super) struct Members {
     thought: &'static str,
@@ -13,34 +13,34 @@ pub(in super::super) struct Members {
     at: At,
     key: String,
     text: Decoder,
-    /// How deep in brackets a value that is no text is.
+    /// Depth of brackets in a value that is not a string.
     depth: u32,
     quoted: Quoted,
-    /// What is new of the member that is being read.
+    /// New text of the current member.
     new: String,
 }
 
-/// The member that says whether there is an answer.
+/// The member that decides whether the object has an answer.
 #[derive(Debug)]
 enum Gate {
-    /// There is.
+    /// The object has an answer, or there is no such member.
     Open,
-    /// There is not.
+    /// The object has no answer.
     Shut,
-    /// Not known yet: the member, the value that says so, how much of it has come, and what came of the answer.
+    /// Not known yet. `key` and `value` of the member, the text of its value so far (`read`), and of the answer (`held`).
     Waiting { key: &'static str, value: &'static str, read: String, held: String },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum At {
     Before,
-    /// Before a key, or the end.
+    /// Before a key or the end of the object.
     Members,
     Key,
     /// Between a key and its value.
     Colon,
     Text,
-    /// In a value that is no text; whether it is one that is shown.
+    /// In a value that is not a string; `shown` if it is the answer.
     Other {
         shown: bool,
     },
@@ -62,7 +62,7 @@ enum Member {
 }
 
 impl Members {
-    /// The names of the members that are shown. `gate`: the member that must have a value for there to be an answer.
+    /// `thought` and `answer` are names of members. `gate`: a member and the value it must have if there is an answer.
     pub(super) fn new(
         thought: &'static str,
         answer: Option<&'static str>,
@@ -89,7 +89,7 @@ impl Members {
         for character in piece.chars() {
             self.take(character, deltas);
         }
-        self.give(deltas);
+        self.emit(deltas);
     }
 
     fn take(&mut self, character: char, deltas: &mut Vec<Delta>) {
@@ -148,7 +148,7 @@ impl Members {
                 _ => {}
             }
         }
-        // White space after the value is none of it.
+        // White space after the value is not part of it.
         if shown && (inside || self.depth > 0 || !character.is_whitespace()) {
             self.new.push(character);
         }
@@ -163,9 +163,9 @@ impl Members {
         }
     }
 
-    /// The member has ended.
+    /// Ends the current member.
     fn leave(&mut self, deltas: &mut Vec<Delta>) {
-        self.give(deltas);
+        self.emit(deltas);
         self.at = At::Members;
         if self.member() != Member::Gate {
             return;
@@ -180,7 +180,7 @@ impl Members {
         }
     }
 
-    fn give(&mut self, deltas: &mut Vec<Delta>) {
+    fn emit(&mut self, deltas: &mut Vec<Delta>) {
         let new = std::mem::take(&mut self.new);
         if new.is_empty() {
             return;
@@ -199,7 +199,7 @@ impl Members {
 #[derive(Debug, Default)]
 struct Decoder {
     escape: Escape,
-    /// The first half of a pair of surrogates.
+    /// The first code unit of a surrogate pair.
     high: Option<u32>,
 }
 
@@ -208,12 +208,12 @@ enum Escape {
     #[default]
     None,
     Begun,
-    /// The number of digits of a code that were read, and their value.
+    /// Number of digits of `\uXXXX` that were read, and their value.
     Code(u8, u32),
 }
 
 enum Decoded {
-    /// Up to two characters: a half that nothing followed, and what came.
+    /// Up to two characters: a replacement for an unpaired surrogate, and the decoded character.
     Text(std::iter::Flatten<std::array::IntoIter<Option<char>, 2>>),
     End,
 }
@@ -256,17 +256,17 @@ impl Decoder {
 
     fn text(&mut self, code: Option<u32>) -> Decoded {
         let Some(code) = code else { return Decoded::Text([None, None].into_iter().flatten()) };
-        let lost = |half: Option<u32>| half.map(|_| char::REPLACEMENT_CHARACTER);
+        let unpaired = |half: Option<u32>| half.map(|_| char::REPLACEMENT_CHARACTER);
         let high = self.high.take();
         let characters = match (high, code) {
             (_, 0xd800..=0xdbff) => {
                 self.high = Some(code);
-                [lost(high), None]
+                [unpaired(high), None]
             }
             (Some(high), 0xdc00..=0xdfff) => {
                 [char::from_u32(0x1_0000 + ((high - 0xd800) << 10) + (code - 0xdc00)), None]
             }
-            _ => [lost(high), Some(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER))],
+            _ => [unpaired(high), Some(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER))],
         };
         Decoded::Text(characters.into_iter().flatten())
     }

@@ -1,15 +1,15 @@
-//! `Thought:`, `Action:`, `Answer:`.
+//! Finds the thought and the answer in a streamed reply with the labels `Thought:`, `Action:`, `Answer:`.
 
 use super::{
     Delta,
     section::{Section, pending},
 };
 
-/// Follows a reply with labels.
+/// Parser of a reply with labels.
 #[derive(Debug, Default)]
 pub(in super::super) struct Labels {
     at: At,
-    /// What has come and cannot be told yet.
+    /// Text that may be the start of a label.
     held: String,
     section: Section,
 }
@@ -20,13 +20,13 @@ enum At {
     #[default]
     Start,
     Thought,
-    /// In what is neither: an action, its input, a list of files.
+    /// In an action, its input, or a list of files.
     Other,
     Answer,
 }
 
 impl At {
-    /// The labels that end it, and what each begins.
+    /// The labels that end this section, and what each starts.
     fn ends(self) -> &'static [(&'static str, At)] {
         match self {
             Self::Start => &[("Thought:", Self::Thought)],
@@ -47,27 +47,27 @@ impl Labels {
             let next = ends
                 .iter()
                 .filter_map(|(label, at)| Some((self.held.find(label)?, *label, *at)))
-                .min_by_key(|(place, ..)| *place);
-            let Some((place, label, at)) = next else { break };
-            let rest = self.held.split_off(place + label.len());
-            self.held.truncate(place);
-            self.give(deltas);
+                .min_by_key(|(index, ..)| *index);
+            let Some((index, label, at)) = next else { break };
+            let rest = self.held.split_off(index + label.len());
+            self.held.truncate(index);
+            self.emit(deltas);
             self.held = rest;
             self.section = Section::default();
             self.at = at;
         }
         let labels: Vec<&str> = self.at.ends().iter().map(|(label, _)| *label).collect();
         let rest = self.held.split_off(self.held.len() - pending(&self.held, &labels));
-        self.give(deltas);
+        self.emit(deltas);
         self.held = rest;
     }
 
-    /// The reply is whole: what might have begun a label did not.
+    /// Ends the reply: held text is not a label.
     pub(super) fn end(&mut self, deltas: &mut Vec<Delta>) {
-        self.give(deltas);
+        self.emit(deltas);
     }
 
-    fn give(&mut self, deltas: &mut Vec<Delta>) {
+    fn emit(&mut self, deltas: &mut Vec<Delta>) {
         let text = std::mem::take(&mut self.held);
         let make = match self.at {
             At::Thought => Delta::Thought,

@@ -1,8 +1,7 @@
-//! Finds thoughts and answers in a model's reply while it is being written.
+//! Finds thoughts and answers in a model's reply while it is being streamed.
 //!
-//! Each parser is fed the reply in pieces, cut anywhere, and gives what is new of a thought or an answer as soon as
-//! nothing that may follow can make it something else. All pieces together are the thought and the answer that the reply
-//! is parsed to in the end.
+//! Each parser gets the reply in pieces, cut anywhere. It returns new text of a thought or an answer as soon as no later
+//! piece can change its meaning. All returned text together equals the thought and the answer of the parsed reply.
 
 mod json;
 mod labels;
@@ -14,18 +13,18 @@ mod tests;
 use super::{calling::FINAL_ANSWER, mode::Mode, structured::FINISH};
 use crate::llm::Piece;
 
-/// What a piece of a reply is a piece of.
+/// New text of a thought or of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Delta {
     Thought(String),
     Answer(String),
 }
 
-/// Follows one reply.
+/// Parser of one streamed reply.
 #[derive(Debug)]
 pub(super) struct Watch {
     parser: Parser,
-    /// Whether an answer has begun.
+    /// Whether an answer has started.
     answered: bool,
 }
 
@@ -34,7 +33,7 @@ enum Parser {
     Labels(labels::Labels),
     Tags(tags::Tags),
     Structured(json::Members),
-    /// By call: the function's name, and its arguments.
+    /// For each call, the function's name and its arguments.
     Calls(Vec<(String, json::Members)>),
 }
 
@@ -53,12 +52,12 @@ impl Watch {
         Self { parser, answered: false }
     }
 
-    /// Whether a piece of an answer was given.
+    /// Whether text of an answer was returned.
     pub(super) fn answered(&self) -> bool {
         self.answered
     }
 
-    /// Takes the next piece of the reply; gives what it adds.
+    /// Takes the next piece of the reply, and returns new text.
     pub(super) fn feed(&mut self, piece: &Piece<'_>) -> Vec<Delta> {
         let mut deltas = Vec::new();
         match (&mut self.parser, piece) {
@@ -81,7 +80,7 @@ impl Watch {
         deltas
     }
 
-    /// What is left once the reply is whole.
+    /// Ends the reply, and returns the rest of the text.
     pub(super) fn end(&mut self) -> Vec<Delta> {
         let mut deltas = Vec::new();
         if let Parser::Labels(labels) = &mut self.parser {

@@ -1,33 +1,33 @@
-//! A text that comes in pieces and whose surrounding white space does not count.
+//! Trims a text that arrives in pieces.
 
-/// Gives a text as it comes, without the white space at its start, and that at its end only once more follows.
+/// Passes on a text without the white space at its start and end. Holds back white space until more text follows.
 #[derive(Debug, Default)]
 pub(super) struct Section {
-    begun: bool,
-    /// White space that may be the end.
+    started: bool,
+    /// White space that may be at the end of the text.
     held: String,
 }
 
 impl Section {
-    /// What can be given of the text, now that `piece` has come.
+    /// Takes the next piece, and returns the text that can be passed on.
     pub(super) fn feed(&mut self, piece: &str) -> Option<String> {
-        let piece = if self.begun { piece } else { piece.trim_start() };
+        let piece = if self.started { piece } else { piece.trim_start() };
         let text = piece.trim_end();
         if text.is_empty() {
-            if self.begun {
+            if self.started {
                 self.held.push_str(piece);
             }
             return None;
         }
-        self.begun = true;
-        let mut given = std::mem::take(&mut self.held);
-        given.push_str(text);
+        self.started = true;
+        let mut ready = std::mem::take(&mut self.held);
+        ready.push_str(text);
         self.held.push_str(&piece[text.len()..]);
-        Some(given)
+        Some(ready)
     }
 }
 
-/// How much of the end of `text` may be the beginning of one of `markers`.
+/// Bytes at the end of `text` that may be the start of one of `markers`.
 pub(super) fn pending(text: &str, markers: &[&str]) -> usize {
     markers
         .iter()

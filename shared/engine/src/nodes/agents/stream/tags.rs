@@ -1,11 +1,11 @@
-//! `<thought>`, `<answer>`, and all other tags, of which nothing is shown.
+//! Finds `<thought>` and `<answer>` in a streamed reply with tags.
 
 use super::{
     Delta,
     section::{Section, pending},
 };
 
-/// Follows a reply in tags.
+/// Parser of a reply with tags.
 #[derive(Debug, Default)]
 pub(in super::super) struct Tags {
     at: At,
@@ -19,10 +19,10 @@ enum At {
     Outside,
     Thought,
     Answer,
-    /// In another tag whose content is no tags, whatever it looks like.
+    /// In a tag whose content is not parsed for tags.
     Input,
     Files,
-    /// After the end of the block: what follows is made up.
+    /// After the end of the block. The model invented what follows, because no tool has run.
     Over,
 }
 
@@ -58,22 +58,22 @@ impl Tags {
             let next = ends
                 .iter()
                 .filter_map(|(tag, at)| Some((self.held.find(tag)?, *tag, *at)))
-                .min_by_key(|(place, ..)| *place);
-            let Some((place, tag, at)) = next else { break };
-            let rest = self.held.split_off(place + tag.len());
-            self.held.truncate(place);
-            self.give(deltas);
+                .min_by_key(|(index, ..)| *index);
+            let Some((index, tag, at)) = next else { break };
+            let rest = self.held.split_off(index + tag.len());
+            self.held.truncate(index);
+            self.emit(deltas);
             self.held = rest;
             self.section = Section::default();
             self.at = at;
         }
         let tags: Vec<&str> = self.at.ends().iter().map(|(tag, _)| *tag).collect();
         let rest = self.held.split_off(self.held.len() - pending(&self.held, &tags));
-        self.give(deltas);
+        self.emit(deltas);
         self.held = rest;
     }
 
-    fn give(&mut self, deltas: &mut Vec<Delta>) {
+    fn emit(&mut self, deltas: &mut Vec<Delta>) {
         let text = std::mem::take(&mut self.held);
         let make = match self.at {
             At::Thought => Delta::Thought,

@@ -1,4 +1,4 @@
-//! Replies cut anywhere.
+//! Streams replies, cut at each position.
 
 use super::{Delta, Watch};
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
 };
 use serde_json::{Value, json};
 
-/// What a reply is shown as, fed in `pieces`: its thought and its answer.
+/// The thought and the answer of a reply that is streamed in `pieces`.
 fn shown<'p>(mode: Mode, pieces: impl Iterator<Item = Piece<'p>>) -> (String, String) {
     let mut watch = Watch::new(mode);
     let mut deltas = Vec::new();
@@ -25,19 +25,19 @@ fn shown<'p>(mode: Mode, pieces: impl Iterator<Item = Piece<'p>>) -> (String, St
     (thought, answer)
 }
 
-/// All ways to cut `text` in up to three pieces, and one piece a character.
+/// All ways to cut `text` into up to three pieces, and into single characters.
 fn cuts(text: &str) -> Vec<Vec<&str>> {
-    let places: Vec<usize> = text.char_indices().map(|(place, _)| place).chain([text.len()]).collect();
-    let mut cuts = vec![places.windows(2).map(|pair| &text[pair[0]..pair[1]]).collect()];
-    for (number, first) in places.iter().enumerate() {
-        for second in &places[number..] {
+    let indices: Vec<usize> = text.char_indices().map(|(index, _)| index).chain([text.len()]).collect();
+    let mut cuts = vec![indices.windows(2).map(|pair| &text[pair[0]..pair[1]]).collect()];
+    for (number, first) in indices.iter().enumerate() {
+        for second in &indices[number..] {
             cuts.push(vec![&text[..*first], &text[*first..*second], &text[*second..]]);
         }
     }
     cuts
 }
 
-/// The thought and the answer that the whole reply is parsed to.
+/// The thought and the answer of the whole reply.
 fn parsed(mode: Mode, reply: &Reply) -> (String, String) {
     match mode.parse(reply) {
         Ok(Step::Answer(answer)) => {
@@ -48,12 +48,12 @@ fn parsed(mode: Mode, reply: &Reply) -> (String, String) {
             (answer.thought, text)
         }
         Ok(Step::Call(call)) => (call.thought, String::new()),
-        other => panic!("no step with a thought: {other:?}"),
+        other => panic!("not a step with a thought: {other:?}"),
     }
 }
 
 #[test]
-fn texts() {
+fn text_in_pieces() {
     for (mode, text) in [
         (Mode::Labels, "Thought: I must add them.\n  Twice \nAction: Sum\nAction Input: {\"n\": 1}"),
         (Mode::Labels, "Well.\nThought:\tdone \n\nAnswer:  The sum is 10.\n\nThought: é, more \n"),
@@ -89,7 +89,7 @@ fn texts() {
 }
 
 #[test]
-fn calls() {
+fn calls_in_pieces() {
     for (name, arguments) in [
         ("provide_final_answer", r#"{"thought": "ok", "answer": "The sum\nis 10"}"#),
         ("provide_final_answer", r#"{"answer": {"sum":10}, "thought": "ok"}"#),
