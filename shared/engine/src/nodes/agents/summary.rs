@@ -1,4 +1,4 @@
-//! A long conversation is replaced by a summary of it.
+//! Replaces a long conversation by a summary.
 
 use super::{conversation, prompts};
 use crate::{
@@ -9,21 +9,21 @@ use crate::{
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
-/// When a conversation is too long, and what is kept of it.
+/// Settings: when a conversation is too long, and how much of it is kept.
 #[derive(Debug)]
 pub(super) struct Summary {
-    /// Tokens from which on it is too long.
-    most: usize,
-    /// Tokens of the newest messages that are kept.
+    /// Tokens that a conversation may have.
+    max_tokens: usize,
+    /// Tokens of the newest messages, which are kept.
     kept: usize,
-    /// Tokens that the model is given at once to summarise.
+    /// Tokens that the model summarises in one request.
     chunk: usize,
 }
 
-/// The tokens that a model takes, as far as is known: no list of models is kept here.
+/// Assumed context window of a model, in tokens: the engine has no list of models.
 const CONTEXT: f64 = 128_000.0;
-/// How often a model is asked for a summary that comes out empty.
-const TRIES: u32 = 3;
+/// Maximum number of requests for a summary if the model returns an empty one.
+const MAX_ATTEMPTS: u32 = 3;
 
 impl Summary {
     /// Reads `summarization_config`; none unless it is enabled.
@@ -31,17 +31,13 @@ impl Summary {
         let fields = agent.fields("summarization_config")?;
         let part = |key: &str, default: f64| {
             let part = fields.float(key).unwrap_or(default);
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "clamped, far from both ends"
-            )]
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 128,000")]
             let tokens = (part.clamp(0.0, 1.0) * CONTEXT) as usize;
             tokens
         };
-        let most = part("context_usage_ratio", 0.8);
+        let share = part("context_usage_ratio", 0.8);
         let summary = Self {
-            most: fields.count("max_token_context_length").map_or(most, |own| most.min(own as usize)),
+            max_tokens: fields.count("max_token_context_length").map_or(share, |own| share.min(own as usize)),
             kept: fields.count("max_preserved_tokens").unwrap_or(10_000) as usize,
             chunk: part("token_budget_ratio", 0.75).max(1),
         };
@@ -50,15 +46,15 @@ impl Summary {
 
     /// Whether a conversation of `tokens` tokens is too long.
     pub(super) fn is_too_long(&self, tokens: usize) -> bool {
-        tokens > self.most
+        tokens > self.max_tokens
     }
 
-    /// Tokens of the newest messages that are kept.
+    /// Tokens of the newest messages, which are kept.
     pub(super) fn kept(&self) -> usize {
         self.kept
     }
 
-    /// Summarises messages, asking as `asks` says. `key` names it in the journal.
+    /// Summarises messages, with the settings of `asks` for each request. `key` is the prefix of its journal keys.
     pub(super) async fn of(
         &self,
         call: Call<'_>,
@@ -73,7 +69,7 @@ impl Summary {
             let asked = [json!({"role": "assistant", "content": part}), user(prompts::SUMMARY)];
             summaries.push(ask(call, model, &format!("{key}/{number}"), &asked, asks).await?);
         }
-        // What is still too long after one more round is cut: a summary of summaries says little more.
+        // Only the first part of the summaries is merged: a further round would add little.
         let merged = chunks(summaries.iter().cloned(), self.chunk * 4);
         match (summaries.len(), merged.first()) {
             (1, _) => Ok(summaries.remove(0)),
@@ -97,7 +93,7 @@ async fn ask(
     messages: &[Value],
     asks: &Ask,
 ) -> Result<String, Halt> {
-    for attempt in 0..TRIES {
+    for attempt in 0..MAX_ATTEMPTS {
         let key = if attempt == 0 { key.to_owned() } else { format!("{key}/{attempt}") };
         let ask = Ask { messages: messages.to_vec(), ..asks.clone() };
         let reply = model.ask(call, &key, &ask, &|_| {}).await?;
@@ -108,7 +104,7 @@ async fn ask(
     Err(NodeError::new("ValueError", "the model gives no summary of the conversation").into())
 }
 
-/// A message as it is shown to who summarises: who, what was called, what was said.
+/// A message as text for the summary: role, function calls, content.
 fn written(message: &Value) -> String {
     let mut text = format!("[{}]", message["role"].as_str().unwrap_or_default());
     for call in message["tool_calls"].as_array().into_iter().flatten() {
@@ -121,17 +117,17 @@ fn written(message: &Value) -> String {
     text
 }
 
-/// The texts in as few parts as possible of at most `most` bytes each; a longer text is cut.
-fn chunks(texts: impl Iterator<Item = String>, most: usize) -> Vec<String> {
+/// Joins the texts, in order, into parts of at most `max_bytes` bytes; a longer text is cut.
+fn chunks(texts: impl Iterator<Item = String>, max_bytes: usize) -> Vec<String> {
     let mut chunks: Vec<String> = Vec::new();
     for mut text in texts {
-        if text.len() > most {
-            let end = (0..=most).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        if text.len() > max_bytes {
+            let end = (0..=max_bytes).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
             text.truncate(end);
             text.push_str("\n[… cut, as it is too long]");
         }
         match chunks.last_mut() {
-            Some(last) if last.len() + 2 + text.len() <= most => {
+            Some(last) if last.len() + 2 + text.len() <= max_bytes => {
                 last.push_str("\n\n");
                 last.push_str(&text);
             }

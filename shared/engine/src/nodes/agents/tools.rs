@@ -1,4 +1,4 @@
-//! The tools of an agent: what a model is told of each, and what runs when it is called.
+//! The tools of an agent: their descriptions for the model, and what a call executes.
 
 use super::own::Own;
 use crate::{
@@ -21,55 +21,55 @@ pub(super) struct Tool {
     /// Its id in the file.
     id: String,
     pub(super) name: String,
-    /// Its name, as models write it.
+    /// The name that the model uses.
     pub(super) called: String,
     pub(super) description: String,
     /// The JSON Schema of its input.
     pub(super) parameters: Value,
-    /// The same, compiled; what the schema does not name is let through.
+    /// The compiled schema. It allows additional properties.
     pub(super) schema: Option<Schema>,
-    /// How events name it.
+    /// Name and type in events.
     pub(super) reference: ToolRef,
-    /// Whether several calls of it may be made at the same time.
+    /// Whether it may be called at the same time as other tools.
     pub(super) parallel: bool,
-    /// What is set in its input beside what the model wrote: a transformer over the agent's input.
+    /// Sets further fields of its input from the agent's input.
     pub(super) selected: Transformer,
     pub(super) body: Body,
 }
 
-/// What runs when a tool is called.
+/// What a call of a tool executes.
 #[derive(Debug)]
 pub(super) enum Body {
-    /// A node, like any other.
+    /// A node.
     Node { node: Box<Node>, class: String },
-    /// A server, whose tools are known once it was asked.
+    /// A server that lists its tools at run time. It is not called itself.
     Server { node: Arc<Node> },
-    /// One of a server's tools, by the server's name for it.
+    /// One of a server's tools; `tool` is its name on the server.
     Listed { node: Arc<Node>, tool: String },
     /// Another agent.
     Agent { node: Box<Node>, max_calls: Option<u32> },
-    /// Work on the agent's own files and lists.
+    /// A tool on the agent's own files and tasks.
     Own(Own),
-    /// Several other tools.
+    /// Calls several other tools.
     Parallel,
-    /// The agent's own conversation is summarised.
+    /// Summarises the agent's conversation.
     Compact,
 }
 
-/// What tools have in common beside what a node has.
+/// Fields that all tools may have in addition to those of their node.
 const COMMON: &[&str] =
     &["description", "file_store", "idempotent", "is_parallel_execution_allowed", "validate_factory"];
 
-/// A tool's name as models can write it: letters, digits, `_` and `-`.
+/// The name that the model uses: ASCII letters, digits, `_` and `-`; a space becomes `-`.
 pub(super) fn called(name: &str) -> String {
     let kept = |character: &char| character.is_ascii_alphanumeric() || matches!(character, '_' | '-');
     name.replace(' ', "-").chars().filter(kept).collect()
 }
 
 impl Tool {
-    /// Reads a tool of the agent `agent`. `None` if it cannot be built; then there is a mistake.
-    pub(super) fn read(agent: &str, place: usize, fields: Fields<'_>, loading: &Loading<'_>) -> Option<Self> {
-        let id = fields.text("id").map_or_else(|| format!("{agent}-tool-{place}"), str::to_owned);
+    /// Reads a tool of the agent `agent`. `None` if it cannot be built; then an error is reported.
+    pub(super) fn read(agent: &str, index: usize, fields: Fields<'_>, loading: &Loading<'_>) -> Option<Self> {
+        let id = fields.text("id").map_or_else(|| format!("{agent}-tool-{index}"), str::to_owned);
         let type_path = fields.text("type").unwrap_or_default();
         fields.know(COMMON);
         let class = class_of(type_path).unwrap_or_default();
@@ -85,13 +85,12 @@ impl Tool {
             }
             "tools.ParallelToolCallsTool" => Self::parallel(),
             "tools.ContextManagerTool" => Self::compact(fields.text("name"), fields.text("description")),
-            _ => Self::node(id, build_node_of(agent, place, fields, loading)?, class, fields),
+            _ => Self::node(id, build_node_of(agent, index, fields, loading)?, class, fields),
         };
         Some(Self { parallel: fields.bool("is_parallel_execution_allowed").unwrap_or(tool.parallel), ..tool })
     }
 
-    /// Whether a person approves each call of it. Then none is answered from what an earlier one gave, and the events that
-    /// tell of it show what was approved.
+    /// Whether each call needs approval. Then results are not reused, and the call's events have the approved input.
     pub(super) fn asks(&self) -> bool {
         match &self.body {
             Body::Node { node, .. } | Body::Agent { node, .. } => node.approval.is_some(),
@@ -100,7 +99,7 @@ impl Tool {
         }
     }
 
-    /// Whether its `files` are files of the agent, by the names that the tool has for them.
+    /// Whether its `files` are paths of the agent's files, by the tool's own names for them.
     pub(super) fn takes_files(&self) -> bool {
         matches!(&self.body, Body::Node { class, .. } if class == "tools.HttpApiCall")
     }
@@ -110,7 +109,7 @@ impl Tool {
         let name = spec.name.clone().unwrap_or_else(|| id.clone());
         let kind = spec.type_path.clone();
         let is_server = spec.kind.is_server();
-        let (node, selected) = held(spec);
+        let (node, selected) = node_of(spec);
         let body =
             if is_server { Body::Server { node: Arc::from(node) } } else { Body::Node { node, class } };
         let tool = Self::new(id, name, kind, offer, fields.text("description"), body);
@@ -123,15 +122,15 @@ impl Tool {
         spec: NodeSpec,
         fields: Fields<'_>,
         type_path: &str,
-        fresh: bool,
+        parallel: bool,
     ) -> Self {
         let name = name.map(str::to_owned).or_else(|| spec.name.clone()).unwrap_or_else(|| id.clone());
-        let (node, selected) = held(spec);
+        let (node, selected) = node_of(spec);
         let max_calls = fields.count("max_calls");
         let body = Body::Agent { node, max_calls };
-        let offer = Offer { description: "", parameters: agent_parameters(), parallel: fresh };
+        let offer = Offer { description: "", parameters: agent_parameters(), parallel };
         let mut tool = Self::new(id, name, type_path.to_owned(), offer, fields.text("description"), body);
-        let hint = if fresh {
+        let hint = if parallel {
             "Each call starts afresh, and several may run at the same time."
         } else {
             "Calls run one after another."
@@ -141,7 +140,7 @@ impl Tool {
         Self { selected, ..tool }
     }
 
-    /// `agent`: an agent; or `agent_factory`: one without a type, with connections of its own.
+    /// Reads `agent`, an agent, or `agent_factory`, an agent without a type that may have its own connections.
     fn sub_agent(id: String, fields: Fields<'_>, loading: &Loading<'_>, type_path: &str) -> Option<Self> {
         if let Some(agent) = fields.fields("agent") {
             let inner = agent.text("id").map_or_else(|| format!("{id}-agent"), str::to_owned);
@@ -170,7 +169,7 @@ impl Tool {
         Self::new(id, name.to_owned(), kind, own.offer(), fields.text("description"), Body::Own(own))
     }
 
-    /// The tools of a server: what it says of them, journaled under a key of the agent's.
+    /// The tools that a server lists. The list is journaled under a key of the agent.
     pub(super) async fn of_server(&self, call: Call<'_>) -> Result<Vec<Self>, Halt> {
         let Body::Server { node } = &self.body else { return Ok(Vec::new()) };
         let key = format!("{}/tools/{}", call.key, self.id);
@@ -190,7 +189,7 @@ impl Tool {
         Ok(tools.collect())
     }
 
-    /// One of the agent's own tools, that its settings call for.
+    /// One of the agent's own tools, as its settings enable it.
     pub(super) fn built_in(own: Own) -> Self {
         let kind = format!("dynamiq.nodes.{}", own.class);
         Self::new(own.name.to_owned(), own.name.to_owned(), kind, own.offer(), None, Body::Own(own))
@@ -250,7 +249,7 @@ impl Tool {
         }
     }
 
-    /// The ids that it goes by: of the agent that it is, and its own.
+    /// Its ids: of its agent, if that has another one, and its own.
     pub(super) fn ids(&self) -> impl Iterator<Item = &str> {
         let agent = match &self.body {
             Body::Agent { node, .. } if *node.id != *self.id => Some(&*node.id),
@@ -260,20 +259,20 @@ impl Tool {
     }
 }
 
-/// The node of a tool. A tool without an id gets one from its agent.
-fn build_node_of(agent: &str, place: usize, fields: Fields<'_>, loading: &Loading<'_>) -> Option<NodeSpec> {
-    let id = fields.text("id").map_or_else(|| format!("{agent}-tool-{place}"), str::to_owned);
+/// Builds the node of a tool. A tool without an id gets one from its agent.
+fn build_node_of(agent: &str, index: usize, fields: Fields<'_>, loading: &Loading<'_>) -> Option<NodeSpec> {
+    let id = fields.text("id").map_or_else(|| format!("{agent}-tool-{index}"), str::to_owned);
     build_node(&id, fields, loading)
 }
 
-/// The node of a tool, and what its transformer sets: that adds to the model's arguments, and does not replace them.
-fn held(spec: NodeSpec) -> (Box<Node>, Transformer) {
+/// The node of a tool, and its input transformer, which adds to the model's arguments and does not replace them.
+fn node_of(spec: NodeSpec) -> (Box<Node>, Transformer) {
     let mut node = Node::new(spec, Vec::new(), None);
     let selected = std::mem::take(&mut node.input);
     (Box::new(node), selected)
 }
 
-/// Without a schema that can be compiled, the node's own check alone decides.
+/// `None` if the schema cannot be compiled: then only the node itself checks the input.
 fn schema(parameters: &Value) -> Option<Schema> {
     let mut parameters = parameters.clone();
     if let Value::Object(map) = &mut parameters {

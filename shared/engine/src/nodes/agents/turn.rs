@@ -1,8 +1,8 @@
-//! One run of an agent: a step of the model, the calls of tools, and again, until there is an answer.
+//! One execution of an agent: a loop of model replies and tool calls, until there is an answer.
 //!
-//! Every reply of the model is journaled under `{node}/loop/{n}/llm` before anything is made of it, and every call of a tool
-//! under `{node}/loop/{n}/tool/{m}`. All else follows from them: a replay goes through the loop again, and asks and calls
-//! only for what is not there.
+//! Every reply of the model is journaled under `{node}/loop/{n}/llm` before it is used, and every tool call under
+//! `{node}/loop/{n}/tool/{m}`. All other state follows from them: a replay repeats the loop, and only makes the requests and
+//! calls that have no journaled result.
 
 use super::{
     Agent, Shows,
@@ -31,7 +31,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// Runs an agent on an input that was admitted.
+/// Executes an agent on an input that was checked by [`input::admit`].
 pub(super) async fn run(agent: &Agent, call: Call<'_>, input: &Arc<Value>) -> Result<Value, Halt> {
     let empty = Map::new();
     let given = input.as_object().unwrap_or(&empty);
@@ -84,14 +84,14 @@ pub(super) async fn run(agent: &Agent, call: Call<'_>, input: &Arc<Value>) -> Re
     Ok(output)
 }
 
-/// Whose conversation it is. None if nobody says who may say so.
+/// The scope of the memory; `None` if no trusted source names a user or session.
 fn scope(agent: &Agent, call: Call<'_>, input: &Map<String, Value>) -> Option<MemoryScope> {
     let new = call.run.new_run();
     let (user_id, session_id) = memory::whose(new, input)?;
     Some(MemoryScope { app: new.app, agent: agent.id.clone(), user_id, session_id })
 }
 
-/// How an agent ends that a guard stopped.
+/// The output of an agent that a guard stopped.
 fn ended(agent: &Agent, call: Call<'_>, refused: Refused) -> Result<Value, Halt> {
     match refused {
         Refused::Observation(message) => Ok(json!({"content": message, "blocked": true})),
@@ -104,7 +104,7 @@ fn ended(agent: &Agent, call: Call<'_>, refused: Refused) -> Result<Value, Halt>
     }
 }
 
-/// Shows an answer that was not shown while it was written; once, however often the run is executed.
+/// Emits an answer that was not streamed. Recorded, so that it is emitted once even if the run is executed again.
 fn show_answer(agent: &Agent, call: Call<'_>, answer: &Value, iteration: u32) {
     if agent.shows == Shows::Nothing {
         return;
@@ -114,7 +114,7 @@ fn show_answer(agent: &Agent, call: Call<'_>, answer: &Value, iteration: u32) {
     call.run.record(&format!("{}/answer", call.key), body, None);
 }
 
-/// Why the loop ends without an answer.
+/// Why the loop ended without an answer.
 pub(super) enum Stop {
     Halt(Halt),
     Refused(Refused),
@@ -132,7 +132,7 @@ impl From<NodeError> for Stop {
     }
 }
 
-/// The state of one run of an agent.
+/// The state of one execution of an agent.
 struct Turn<'a> {
     agent: &'a Agent,
     call: Call<'a>,
@@ -141,9 +141,9 @@ struct Turn<'a> {
     functions: Vec<Value>,
     format: Option<Value>,
     iteration: u32,
-    /// Whether the answer was shown while it was written, now or by an earlier execution.
+    /// Whether the answer was streamed, now or by an earlier execution of the run.
     answered: bool,
-    /// The paths of the files that go with the answer.
+    /// Paths of the files that are returned with the answer.
     returned: Vec<String>,
 }
 
@@ -186,7 +186,7 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Goes through the loop; gives the answer.
+    /// Executes the loop, and returns the answer.
     async fn steps(&mut self) -> Result<Value, Stop> {
         for iteration in 1..=self.agent.max_loops {
             self.iteration = iteration;
@@ -217,7 +217,7 @@ impl<'a> Turn<'a> {
         Err(NodeError { recoverable: true, ..NodeError::new("MaxLoopsExceededException", message) }.into())
     }
 
-    /// The model's reply in this loop, shown while it is written.
+    /// The model's reply in this iteration, which is streamed if the agent's settings say so.
     async fn ask(&mut self) -> Result<Reply, Stop> {
         let Self { agent, call, iteration, .. } = *self;
         let calls_functions = agent.mode == Mode::FunctionCalling;
@@ -240,7 +240,7 @@ impl<'a> Turn<'a> {
             }
         };
         let reply = agent.model.ask(call, &key, &ask, &|piece: Piece<'_>| show(lock().feed(&piece))).await;
-        let mut reply = reply.map_err(|halt| self.unanswered(halt))?;
+        let mut reply = reply.map_err(|halt| self.llm_failed(halt))?;
         if agent.shows != Shows::Nothing {
             show(lock().end());
             self.answered = shown || lock().answered();
@@ -249,7 +249,7 @@ impl<'a> Turn<'a> {
         Ok(reply)
     }
 
-    fn unanswered(&self, halt: Halt) -> Halt {
+    fn llm_failed(&self, halt: Halt) -> Halt {
         match halt {
             Halt::Failed(error) if error.kind != BUDGET_EXCEEDED => {
                 let message = format!("LLM '{}' failed: {}", self.agent.model_name, error.message);
@@ -259,7 +259,7 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// What becomes of an answer: it, unless it lacks what it must have.
+    /// Checks the files and the form of an answer, and returns it.
     fn finish(&mut self, answer: Answer) -> Result<Option<Value>, Unparsed> {
         self.returned = self.calls.find_files(&answer.files).map_err(|missing| Unparsed {
             problem: format!("there is no file {}", missing.join(", ")),
@@ -268,7 +268,7 @@ impl<'a> Turn<'a> {
         self.formatted(answer.content).map(Some)
     }
 
-    /// The answer as its schema wants it: JSON, if there is one.
+    /// The answer; if it has a schema, parsed as JSON.
     fn formatted(&self, answer: Value) -> Result<Value, Unparsed> {
         if self.agent.response_format.is_none() {
             return Ok(answer);
@@ -291,7 +291,7 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Makes one call. Gives an answer if the tool's is the agent's.
+    /// Makes one call. Returns an answer if the tool's answer becomes the agent's.
     async fn one(&mut self, wanted: &Wanted) -> Result<Option<Value>, Stop> {
         if let Some(Body::Compact) = self.calls.tool(&wanted.name).map(|tool| &tool.body) {
             let result = self.compact(wanted, 0).await?;
@@ -311,7 +311,7 @@ impl<'a> Turn<'a> {
         Ok(None)
     }
 
-    /// Makes the calls of one call of the tool that calls several others.
+    /// Makes the calls that are the input of the tool `run-parallel`.
     async fn several(&mut self, wanted: &Wanted) -> Result<Result<Option<Value>, Unparsed>, Stop> {
         match several(&wanted.input) {
             Ok(wanted) => Ok(Ok(self.all(wanted).await?)),
@@ -324,15 +324,15 @@ impl<'a> Turn<'a> {
 
     /// Makes several calls.
     async fn all(&mut self, wanted: Vec<Wanted>) -> Result<Option<Value>, Stop> {
-        // The conversation is not shortened while others add to it.
+        // A summary is made alone: other calls would add to the conversation.
         let is_compact = |wanted: &Wanted| {
             matches!(self.calls.tool(&wanted.name).map(|tool| &tool.body), Some(Body::Compact))
         };
-        if let Some(place) = wanted.iter().position(is_compact) {
+        if let Some(index) = wanted.iter().position(is_compact) {
             let others: Vec<&str> =
                 wanted.iter().filter(|w| !is_compact(w)).map(|w| w.name.as_str()).collect();
             let others = others.join(", ");
-            let mut result = self.compact(&wanted[place], place).await?;
+            let mut result = self.compact(&wanted[index], index).await?;
             result.text = format!(
                 "{}\n\n[Not called, as the conversation is summarised alone: {others}. Call them again if you need them.]",
                 result.text
@@ -353,7 +353,7 @@ impl<'a> Turn<'a> {
         Ok(None)
     }
 
-    /// Another agent's answer as this one's.
+    /// Uses another agent's answer as this agent's answer.
     fn delegated(&mut self, text: String) -> Option<Value> {
         self.answered = false;
         match self.formatted(text.into()) {
@@ -365,7 +365,7 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Summarises the conversation because the model, or its length, asks for it.
+    /// Summarises the conversation, either because the model called the tool or because the conversation is too long.
     async fn compact(&mut self, wanted: &Wanted, number: usize) -> Result<Observed, Stop> {
         let Self { agent, call, iteration, .. } = *self;
         let result = |text: &str, success| Observed {
@@ -390,7 +390,7 @@ impl<'a> Turn<'a> {
         let mut text = summary
             .of(call, &agent.model, &key, old, &asks(agent.mode))
             .await
-            .map_err(|halt| self.unanswered(halt))?;
+            .map_err(|halt| self.llm_failed(halt))?;
         if let Some(notes) = wanted.input["notes"].as_str().filter(|notes| !notes.is_empty()) {
             text = format!("Notes: {notes}\n\n{text}");
         }
@@ -414,7 +414,7 @@ impl<'a> Turn<'a> {
         Ok(())
     }
 
-    /// The answer that the model gives from what there is, once no step is left.
+    /// Asks the model to answer from the results so far, after the last step.
     async fn last_answer(&mut self) -> Result<Value, Stop> {
         let Self { agent, call, .. } = *self;
         let messages = self.talk.messages();
@@ -440,10 +440,10 @@ impl<'a> Turn<'a> {
             ..asks(agent.mode)
         };
         let key = format!("{}/loop/last/llm", call.key);
-        let reply = agent.model.ask(call, &key, &ask, &|_| {}).await.map_err(|halt| self.unanswered(halt))?;
+        let reply = agent.model.ask(call, &key, &ask, &|_| {}).await.map_err(|halt| self.llm_failed(halt))?;
         let text = reply.content.unwrap_or_default();
         let files = xml::first(&text, "output_files").unwrap_or_default();
-        // No step is left in which a wrong path could be corrected.
+        // Wrong paths are ignored: no step is left to correct them.
         self.returned = self.calls.find_files(&files).unwrap_or_default();
         self.answered = false;
         let answer = xml::first(&text, "answer").unwrap_or(text);
@@ -453,19 +453,19 @@ impl<'a> Turn<'a> {
         })
     }
 
-    /// The files that go with the answer.
+    /// The files that are returned with the answer.
     fn files(&self) -> Option<Value> {
         (!self.returned.is_empty()).then(|| self.calls.give_files(&self.returned))
     }
 }
 
-/// What all that is asked of an agent's model has in common.
+/// The common part of all requests to an agent's model.
 fn asks(mode: Mode) -> Ask {
     let stop = mode.stop();
     Ask { stop: (!stop.is_empty()).then_some(stop), ..Ask::default() }
 }
 
-/// Shows what is new of a reply.
+/// Emits new text of a reply.
 fn show(agent: &Agent, call: Call<'_>, delta: Delta, iteration: u32) {
     match delta {
         Delta::Thought(delta) if agent.shows == Shows::All => {

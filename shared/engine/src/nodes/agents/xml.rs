@@ -1,5 +1,5 @@
-//! Steps written in tags: `<thought>`, `<action>`, `<action_input>`, `<answer>`. No XML in the strict sense: models do not
-//! escape what they write.
+//! Parses steps written in tags: `<thought>`, `<action>`, `<action_input>`, `<answer>`. The text need not be valid XML, as
+//! models do not escape it.
 
 use super::{
     json,
@@ -7,12 +7,12 @@ use super::{
 };
 use serde_json::Value;
 
-/// Tags whose content is taken as it is.
+/// Tags whose content is not parsed for tags.
 const OPAQUE: &[&str] = &["action_input", "thought", "answer", "output_files"];
 const OF_ANSWER: &[&str] = &["thought", "answer", "output", "output_files"];
 const OF_CALL: &[&str] = &["thought", "answer", "action", "action_input", "output"];
 
-/// What the model wants.
+/// Parses a reply into a step.
 pub(super) fn parse(text: &str) -> Result<Step, Unparsed> {
     let text = unwrapped(text);
     let escaped = escape_mentions(text, OF_ANSWER);
@@ -38,27 +38,27 @@ pub(super) fn parse(text: &str) -> Result<Step, Unparsed> {
     Ok(Step::Call(Wanted { thought, name, input: unescaped(input), id: None }))
 }
 
-/// The text of the first of `tag`, if it has any.
+/// The text of the first `tag`, if it is not empty.
 pub(super) fn first(text: &str, tag: &str) -> Option<String> {
     content(text, tag).map(str::to_owned)
 }
 
-/// The text up to the end of its first `<output>` block. What a model writes after it is made up: no tool ran yet.
+/// The text up to the end of its first `<output>` block. The model invented what follows, because no tool has run yet.
 pub(super) fn first_block(text: &str) -> &str {
-    let mut place = 0;
-    while let Some(next) = text[place..].find('<') {
-        place += next;
-        let rest = &text[place..];
+    let mut index = 0;
+    while let Some(next) = text[index..].find('<') {
+        index += next;
+        let rest = &text[index..];
         if let Some(tag) = OPAQUE.iter().find(|tag| opens(rest, tag)) {
             let closing = format!("</{tag}>");
             match rest.find(&closing) {
-                Some(end) => place += end + closing.len(),
+                Some(end) => index += end + closing.len(),
                 None => return text,
             }
         } else if rest.starts_with("</output>") {
-            return &text[..place + "</output>".len()];
+            return &text[..index + "</output>".len()];
         } else {
-            place += 1;
+            index += 1;
         }
     }
     text
@@ -71,7 +71,7 @@ fn opens(text: &str, tag: &str) -> bool {
         .is_some_and(|rest| rest.chars().next().is_none_or(|next| " >/".contains(next)))
 }
 
-/// Without a fence of Markdown around all of it.
+/// The text without a Markdown fence around all of it.
 fn unwrapped(text: &str) -> &str {
     let text = text.trim();
     match text.strip_prefix("```").and_then(|rest| rest.strip_suffix("```")) {
@@ -86,17 +86,17 @@ fn unfenced(text: &str) -> &str {
     text.strip_suffix("```").unwrap_or(text).trim()
 }
 
-/// The text between a tag and its end; to the next tag, if it has none. None if that is nothing.
+/// The text between an opening tag and its closing tag, or the next tag if it is not closed. `None` if it is empty.
 fn content<'t>(text: &'t str, tag: &str) -> Option<&'t str> {
-    let (place, _) = text.match_indices('<').find(|(place, _)| opens(&text[*place..], tag))?;
-    let rest = &text[place..];
+    let (index, _) = text.match_indices('<').find(|(index, _)| opens(&text[*index..], tag))?;
+    let rest = &text[index..];
     let rest = &rest[rest.find('>')? + 1..];
     let end = rest.find(&format!("</{tag}>")).or_else(|| rest.find('<')).unwrap_or(rest.len());
     Some(rest[..end].trim()).filter(|text| !text.is_empty())
 }
 
-/// The text with those of `tags` escaped that are talked about: an opening one without its end, an end without its
-/// beginning.
+/// Escapes those of `tags` that are only mentioned: opening tags that are not closed, and closing tags that were not
+/// opened.
 fn escape_mentions(text: &str, tags: &[&str]) -> String {
     let mut open: Vec<(&str, usize, usize)> = Vec::new();
     let mut mentions: Vec<(usize, usize)> = Vec::new();
@@ -131,7 +131,7 @@ fn escape_mentions(text: &str, tags: &[&str]) -> String {
     escaped
 }
 
-/// The text with all of `tags` escaped.
+/// Escapes all of `tags`.
 fn escape_tags(text: &str, tags: &[&str]) -> String {
     let mut escaped = text.to_owned();
     for tag in tags {
@@ -148,7 +148,7 @@ fn escape(tag: &str) -> String {
     tag.replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// The value with the entities in its strings as what they stand for.
+/// Replaces the entities in the strings of a value.
 fn unescaped(value: Value) -> Value {
     match value {
         Value::String(text) if text.contains('&') => Value::String(unescape(&text)),
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn one_block() {
+    fn only_the_first_block_counts() {
         let block = "<output><thought>a </output> b</thought><action>x</action></output>";
         assert_eq!(first_block(&format!("{block}\n<output><answer>made up</answer></output>")), block);
         assert_eq!(first_block("<output><thought>open"), "<output><thought>open");

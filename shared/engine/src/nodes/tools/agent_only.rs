@@ -1,4 +1,4 @@
-//! Tools that are part of an agent. As nodes of a flow, those that work on files see the run's; the others make no sense.
+//! Tools of an agent as nodes of a flow: those on files work on the run's files, the others are errors.
 
 use super::{Registered, file_list, file_read, file_search, file_write, todo_write};
 use crate::{
@@ -30,7 +30,7 @@ const fn own(own: &Own, timeout: Option<Duration>, build: super::super::Build) -
 }
 
 fn alone(fields: Fields<'_>, own: Own) -> Box<dyn Kind> {
-    // Where its files are kept is the run's business, whatever store the file names.
+    // The store that the file names has no effect: the node works on the run's files.
     fields.know(&["file_store"]);
     Box::new(Alone(own))
 }

@@ -6,8 +6,9 @@ use crate::{
 };
 use serde_json::{Map, Value, json};
 
-/// Characters that are given of a text at once, unless all of it is asked for.
+/// Characters of a text that are returned, except with `mode` "full".
 const CHUNK: usize = 10_000;
+/// Characters of a text that are returned with `mode` "summary".
 const PREVIEW: usize = 1_000;
 
 pub(in super::super) const FILE_READ: Own = Own {

@@ -88,9 +88,9 @@ fn search(desk: &Desk, input: &Map<String, Value>) -> Result<Value, NodeError> {
     }))
 }
 
-/// The part from `start` to `end`, with up to `around` characters on either side.
+/// The part from `start` to `end`, with up to `around` characters before and after it.
 fn context(text: &str, start: usize, end: usize, around: usize) -> &str {
-    let from = text[..start].char_indices().rev().take(around).last().map_or(start, |(place, _)| place);
-    let to = text[end..].char_indices().nth(around).map_or(text.len(), |(place, _)| end + place);
+    let from = text[..start].char_indices().rev().take(around).last().map_or(start, |(index, _)| index);
+    let to = text[end..].char_indices().nth(around).map_or(text.len(), |(index, _)| end + index);
     &text[from..to]
 }

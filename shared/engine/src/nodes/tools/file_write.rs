@@ -47,7 +47,7 @@ pub(in super::super) const FILE_WRITE: Own = Own {
     }),
 };
 
-/// The path, if it stays among the agent's files.
+/// The path, if it is valid: relative, and without `.` and `..`.
 fn path(input: &Map<String, Value>) -> Result<&str, NodeError> {
     let path = input.get("file_path").and_then(Value::as_str).unwrap_or_default();
     let is_within =
@@ -88,7 +88,7 @@ fn edit(desk: &mut Desk, input: &Map<String, Value>) -> Result<Value, NodeError>
         return Err(failed("`edits` are needed to edit a file"));
     }
     let (mut text, mime_type) = (text.to_owned(), file.mime_type.clone());
-    let mut places = 0;
+    let mut replacements = 0;
     for edit in edits {
         let part = |key: &str| edit[key].as_str().unwrap_or_default();
         let (find, replace) = (part("find"), part("replace"));
@@ -103,12 +103,12 @@ fn edit(desk: &mut Desk, input: &Map<String, Value>) -> Result<Value, NodeError>
             );
             return Ok(json!({"content": content}));
         }
-        places += count;
+        replacements += count;
         text = text.replace(find, replace);
     }
     desk.put(path, Stored { content: text.into_bytes(), mime_type })?;
     let content = format!(
-        "Applied {count} of {count} edit(s) with {places} replacement(s) to {path}. Use file-read to view the updated file.",
+        "Applied {count} of {count} edit(s) with {replacements} replacement(s) to {path}. Use file-read to view the updated file.",
         count = edits.len()
     );
     Ok(json!({"content": content}))
