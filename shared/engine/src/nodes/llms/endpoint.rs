@@ -1,5 +1,4 @@
-//! Where a provider is, and how to be let in: what the node, its connection, the environment and the provider's defaults
-//! say.
+//! URL and credentials of a provider, from the node, its connection, the environment and the provider's defaults.
 
 use super::{
     parameters::is_o_series,
@@ -11,7 +10,7 @@ use crate::{
 };
 use serde_json::Value;
 
-/// What a node says of its provider. A name is looked up as a field of the connection, then in the environment.
+/// Sources of settings. A setting is looked up in the connection, then in the environment.
 struct Settings<'s> {
     provider: &'s Provider,
     fields: Fields<'s>,
@@ -19,7 +18,7 @@ struct Settings<'s> {
     connection: Option<Connection>,
 }
 
-/// Where and how the model of a node is asked. `None` if that cannot be told; then there is a mistake.
+/// The endpoint of a node's model. `None` if settings are missing or invalid; then errors are reported.
 pub(super) fn endpoint(
     provider: &Provider,
     id: &str,
@@ -57,17 +56,17 @@ pub(super) fn endpoint(
     Some(endpoint)
 }
 
-/// The model's name without the provider's.
+/// The model's name without the provider's prefix.
 fn model(provider: &Provider, fields: Fields<'_>) -> Option<String> {
     let model = fields.text("model")?;
     let own = fields.text("provider_prefix").map(|prefix| format!("{prefix}/"));
     let mut prefixes = own.as_deref().into_iter().chain(provider.prefixes.iter().copied());
     let model = prefixes.find_map(|prefix| model.strip_prefix(prefix)).unwrap_or(model);
-    // The router takes the provider behind it after the model; files have it in front of `owner/model`.
-    if let (Speaks::HuggingFace, Some((behind, rest))) = (provider.speaks, model.split_once('/'))
+    // Files name the provider behind the router before the model (`provider/owner/model`); the router expects it after.
+    if let (Speaks::HuggingFace, Some((routed, rest))) = (provider.speaks, model.split_once('/'))
         && rest.contains('/')
     {
-        return Some(format!("{rest}:{behind}"));
+        return Some(format!("{rest}:{routed}"));
     }
     Some(model.to_owned())
 }
@@ -79,7 +78,7 @@ impl Settings<'_> {
             Speaks::Bedrock => return self.bedrock(),
             _ => {}
         }
-        let (base, key) = (self.place(), self.key());
+        let (base, key) = (self.base(), self.key());
         let (base, key) = (base?, key?);
         let base = base.trim_end_matches('/');
         let bearer = |key: Option<String>| {
@@ -89,7 +88,7 @@ impl Settings<'_> {
         let (protocol, url, headers): (_, _, Vec<_>) = match self.provider.speaks {
             Speaks::OpenAi(accent) => (Protocol::OpenAi(accent), self.completions(base), bearer(key)),
             Speaks::Azure => {
-                // The reference has another client for those.
+                // The reference uses another client for these models.
                 let accent = if is_o_series(model) { PLAIN } else { SPOKEN };
                 (Protocol::OpenAi(accent), self.azure(base, model)?, header("api-key"))
             }
@@ -108,12 +107,12 @@ impl Settings<'_> {
         Endpoint { protocol, provider: self.provider.name, url, headers, ..Endpoint::default() }
     }
 
-    /// Where the node itself says that its provider is.
+    /// The base URL that the node sets.
     fn node_base(&self) -> Option<&str> {
         self.fields.text("api_base").or_else(|| self.fields.text("base_url"))
     }
 
-    fn place(&self) -> Option<String> {
+    fn base(&self) -> Option<String> {
         if let Some(base) = self.node_base() {
             return Some(base.to_owned());
         }
@@ -132,8 +131,8 @@ impl Settings<'_> {
         }
     }
 
-    /// The key, if the provider has one; `None` with a mistake if it is missing.
-    #[expect(clippy::option_option, reason = "no key, and a key that is missing, are different things")]
+    /// The key; `Some(None)` if the provider needs none. If it is missing, reports an error and returns `None`.
+    #[expect(clippy::option_option, reason = "no key needed, and a missing key, are different results")]
     fn key(&self) -> Option<Option<String>> {
         if let Some(key) = self.fields.text("api_key") {
             return Some(Some(key.to_owned()));
@@ -147,7 +146,7 @@ impl Settings<'_> {
         self.required("api_key", self.provider.key).map(Some)
     }
 
-    /// A setting that the provider cannot do without.
+    /// A required setting.
     fn required(&self, name: &str, variable: Option<&str>) -> Option<String> {
         match self.setting(name, variable) {
             Ok(Some(value)) => Some(value),
@@ -156,7 +155,7 @@ impl Settings<'_> {
         }
     }
 
-    /// What the connection says, else the environment variable. The error says why that cannot be read.
+    /// A setting of the connection, or else of the environment variable. The error says why the variable cannot be read.
     fn setting(&self, name: &str, variable: Option<&str>) -> Result<Option<String>, String> {
         if let Some(value) = self.connection.as_ref().and_then(|connection| connection.text(name)) {
             return Ok(Some(value.to_owned()));
@@ -164,7 +163,7 @@ impl Settings<'_> {
         match variable.map(|variable| (self.loading.env)(variable)) {
             None => Ok(None),
             Some(Ok(value)) => Ok(value.filter(|value| !value.is_empty())),
-            // As if it were not set: what needs it says why it has none.
+            // A forbidden variable counts as not set for the URL: the default, or the error of a missing one, applies.
             Some(Err(Refusal::Forbidden(why))) if name != "url" => Err(why),
             Some(Err(Refusal::Forbidden(_))) => Ok(None),
             Some(Err(Refusal::Unreadable(why))) => Err(why),
@@ -185,7 +184,7 @@ impl Settings<'_> {
 
     fn completions(&self, base: &str) -> String {
         if self.provider.connection == "Ollama" && !base.ends_with("/v1") {
-            // Its own API takes no conversation; the one that is like all others does.
+            // Ollama's native API has another format; this is its chat completions API.
             return format!("{base}/v1/chat/completions");
         }
         with_ending(base, "/chat/completions")
@@ -238,7 +237,7 @@ impl Settings<'_> {
             self.fields.mistake(self.fields.spot("connection"), message.into());
             return None;
         }
-        // An app never sees the platform's own `AWS_…`; what it may use stands in its file, by variables of its own.
+        // An app cannot read the platform's `AWS_…` variables: its file refers to variables of the app.
         let access_key_id = self.required("access_key_id", Some("AWS_ACCESS_KEY_ID"));
         let secret_access_key = self.required("secret_access_key", Some("AWS_SECRET_ACCESS_KEY"));
         let region = self.required("region", Some("AWS_DEFAULT_REGION"));
@@ -262,15 +261,15 @@ fn with_ending(base: &str, ending: &str) -> String {
     if base.ends_with(ending) { base.to_owned() } else { format!("{base}{ending}") }
 }
 
-/// A server of one's own may be given with or without its version.
+/// The base URL may be given with or without `/v1`.
 fn hugging_face(base: &str) -> String {
     let base = base.trim_end_matches("/chat/completions");
     let version = if base.ends_with("/v1") { "" } else { "/v1" };
     format!("{base}{version}/chat/completions")
 }
 
-/// The node's connection, if it has one; `None` with a mistake if it is not what it should be.
-#[expect(clippy::option_option, reason = "no connection, and one with a mistake, are different things")]
+/// The node's connection, if it has one. If it is invalid, reports an error and returns `None`.
+#[expect(clippy::option_option, reason = "no connection, and an invalid one, are different results")]
 fn connection(provider: &Provider, fields: Fields<'_>, loading: &Loading<'_>) -> Option<Option<Connection>> {
     let Some(given) = fields.get("connection") else {
         if matches!(provider.place, Place::Given(None)) {

@@ -1,8 +1,8 @@
-//! `fallback`: another model, asked once one has failed for good.
+//! `fallback`: another model, which is called after all attempts of the first have failed.
 
 use crate::{flow::NodeError, load::Fields};
 
-/// The other model, and the failures that it is asked after.
+/// The other model, and the failures after which it is called.
 #[derive(Debug)]
 pub(super) struct Fallback<T> {
     pub(super) llm: T,
@@ -20,7 +20,7 @@ const TRIGGERS: &[(&str, Trigger)] =
     &[("any", Trigger::Any), ("rate_limit", Trigger::RateLimit), ("connection", Trigger::Connection)];
 
 impl<T> Fallback<T> {
-    /// Reads the fallback of the LLM `id`, if it has one that is enabled; `build` is given the other model's id and fields.
+    /// Reads the fallback of the LLM `id`, if it is enabled. `build` gets the other model's id and fields.
     pub(super) fn read(
         id: &str,
         llm: Fields<'_>,
@@ -52,16 +52,16 @@ impl<T> Fallback<T> {
         Some(Self { llm: build(&llm_id, llm)?, triggers })
     }
 
-    /// Whether it is asked after this failure.
+    /// Whether the other model is called after this failure.
     pub(super) fn applies(&self, error: &NodeError) -> bool {
         let text = error.message.to_lowercase();
-        let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
+        let contains = |words: &[&str]| words.iter().any(|word| text.contains(word));
         self.triggers.iter().any(|trigger| match trigger {
             Trigger::Any => true,
             Trigger::RateLimit => {
-                matches!(&*error.kind, "RateLimitError" | "BudgetExceededError") || says(RATE_LIMIT_WORDS)
+                matches!(&*error.kind, "RateLimitError" | "BudgetExceededError") || contains(RATE_LIMIT_WORDS)
             }
-            Trigger::Connection => CONNECTION_KINDS.contains(&&*error.kind) || says(CONNECTION_WORDS),
+            Trigger::Connection => CONNECTION_KINDS.contains(&&*error.kind) || contains(CONNECTION_WORDS),
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Language models: one kind for all providers, told apart by a table.
+//! Language models: one kind for all providers, which a table describes.
 
 mod endpoint;
 mod fallback;
@@ -70,7 +70,7 @@ nodes![
     XAI,
 ];
 
-/// The provider of the models of a node type; or what is wrong with the type.
+/// The provider of a node type; the error says why it has none.
 fn provider_of(type_path: &str) -> Result<&'static Provider, String> {
     match find(type_path) {
         Found::Native(registered) => {
@@ -99,7 +99,7 @@ impl Llm {
     ) -> Option<Box<dyn Kind>> {
         let own = || Prompt::of_node(fields, loading).map(Arc::new);
         let prompt = loading.prompt.clone().or_else(own);
-        // The other model gets this one's prompt, whatever its own is.
+        // The fallback gets this node's prompt instead of its own.
         let within = Loading { prompt: prompt.clone(), ..*loading };
         let fallback = Fallback::read(id, fields, |id, llm| {
             build_node(id, llm, &within).map(|llm| Box::new(Node::new(llm, Vec::new(), None)))
@@ -127,7 +127,7 @@ impl Kind for Llm {
                 call.run.emit(EventBody::LlmDelta { node, delta: delta.to_owned() });
             }
         };
-        // Not journaled by itself: nothing is done between the reply and the record of the node that has it as output.
+        // Not journaled separately: the reply is the output of the node, which is recorded right after it.
         let reply = self.model.once(call, ask, &piece).await?;
         Ok(Arc::new(output(reply)))
     }
@@ -154,7 +154,7 @@ impl Kind for Llm {
     }
 }
 
-/// `{content, tool_calls?}`, the arguments of calls parsed where they are JSON.
+/// `{content, tool_calls?, citations?}`; the arguments of calls are parsed if they are JSON.
 fn output(reply: Reply) -> Value {
     let calls = reply.parsed_calls();
     let mut output = json!({"content": reply.content});

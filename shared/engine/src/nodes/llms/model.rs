@@ -1,4 +1,4 @@
-//! A model with the settings that a file gives it, as the LLM node and the nodes that hold one ask it.
+//! A model and its settings, for LLM nodes and for nodes that contain a model.
 
 use super::{
     endpoint::endpoint,
@@ -17,7 +17,7 @@ use crate::{
 use runyard_runs::{EventBody, Price};
 use serde_json::{Map, Value, json};
 
-/// A model, and how it is asked.
+/// A model and its settings.
 #[derive(Debug)]
 pub(crate) struct Model {
     endpoint: Endpoint,
@@ -27,24 +27,24 @@ pub(crate) struct Model {
     fallback: Option<Fallback<Box<Model>>>,
 }
 
-/// What is asked of a model. What is left out is as the model's own settings say.
+/// A request to a model. Unset fields are taken from the model's settings.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ask {
-    /// The conversation, in the shape of the chat completions API, as all of this.
+    /// The conversation. All fields have the format of the chat completions API.
     pub(crate) messages: Vec<Value>,
-    /// The tools that it may call.
+    /// The tools that the model may call.
     pub(crate) tools: Vec<Value>,
     pub(crate) tool_choice: Option<Value>,
     pub(crate) parallel_tool_calls: Option<bool>,
     pub(crate) response_format: Option<Value>,
     pub(crate) stop: Option<Vec<String>>,
-    /// Whether the answer is wanted piece by piece.
+    /// Whether to stream the answer.
     pub(crate) stream: bool,
 }
 
 impl Model {
-    /// Reads a model that another node holds: a mapping with the type of any LLM node. `None` if it is none; then there is
-    /// a mistake. `id` names it unless the mapping does.
+    /// Reads a model inside another node: a mapping with the type of any LLM node. If it is invalid, reports an error and
+    /// returns `None`. `id` is used unless the mapping has one.
     pub(crate) fn read(id: &str, fields: Fields<'_>, loading: &Loading<'_>) -> Option<Self> {
         let Some(type_path) = fields.text("type") else {
             if fields.get("type").is_none() {
@@ -66,7 +66,7 @@ impl Model {
         Some(Self { errors, fallback, ..Self::alone(provider, id, fields, prompt.as_ref(), loading)? })
     }
 
-    /// The model of an LLM node, whose time limit, retries and fallback are the node's.
+    /// Reads the model of an LLM node, without timeout, retries and fallback: those are the node's.
     pub(super) fn alone(
         provider: &Provider,
         id: &str,
@@ -81,15 +81,15 @@ impl Model {
         Some(Self { endpoint, parameters, fit, errors: ErrorHandling::default(), fallback: None })
     }
 
-    /// Its name, as the provider gets it.
+    /// The name that is sent to the provider.
     pub(crate) fn name(&self) -> &str {
         &self.endpoint.model
     }
 
-    /// Asks it for good: gives the reply that is journaled under `key`, or asks, journals the reply and gives it.
+    /// Returns the reply that is journaled under `key`; or calls the model, and journals and returns its reply.
     ///
-    /// Tries as often as the model's `error_handling` says, then its fallback. `key` is unique in the run. Only a reply is
-    /// journaled; its pieces are not given again.
+    /// Retries as the model's `error_handling` says, then calls its fallback. `key` is unique in the run. Only replies are
+    /// journaled; a replay does not repeat their pieces.
     pub(crate) async fn ask(
         &self,
         call: Call<'_>,
@@ -124,11 +124,11 @@ impl Model {
 
     /// Makes one attempt.
     pub(super) async fn once(&self, call: Call<'_>, ask: Ask, piece: &Pieces<'_>) -> Result<Reply, Halt> {
-        let is_wanted = ask.stream;
-        // A stream that only the model wants is nobody else's.
-        let piece = |given: Piece<'_>| {
-            if is_wanted {
-                piece(given);
+        let is_streamed = ask.stream;
+        // If only the model requires streaming, the pieces are not passed on.
+        let piece = |received: Piece<'_>| {
+            if is_streamed {
+                piece(received);
             }
         };
         let mut request = self.request(ask);
@@ -152,7 +152,7 @@ impl Model {
         price: Option<Price>,
         piece: &Pieces<'_>,
     ) -> Result<Reply, Halt> {
-        // Held until the call is over.
+        // Reserved until the call has ended.
         let _reserved = call.services.reserve(call.run, self.name(), price, request.size()).await?;
         match self.endpoint.ask(call.run, &call.services.http, request, price, piece).await {
             Ok(reply) if reply.is_blocked() => {

@@ -1,4 +1,4 @@
-//! What a request says beside its messages.
+//! The parameters of a request: all except its messages.
 
 use super::provider::{Provider, Reasons};
 use crate::{
@@ -71,14 +71,14 @@ const OWN_KEYS: &[&str] = &[
     "type",
 ];
 
-/// Keys that are sent as they are.
+/// Keys that are sent unchanged.
 const SENT_KEYS: &[&str] =
     &["temperature", "max_tokens", "top_p", "seed", "presence_penalty", "frequency_penalty"];
 
-/// Keys that say how the models of `OpenAI` reason; fitted to the model. Other providers get the first as it is.
+/// Keys for the reasoning of `OpenAI` models, adapted to the model. Some other providers get the first unchanged.
 const EFFORT_KEYS: &[&str] = &["reasoning_effort", "verbosity"];
 
-/// Further parameters that providers take, near to keys of nodes or far: none of them is a misspelt key.
+/// Further parameters of providers, which are not reported as misspelt keys of nodes.
 const KNOWN_KEYS: &[&str] = &[
     "audio",
     "cache_control",
@@ -155,7 +155,7 @@ pub(super) fn read(provider: &Provider, fields: Fields<'_>, prompt: Option<&Prom
     if let Some(tools) = tools {
         parameters.insert("tools".into(), tools);
     }
-    // Left out of requests without tools.
+    // Not sent in requests without tools.
     if let Some(choice) = fields.json("tool_choice") {
         parameters.insert("tool_choice".into(), choice);
     }
@@ -184,13 +184,13 @@ pub(super) fn read(provider: &Provider, fields: Fields<'_>, prompt: Option<&Prom
     parameters
 }
 
-/// What was meant by a key that nobody knows.
+/// The known key that is nearest to an unknown one.
 fn near(key: &str) -> Option<&'static str> {
     let known = [OWN_KEYS, EFFORT_KEYS, KNOWN_KEYS].concat();
     if known.contains(&key) { None } else { misspelt(key, &known) }
 }
 
-/// The models that do not reason unless they are asked to.
+/// The models whose default reasoning effort is `none`.
 const EFFORTLESS: &[&str] = &[
     "gpt-5.1",
     "gpt-5.2",
@@ -206,16 +206,16 @@ const EFFORTLESS: &[&str] = &[
     "gpt-6-luna",
 ];
 
-/// What a model that reasons wants of requests.
+/// Constraints of a reasoning model on requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Fit {
-    /// It takes no messages of the system; they are the user's.
+    /// It accepts no system messages: they are sent as messages of the user.
     pub(super) system_as_user: bool,
-    /// It takes no `stop`.
+    /// It does not accept `stop`.
     pub(super) endless: bool,
 }
 
-/// Fits the parameters to the models of `OpenAI` that reason, as the reference's requests show.
+/// Adapts the parameters to reasoning models of `OpenAI`, as the reference does.
 pub(super) fn fit(
     provider: &Provider,
     model: &str,
@@ -253,7 +253,7 @@ pub(super) fn fit(
     Fit { system_as_user: !has_system, endless }
 }
 
-/// Whether it is one of the first models of `OpenAI` that reason.
+/// Whether it is one of `OpenAI`'s `o1`, `o3` and `o4` models.
 pub(super) fn is_o_series(model: &str) -> bool {
     let model = model.to_lowercase();
     ["o1", "o3", "o4"].iter().any(|prefix| model.starts_with(prefix))

@@ -1,22 +1,22 @@
-//! The providers, and what tells one from another.
+//! The table of providers.
 
 use crate::llm::{Accent, AskUsage, PLAIN};
 
-/// A provider.
+/// What distinguishes a provider from the others.
 pub(super) struct Provider {
-    /// The class of its nodes, as `Registered` has it.
+    /// The class of its nodes, as in `Registered`.
     pub(super) class: &'static str,
-    /// The name of a node that is not given one.
+    /// The default name of a node.
     pub(super) node_name: &'static str,
-    /// For messages.
+    /// The name in error messages and in the table of prices.
     pub(super) name: &'static str,
     /// The class of its connections.
     pub(super) connection: &'static str,
     pub(super) speaks: Speaks,
-    /// What models are named with in files, and not in calls.
+    /// Prefixes of model names in files, which are not sent to the provider.
     pub(super) prefixes: &'static [&'static str],
     pub(super) place: Place,
-    /// The environment variable with its key, for connections without one.
+    /// The environment variable with the key, if the connection has none.
     pub(super) key: Option<&'static str>,
     pub(super) reasons: Reasons,
 }
@@ -25,9 +25,9 @@ pub(super) struct Provider {
 #[derive(Clone, Copy)]
 pub(super) enum Speaks {
     OpenAi(Accent),
-    /// Chat completions where the deployment stands in the URL.
+    /// Chat completions with the deployment in the URL.
     Azure,
-    /// Chat completions where the provider behind the router may stand in the URL.
+    /// Chat completions through a router, with the provider behind it in the model name.
     HuggingFace,
     Anthropic,
     Gemini,
@@ -36,29 +36,29 @@ pub(super) enum Speaks {
     Cohere,
 }
 
-/// Where a provider is.
+/// Source of the base URL.
 #[derive(Clone, Copy)]
 pub(super) enum Place {
-    /// Always there.
+    /// Always this URL.
     Fixed(&'static str),
-    /// Where the connection says, else the environment variable, else there.
+    /// The connection, else this environment variable, else this URL.
     Default(Option<&'static str>, &'static str),
-    /// Where the connection says, else the environment variable.
+    /// The connection, else this environment variable.
     Given(Option<&'static str>),
 }
 
-/// Which models of a provider reason, and take other parameters for that.
+/// Which models of a provider are reasoning models with special parameters.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reasons {
-    /// None whose name tells.
+    /// None, or none that the name identifies.
     Not,
-    /// Those of `OpenAI`, served by others.
+    /// Models of `OpenAI` that another provider serves.
     Plainly,
-    /// Those of `OpenAI`, with the effort that the node or its default says.
+    /// Models of `OpenAI`, with the effort of the node or its default.
     WithEffort,
 }
 
-/// What providers have that are called in a way of their own and not by a client of `OpenAI`.
+/// Dialect of providers that the reference does not call through `OpenAI`'s client.
 pub(super) const SPOKEN: Accent = Accent { says_stream: true, ..PLAIN };
 
 const BASE: Provider = Provider {
@@ -89,7 +89,7 @@ pub(super) const CUSTOM: Provider = Provider {
     node_name: "CustomLLM",
     name: "the model's server",
     connection: "HttpApiKey",
-    // Servers of models at home: `hosted_vllm/` and the like say no more than that they speak as `OpenAI` does.
+    // Self-hosted servers: prefixes such as `hosted_vllm/` only say that the API is compatible with `OpenAI`.
     prefixes: &[
         "openai/",
         "custom_openai/",

@@ -1,12 +1,12 @@
-//! Requests that a model refuses for something that it can do without.
+//! Changes requests that a provider refused because of an optional parameter.
 //!
-//! Servers differ in which parameters they take, and say so when they are asked. A request that was refused for one of them
-//! is made again without it, as the reference does; anything else stays the error that it is.
+//! Servers accept different parameters, and report unsupported ones only in their errors. A request that was refused for
+//! such a parameter is sent again without it, as the reference does. Other errors are returned unchanged.
 
 use crate::{flow::NodeError, llm::Request};
 use serde_json::Value;
 
-/// How often a request is changed at most.
+/// Maximum number of changes to a request.
 pub(super) const MOST: usize = 3;
 
 const SAMPLING: &[&str] = &["temperature", "top_p", "top_k"];
@@ -34,15 +34,15 @@ const ONLY_STREAMS: &[&str] = &[
     "stream must be true",
 ];
 
-/// The request that the model may take after it has refused `request` with `error`; `None` if there is none.
+/// The changed request after `request` was refused with `error`; `None` if no change can help.
 pub(super) fn recovered(request: &Request, error: &NodeError) -> Option<Request> {
     let text = error.message.to_lowercase();
-    let says = |words: &[&str]| words.iter().any(|words| text.contains(words));
-    if !request.stream && says(ONLY_STREAMS) {
+    let contains = |words: &[&str]| words.iter().any(|words| text.contains(words));
+    if !request.stream && contains(ONLY_STREAMS) {
         return Some(Request { stream: true, ..request.clone() });
     }
     let given = |name: &&&str| request.parameters.contains_key(**name);
-    let is_unsupported = says(UNSUPPORTED);
+    let is_unsupported = contains(UNSUPPORTED);
     if is_unsupported && SAMPLING.iter().filter(given).any(|name| text.contains(name)) {
         return Some(without(request, SAMPLING));
     }
@@ -68,11 +68,11 @@ fn without(request: &Request, names: &[&str]) -> Request {
     request
 }
 
-/// Whether the text names `stop` or `stop sequences` as a parameter, and not within another word.
+/// Whether the text names `stop` or `stop sequences` as a separate word.
 fn names_stop(text: &str) -> bool {
-    text.match_indices("stop").any(|(place, _)| {
-        let before = text[..place].chars().next_back();
-        let rest = &text[place + 4..];
+    text.match_indices("stop").any(|(index, _)| {
+        let before = text[..index].chars().next_back();
+        let rest = &text[index + 4..];
         let rest = rest.strip_prefix(['_', ' ']).filter(|rest| rest.starts_with("sequence")).unwrap_or(rest);
         let rest = rest.strip_prefix("sequence").map_or(rest, |rest| rest.strip_prefix('s').unwrap_or(rest));
         let is_word = |letter: char| letter.is_ascii_lowercase();
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_done_without() {
+    fn removes_unsupported_parameters() {
         let (parameters, _) = left("`temperature` is not supported with this model").expect("recovered");
         assert!(!parameters.contains_key("temperature") && parameters.contains_key("stop"));
         for text in ["Unsupported parameter: 'stop'", "this model doesn't support the stopSequences field"] {

@@ -1,44 +1,44 @@
-//! Mends conversations with tool calls, which providers refuse over things that happen: a call that was not answered, an
-//! answer without its call, a message without text.
+//! Repairs conversations with tool calls, which providers refuse if a call has no result, a result has no call, or a
+//! message has no text.
 
 use serde_json::{Value, json};
 
 const EMPTY: &str = "(This message is empty.)";
 
-/// The conversation, such that every provider takes it.
+/// Repairs the conversation, so that every provider accepts it.
 pub(super) fn repair(messages: Vec<Value>) -> Vec<Value> {
-    let mut mended: Vec<Value> = Vec::with_capacity(messages.len());
-    // The calls of the last message of the assistant that have no answer yet, by id, with the tool's name.
+    let mut repaired: Vec<Value> = Vec::with_capacity(messages.len());
+    // Id and tool name of the last assistant message's calls that have no result yet.
     let mut open: Vec<(Value, Value)> = Vec::new();
-    // Where the calls of that message stand answered.
+    // Ids of that message's calls that have a result, with the result's index.
     let mut answered: Vec<(Value, usize)> = Vec::new();
     for message in messages.into_iter().map(filled) {
         match message["role"].as_str() {
             Some("tool" | "function") if message["tool_call_id"].is_string() => {
                 let id = message["tool_call_id"].clone();
-                if let Some((_, place)) = answered.iter().find(|(known, _)| *known == id) {
-                    // Of several answers to a call the last counts.
-                    mended[*place] = message;
-                } else if let Some(place) = open.iter().position(|(known, _)| *known == id) {
-                    open.remove(place);
-                    answered.push((id, mended.len()));
-                    mended.push(message);
+                if let Some((_, index)) = answered.iter().find(|(known, _)| *known == id) {
+                    // If a call has several results, the last is kept.
+                    repaired[*index] = message;
+                } else if let Some(index) = open.iter().position(|(known, _)| *known == id) {
+                    open.remove(index);
+                    answered.push((id, repaired.len()));
+                    repaired.push(message);
                 }
             }
             Some("assistant") => {
-                close(&mut open, &mut mended);
+                close(&mut open, &mut repaired);
                 answered.clear();
                 open = calls(&message);
-                mended.push(message);
+                repaired.push(message);
             }
             _ => {
-                close(&mut open, &mut mended);
-                mended.push(message);
+                close(&mut open, &mut repaired);
+                repaired.push(message);
             }
         }
     }
-    close(&mut open, &mut mended);
-    mended
+    close(&mut open, &mut repaired);
+    repaired
 }
 
 fn calls(message: &Value) -> Vec<(Value, Value)> {
@@ -46,16 +46,16 @@ fn calls(message: &Value) -> Vec<(Value, Value)> {
     calls.map(|call| (call["id"].clone(), call["function"]["name"].clone())).collect()
 }
 
-/// Answers what nobody answered.
-fn close(open: &mut Vec<(Value, Value)>, mended: &mut Vec<Value>) {
+/// Adds a result for each call that has none.
+fn close(open: &mut Vec<(Value, Value)>, repaired: &mut Vec<Value>) {
     for (id, name) in open.drain(..) {
         let name = name.as_str().unwrap_or("the tool");
         let content = format!("The call of `{name}` was interrupted and gave no result.");
-        mended.push(json!({"role": "tool", "tool_call_id": id, "content": content}));
+        repaired.push(json!({"role": "tool", "tool_call_id": id, "content": content}));
     }
 }
 
-/// The message with some text, if it is one that needs any.
+/// Adds a text to an empty message of the user or the assistant.
 fn filled(mut message: Value) -> Value {
     let is_said = matches!(message["role"].as_str(), Some("user" | "assistant"));
     if is_said && message["content"].as_str().is_some_and(|text| text.trim().is_empty()) {
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_whole_stays() {
+    fn keeps_valid_conversations() {
         let whole = vec![
             json!({"role": "system", "content": "s"}),
             json!({"role": "user", "content": [{"type": "text", "text": ""}]}),
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_added_and_what_is_too_much_goes() {
+    fn adds_missing_and_removes_surplus_messages() {
         let broken = vec![
             answer("x", "an answer to nothing"),
             json!({"role": "user", "content": " "}),
@@ -100,11 +100,11 @@ mod tests {
             answer("x", "another"),
             json!({"role": "user", "content": "well?"}),
         ];
-        let mended = repair(broken);
-        let roles: Vec<&str> = mended.iter().filter_map(|message| message["role"].as_str()).collect();
+        let repaired = repair(broken);
+        let roles: Vec<&str> = repaired.iter().filter_map(|message| message["role"].as_str()).collect();
         assert_eq!(roles, ["user", "assistant", "tool", "tool", "user"]);
-        assert_eq!((&mended[0]["content"], &mended[1]["content"]), (&json!(EMPTY), &json!(EMPTY)));
-        assert_eq!(mended[2], answer("a", "second"));
-        assert_eq!(mended[3]["tool_call_id"], "b");
+        assert_eq!((&repaired[0]["content"], &repaired[1]["content"]), (&json!(EMPTY), &json!(EMPTY)));
+        assert_eq!(repaired[2], answer("a", "second"));
+        assert_eq!(repaired[3]["tool_call_id"], "b");
     }
 }

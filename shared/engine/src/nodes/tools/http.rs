@@ -1,9 +1,9 @@
-//! `HttpApiCall`: one request to an HTTP API. Connection, node and input each may say part of it, the later over the
-//! earlier.
+//! `HttpApiCall`: one request to an HTTP API. Connection, node and input may each set parts of it; a later one overrides
+//! the earlier ones.
 //!
-//! What the connection and the node say may be secret, and the URL may come from a caller or a model. So each of them says
-//! its headers, parameters and data to its own origin (scheme, host and port) alone; a request to another has what the
-//! input says and nothing else.
+//! Headers, parameters and data of the connection and the node may be secret, and the URL may come from a caller or a
+//! model. So they are only sent to their own origin (scheme, host and port). A request to another origin only has what the
+//! input sets.
 
 use super::{Registered, multipart};
 use crate::{
@@ -44,7 +44,7 @@ const METHODS: &[(&str, Method)] = &[
 const PAYLOADS: &[(&str, Payload)] = &[("raw", Payload::Form), ("json", Payload::Json)];
 const CONTENTS: &[(&str, Content)] =
     &[("text", Content::Text), ("raw", Content::Raw), ("json", Content::Json)];
-/// Tells a server that two requests are one: what was in flight when a worker died is sent again with the same key.
+/// Lets a server detect a repeated request: a request in flight when a worker died is sent again with the same key.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 #[derive(Debug)]
@@ -54,23 +54,23 @@ struct HttpApiCall {
     of_connection: Part,
     own: Part,
     payload: Payload,
-    /// As the file says; else an answer of type `application/json` is JSON, and any other raw.
+    /// From the file. If unset, a response of type `application/json` is JSON, and any other is raw.
     content: Option<Content>,
     success_codes: Vec<u16>,
-    /// How long nothing may come.
+    /// How long the server may send nothing.
     timeout: Duration,
 }
 
-/// What the connection or the node says of every request to its own origin.
+/// Headers, parameters and data of the connection or the node, for requests to its own origin.
 struct Part {
-    /// Unset if there is no URL to tell it by: then nothing of this is sent.
+    /// Unset if the connection or node has no URL: then none of this is sent.
     origin: Option<Origin>,
     headers: Map<String, Value>,
     params: Map<String, Value>,
     data: Map<String, Value>,
 }
 
-/// Without what may be secret.
+/// Leaves out headers, parameters and data, which may be secret.
 impl fmt::Debug for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Part").field("origin", &self.origin).finish_non_exhaustive()
@@ -81,7 +81,7 @@ impl fmt::Debug for Part {
 type Origin = (String, String, u16);
 
 impl Part {
-    /// What `key` holds, for a request to `origin`.
+    /// The entries of `key` for a request to `origin`; empty if that is another origin.
     fn to(&self, origin: Option<&Origin>, key: &str) -> Map<String, Value> {
         if origin.is_none() || origin != self.origin.as_ref() {
             return Map::new();
@@ -99,14 +99,14 @@ fn origin(url: &str) -> Option<Origin> {
     Some((url.scheme().to_owned(), url.host_str()?.to_owned(), url.port_or_known_default()?))
 }
 
-/// What the data is sent as.
+/// Format of the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Payload {
     Form,
     Json,
 }
 
-/// What is made of the answer.
+/// Format of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Content {
     Text,
@@ -115,7 +115,7 @@ enum Content {
     Json,
 }
 
-/// A request, put together.
+/// A complete request.
 struct Request {
     method: Method,
     url: String,
@@ -160,7 +160,7 @@ impl HttpApiCall {
         })
     }
 
-    /// The request for one input, with the files that it names.
+    /// Builds the request for an input and its files.
     fn request(&self, input: &Map<String, Value>, files: &[(String, Vec<u8>)]) -> Result<Request, NodeError> {
         let text = |key: &str| input.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
         let url = text("url").unwrap_or(&self.url);
@@ -169,12 +169,12 @@ impl HttpApiCall {
         }
         let origin = origin(url);
         let merged = |key: &str| {
-            let said = [&self.of_connection, &self.own].map(|part| part.to(origin.as_ref(), key));
-            let [of_connection, own] = said;
-            let said = merge(of_connection, own);
+            let parts = [&self.of_connection, &self.own].map(|part| part.to(origin.as_ref(), key));
+            let [of_connection, own] = parts;
+            let base = merge(of_connection, own);
             match input.get(key) {
-                Some(Value::Object(given)) => merge(said, given.clone()),
-                _ => said,
+                Some(Value::Object(given)) => merge(base, given.clone()),
+                _ => base,
             }
         };
         let known = |name: &str| METHODS.iter().find(|(word, _)| *word == name).map(|(_, method)| method);
@@ -185,7 +185,7 @@ impl HttpApiCall {
         };
         let data = merged("data");
         let (content_type, body) = match (is_json, files) {
-            // As in the reference, a form with files has no place for JSON.
+            // A form with files cannot contain JSON, so the data is dropped, as in the reference.
             (true, [_, ..]) => multipart::form(&[], files),
             (false, [_, ..]) => multipart::form(&entries(&data), files),
             (true, []) => {
@@ -194,7 +194,7 @@ impl HttpApiCall {
             (false, []) => ("application/x-www-form-urlencoded".to_owned(), form(&data).into_bytes()),
         };
         let body = Some(body).filter(|body| !body.is_empty());
-        // Many servers tell by it who is called, whatever the URL says.
+        // Many servers select the site by this header and ignore the host of the URL.
         let is_host = |name: &String| name.eq_ignore_ascii_case("host");
         if input.get("headers").and_then(Value::as_object).is_some_and(|given| given.keys().any(is_host)) {
             return Err(failed("the header `Host` follows from the URL and cannot be set by an input"));
@@ -234,7 +234,7 @@ impl HttpApiCall {
     }
 }
 
-/// A field that is a mapping; empty if it is absent, `None` with a mistake if it is anything else.
+/// A field that is a mapping; empty if it is absent. If it is anything else, reports an error and returns `None`.
 fn mapping(value: Option<Value>, key: &str, fields: Fields<'_>) -> Option<Map<String, Value>> {
     match value {
         None | Some(Value::Null) => Some(Map::new()),
@@ -246,11 +246,11 @@ fn mapping(value: Option<Value>, key: &str, fields: Fields<'_>) -> Option<Map<St
     }
 }
 
-/// One of `words`, cloned.
+/// The value of the field, which must be one of `words`.
 fn word<T: Clone>(fields: Fields<'_>, key: &str, words: &'static [(&'static str, T)]) -> Option<T> {
-    let places: Vec<(&str, usize)> =
-        words.iter().enumerate().map(|(place, (word, _))| (*word, place)).collect();
-    fields.choice(key, &places).map(|place| words[place].1.clone())
+    let indices: Vec<(&str, usize)> =
+        words.iter().enumerate().map(|(index, (word, _))| (*word, index)).collect();
+    fields.choice(key, &indices).map(|index| words[index].1.clone())
 }
 
 fn success_codes(fields: Fields<'_>) -> Option<Vec<u16>> {
@@ -264,7 +264,7 @@ fn success_codes(fields: Fields<'_>) -> Option<Vec<u16>> {
     codes
 }
 
-/// The entries of `base`, then those of `over`; a key in both keeps its place and takes the value of `over`.
+/// The entries of `base`, then those of `over`. A key in both keeps its position and gets the value of `over`.
 fn merge(mut base: Map<String, Value>, over: Map<String, Value>) -> Map<String, Value> {
     base.extend(over);
     base
@@ -290,8 +290,7 @@ fn headers(given: &Map<String, Value>) -> Result<HeaderMap, NodeError> {
     Ok(headers)
 }
 
-/// The entries of a form, as the reference's client has them: a list gives one entry an item, a mapping one a key, and null
-/// none.
+/// The entries of a form, as the reference's client writes them: one per item of a list or key of a mapping; none for null.
 fn entries(data: &Map<String, Value>) -> Vec<(String, String)> {
     let mut entries = Vec::new();
     for (key, value) in data {
@@ -308,7 +307,7 @@ fn entries(data: &Map<String, Value>) -> Vec<(String, String)> {
     entries
 }
 
-/// `a=1&b=2`, for queries and forms.
+/// Encodes data as `a=1&b=2`, for queries and forms.
 fn form(data: &Map<String, Value>) -> String {
     let mut text = String::new();
     for (key, value) in entries(data) {
@@ -322,7 +321,7 @@ fn form(data: &Map<String, Value>) -> String {
     text
 }
 
-/// The files of an input, by the names that they are sent under.
+/// Name and content of the files of an input.
 async fn files(call: Call<'_>, given: Option<&Value>) -> Result<Vec<(String, Vec<u8>)>, NodeError> {
     let (mut read, mut bytes) = (Vec::new(), 0);
     for (name, file) in given.and_then(Value::as_object).into_iter().flatten() {
@@ -337,7 +336,7 @@ async fn files(call: Call<'_>, given: Option<&Value>) -> Result<Vec<(String, Vec
     Ok(read)
 }
 
-/// Python's `quote_plus`.
+/// Encodes text like Python's `quote_plus`.
 fn quote(text: &mut String, plain: &str) {
     for byte in plain.bytes() {
         match byte {
@@ -352,7 +351,7 @@ fn quote(text: &mut String, plain: &str) {
     }
 }
 
-/// The URL with the parameters after those that it has.
+/// Appends parameters to those of the URL.
 fn with_params(url: &str, params: &str) -> String {
     if params.is_empty() {
         return url.to_owned();
@@ -367,9 +366,9 @@ fn with_params(url: &str, params: &str) -> String {
     format!("{url}{joint}{params}{fragment}")
 }
 
-/// An error that an agent can go on after.
-fn failed(why: &str) -> NodeError {
-    let message = format!("Request failed: {why}");
+/// An error that an agent can recover from.
+fn failed(reason: &str) -> NodeError {
+    let message = format!("Request failed: {reason}");
     NodeError { recoverable: true, ..NodeError::new("ToolExecutionException", message) }
 }
 
@@ -467,7 +466,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_with_params() {
+    fn appends_params_to_urls() {
         for (url, whole) in [
             ("http://x/a", "http://x/a?b=1"),
             ("http://x/a?", "http://x/a?b=1"),

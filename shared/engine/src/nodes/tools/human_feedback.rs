@@ -1,4 +1,4 @@
-//! `HumanFeedbackTool`: asks a person, and waits for the answer; or tells them something, and does not.
+//! `HumanFeedbackTool`: asks a person and waits for the answer, or sends a person a message.
 
 use super::{Registered, mapping};
 use crate::{
@@ -18,16 +18,16 @@ pub(super) const HUMAN_FEEDBACK: Registered = Registered {
     build: |_, fields, _| Some(Box::new(HumanFeedback::read(fields)?)),
 };
 
-/// Questions of one call.
-const MOST_QUESTIONS: usize = 4;
+/// Maximum number of questions in one call.
+const MAX_QUESTIONS: usize = 4;
 
-/// How many options a question offers, if it offers any.
+/// Number of options of a question, if it has any.
 const OPTIONS: std::ops::RangeInclusive<usize> = 2..=4;
 
 #[derive(Debug)]
 struct HumanFeedback {
     message: Arc<Template>,
-    /// What it does, whatever its input says.
+    /// The action; if set, that of the input is ignored.
     action: Option<Action>,
     expiry: Option<Expiry>,
 }
@@ -38,12 +38,12 @@ enum Action {
     Info,
 }
 
-/// How people are reached is the server's business: whoever follows the run sees the question, and answers it.
-const ELSEWHERE: &[&str] = &["description", "input_method", "is_browser_takeover", "output_method"];
+/// Fields without effect: questions and messages are events of the run, and are answered through the API.
+const WITHOUT_EFFECT: &[&str] = &["description", "input_method", "is_browser_takeover", "output_method"];
 
 impl HumanFeedback {
     fn read(fields: Fields<'_>) -> Option<Self> {
-        fields.know(ELSEWHERE);
+        fields.know(WITHOUT_EFFECT);
         let message = Template::new(fields.text("msg_template").unwrap_or("{{input}}"))
             .map_err(|problem| fields.mistake(fields.spot("msg_template"), problem))
             .ok()?;
@@ -133,19 +133,19 @@ impl Kind for HumanFeedback {
         }
         let questions = match admitted.get("questions") {
             None | Some(Value::Null) => Value::Null,
-            Some(Value::Array(given)) if (1..=MOST_QUESTIONS).contains(&given.len()) => given
+            Some(Value::Array(given)) if (1..=MAX_QUESTIONS).contains(&given.len()) => given
                 .iter()
                 .enumerate()
-                .map(|(place, given)| question(place, given))
+                .map(|(index, given)| question(index, given))
                 .collect::<Result<_, _>>()?,
-            Some(_) => return Err(wrong(&format!("`questions` must be a list of 1 to {MOST_QUESTIONS}"))),
+            Some(_) => return Err(wrong(&format!("`questions` must be a list of 1 to {MAX_QUESTIONS}"))),
         };
         admitted.insert("questions".into(), questions);
         Ok(Arc::new(Value::Object(admitted)))
     }
 }
 
-/// What a model may write.
+/// The JSON Schema of the input that a model writes.
 fn parameters(action: Option<Action>) -> Value {
     let mut properties = Map::new();
     if action.is_none() {
@@ -182,10 +182,10 @@ fn wrong(problem: &str) -> NodeError {
     NodeError::new("ValidationError", problem)
 }
 
-/// A question with all that its schema has, `{id, header, question, options, multi_select, allow_custom_answer}`; its id is its
-/// place unless it has one.
-fn question(place: usize, given: &Value) -> Result<Value, NodeError> {
-    let about = |problem: &str| wrong(&format!("question {place}: {problem}"));
+/// A question with all fields: `{id, header, question, options, multi_select, allow_custom_answer}`. Its id is its index,
+/// unless it has one.
+fn question(index: usize, given: &Value) -> Result<Value, NodeError> {
+    let about = |problem: &str| wrong(&format!("question {index}: {problem}"));
     let Some(text) = given["question"].as_str() else {
         return Err(about("`question` must be text"));
     };
@@ -212,7 +212,7 @@ fn question(place: usize, given: &Value) -> Result<Value, NodeError> {
         offered.push(json!({"label": label, "description": option["description"].as_str()}));
     }
     Ok(json!({
-        "id": optional("id")?.unwrap_or_else(|| place.to_string()),
+        "id": optional("id")?.unwrap_or_else(|| index.to_string()),
         "header": optional("header")?,
         "question": text,
         "options": offered,
@@ -221,7 +221,7 @@ fn question(place: usize, given: &Value) -> Result<Value, NodeError> {
     }))
 }
 
-/// The questions as text, for who shows no choices.
+/// The questions as text, for clients that do not show choices.
 fn shown(questions: &[Value]) -> String {
     let mut text = String::new();
     for (number, question) in (1..).zip(questions) {
@@ -241,7 +241,7 @@ fn shown(questions: &[Value]) -> String {
     text.trim_end().to_owned()
 }
 
-/// `{content, answers?}`: what was said; of choices alone, the choices as text.
+/// `{content, answers?}`: the feedback, or if it is empty, the chosen options as text.
 fn output(questions: &Value, answer: &Value) -> Value {
     let feedback = answer["feedback"].as_str().unwrap_or_default();
     let Some(answers) = answer["answers"].as_array() else { return json!({"content": feedback}) };

@@ -1,4 +1,4 @@
-//! `MCPServer` and `MCPTool`: tools of a server that speaks the Model Context Protocol.
+//! `MCPServer` and `MCPTool`: tools of a Model Context Protocol server.
 
 use super::Registered;
 use crate::{
@@ -29,10 +29,10 @@ pub(super) const MCP_TOOL: Registered = Registered {
     build: |id, fields, loading| Some(Box::new(McpTool::read(id, fields, loading)?)),
 };
 
-/// The field of an input that is no argument of the tool, but headers of the request.
+/// Input field with headers of the request. It is not passed to the tool.
 const HEADERS: &str = "mcp_http_headers";
 
-/// A server, and which of its tools are meant. A node of its own, it runs the one tool that it selects.
+/// A server, and filters that select some of its tools. As a node of a flow it must select one tool, which it calls.
 #[derive(Debug)]
 pub(crate) struct McpServer {
     server: Server,
@@ -47,7 +47,7 @@ impl McpServer {
             let items = fields.list(key).unwrap_or_default();
             items.iter().filter_map(|item| item.text().map(str::to_owned)).collect()
         };
-        // Here the tools are listed for each run anyway.
+        // Ignored: tools are listed for each run.
         let _ = fields.bool("discover_per_run");
         Some(Self {
             include: names("include_tools"),
@@ -57,7 +57,7 @@ impl McpServer {
         })
     }
 
-    /// The tools that the node selects. Listed once for a run, under the name of the call: a replay finds the same.
+    /// The tools that the node selects. The list is journaled under the call's key, so that a replay sees the same tools.
     pub(crate) async fn tools(
         &self,
         call: Call<'_>,
@@ -89,8 +89,8 @@ impl McpServer {
         Ok(tools.filter(|tool| self.selects(&tool.name)).collect())
     }
 
-    /// Calls one of the tools: `{content, raw_response}` with the content as a model is to see it, if it is `for_agents`;
-    /// else `{content}` with all that the server said.
+    /// Calls one of the tools. Returns `{content, raw_response}` with a content for models if `for_agents`; else `{content}`
+    /// with the whole result.
     pub(crate) async fn call_tool(
         &self,
         call: Call<'_>,
@@ -102,15 +102,15 @@ impl McpServer {
     }
 
     fn selects(&self, name: &str) -> bool {
-        let among = |names: &[String]| names.iter().any(|known| known == name);
-        (self.include.is_empty() || among(&self.include)) && !among(&self.exclude)
+        let contains = |names: &[String]| names.iter().any(|known| known == name);
+        (self.include.is_empty() || contains(&self.include)) && !contains(&self.exclude)
     }
 }
 
 #[async_trait]
 impl Kind for McpServer {
     async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
-        // As an agent calls one of those that were listed.
+        // An agent calls one of the listed tools in this form.
         if let (Some(tool), Some(arguments)) = (input["tool"].as_str(), input["arguments"].as_object())
             && self.selects(tool)
         {
@@ -146,7 +146,7 @@ impl Kind for McpServer {
     }
 }
 
-/// One tool, whose schema the file has.
+/// One tool, with its schema in the file.
 #[derive(Debug)]
 struct McpTool {
     server: Server,
@@ -163,7 +163,7 @@ impl McpTool {
                 fields.mistake(fields.yaml.spot, format!("the node `{id}` lacks its `{key}`"));
             }
         }
-        let schema = fields.json("json_input_schema").map(renamed);
+        let schema = fields.json("json_input_schema").map(rename_type);
         let compiled = schema.as_ref().map(Schema::new).transpose();
         if let Err(problem) = &compiled {
             let message = format!("this is no JSON schema: {problem}");
@@ -189,7 +189,7 @@ impl Kind for McpTool {
     }
 
     fn offer(&self) -> Offer {
-        // Its description stands in the file: it must.
+        // The description is a required field of the file.
         Offer { description: "", parameters: self.schema.clone(), parallel: false }
     }
 
@@ -208,7 +208,7 @@ impl Kind for McpTool {
     }
 }
 
-/// The server that a node's connection names.
+/// The server of a node's connection.
 fn server(fields: Fields<'_>, loading: &Loading<'_>) -> Option<Server> {
     let connection = needed(&["MCPStreamableHTTP", "MCPSse", "MCPStdio"], fields, loading)?;
     let (transport, timeout) = match connection.class.as_str() {
@@ -259,21 +259,21 @@ fn header_map(given: Option<&Map<String, Value>>) -> Result<HeaderMap, NodeError
     Ok(headers)
 }
 
-/// What a schema names of an input, and the headers; all of it if it names nothing.
+/// The fields of an input that the schema names, and the headers; the whole input if the schema names no fields.
 fn arguments(schema: &Value, input: &Map<String, Value>) -> Map<String, Value> {
     let Some(properties) = schema["properties"].as_object() else { return input.clone() };
     let named = input.iter().filter(|(key, _)| properties.contains_key(*key) || *key == HEADERS);
     named.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
-/// Files may write `type_` for `type`, as the reference does when it writes one.
-fn renamed(value: Value) -> Value {
+/// Renames `type_` to `type`: the reference writes it so in files.
+fn rename_type(value: Value) -> Value {
     match value {
         Value::Object(map) => map
             .into_iter()
-            .map(|(key, value)| (if key == "type_" { "type".to_owned() } else { key }, renamed(value)))
+            .map(|(key, value)| (if key == "type_" { "type".to_owned() } else { key }, rename_type(value)))
             .collect(),
-        Value::Array(items) => items.into_iter().map(renamed).collect(),
+        Value::Array(items) => items.into_iter().map(rename_type).collect(),
         other => other,
     }
 }
@@ -307,7 +307,7 @@ async fn call_tool(
     Ok(json!({"content": content, "raw_response": result}))
 }
 
-/// The texts of a result's content, a line each.
+/// The texts of a result's content, one per line.
 fn text_of(result: &Value) -> String {
     let parts = result["content"].as_array().into_iter().flatten();
     let texts = parts.filter(|part| part["type"] == "text").filter_map(|part| part["text"].as_str());
@@ -325,9 +325,9 @@ fn without_nulls(value: &mut Value) {
     }
 }
 
-/// An error that an agent can go on after.
-fn failed(call: Call<'_>, why: &str) -> NodeError {
+/// An error that an agent can recover from.
+fn failed(call: Call<'_>, reason: &str) -> NodeError {
     let name = call.node.name.as_deref().unwrap_or(&call.node.id);
-    let message = format!("the MCP server of `{name}`: {why}");
+    let message = format!("the MCP server of `{name}`: {reason}");
     NodeError { recoverable: true, ..NodeError::new("ToolExecutionException", message) }
 }

@@ -1,4 +1,4 @@
-//! Tools: nodes that do something, on their own or for an agent.
+//! Tools: nodes that an agent can call, or that a flow executes.
 
 mod agent_only;
 mod file_list;
@@ -40,5 +40,5 @@ pub(super) const NODES: &[&Registered] = &[
     &thinking::THINKING,
 ];
 
-/// Those that work on what an agent keeps for itself.
+/// Tools that work on an agent's own files and tasks.
 pub(super) const OWN: &[Own] = &[FILE_LIST, FILE_READ, FILE_SEARCH, FILE_WRITE, TODO_WRITE];

@@ -3,15 +3,15 @@
 use std::io::Write as _;
 use uuid::Uuid;
 
-/// The content type, and the body: the form's entries, then the files, each under a name that is its file's name as well.
+/// Returns the content type and the body: the entries, then the files. The name of a file is also its file name.
 pub(super) fn form(entries: &[(String, String)], files: &[(String, Vec<u8>)]) -> (String, Vec<u8>) {
-    // Follows from what it parts, so that a replay sends the same; nobody can write what holds its own hash.
-    let mut parts = Uuid::NAMESPACE_OID;
+    // The boundary is a hash of the parts, so that a replay sends the same body and no part can contain the boundary.
+    let mut hash = Uuid::NAMESPACE_OID;
     for part in entries.iter().map(|(_, value)| value.as_bytes()).chain(files.iter().map(|(_, file)| &**file))
     {
-        parts = Uuid::new_v5(&parts, part);
+        hash = Uuid::new_v5(&hash, part);
     }
-    let boundary = parts.simple().to_string();
+    let boundary = hash.simple().to_string();
     let mut body = Vec::new();
     let mut part = |name: &str, file: &str, content: &[u8]| {
         let _ = write!(body, "--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n");

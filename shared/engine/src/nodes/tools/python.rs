@@ -20,7 +20,7 @@ pub(super) const PYTHON: Registered = Registered {
 #[derive(Debug)]
 struct Python {
     code: String,
-    /// Whether `run` takes the input's entries as keyword arguments, not the input as one dictionary.
+    /// Whether `run` gets the input's entries as keyword arguments, instead of one dictionary.
     as_keywords: bool,
 }
 
@@ -37,7 +37,7 @@ impl Python {
 #[async_trait]
 impl Kind for Python {
     async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
-        // Code in the sandbox reaches nothing outside, so it needs no claim: done again after a crash, it harms nobody.
+        // Code in the sandbox has no external effects, so it needs no claim: it may be executed again after a crash.
         let empty = Map::new();
         let arguments = input.as_object().unwrap_or(&empty);
         let timeout = call.node.errors.timeout;

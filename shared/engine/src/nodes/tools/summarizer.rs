@@ -1,4 +1,4 @@
-//! Summarizer: a model cleans up a text that was taken from a page.
+//! Summarizer: a model cleans up the text of a web page.
 
 use super::{Registered, mapping, thinking::model};
 use crate::{
@@ -35,7 +35,7 @@ Give the text alone.";
 struct Summarizer {
     model: Model,
     prompt: String,
-    /// Words that are given to the model at once.
+    /// Words per request to the model.
     chunk: usize,
 }
 

@@ -1,4 +1,4 @@
-//! Thinking: a model goes through a thought.
+//! Thinking: a model analyzes a thought.
 
 use super::{Registered, mapping};
 use crate::{
@@ -61,7 +61,7 @@ impl Thinking {
     }
 }
 
-/// The model of a tool that needs one.
+/// Reads the field `llm` of a tool.
 pub(super) fn model(id: &str, fields: Fields<'_>, loading: &Loading<'_>) -> Option<Model> {
     let Some(llm) = fields.fields("llm") else {
         if fields.get("llm").is_none() {
@@ -84,7 +84,7 @@ impl Kind for Thinking {
         if focus != "general" && !focus.is_empty() {
             sections.push(format!("Focus area: {focus}"));
         }
-        // Each part is put in on its own, so that a thought may hold braces.
+        // Parts are replaced separately, so that placeholders inside the thought are not.
         let prompt: Vec<String> = self
             .prompt
             .split("{thought}")

@@ -1,4 +1,4 @@
-//! An agent's list of tasks.
+//! Writes an agent's list of tasks.
 
 use crate::{
     flow::NodeError,
@@ -8,7 +8,7 @@ use crate::{
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 
-/// Where the list stands among the agent's files.
+/// Path of the list among the agent's files.
 const FILE: &str = "._agent/todos.json";
 const STATUSES: [(&str, &str); 3] = [("pending", "⏳"), ("in_progress", "🔄"), ("completed", "✅")];
 
