@@ -1,4 +1,4 @@
-//! Choice: tells by conditions which of its options are taken; others depend on an option.
+//! Choice: decides by conditions which of its options are taken; other nodes depend on an option.
 
 use super::{Registered, mapping};
 use crate::{
@@ -24,9 +24,9 @@ struct Choice(Arc<Options>);
 #[derive(Debug)]
 struct Options {
     ids: Vec<String>,
-    /// By option; an option without a condition is taken if no other is.
+    /// One per option. An option without a condition is taken if no other is.
     conditions: Vec<Option<Condition>>,
-    /// Whether every option is judged, not only those up to the first that holds.
+    /// Whether to evaluate all options, instead of only those up to the first that is taken.
     all: bool,
 }
 
@@ -35,9 +35,9 @@ impl Options {
         let mut ids = Vec::new();
         let mut known = HashSet::new();
         let mut conditions = Vec::new();
-        for (place, option) in fields.items("options", "an option").into_iter().enumerate() {
+        for (index, option) in fields.items("options", "an option").into_iter().enumerate() {
             option.know(&["name"]);
-            let id = option.text("id").map_or_else(|| format!("{node}-option-{place}"), str::to_owned);
+            let id = option.text("id").map_or_else(|| format!("{node}-option-{index}"), str::to_owned);
             if !known.insert(id.clone()) {
                 option.mistake(option.spot("id"), format!("an option `{id}` stands here already"));
             }
@@ -48,47 +48,47 @@ impl Options {
         Self { ids, conditions, all }
     }
 
-    /// Of each option whether it is taken; nothing if that was not asked any more.
-    fn judge(&self, input: &Value) -> Result<Vec<Option<bool>>, NodeError> {
-        let mut verdicts = Vec::with_capacity(self.ids.len());
+    /// Returns for each option whether it is taken; `None` if it was not evaluated.
+    fn decide(&self, input: &Value) -> Result<Vec<Option<bool>>, NodeError> {
+        let mut decisions = Vec::with_capacity(self.ids.len());
         if self.all {
             for condition in &self.conditions {
-                verdicts.push(condition.as_ref().map(|condition| condition.holds(input)).transpose()?);
+                decisions.push(condition.as_ref().map(|condition| condition.holds(input)).transpose()?);
             }
-            if !verdicts.contains(&Some(true)) {
-                for verdict in verdicts.iter_mut().filter(|verdict| verdict.is_none()) {
-                    *verdict = Some(true);
+            if !decisions.contains(&Some(true)) {
+                for decision in decisions.iter_mut().filter(|decision| decision.is_none()) {
+                    *decision = Some(true);
                 }
             }
-            return Ok(verdicts);
+            return Ok(decisions);
         }
         let mut taken = false;
         for condition in &self.conditions {
             if taken {
-                verdicts.push(None);
+                decisions.push(None);
                 continue;
             }
             taken = condition.as_ref().map_or(Ok(true), |condition| condition.holds(input))?;
-            verdicts.push(Some(taken));
+            decisions.push(Some(taken));
         }
-        Ok(verdicts)
+        Ok(decisions)
     }
 
-    /// Of each option whether it is taken, with the input.
+    /// Returns the result of each option: whether it is taken, and the input.
     fn results(&self, input: &Value) -> Result<Value, NodeError> {
-        let verdicts = self.judge(input)?;
+        let decisions = self.decide(input)?;
         let mut results = Map::with_capacity(self.ids.len());
-        for (id, verdict) in self.ids.iter().zip(verdicts) {
-            let status = match verdict {
+        for (id, decision) in self.ids.iter().zip(decisions) {
+            let status = match decision {
                 Some(true) => "success",
                 Some(false) => "failure",
                 None => "skip",
             };
-            // Each holds a copy of the input.
+            // Each result has a copy of the input.
             if compute::walk(input).is_err() {
                 return Err(NodeError::limit_exceeded("the options of a Choice hold too much together"));
             }
-            results.insert(id.clone(), json!({"status": status, "input": input, "output": verdict}));
+            results.insert(id.clone(), json!({"status": status, "input": input, "output": decision}));
         }
         Ok(Value::Object(results))
     }
@@ -97,11 +97,11 @@ impl Options {
 #[async_trait]
 impl Kind for Choice {
     async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
-        let away = || {
+        let detached = || {
             let (options, input) = (Arc::clone(&self.0), Arc::clone(input));
             move || options.results(&input)
         };
-        Ok(Arc::new(compute::run(call.run, "a Choice", || self.0.results(input), away).await?))
+        Ok(Arc::new(compute::run(call.run, "a Choice", || self.0.results(input), detached).await?))
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
@@ -113,7 +113,7 @@ impl Kind for Choice {
     }
 }
 
-/// Whether an output's entry is what a Choice says of an option.
+/// Whether an entry of an output is the result of an option of a Choice.
 pub(crate) fn is_option_result(value: &Value) -> bool {
     value.as_object().is_some_and(|map| map.contains_key("status"))
 }

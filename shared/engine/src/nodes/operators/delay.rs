@@ -1,7 +1,7 @@
-//! Delay: waits, then gives what it was given.
+//! Delay: waits, then returns its input.
 //!
-//! The moment to go on at is recorded when the wait begins, so a run that is taken over meanwhile waits for the same one,
-//! and not at all if it has passed. While nothing else of the run goes on, nobody need be there to wait.
+//! The end of the wait is recorded when it starts, so a run that is taken over waits until the same time, and not at all if
+//! it has passed. If no other node of the run is executing, the run rests: no worker waits for it.
 
 use super::Registered;
 use crate::{
@@ -25,21 +25,21 @@ pub(super) const DELAY: Registered = Registered {
 #[derive(Debug)]
 struct Delay {
     name: String,
-    /// How many seconds, unless the input says.
+    /// Seconds to wait, unless the input sets them.
     seconds: Option<f64>,
 }
 
-/// A wait as it was fixed when it began.
+/// A wait, as it was set when it started.
 struct Wait {
     started: Timestamp,
-    until: Moment,
-    /// Whether it is on record.
+    until: OffsetTime,
+    /// Whether an earlier execution recorded it.
     recorded: bool,
 }
 
-/// A moment, and the zone that it was written in, if in any.
+/// A timestamp, and the UTC offset that it was written with, if any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Moment {
+struct OffsetTime {
     at: Timestamp,
     offset: Option<Offset>,
 }
@@ -55,11 +55,11 @@ impl Delay {
         Some(Self { name: fields.text("name").unwrap_or("delay").to_owned(), seconds })
     }
 
-    /// The wait that an earlier execution began, or one that begins now.
+    /// The wait that an earlier execution started, or one that starts now.
     fn wait(&self, call: Call<'_>, input: &Map<String, Value>) -> Result<Wait, NodeError> {
         let key = format!("node:{}:wait", call.key);
         if let Some(recorded) = call.run.recorded(&key) {
-            let recorded = |key: &str| moment(&recorded.journal[key]);
+            let recorded = |key: &str| parse_time(&recorded.journal[key]);
             if let (Some(started), Some(until)) = (recorded("started"), recorded("until")) {
                 return Ok(Wait { started: started.at, until, recorded: true });
             }
@@ -71,10 +71,10 @@ impl Delay {
         Ok(wait)
     }
 
-    fn until(&self, input: &Map<String, Value>, now: Timestamp) -> Result<Moment, NodeError> {
+    fn until(&self, input: &Map<String, Value>, now: Timestamp) -> Result<OffsetTime, NodeError> {
         if let Some(until) = input.get("until").filter(|until| !until.is_null()) {
-            let Moment { at, offset } = moment(until).ok_or_else(|| no_moment(until))?;
-            return Ok(Moment { at, offset: offset.or(Some(Offset::UTC)) });
+            let OffsetTime { at, offset } = parse_time(until).ok_or_else(|| invalid_until(until))?;
+            return Ok(OffsetTime { at, offset: offset.or(Some(Offset::UTC)) });
         }
         let given = input.get("duration_seconds").filter(|seconds| !seconds.is_null()).and_then(seconds);
         let Some(seconds) = given.or(self.seconds) else {
@@ -87,46 +87,46 @@ impl Delay {
         };
         SignedDuration::try_from_secs_f64(seconds)
             .and_then(|wait| now.checked_add(wait))
-            .map(|at| Moment { at, offset: Some(Offset::UTC) })
+            .map(|at| OffsetTime { at, offset: Some(Offset::UTC) })
             .map_err(|_| NodeError::new("ValueError", format!("{seconds} seconds are too far in the future")))
     }
 }
 
-/// The time by the clock of the run.
+/// The current time by the run's clock.
 fn now(call: Call<'_>) -> Timestamp {
     Timestamp::from_millisecond(call.run.now().0).unwrap_or_default()
 }
 
-fn no_moment(value: &Value) -> NodeError {
+fn invalid_until(value: &Value) -> NodeError {
     let message = format!("`until` must be a moment as ISO 8601 has it, not {}", python_text::repr(value));
     NodeError::new("ValidationError", message)
 }
 
-/// A moment: ISO 8601, in UTC where it names no zone, or seconds since 1970.
-fn moment(value: &Value) -> Option<Moment> {
+/// Parses a timestamp: ISO 8601, in UTC if it has no offset, or seconds since 1970.
+fn parse_time(value: &Value) -> Option<OffsetTime> {
     match value {
         Value::String(text) => {
             let pieces = Pieces::parse(text).ok()?;
             let civil = DateTime::from_parts(pieces.date(), pieces.time().unwrap_or_default());
             let offset = pieces.to_numeric_offset();
-            Some(Moment { at: offset.unwrap_or(Offset::UTC).to_timestamp(civil).ok()?, offset })
+            Some(OffsetTime { at: offset.unwrap_or(Offset::UTC).to_timestamp(civil).ok()?, offset })
         }
         Value::Number(number) => {
             let since = SignedDuration::try_from_secs_f64(number.as_f64()?).ok()?;
-            Some(Moment { at: Timestamp::UNIX_EPOCH.checked_add(since).ok()?, offset: Some(Offset::UTC) })
+            Some(OffsetTime { at: Timestamp::UNIX_EPOCH.checked_add(since).ok()?, offset: Some(Offset::UTC) })
         }
         _ => None,
     }
 }
 
-impl Moment {
-    /// The first millisecond that is not before it.
+impl OffsetTime {
+    /// The timestamp, rounded up to milliseconds.
     fn millis(self) -> runyard_runs::Timestamp {
         let millis = (self.at.as_nanosecond() + 999_999).div_euclid(1_000_000);
         runyard_runs::Timestamp(i64::try_from(millis).unwrap_or(i64::MAX))
     }
 
-    /// Python's `isoformat()`.
+    /// Formats it like Python's `isoformat()`.
     fn text(self) -> String {
         let civil = self.offset.unwrap_or(Offset::UTC).to_datetime(self.at);
         let mut text = civil.strftime("%Y-%m-%dT%H:%M:%S").to_string();
@@ -143,7 +143,7 @@ impl Moment {
     }
 }
 
-/// As many seconds as a number, or text that is one, says.
+/// Seconds from a number, a text with a number, or a boolean.
 fn seconds(value: &Value) -> Option<f64> {
     match value {
         Value::Number(number) => number.as_f64(),
@@ -153,7 +153,7 @@ fn seconds(value: &Value) -> Option<f64> {
     }
 }
 
-/// Seconds with three decimals.
+/// Seconds, rounded to milliseconds.
 fn rounded(duration: SignedDuration) -> f64 {
     (duration.as_secs_f64() * 1e3).round() / 1e3
 }
@@ -165,14 +165,14 @@ impl Kind for Delay {
         let input = input.as_object().unwrap_or(&empty);
         let wait = self.wait(call, input)?;
         if !wait.recorded && wait.until.at > now(call) {
-            // It is before it is waited for.
+            // The record of the wait is committed before the wait.
             call.run.outside().await?;
         }
         if let Ok(left) = wait.until.at.duration_since(now(call)).try_into() {
             let _stay = call.rests.until(wait.until.millis());
             tokio::time::sleep(left).await;
         }
-        // A moment that had passed when the delay began was not waited for.
+        // If the end had passed when the delay started, it did not wait.
         let waited = if wait.until.at > wait.started {
             now(call).duration_since(wait.started)
         } else {
@@ -192,7 +192,7 @@ impl Kind for Delay {
         let mut input = Arc::unwrap_or_clone(super::mapping(input, "a Delay")?);
         let until = match &input["until"] {
             Value::Null => Value::Null,
-            until => moment(until).ok_or_else(|| no_moment(until))?.text().into(),
+            until => parse_time(until).ok_or_else(|| invalid_until(until))?.text().into(),
         };
         let duration = match &input["duration_seconds"] {
             Value::Null => Value::Null,
@@ -217,7 +217,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn moments() {
+    fn parses_timestamps() {
         for (text, expected, at) in [
             ("2026-06-10T09:15:21Z", "2026-06-10T09:15:21+00:00", "2026-06-10T09:15:21Z"),
             ("2026-06-10T09:15:21+02:00", "2026-06-10T09:15:21+02:00", "2026-06-10T07:15:21Z"),
@@ -225,12 +225,12 @@ mod tests {
             ("2026-06-10 09:15", "2026-06-10T09:15:00", "2026-06-10T09:15:00Z"),
             ("2026-06-10", "2026-06-10T00:00:00", "2026-06-10T00:00:00Z"),
         ] {
-            let found = moment(&json!(text)).expect(text);
+            let found = parse_time(&json!(text)).expect(text);
             assert_eq!((found.text().as_str(), found.at.to_string().as_str()), (expected, at));
         }
-        assert_eq!(moment(&json!(0)).map(|moment| moment.at), Some(Timestamp::UNIX_EPOCH));
+        assert_eq!(parse_time(&json!(0)).map(|time| time.at), Some(Timestamp::UNIX_EPOCH));
         for wrong in [json!("tomorrow"), json!([]), json!("25:00")] {
-            assert_eq!(moment(&wrong), None, "{wrong}");
+            assert_eq!(parse_time(&wrong), None, "{wrong}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Expression: computes new fields from named inputs.
+//! Expression: computes new fields from its input.
 
 use super::{Registered, mapping};
 use crate::{
@@ -22,17 +22,17 @@ pub(super) const EXPRESSION: Registered = Registered {
 #[derive(Debug)]
 struct Expression(Arc<Computed>);
 
-/// The fields that it computes.
+/// The fields to compute.
 #[derive(Debug)]
 struct Computed {
     fields: Vec<(String, expression::Expression)>,
-    /// Whether the inputs stand in the output too.
+    /// Whether the output includes the input.
     passes_through: bool,
 }
 
 impl Computed {
     fn read(fields: Fields<'_>) -> Self {
-        // What the inputs are called is for editors; an expression names what it reads.
+        // `input_fields` is for editors; expressions name the inputs that they read.
         fields.know(&["input_fields"]);
         let mut computed: Vec<(String, expression::Expression)> = Vec::new();
         for item in fields.items("expressions", "an expression") {
@@ -60,7 +60,7 @@ impl Computed {
         Self { fields: computed, passes_through: fields.bool("pass_through").unwrap_or(false) }
     }
 
-    /// The output for an input, as a part of a computation.
+    /// Computes the output. Must be called within a [computation](compute).
     fn output(&self, input: &Value, today: Date) -> Result<Arc<Value>, NodeError> {
         let empty = Map::new();
         let input = input.as_object().unwrap_or(&empty);
@@ -75,7 +75,7 @@ impl Computed {
     }
 }
 
-/// Whether Python takes a word as a name.
+/// Whether a word is an identifier in Python.
 pub(super) fn is_identifier(word: &str) -> bool {
     word.starts_with(|first: char| first.is_alphabetic() || first == '_')
         && word.chars().all(|character| character.is_alphanumeric() || character == '_')
@@ -85,11 +85,12 @@ pub(super) fn is_identifier(word: &str) -> bool {
 impl Kind for Expression {
     async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
         let today = super::today(call);
-        let away = || {
+        let detached = || {
             let (computed, input) = (Arc::clone(&self.0), Arc::clone(input));
             move || computed.output(&input, today)
         };
-        let output = compute::run(call.run, "the expressions", || self.0.output(input, today), away).await?;
+        let output =
+            compute::run(call.run, "the expressions", || self.0.output(input, today), detached).await?;
         Ok(output)
     }
 

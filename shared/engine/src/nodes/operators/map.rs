@@ -1,4 +1,4 @@
-//! Map: runs one node for each item of a list.
+//! Map: executes one node for each item of a list.
 
 use super::Registered;
 use crate::{
@@ -21,7 +21,7 @@ pub(super) const MAP: Registered = Registered {
 #[derive(Debug)]
 struct Map {
     node: Box<Node>,
-    /// Whether one item's failure fails the Map; else its place holds null.
+    /// Whether the failure of an item fails the Map; else the item's output is null.
     raises: bool,
     workers: usize,
 }
@@ -46,10 +46,10 @@ impl Map {
     fn run_one<'a>(
         &'a self,
         call: Call<'a>,
-        place: usize,
+        index: usize,
         item: &'a Value,
     ) -> BoxFuture<'a, Result<Arc<Value>, Halt>> {
-        Box::pin(async move { run_within(call, &self.node, &place.to_string(), item).await })
+        Box::pin(async move { run_within(call, &self.node, &index.to_string(), item).await })
     }
 }
 
@@ -62,12 +62,12 @@ impl Kind for Map {
         {
             let _stay = call.rests.holds();
             let runs: Vec<_> =
-                items.iter().enumerate().map(|(place, item)| self.run_one(call, place, item)).collect();
+                items.iter().enumerate().map(|(index, item)| self.run_one(call, index, item)).collect();
             let mut runs = std::pin::pin!(stream::iter(runs).buffered(self.workers));
             while let Some(ended) = runs.next().await {
                 match ended {
                     Ok(output) => outputs.push((*output).clone()),
-                    // The run has used what it may, whatever is made of other failures.
+                    // The run's budget is used up, so the Map fails whatever its `behavior` is.
                     Err(Halt::Failed(error)) if error.kind == BUDGET_EXCEEDED => return Err(error.into()),
                     Err(Halt::Failed(_)) if self.raises => {
                         let message = format!(
@@ -77,7 +77,7 @@ impl Kind for Map {
                         return Err(NodeError::new("ValueError", message).into());
                     }
                     Err(Halt::Failed(_)) => outputs.push(Value::Null),
-                    // Items that do not wait go on, so that they need not when this one does.
+                    // The other items go on, so that they need not be repeated when this one resumes.
                     Err(Halt::Suspended) => suspended = true,
                     Err(Halt::Stopped) => return Err(Halt::Stopped),
                 }

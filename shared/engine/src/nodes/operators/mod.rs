@@ -1,4 +1,4 @@
-//! Operators: nodes that decide, compute, repeat, wait and pass on.
+//! Operators: nodes that decide, compute, repeat, wait, or pass on their input.
 
 mod choice;
 mod decision_table;
@@ -27,7 +27,7 @@ pub(super) const NODES: &[&Registered] = &[
     &sub_workflow::SUB_WORKFLOW,
 ];
 
-/// The day that it is, in UTC.
+/// Today's date in UTC, by the run's clock.
 fn today(call: Call<'_>) -> Date {
     let now = Timestamp::from_millisecond(call.run.now().0).unwrap_or_default();
     TimeZone::UTC.to_datetime(now).date()

@@ -1,4 +1,4 @@
-//! Pass: gives what it is given, through its transformers if it has any.
+//! Pass: returns its input, after applying its transformers.
 
 use super::Registered;
 use crate::{
@@ -17,7 +17,7 @@ pub(super) const PASS: Registered = Registered {
     build: |_, fields, _| Some(Box::new(Pass::read(fields))),
 };
 
-/// What Pass, Input and Output do.
+/// The common part of Pass, Input and Output.
 #[derive(Debug)]
 pub(in crate::nodes) struct Pass {
     transformers: Vec<Transformer>,

@@ -1,4 +1,4 @@
-//! `SubWorkflow`: runs another flow of the file as one step.
+//! `SubWorkflow`: executes another flow of the file as one node.
 
 use super::{Registered, mapping};
 use crate::{
@@ -21,13 +21,13 @@ pub(super) const SUB_WORKFLOW: Registered = Registered {
 struct SubWorkflow {
     name: String,
     flow: Arc<Flow>,
-    /// Inputs without which it fails.
+    /// Required inputs.
     required: Vec<String>,
 }
 
 impl SubWorkflow {
     fn read(id: &str, fields: Fields<'_>, loading: &Loading<'_>) -> Option<Self> {
-        // Where the flow came from and what it gives is for editors; the flow itself is what runs.
+        // These fields are for editors; only the flow itself is executed.
         fields.know(&["workflow_id", "workflow_version_id", "output_fields"]);
         let mut required = Vec::new();
         for field in fields.items("input_fields", "a field") {
@@ -53,16 +53,16 @@ impl SubWorkflow {
         })
     }
 
-    /// What its one Output node gives; without one, or with several, what every node gives, by id.
+    /// The output of its only Output node; if it has none or several, the outputs of all nodes, by id.
     fn output(&self, end: &FlowEnd) -> Value {
         let nodes = &self.flow.nodes;
         let output =
-            |place: u32| end.results.get(place).map_or(Value::Null, |result| (*result.output).clone());
+            |index: u32| end.results.get(index).map_or(Value::Null, |result| (*result.output).clone());
         let mut outputs = nodes.iter().filter(|(_, node)| matches!(node.kind.role(), Role::Output));
-        if let (Some((place, _)), None) = (outputs.next(), outputs.next()) {
-            return output(place);
+        if let (Some((index, _)), None) = (outputs.next(), outputs.next()) {
+            return output(index);
         }
-        end.order.iter().map(|place| (nodes.id(*place).to_owned(), output(*place))).collect()
+        end.order.iter().map(|index| (nodes.id(*index).to_owned(), output(*index))).collect()
     }
 }
 

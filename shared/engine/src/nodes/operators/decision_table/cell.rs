@@ -1,4 +1,4 @@
-//! The cells of a decision table: what one means, and whether a value satisfies it.
+//! The condition cells of a decision table.
 
 use super::Column;
 use crate::condition::equal;
@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 /// A compiled condition cell.
 #[derive(Debug)]
 pub(super) enum Cell {
-    /// An empty one, or `*`.
+    /// An empty cell, or `*`: satisfied by every value.
     Any,
     /// `[620..680)`.
     Range { low: (Number, bool), high: (Number, bool) },
@@ -16,14 +16,14 @@ pub(super) enum Cell {
     OneOf(Vec<Value>),
     /// `!= FHA, VA`.
     NoneOf(Vec<Value>),
-    /// `>= 620`: which orders satisfy it, against what.
+    /// `>= 620`: the orderings that satisfy it, and the value to compare with.
     Order(&'static [Ordering], Value),
 }
 
 const SIGNS: &[&str] = &["==", "!=", ">=", "<=", ">", "<", "="];
 
 impl Cell {
-    /// What the text of a cell means in a column of that type; or what is wrong with it.
+    /// Parses the text of a cell in a column of that type; the error says what is wrong.
     pub(super) fn read(text: &str, column: Column) -> Result<Self, String> {
         let text = text.trim();
         if text.is_empty() || text == "*" {
@@ -60,7 +60,7 @@ impl Cell {
         Ok(Self::Order(orders, literals.swap_remove(0)))
     }
 
-    /// Whether `value` satisfies it; null, which stands for what the column cannot hold too, satisfies the empty one only.
+    /// Whether `value` satisfies the cell. Null, also used for values of a wrong type, only satisfies an empty cell.
     pub(super) fn holds(&self, value: &Value) -> bool {
         match self {
             Self::Any => true,
@@ -88,7 +88,7 @@ impl Cell {
     }
 }
 
-/// Equality as the author of a table means it: true is not 1.
+/// Like [`equal`], but true is not equal to 1.
 fn same(left: &Value, right: &Value) -> bool {
     left.is_boolean() == right.is_boolean() && equal(left, right)
 }
@@ -108,7 +108,7 @@ fn literals(text: &str, column: Column) -> Result<Vec<Value>, String> {
     parts.into_iter().map(|part| column.literal(part)).collect()
 }
 
-/// The pieces between commas that do not stand in quotes; a quote counts at the beginning of a piece only.
+/// Splits the text at commas outside quotes. A quote must be at the start of a part.
 fn alternatives(text: &str) -> Vec<&str> {
     let mut parts = Vec::new();
     let (mut start, mut quote, mut fresh) = (0, None, true);
@@ -131,7 +131,7 @@ fn alternatives(text: &str) -> Vec<&str> {
     parts
 }
 
-/// `[1..5)`: the bounds, and whether each belongs to it.
+/// Parses `[1..5)` into its bounds, each with whether it is inclusive.
 fn range(text: &str) -> Option<((Number, bool), (Number, bool))> {
     let includes_low = text.starts_with('[');
     let includes_high = text.ends_with(']');
@@ -140,7 +140,7 @@ fn range(text: &str) -> Option<((Number, bool), (Number, bool))> {
     Some(((number(low.trim())?, includes_low), (number(high.trim())?, includes_high)))
 }
 
-/// A number in decimal or exponent form.
+/// Parses a number in decimal or exponent form.
 pub(super) fn number(text: &str) -> Option<Number> {
     let unsigned = text.strip_prefix('-').unwrap_or(text);
     let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {

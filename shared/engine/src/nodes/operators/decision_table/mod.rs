@@ -1,4 +1,4 @@
-//! `DecisionTable`: rows of conditions over named inputs, and the outputs of the rows that match.
+//! `DecisionTable`: returns the outputs of the rows whose conditions match the inputs.
 
 mod cell;
 
@@ -20,7 +20,7 @@ pub(super) const DECISION_TABLE: Registered = Registered {
     build: |_, fields, loading| Some(Box::new(DecisionTable::read(fields, loading)?)),
 };
 
-/// Under this the output names the rules that matched.
+/// Output field with the matching rules.
 const MATCHED: &str = "matched_rules";
 
 #[derive(Debug)]
@@ -35,7 +35,7 @@ struct DecisionTable {
 #[derive(Debug)]
 struct Output {
     name: String,
-    /// Whether a collecting table folds it to one number.
+    /// Whether `sum`, `min` and `max` apply to it: all its values are numbers or null.
     folds: bool,
 }
 
@@ -47,7 +47,7 @@ struct Rule {
     then: Vec<Value>,
 }
 
-/// Which of the rules that match count.
+/// Which of the matching rules are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Policy {
     First,
@@ -55,7 +55,7 @@ enum Policy {
     Collect(Aggregation),
 }
 
-/// What a collecting table makes of a column.
+/// How `collect` aggregates the values of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Aggregation {
     List,
@@ -113,8 +113,8 @@ impl DecisionTable {
                 rules.push(Rule::read(rule, &inputs, &outputs, loading, rules.len())?);
             }
         }
-        let folds = |(place, (name, column, _)): (usize, (String, Column, Spot))| {
-            let numbers = |rule: &Rule| matches!(rule.then[place], Value::Number(_) | Value::Null);
+        let folds = |(index, (name, column, _)): (usize, (String, Column, Spot))| {
+            let numbers = |rule: &Rule| matches!(rule.then[index], Value::Number(_) | Value::Null);
             Output {
                 name,
                 folds: column.is_numeric() || (column == Column::Any && rules.iter().all(numbers)),
@@ -175,7 +175,7 @@ impl DecisionTable {
     }
 }
 
-/// None of none.
+/// `None` if there are no numbers, or on overflow.
 fn sum<'n>(numbers: impl Iterator<Item = &'n Number>) -> Option<Number> {
     let mut numbers = numbers.peekable();
     numbers.peek()?;
@@ -214,7 +214,7 @@ impl Rule {
         inputs: &[(String, Column, Spot)],
         outputs: &[(String, Column, Spot)],
         loading: &Loading<'_>,
-        place: usize,
+        index: usize,
     ) -> Option<Self> {
         let when = fields.list("when").unwrap_or_default();
         let then = fields.list("then").unwrap_or_default();
@@ -229,12 +229,12 @@ impl Rule {
                 return None;
             }
         }
-        let wrong = |cell: &Yaml, problem: String| loading.mistakes.borrow_mut().add(cell.spot, problem);
+        let report = |cell: &Yaml, problem: String| loading.mistakes.borrow_mut().add(cell.spot, problem);
         let mut conditions = Vec::with_capacity(when.len());
         for (cell, (_, column, _)) in when.iter().zip(inputs) {
             match Cell::read(&text(cell), *column) {
                 Ok(condition) => conditions.push(condition),
-                Err(problem) => wrong(cell, problem),
+                Err(problem) => report(cell, problem),
             }
         }
         let mut values = Vec::with_capacity(then.len());
@@ -242,11 +242,11 @@ impl Rule {
             let text = text(cell);
             match if text.trim().is_empty() { Ok(Value::Null) } else { column.literal(&text) } {
                 Ok(value) => values.push(value),
-                Err(problem) => wrong(cell, problem),
+                Err(problem) => report(cell, problem),
             }
         }
         Some(Self {
-            id: fields.text("id").map_or_else(|| format!("rule-{}", place + 1), str::to_owned),
+            id: fields.text("id").map_or_else(|| format!("rule-{}", index + 1), str::to_owned),
             name: fields.text("name").unwrap_or_default().to_owned(),
             when: conditions,
             then: values,
@@ -255,7 +255,7 @@ impl Rule {
     }
 }
 
-/// A cell as the text that an editor shows.
+/// The text of a cell, as an editor shows it.
 fn text(cell: &Yaml) -> String {
     match cell.to_json() {
         Value::Null => String::new(),
@@ -269,7 +269,7 @@ impl Column {
         matches!(self, Self::Int | Self::Float)
     }
 
-    /// What the text of a cell is in this column.
+    /// Parses the text of a cell of this column.
     fn literal(self, text: &str) -> Result<Value, String> {
         let text = text.trim();
         let quoted = ['"', '\''].iter().find_map(|quote| text.strip_prefix(*quote)?.strip_suffix(*quote));
@@ -293,7 +293,7 @@ impl Column {
         }
     }
 
-    /// An input in this column; null if it cannot stand there.
+    /// Converts an input to the type of this column; null if that is not possible.
     fn coerce(self, value: &Value) -> Value {
         let is_flag = |text: &str| matches!(text.trim().to_lowercase().as_str(), "true" | "false");
         match (self, value) {
@@ -319,8 +319,8 @@ impl Kind for DecisionTable {
     async fn execute(&self, _: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
         let matching = self.matching(input)?;
         let mut output = Map::new();
-        for (place, column) in self.outputs.iter().enumerate() {
-            let values = matching.iter().map(|rule| rule.then[place].clone()).collect();
+        for (index, column) in self.outputs.iter().enumerate() {
+            let values = matching.iter().map(|rule| rule.then[index].clone()).collect();
             output.insert(column.name.clone(), self.fold(column, values));
         }
         let rules = matching.iter().map(|rule| json!({"id": rule.id, "name": rule.name})).collect();
@@ -338,7 +338,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cells_as_the_reference_reads_them() {
+    fn cells_match_like_the_reference() {
         let rows = crate::tables::table("cells");
         let values = rows[0]["values"].as_array().expect("values");
         let different = crate::tables::differences(&rows[1..], |row| {
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn cells() {
+    fn cells_match_values() {
         for (column, text, holds, not) in [
             (Column::Any, "", vec![json!(null), json!(1)], vec![]),
             (

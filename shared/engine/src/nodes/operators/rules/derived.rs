@@ -1,4 +1,4 @@
-//! Values that a Rules node computes once for a record, before its rules.
+//! Values that a Rules node computes from a record before it evaluates its rules.
 
 use super::{Hold, Record};
 use crate::{
@@ -14,7 +14,7 @@ pub(super) struct Derived {
     expression: Expression,
 }
 
-/// What became of it, and why no rule may skip it where it is missing.
+/// The computed value, and if it is missing, why no rule may skip it.
 pub(super) struct Computed<'a> {
     pub(super) value: Val<'a>,
     pub(super) hold: Option<Hold>,
@@ -49,8 +49,13 @@ impl Derived {
         derived
     }
 
-    /// Computes it; `later` are this and those that are computed after it. Looks for a hold only where `judged`.
-    pub(super) fn compute<'a>(&self, record: &Record<'_, 'a>, later: &[Self], judged: bool) -> Computed<'a> {
+    /// Computes the value. `later` are this value and those computed after it. Only looks for a hold if `finds_hold`.
+    pub(super) fn compute<'a>(
+        &self,
+        record: &Record<'_, 'a>,
+        later: &[Self],
+        finds_hold: bool,
+    ) -> Computed<'a> {
         let scope = &record.scope;
         let reads = &self.expression.reads;
         let outcome = self.expression.evaluate(scope, record.today);
@@ -66,7 +71,7 @@ impl Derived {
                 unread(&reads.required, &misread, scope).map_or(Val::None, Val::Unreadable)
             }
             Err(Fault::Unreadable(unreadable)) => Val::Unreadable(unreadable),
-            // While a value that it needs is missing, its failure is that value missing too.
+            // A failure while a required value is missing counts as missing.
             Err(Fault::Failed(..)) if scope.missing(&reads.required).is_some() => {
                 unread(&reads.required, &misread, scope).map_or(Val::None, Val::Unreadable)
             }
@@ -75,7 +80,7 @@ impl Derived {
                 Val::Unreadable(Unreadable { reason, value: serde_json::Value::Null })
             }
         };
-        let hold = (judged && matches!(value, Val::None))
+        let hold = (finds_hold && matches!(value, Val::None))
             .then(|| self.why_missing(record, later, undefined, blank))
             .flatten();
         Computed { value, hold }
@@ -115,9 +120,9 @@ impl Derived {
     }
 }
 
-/// Compiles an expression of a rule set; a mistake, at the field, if it is none.
+/// Compiles an expression of a rule set. If it is invalid, reports an error at the field and returns `None`.
 pub(super) fn compile(fields: Fields<'_>, key: &str, text: &str, mode: Mode) -> Option<Expression> {
-    let wrong = |problem: String| {
+    let report = |problem: String| {
         fields.mistake(fields.spot(key), format!("`{key}` is no expression: {problem}"));
         None
     };
@@ -125,15 +130,15 @@ pub(super) fn compile(fields: Fields<'_>, key: &str, text: &str, mode: Mode) -> 
         Ok(expression) => {
             let private = expression.reads.all().find(|path| path.is_private()).map(|path| path.text.clone());
             match private {
-                Some(path) => wrong(format!("it reads a private attribute, `{path}`")),
+                Some(path) => report(format!("it reads a private attribute, `{path}`")),
                 None => Some(expression),
             }
         }
-        Err(problem) => wrong(problem),
+        Err(problem) => report(problem),
     }
 }
 
-/// A value that nobody could read, which something missing must not hide.
+/// The first unreadable value, which takes precedence over a missing one.
 pub(super) fn unread<'p>(
     paths: impl IntoIterator<Item = &'p Path>,
     misread: &[Unreadable],
@@ -143,7 +148,7 @@ pub(super) fn unread<'p>(
     found.or_else(|| misread.first().cloned())
 }
 
-/// Why what an expression finds missing is more than data that the record lacks.
+/// Why a missing value has another cause than that the record lacks data.
 pub(super) fn why_held(
     reads: &Reads,
     record: &Record<'_, '_>,

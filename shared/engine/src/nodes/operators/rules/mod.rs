@@ -1,4 +1,4 @@
-//! Rules: evaluates every rule against a record, and gives one finding for each.
+//! Rules: evaluates every rule against a record, and returns one finding for each.
 
 mod derived;
 mod rule;
@@ -24,27 +24,27 @@ pub(super) const RULES: Registered = Registered {
     build: |_, fields, _| Some(Box::new(Node(Arc::new(Rules::read(fields))))),
 };
 
-/// The input that says on which day the rules are looked at.
+/// The input with the date for which the rules are evaluated.
 const AS_OF: &str = "as_of";
 
 #[derive(Debug)]
 struct Rules {
     derived: Vec<Derived>,
     all: Vec<Rule>,
-    /// What something missing means to rules that do not say.
+    /// How rules without their own policy treat a missing value.
     policy: Policy,
-    /// The names that the node says it is given, where it does.
+    /// The declared names of inputs and derived values, if there are any.
     declared: Option<Vec<String>>,
 }
 
 #[derive(Debug)]
 struct Node(Arc<Rules>);
 
-/// Why no rule may skip a missing value.
+/// Why no rule may be skipped because of a missing value.
 #[derive(Clone, Debug)]
 struct Hold {
     reason: String,
-    /// Whether it is only a lookup that found nothing, which holds where the value is needed.
+    /// Whether a lookup found nothing. Such a hold only applies to rules that require the value.
     is_lookup: bool,
 }
 
@@ -73,8 +73,8 @@ impl Rules {
             declared
         });
         let mut rules: Vec<Rule> = Vec::new();
-        for (place, item) in fields.items("rules", "a rule").into_iter().enumerate() {
-            let id = item.text("id").map_or_else(|| format!("rule-{}", place + 1), str::to_owned);
+        for (index, item) in fields.items("rules", "a rule").into_iter().enumerate() {
+            let id = item.text("id").map_or_else(|| format!("rule-{}", index + 1), str::to_owned);
             if rules.iter().any(|rule| rule.id == id) {
                 item.mistake(item.spot("id"), format!("a rule `{id}` stands here already"));
             }
@@ -89,7 +89,7 @@ impl Rules {
         Ok(Arc::new(self.evaluate(input.as_object().unwrap_or(&empty), today)?))
     }
 
-    /// The findings, as a part of a computation.
+    /// Evaluates the rules. Must be called within a [computation](compute).
     fn evaluate(&self, input: &Map<String, Value>, today: Date) -> Result<Value, NodeError> {
         let as_of = as_of(input, today)?;
         let skips = self.all.iter().any(|rule| rule.policy.unwrap_or(self.policy) == Policy::Skip);
@@ -101,8 +101,8 @@ impl Rules {
             as_of,
         };
         let (mut derived, mut errors) = (Map::new(), Map::new());
-        for (place, value) in self.derived.iter().enumerate() {
-            let later = if skips { &self.derived[place..] } else { &[] };
+        for (index, value) in self.derived.iter().enumerate() {
+            let later = if skips { &self.derived[index..] } else { &[] };
             match value.compute(&record, later, skips) {
                 derived::Computed { value: Val::Unreadable(unreadable), .. } => {
                     derived.insert(value.name.clone(), Value::Null);
@@ -146,17 +146,17 @@ impl Rules {
     }
 }
 
-/// What the rules are evaluated against.
+/// The values that the rules are evaluated against.
 struct Record<'r, 'a> {
     scope: Scope<'a>,
     declared: Option<&'r [String]>,
-    /// The values that are missing for another reason than that the record lacks data.
+    /// Values that are missing for another reason than that the record lacks data.
     holds: Vec<(String, Hold)>,
     today: Date,
     as_of: Date,
 }
 
-/// The day on which the rules are looked at.
+/// The date for which the rules are evaluated.
 fn as_of(input: &Map<String, Value>, today: Date) -> Result<Date, NodeError> {
     let given = input.get(AS_OF).map_or(Val::None, Val::from);
     if given.is_missing() || matches!(&given, Val::Text(text) if text.is_empty()) {
@@ -171,11 +171,11 @@ fn as_of(input: &Map<String, Value>, today: Date) -> Result<Date, NodeError> {
 impl Kind for Node {
     async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
         let today = super::today(call);
-        let away = || {
+        let detached = || {
             let (rules, input) = (Arc::clone(&self.0), Arc::clone(input));
             move || rules.output(&input, today)
         };
-        Ok(compute::run(call.run, "the rules", || self.0.output(input, today), away).await?)
+        Ok(compute::run(call.run, "the rules", || self.0.output(input, today), detached).await?)
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn as_the_reference_finds() {
+    fn findings_match_the_reference() {
         let rows = table("rules");
         let record = rows[0]["all"].as_object().expect("a record");
         let inputs: Vec<Value> =

@@ -1,4 +1,4 @@
-//! One rule, and the finding that it gives.
+//! One rule and its finding.
 
 use super::{
     Record,
@@ -21,10 +21,10 @@ pub(super) struct Rule {
     name: String,
     category: String,
     severity: Status,
-    /// The condition under which it applies, and its text.
+    /// The condition `applies_when`, and its source.
     applies: Option<(Expression, String)>,
     check: Expression,
-    /// What it says, and its text.
+    /// The message template, and its source.
     message: Option<(Message, String)>,
     reason_code: Option<String>,
     references: Value,
@@ -33,14 +33,14 @@ pub(super) struct Rule {
     until: Option<(Date, String)>,
 }
 
-/// What something missing means to a rule.
+/// How a rule treats a missing value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Policy {
-    /// Somebody has to look at it.
+    /// The rule is not evaluated, and a person must check it.
     Hold,
-    /// It did not hold.
+    /// The rule has failed.
     Fail,
-    /// It does not apply.
+    /// The rule does not apply.
     Skip,
 }
 
@@ -49,7 +49,7 @@ impl Policy {
         &[("not_evaluated", Self::Hold), ("fail", Self::Fail), ("not_applicable", Self::Skip)];
 }
 
-/// How a rule ended.
+/// The result of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Status {
     Pass,
@@ -76,7 +76,7 @@ impl Status {
     }
 }
 
-/// How a rule ended, why, and whether its check ran.
+/// The result of a rule, its reason, and whether its check ran.
 type Verdict = (Status, Option<String>, bool);
 
 impl Rule {
@@ -106,7 +106,7 @@ impl Rule {
         }
         let policy = fields.text("on_missing").unwrap_or_default();
         let known = Policy::WORDS.iter().find(|(word, _)| *word == policy).map(|(_, policy)| *policy);
-        // The reference takes such a file, and the node's policy.
+        // The reference accepts an unknown word and uses the node's policy.
         if known.is_none() && !policy.is_empty() {
             let words: Vec<&str> = Policy::WORDS.iter().map(|(word, _)| *word).collect();
             let near = meant(policy, &words);
@@ -138,7 +138,7 @@ impl Rule {
         })
     }
 
-    /// What it finds, how it ended, and whether its check ran.
+    /// Returns the finding, the result, and whether the check ran.
     pub(super) fn finding(&self, record: &Record<'_, '_>, policy: Policy) -> (Value, Status, bool) {
         let mut finding = json!({
             "rule_id": self.id, "name": self.name, "category": self.category,
@@ -153,7 +153,7 @@ impl Rule {
                 format!("not in force on {}: effective {}", record.as_of, self.window()).into();
             return (finding, Status::NotApplicable, true);
         }
-        let (status, reason, ran) = self.judge(record, self.policy.unwrap_or(policy));
+        let (status, reason, ran) = self.evaluate(record, self.policy.unwrap_or(policy));
         finding["status"] = status.name().into();
         if status != Status::NotApplicable {
             let evaluated: Map<String, Value> = self
@@ -167,7 +167,7 @@ impl Rule {
         let message = match status {
             Status::Pass => None,
             Status::NotApplicable | Status::NotEvaluated => reason,
-            _ => self.say(record, reason),
+            _ => self.message(record, reason),
         };
         finding["message"] = message.into();
         (finding, status, ran)
@@ -182,7 +182,7 @@ impl Rule {
         }
     }
 
-    fn judge(&self, record: &Record<'_, '_>, policy: Policy) -> Verdict {
+    fn evaluate(&self, record: &Record<'_, '_>, policy: Policy) -> Verdict {
         if let Some((applies, text)) = &self.applies {
             match applies.holds(&record.scope, record.today) {
                 (Ok(true), _) => {}
@@ -203,7 +203,7 @@ impl Rule {
         }
     }
 
-    /// What an expression that stopped means.
+    /// The result after an expression has failed.
     fn stopped(
         &self,
         reads: &Reads,
@@ -235,10 +235,10 @@ impl Rule {
         }
     }
 
-    /// What the rule says where it does not hold.
-    fn say(&self, record: &Record<'_, '_>, reason: Option<String>) -> Option<String> {
+    /// The message of a rule that has failed.
+    fn message(&self, record: &Record<'_, '_>, reason: Option<String>) -> Option<String> {
         let Some((message, text)) = &self.message else { return reason };
-        // A message reads what nobody could read as nothing, as the output shows it.
+        // A message sees an unreadable value as null, as in the output.
         if record.scope.values.iter().any(|(_, value)| value.weigh(compute::make).is_err()) {
             return reason;
         }
@@ -247,12 +247,12 @@ impl Rule {
             *value = Val::None;
         }
         let scope = Scope { input: record.scope.input, values };
-        let said = message.render(&scope, record.today).unwrap_or_else(|_| text.clone());
-        let said = said.trim();
+        let rendered = message.render(&scope, record.today).unwrap_or_else(|_| text.clone());
+        let rendered = rendered.trim();
         match reason {
-            Some(reason) if said.is_empty() => Some(reason),
-            Some(reason) => Some(format!("{said} ({reason})")),
-            None => (!said.is_empty()).then(|| said.to_owned()),
+            Some(reason) if rendered.is_empty() => Some(reason),
+            Some(reason) => Some(format!("{rendered} ({reason})")),
+            None => (!rendered.is_empty()).then(|| rendered.to_owned()),
         }
     }
 }
@@ -266,7 +266,7 @@ fn day(fields: Fields<'_>, key: &str) -> Option<(Date, String)> {
     None
 }
 
-/// A value as a finding shows it: of a list or a mapping, only how large it is.
+/// A value as a finding shows it: for a list or a mapping, only its size.
 fn shown(value: Option<Val<'_>>) -> Value {
     let Some(value) = value else { return Value::Null };
     match &value {
