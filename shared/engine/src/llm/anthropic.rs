@@ -1,4 +1,4 @@
-//! The Messages API of Anthropic.
+//! Anthropic's Messages API.
 
 use super::{
     Endpoint, LlmError, Pieces, Reply, Request, claude,
@@ -11,9 +11,9 @@ use runyard_runs::{CacheWrites, ModelUsage};
 use serde_json::{Map, Value, json};
 
 const VERSION: &str = "2023-06-01";
-/// What a model is told that takes a schema for its answer.
+/// The `anthropic-beta` header of requests with a schema for the answer.
 const SCHEMA_BETA: &str = "structured-outputs-2025-11-13";
-/// The tool that a model calls to answer in JSON, if it takes no schema.
+/// The tool through which a model answers in JSON if it does not accept a schema.
 const ANSWER_TOOL: &str = "answer";
 
 /// Makes one call.
@@ -60,10 +60,10 @@ fn body(endpoint: &Endpoint, request: &Request) -> Body {
     if !system.is_empty() {
         body.insert("system".into(), system.into());
     }
-    let longest = parameters.remove("max_completion_tokens").or_else(|| parameters.remove("max_tokens"));
+    let max_tokens = parameters.remove("max_completion_tokens").or_else(|| parameters.remove("max_tokens"));
     body.insert(
         "max_tokens".into(),
-        longest.unwrap_or_else(|| claude::longest_answer(&endpoint.model).into()),
+        max_tokens.unwrap_or_else(|| claude::longest_answer(&endpoint.model).into()),
     );
     for unknown in ["seed", "presence_penalty", "frequency_penalty", "strict_tools"] {
         parameters.remove(unknown);
@@ -128,7 +128,7 @@ fn body(endpoint: &Endpoint, request: &Request) -> Body {
     Body { body, answer_tool }
 }
 
-/// The system's texts, and the rest as turns that alternate.
+/// The system texts, and all other messages as alternating turns.
 fn conversation(messages: &[Value]) -> (Vec<Value>, Vec<Value>) {
     let (mut system, mut turns) = (Vec::new(), Vec::<Value>::new());
     for message in messages {
@@ -167,7 +167,7 @@ fn conversation(messages: &[Value]) -> (Vec<Value>, Vec<Value>) {
     (system, turns)
 }
 
-/// The API refuses white space at the end of an answer that the model is to go on with.
+/// The API refuses white space at the end of an answer that the model must continue.
 fn trim_end(turns: &mut [Value]) {
     let Some(last) = turns.last_mut().filter(|last| last["role"] == "assistant") else { return };
     if let Some(block) = last["content"].as_array_mut().and_then(|content| content.last_mut())
@@ -222,13 +222,13 @@ fn tool(tool: &Value) -> Value {
     }
     let parameters = &function["parameters"];
     let schema = if parameters.is_object() { parameters.clone() } else { json!({"type": "object"}) };
-    let mut made = json!({"name": function["name"], "input_schema": schema, "type": "custom"});
+    let mut converted = json!({"name": function["name"], "input_schema": schema, "type": "custom"});
     for key in ["description", "strict"] {
         if let Some(value) = function.get(key).filter(|value| !value.is_null()) {
-            made[key] = value.clone();
+            converted[key] = value.clone();
         }
     }
-    made
+    converted
 }
 
 fn tool_choice(choice: &Value) -> Option<Value> {
@@ -240,7 +240,7 @@ fn tool_choice(choice: &Value) -> Option<Value> {
     }
 }
 
-/// Marks where the provider's prompt cache ends: after the system's texts, and after the message that the node says.
+/// Marks where cached prefixes end: after the system texts, and after the message that the node selects.
 fn mark_cached(body: &mut Map<String, Value>, cache: &Value) {
     let ttl = cache.get("ttl").map_or_else(|| "5m".into(), Clone::clone);
     let mut control = json!({"type": "ephemeral"});
@@ -257,11 +257,11 @@ fn mark_cached(body: &mut Map<String, Value>, cache: &Value) {
     }
     let index = cache["cache_injection_point_index"].as_i64().unwrap_or(-1);
     let Some(turns) = body.get_mut("messages").and_then(Value::as_array_mut) else { return };
-    let place = match usize::try_from(index) {
-        Ok(place) => Some(place),
+    let position = match usize::try_from(index) {
+        Ok(position) => Some(position),
         Err(_) => usize::try_from(index.unsigned_abs()).ok().and_then(|back| turns.len().checked_sub(back)),
     };
-    let turn = place.and_then(|place| turns.get_mut(place));
+    let turn = position.and_then(|position| turns.get_mut(position));
     mark(turn.and_then(|turn| turn["content"].as_array_mut()).and_then(|content| content.last_mut()));
 }
 
@@ -277,7 +277,7 @@ fn whole(gathered: &mut Gathered<'_>, block: &Value) {
     }
 }
 
-/// Adds an event of a stream; gives whether it was the last. `blocks` keeps, by its index, which tool call a block is.
+/// Adds an event of a stream; returns whether it was the last. `blocks` maps the index of a block to that of its tool call.
 fn add(
     gathered: &mut Gathered<'_>,
     blocks: &mut Vec<(u64, usize)>,
@@ -292,10 +292,10 @@ fn add(
             let block = &event["content_block"];
             match block["type"].as_str() {
                 Some("tool_use") => {
-                    let place = gathered.calls();
-                    blocks.push((index, place));
+                    let call_index = gathered.calls();
+                    blocks.push((index, call_index));
                     let text = |key: &str| block[key].as_str().unwrap_or_default();
-                    gathered.call(place, text("id"), text("name"), "");
+                    gathered.call(call_index, text("id"), text("name"), "");
                 }
                 Some("text") => gathered.text(block["text"].as_str().unwrap_or_default()),
                 _ => {}
@@ -308,8 +308,8 @@ fn add(
                 "text_delta" => gathered.text(text("text")),
                 "thinking_delta" => gathered.thought(text("thinking")),
                 "input_json_delta" => {
-                    if let Some((_, place)) = blocks.iter().find(|(known, _)| *known == index) {
-                        gathered.call(*place, "", "", text("partial_json"));
+                    if let Some((_, call_index)) = blocks.iter().find(|(known, _)| *known == index) {
+                        gathered.call(*call_index, "", "", text("partial_json"));
                     }
                 }
                 _ => {}
@@ -338,7 +338,7 @@ fn reason(reason: &Value) -> Option<String> {
     Some(word.to_owned())
 }
 
-/// The counts that come later are of the whole answer so far. What was cached is not among the input tokens here.
+/// Later counts include the earlier ones. The API's `input_tokens` do not include cached tokens.
 fn count(known: &mut ModelUsage, usage: &Value) {
     let number = |key: &str| usage[key].as_u64();
     if let Some(input) = number("input_tokens") {

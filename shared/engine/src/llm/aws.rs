@@ -1,4 +1,4 @@
-//! Signature version 4 of AWS, for one kind of request: a POST of JSON without a query.
+//! AWS Signature Version 4, only for POST requests with a JSON body and without a query.
 
 use aws_sigv4::sign::v4::{calculate_signature, generate_signing_key};
 use sha2::{Digest, Sha256};
@@ -9,7 +9,7 @@ use std::{
 
 const SERVICE: &str = "bedrock";
 
-/// What signs requests.
+/// Credentials and region for signing requests.
 #[derive(Clone)]
 pub(crate) struct Keys {
     pub(crate) access_key_id: String,
@@ -25,9 +25,9 @@ impl fmt::Debug for Keys {
 }
 
 impl Keys {
-    /// The headers that sign a request to `path` at `base`, which is a URL without a path.
+    /// Returns the headers that sign a request to `path` at `base`, a URL without a path.
     pub(crate) fn sign(&self, base: &str, path: &str, body: &str) -> Vec<(&'static str, String)> {
-        #[expect(clippy::disallowed_methods, reason = "AWS compares it with its own clock; no run sees it")]
+        #[expect(clippy::disallowed_methods, reason = "AWS compares it with its own clock; no run reads it")]
         let now = SystemTime::now();
         self.sign_at(now, base, path, body)
     }
@@ -45,7 +45,7 @@ impl Keys {
             let _ = writeln!(canonical, "{name}:{value}");
         }
         let names = headers.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(";");
-        // The path is encoded once more than it is sent, as for every service but S3.
+        // The path is encoded twice in the signature, as for every service except S3.
         let path = path.split('/').map(path_segment).collect::<Vec<_>>().join("/");
         let request = format!("POST\n{path}\n\n{canonical}\n{names}\n{}", hash(body));
         let scope = format!("{date}/{}/{SERVICE}/aws4_request", self.region);
@@ -56,14 +56,14 @@ impl Keys {
             "AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={names}, Signature={signature}",
             self.access_key_id
         );
-        // The client says the host by itself.
+        // The HTTP client sets the host header.
         headers.remove(0);
         headers.push(("authorization", authorization));
         headers
     }
 }
 
-/// All but unreserved characters encoded.
+/// Percent-encodes all except unreserved characters.
 pub(crate) fn path_segment(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -93,9 +93,9 @@ mod tests {
     use super::*;
     use std::time::{Duration, UNIX_EPOCH};
 
-    /// What botocore 1.44 makes of the same request.
+    /// The expected headers are those of botocore 1.44 for the same request.
     #[test]
-    fn as_the_sdk_signs() {
+    fn signs_like_botocore() {
         let keys = Keys {
             access_key_id: "AKIDEXAMPLE".into(),
             secret_access_key: "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY".into(),

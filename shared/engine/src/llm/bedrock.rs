@@ -1,6 +1,6 @@
-//! The Converse API of Amazon Bedrock, whole or as an event stream.
+//! Amazon Bedrock's Converse API, with and without streaming.
 //!
-//! No type of AWS stands in a signature here: the crates give the signing key and take the stream's frames apart.
+//! Signatures have no AWS types: the AWS crates only compute the signing key and decode the frames of a stream.
 
 use super::{
     Endpoint, LlmError, Pieces, Reply, Request,
@@ -16,10 +16,10 @@ use bytes::{Buf, BytesMut};
 use runyard_runs::{CacheWrites, ModelUsage};
 use serde_json::{Map, Value, json};
 
-/// The tool that a model calls to answer in JSON: the API knows schemas of tools only.
+/// The tool through which a model answers in JSON: the API only accepts schemas of tools.
 const ANSWER_TOOL: &str = "answer";
 
-/// A frame that is longer is not understood.
+/// Bytes of a frame.
 const MAX_FRAME: usize = 16 << 20;
 
 /// Makes one call.
@@ -59,7 +59,7 @@ pub(super) async fn ask(
         gathered.finish_reason = reason(&answer["stopReason"]);
         gathered.usage = usage(&answer["usage"]);
     }
-    // Amazon's own models take no more for what they cache.
+    // Amazon's own models do not charge for cache writes.
     if !endpoint.model.contains("anthropic.") {
         gathered.usage.cache_writes = CacheWrites::default();
     }
@@ -145,7 +145,7 @@ fn body(
     (body, answer_tool)
 }
 
-/// The system's texts, and the rest as turns that alternate.
+/// The system texts, and all other messages as alternating turns.
 fn conversation(messages: &[Value]) -> (Vec<Value>, Vec<Value>) {
     let (mut system, mut turns) = (Vec::new(), Vec::<Value>::new());
     let mut documents = 0;
@@ -195,7 +195,7 @@ fn assistant(message: &Value, documents: &mut u32) -> Vec<Value> {
     blocks
 }
 
-/// Documents need a name that is theirs alone; they are numbered.
+/// Converts a message to blocks. Documents need unique names, so they are numbered.
 fn blocks(message: &Value, documents: &mut u32) -> Vec<Value> {
     let block = |part| match part {
         Part::Text(text) => json!({"text": text}),
@@ -217,7 +217,7 @@ fn blocks(message: &Value, documents: &mut u32) -> Vec<Value> {
     parts(message).into_iter().map(block).collect()
 }
 
-/// The API's word for a kind of document.
+/// The API's format name for a media subtype.
 fn document_format(subtype: &str) -> &str {
     match subtype {
         "plain" => "txt",
@@ -250,21 +250,20 @@ fn tool_choice(choice: &Value) -> Option<Value> {
     }
 }
 
-/// Puts the points up to which the provider caches the prompt: after the system's texts, and after the message that the
-/// node says.
+/// Adds the points that end cached prefixes: after the system texts, and after the message that the node selects.
 fn mark_cached(system: &mut Vec<Value>, turns: &mut [Value], cache: &Value) {
     let point = json!({"cachePoint": {"type": "default"}});
-    let pins_system =
+    let caches_system =
         cache.get("cache_system").or_else(|| cache.get("cache_tools")) != Some(&Value::Bool(false));
-    if pins_system && !system.is_empty() {
+    if caches_system && !system.is_empty() {
         system.push(point.clone());
     }
     let index = cache["cache_injection_point_index"].as_i64().unwrap_or(-1);
-    let place = match usize::try_from(index) {
-        Ok(place) => Some(place),
+    let position = match usize::try_from(index) {
+        Ok(position) => Some(position),
         Err(_) => usize::try_from(index.unsigned_abs()).ok().and_then(|back| turns.len().checked_sub(back)),
     };
-    let turn = place.and_then(|place| turns.get_mut(place));
+    let turn = position.and_then(|position| turns.get_mut(position));
     if let Some(content) = turn.and_then(|turn| turn["content"].as_array_mut()) {
         content.push(point);
     }
@@ -289,7 +288,7 @@ async fn stream(
 ) -> Result<(), LlmError> {
     let mut decoder = MessageFrameDecoder::new();
     let mut buffer = BytesMut::new();
-    // Which tool call a block is, by its index.
+    // Maps the index of a block to that of its tool call.
     let mut blocks = Vec::new();
     while let Some(bytes) = response.chunk().await.map_err(|error| LlmError::broken(explain(&error)))? {
         buffer.extend_from_slice(&bytes);
@@ -327,10 +326,10 @@ fn add(gathered: &mut Gathered<'_>, blocks: &mut Vec<(u64, usize)>, kind: &str, 
         "contentBlockStart" => {
             let call = &event["start"]["toolUse"];
             if call.is_object() {
-                let place = gathered.calls();
-                blocks.push((index, place));
+                let call_index = gathered.calls();
+                blocks.push((index, call_index));
                 let text = |key: &str| call[key].as_str().unwrap_or_default();
-                gathered.call(place, text("toolUseId"), text("name"), "");
+                gathered.call(call_index, text("toolUseId"), text("name"), "");
             }
         }
         "contentBlockDelta" => {
@@ -340,9 +339,9 @@ fn add(gathered: &mut Gathered<'_>, blocks: &mut Vec<(u64, usize)>, kind: &str, 
             }
             gathered.thought(delta["reasoningContent"]["text"].as_str().unwrap_or_default());
             if let Some(arguments) = delta["toolUse"]["input"].as_str()
-                && let Some((_, place)) = blocks.iter().find(|(known, _)| *known == index)
+                && let Some((_, call_index)) = blocks.iter().find(|(known, _)| *known == index)
             {
-                gathered.call(*place, "", "", arguments);
+                gathered.call(*call_index, "", "", arguments);
             }
         }
         "messageStop" => gathered.finish_reason = reason(&event["stopReason"]),
@@ -361,7 +360,7 @@ fn reason(reason: &Value) -> Option<String> {
     Some(word.to_owned())
 }
 
-/// What was cached is not among the input tokens here.
+/// The API's `inputTokens` do not include cached tokens.
 fn usage(usage: &Value) -> ModelUsage {
     let count = |key: &str| usage[key].as_u64().unwrap_or(0);
     let (cached, written) = (count("cacheReadInputTokens"), count("cacheWriteInputTokens"));

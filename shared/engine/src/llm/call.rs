@@ -1,4 +1,4 @@
-//! What calls to all providers have in common: how they are sent, and what is made of answers that are none.
+//! The common part of calls to all providers: sending requests, reading responses, and handling errors.
 
 use super::{Endpoint, LlmError};
 use crate::{
@@ -10,13 +10,13 @@ use runyard_runs::{JsonError, MAX_OUTPUT_VALUES, parse_json};
 use serde_json::Value;
 use std::time::Duration;
 
-/// How much of an error's text is kept.
+/// Characters of an error's text that are kept.
 const MAX_ERROR_TEXT: usize = 2000;
-/// How many bytes of an error are read.
+/// Bytes of an error response that are read.
 const MAX_ERROR: usize = 256 << 10;
 
 impl Endpoint {
-    /// Sends a request; an answer that is an error is an error. `finish` adds headers and body.
+    /// Sends a request. Fails if the response has an error status. `finish` adds headers and body.
     pub(super) async fn post(
         &self,
         http: &Http,
@@ -34,12 +34,12 @@ impl Endpoint {
             return Ok(response);
         }
         let wait = retry_after(&response);
-        // Of an error that is longer, the beginning says enough.
-        let text = beginning(response).await;
+        // Only the start of a long error is read.
+        let text = read_start(response).await;
         Err(LlmError::status(self.provider, status, &error_text(&String::from_utf8_lossy(&text)), wait))
     }
 
-    /// An answer that is JSON as a whole.
+    /// Reads a response as JSON.
     pub(super) async fn json(&self, response: Response) -> Result<Value, LlmError> {
         let text = self.whole(response).await?;
         parse_json(&text, MAX_OUTPUT_VALUES).map_err(|error| match error {
@@ -50,15 +50,15 @@ impl Endpoint {
         })
     }
 
-    /// An answer as it came.
+    /// Reads the bytes of a response.
     async fn whole(&self, mut response: Response) -> Result<Vec<u8>, LlmError> {
         let mut whole = Vec::new();
         while let Some(piece) =
             response.chunk().await.map_err(|error| LlmError::connection(explain(&error)))?
         {
             if whole.len() + piece.len() > MAX_ANSWER {
-                let most = MAX_ANSWER >> 20;
-                let message = format!("the answer of {} is larger than {most} MiB", self.provider);
+                let limit = MAX_ANSWER >> 20;
+                let message = format!("the answer of {} is larger than {limit} MiB", self.provider);
                 return Err(LlmError::refused(message));
             }
             whole.extend_from_slice(&piece);
@@ -66,13 +66,13 @@ impl Endpoint {
         Ok(whole)
     }
 
-    /// A piece of a stream.
+    /// Parses an event of a stream.
     pub(super) fn piece(&self, data: &str) -> Result<Value, LlmError> {
         parse_json(data.as_bytes(), MAX_OUTPUT_VALUES)
             .map_err(|_| LlmError::broken(format!("{} sent a piece that is no JSON", self.provider)))
     }
 
-    /// The error that a stream or an answer reports in its middle.
+    /// The error that a provider reported within a stream or response.
     pub(super) fn broke_off(&self, text: &str) -> LlmError {
         LlmError::broken(format!("{} broke off: {}", self.provider, error_text(text)))
     }
@@ -87,8 +87,8 @@ impl From<Unanswered> for LlmError {
     }
 }
 
-/// What an answer begins with.
-async fn beginning(mut response: Response) -> Vec<u8> {
+/// The first bytes of a response.
+async fn read_start(mut response: Response) -> Vec<u8> {
     let mut text = Vec::new();
     while text.len() < MAX_ERROR
         && let Ok(Some(piece)) = response.chunk().await
@@ -106,10 +106,10 @@ fn retry_after(response: &Response) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok()
 }
 
-/// The message of `{"error": {"message"}}` or `{"message"}`, with its code; else the text as it came.
+/// The message of `{"error": {"message"}}` or `{"message"}`, with its code; else the text unchanged.
 pub(super) fn error_text(text: &str) -> String {
     let answer: Value = serde_json::from_str(text).unwrap_or_default();
-    // Some providers wrap even an error in a list.
+    // Some providers return an error in a list.
     let answer = answer.get(0).unwrap_or(&answer);
     let error = &answer["error"];
     let message = error["message"].as_str().or_else(|| error.as_str()).or_else(|| answer["message"].as_str());

@@ -1,6 +1,6 @@
-//! What the models of Anthropic can do, by their names; wherever they run.
+//! Capabilities of Anthropic's models by name, for all providers that serve them.
 
-/// The family, and the version as far as the name tells it: `claude-sonnet-4-5`, also within a longer name.
+/// Family and version of a name such as `claude-sonnet-4-5`, which may be part of a longer one. The version is optional.
 fn version(model: &str) -> Option<(&str, Option<(u32, u32)>)> {
     let (_, rest) = model.split_once("claude-")?;
     let mut words = rest.split(|letter: char| !letter.is_ascii_alphanumeric());
@@ -23,7 +23,7 @@ pub(super) fn refuses_sampling(model: &str) -> bool {
     }
 }
 
-/// Whether it takes a JSON schema for its answer; the others know schemas of tools only.
+/// Whether it accepts a JSON schema for its answer; other models only accept schemas of tools.
 pub(super) fn takes_schema(model: &str) -> bool {
     let model = model.to_lowercase();
     match version(&model) {
@@ -34,7 +34,7 @@ pub(super) fn takes_schema(model: &str) -> bool {
     }
 }
 
-/// The most tokens that it may answer with, which its API wants to be told.
+/// Maximum number of output tokens, which its API requires in a request.
 pub(super) fn longest_answer(model: &str) -> u32 {
     let model = model.to_lowercase();
     match version(&model) {
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn by_name() {
+    fn capabilities_by_name() {
         for (model, sampling, schema, longest) in [
             ("claude-3-haiku-20240307", false, false, 4096),
             ("claude-3-5-sonnet-20241022", false, false, 8192),

@@ -1,4 +1,4 @@
-//! The chat API of Cohere, version 2.
+//! Cohere's chat API, version 2.
 
 use super::{
     Endpoint, LlmError, Pieces, Reply, Request,
@@ -76,7 +76,7 @@ fn body(endpoint: &Endpoint, request: &Request) -> Value {
 fn message(message: &Value) -> Value {
     let mut message = message.clone();
     let has_calls = message["tool_calls"].as_array().is_some_and(|calls| !calls.is_empty());
-    // Beside tool calls there is no empty content.
+    // The API refuses empty content next to tool calls.
     let is_empty = !message["content"].is_array() && message["content"].as_str().is_none_or(str::is_empty);
     if has_calls
         && is_empty
@@ -93,7 +93,7 @@ fn message(message: &Value) -> Value {
     message
 }
 
-/// Adds an event of a stream; gives whether it was the last.
+/// Adds an event of a stream; returns whether it was the last.
 fn add(gathered: &mut Gathered<'_>, endpoint: &Endpoint, data: &str) -> Result<bool, LlmError> {
     if data == "[DONE]" {
         return Ok(true);
@@ -121,10 +121,10 @@ fn add(gathered: &mut Gathered<'_>, endpoint: &Endpoint, data: &str) -> Result<b
 }
 
 fn add_call(gathered: &mut Gathered<'_>, call: &Value, is_new: bool) {
-    let place = if is_new { gathered.calls() } else { gathered.calls().saturating_sub(1) };
+    let index = if is_new { gathered.calls() } else { gathered.calls().saturating_sub(1) };
     let text = |value: &'_ Value| value.as_str().unwrap_or_default().to_owned();
     let function = &call["function"];
-    gathered.call(place, &text(&call["id"]), &text(&function["name"]), &text(&function["arguments"]));
+    gathered.call(index, &text(&call["id"]), &text(&function["name"]), &text(&function["arguments"]));
 }
 
 fn end(gathered: &mut Gathered<'_>, endpoint: &Endpoint, end: &Value) -> Result<(), LlmError> {
@@ -144,7 +144,7 @@ fn end(gathered: &mut Gathered<'_>, endpoint: &Endpoint, end: &Value) -> Result<
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "counts are whole and positive"
+        reason = "counts are integers and not negative"
     )]
     let count = |value: &Value| value.as_f64().unwrap_or(0.0).max(0.0) as u64;
     gathered.usage = ModelUsage {

@@ -1,4 +1,4 @@
-//! The content of messages: texts, images and files, in the shape of the chat completions API.
+//! The content of messages: texts, images and files, in the format of the chat completions API.
 
 use super::LlmError;
 use crate::egress::{Http, explain};
@@ -9,9 +9,9 @@ use serde_json::Value;
 #[derive(Debug, PartialEq)]
 pub(super) enum Part<'m> {
     Text(&'m str),
-    /// What a `data:` URL holds: the media type and the content in Base64.
+    /// Media type and Base64 content of a `data:` URL.
     Data(&'m str, &'m str),
-    /// Something that is elsewhere, an image if nothing else is said.
+    /// URL or id of a file; an image, unless the URL shows another type.
     Url(&'m str),
 }
 
@@ -42,7 +42,7 @@ fn media(url: &str) -> Part<'_> {
     }
 }
 
-/// All text of a message, as one.
+/// All text parts of a message, joined.
 pub(super) fn text(message: &Value) -> String {
     let texts = parts(message).into_iter().filter_map(|part| match part {
         Part::Text(text) => Some(text),
@@ -51,17 +51,17 @@ pub(super) fn text(message: &Value) -> String {
     texts.collect::<Vec<_>>().concat()
 }
 
-/// Makes one text of a message's parts.
+/// Replaces the parts of a message by their text.
 pub(super) fn flatten(message: &mut Value) {
     if message["content"].is_array() {
         message["content"] = text(message).into();
     }
 }
 
-/// The largest file that is fetched for a model that takes no URLs.
+/// Bytes of a file that is fetched for a model that accepts no URLs.
 const MAX_FETCHED: usize = 20 << 20;
 
-/// Fetches what messages have only the URL of, and puts its content in its place.
+/// Fetches files that messages refer to by URL, and replaces the URLs by their content.
 pub(super) async fn fetch(http: &Http, messages: &mut [Value]) -> Result<(), LlmError> {
     for message in messages {
         let Some(parts) = message["content"].as_array_mut() else { continue };
@@ -78,10 +78,11 @@ pub(super) async fn fetch(http: &Http, messages: &mut [Value]) -> Result<(), Llm
 
 async fn fetch_one(http: &Http, url: &str) -> Result<String, LlmError> {
     let (client, url) = http.open(url).map_err(|refused| LlmError::refused(refused.to_string()))?;
-    let unfetched = |why: String| LlmError::refused(format!("a file of the prompt cannot be fetched: {why}"));
-    let mut response = http.send(client.get(url)).await.map_err(|error| unfetched(error.to_string()))?;
+    let failed =
+        |reason: String| LlmError::refused(format!("a file of the prompt cannot be fetched: {reason}"));
+    let mut response = http.send(client.get(url)).await.map_err(|error| failed(error.to_string()))?;
     if !response.status().is_success() {
-        return Err(unfetched(format!("the answer is {}", response.status())));
+        return Err(failed(format!("the answer is {}", response.status())));
     }
     let mime = response.headers().get(reqwest::header::CONTENT_TYPE).and_then(|mime| mime.to_str().ok());
     let mime = mime.and_then(|mime| mime.split(';').next()).unwrap_or("image/png").trim().to_owned();
@@ -95,7 +96,7 @@ async fn fetch_one(http: &Http, url: &str) -> Result<String, LlmError> {
     Ok(format!("data:{mime};base64,{}", STANDARD.encode(bytes)))
 }
 
-/// The JSON schema that an answer must have, if the request names one: `{name?, schema, strict?}` or any object at all.
+/// The JSON schema of the answer, if `response_format` has type `json_schema`.
 pub(super) fn schema(response_format: Option<&Value>) -> Option<Value> {
     let format = response_format?;
     match format["type"].as_str() {

@@ -1,4 +1,4 @@
-//! Errors of providers, by the names that the reference gives them.
+//! Errors of providers, with the names that the reference uses.
 
 use crate::flow::NodeError;
 use reqwest::StatusCode;
@@ -7,24 +7,24 @@ use std::time::Duration;
 /// Why a model did not answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LlmError {
-    /// The name of the exception that the reference raises.
+    /// Name of the reference's exception.
     pub(crate) kind: &'static str,
     pub(crate) message: String,
-    /// The HTTP status, if there was an answer.
+    /// HTTP status, if there was a response.
     pub(crate) status: Option<u16>,
-    /// Whether the client tries again by itself.
+    /// Whether the client retries within one attempt of the node.
     pub(crate) client_retries: bool,
-    /// How long the provider asks to wait.
+    /// How long to wait before a retry, if the provider set it.
     pub(crate) retry_after: Option<Duration>,
 }
 
 impl LlmError {
-    /// No answer came.
+    /// There was no valid response.
     pub(crate) fn connection(message: String) -> Self {
         Self { kind: "InternalServerError", message, status: None, client_retries: true, retry_after: None }
     }
 
-    /// The answer broke off.
+    /// The response was incomplete.
     pub(crate) fn broken(message: String) -> Self {
         let is_limit = ["rate_limit", "throttlingException", "ThrottlingException", "RESOURCE_EXHAUSTED"];
         if is_limit.iter().any(|word| message.contains(word)) {
@@ -33,12 +33,12 @@ impl LlmError {
         Self::connection(message)
     }
 
-    /// Nothing may be sent there; no retry can mend it.
+    /// The request or its response is not allowed: a retry cannot help.
     pub(crate) fn refused(message: String) -> Self {
         Self { kind: "BadRequestError", message, status: None, client_retries: false, retry_after: None }
     }
 
-    /// The provider answered with an error.
+    /// The provider responded with an error status.
     pub(crate) fn status(
         provider: &str,
         status: StatusCode,
@@ -56,7 +56,7 @@ impl LlmError {
     }
 }
 
-/// How providers say that a conversation is too long for the model.
+/// Texts of errors about a conversation that is too long for the model.
 const TOO_LONG: &[&str] = &[
     "context_length_exceeded",
     "maximum context length",

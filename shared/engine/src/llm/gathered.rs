@@ -1,10 +1,10 @@
-//! What the pieces of an answer add up to, whatever protocol they came by.
+//! Collects the pieces of an answer into a reply, for all protocols.
 
 use super::{Endpoint, LlmError, Piece, Pieces, Reply};
 use runyard_runs::ModelUsage;
 use serde_json::{Value, json};
 
-/// An answer so far.
+/// The answer so far.
 #[derive(Default)]
 pub(super) struct Gathered<'p> {
     piece: Option<&'p Pieces<'p>>,
@@ -13,7 +13,7 @@ pub(super) struct Gathered<'p> {
     pub(super) finish_reason: Option<String>,
     pub(super) usage: ModelUsage,
     pub(super) citations: Option<Value>,
-    /// The tool whose arguments are the answer: how JSON is had from a model that knows no schema but those of tools.
+    /// The tool whose arguments are the answer, for models that only accept schemas of tools.
     answer_tool: Option<&'static str>,
 }
 
@@ -25,12 +25,12 @@ struct ToolCall {
 }
 
 impl<'p> Gathered<'p> {
-    /// Gives each piece to `piece` as it comes.
+    /// Passes each piece to `piece`.
     pub(super) fn new(piece: &'p Pieces<'p>) -> Self {
         Self { piece: Some(piece), ..Self::default() }
     }
 
-    /// The same, where what the tool `name` is called with is the answer.
+    /// Takes the arguments of the tool `name` as the answer.
     pub(super) fn answered_by(self, name: Option<&'static str>) -> Self {
         Self { answer_tool: name, ..self }
     }
@@ -38,17 +38,17 @@ impl<'p> Gathered<'p> {
     pub(super) fn text(&mut self, text: &str) {
         self.content.get_or_insert_default().push_str(text);
         if !text.is_empty() {
-            self.give(Piece::Text(text));
+            self.emit(Piece::Text(text));
         }
     }
 
     pub(super) fn thought(&self, text: &str) {
         if !text.is_empty() {
-            self.give(Piece::Thought(text));
+            self.emit(Piece::Thought(text));
         }
     }
 
-    /// A part of the tool call at `place`; the call begins if that is the next one.
+    /// Adds a part of the tool call with index `place`. If that is the next index, the call starts.
     pub(super) fn call(&mut self, place: usize, id: &str, name: &str, arguments: &str) {
         if place > self.calls.len() {
             return;
@@ -62,21 +62,21 @@ impl<'p> Gathered<'p> {
         call.arguments.push_str(arguments);
         if self.answer_tool == Some(&*call.name) {
             if !arguments.is_empty() {
-                self.give(Piece::Text(arguments));
+                self.emit(Piece::Text(arguments));
             }
         } else {
-            self.give(Piece::Call { place, name, arguments });
+            self.emit(Piece::Call { place, name, arguments });
         }
     }
 
-    /// How many tool calls there are.
+    /// Number of tool calls so far.
     pub(super) fn calls(&self) -> usize {
         self.calls.len()
     }
 
-    fn give(&self, piece: Piece<'_>) {
-        if let Some(give) = self.piece {
-            give(piece);
+    fn emit(&self, piece: Piece<'_>) {
+        if let Some(emit) = self.piece {
+            emit(piece);
         }
     }
 
@@ -86,15 +86,15 @@ impl<'p> Gathered<'p> {
             return Err(LlmError::broken(message));
         }
         if let Some(name) = self.answer_tool
-            && let Some(place) = self.calls.iter().position(|call| call.name == name)
+            && let Some(index) = self.calls.iter().position(|call| call.name == name)
         {
-            self.content = Some(self.calls.remove(place).arguments);
+            self.content = Some(self.calls.remove(index).arguments);
             if self.calls.is_empty() {
                 self.finish_reason = Some("stop".into());
             }
         }
         let calls = self.calls.into_iter().map(|call| {
-            // A tool without parameters is called with nothing at all by some models.
+            // Some models send no arguments for a tool without parameters.
             let arguments = if call.arguments.is_empty() { "{}".to_owned() } else { call.arguments };
             json!({"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}})
         });

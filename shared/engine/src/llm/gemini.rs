@@ -1,4 +1,4 @@
-//! The Gemini API of Google, as its AI Studio and Vertex AI speak it.
+//! Google's Gemini API, in the versions of AI Studio and Vertex AI.
 
 use super::{
     Endpoint, LlmError, Pieces, Reply, Request,
@@ -11,11 +11,11 @@ use crate::egress::Http;
 use runyard_runs::ModelUsage;
 use serde_json::{Map, Value, json};
 
-/// Stands in a tool call's id before the signature of the thought that led to the call. The model wants it back with the
-/// call, and the id is all of a call that whoever holds a model keeps for sure.
+/// Separates a tool call's id from the thought signature of the call, which the model requires in later requests. It is
+/// part of the id because the id is the only part of a call that every node keeps.
 const SIGNATURE: &str = "__thought__";
 
-/// Makes one call. With an `account`, its token lets in.
+/// Makes one call. With an `account`, it is authorized by its token.
 pub(super) async fn ask(
     endpoint: &Endpoint,
     account: Option<&Account>,
@@ -114,7 +114,7 @@ fn body(messages: &[Value], request: &Request) -> Value {
     Value::Object(body)
 }
 
-/// The system's texts, and the rest as turns that alternate.
+/// The system texts, and all other messages as alternating turns.
 fn conversation(messages: &[Value]) -> (Vec<Value>, Vec<Value>) {
     let (mut system, mut turns) = (Vec::new(), Vec::<Value>::new());
     for message in messages {
@@ -142,7 +142,7 @@ fn conversation(messages: &[Value]) -> (Vec<Value>, Vec<Value>) {
             None => turns.push(json!({"role": role, "parts": parts})),
         }
     }
-    // The API wants something to answer, if only a blank.
+    // The API requires at least one turn with text.
     if turns.is_empty() {
         turns.push(json!({"role": "user", "parts": [{"text": " "}]}));
     }
@@ -161,8 +161,8 @@ fn given(message: &Value) -> Vec<Value> {
 fn model(message: &Value) -> Vec<Value> {
     let mut parts = given(message);
     for call in message["tool_calls"].as_array().into_iter().flatten() {
-        let made = json!({"name": call["function"]["name"], "args": arguments(call)});
-        let mut part = json!({"functionCall": made});
+        let converted = json!({"name": call["function"]["name"], "args": arguments(call)});
+        let mut part = json!({"functionCall": converted});
         if let Some((_, signature)) = call["id"].as_str().and_then(|id| id.split_once(SIGNATURE)) {
             part["thoughtSignature"] = signature.into();
         }
@@ -171,7 +171,7 @@ fn model(message: &Value) -> Vec<Value> {
     parts
 }
 
-/// What a tool gave. The API knows calls by the tool's name, which stands where the model called it.
+/// The result of a tool. The API identifies it by the tool's name, which is taken from the call with the same id.
 fn result(message: &Value, messages: &[Value]) -> Value {
     let id = &message["tool_call_id"];
     let calls = messages.iter().filter_map(|message| message["tool_calls"].as_array()).flatten();
@@ -188,7 +188,7 @@ fn declaration(tool: &Value) -> Value {
         declaration["description"] = description.clone();
     }
     let parameters = &function["parameters"];
-    // A schema without a property is refused.
+    // The API refuses a schema without properties.
     if parameters["properties"].as_object().is_some_and(|properties| !properties.is_empty()) {
         declaration["parametersJsonSchema"] = parameters.clone();
     }
@@ -212,19 +212,19 @@ fn add(gathered: &mut Gathered<'_>, chunk: &Value) {
     for part in candidate["content"]["parts"].as_array().into_iter().flatten() {
         let call = &part["functionCall"];
         if call.is_object() {
-            let place = gathered.calls();
-            let mut id = call["id"].as_str().map_or_else(|| format!("call_{place}"), str::to_owned);
+            let index = gathered.calls();
+            let mut id = call["id"].as_str().map_or_else(|| format!("call_{index}"), str::to_owned);
             if let Some(signature) = part["thoughtSignature"].as_str() {
                 id = format!("{id}{SIGNATURE}{signature}");
             }
             let arguments = if call["args"].is_object() { call["args"].to_string() } else { "{}".to_owned() };
-            gathered.call(place, &id, call["name"].as_str().unwrap_or_default(), &arguments);
+            gathered.call(index, &id, call["name"].as_str().unwrap_or_default(), &arguments);
         } else if let Some(text) = part["text"].as_str() {
             if part["thought"] == true { gathered.thought(text) } else { gathered.text(text) }
         }
     }
     let reason = candidate["finishReason"].as_str().or_else(|| {
-        // A prompt that is blocked has no candidate at all.
+        // The response to a blocked prompt has no candidate.
         chunk["promptFeedback"]["blockReason"].as_str().map(|_| "SAFETY")
     });
     if let Some(reason) = reason {
@@ -247,7 +247,7 @@ fn reason(reason: &str, has_calls: bool) -> &'static str {
     }
 }
 
-/// What the model thought is paid as output.
+/// Thinking tokens are charged as output.
 fn usage(usage: &Value) -> ModelUsage {
     let count = |key: &str| usage[key].as_u64().unwrap_or(0);
     ModelUsage {

@@ -1,4 +1,4 @@
-//! Service accounts of Google Cloud: a signed claim is traded for a token, which lets in for an hour.
+//! Service accounts of Google Cloud: exchanges a signed claim for an access token, which is valid for an hour.
 
 use super::{Endpoint, LlmError};
 use crate::egress::Http;
@@ -17,10 +17,10 @@ use std::{
 };
 
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
-/// A token is not used in this time before it expires.
+/// A token is not used within this time before its expiry.
 const MARGIN: Duration = Duration::from_mins(1);
 
-/// A service account, and its token as long as it is good.
+/// A service account, and its token while it is valid.
 pub(crate) struct Account {
     email: String,
     token_url: String,
@@ -35,9 +35,9 @@ impl fmt::Debug for Account {
 }
 
 impl Account {
-    /// An account with its private key in PEM. The error says what is wrong with the key, and nothing of it.
+    /// An account with a private key in PEM. The error says what is wrong with the key, but does not contain it.
     pub(crate) fn new(email: String, token_url: String, private_key: &str) -> Result<Self, String> {
-        // A key that went through an environment variable may have its line breaks written out.
+        // A key from an environment variable may have `\n` in place of line breaks.
         let pem = private_key.replace("\\n", "\n");
         let key = PrivateKeyDer::from_pem_slice(pem.as_bytes())
             .map_err(|_| "the private key is not in PEM".to_owned())?;
@@ -46,7 +46,7 @@ impl Account {
         Ok(Self { email, token_url, key, token: Mutex::default() })
     }
 
-    /// A token that is good.
+    /// Returns a valid token, which is requested if there is none.
     pub(super) async fn token(&self, endpoint: &Endpoint, http: &Http) -> Result<String, LlmError> {
         let known = self.token.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some((token, until)) = known
@@ -68,17 +68,18 @@ impl Account {
         let Some(token) = answer["access_token"].as_str() else {
             return Err(LlmError::connection("the token service gave no token".into()));
         };
-        let good = Duration::from_secs(answer["expires_in"].as_u64().unwrap_or(3600)).saturating_sub(MARGIN);
+        let lifetime =
+            Duration::from_secs(answer["expires_in"].as_u64().unwrap_or(3600)).saturating_sub(MARGIN);
         *self.token.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some((token.to_owned(), Instant::now() + good));
+            Some((token.to_owned(), Instant::now() + lifetime));
         Ok(token.to_owned())
     }
 
-    /// A JSON Web Token that says who asks, signed.
+    /// A signed JSON Web Token that identifies the account.
     fn claim(&self) -> Result<String, String> {
         #[expect(
             clippy::disallowed_methods,
-            reason = "the token service compares it with its own clock; no run sees it"
+            reason = "the token service compares it with its own clock; no run reads it"
         )]
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let claims = json!({

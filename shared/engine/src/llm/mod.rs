@@ -1,11 +1,11 @@
-//! Calls to language models, behind one narrow seam: a [`Request`] in, a [`Reply`] or an [`LlmError`] out, pieces of the
-//! answer on the way. A protocol is one file, and one arm of [`Protocol`].
+//! Calls to language models, behind a narrow interface: it takes a [`Request`], emits pieces of the answer, and returns a
+//! [`Reply`] or an [`LlmError`]. A protocol is one file, and one variant of [`Protocol`].
 //!
-//! No client crate stands behind the seam. What was weighed, in November 2026: `genai` 0.7 would serve Anthropic, Gemini
-//! and Bedrock, and takes a client of ours; but it drops or renames what a node says beyond its own options, signs for
-//! Bedrock only with the platform's credentials (which no app may have), speaks version 1 of Cohere's API, and adds 36,000
-//! lines. `liter-llm` 2.4 makes its connections by itself, past the guard in `egress`. `async-openai` and `rig` send what
-//! their types know, not what the reference sends. A protocol here is about 300 lines.
+//! No client crate is used. Evaluated in November 2026: `genai` 0.7 supports Anthropic, Gemini and Bedrock, and accepts our
+//! HTTP client; but it drops or renames parameters that it does not know, signs for Bedrock only with the platform's
+//! credentials (which no app may have), uses version 1 of Cohere's API, and adds 36,000 lines. `liter-llm` 2.4 opens its own
+//! connections, which bypass the checks in `egress`. `async-openai` and `rig` send what their types define, not what the
+//! reference sends. A protocol here is about 300 lines.
 
 mod anthropic;
 mod aws;
@@ -40,35 +40,36 @@ use std::{
 };
 use veiled::Veiled;
 
-/// How often a client tries again within one attempt of a node, as the reference's client does.
+/// Number of retries within one attempt of a node, as in the reference's client.
 const CLIENT_RETRIES: u32 = 2;
+/// Wait before the first retry. It doubles with each retry.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
-const LONGEST_WAIT: Duration = Duration::from_secs(8);
-/// A provider that asks for a longer wait is not waited for.
-const LONGEST_ASKED: Duration = Duration::from_mins(1);
+const MAX_WAIT: Duration = Duration::from_secs(8);
+/// A longer wait that the provider asks for is ignored.
+const MAX_RETRY_AFTER: Duration = Duration::from_mins(1);
 
-/// How to talk to a provider.
+/// The API of a provider.
 #[derive(Debug)]
 pub(crate) enum Protocol {
     OpenAi(Accent),
     Anthropic,
-    /// With a service account, as Vertex AI wants it.
+    /// With a service account for Vertex AI.
     Gemini(Option<Account>),
     Bedrock(Keys),
     Cohere,
 }
 
-/// Where a model is.
+/// URL, credentials and protocol of a model.
 pub(crate) struct Endpoint {
     pub(crate) protocol: Protocol,
-    /// The provider's name, for messages.
+    /// The provider's name, for error messages and prices.
     pub(crate) provider: &'static str,
-    /// The whole of it, or what the protocol adds the model to.
+    /// The complete URL, or the base to which the protocol adds the model.
     pub(crate) url: String,
-    /// What is sent along: the key, and what the file adds.
+    /// Headers of each request: the key, and those from the file.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) model: String,
-    /// How often a call is made again.
+    /// Maximum number of retries of a call.
     pub(crate) retries: u32,
 }
 
@@ -85,50 +86,50 @@ impl Default for Endpoint {
     }
 }
 
-/// Without what may be secret.
+/// Leaves out headers and credentials, which may be secret.
 impl std::fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Endpoint").field("url", &self.url).field("model", &self.model).finish_non_exhaustive()
     }
 }
 
-/// What is asked of a model.
+/// A request to a model.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
-    /// The conversation, in the shape of the chat completions API.
+    /// The conversation, in the format of the chat completions API.
     pub(crate) messages: Vec<Value>,
-    /// All else, by the names of that API.
+    /// All other parameters, by their names in that API.
     pub(crate) parameters: Map<String, Value>,
-    /// Whether the answer is wanted piece by piece.
+    /// Whether to stream the answer.
     pub(crate) stream: bool,
 }
 
-/// A piece of an answer that is not whole yet.
+/// A piece of a streamed answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Piece<'p> {
-    /// Of its text.
+    /// Text of the answer.
     Text(&'p str),
-    /// Of what the model thinks before it answers, if the provider tells.
+    /// Reasoning before the answer, if the provider returns it.
     Thought(&'p str),
-    /// Of a tool call, by its place among the calls. The name comes once, and is empty in all other pieces.
+    /// Part of the tool call with index `place`. The name is empty in all pieces of a call except one.
     Call { place: usize, name: &'p str, arguments: &'p str },
 }
 
-/// Takes pieces.
+/// Receives pieces.
 pub(crate) type Pieces<'p> = dyn Fn(Piece<'_>) + Send + Sync + 'p;
 
 impl Request {
-    /// How large the call is. Images and files are not counted.
+    /// Size of the request and its answer, for budgets. Images and files are not counted.
     pub(crate) fn size(&self) -> CallSize {
         let messages: u64 = self.messages.iter().map(text_length).sum();
         let tools = self.parameters.get("tools").map_or(0, text_length);
-        let most = ["max_completion_tokens", "max_tokens"];
-        let most = most.iter().find_map(|key| self.parameters.get(*key)?.as_u64());
-        CallSize::of(messages + tools, most)
+        let keys = ["max_completion_tokens", "max_tokens"];
+        let max_tokens = keys.iter().find_map(|key| self.parameters.get(*key)?.as_u64());
+        CallSize::of(messages + tools, max_tokens)
     }
 }
 
-/// The bytes of all text in a value.
+/// Bytes of all text in a value.
 fn text_length(value: &Value) -> u64 {
     match value {
         Value::String(text) if text.starts_with("data:") => 0,
@@ -139,23 +140,23 @@ fn text_length(value: &Value) -> u64 {
     }
 }
 
-/// What a model answered.
+/// A model's reply.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Reply {
     pub(crate) content: Option<String>,
-    /// `{id, type, function: {name, arguments}}`, the arguments as the model wrote them.
+    /// `{id, type, function: {name, arguments}}`, with the arguments as text.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) tool_calls: Vec<Value>,
     /// In the words of the chat completions API: `stop`, `length`, `tool_calls`, `content_filter`.
     pub(crate) finish_reason: Option<String>,
     pub(crate) usage: ModelUsage,
-    /// Where the model has it from, if the provider tells.
+    /// Sources of the answer, if the provider returns them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) citations: Option<Value>,
 }
 
 impl Reply {
-    /// The tool calls, their arguments parsed where they are JSON.
+    /// The tool calls, with their arguments parsed if they are JSON.
     pub(crate) fn parsed_calls(&self) -> Vec<Value> {
         let parse = |mut call: Value| {
             let arguments = &mut call["function"]["arguments"];
@@ -167,7 +168,7 @@ impl Reply {
         self.tool_calls.iter().cloned().map(parse).collect()
     }
 
-    /// Whether the provider's content filter left nothing of it.
+    /// Whether the provider's content filter removed the whole answer.
     pub(crate) fn is_blocked(&self) -> bool {
         self.content.as_deref().is_none_or(str::is_empty)
             && self.tool_calls.is_empty()
@@ -189,7 +190,7 @@ impl From<Stopped> for Unanswered {
 }
 
 impl Endpoint {
-    /// Asks the model. Gives pieces of the answer to `piece` as they come, if the request wants them.
+    /// Calls the model. If the request streams, passes pieces of the answer to `piece`.
     pub(crate) async fn ask(
         &self,
         run: &RunContext,
@@ -198,14 +199,14 @@ impl Endpoint {
         price: Option<Price>,
         piece: &Pieces<'_>,
     ) -> Result<Reply, Unanswered> {
-        // Pieces that were shown cannot be taken back: then the client does not ask again.
-        let shown = AtomicBool::new(false);
-        let piece = |given: Piece<'_>| {
-            shown.store(true, Ordering::Relaxed);
-            piece(given);
+        // Emitted pieces cannot be revoked, so there is no retry after the first piece.
+        let emitted = AtomicBool::new(false);
+        let piece = |received: Piece<'_>| {
+            emitted.store(true, Ordering::Relaxed);
+            piece(received);
         };
         let veiled = Veiled::new(http.secrets(), &piece);
-        let piece = |given: Piece<'_>| veiled.give(given);
+        let piece = |received: Piece<'_>| veiled.give(received);
         for attempt in 0.. {
             run.outside().await?;
             let error = match self.call(http, request, &piece).await {
@@ -218,12 +219,12 @@ impl Endpoint {
                 }
                 Err(error) => LlmError { message: http.secrets().hide_in_text(error.message), ..error },
             };
-            if attempt >= self.retries || !error.client_retries || shown.load(Ordering::Relaxed) {
+            if attempt >= self.retries || !error.client_retries || emitted.load(Ordering::Relaxed) {
                 return Err(Unanswered::Failed(error));
             }
             let wait = match error.retry_after {
-                Some(asked) if asked <= LONGEST_ASKED => asked,
-                _ => FIRST_WAIT.saturating_mul(1 << attempt.min(8)).min(LONGEST_WAIT),
+                Some(asked) if asked <= MAX_RETRY_AFTER => asked,
+                _ => FIRST_WAIT.saturating_mul(1 << attempt.min(8)).min(MAX_WAIT),
             };
             tracing::debug!(model = %self.model, attempt, error = %error.message, "asking the model again");
             tokio::time::sleep(wait).await;

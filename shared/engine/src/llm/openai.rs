@@ -1,40 +1,40 @@
-//! The chat completions API, as `OpenAI` and most others speak it, each with an accent of its own.
+//! The chat completions API of `OpenAI` and most other providers, each with its own dialect.
 
 use super::{Endpoint, LlmError, Pieces, Reply, Request, call::error_text, content, gathered::Gathered, sse};
 use crate::egress::Http;
 use runyard_runs::ModelUsage;
 use serde_json::{Map, Value, json};
 
-/// How a provider's API differs from `OpenAI`'s.
+/// How a provider's dialect differs from `OpenAI`'s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Accent {
-    /// Parameters that it does not know.
+    /// Parameters that the provider does not accept, and that are not sent.
     pub(crate) unknown: &'static [&'static str],
-    /// Parameters that it has another name for.
+    /// Parameters with another name: `OpenAI`'s, the provider's.
     pub(crate) renamed: &'static [(&'static str, &'static str)],
-    /// What it calls the choice of any tool.
+    /// Value of `tool_choice` that requires a call of any tool.
     pub(crate) any_tool: &'static str,
-    /// Whether `stream` is said when it is false.
+    /// Whether to send `stream` if it is false.
     pub(crate) says_stream: bool,
     pub(crate) usage: AskUsage,
-    /// Whether the parts of a message must all be text, and are sent as one.
+    /// Whether messages must be plain text, to which their parts are joined.
     pub(crate) flat: bool,
-    /// Whether a last message of the assistant is marked as the beginning of the answer.
+    /// Whether a last message of the assistant is marked as the start of the answer.
     pub(crate) prefix: bool,
 }
 
-/// How a provider is asked to tell what an answer used.
+/// How to request the token usage of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AskUsage {
-    /// By `stream_options`, for streams.
+    /// By `stream_options`, for streams only.
     OfStreams,
-    /// By `usage`, for each answer.
+    /// By `usage`, for all answers.
     OfAll,
-    /// It tells by itself.
+    /// Not at all: the provider always returns it.
     Not,
 }
 
-/// `OpenAI`'s own.
+/// `OpenAI`'s dialect.
 pub(crate) const PLAIN: Accent = Accent {
     unknown: &["thinking"],
     renamed: &[],
@@ -124,7 +124,7 @@ fn citations(answer: &Value) -> Option<Value> {
 
 fn usage(usage: &Value) -> ModelUsage {
     let count = |value: &Value| value.as_u64().unwrap_or(0);
-    // DeepSeek tells what was cached by a name of its own.
+    // DeepSeek has its own field for cached tokens.
     let cached = usage["prompt_tokens_details"]["cached_tokens"].as_u64();
     ModelUsage {
         input_tokens: count(&usage["prompt_tokens"]),
@@ -134,7 +134,7 @@ fn usage(usage: &Value) -> ModelUsage {
     }
 }
 
-/// Adds an event of a stream; gives whether it was the last.
+/// Adds an event of a stream; returns whether it was the last.
 fn add(gathered: &mut Gathered<'_>, endpoint: &Endpoint, data: &str) -> Result<bool, LlmError> {
     if data == "[DONE]" {
         return Ok(true);
@@ -143,10 +143,10 @@ fn add(gathered: &mut Gathered<'_>, endpoint: &Endpoint, data: &str) -> Result<b
     if chunk["error"].is_object() || chunk["error"].is_string() {
         return Err(endpoint.broke_off(data));
     }
-    // Groq tells the usage of a stream in a place of its own.
-    for told in [&chunk["usage"], &chunk["x_groq"]["usage"]] {
-        if told.is_object() {
-            gathered.usage = usage(told);
+    // Groq has its own field for the usage of a stream.
+    for field in [&chunk["usage"], &chunk["x_groq"]["usage"]] {
+        if field.is_object() {
+            gathered.usage = usage(field);
         }
     }
     if let Some(citations) = citations(&chunk) {
@@ -161,11 +161,11 @@ fn add(gathered: &mut Gathered<'_>, endpoint: &Endpoint, data: &str) -> Result<b
         gathered.text(text);
     }
     for call in delta["tool_calls"].as_array().into_iter().flatten() {
-        let place = call["index"].as_u64().and_then(|index| usize::try_from(index).ok());
-        let place = place.unwrap_or_else(|| gathered.calls().saturating_sub(1));
+        let index = call["index"].as_u64().and_then(|index| usize::try_from(index).ok());
+        let index = index.unwrap_or_else(|| gathered.calls().saturating_sub(1));
         let text = |value: &'_ Value| value.as_str().unwrap_or_default().to_owned();
         let function = &call["function"];
-        gathered.call(place, &text(&call["id"]), &text(&function["name"]), &text(&function["arguments"]));
+        gathered.call(index, &text(&call["id"]), &text(&function["name"]), &text(&function["arguments"]));
     }
     if let Some(reason) = choice["finish_reason"].as_str() {
         gathered.finish_reason = Some(reason.to_owned());

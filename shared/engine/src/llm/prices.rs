@@ -1,9 +1,9 @@
-//! What models cost, unless the app says otherwise.
+//! Default prices of models, which an app can override.
 
 use runyard_runs::Price;
 
-/// By provider and model: US dollars for a million tokens in, out, and in from the provider's cache. As `LiteLLM` 1.90.3 lists
-/// the providers' public prices, read on 2026-11-24. A model that is not here has no price until the app gives it one.
+/// By provider and model: US dollars per million input, output, and cached input tokens. The providers' public prices, as
+/// listed in `LiteLLM` 1.90.3 on 2026-11-24. A model that is not listed has no price unless the app sets one.
 #[rustfmt::skip]
 const PRICES: &[(&str, &str, f64, f64, f64)] = &[
     ("Amazon", "titan-embed-text-v1", 0.1, 0.0, 0.1),
@@ -91,7 +91,7 @@ const PRICES: &[(&str, &str, f64, f64, f64)] = &[
     ("xAI", "grok-code-fast-1", 0.2, 1.5, 0.02),
 ];
 
-/// The public price of a provider's model, dated names included.
+/// The public price of a provider's model. A date at the end of the name is ignored if needed.
 pub(crate) fn public(provider: &str, model: &str) -> Option<Price> {
     let (provider, model) = match provider {
         "Azure" => ("OpenAI", model),
@@ -111,7 +111,7 @@ pub(crate) fn public(provider: &str, model: &str) -> Option<Price> {
     Some(Price { input, output, cached: Some(cached) })
 }
 
-/// The name without its date: `gpt-4o-2024-08-06`, `claude-opus-4-1-20250805`.
+/// The name without the date at its end: `gpt-4o-2024-08-06`, `claude-opus-4-1-20250805`.
 fn undated(model: &str) -> Option<&str> {
     let digits =
         |part: &str, count: usize| part.len() == count && part.bytes().all(|byte| byte.is_ascii_digit());
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn found_by_name() {
+    fn finds_prices_by_name() {
         let input = |provider: &str, model: &str| public(provider, model).map(|price| price.input);
         assert_eq!(input("OpenAI", "gpt-4o-mini"), Some(0.15));
         assert_eq!(input("OpenAI", "gpt-4o-mini-2024-07-18"), Some(0.15));

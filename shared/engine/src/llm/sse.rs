@@ -1,13 +1,13 @@
-//! Takes Server-Sent Events apart, however the network cut them.
+//! Parses Server-Sent Events that arrive in chunks of any size.
 
 use super::{Endpoint, LlmError};
 use crate::egress::explain;
 use reqwest::Response;
 
-/// The most that a stream may hold, in bytes: some 250,000 pieces.
+/// Bytes of a stream: about 250,000 pieces.
 const MAX_STREAM: usize = 64 << 20;
 
-/// Gives the data of each event to `add`, until it says that this was the last or the stream ends.
+/// Passes the data of each event to `add`, until that returns true or the stream ends.
 pub(super) async fn each(
     endpoint: &Endpoint,
     mut response: Response,
@@ -17,8 +17,8 @@ pub(super) async fn each(
     let mut left = MAX_STREAM;
     while let Some(bytes) = response.chunk().await.map_err(|error| LlmError::broken(explain(&error)))? {
         left = left.checked_sub(bytes.len()).ok_or_else(|| {
-            let most = MAX_STREAM >> 20;
-            LlmError::refused(format!("the stream of {} is longer than {most} MiB", endpoint.provider))
+            let limit = MAX_STREAM >> 20;
+            LlmError::refused(format!("the stream of {} is longer than {limit} MiB", endpoint.provider))
         })?;
         let data = events
             .push(&bytes)
@@ -35,40 +35,40 @@ pub(super) async fn each(
     Ok(())
 }
 
-/// What has come so far of the next event.
+/// The bytes of the next event so far.
 #[derive(Debug, Default)]
 pub(crate) struct Events {
     buffer: Vec<u8>,
-    /// Where in the buffer no line break was looked for yet.
-    unseen: usize,
+    /// Number of bytes that were already searched for a line break.
+    searched: usize,
 }
 
-/// The longest event in bytes.
+/// Bytes of an event.
 const MAX_EVENT: usize = 8 << 20;
 
 impl Events {
-    /// Adds bytes, and gives the data of each line that is complete. `None` if an event grows without bound.
+    /// Adds bytes, and returns the data of each complete line. `None` if an event is longer than [`MAX_EVENT`].
     ///
-    /// Providers put an event's data on one line, so a line is an event.
+    /// Providers write an event's data on one line, so a line is an event.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Option<Vec<String>> {
         self.buffer.extend_from_slice(bytes);
         let mut data = Vec::new();
-        let mut begin = 0;
-        while let Some(length) = self.buffer[self.unseen..].iter().position(|byte| *byte == b'\n') {
-            let end = self.unseen + length;
-            let line = String::from_utf8_lossy(&self.buffer[begin..end]);
+        let mut start = 0;
+        while let Some(length) = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n') {
+            let end = self.searched + length;
+            let line = String::from_utf8_lossy(&self.buffer[start..end]);
             if let Some(text) = line.trim_end_matches('\r').strip_prefix("data:") {
                 data.push(text.trim_start().to_owned());
             }
-            begin = end + 1;
-            self.unseen = begin;
+            start = end + 1;
+            self.searched = start;
         }
-        self.buffer.drain(..begin);
-        self.unseen = self.buffer.len();
+        self.buffer.drain(..start);
+        self.searched = self.buffer.len();
         (self.buffer.len() <= MAX_EVENT).then_some(data)
     }
 
-    /// What was left when the stream ended without a line break.
+    /// The data of the last line, if the stream ended without a line break.
     pub(crate) fn rest(self) -> Option<String> {
         let line = String::from_utf8_lossy(&self.buffer).into_owned();
         Some(line.strip_prefix("data:")?.trim().to_owned())
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cut_anywhere() {
+    fn parses_chunks_of_any_size() {
         let text = ": hi\r\ndata: {\"a\":\"ü\"}\r\n\r\nevent: x\ndata:2\n\ndata: [DONE]";
         for size in 1..text.len() {
             let mut events = Events::default();

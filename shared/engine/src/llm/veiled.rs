@@ -1,17 +1,17 @@
-//! Pieces of an answer without the secrets of the app: a model may repeat what it, or the request, was given.
+//! Masks the secrets of the app in pieces of an answer: a model may repeat what is in its request.
 
 use super::{Piece, Pieces, Reply};
 use crate::secrets::{Secrets, Veil};
 use std::sync::{Mutex, PoisonError};
 
-/// Gives pieces on. What may be the beginning of a secret is given with what follows.
+/// Passes on pieces with secrets masked. Text that may be the start of a secret is held until more text follows.
 pub(super) struct Veiled<'p> {
     piece: &'p Pieces<'p>,
     secrets: &'p Secrets,
     last: Mutex<(Part, Veil)>,
 }
 
-/// What a piece is a part of.
+/// The part of the answer that a piece belongs to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
     Text,
@@ -42,7 +42,7 @@ impl<'p> Veiled<'p> {
         self.show(part, &shown, name);
     }
 
-    /// Gives what was held back, once the answer is whole.
+    /// Passes on the held text at the end of the answer.
     pub(super) fn end(&self) {
         self.rest(&mut self.last.lock().unwrap_or_else(PoisonError::into_inner));
     }
@@ -63,7 +63,7 @@ impl<'p> Veiled<'p> {
 }
 
 impl Reply {
-    /// The same without the secrets of the app.
+    /// The reply with the secrets of the app masked.
     pub(super) fn hidden(mut self, secrets: &Secrets) -> Self {
         if secrets.outputs_hold_none() {
             return self;
