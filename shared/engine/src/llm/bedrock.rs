@@ -294,7 +294,7 @@ async fn stream(
         buffer.extend_from_slice(&bytes);
         loop {
             let frame = decoder.decode_frame(&mut buffer).map_err(|error| {
-                LlmError::broken(format!("{} sent a frame that is none: {error}", endpoint.provider))
+                LlmError::broken(format!("{} sent an invalid frame: {error}", endpoint.provider))
             })?;
             let DecodedFrame::Complete(message) = frame else { break };
             let header = |name: &str| {
@@ -304,7 +304,10 @@ async fn stream(
             let payload = String::from_utf8_lossy(message.payload()).into_owned();
             if let Some(kind) = header(":exception-type").or_else(|| header(":error-code")) {
                 let text = error_text(&payload);
-                return Err(LlmError::broken(format!("{} broke off: {text} ({kind})", endpoint.provider)));
+                return Err(LlmError::broken(format!(
+                    "{} reported an error during its response: {text} ({kind})",
+                    endpoint.provider
+                )));
             }
             add(
                 gathered,
@@ -314,7 +317,7 @@ async fn stream(
             );
         }
         if buffer.remaining() > MAX_FRAME {
-            return Err(LlmError::broken(format!("{} sends no frames", endpoint.provider)));
+            return Err(LlmError::broken(format!("{} sent a frame that is too long", endpoint.provider)));
         }
     }
     Ok(())

@@ -46,7 +46,9 @@ impl Endpoint {
             JsonError::TooManyValues { .. } => {
                 LlmError::refused(format!("the answer of {} {error}", self.provider))
             }
-            JsonError::Invalid(_) => LlmError::connection(format!("{} answered no JSON", self.provider)),
+            JsonError::Invalid(_) => {
+                LlmError::connection(format!("{} did not respond with valid JSON", self.provider))
+            }
         })
     }
 
@@ -69,12 +71,16 @@ impl Endpoint {
     /// Parses an event of a stream.
     pub(super) fn piece(&self, data: &str) -> Result<Value, LlmError> {
         parse_json(data.as_bytes(), MAX_OUTPUT_VALUES)
-            .map_err(|_| LlmError::broken(format!("{} sent a piece that is no JSON", self.provider)))
+            .map_err(|_| LlmError::broken(format!("{} sent an event that is not valid JSON", self.provider)))
     }
 
     /// The error that a provider reported within a stream or response.
     pub(super) fn broke_off(&self, text: &str) -> LlmError {
-        LlmError::broken(format!("{} broke off: {}", self.provider, error_text(text)))
+        LlmError::broken(format!(
+            "{} reported an error during its response: {}",
+            self.provider,
+            error_text(text)
+        ))
     }
 }
 

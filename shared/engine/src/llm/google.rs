@@ -42,7 +42,7 @@ impl Account {
         let key = PrivateKeyDer::from_pem_slice(pem.as_bytes())
             .map_err(|_| "the private key is not in PEM".to_owned())?;
         let key =
-            any_supported_type(&key).map_err(|error| format!("the private key is of no use: {error}"))?;
+            any_supported_type(&key).map_err(|error| format!("the private key cannot be used: {error}"))?;
         Ok(Self { email, token_url, key, token: Mutex::default() })
     }
 
@@ -66,7 +66,7 @@ impl Account {
             .await?;
         let answer = endpoint.json(response).await?;
         let Some(token) = answer["access_token"].as_str() else {
-            return Err(LlmError::connection("the token service gave no token".into()));
+            return Err(LlmError::connection("the token service returned no token".into()));
         };
         let lifetime =
             Duration::from_secs(answer["expires_in"].as_u64().unwrap_or(3600)).saturating_sub(MARGIN);
@@ -93,7 +93,7 @@ impl Account {
         let head = encode(&json!({"alg": "RS256", "typ": "JWT"}).to_string());
         let signed = format!("{head}.{}", encode(&claims.to_string()));
         let signer = self.key.choose_scheme(&[SignatureScheme::RSA_PKCS1_SHA256]);
-        let signer = signer.ok_or("the private key is no RSA key")?;
+        let signer = signer.ok_or("the private key is not an RSA key")?;
         let signature = signer.sign(signed.as_bytes()).map_err(|error| error.to_string())?;
         Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }

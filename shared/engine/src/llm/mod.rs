@@ -226,7 +226,7 @@ impl Endpoint {
                 Some(asked) if asked <= MAX_RETRY_AFTER => asked,
                 _ => FIRST_WAIT.saturating_mul(1 << attempt.min(8)).min(MAX_WAIT),
             };
-            tracing::debug!(model = %self.model, attempt, error = %error.message, "asking the model again");
+            tracing::debug!(model = %self.model, attempt, error = %error.message, "retrying model call");
             tokio::time::sleep(wait).await;
         }
         Err(Unanswered::Stopped)

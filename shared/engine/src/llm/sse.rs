@@ -20,9 +20,9 @@ pub(super) async fn each(
             let limit = MAX_STREAM >> 20;
             LlmError::refused(format!("the stream of {} is longer than {limit} MiB", endpoint.provider))
         })?;
-        let data = events
-            .push(&bytes)
-            .ok_or_else(|| LlmError::broken(format!("{} sends no events", endpoint.provider)))?;
+        let data = events.push(&bytes).ok_or_else(|| {
+            LlmError::broken(format!("{} sent an event that is too long", endpoint.provider))
+        })?;
         for data in data {
             if add(&data)? {
                 return Ok(());

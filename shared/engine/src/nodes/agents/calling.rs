@@ -48,8 +48,9 @@ impl Called {
         let arguments = match &call["function"]["arguments"] {
             Value::String(text) if text.trim().is_empty() => Value::Null,
             // A call may be cut off: its complete arguments may be enough.
-            Value::String(text) => json::whole_or_cut(text)
-                .map_err(|error| Unparsed::new(format!("the arguments of `{name}` are no JSON: {error}")))?,
+            Value::String(text) => json::whole_or_cut(text).map_err(|error| {
+                Unparsed::new(format!("the arguments of `{name}` are not valid JSON: {error}"))
+            })?,
             other => other.clone(),
         };
         let arguments = match arguments {
@@ -76,7 +77,7 @@ impl Called {
                 Some(files),
                 Some(content @ (Value::String(_) | Value::Object(_) | Value::Array(_))),
             ) => Ok(Answer { thought, content, files }),
-            _ => Err(Unparsed::new(format!("`{FINAL_ANSWER}` must be given `thought` and `answer`"))),
+            _ => Err(Unparsed::new(format!("`{FINAL_ANSWER}` needs the arguments `thought` and `answer`"))),
         }
     }
 
@@ -91,7 +92,7 @@ impl Called {
         };
         let input = match input {
             Some(Value::String(text)) => json::whole(&text).map_err(|error| {
-                Unparsed::new(format!("the arguments of `{}` are no JSON: {error}", self.name))
+                Unparsed::new(format!("the arguments of `{}` are not valid JSON: {error}", self.name))
             })?,
             Some(input) => input,
             None => Value::Object(self.arguments),

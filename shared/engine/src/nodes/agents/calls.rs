@@ -370,7 +370,7 @@ impl<'a> Calls<'a> {
                 Ok(_) => {}
                 Err(error) => {
                     let error = self.call.services.secrets.hide_in_text(error.message);
-                    tracing::warn!(tool = %tool.name, error, "a tool's input_transformer fails");
+                    tracing::warn!(tool = %tool.name, error, "input_transformer of a tool failed");
                 }
             }
         }

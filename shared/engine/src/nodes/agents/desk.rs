@@ -53,7 +53,7 @@ impl Desk {
         let others = self.files.iter().filter(|(known, _)| known.as_str() != path);
         let bytes: usize = others.map(|(_, file)| file.content.len()).sum();
         if bytes + file.content.len() > MAX_BYTES {
-            return Err(failed(format!("the files of an agent may have {MAX_BYTES} bytes together")));
+            return Err(failed(format!("the files of an agent may have at most {MAX_BYTES} bytes in total")));
         }
         self.files.insert(path.to_owned(), Arc::new(file));
         Ok(())

@@ -168,7 +168,7 @@ impl Hook {
         let class = kind.rsplit('.').next().unwrap_or(kind);
         let Some((_, class)) = KINDS.iter().find(|(short, long)| *short == kind || *long == class) else {
             let known: Vec<&str> = KINDS.iter().map(|(short, _)| *short).collect();
-            let message = format!("hooks of type `{kind}` do not run here{}", meant(kind, &known));
+            let message = format!("hooks of type `{kind}` are not supported{}", meant(kind, &known));
             fields.mistake(fields.spot("type"), message);
             return None;
         };
@@ -177,7 +177,7 @@ impl Hook {
             "ToolPolicyHook" => {
                 for key in ["allow_if", "approval", "approval_unless"] {
                     if fields.get(key).is_some_and(|value| value.to_json() != Value::Bool(false)) {
-                        let message = format!("`{key}` does not run here; set `approval` on the tool itself");
+                        let message = format!("`{key}` is not supported: set `approval` on the tool itself");
                         fields.mistake(fields.spot(key), message);
                     }
                 }
@@ -188,7 +188,7 @@ impl Hook {
             }
             _ => {
                 if fields.get("max_per_run").is_none() {
-                    fields.mistake(fields.yaml.spot, "a call limit lacks its `max_per_run`".into());
+                    fields.mistake(fields.yaml.spot, "`max_per_run` of a call limit cannot be blank".into());
                 }
                 Guard::Limit(fields.count("max_per_run")?)
             }
@@ -199,9 +199,9 @@ impl Hook {
             ("fail", Violation::Fail),
         ];
         let default = match guard {
-            Guard::Text { .. } => "This was refused: it holds something that may not be passed on.",
-            Guard::Deny => "This tool may not be called.",
-            Guard::Limit(_) => "This tool was called as often as it may be in one run; do not call it again.",
+            Guard::Text { .. } => "This was refused: it has content that is not allowed.",
+            Guard::Deny => "This tool is not allowed.",
+            Guard::Limit(_) => "The limit of calls of this tool is reached; do not call it again.",
         };
         Some(Self {
             name: fields.text("name").unwrap_or(class).to_owned(),
@@ -285,7 +285,10 @@ fn text(fields: Fields<'_>) -> Guard {
             .filter_map(|item| {
                 let found = points.iter().find(|(word, _)| item.text() == Some(*word));
                 if found.is_none() {
-                    fields.mistake(item.spot, "a guard looks at `input`, `tool_result` or `output`".into());
+                    fields.mistake(
+                        item.spot,
+                        "`on` must be a list of `input`, `tool_result` and `output`".into(),
+                    );
                 }
                 found.map(|(_, point)| *point)
             })
@@ -299,7 +302,8 @@ fn text(fields: Fields<'_>) -> Guard {
             Some("secrets") => SECRETS,
             Some("injection_basic") => INJECTION,
             _ => {
-                fields.mistake(item.spot, "a preset is `secrets` or `injection_basic`".into());
+                fields
+                    .mistake(item.spot, "`presets` must be a list of `secrets` and `injection_basic`".into());
                 &[]
             }
         };
@@ -310,7 +314,7 @@ fn text(fields: Fields<'_>) -> Guard {
         .filter_map(|(pattern, spot)| match fields.pattern_at(spot, || Pattern::new(pattern, false))? {
             Ok(pattern) => Some(pattern),
             Err(error) => {
-                fields.mistake(spot, format!("this is no regular expression: {error}"));
+                fields.mistake(spot, format!("`patterns` has an invalid regular expression: {error}"));
                 None
             }
         })

@@ -12,7 +12,7 @@ pub(super) fn first(text: &str) -> Result<Value, String> {
     match Deserializer::from_str(&text).into_iter().next() {
         Some(Ok(value)) => Ok(value),
         Some(Err(error)) => Err(error.to_string()),
-        None => Err("there is nothing".into()),
+        None => Err("the text is empty".into()),
     }
 }
 

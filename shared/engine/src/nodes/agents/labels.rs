@@ -22,7 +22,7 @@ pub(super) fn parse(text: &str) -> Result<Step, Unparsed> {
     }
     match calls.into_iter().next() {
         Some(call) => Ok(Step::Call(call)),
-        None => Err(Unparsed::new("there is no `Action:` with an `Action Input:`")),
+        None => Err(Unparsed::new("the reply has no `Action:` with an `Action Input:`")),
     }
 }
 
@@ -66,11 +66,11 @@ fn input(name: &str, text: &str) -> Result<Value, Unparsed> {
     let Some(object) = object(text.trim()) else {
         let start: String = text.trim().chars().take(100).collect();
         let problem =
-            format!("the `Action Input:` of {name} must be a whole JSON object, but it is: {start}");
+            format!("the `Action Input:` of {name} must be a complete JSON object, but it is: {start}");
         return Err(Unparsed::new(problem));
     };
     serde_json::from_str(object).map_err(|error| {
-        Unparsed::new(format!("the `Action Input:` of {name} is no JSON: {error}: {object}"))
+        Unparsed::new(format!("the `Action Input:` of {name} is not valid JSON: {error}: {object}"))
     })
 }
 

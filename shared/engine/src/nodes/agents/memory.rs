@@ -35,7 +35,7 @@ impl Memory {
         }
         let strategies = [("all", true), ("relevant", false), ("both", false)];
         if agent.choice("memory_retrieval_strategy", &strategies) == Some(false) {
-            let message = "messages are remembered newest first; set `memory_retrieval_strategy: all`";
+            let message = "`memory_retrieval_strategy` must be `all`: the newest messages are recalled";
             agent.mistake(agent.spot("memory_retrieval_strategy"), message.into());
         }
         let limit = agent.count("memory_limit").or(fields.count("message_limit")).unwrap_or(100);
@@ -53,9 +53,13 @@ impl Memory {
         if let Some(recorded) = call.run.recorded(&key) {
             return Ok(recorded.journal.as_array().cloned().unwrap_or_default());
         }
-        let turns = call.services.memories.store().recent(scope, self.limit).await.map_err(|error| {
-            NodeError::new("MemoryError", format!("what was said before cannot be read: {error}"))
-        })?;
+        let turns = call
+            .services
+            .memories
+            .store()
+            .recent(scope, self.limit)
+            .await
+            .map_err(|error| NodeError::new("MemoryError", format!("memory unavailable: {error}")))?;
         let mut messages: Vec<Value> = turns.into_iter().flat_map(|turn| turn.messages).collect();
         messages.drain(..messages.len().saturating_sub(self.limit));
         let start = messages.iter().position(|message| message["role"] == "user").unwrap_or(messages.len());
@@ -100,7 +104,7 @@ impl Memory {
             messages: kept,
         };
         if let Err(error) = call.services.memories.store().keep(scope, turn).await {
-            tracing::warn!(node = %call.key, %error, "what was said is not remembered");
+            tracing::warn!(node = %call.key, %error, "conversation not stored in memory");
         }
     }
 }

@@ -154,7 +154,7 @@ impl Agent {
             if mode == Mode::StructuredOutput && bedrock && !tools.is_empty() { Mode::Xml } else { mode };
         let max_loops = fields.count("max_loops").unwrap_or(15);
         if max_loops < 2 {
-            fields.mistake(fields.spot("max_loops"), "`max_loops` must be 2 or more".into());
+            fields.mistake(fields.spot("max_loops"), "`max_loops` must be at least 2".into());
         }
         let hooks = Hooks::read(fields);
         let parallel = fields.bool("parallel_tool_calls_enabled").unwrap_or(false);

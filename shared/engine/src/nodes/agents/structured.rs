@@ -12,7 +12,8 @@ pub(super) const FINISH: &str = "finish";
 
 /// Parses a reply into a step.
 pub(super) fn parse(text: &str) -> Result<Step, Unparsed> {
-    let step = json::first(text).map_err(|error| Unparsed::new(format!("the reply is no JSON: {error}")))?;
+    let step =
+        json::first(text).map_err(|error| Unparsed::new(format!("the reply is not valid JSON: {error}")))?;
     let Value::Object(mut step) = step else {
         return Err(Unparsed::new("the reply must be a JSON object with `thought` and `action`"));
     };
@@ -35,7 +36,7 @@ pub(super) fn parse(text: &str) -> Result<Step, Unparsed> {
         Value::String(text) => json::whole(&text.replace("\\'", "'")).map_err(|error| {
             Unparsed::new(format!(
                 "`action_input` of a tool must be text that holds a JSON object with the tool's arguments, like \
-                 \"{{\\\"query\\\": \\\"sales\\\"}}\", but this is no JSON: {error}"
+                 \"{{\\\"query\\\": \\\"sales\\\"}}\", but this is not valid JSON: {error}"
             ))
         })?,
         input => input,

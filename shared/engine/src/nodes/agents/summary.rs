@@ -101,7 +101,7 @@ async fn ask(
             return Ok(text);
         }
     }
-    Err(NodeError::new("ValueError", "the model gives no summary of the conversation").into())
+    Err(NodeError::new("ValueError", "the model returned no summary of the conversation").into())
 }
 
 /// A message as text for the summary: role, function calls, content.

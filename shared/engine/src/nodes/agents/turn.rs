@@ -262,7 +262,7 @@ impl<'a> Turn<'a> {
     /// Checks the files and the form of an answer, and returns it.
     fn finish(&mut self, answer: Answer) -> Result<Option<Value>, Unparsed> {
         self.returned = self.calls.find_files(&answer.files).map_err(|missing| Unparsed {
-            problem: format!("there is no file {}", missing.join(", ")),
+            problem: format!("these files do not exist: {}", missing.join(", ")),
             advice: Some("Write the file first or correct its path, then answer again."),
         })?;
         self.formatted(answer.content).map(Some)
@@ -283,7 +283,7 @@ impl<'a> Turn<'a> {
         match read {
             read @ (Value::Object(_) | Value::Array(_)) => Ok(read),
             _ => Err(Unparsed {
-                problem: "the answer is no JSON document that fits the schema".into(),
+                problem: "the answer is not a JSON document that fits the schema".into(),
                 advice: Some(
                     "Answer again with the JSON document alone, as the schema has it: no prose, no fence.",
                 ),
@@ -484,17 +484,17 @@ fn several(input: &Value) -> Result<Vec<Wanted>, String> {
         return Err("`tools` must be a list of calls".into());
     };
     if input.as_object().is_some_and(|input| input.len() > 1) {
-        return Err("there may be nothing beside `tools`".into());
+        return Err("the input may have no field except `tools`".into());
     }
     let call = |tool: &Value| {
         let known = ["name", "input", "thought", "tool_call_id"];
         let unknown =
             tool.as_object().and_then(|tool| tool.keys().find(|key| !known.contains(&key.as_str())));
         if let Some(unknown) = unknown {
-            return Err(format!("a call has a `name` and an `input`, but no `{unknown}`"));
+            return Err(format!("a call has no field `{unknown}`: use `name` and `input`"));
         }
         let Some(name) = tool["name"].as_str() else {
-            return Err("a call needs the `name` of its tool".into());
+            return Err("`name` of a call cannot be blank: set it to the name of a tool".into());
         };
         let input = match tool.get("input") {
             None => json!({}),

@@ -31,7 +31,7 @@ pub(super) fn parse(text: &str) -> Result<Step, Unparsed> {
     };
     let input = json::whole(unfenced(&input)).map_err(|error| {
         Unparsed::new(format!(
-            "<action_input> is no JSON: {error}; write all of it on one line, with \\n for line breaks and \\\" for \
+            "<action_input> is not valid JSON: {error}; write all of it on one line, with \\n for line breaks and \\\" for \
              quotes inside strings"
         ))
     })?;

@@ -232,8 +232,7 @@ impl Settings<'_> {
 
     fn bedrock(&self) -> Option<Endpoint> {
         if self.connection.as_ref().is_some_and(|connection| connection.text("profile").is_some()) {
-            let message =
-                "there are no profiles of AWS here; give `access_key_id`, `secret_access_key` and `region`";
+            let message = "`profile` is not supported: set `access_key_id`, `secret_access_key` and `region`";
             self.fields.mistake(self.fields.spot("connection"), message.into());
             return None;
         }
@@ -273,8 +272,10 @@ fn hugging_face(base: &str) -> String {
 fn connection(provider: &Provider, fields: Fields<'_>, loading: &Loading<'_>) -> Option<Option<Connection>> {
     let Some(given) = fields.get("connection") else {
         if matches!(provider.place, Place::Given(None)) {
-            let message =
-                format!("this lacks its `connection`, of type `dynamiq.connections.{}`", provider.connection);
+            let message = format!(
+                "`connection` cannot be blank: set one of type `dynamiq.connections.{}`",
+                provider.connection
+            );
             fields.mistake(fields.yaml.spot, message);
             return None;
         }

@@ -31,7 +31,7 @@ impl<T> Fallback<T> {
             return None;
         }
         let Some(llm) = fields.fields("llm") else {
-            fields.mistake(fields.yaml.spot, "a fallback that is enabled needs its `llm`".into());
+            fields.mistake(fields.yaml.spot, "`llm` of an enabled fallback cannot be blank".into());
             return None;
         };
         let llm_id = llm.text("id").map_or_else(|| format!("{id}-fallback"), str::to_owned);
@@ -41,7 +41,7 @@ impl<T> Fallback<T> {
                 .filter_map(|item| {
                     let found = TRIGGERS.iter().find(|(word, _)| item.text() == Some(*word));
                     if found.is_none() {
-                        let message = "a trigger is one of `any`, `rate_limit`, `connection`";
+                        let message = "`triggers` must be a list of `any`, `rate_limit` and `connection`";
                         fields.mistake(item.spot, message.into());
                     }
                     found.map(|(_, trigger)| *trigger)

@@ -75,7 +75,7 @@ fn provider_of(type_path: &str) -> Result<&'static Provider, String> {
     match find(type_path) {
         Found::Native(registered) => {
             PROVIDERS.iter().find(|provider| provider.class == registered.class).copied().ok_or_else(|| {
-                format!("a model is wanted here, like `dynamiq.nodes.llms.OpenAI`, not `{type_path}`")
+                format!("`type` must be the type of a model, such as `dynamiq.nodes.llms.OpenAI`, not `{type_path}`")
             })
         }
         Found::Other(problem) => Err(problem),

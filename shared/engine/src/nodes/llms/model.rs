@@ -99,7 +99,7 @@ impl Model {
     ) -> Result<Reply, Halt> {
         if let Some(recorded) = call.run.recorded(key) {
             return serde_json::from_value(recorded.journal).map_err(|error| {
-                let message = format!("what is journaled under `{key}` is no reply of a model: {error}");
+                let message = format!("the journal entry `{key}` is not a reply of a model: {error}");
                 NodeError::new("ValueError", message).lasting().into()
             });
         }

@@ -39,7 +39,7 @@ impl Options {
             option.know(&["name"]);
             let id = option.text("id").map_or_else(|| format!("{node}-option-{index}"), str::to_owned);
             if !known.insert(id.clone()) {
-                option.mistake(option.spot("id"), format!("an option `{id}` stands here already"));
+                option.mistake(option.spot("id"), format!("duplicate option `{id}`"));
             }
             ids.push(id);
             conditions.push(option.fields("condition").and_then(condition));
@@ -86,7 +86,9 @@ impl Options {
             };
             // Each result has a copy of the input.
             if compute::walk(input).is_err() {
-                return Err(NodeError::limit_exceeded("the options of a Choice hold too much together"));
+                return Err(NodeError::limit_exceeded(
+                    "the results of the options of a Choice are too large",
+                ));
             }
             results.insert(id.clone(), json!({"status": status, "input": input, "output": decision}));
         }

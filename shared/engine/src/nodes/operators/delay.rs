@@ -79,8 +79,8 @@ impl Delay {
         let given = input.get("duration_seconds").filter(|seconds| !seconds.is_null()).and_then(seconds);
         let Some(seconds) = given.or(self.seconds) else {
             let message = format!(
-                "the Delay `{}` has nothing to wait for: set its `duration_seconds`, or give `until` or \
-                 `duration_seconds` as input",
+                "the Delay `{}` has no duration: set `duration_seconds`, or pass `until` or `duration_seconds` as \
+                 input",
                 self.name
             );
             return Err(NodeError::new("ValueError", message));
@@ -88,7 +88,7 @@ impl Delay {
         SignedDuration::try_from_secs_f64(seconds)
             .and_then(|wait| now.checked_add(wait))
             .map(|at| OffsetTime { at, offset: Some(Offset::UTC) })
-            .map_err(|_| NodeError::new("ValueError", format!("{seconds} seconds are too far in the future")))
+            .map_err(|_| NodeError::new("ValueError", format!("`duration_seconds` is too large: {seconds}")))
     }
 }
 
@@ -98,7 +98,7 @@ fn now(call: Call<'_>) -> Timestamp {
 }
 
 fn invalid_until(value: &Value) -> NodeError {
-    let message = format!("`until` must be a moment as ISO 8601 has it, not {}", python_text::repr(value));
+    let message = format!("`until` must be a timestamp in ISO 8601, not {}", python_text::repr(value));
     NodeError::new("ValidationError", message)
 }
 

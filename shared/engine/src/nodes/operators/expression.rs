@@ -45,10 +45,13 @@ impl Computed {
             }
             let (Some(key), Some(text)) = (key, text) else { continue };
             if !is_identifier(key) {
-                item.mistake(item.spot("key"), format!("`{key}` is no name: use letters, digits and `_`"));
+                item.mistake(
+                    item.spot("key"),
+                    format!("`{key}` is not a valid name: use letters, digits and `_`"),
+                );
             }
             if computed.iter().any(|(known, _)| known == key) {
-                item.mistake(item.spot("key"), format!("an expression `{key}` stands here already"));
+                item.mistake(item.spot("key"), format!("duplicate expression `{key}`"));
             }
             match expression::Expression::new(text, Mode::Plain) {
                 Ok(compiled) => computed.push((key.to_owned(), compiled)),

@@ -41,7 +41,7 @@ const fn part(class: &'static str, name: &'static str) -> Registered {
         name: Some(name),
         timeout: None,
         build: |id, fields, _| {
-            let message = format!("`{id}` is a tool of an agent; put it into the `tools` of one");
+            let message = format!("`{id}` is a tool of an agent: move it to the `tools` of an agent");
             fields.mistake(fields.spot("type"), message);
             None
         },

@@ -43,14 +43,15 @@ fn read(desk: &Desk, input: &Map<String, Value>) -> Result<Value, NodeError> {
     let Some(file) = desk.get(path) else {
         let known: Vec<&str> = desk.files().map(|(path, _)| path).collect();
         let known = if known.is_empty() {
-            "nor any other".to_owned()
+            "there are no files".to_owned()
         } else {
-            format!("there are: {}", known.join(", "))
+            format!("the files are: {}", known.join(", "))
         };
-        return Err(failed(format!("there is no file '{path}'; {known}")));
+        return Err(failed(format!("the file '{path}' does not exist; {known}")));
     };
     let Some(text) = file.text() else {
-        let content = format!("'{path}' is no text: {} bytes of {}", file.content.len(), file.mime_type);
+        let content =
+            format!("'{path}' is not a text file: {} bytes of {}", file.content.len(), file.mime_type);
         return Ok(json!({"content": content}));
     };
     let line = |key: &str| input.get(key).and_then(Value::as_u64).and_then(|line| usize::try_from(line).ok());
@@ -82,10 +83,10 @@ fn lines(path: &str, text: &str, start: usize, end: Option<usize>) -> Result<Val
     let lines: Vec<&str> = text.lines().collect();
     let last = end.unwrap_or(lines.len()).min(lines.len());
     if start == 0 || end.is_some_and(|end| end < start) {
-        return Err(failed("lines count from 1, and the last is not before the first"));
+        return Err(failed("`start_line` must be at least 1, and `end_line` not less than `start_line`"));
     }
     let Some(part) = lines.get(start - 1..last) else {
-        return Err(failed(format!("'{path}' has {} lines", lines.len())));
+        return Err(failed(format!("'{path}' only has {} lines", lines.len())));
     };
     let part = part.join("\n");
     Ok(json!({

@@ -50,7 +50,8 @@ fn search(desk: &Desk, input: &Map<String, Value>) -> Result<Value, NodeError> {
         "regex" => Pattern::new(query, !sensitive),
         _ => Pattern::literal(query, !sensitive),
     };
-    let pattern = pattern.map_err(|error| failed(format!("this is no regular expression: {error}")))?;
+    let pattern =
+        pattern.map_err(|error| failed(format!("`query` is not a valid regular expression: {error}")))?;
     let named: Vec<&str> = match input.get("file_path") {
         Some(Value::String(path)) if !path.is_empty() => vec![path],
         Some(Value::Array(paths)) => paths.iter().filter_map(Value::as_str).collect(),
@@ -68,7 +69,7 @@ fn search(desk: &Desk, input: &Map<String, Value>) -> Result<Value, NodeError> {
         let Some(text) = file.text() else { continue };
         for found in pattern.find_iter(text).take(number("max_matches_per_file", 5)) {
             let found =
-                found.map_err(|error| failed(format!("the search was given up: {}", error.message)))?;
+                found.map_err(|error| failed(format!("the search was stopped: {}", error.message)))?;
             let around = number("context_chars", 120);
             matches.push(json!({
                 "file_path": path,
@@ -80,7 +81,7 @@ fn search(desk: &Desk, input: &Map<String, Value>) -> Result<Value, NodeError> {
     }
     let mut message = format!("{} match(es) in {scanned} file(s)", matches.len());
     if !missing.is_empty() {
-        message = format!("{message}; there is no {}", missing.join(", "));
+        message = format!("{message}; not found: {}", missing.join(", "));
     }
     let total = matches.len();
     Ok(json!({

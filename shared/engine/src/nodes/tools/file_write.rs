@@ -55,7 +55,7 @@ fn path(input: &Map<String, Value>) -> Result<&str, NodeError> {
     if is_within && !path.contains(['\\', '\0']) {
         return Ok(path);
     }
-    Err(failed(format!("'{path}' is no relative path of a file")))
+    Err(failed(format!("'{path}' is not a valid path: use a relative path without `.` and `..`")))
 }
 
 fn write(desk: &mut Desk, input: &Map<String, Value>) -> Result<Value, NodeError> {
@@ -63,13 +63,15 @@ fn write(desk: &mut Desk, input: &Map<String, Value>) -> Result<Value, NodeError
     let flag = |key: &str, default| input.get(key).and_then(Value::as_bool).unwrap_or(default);
     let (append, overwrite) = (flag("append", false), flag("overwrite", true));
     let (content, inferred) = match input.get("content") {
-        None | Some(Value::Null) => return Err(failed("`content` is needed to write a file")),
+        None | Some(Value::Null) => return Err(failed("`content` cannot be blank for `write`")),
         Some(Value::String(text)) => (text.clone(), "text/plain"),
         Some(value @ (Value::Object(_) | Value::Array(_))) => (python_json::ascii(value), "application/json"),
         Some(value) => (python_text::str(value), "text/plain"),
     };
     let mut bytes = match desk.get(path) {
-        Some(_) if !append && !overwrite => return Err(failed(format!("there is a file '{path}' already"))),
+        Some(_) if !append && !overwrite => {
+            return Err(failed(format!("the file '{path}' already exists: set `overwrite`")));
+        }
         Some(file) if append => file.content.clone(),
         _ => Vec::new(),
     };
@@ -81,11 +83,11 @@ fn write(desk: &mut Desk, input: &Map<String, Value>) -> Result<Value, NodeError
 
 fn edit(desk: &mut Desk, input: &Map<String, Value>) -> Result<Value, NodeError> {
     let path = path(input)?;
-    let Some(file) = desk.get(path) else { return Err(failed(format!("there is no file '{path}'"))) };
-    let Some(text) = file.text() else { return Err(failed(format!("'{path}' is no text"))) };
+    let Some(file) = desk.get(path) else { return Err(failed(format!("the file '{path}' does not exist"))) };
+    let Some(text) = file.text() else { return Err(failed(format!("'{path}' is not a text file"))) };
     let edits = input.get("edits").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     if edits.is_empty() {
-        return Err(failed("`edits` are needed to edit a file"));
+        return Err(failed("`edits` cannot be blank for `edit`"));
     }
     let (mut text, mime_type) = (text.to_owned(), file.mime_type.clone());
     let mut replacements = 0;
@@ -96,9 +98,9 @@ fn edit(desk: &mut Desk, input: &Map<String, Value>) -> Result<Value, NodeError>
         let all = edit["replace_all"] == true;
         if count == 0 || (count > 1 && !all) {
             let shown: String = find.chars().take(80).collect();
-            let what = if count == 0 { "is not in".into() } else { format!("stands in {count} places of") };
+            let what = if count == 0 { "is not in".into() } else { format!("occurs {count} times in") };
             let content = format!(
-                "Nothing was changed: {} {what} '{path}'. Give a text that stands in one place, or `replace_all`.",
+                "Nothing was changed: {} {what} '{path}'. Give a text that occurs once, or set `replace_all`.",
                 python_text::repr(&shown.into())
             );
             return Ok(json!({"content": content}));

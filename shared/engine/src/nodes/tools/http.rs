@@ -165,7 +165,7 @@ impl HttpApiCall {
         let text = |key: &str| input.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
         let url = text("url").unwrap_or(&self.url);
         if url.is_empty() {
-            return Err(NodeError::new("ValueError", "there is no `url` to call"));
+            return Err(NodeError::new("ValueError", "`url` cannot be blank"));
         }
         let origin = origin(url);
         let merged = |key: &str| {
@@ -213,7 +213,7 @@ impl HttpApiCall {
         let status = answer.status.as_u16();
         if !self.success_codes.contains(&status) {
             let text = answer.error_text();
-            return Err(failed(&format!("it was answered with status {status}: {text}")));
+            return Err(failed(&format!("the server responded with status {status}: {text}")));
         }
         let is_json = answer.header("content-type") == Some("application/json");
         let content: Value = match self.content.unwrap_or(if is_json { Content::Json } else { Content::Raw })
@@ -226,7 +226,7 @@ impl HttpApiCall {
             Content::Json => parse_json(&answer.body, MAX_OUTPUT_VALUES).map_err(|error| match error {
                 JsonError::TooManyValues { .. } => NodeError::limit_exceeded(format!("the answer {error}")),
                 JsonError::Invalid(error) => {
-                    NodeError::new("JSONDecodeError", format!("the answer is no JSON: {error}"))
+                    NodeError::new("JSONDecodeError", format!("the response is not valid JSON: {error}"))
                 }
             })?,
         };
@@ -283,7 +283,7 @@ fn headers(given: &Map<String, Value>) -> Result<HeaderMap, NodeError> {
         };
         let header = HeaderName::try_from(name.as_str()).ok().zip(HeaderValue::from_str(text).ok());
         let Some((name, value)) = header else {
-            return Err(failed(&format!("the header `{name}` has a name or value that no header can have")));
+            return Err(failed(&format!("the name or value of the header `{name}` is not valid")));
         };
         headers.insert(name, value);
     }
@@ -455,7 +455,7 @@ fn parsed(input: &Value, key: &str) -> Result<Value, NodeError> {
         Some(Value::String(text)) => match serde_json::from_str(text) {
             Ok(value @ Value::Object(_)) => Ok(value),
             Ok(_) => Err(invalid(format!("`{key}` of the input must be a mapping"))),
-            Err(error) => Err(unparsable(format!("is no JSON: {error}"))),
+            Err(error) => Err(unparsable(format!("is not valid JSON: {error}"))),
         },
         Some(_) => Err(unparsable("must be a mapping or the JSON text of one".into())),
     }

@@ -125,7 +125,7 @@ impl Kind for HumanFeedback {
         let mut admitted = input.as_object().cloned().unwrap_or_default();
         let action = admitted.entry("action").or_insert_with(|| "ask".into());
         if action != "ask" && action != "info" {
-            return Err(wrong(&format!("`action` is {action}, which is neither \"ask\" nor \"info\"")));
+            return Err(wrong(&format!("`action` must be \"ask\" or \"info\", not {action}")));
         }
         let text = admitted.entry("input").or_insert_with(|| "".into());
         if !text.is_string() {
@@ -138,7 +138,9 @@ impl Kind for HumanFeedback {
                 .enumerate()
                 .map(|(index, given)| question(index, given))
                 .collect::<Result<_, _>>()?,
-            Some(_) => return Err(wrong(&format!("`questions` must be a list of 1 to {MAX_QUESTIONS}"))),
+            Some(_) => {
+                return Err(wrong(&format!("`questions` must be a list of 1 to {MAX_QUESTIONS} questions")));
+            }
         };
         admitted.insert("questions".into(), questions);
         Ok(Arc::new(Value::Object(admitted)))
@@ -202,12 +204,12 @@ fn question(index: usize, given: &Value) -> Result<Value, NodeError> {
     let options = match &given["options"] {
         Value::Null => Vec::new(),
         Value::Array(options) if options.is_empty() || OPTIONS.contains(&options.len()) => options.clone(),
-        _ => return Err(about("`options` must be a list of 2 to 4")),
+        _ => return Err(about("`options` must be a list of 2 to 4 options")),
     };
     let mut offered = Vec::with_capacity(options.len());
     for option in &options {
         let Some(label) = option["label"].as_str() else {
-            return Err(about("an option needs its `label`"));
+            return Err(about("`label` of an option cannot be blank"));
         };
         offered.push(json!({"label": label, "description": option["description"].as_str()}));
     }

@@ -120,7 +120,7 @@ impl Kind for McpServer {
         let [tool] = tools.as_slice() else {
             let names: Vec<&str> = tools.iter().map(|tool| tool.name.as_str()).collect();
             let message = format!(
-                "the server has {} tools ({}), and a node runs one: name it in `include_tools`",
+                "the server has {} tools ({}): select one with `include_tools`",
                 tools.len(),
                 names.join(", ")
             );
@@ -166,7 +166,7 @@ impl McpTool {
         let schema = fields.json("json_input_schema").map(rename_type);
         let compiled = schema.as_ref().map(Schema::new).transpose();
         if let Err(problem) = &compiled {
-            let message = format!("this is no JSON schema: {problem}");
+            let message = format!("`json_input_schema` is not a valid JSON schema: {problem}");
             fields.mistake(fields.spot("json_input_schema"), message);
         }
         let (server, _) = (server(fields, loading), fields.text("description")?);
@@ -222,7 +222,7 @@ fn server(fields: Fields<'_>, loading: &Loading<'_>) -> Option<Server> {
         }
     };
     let Some(url) = connection.url.clone() else {
-        fields.mistake(fields.spot("connection"), "the connection lacks its `url`".into());
+        fields.mistake(fields.spot("connection"), "`url` of the connection cannot be blank".into());
         return None;
     };
     let headers = match header_map(connection.fields.get("headers").and_then(Value::as_object)) {
@@ -252,7 +252,7 @@ fn header_map(given: Option<&Map<String, Value>>) -> Result<HeaderMap, NodeError
         let text = python_text::str(value);
         let header = HeaderName::try_from(name.as_str()).ok().zip(HeaderValue::from_str(&text).ok());
         let Some((name, value)) = header else {
-            return Err(invalid(format!("the header `{name}` has a name or value that no header can have")));
+            return Err(invalid(format!("the name or value of the header `{name}` is not valid")));
         };
         headers.insert(name, value);
     }
@@ -293,7 +293,7 @@ async fn call_tool(
     let mut result = result.map_err(|error| failed(call, &format!("`{name}` was not called: {error}")))?;
     let text = text_of(&result);
     if result["isError"] == true {
-        let text = if text.is_empty() { "it says no more than that it failed" } else { &text };
+        let text = if text.is_empty() { "the result has no error text" } else { &text };
         return Err(failed(call, &format!("`{name}` failed: {text}")).into());
     }
     without_nulls(&mut result);

@@ -53,7 +53,7 @@ impl Thinking {
     fn read(id: &str, fields: Fields<'_>, loading: &Loading<'_>) -> Option<Self> {
         if fields.bool("memory_enabled") == Some(true) {
             let message =
-                "`memory_enabled` is not supported: the agent's conversation has its thoughts already";
+                "`memory_enabled` is not supported: the agent's conversation contains the earlier thoughts";
             fields.mistake(fields.spot("memory_enabled"), message.into());
         }
         let prompt = fields.text("prompt_template").unwrap_or(PROMPT).to_owned();

@@ -48,7 +48,7 @@ fn save(desk: &mut Desk, input: &Map<String, Value>) -> Result<Value, NodeError>
     let mut given = input.get("todos").and_then(Value::as_array).cloned().unwrap_or_default();
     for todo in &mut given {
         let Value::Object(todo) = todo else {
-            return Err(failed("a task is an object with `id`, `content`, `status`"));
+            return Err(failed("a task must be an object with `id`, `content` and `status`"));
         };
         todo.entry("status").or_insert_with(|| "pending".into());
     }

@@ -31,10 +31,10 @@ impl Cell {
         }
         if let Some((low, high)) = range(text) {
             if !column.is_numeric() && column != Column::Any {
-                return Err("a range needs a column of numbers".into());
+                return Err("a range needs a column of type `int`, `float` or `Any`".into());
             }
             if compare(&low.0, &high.0) == Some(Ordering::Greater) {
-                return Err(format!("the range {text} runs backwards"));
+                return Err(format!("the bounds of the range {text} are in the wrong order"));
             }
             return Ok(Self::Range { low, high });
         }

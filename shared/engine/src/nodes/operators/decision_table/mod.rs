@@ -102,7 +102,7 @@ impl DecisionTable {
             if name == MATCHED {
                 fields.mistake(
                     *spot,
-                    format!("`{MATCHED}` is the name under which the rules that matched stand"),
+                    format!("`{MATCHED}` is reserved for the matching rules: use another name"),
                 );
             }
         }
@@ -201,7 +201,7 @@ fn columns(fields: Fields<'_>, key: &str) -> Vec<(String, Column, Spot)> {
         };
         let spot = column.spot("name");
         if columns.iter().any(|(known, ..)| known == name) {
-            column.mistake(spot, format!("a column `{name}` stands here already"));
+            column.mistake(spot, format!("duplicate column `{name}`"));
         }
         columns.push((name.to_owned(), column.choice("type", COLUMNS).unwrap_or(Column::Any), spot));
     }
@@ -283,7 +283,7 @@ impl Column {
                 "false" => Ok(false.into()),
                 _ => Err(format!("this column holds true or false, but `{text}` is neither")),
             },
-            Self::Any if text.is_empty() => Err("a value is needed here".into()),
+            Self::Any if text.is_empty() => Err("the cell cannot be blank".into()),
             Self::Any => Ok(match (quoted, text) {
                 (Some(quoted), _) => quoted.into(),
                 (_, "true") => true.into(),
@@ -387,8 +387,8 @@ mod tests {
             }
         }
         for (column, text, problem) in [
-            (Column::Text, "[1..2]", "a column of numbers"),
-            (Column::Any, "[3..2]", "backwards"),
+            (Column::Text, "[1..2]", "a column of type"),
+            (Column::Any, "[3..2]", "wrong order"),
             (Column::Any, ">", "needs a value"),
             (Column::Any, "> 1, 2", "takes one value"),
             (Column::Any, "a,,b", "empty alternative"),

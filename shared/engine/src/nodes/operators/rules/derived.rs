@@ -38,9 +38,9 @@ impl Derived {
                 || RESERVED.contains(&name)
                 || derived.iter().any(|value| value.name == name);
             if !is_identifier(name) || name == "self" {
-                item.mistake(item.spot("name"), format!("`{name}` is no name for a derived value"));
+                item.mistake(item.spot("name"), format!("`{name}` is not a valid name for a derived value"));
             } else if taken {
-                item.mistake(item.spot("name"), format!("`{name}` is the name of something else already"));
+                item.mistake(item.spot("name"), format!("the name `{name}` is already used"));
             }
             if let Some(expression) = compile(item, "expression", text, Mode::Strict) {
                 derived.push(Self { name: name.to_owned(), expression });

@@ -76,7 +76,7 @@ impl Rules {
         for (index, item) in fields.items("rules", "a rule").into_iter().enumerate() {
             let id = item.text("id").map_or_else(|| format!("rule-{}", index + 1), str::to_owned);
             if rules.iter().any(|rule| rule.id == id) {
-                item.mistake(item.spot("id"), format!("a rule `{id}` stands here already"));
+                item.mistake(item.spot("id"), format!("duplicate rule `{id}`"));
             }
             rules.extend(Rule::read(id, item));
         }

@@ -102,7 +102,10 @@ impl Rule {
         if let (Some((from, _)), Some((until, _))) = (&from, &until)
             && until < from
         {
-            fields.mistake(fields.spot("effective_until"), "this is before `effective_from`".into());
+            fields.mistake(
+                fields.spot("effective_until"),
+                "`effective_until` must not be before `effective_from`".into(),
+            );
         }
         let policy = fields.text("on_missing").unwrap_or_default();
         let known = Policy::WORDS.iter().find(|(word, _)| *word == policy).map(|(_, policy)| *policy);
@@ -262,7 +265,7 @@ fn day(fields: Fields<'_>, key: &str) -> Option<(Date, String)> {
     if let Ok(day) = date(&Val::Text(text.to_owned()), None) {
         return Some((day, text.to_owned()));
     }
-    fields.mistake(fields.spot(key), format!("`{key}` is no date: `{text}`"));
+    fields.mistake(fields.spot(key), format!("`{key}` must be a date, not `{text}`"));
     None
 }
 
