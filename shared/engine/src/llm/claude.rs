@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn capabilities_by_name() {
-        for (model, sampling, schema, longest) in [
+        for (model, sampling, schema, max_tokens) in [
             ("claude-3-haiku-20240307", false, false, 4096),
             ("claude-3-5-sonnet-20241022", false, false, 8192),
             ("claude-3-7-sonnet-20250219", false, false, 64_000),
@@ -71,7 +71,7 @@ mod tests {
         ] {
             assert_eq!(
                 (refuses_sampling(model), takes_schema(model), longest_answer(model)),
-                (sampling, schema, longest),
+                (sampling, schema, max_tokens),
                 "{model}"
             );
         }

@@ -128,7 +128,7 @@ fn conversation(messages: &[Value]) -> (Vec<Value>, Vec<Value>) {
             }
             Some("assistant") => ("model", model(message)),
             Some("tool" | "function") => ("user", vec![result(message, messages)]),
-            _ => ("user", given(message)),
+            _ => ("user", content_parts(message)),
         };
         if parts.is_empty() {
             continue;
@@ -149,17 +149,17 @@ fn conversation(messages: &[Value]) -> (Vec<Value>, Vec<Value>) {
     (system, turns)
 }
 
-fn given(message: &Value) -> Vec<Value> {
-    let given = |part| match part {
+fn content_parts(message: &Value) -> Vec<Value> {
+    let convert = |part| match part {
         Part::Text(text) => json!({"text": text}),
         Part::Data(mime, data) => json!({"inline_data": {"mime_type": mime, "data": data}}),
         Part::Url(uri) => json!({"file_data": {"file_uri": uri}}),
     };
-    parts(message).into_iter().map(given).collect()
+    parts(message).into_iter().map(convert).collect()
 }
 
 fn model(message: &Value) -> Vec<Value> {
-    let mut parts = given(message);
+    let mut parts = content_parts(message);
     for call in message["tool_calls"].as_array().into_iter().flatten() {
         let converted = json!({"name": call["function"]["name"], "args": arguments(call)});
         let mut part = json!({"functionCall": converted});

@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn steps() {
+    fn parses_steps() {
         let one = |input: Value| Ok(Step::Call(wanted("a", input)));
         assert_eq!(parse(&[call("a", r#"{"thought": null, "n": 1}"#)]), one(json!({"n": 1})));
         assert_eq!(parse(&[call("a", "")]), one(json!({})));

@@ -417,16 +417,16 @@ impl<'a> Calls<'a> {
             input.entry("metadata").or_insert_with(|| metadata.clone());
         }
         let desk = self.desk();
-        let hand = |path: &str| {
+        let file_input = |path: &str| {
             let file = desk.get(path)?;
             Some(json!({"name": path, "content": file.text()?, "mime_type": file.mime_type}))
         };
         let files: Vec<Value> = match input.get("files") {
             Some(Value::Array(paths)) => paths
                 .iter()
-                .map(|path| path.as_str().and_then(hand).unwrap_or_else(|| path.clone()))
+                .map(|path| path.as_str().and_then(file_input).unwrap_or_else(|| path.clone()))
                 .collect(),
-            _ => desk.files().filter_map(|(path, _)| hand(path)).collect(),
+            _ => desk.files().filter_map(|(path, _)| file_input(path)).collect(),
         };
         if !files.is_empty() {
             input.insert("files".into(), files.into());
@@ -446,7 +446,7 @@ impl<'a> Calls<'a> {
                 let input = Value::Object(input);
                 node.kind
                     .admit(Arc::new(input.clone()))
-                    .map_err(|error| NodeError { recoverable: true, ..unfit(&error.message) })?;
+                    .map_err(|error| NodeError { recoverable: true, ..invalid_input(&error.message) })?;
                 let within = format!("loop/{}/tool/{}", position.iteration, position.number);
                 run_tool(self.call, node, &within, &input, called(None)).await
             }
@@ -521,10 +521,10 @@ fn tool_failed(tool: &Tool, halt: Halt) -> Failed {
 }
 
 fn invalid(tool: &Tool, problem: &str) -> Failed {
-    tool_failed(tool, NodeError { recoverable: true, ..unfit(problem) }.into())
+    tool_failed(tool, NodeError { recoverable: true, ..invalid_input(problem) }.into())
 }
 
-fn unfit(problem: &str) -> NodeError {
+fn invalid_input(problem: &str) -> NodeError {
     NodeError::new("RecoverableAgentException", format!("Input data validation failed: {problem}"))
 }
 

@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn calls() {
+    fn parses_calls() {
         for (text, step) in [
             (
                 "Thought: add\nAction: Sum Tool\nAction Input: {\"n\": {\"m\": \"}\"}}\nObs",
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn answers() {
+    fn parses_answers() {
         for (text, thought, answer, files) in [
             ("Thought: done\nAnswer: 10\nThought: no", "done", "10\nThought: no", ""),
             ("Thought: done\nOutput Files: a.txt, b\nAnswer: see", "done", "see", "a.txt, b"),

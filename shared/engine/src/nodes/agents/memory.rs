@@ -80,18 +80,18 @@ impl Memory {
         answer: Option<&Value>,
         guarded: bool,
     ) {
-        let said = |role: &str, content: &str| json!({"role": role, "content": content});
-        let asked = || messages.first().map(|user| said("user", conversation::text(user)));
+        let as_message = |role: &str, content: &str| json!({"role": role, "content": content});
+        let user_message = || messages.first().map(|user| as_message("user", conversation::text(user)));
         let kept: Vec<Value> = match answer {
-            None => asked().into_iter().collect(),
+            None => user_message().into_iter().collect(),
             Some(answer) => {
                 let text = answer.as_str().map_or_else(|| answer.to_string(), str::to_owned);
                 if self.ends_only {
-                    asked().into_iter().chain([said("assistant", &text)]).collect()
+                    user_message().into_iter().chain([as_message("assistant", &text)]).collect()
                 } else {
                     let steps = messages.iter().map(without_images);
                     let (steps, replaced) = without_answer(steps.collect(), guarded);
-                    steps.into_iter().chain(replaced.then(|| said("assistant", &text))).collect()
+                    steps.into_iter().chain(replaced.then(|| as_message("assistant", &text))).collect()
                 }
             }
         };
@@ -141,13 +141,13 @@ fn without_answer(mut messages: Vec<Value>, guarded: bool) -> (Vec<Value>, bool)
     while messages.last().is_some_and(|last| last["name"] == FINAL_ANSWER) {
         messages.pop();
     }
-    let is_said = messages.last().is_some_and(|last| last["role"] == "assistant");
-    if is_said && (is_call || guarded) {
+    let has_answer = messages.last().is_some_and(|last| last["role"] == "assistant");
+    if has_answer && (is_call || guarded) {
         messages.pop();
         return (messages, true);
     }
     // The messages do not end with the model's: the answer is another agent's, or was asked for after the last step.
-    (messages, !is_said)
+    (messages, !has_answer)
 }
 
 /// Images are not stored: they are large, and the model has already processed them.

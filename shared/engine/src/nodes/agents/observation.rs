@@ -85,7 +85,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn forms() {
+    fn formats_and_cuts_content() {
         for (content, form, expected) in [
             (json!("x"), Form::Indented, "x"),
             (json!({"a": 1, "files": []}), Form::Indented, "{\n  \"a\": 1\n}"),

@@ -50,7 +50,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn steps() {
+    fn parses_steps() {
         let call =
             |input: Value| Ok(Step::Call(Wanted { thought: "t".into(), name: "a".into(), input, id: None }));
         for (text, step) in [

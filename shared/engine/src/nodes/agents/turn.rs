@@ -423,8 +423,8 @@ impl<'a> Turn<'a> {
             .iter()
             .filter(|message| message["role"] != "system")
             .map(|message| {
-                let who = if message["role"] == "assistant" { "Step" } else { "Result" };
-                let mut step = format!("{who}:\n{}", conversation::text(message));
+                let label = if message["role"] == "assistant" { "Step" } else { "Result" };
+                let mut step = format!("{label}:\n{}", conversation::text(message));
                 for call in message["tool_calls"].as_array().into_iter().flatten() {
                     let _ = write!(step, "\n{}", call["function"]);
                 }

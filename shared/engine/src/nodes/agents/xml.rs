@@ -201,7 +201,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn steps() {
+    fn parses_steps() {
         let call = |thought: &str, input: Value| {
             Ok(Step::Call(Wanted { thought: thought.into(), name: "a".into(), input, id: None }))
         };

@@ -41,9 +41,9 @@ pub(super) fn recovered(request: &Request, error: &NodeError) -> Option<Request>
     if !request.stream && contains(ONLY_STREAMS) {
         return Some(Request { stream: true, ..request.clone() });
     }
-    let given = |name: &&&str| request.parameters.contains_key(**name);
+    let is_set = |name: &&&str| request.parameters.contains_key(**name);
     let is_unsupported = contains(UNSUPPORTED);
-    if is_unsupported && SAMPLING.iter().filter(given).any(|name| text.contains(name)) {
+    if is_unsupported && SAMPLING.iter().filter(is_set).any(|name| text.contains(name)) {
         return Some(without(request, SAMPLING));
     }
     if is_unsupported && request.parameters.contains_key("stop") && names_stop(&text) {

@@ -57,8 +57,8 @@ fn close(open: &mut Vec<(Value, Value)>, repaired: &mut Vec<Value>) {
 
 /// Adds a text to an empty message of the user or the assistant.
 fn filled(mut message: Value) -> Value {
-    let is_said = matches!(message["role"].as_str(), Some("user" | "assistant"));
-    if is_said && message["content"].as_str().is_some_and(|text| text.trim().is_empty()) {
+    let needs_text = matches!(message["role"].as_str(), Some("user" | "assistant"));
+    if needs_text && message["content"].as_str().is_some_and(|text| text.trim().is_empty()) {
         message["content"] = EMPTY.into();
     }
     message

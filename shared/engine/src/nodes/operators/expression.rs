@@ -38,8 +38,8 @@ impl Computed {
         for item in fields.items("expressions", "an expression") {
             item.know(&["id"]);
             let (key, text) = (item.text("key"), item.text("expression"));
-            for (name, given) in [("key", key), ("expression", text)] {
-                if given.is_none() && item.get(name).is_none() {
+            for (name, value) in [("key", key), ("expression", text)] {
+                if value.is_none() && item.get(name).is_none() {
                     item.mistake(item.yaml.spot, format!("an expression lacks its `{name}`"));
                 }
             }

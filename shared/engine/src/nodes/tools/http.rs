@@ -140,9 +140,9 @@ impl HttpApiCall {
             fields.mistake(fields.spot("connection"), message.into());
             return None;
         };
-        let given = |url: Option<&str>| url.filter(|url| !url.is_empty()).map(str::to_owned);
-        let connection_url = given(connection.url.as_deref());
-        let url = given(fields.text("url")).or_else(|| connection_url.clone()).unwrap_or_default();
+        let non_empty = |url: Option<&str>| url.filter(|url| !url.is_empty()).map(str::to_owned);
+        let connection_url = non_empty(connection.url.as_deref());
+        let url = non_empty(fields.text("url")).or_else(|| connection_url.clone()).unwrap_or_default();
         Some(Self {
             of_connection: Part {
                 origin: origin(connection_url.as_deref().unwrap_or(&url)),
