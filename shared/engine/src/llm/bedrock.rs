@@ -19,8 +19,8 @@ use serde_json::{Map, Value, json};
 /// The tool through which a model answers in JSON: the API only accepts schemas of tools.
 const ANSWER_TOOL: &str = "answer";
 
-/// Bytes of a frame.
-const MAX_FRAME: usize = 16 << 20;
+/// Size of a frame of a stream.
+const MAX_FRAME_BYTES: usize = 16 << 20;
 
 /// Makes one call.
 pub(super) async fn ask(
@@ -316,7 +316,7 @@ async fn stream(
                 &endpoint.piece(&payload)?,
             );
         }
-        if buffer.remaining() > MAX_FRAME {
+        if buffer.remaining() > MAX_FRAME_BYTES {
             return Err(LlmError::broken(format!("{} sent a frame that is too long", endpoint.provider)));
         }
     }

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 /// Characters of an error's text that are kept.
 const MAX_ERROR_TEXT: usize = 2000;
-/// Bytes of an error response that are read.
-const MAX_ERROR: usize = 256 << 10;
+/// How much of an error response is read.
+const MAX_ERROR_BYTES: usize = 256 << 10;
 
 impl Endpoint {
     /// Sends a request. Fails if the response has an error status. `finish` adds headers and body.
@@ -96,10 +96,10 @@ impl From<Unanswered> for LlmError {
 /// The first bytes of a response.
 async fn read_start(mut response: Response) -> Vec<u8> {
     let mut text = Vec::new();
-    while text.len() < MAX_ERROR
+    while text.len() < MAX_ERROR_BYTES
         && let Ok(Some(piece)) = response.chunk().await
     {
-        text.extend_from_slice(&piece[..piece.len().min(MAX_ERROR - text.len())]);
+        text.extend_from_slice(&piece[..piece.len().min(MAX_ERROR_BYTES - text.len())]);
     }
     text
 }

@@ -58,8 +58,8 @@ pub(super) fn flatten(message: &mut Value) {
     }
 }
 
-/// Bytes of a file that is fetched for a model that accepts no URLs.
-const MAX_FETCHED: usize = 20 << 20;
+/// Size of a file that is fetched for a model that accepts no URLs.
+const MAX_FETCHED_BYTES: usize = 20 << 20;
 
 /// Fetches files that messages refer to by URL, and replaces the URLs by their content.
 pub(super) async fn fetch(http: &Http, messages: &mut [Value]) -> Result<(), LlmError> {
@@ -88,7 +88,7 @@ async fn fetch_one(http: &Http, url: &str) -> Result<String, LlmError> {
     let mime = mime.and_then(|mime| mime.split(';').next()).unwrap_or("image/png").trim().to_owned();
     let mut bytes = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| LlmError::connection(explain(&error)))? {
-        if bytes.len() + chunk.len() > MAX_FETCHED {
+        if bytes.len() + chunk.len() > MAX_FETCHED_BYTES {
             return Err(LlmError::refused("a file of the prompt is larger than 20 MiB".into()));
         }
         bytes.extend_from_slice(&chunk);

@@ -18,7 +18,7 @@ use std::{
 
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 /// A token is not used within this time before its expiry.
-const MARGIN: Duration = Duration::from_mins(1);
+const EXPIRY_MARGIN: Duration = Duration::from_mins(1);
 
 /// A service account, and its token while it is valid.
 pub(crate) struct Account {
@@ -69,7 +69,7 @@ impl Account {
             return Err(LlmError::connection("the token service returned no token".into()));
         };
         let lifetime =
-            Duration::from_secs(answer["expires_in"].as_u64().unwrap_or(3600)).saturating_sub(MARGIN);
+            Duration::from_secs(answer["expires_in"].as_u64().unwrap_or(3600)).saturating_sub(EXPIRY_MARGIN);
         *self.token.lock().unwrap_or_else(PoisonError::into_inner) =
             Some((token.to_owned(), Instant::now() + lifetime));
         Ok(token.to_owned())

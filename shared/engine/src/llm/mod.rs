@@ -147,7 +147,7 @@ pub(crate) struct Reply {
     /// `{id, type, function: {name, arguments}}`, with the arguments as text.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) tool_calls: Vec<Value>,
-    /// In the words of the chat completions API: `stop`, `length`, `tool_calls`, `content_filter`.
+    /// In the terms of the chat completions API: `stop`, `length`, `tool_calls`, `content_filter`.
     pub(crate) finish_reason: Option<String>,
     pub(crate) usage: ModelUsage,
     /// Sources of the answer, if the provider returns them.

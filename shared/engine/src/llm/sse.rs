@@ -4,8 +4,8 @@ use super::{Endpoint, LlmError};
 use crate::egress::explain;
 use reqwest::Response;
 
-/// Bytes of a stream: about 250,000 pieces.
-const MAX_STREAM: usize = 64 << 20;
+/// Size of a stream: about 250,000 pieces.
+const MAX_STREAM_BYTES: usize = 64 << 20;
 
 /// Passes the data of each event to `add`, until that returns true or the stream ends.
 pub(super) async fn each(
@@ -14,10 +14,10 @@ pub(super) async fn each(
     mut add: impl FnMut(&str) -> Result<bool, LlmError>,
 ) -> Result<(), LlmError> {
     let mut events = Events::default();
-    let mut left = MAX_STREAM;
+    let mut left = MAX_STREAM_BYTES;
     while let Some(bytes) = response.chunk().await.map_err(|error| LlmError::broken(explain(&error)))? {
         left = left.checked_sub(bytes.len()).ok_or_else(|| {
-            let limit = MAX_STREAM >> 20;
+            let limit = MAX_STREAM_BYTES >> 20;
             LlmError::refused(format!("the stream of {} is longer than {limit} MiB", endpoint.provider))
         })?;
         let data = events.push(&bytes).ok_or_else(|| {
@@ -43,11 +43,11 @@ pub(crate) struct Events {
     searched: usize,
 }
 
-/// Bytes of an event.
-const MAX_EVENT: usize = 8 << 20;
+/// Size of an event.
+const MAX_EVENT_BYTES: usize = 8 << 20;
 
 impl Events {
-    /// Adds bytes, and returns the data of each complete line. `None` if an event is longer than [`MAX_EVENT`].
+    /// Adds bytes, and returns the data of each complete line. `None` if an event is longer than [`MAX_EVENT_BYTES`].
     ///
     /// Providers write an event's data on one line, so a line is an event.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Option<Vec<String>> {
@@ -65,7 +65,7 @@ impl Events {
         }
         self.buffer.drain(..start);
         self.searched = self.buffer.len();
-        (self.buffer.len() <= MAX_EVENT).then_some(data)
+        (self.buffer.len() <= MAX_EVENT_BYTES).then_some(data)
     }
 
     /// The data of the last line, if the stream ended without a line break.

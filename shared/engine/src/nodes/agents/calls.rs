@@ -47,7 +47,7 @@ pub(super) struct Calls<'a> {
 /// Why none of the calls was made.
 pub(super) struct Limited(pub(super) String);
 
-/// A call that was made.
+/// A completed call.
 pub(super) struct Made {
     pub(super) result: Observed,
     /// Whether its result is the agent's answer.

@@ -8,7 +8,7 @@ use crate::{llm::Reply, python_json};
 use serde_json::{Value, json};
 
 /// Prefix of the result of a failed call.
-const FAILED: &str = "[tool_error]";
+const FAILED_PREFIX: &str = "[tool_error]";
 
 /// Messages in the format of the chat completions API: the system message, the remembered ones, the user's, and the steps.
 #[derive(Debug)]
@@ -40,7 +40,11 @@ impl Observed {
 }
 
 fn mark(text: &str, success: bool) -> String {
-    if success || text.starts_with(FAILED) { text.to_owned() } else { format!("{FAILED} {text}") }
+    if success || text.starts_with(FAILED_PREFIX) {
+        text.to_owned()
+    } else {
+        format!("{FAILED_PREFIX} {text}")
+    }
 }
 
 impl Conversation {

@@ -42,7 +42,7 @@ pub(super) enum Point {
     Output,
 }
 
-/// What a refusal does.
+/// The effect of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Violation {
     /// At a tool, the model gets the message as the result; elsewhere the agent ends with the message as its answer.

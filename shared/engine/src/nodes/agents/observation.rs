@@ -3,14 +3,14 @@
 use crate::{python_json, python_text};
 use serde_json::{Map, Value};
 
-const CUT: &str = "\n...[Content truncated]...\n";
+const CUT_MARK: &str = "\n...[Content truncated]...\n";
 
 /// Format of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     /// Indented JSON; a list has one line per item.
     Indented,
-    /// As Python prints it.
+    /// Python's `str()`.
     Printed,
     /// JSON on one line, for HTTP calls at the same time: the reference returns their body unchanged.
     Compact,
@@ -76,7 +76,7 @@ fn cut(text: String, limit: Option<usize>) -> String {
     let half = limit.saturating_sub(100) / 2;
     let index =
         |characters: usize| text.char_indices().nth(characters).map_or(text.len(), |(index, _)| index);
-    format!("{}{CUT}{}", &text[..index(half)], &text[index(length - half)..])
+    format!("{}{CUT_MARK}{}", &text[..index(half)], &text[index(length - half)..])
 }
 
 #[cfg(test)]
@@ -100,6 +100,6 @@ mod tests {
         }
         let long: String = ('a'..='z').cycle().take(1000).collect();
         let short = text(&json!(long), Form::Indented, Some(300));
-        assert_eq!(short, format!("{}{CUT}{}", &long[..100], &long[900..]));
+        assert_eq!(short, format!("{}{CUT_MARK}{}", &long[..100], &long[900..]));
     }
 }

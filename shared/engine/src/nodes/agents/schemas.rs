@@ -8,7 +8,7 @@ use super::{
 use serde_json::{Map, Value, json};
 
 /// Characters of a function's description: some providers refuse longer ones.
-const MAX_DESCRIPTION: usize = 1024;
+const MAX_DESCRIPTION_CHARACTERS: usize = 1024;
 const THOUGHT_OF_CALL: &str = "In one or two sentences, in the first person: why you call this tool now and what you \
                                expect of it. Do not repeat the task.";
 const THOUGHT_OF_ANSWER: &str = "In one or two sentences, in the first person: which results let you answer now. Do \
@@ -71,7 +71,7 @@ fn of_tool(tool: &Tool, delegation: bool) -> Value {
 }
 
 fn function(name: &str, description: &str, parameters: &Value) -> Value {
-    let description: String = description.chars().take(MAX_DESCRIPTION).collect();
+    let description: String = description.chars().take(MAX_DESCRIPTION_CHARACTERS).collect();
     json!({
         "type": "function",
         "function": {"name": name, "description": description, "parameters": parameters},

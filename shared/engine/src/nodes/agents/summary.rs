@@ -21,7 +21,7 @@ pub(super) struct Summary {
 }
 
 /// Assumed context window of a model, in tokens: the engine has no list of models.
-const CONTEXT: f64 = 128_000.0;
+const CONTEXT_TOKENS: f64 = 128_000.0;
 /// Maximum number of requests for a summary if the model returns an empty one.
 const MAX_ATTEMPTS: u32 = 3;
 
@@ -32,7 +32,7 @@ impl Summary {
         let part = |key: &str, default: f64| {
             let part = fields.float(key).unwrap_or(default);
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 128,000")]
-            let tokens = (part.clamp(0.0, 1.0) * CONTEXT) as usize;
+            let tokens = (part.clamp(0.0, 1.0) * CONTEXT_TOKENS) as usize;
             tokens
         };
         let share = part("context_usage_ratio", 0.8);

@@ -191,7 +191,7 @@ fn near(key: &str) -> Option<&'static str> {
 }
 
 /// The models whose default reasoning effort is `none`.
-const EFFORTLESS: &[&str] = &[
+const NO_EFFORT_MODELS: &[&str] = &[
     "gpt-5.1",
     "gpt-5.2",
     "gpt-5.4",
@@ -261,7 +261,7 @@ pub(super) fn is_o_series(model: &str) -> bool {
 
 fn effort<'f>(model: &str, is_gpt: bool, fields: Fields<'f>) -> &'f str {
     let undated = model.split("-20").next().unwrap_or(model);
-    let default = if EFFORTLESS.contains(&undated) { "none" } else { "medium" };
+    let default = if NO_EFFORT_MODELS.contains(&undated) { "none" } else { "medium" };
     match fields.text("reasoning_effort") {
         _ if is_gpt && model.contains("pro") => "high",
         None | Some("auto") => default,

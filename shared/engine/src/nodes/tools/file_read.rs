@@ -7,9 +7,9 @@ use crate::{
 use serde_json::{Map, Value, json};
 
 /// Characters of a text that are returned, except with `mode` "full".
-const CHUNK: usize = 10_000;
+const CHUNK_CHARACTERS: usize = 10_000;
 /// Characters of a text that are returned with `mode` "summary".
-const PREVIEW: usize = 1_000;
+const PREVIEW_CHARACTERS: usize = 1_000;
 
 pub(in super::super) const FILE_READ: Own = Own {
     class: "tools.FileReadTool",
@@ -62,13 +62,16 @@ fn read(desk: &Desk, input: &Map<String, Value>) -> Result<Value, NodeError> {
     let mode = input.get("mode").and_then(Value::as_str).unwrap_or("auto");
     let length = text.chars().count();
     let content = match mode {
-        "summary" if length > PREVIEW => {
-            format!("The first {PREVIEW} of {length} characters of '{path}':\n{}", first(text, PREVIEW))
+        "summary" if length > PREVIEW_CHARACTERS => {
+            format!(
+                "The first {PREVIEW_CHARACTERS} of {length} characters of '{path}':\n{}",
+                first(text, PREVIEW_CHARACTERS)
+            )
         }
-        "chunked" | "auto" if length > CHUNK => format!(
-            "The first {CHUNK} of {length} characters of '{path}' ({} lines); ask for lines or mode \"full\":\n{}",
+        "chunked" | "auto" if length > CHUNK_CHARACTERS => format!(
+            "The first {CHUNK_CHARACTERS} of {length} characters of '{path}' ({} lines); ask for lines or mode \"full\":\n{}",
             text.lines().count(),
-            first(text, CHUNK)
+            first(text, CHUNK_CHARACTERS)
         ),
         _ => text.to_owned(),
     };

@@ -22,7 +22,7 @@ pub(super) const HUMAN_FEEDBACK: Registered = Registered {
 const MAX_QUESTIONS: usize = 4;
 
 /// Number of options of a question, if it has any.
-const OPTIONS: std::ops::RangeInclusive<usize> = 2..=4;
+const OPTION_COUNT: std::ops::RangeInclusive<usize> = 2..=4;
 
 #[derive(Debug)]
 struct HumanFeedback {
@@ -203,7 +203,9 @@ fn question(index: usize, given: &Value) -> Result<Value, NodeError> {
     };
     let options = match &given["options"] {
         Value::Null => Vec::new(),
-        Value::Array(options) if options.is_empty() || OPTIONS.contains(&options.len()) => options.clone(),
+        Value::Array(options) if options.is_empty() || OPTION_COUNT.contains(&options.len()) => {
+            options.clone()
+        }
         _ => return Err(about("`options` must be a list of 2 to 4 options")),
     };
     let mut offered = Vec::with_capacity(options.len());
