@@ -277,7 +277,8 @@ fn whole(gathered: &mut Gathered<'_>, block: &Value) {
     }
 }
 
-/// Adds an event of a stream; returns whether it was the last. `blocks` maps the index of a block to that of its tool call.
+/// Adds an event of a stream; returns whether it was the last. `blocks` maps the index of a block to that of its tool
+/// call.
 fn add(
     gathered: &mut Gathered<'_>,
     blocks: &mut Vec<(u64, usize)>,

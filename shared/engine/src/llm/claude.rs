@@ -1,6 +1,7 @@
 //! Capabilities of Anthropic's models by name, for all providers that serve them.
 
-/// Family and version of a name such as `claude-sonnet-4-5`, which may be part of a longer one. The version is optional.
+/// Family and version of a name such as `claude-sonnet-4-5`, which may be part of a longer one. The version is
+/// optional.
 fn version(model: &str) -> Option<(&str, Option<(u32, u32)>)> {
     let (_, rest) = model.split_once("claude-")?;
     let mut words = rest.split(|letter: char| !letter.is_ascii_alphanumeric());

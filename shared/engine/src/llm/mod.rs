@@ -1,11 +1,11 @@
-//! Calls to language models, behind a narrow interface: it takes a [`Request`], emits pieces of the answer, and returns a
-//! [`Reply`] or an [`LlmError`]. A protocol is one file, and one variant of [`Protocol`].
+//! Calls to language models, behind a narrow interface: it takes a [`Request`], emits pieces of the answer, and returns
+//! a [`Reply`] or an [`LlmError`]. A protocol is one file, and one variant of [`Protocol`].
 //!
-//! No client crate is used. Evaluated in November 2026: `genai` 0.7 supports Anthropic, Gemini and Bedrock, and accepts our
-//! HTTP client; but it drops or renames parameters that it does not know, signs for Bedrock only with the platform's
-//! credentials (which no app may have), uses version 1 of Cohere's API, and adds 36,000 lines. `liter-llm` 2.4 opens its own
-//! connections, which bypass the checks in `egress`. `async-openai` and `rig` send what their types define, not what the
-//! reference sends. A protocol here is about 300 lines.
+//! No client crate is used. Evaluated in November 2026: `genai` 0.7 supports Anthropic, Gemini and Bedrock, and accepts
+//! our HTTP client; but it drops or renames parameters that it does not know, signs for Bedrock only with the
+//! platform's credentials (which no app may have), uses version 1 of Cohere's API, and adds 36,000 lines. `liter-llm`
+//! 2.4 opens its own connections, which bypass the checks in `egress`. `async-openai` and `rig` send what their types
+//! define, not what the reference sends. A protocol here is about 300 lines.
 
 mod anthropic;
 mod aws;

@@ -2,8 +2,8 @@
 
 use runyard_runs::Price;
 
-/// By provider and model: US dollars per million input, output, and cached input tokens. The providers' public prices, as
-/// listed in `LiteLLM` 1.90.3 on 2026-11-24. A model that is not listed has no price unless the app sets one.
+/// By provider and model: US dollars per million input, output, and cached input tokens. The providers' public prices,
+/// as listed in `LiteLLM` 1.90.3 on 2026-11-24. A model that is not listed has no price unless the app sets one.
 #[rustfmt::skip]
 const PRICES: &[(&str, &str, f64, f64, f64)] = &[
     ("Amazon", "titan-embed-text-v1", 0.1, 0.0, 0.1),

@@ -131,8 +131,8 @@ impl<'a> Calls<'a> {
         )))
     }
 
-    /// Makes the calls: first those that may run at the same time, then the others one after another. Returns all results
-    /// in the order of the calls.
+    /// Makes the calls: first those that may run at the same time, then the others one after another. Returns all
+    /// results in the order of the calls.
     pub(super) async fn make(&mut self, iteration: u32, wanted: &[Wanted]) -> Result<Vec<Made>, Stop> {
         let _stay = self.call.rests.holds();
         let mut made: Vec<Option<Made>> = wanted.iter().map(|_| None).collect();
@@ -315,8 +315,8 @@ impl<'a> Calls<'a> {
     ) -> Result<Made, Failed> {
         let Position { wanted, concurrent, .. } = position;
         self.allow(tool)?;
-        // Results are cached by the tool's own name and looked up by the name that the model wrote, as in the reference: a
-        // tool whose name had to be changed for the model never has a cached result.
+        // Results are cached by the tool's own name and looked up by the name that the model wrote, as in the
+        // reference: a tool whose name had to be changed for the model never has a cached result.
         if !tool.asks()
             && let Some(text) = self.cached.get(&cache_key(&wanted.name, &wanted.input))
         {
@@ -341,13 +341,13 @@ impl<'a> Calls<'a> {
     }
 
     fn allow(&self, tool: &Tool) -> Result<(), Refused> {
-        self.agent.hooks.allow_call(&tool.called, |is_about| {
-            self.tries.iter().filter(|(name, _)| is_about(name)).map(|(_, count)| count).sum()
+        self.agent.hooks.allow_call(&tool.called, |applies_to| {
+            self.tries.iter().filter(|(name, _)| applies_to(name)).map(|(_, count)| count).sum()
         })
     }
 
-    /// The tool's input: what the model wrote, what the file selects, and what the caller sets. Also returns whether the
-    /// tool's answer becomes the agent's.
+    /// The tool's input: what the model wrote, what the file selects, and what the caller sets. Also returns whether
+    /// the tool's answer becomes the agent's.
     async fn arguments(&self, tool: &Tool, wanted: &Value) -> Result<(Map<String, Value>, bool), Failed> {
         let mut input = match wanted {
             Value::Object(input) => input.clone(),
@@ -404,8 +404,8 @@ impl<'a> Calls<'a> {
         Ok((input, delegated))
     }
 
-    /// Adds the context of another agent to its input: user and session ids, so that it has memories of its own, and the
-    /// files that are passed to it.
+    /// Adds the context of another agent to its input: user and session ids, so that it has memories of its own, and
+    /// the files that are passed to it.
     fn context(&self, node: &Node, input: &mut Map<String, Value>) {
         let name = called(node.name.as_deref().unwrap_or(&node.id));
         for key in ["user_id", "session_id"] {
@@ -463,8 +463,8 @@ impl<'a> Calls<'a> {
         }
     }
 
-    /// The paths of files from a comma-separated list; an error has the missing ones. A path that does not exist is also
-    /// looked up by its last part.
+    /// The paths of files from a comma-separated list; an error has the missing ones. A path that does not exist is
+    /// also looked up by its last part.
     pub(super) fn find_files(&self, list: &str) -> Result<Vec<String>, Vec<String>> {
         let desk = self.desk();
         let (mut found, mut missing) = (Vec::new(), Vec::new());

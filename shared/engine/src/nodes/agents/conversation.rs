@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 /// Prefix of the result of a failed call.
 const FAILED_PREFIX: &str = "[tool_error]";
 
-/// Messages in the format of the chat completions API: the system message, the remembered ones, the user's, and the steps.
+/// Messages in the format of the chat completions API: the system message, the remembered ones, the user's, and the
+/// steps.
 #[derive(Debug)]
 pub(super) struct Conversation {
     mode: Mode,
@@ -189,8 +190,8 @@ impl Conversation {
         self.messages[from.min(self.messages.len())..].iter().map(tokens).sum()
     }
 
-    /// Index of the first of the newest messages that have at most `max_tokens` tokens together. It never separates a call
-    /// from its results, and never includes the system message.
+    /// Index of the first of the newest messages that have at most `max_tokens` tokens together. It never separates a
+    /// call from its results, and never includes the system message.
     pub(super) fn newest(&self, max_tokens: usize) -> usize {
         let mut start = self.messages.len();
         let mut sum = 0;

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Number, Value};
 
-/// Removes nulls that the schema does not allow, and parses objects, lists, numbers and booleans that are written as text.
+/// Removes nulls that the schema does not allow, and parses objects, lists, numbers and booleans that are written as
+/// text.
 pub(super) fn fit(input: &mut Map<String, Value>, schema: &Value) {
     let Some(properties) = schema["properties"].as_object() else { return };
     input.retain(|name, value| !value.is_null() || properties.get(name).is_none_or(takes_null));

@@ -100,7 +100,8 @@ impl Hooks {
         !self.0.iter().any(|hook| matches!(hook.guard, Guard::Deny) && hook.applies_to(tool))
     }
 
-    /// Checks a tool's calls against its call limits; `calls` returns the number of calls of all tools that a predicate accepts.
+    /// Checks a tool's calls against its call limits; `calls` returns the number of calls of all tools that a predicate
+    /// accepts.
     pub(super) fn allow_call(
         &self,
         tool: &str,
@@ -117,8 +118,8 @@ impl Hooks {
         Ok(())
     }
 
-    /// Returns the value with its texts masked, or the refusal if a guard refuses one of them. A text is also refused if a
-    /// guard's pattern exceeds its limits on it. Guards of results and of the output are applied in reverse order.
+    /// Returns the value with its texts masked, or the refusal if a guard refuses one of them. A text is also refused
+    /// if a guard's pattern exceeds its limits on it. Guards of results and of the output are applied in reverse order.
     ///
     /// `tool` is the tool that returned the value, for [`Point::ToolResult`].
     pub(super) async fn guard(

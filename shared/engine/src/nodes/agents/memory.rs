@@ -47,7 +47,8 @@ impl Memory {
         })
     }
 
-    /// The newest messages of the conversation, starting with a user's. Journaled, so that a replay recalls the same ones.
+    /// The newest messages of the conversation, starting with a user's. Journaled, so that a replay recalls the same
+    /// ones.
     pub(super) async fn recall(&self, call: Call<'_>, scope: &MemoryScope) -> Result<Vec<Value>, Halt> {
         let key = format!("{}/memory", call.key);
         if let Some(recorded) = call.run.recorded(&key) {
@@ -70,8 +71,9 @@ impl Memory {
         Ok(messages)
     }
 
-    /// Stores the conversation of this run: `messages`, of which the last is the model's; without an answer, only the user's
-    /// message. `guarded`: whether a guard may have changed the model's answer. If the store fails, the agent does not fail.
+    /// Stores the conversation of this run: `messages`, of which the last is the model's; without an answer, only the
+    /// user's message. `guarded`: whether a guard may have changed the model's answer. If the store fails, the agent
+    /// does not fail.
     pub(super) async fn keep(
         &self,
         call: Call<'_>,
@@ -111,11 +113,12 @@ impl Memory {
 
 /// The user and session of the conversation; `None` if no trusted source names them.
 ///
-/// The run is trusted: its caller has an access key, and the caller's server knows the user. Its input and a model are not,
-/// as text in an input may come from anywhere. If a run names neither user nor session, its input may, as in the reference.
+/// The run is trusted: its caller has an access key, and the caller's server knows the user. Its input and a model are
+/// not, as text in an input may come from anywhere. If a run names neither user nor session, its input may, as in the
+/// reference.
 ///
-/// Callers without a key are anonymous. They only have the memory of their session, separate from the memories of callers
-/// with a key, and only if the session id is a secret: a random UUID.
+/// Callers without a key are anonymous. They only have the memory of their session, separate from the memories of
+/// callers with a key, and only if the session id is a secret: a random UUID.
 pub(super) fn whose(run: &NewRun, input: &Map<String, Value>) -> Option<(Option<String>, Option<String>)> {
     if !run.origin.vouches_for_user() {
         let is_secret = |id: &Uuid| matches!(id.get_version(), Some(Version::Random | Version::SortRand));
@@ -134,8 +137,8 @@ pub(super) fn whose(run: &NewRun, input: &Map<String, Value>) -> Option<(Option<
     (user_id.is_some() || session_id.is_some()).then_some((user_id, session_id))
 }
 
-/// The messages without the answer at their end, and whether the caller must append the answer as text. An answer that is a
-/// function call is removed, as it has no text; so is one that a guard may have changed.
+/// The messages without the answer at their end, and whether the caller must append the answer as text. An answer that
+/// is a function call is removed, as it has no text; so is one that a guard may have changed.
 fn without_answer(mut messages: Vec<Value>, guarded: bool) -> (Vec<Value>, bool) {
     let is_call = messages.last().is_some_and(|last| last["name"] == FINAL_ANSWER);
     while messages.last().is_some_and(|last| last["name"] == FINAL_ANSWER) {

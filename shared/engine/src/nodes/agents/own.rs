@@ -1,7 +1,7 @@
 //! Tools that work on the files and tasks that an agent keeps during a run.
 //!
-//! They have no external effects, and depend only on their input and the agent's files and tasks. So their results are not
-//! journaled: a replay calls them again, as the model's journaled replies say.
+//! They have no external effects, and depend only on their input and the agent's files and tasks. So their results are
+//! not journaled: a replay calls them again, as the model's journaled replies say.
 
 use super::desk::Desk;
 use crate::{

@@ -12,8 +12,8 @@ pub(super) struct ToolParams {
 }
 
 impl ToolParams {
-    /// Reads `{global, by_name, by_id}`, or the names with `_params` that results show. `None` if the value is neither null
-    /// nor a mapping of mappings.
+    /// Reads `{global, by_name, by_id}`, or the names with `_params` that results show. `None` if the value is neither
+    /// null nor a mapping of mappings.
     pub(super) fn read(value: &Value) -> Option<Self> {
         let empty = Map::new();
         let given = match value {
@@ -41,8 +41,8 @@ impl ToolParams {
         })
     }
 
-    /// Sets the parameters of the tool: the global ones, then those by its name, then those by its id. A mapping is merged
-    /// into an existing one, and a list in it is appended to an existing one.
+    /// Sets the parameters of the tool: the global ones, then those by its name, then those by its id. A mapping is
+    /// merged into an existing one, and a list in it is appended to an existing one.
     pub(super) fn apply(&self, tool: &Tool, input: &mut Map<String, Value>) {
         let named = [tool.name.as_str(), tool.called.as_str()];
         let names = if named[0] == named[1] { &named[..1] } else { &named[..] };

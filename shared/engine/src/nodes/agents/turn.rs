@@ -1,8 +1,8 @@
 //! One execution of an agent: a loop of model replies and tool calls, until there is an answer.
 //!
 //! Every reply of the model is journaled under `{node}/loop/{n}/llm` before it is used, and every tool call under
-//! `{node}/loop/{n}/tool/{m}`. All other state follows from them: a replay repeats the loop, and only makes the requests and
-//! calls that have no journaled result.
+//! `{node}/loop/{n}/tool/{m}`. All other state follows from them: a replay repeats the loop, and only makes the
+//! requests and calls that have no journaled result.
 
 use super::{
     Agent, Shows,

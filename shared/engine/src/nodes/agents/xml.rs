@@ -1,5 +1,5 @@
-//! Parses steps written in tags: `<thought>`, `<action>`, `<action_input>`, `<answer>`. The text need not be valid XML, as
-//! models do not escape it.
+//! Parses steps written in tags: `<thought>`, `<action>`, `<action_input>`, `<answer>`. The text need not be valid XML,
+//! as models do not escape it.
 
 use super::{
     json,

@@ -155,7 +155,8 @@ impl Settings<'_> {
         }
     }
 
-    /// A setting of the connection, or else of the environment variable. The error says why the variable cannot be read.
+    /// A setting of the connection, or else of the environment variable. The error says why the variable cannot be
+    /// read.
     fn setting(&self, name: &str, variable: Option<&str>) -> Result<Option<String>, String> {
         if let Some(value) = self.connection.as_ref().and_then(|connection| connection.text(name)) {
             return Ok(Some(value.to_owned()));

@@ -43,8 +43,8 @@ pub(crate) struct Ask {
 }
 
 impl Model {
-    /// Reads a model inside another node: a mapping with the type of any LLM node. If it is invalid, reports an error and
-    /// returns `None`. `id` is used unless the mapping has one.
+    /// Reads a model inside another node: a mapping with the type of any LLM node. If it is invalid, reports an error
+    /// and returns `None`. `id` is used unless the mapping has one.
     pub(crate) fn read(id: &str, fields: Fields<'_>, loading: &Loading<'_>) -> Option<Self> {
         let Some(type_path) = fields.text("type") else {
             if fields.get("type").is_none() {
@@ -88,8 +88,8 @@ impl Model {
 
     /// Returns the reply that is journaled under `key`; or calls the model, and journals and returns its reply.
     ///
-    /// Retries as the model's `error_handling` says, then calls its fallback. `key` is unique in the run. Only replies are
-    /// journaled; a replay does not repeat their pieces.
+    /// Retries as the model's `error_handling` says, then calls its fallback. `key` is unique in the run. Only replies
+    /// are journaled; a replay does not repeat their pieces.
     pub(crate) async fn ask(
         &self,
         call: Call<'_>,

@@ -1,7 +1,7 @@
 //! Changes requests that a provider refused because of an optional parameter.
 //!
-//! Servers accept different parameters, and report unsupported ones only in their errors. A request that was refused for
-//! such a parameter is sent again without it, as the reference does. Other errors are returned unchanged.
+//! Servers accept different parameters, and report unsupported ones only in their errors. A request that was refused
+//! for such a parameter is sent again without it, as the reference does. Other errors are returned unchanged.
 
 use crate::{flow::NodeError, llm::Request};
 use serde_json::Value;

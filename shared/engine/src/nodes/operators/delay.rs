@@ -1,7 +1,7 @@
 //! Delay: waits, then returns its input.
 //!
-//! The end of the wait is recorded when it starts, so a run that is taken over waits until the same time, and not at all if
-//! it has passed. If no other node of the run is executing, the run rests: no worker waits for it.
+//! The end of the wait is recorded when it starts, so a run that is taken over waits until the same time, and not at
+//! all if it has passed. If no other node of the run is executing, the run rests: no worker waits for it.
 
 use super::Registered;
 use crate::{

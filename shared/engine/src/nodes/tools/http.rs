@@ -1,9 +1,9 @@
-//! `HttpApiCall`: one request to an HTTP API. Connection, node and input may each set parts of it; a later one overrides
-//! the earlier ones.
+//! `HttpApiCall`: one request to an HTTP API. Connection, node and input may each set parts of it; a later one
+//! overrides the earlier ones.
 //!
 //! Headers, parameters and data of the connection and the node may be secret, and the URL may come from a caller or a
-//! model. So they are only sent to their own origin (scheme, host and port). A request to another origin only has what the
-//! input sets.
+//! model. So they are only sent to their own origin (scheme, host and port). A request to another origin only has what
+//! the input sets.
 
 use super::{Registered, multipart};
 use crate::{
@@ -290,7 +290,8 @@ fn headers(given: &Map<String, Value>) -> Result<HeaderMap, NodeError> {
     Ok(headers)
 }
 
-/// The entries of a form, as the reference's client writes them: one per item of a list or key of a mapping; none for null.
+/// The entries of a form, as the reference's client writes them: one per item of a list or key of a mapping; none for
+/// null.
 fn entries(data: &Map<String, Value>) -> Vec<(String, String)> {
     let mut entries = Vec::new();
     for (key, value) in data {

@@ -184,8 +184,8 @@ fn wrong(problem: &str) -> NodeError {
     NodeError::new("ValidationError", problem)
 }
 
-/// A question with all fields: `{id, header, question, options, multi_select, allow_custom_answer}`. Its id is its index,
-/// unless it has one.
+/// A question with all fields: `{id, header, question, options, multi_select, allow_custom_answer}`. Its id is its
+/// index, unless it has one.
 fn question(index: usize, given: &Value) -> Result<Value, NodeError> {
     let about = |problem: &str| wrong(&format!("question {index}: {problem}"));
     let Some(text) = given["question"].as_str() else {

@@ -57,7 +57,8 @@ impl McpServer {
         })
     }
 
-    /// The tools that the node selects. The list is journaled under the call's key, so that a replay sees the same tools.
+    /// The tools that the node selects. The list is journaled under the call's key, so that a replay sees the same
+    /// tools.
     pub(crate) async fn tools(
         &self,
         call: Call<'_>,
@@ -89,8 +90,8 @@ impl McpServer {
         Ok(tools.filter(|tool| self.selects(&tool.name)).collect())
     }
 
-    /// Calls one of the tools. Returns `{content, raw_response}` with a content for models if `for_agents`; else `{content}`
-    /// with the whole result.
+    /// Calls one of the tools. Returns `{content, raw_response}` with a content for models if `for_agents`; else
+    /// `{content}` with the whole result.
     pub(crate) async fn call_tool(
         &self,
         call: Call<'_>,

@@ -27,7 +27,8 @@ enum Gate {
     Open,
     /// The object has no answer.
     Shut,
-    /// Not known yet. `key` and `value` of the member, the text of its value so far (`read`), and of the answer (`held`).
+    /// Not known yet. `key` and `value` of the member, the text of its value so far (`read`), and of the answer
+    /// (`held`).
     Waiting { key: &'static str, value: &'static str, read: String, held: String },
 }
 

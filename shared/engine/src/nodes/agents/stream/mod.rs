@@ -1,7 +1,8 @@
 //! Finds thoughts and answers in a model's reply while it is being streamed.
 //!
-//! Each parser gets the reply in pieces, cut anywhere. It returns new text of a thought or an answer as soon as no later
-//! piece can change its meaning. All returned text together equals the thought and the answer of the parsed reply.
+//! Each parser gets the reply in pieces, cut anywhere. It returns new text of a thought or an answer as soon as no
+//! later piece can change its meaning. All returned text together equals the thought and the answer of the parsed
+//! reply.
 
 mod json;
 mod labels;
