@@ -136,7 +136,9 @@ impl Counts {
     fn known(&self, app: AppId, now: Timestamp) -> Option<u64> {
         let state = self.lock();
         let known = state.known.get(&app)?;
-        let is_fresh = known.asked <= now && now.since(known.asked) < REMEMBERED;
+        // What was read on another day is a sum of other days.
+        let is_fresh =
+            known.asked <= now && now.since(known.asked) < REMEMBERED && known.asked.day() == now.day();
         is_fresh.then(|| known.sum())
     }
 
