@@ -387,7 +387,7 @@ impl StorageUsage for MemoryUsage {
 }
 
 /// What is counted beside content.
-const RECORD: i64 = RECORD_BYTES as i64;
+const RECORD: i64 = RECORD_BYTES.cast_signed();
 
 fn json_bytes(json: &serde_json::Result<Vec<u8>>) -> i64 {
     json.as_ref().map_or(0, |json| size(json.len()))

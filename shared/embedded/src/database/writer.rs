@@ -259,7 +259,7 @@ impl Loop {
             Ok(now) => match self.counters.load(&self.connection) {
                 Ok(()) => self.counted.1 = now,
                 Err(error) => {
-                    tracing::warn!(%error, "other processes' counts of what is stored were not read")
+                    tracing::warn!(%error, "other processes' counts of what is stored were not read");
                 }
             },
             Err(error) => tracing::warn!(%error, "it is not known whether other processes wrote"),
