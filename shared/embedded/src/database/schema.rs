@@ -180,7 +180,8 @@ SELECT app, day, sum(bytes) FROM (
     UNION ALL
     SELECT app, expires_at / 86400000, 1024 + size FROM files WHERE deleted = 0
     UNION ALL
-    SELECT unhex(scope ->> '$.app', '-'), expires_at / 86400000, 1024 + length(CAST(turn AS BLOB)) FROM memories
+    SELECT unhex(scope ->> '$.app', '-'), expires_at / 86400000, 1024 + length(CAST(turn AS BLOB))
+        FROM memories WHERE json_valid(scope)
 ) WHERE app IS NOT NULL GROUP BY app, day;
 ";
 
