@@ -17,10 +17,11 @@ import memory
 import outside
 import people
 import public
+import quota
 import secrets_kept
 import small
 
-GROUPS = [compute, files, memory, loading, people, public, secrets_kept, fairness, small]
+GROUPS = [compute, files, memory, loading, people, public, secrets_kept, fairness, quota, small]
 # A server that freezes does so for seconds, and longer. CI's machines are slow, and its build is not optimized: the figures are
 # printed, and docs/figures.md has those of a release build.
 LONGEST_ANSWER = 8.0

@@ -114,6 +114,7 @@ impl Plugged {
         let service = RunService::new(Ports {
             runs: data.embedded.runs(),
             files: data.embedded.files(),
+            usage: data.embedded.usage(),
             queue: data.embedded.queue(),
             apps: Arc::<Apps>::clone(&apps),
             engine,

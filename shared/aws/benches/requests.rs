@@ -19,6 +19,8 @@ const RUNS: usize = 200;
 async fn main() {
     let stack = Stack::new(Arc::new(SystemClock)).await;
     let service = Service::on(&stack);
+    service.at_hand().await;
+    stack.meter.reset();
     println!(
         "{:<34}{:>8}{:>8}{:>8}{:>14}{:>14}",
         "", "writes", "reads", "sends", "write units", "read units"

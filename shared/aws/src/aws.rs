@@ -1,4 +1,7 @@
-use crate::{Apps, Clients, Config, Deployments, Files, Keys, Memories, Queue, Runs, Secrets, Streams};
+use crate::{
+    Apps, Clients, Config, Deployments, Files, Keys, Memories, Queue, Runs, Secrets, Streams, Usage,
+    usage::Counts,
+};
 use runyard_runs::{Clock, Ids};
 use std::sync::Arc;
 
@@ -20,6 +23,7 @@ pub(crate) struct Home {
     pub(crate) clients: Clients,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,
+    pub(crate) counts: Counts,
 }
 
 impl Aws {
@@ -31,7 +35,8 @@ impl Aws {
 
     /// The same with clients that were made elsewhere.
     pub fn with_clients(config: Config, clients: Clients, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Self {
-        let home = Arc::new(Home { config, clients, clock, ids });
+        let counts = Counts::new(&clients, &config.table, Arc::clone(&clock));
+        let home = Arc::new(Home { config, clients, clock, ids, counts });
         Self {
             runs: Arc::new(Runs::new(Arc::clone(&home))),
             files: Arc::new(Files::new(Arc::clone(&home))),
@@ -82,6 +87,11 @@ impl Aws {
     /// Counts open streams.
     pub fn streams(&self) -> Arc<Streams> {
         Arc::new(Streams::new(Arc::clone(&self.home)))
+    }
+
+    /// Tells how much is stored.
+    pub fn usage(&self) -> Arc<Usage> {
+        Arc::new(Usage::new(Arc::clone(&self.home)))
     }
 
     /// Reads the secrets that apps name.

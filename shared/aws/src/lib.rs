@@ -19,6 +19,7 @@
 //! | `keys` | [`Keys`]: access keys |
 //! | `secrets` | [`Secrets`]: what apps' environment variables name in Secrets Manager and SSM |
 //! | `streams` | [`Streams`]: how many streams are open, in the table |
+//! | `usage` | [`Usage`]: how much apps have stored, in the table |
 //! | `stack` | `Stack`: what a CloudFormation stack is made of; with the feature `operator` |
 //! | `bodies` | what is too large for the table, in the bucket |
 //! | [`table`] | the table: its keys, its indexes, what expires |
@@ -41,6 +42,7 @@ mod secrets;
 mod stack;
 mod streams;
 pub mod table;
+mod usage;
 
 pub use apps::{Apps, Current, DeployError, Deployed, Deployments, Version};
 pub use aws::Aws;
@@ -55,3 +57,4 @@ pub use secrets::{AppsWithSecrets, Secret, Secrets};
 #[cfg(feature = "operator")]
 pub use stack::{Stack, StackError};
 pub use streams::Streams;
+pub use usage::Usage;

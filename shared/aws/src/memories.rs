@@ -82,7 +82,7 @@ impl MemoryStore for Memories {
 
     async fn keep(&self, scope: &MemoryScope, turn: MemoryTurn) -> Result<(), StoreError> {
         let content = serde_json::to_string(&turn).map_err(|error| StoreError::Failed(error.into()))?;
-        let deleted_at = turn.expires_at + LINGER;
+        let (deleted_at, bytes) = (turn.expires_at + LINGER, content.len() as u64);
         let mut item: Item = [
             (PK, text(memory_pk(scope))),
             (SK, text(format!("TURN#{:015}#{}", turn.at.0.max(0), turn.id()))),
@@ -103,7 +103,10 @@ impl MemoryStore for Memories {
         let put = self.home.clients.dynamodb.put_item().table_name(&self.home.config.table);
         let put = put.set_item(Some(item)).condition_expression("attribute_not_exists(PK)").send().await;
         match put {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                self.home.counts.count_record(scope.app, turn.expires_at, bytes).await;
+                Ok(())
+            }
             Err(SdkError::ServiceError(service))
                 if matches!(service.err(), PutItemError::ConditionalCheckFailedException(_)) =>
             {

@@ -9,6 +9,7 @@
 //! | `FILE#<file>` | `FILE` | what is known of a file |
 //! | `MEMORY#<hash>` | `TURN#<time>#<turn>` | what was said in one run of an agent |
 //! | `STREAMS#<app>` | `OPENED#<quarter of an hour>` | how many streams were opened in it and are open |
+//! | `STORED#<app>` | `DAY#<day since 1970, 6 digits>` | how many bytes of an app expire on it |
 //! | `KEY#<key id>` | `KEY` | an access key |
 //! | `KEYS` | `KEY#<key id>` | the same again, to be listed |
 //! | `APP#<app>` | `APP#<version>` | a version of an app |

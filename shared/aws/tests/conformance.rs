@@ -7,9 +7,10 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use fixture::{Stack, stack::FixedClock};
 use runyard_conformance::{
     make,
-    memory::{MemoryFiles, MemoryQueue},
+    memory::MemoryQueue,
     service::Backend,
     unreadable::{Damage, Damaged, How},
+    usage::Counted,
 };
 use runyard_runs::{MemoryStore, OpenStreams, RunId, RunStore, SystemClock};
 use std::sync::Arc;
@@ -61,6 +62,12 @@ async fn memories() -> (Arc<dyn MemoryStore>, Stack) {
     (stack.aws.memories(), stack)
 }
 
+async fn counted() -> (Counted, Stack) {
+    let stack = Stack::new(Arc::new(FixedClock(make::NOW))).await;
+    let (runs, files, usage) = (stack.aws.runs(), stack.aws.files(), stack.aws.usage());
+    (Counted { runs, files, memories: Some(stack.aws.memories()), usage }, stack)
+}
+
 async fn open_streams() -> (Arc<dyn OpenStreams>, Stack) {
     let stack = Stack::new(Arc::new(FixedClock(make::NOW))).await;
     (stack.aws.streams(), stack)
@@ -78,7 +85,8 @@ async fn backend() -> Backend {
     let receiver = Arc::clone(&queue);
     Backend {
         runs: stack.aws.runs(),
-        files: Arc::<MemoryFiles>::default(),
+        files: stack.aws.files(),
+        usage: stack.aws.usage(),
         queue,
         receive: Arc::new(move || {
             let receiver = Arc::clone(&receiver);
@@ -91,6 +99,7 @@ async fn backend() -> Backend {
 runyard_conformance::run_store_tests!(runs);
 runyard_conformance::unreadable_run_tests!(damaged_runs);
 runyard_conformance::memory_store_tests!(memories);
+runyard_conformance::storage_usage_tests!(counted);
 runyard_conformance::open_streams_tests!(open_streams);
 
 mod sharded {

@@ -3,7 +3,11 @@
 mod fixture;
 
 use fixture::{Stack, meter::Usage, service::Service};
-use runyard_runs::{ListQuery, PageStart, RunStore, Sort, SortBy, SystemClock, service::create::Mode};
+use runyard_conformance::make;
+use runyard_runs::{
+    Clock, ListQuery, PageStart, RECORD_BYTES, RunStore, Sort, SortBy, StorageUsage, SystemClock,
+    service::create::Mode,
+};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -12,6 +16,8 @@ use std::{
 async fn stack() -> (Stack, Service) {
     let stack = Stack::new(Arc::new(SystemClock)).await;
     let service = Service::on(&stack);
+    service.at_hand().await;
+    stack.meter.reset();
     (stack, service)
 }
 
@@ -25,6 +31,39 @@ async fn a_sync_run_is_two_writes_and_no_read() {
     service.sync_echo().await;
     let usage = stack.meter.usage();
     assert_eq!(requests(usage), (0, 2), "{:?}", stack.meter.by_operation());
+}
+
+/// How much is stored is gathered in memory: it costs one write at most in 30 s, or a MiB; and none is forgotten at the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_many_runs_store_is_counted_by_one_write() {
+    const RUNS: u64 = 25;
+    let (stack, service) = stack().await;
+    for _ in 0..RUNS {
+        service.sync_echo().await;
+    }
+    let operations = stack.meter.by_operation();
+    assert_eq!(requests(stack.meter.usage()), (0, 2 * RUNS), "{operations:?}");
+    service.runs.shut_down().await;
+    assert_eq!(stack.meter.usage().writes, 2 * RUNS + 1, "{operations:?}");
+    let (app, now) = (service.app.id, SystemClock.now());
+    let here = stack.aws.usage().stored_bytes(app, now).await.unwrap();
+    assert!(here > RUNS * RECORD_BYTES, "{here}");
+    let elsewhere = stack.another().usage().stored_bytes(app, now).await.unwrap();
+    assert_eq!(elsewhere, here, "another process reads it");
+}
+
+/// What is large is counted at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mebibyte_is_counted_at_once() {
+    let (stack, service) = stack().await;
+    let run = make::run(service.app.id);
+    stack.aws.runs().create(&run, &make::record()).await.unwrap();
+    let entry = make::checkpoints(run.id, 1, make::claim(), 1, 1 << 20);
+    stack.aws.runs().append(&entry).await.unwrap();
+    let operations = stack.meter.by_operation();
+    assert_eq!((operations["PutItem"], operations["UpdateItem"]), (2, 1), "{operations:?}");
+    let elsewhere = stack.another().usage().stored_bytes(service.app.id, make::NOW).await.unwrap();
+    assert!(elsewhere > 1 << 20, "{elsewhere}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -159,6 +159,7 @@ impl Backend {
                 let service = RunService::new(Ports {
                     runs: aws.runs(),
                     files: Arc::clone(&files),
+                    usage: aws.usage(),
                     queue: aws.queue(),
                     apps: Arc::clone(&apps),
                     engine,
@@ -192,6 +193,7 @@ impl Backend {
                 let service = RunService::new(Ports {
                     runs: embedded.runs(),
                     files: Arc::clone(&files),
+                    usage: embedded.usage(),
                     queue: embedded.queue(),
                     apps: Arc::clone(&apps),
                     engine,

@@ -119,7 +119,7 @@ impl Visit for Fields {
 #[cfg(test)]
 mod tests {
     use runyard_conformance::{
-        memory::{MemoryFiles, MemoryQueue, MemoryRuns},
+        memory::{MemoryFiles, MemoryQueue, MemoryRuns, MemoryUsage},
         service::{Backend, World},
     };
     use runyard_runs::service::MEASURES;
@@ -133,6 +133,7 @@ mod tests {
         World::new(Backend {
             runs: Arc::new(MemoryRuns::default()),
             files: Arc::new(MemoryFiles::default()),
+            usage: Arc::new(MemoryUsage::default()),
             queue,
             receive: Arc::new(|| Box::pin(std::future::pending())),
             keep: Box::new(()),

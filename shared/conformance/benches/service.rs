@@ -2,15 +2,17 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use runyard_conformance::{
-    memory::{MemoryFiles, MemoryQueue, MemoryRuns},
+    memory::{MemoryFiles, MemoryQueue, MemoryRuns, MemoryUsage},
     service::{Backend, World},
 };
 use std::sync::Arc;
 
 fn world() -> World {
+    let usage = Arc::<MemoryUsage>::default();
     World::new(Backend {
-        runs: Arc::<MemoryRuns>::default(),
-        files: Arc::<MemoryFiles>::default(),
+        runs: Arc::new(MemoryRuns::default().counted_by(&usage)),
+        files: Arc::new(MemoryFiles::counted_by(&usage)),
+        usage,
         queue: Arc::<MemoryQueue>::default(),
         receive: Arc::new(|| Box::pin(std::future::pending())),
         keep: Box::new(()),

@@ -2,7 +2,8 @@
 //!
 //! A test is an `async fn` that takes the port as a trait object and panics where a promise is broken. It makes its own
 //! apps and runs, with new ids, so that it can be pointed at a store that holds others'. The macros
-//! ([`run_store_tests`], [`unreadable_run_tests`], [`file_store_tests`], [`memory_store_tests`], [`open_streams_tests`], [`queue_tests`]) make a `#[tokio::test]` of each, so that an
+//! ([`run_store_tests`], [`unreadable_run_tests`], [`file_store_tests`], [`memory_store_tests`], [`storage_usage_tests`],
+//! [`open_streams_tests`], [`queue_tests`]) make a `#[tokio::test]` of each, so that an
 //! implementation cannot leave one out.
 //!
 //! Knows no implementation. What the ports leave open is not tested: in which order runs of the same millisecond are
@@ -22,6 +23,7 @@ pub mod remember;
 pub mod service;
 pub mod streams;
 pub mod unreadable;
+pub mod usage;
 
 /// A `#[tokio::test]` for each promise of `RunStore`. Takes the name of an `async fn() -> (Arc<dyn RunStore>, T)` that gives
 /// an empty store, and what must live as long as it.
@@ -76,6 +78,18 @@ macro_rules! memory_store_tests {
         $crate::tests! { $fixture, remember:
             the_newest_are_remembered, long_turns_are_remembered, a_turn_is_kept_once, conversations_are_apart,
             what_has_expired_is_forgotten,
+        }
+    };
+}
+
+/// A `#[tokio::test]` for each promise of `StorageUsage`. Takes the name of an `async fn() -> (usage::Counted, T)`.
+#[macro_export]
+macro_rules! storage_usage_tests {
+    ($fixture:ident) => {
+        $crate::tests! { $fixture, usage:
+            what_is_stored_is_counted, what_is_not_stored_is_not_counted, days_that_are_over_count_no_more,
+            expired_runs_are_swept_out_of_the_count, a_deleted_file_counts_no_more,
+            writes_at_the_same_time_are_all_counted,
         }
     };
 }

@@ -12,8 +12,8 @@ use futures::{
 use runyard_runs::{
     AccessKey, AppId, Append, COUNT_CAP, Create, Entry, File, FileId, FileStore, Guard, Head,
     IdempotencyItem, KeyStore, ListError, ListQuery, LogRange, LogRead, NewFile, NewRun, PAGE_BYTES,
-    PageStart, Record, RecordChange, RunId, RunPage, RunQueue, RunStore, Sequence, SortBy, StoreError,
-    StoredRun, Timestamp, Update, Upload,
+    PageStart, RECORD_BYTES, Record, RecordChange, RunId, RunPage, RunQueue, RunStore, Sequence, SortBy,
+    StorageUsage, StoreError, StoredRun, Timestamp, Update, Upload,
 };
 use std::{
     cmp::Ordering,
@@ -39,12 +39,18 @@ pub struct MemoryRuns {
     failing: AtomicBool,
     /// The runs of which nothing can be read.
     damaged: Mutex<HashSet<RunId>>,
+    usage: Arc<MemoryUsage>,
 }
 
 impl MemoryRuns {
     /// The same for the suite of the port, which promises nothing of gaps: it is the writers that leave none.
     pub fn with_gaps() -> Self {
         Self { gaps: true, ..Self::default() }
+    }
+
+    /// The same, counted there.
+    pub fn counted_by(self, usage: &Arc<MemoryUsage>) -> Self {
+        Self { usage: Arc::clone(usage), ..self }
     }
 
     /// From now on, whether logs cannot be read.
@@ -84,7 +90,14 @@ impl Stored {
         self.log.last().map_or(0, Entry::last)
     }
 
-    fn append(&mut self, entry: &Entry, change: Option<&RecordChange>, guard: &Guard, gaps: bool) -> Append {
+    fn append(
+        &mut self,
+        entry: &Entry,
+        change: Option<&RecordChange>,
+        guard: &Guard,
+        gaps: bool,
+        usage: &MemoryUsage,
+    ) -> Append {
         if !guard.holds(&self.record) {
             return Append::Refused;
         }
@@ -93,6 +106,7 @@ impl Stored {
         }
         assert!(gaps || entry.first == self.end() + 1, "nobody writes past the end of the log");
         self.log.push(entry.clone());
+        usage.change(self.new.app, self.new.expires_at, json_bytes(&serde_json::to_vec(entry)));
         if let Some(change) = change {
             change.apply(&mut self.record);
         }
@@ -115,6 +129,7 @@ impl RunStore for MemoryRuns {
         if state.runs.contains_key(&run.id) {
             return Ok(Create::Exists);
         }
+        self.usage.change(run.app, run.expires_at, json_bytes(&serde_json::to_vec(run)) + RECORD);
         state.runs.insert(run.id, Stored { new: run.clone(), record: record.clone(), log: Vec::new() });
         Ok(Create::Done)
     }
@@ -132,7 +147,7 @@ impl RunStore for MemoryRuns {
         let done = lock(&self.state)
             .runs
             .get_mut(&entry.run)
-            .map_or(Append::Refused, |run| run.append(entry, None, &Guard::Always, self.gaps));
+            .map_or(Append::Refused, |run| run.append(entry, None, &Guard::Always, self.gaps, &self.usage));
         self.changed.notify_waiters();
         Ok(done)
     }
@@ -146,7 +161,7 @@ impl RunStore for MemoryRuns {
         let done = lock(&self.state)
             .runs
             .get_mut(&entry.run)
-            .map_or(Append::Refused, |run| run.append(entry, Some(change), guard, self.gaps));
+            .map_or(Append::Refused, |run| run.append(entry, Some(change), guard, self.gaps, &self.usage));
         self.changed.notify_waiters();
         Ok(done)
     }
@@ -352,15 +367,51 @@ impl RunQueue for MemoryQueue {
     }
 }
 
+/// [`StorageUsage`] of [`MemoryRuns`] and [`MemoryFiles`]: bytes by app and day of expiry.
+#[derive(Default)]
+pub struct MemoryUsage(Mutex<BTreeMap<(AppId, i64), i64>>);
+
+impl MemoryUsage {
+    fn change(&self, app: AppId, expires_at: Timestamp, bytes: i64) {
+        *lock(&self.0).entry((app, expires_at.day())).or_default() += bytes;
+    }
+}
+
+#[async_trait]
+impl StorageUsage for MemoryUsage {
+    async fn stored_bytes(&self, app: AppId, now: Timestamp) -> Result<u64, StoreError> {
+        let counters = lock(&self.0);
+        let bytes: i64 = counters.range((app, now.day())..=(app, i64::MAX)).map(|(_, bytes)| bytes).sum();
+        Ok(u64::try_from(bytes).unwrap_or(0))
+    }
+}
+
+/// What is counted beside content.
+const RECORD: i64 = RECORD_BYTES.cast_signed();
+
+fn json_bytes(json: &serde_json::Result<Vec<u8>>) -> i64 {
+    json.as_ref().map_or(0, |json| size(json.len()))
+}
+
+fn size(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
 type StoredFiles = HashMap<FileId, (AppId, Timestamp, File, Bytes)>;
 
 /// [`FileStore`] in memory.
 #[derive(Default)]
 pub struct MemoryFiles {
     files: Arc<Mutex<StoredFiles>>,
+    usage: Arc<MemoryUsage>,
 }
 
 impl MemoryFiles {
+    /// None, counted there.
+    pub fn counted_by(usage: &Arc<MemoryUsage>) -> Self {
+        Self { usage: Arc::clone(usage), ..Self::default() }
+    }
+
     /// How many files there are.
     pub fn count(&self) -> usize {
         lock(&self.files).len()
@@ -369,6 +420,7 @@ impl MemoryFiles {
 
 struct MemoryUpload {
     files: Arc<Mutex<StoredFiles>>,
+    usage: Arc<MemoryUsage>,
     new: NewFile,
     content: Vec<u8>,
 }
@@ -376,7 +428,8 @@ struct MemoryUpload {
 #[async_trait]
 impl FileStore for MemoryFiles {
     async fn create(&self, file: NewFile) -> Result<Box<dyn Upload>, StoreError> {
-        Ok(Box::new(MemoryUpload { files: Arc::clone(&self.files), new: file, content: Vec::new() }))
+        let (files, usage) = (Arc::clone(&self.files), Arc::clone(&self.usage));
+        Ok(Box::new(MemoryUpload { files, usage, new: file, content: Vec::new() }))
     }
 
     async fn get(&self, app: AppId, id: FileId) -> Result<Option<File>, StoreError> {
@@ -400,7 +453,12 @@ impl FileStore for MemoryFiles {
     }
 
     async fn delete(&self, app: AppId, id: FileId) -> Result<(), StoreError> {
-        lock(&self.files).retain(|found, (owner, ..)| *found != id || *owner != app);
+        let mut files = lock(&self.files);
+        if files.get(&id).is_some_and(|(owner, ..)| *owner == app)
+            && let Some((_, expires_at, _, content)) = files.remove(&id)
+        {
+            self.usage.change(app, expires_at, -(size(content.len()) + RECORD));
+        }
         Ok(())
     }
 
@@ -425,9 +483,10 @@ impl Upload for MemoryUpload {
     }
 
     async fn finish(self: Box<Self>) -> Result<File, StoreError> {
-        let Self { files, new, content } = *self;
+        let Self { files, usage, new, content } = *self;
         let NewFile { id, app, name, mime_type, expires_at } = new;
         let file = File { id, name, size: content.len() as u64, mime_type };
+        usage.change(app, expires_at, size(content.len()) + RECORD);
         lock(&files).insert(id, (app, expires_at, file.clone(), content.into()));
         Ok(file)
     }

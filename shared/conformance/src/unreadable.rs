@@ -3,7 +3,7 @@
 use crate::{
     list::query,
     make::{self, claim, ended, entry},
-    memory::{MemoryFiles, MemoryQueue},
+    memory::{MemoryFiles, MemoryQueue, MemoryUsage},
     service::{Backend, World},
 };
 use async_trait::async_trait;
@@ -155,6 +155,7 @@ pub async fn an_unreadable_run_stops_no_sweep(store: Damaged) {
     let world = World::new(Backend {
         runs: Arc::clone(&store.runs),
         files: Arc::<MemoryFiles>::default(),
+        usage: Arc::<MemoryUsage>::default(),
         queue: Arc::<MemoryQueue>::clone(&queue) as Arc<dyn RunQueue>,
         receive: Arc::new(|| Box::pin(std::future::pending())),
         keep: Box::new(()),

@@ -1,18 +1,20 @@
 //! The suite against the plainest implementation: what fails here is wrong in the suite or the service.
 
 use runyard_conformance::{
-    memory::{MemoryFiles, MemoryQueue, MemoryRuns},
+    memory::{MemoryFiles, MemoryQueue, MemoryRuns, MemoryUsage},
     service::Backend,
     service_conformance,
 };
 use std::sync::Arc;
 
 fn backend() -> Backend {
+    let usage = Arc::<MemoryUsage>::default();
     let queue = Arc::<MemoryQueue>::default();
     let receiver = Arc::clone(&queue);
     Backend {
-        runs: Arc::<MemoryRuns>::default(),
-        files: Arc::<MemoryFiles>::default(),
+        runs: Arc::new(MemoryRuns::default().counted_by(&usage)),
+        files: Arc::new(MemoryFiles::counted_by(&usage)),
+        usage,
         queue,
         receive: Arc::new(move || {
             let receiver = Arc::clone(&receiver);

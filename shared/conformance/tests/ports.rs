@@ -1,8 +1,9 @@
 //! The suite of the ports against the plainest implementation: what fails here is wrong in the suite.
 
 use runyard_conformance::{
-    memory::{MemoryFiles, MemoryRuns},
+    memory::{MemoryFiles, MemoryRuns, MemoryUsage},
     unreadable::Damaged,
+    usage::Counted,
 };
 use runyard_runs::{FileStore, MemoryStore, OpenStreams, ProcessMemory, ProcessStreams, RunStore};
 use std::sync::Arc;
@@ -24,6 +25,13 @@ async fn memories() -> (Arc<dyn MemoryStore>, ()) {
     (Arc::<ProcessMemory>::default(), ())
 }
 
+async fn counted() -> (Counted, ()) {
+    let usage = Arc::<MemoryUsage>::default();
+    let runs = Arc::new(MemoryRuns::with_gaps().counted_by(&usage));
+    let files = Arc::new(MemoryFiles::counted_by(&usage));
+    (Counted { runs, files, memories: None, usage }, ())
+}
+
 async fn open_streams() -> (Arc<dyn OpenStreams>, ()) {
     (Arc::<ProcessStreams>::default(), ())
 }
@@ -32,4 +40,5 @@ runyard_conformance::run_store_tests!(runs);
 runyard_conformance::unreadable_run_tests!(damaged_runs);
 runyard_conformance::file_store_tests!(file_store);
 runyard_conformance::memory_store_tests!(memories);
+runyard_conformance::storage_usage_tests!(counted);
 runyard_conformance::open_streams_tests!(open_streams);

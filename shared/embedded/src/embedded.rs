@@ -1,6 +1,6 @@
 use crate::{
-    Files, Keys, Memories, Queue, Runs, database::Database, files, private, runs::Waiters, worker,
-    worker::Worker,
+    Files, Keys, Memories, Queue, Runs, Usage, database::Database, files, private, runs::Waiters,
+    usage::Counters, worker, worker::Worker,
 };
 use runyard_runs::{Clock, Ids, StoreError};
 use std::{
@@ -79,6 +79,7 @@ pub(crate) struct Home {
     pub(crate) dir: PathBuf,
     pub(crate) database: Database,
     pub(crate) waiters: Arc<Waiters>,
+    pub(crate) counters: Arc<Counters>,
     pub(crate) worker: Worker,
     pub(crate) clock: Arc<dyn Clock>,
 }
@@ -107,9 +108,10 @@ impl Embedded {
             private::directories_in(&dir).map_err(in_dir)?;
         }
         let waiters = Arc::new(Waiters::default());
-        let database = Database::open(&path, &options, Arc::clone(&waiters))?;
+        let counters = Arc::new(Counters::default());
+        let database = Database::open(&path, &options, Arc::clone(&waiters), Arc::clone(&counters))?;
         let worker = Worker::start(&workers_dir(data_dir), ids.random()).map_err(in_dir)?;
-        let home = Arc::new(Home { dir: data_dir.to_owned(), database, waiters, worker, clock });
+        let home = Arc::new(Home { dir: data_dir.to_owned(), database, waiters, counters, worker, clock });
         home.suspect_owners()?;
         home.suspect_lock_files()?;
         Ok(Self {
@@ -144,6 +146,11 @@ impl Embedded {
     /// Keeps what agents remember.
     pub fn memories(&self) -> Arc<Memories> {
         Arc::new(Memories::new(Arc::clone(&self.home)))
+    }
+
+    /// Tells how much is stored.
+    pub fn usage(&self) -> Arc<Usage> {
+        Arc::new(Usage::new(Arc::clone(&self.home)))
     }
 
     /// Makes the runs of processes that have died due, and removes what their uploads left; gives the number of runs.

@@ -8,6 +8,7 @@ use crate::{
     database::Fault,
     embedded::{Home, failed, uploads_dir},
     private,
+    usage::Tally,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -76,11 +77,20 @@ impl FileStore for Files {
     }
 
     async fn delete(&self, app: AppId, id: FileId) -> Result<(), StoreError> {
-        let mark = move |connection: &Connection| {
-            let sql = "UPDATE files SET deleted = 1, expires_at = 0 WHERE app = ?1 AND id = ?2";
-            Ok(connection.prepare_cached(sql)?.execute(params![app.0, id.0])? > 0)
+        let mark = move |connection: &Connection, tally: &mut Tally| {
+            let sql = "SELECT size, expires_at, deleted FROM files WHERE app = ?1 AND id = ?2";
+            let found = connection.prepare_cached(sql)?.query_row(params![app.0, id.0], |row| {
+                Ok((row.get::<_, i64>(0)?, Timestamp(row.get(1)?), row.get::<_, bool>(2)?))
+            });
+            let Some((size, expires_at, is_deleted)) = found.optional()? else { return Ok(false) };
+            if !is_deleted {
+                tally.remove_record(app, expires_at, size.unsigned_abs());
+                let sql = "UPDATE files SET deleted = 1, expires_at = 0 WHERE app = ?1 AND id = ?2";
+                connection.prepare_cached(sql)?.execute(params![app.0, id.0])?;
+            }
+            Ok(true)
         };
-        if self.home.database.write(mark).await? {
+        if self.home.database.write_then(mark, |_| ()).await? {
             self.remove(app, id).await?;
         }
         Ok(())
@@ -191,7 +201,12 @@ async fn finish(home: Arc<Home>, file: NewFile, mut part: Part) -> Result<File, 
     let NewFile { id, app, name, mime_type, expires_at } = file;
     let row = File { id, name, size, mime_type };
     let stored = row.clone();
-    let written = home.database.write(move |connection| insert(connection, app, &stored, expires_at)).await;
+    let insert = move |connection: &Connection, tally: &mut Tally| {
+        insert(connection, app, &stored, expires_at)?;
+        tally.add_record(app, expires_at, stored.size);
+        Ok(())
+    };
+    let written = home.database.write_then(insert, |()| ()).await;
     if let Err(StoreError::Failed(_)) = &written {
         let to = place(&home.dir, app, id);
         let _ = blocking(move || remove_if_there(&to)).await;

@@ -9,7 +9,7 @@
 //! starts no task and watches no file; its threads are one that writes and a few that read.
 //!
 //! ```text
-//! <data>/runyard.db            runs, logs, keys, app versions, what is known of files, what agents remember
+//! <data>/runyard.db            runs, logs, keys, app versions, what is known of files, what agents remember, how much apps store
 //! <data>/files/<app>/<file>    file contents
 //! <data>/uploads/<worker>/     files being stored by a live process
 //! <data>/workers/<worker>.lock held (flock) by a live process
@@ -24,6 +24,7 @@ mod memories;
 mod private;
 mod queue;
 mod runs;
+mod usage;
 mod worker;
 
 pub use apps::{Apps, AppsError, Check, Problem};
@@ -33,3 +34,4 @@ pub use keys::Keys;
 pub use memories::Memories;
 pub use queue::Queue;
 pub use runs::Runs;
+pub use usage::Usage;

@@ -1,6 +1,6 @@
 //! What agents remember.
 
-use crate::{database::Fault, embedded::Home};
+use crate::{database::Fault, embedded::Home, usage::Tally};
 use async_trait::async_trait;
 use runyard_runs::{MemoryScope, MemoryStore, MemoryTurn, StoreError};
 use rusqlite::{Connection, params};
@@ -41,17 +41,20 @@ impl MemoryStore for Memories {
     }
 
     async fn keep(&self, scope: &MemoryScope, turn: MemoryTurn) -> Result<(), StoreError> {
-        let scope = name(scope)?;
+        let (app, scope) = (scope.app, name(scope)?);
         let content = serde_json::to_string(&turn).map_err(Fault::from)?;
-        let work = move |connection: &Connection| {
-            connection
+        let work = move |connection: &Connection, tally: &mut Tally| {
+            let kept = connection
                 .prepare_cached(
                     "INSERT OR IGNORE INTO memories (scope, at, id, expires_at, turn) VALUES (?1, ?2, ?3, ?4, ?5)",
                 )?
                 .execute(params![scope, turn.at.0, turn.id(), turn.expires_at.0, content])?;
+            if kept > 0 {
+                tally.add_record(app, turn.expires_at, content.len() as u64);
+            }
             Ok(())
         };
-        self.home.database.write(work).await
+        self.home.database.write_then(work, |()| ()).await
     }
 }
 

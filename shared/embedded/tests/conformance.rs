@@ -5,11 +5,12 @@ use runyard_conformance::{
     make,
     queue::{Ends, Receive},
     unreadable::{Damage, Damaged, How},
+    usage::Counted,
 };
 use runyard_embedded::{Embedded, Options, Queue};
 use runyard_runs::{
-    AppId, FileStore, MemoryScope, MemoryStore, MemoryTurn, RunId, RunStore, SystemClock, SystemIds,
-    Timestamp,
+    AppId, FileId, FileStore, MemoryScope, MemoryStore, MemoryTurn, NewFile, RunId, RunStore, StorageUsage,
+    SystemClock, SystemIds, Timestamp,
 };
 use std::{path::PathBuf, sync::Arc};
 use tempfile::TempDir;
@@ -55,6 +56,12 @@ async fn memories() -> (Arc<dyn MemoryStore>, (Embedded, TempDir)) {
     (embedded.memories(), (embedded, dir))
 }
 
+async fn counted() -> (Counted, (Embedded, TempDir)) {
+    let (embedded, dir) = open();
+    let (runs, files, usage) = (embedded.runs(), embedded.files(), embedded.usage());
+    (Counted { runs, files, memories: Some(embedded.memories()), usage }, (embedded, dir))
+}
+
 async fn run_queue() -> (Ends, ()) {
     let queue = Arc::new(Queue::default());
     let receive = Arc::new(Receiver(Arc::clone(&queue)));
@@ -72,15 +79,18 @@ impl Receive for Receiver {
 
 fn open() -> (Embedded, TempDir) {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let clock = Arc::new(SystemClock);
-    let embedded = Embedded::open(dir.path(), clock, &SystemIds, Options::default()).expect("it opens");
-    (embedded, dir)
+    (open_in(&dir), dir)
+}
+
+fn open_in(dir: &TempDir) -> Embedded {
+    Embedded::open(dir.path(), Arc::new(SystemClock), &SystemIds, Options::default()).expect("it opens")
 }
 
 runyard_conformance::run_store_tests!(runs);
 runyard_conformance::unreadable_run_tests!(damaged_runs);
 runyard_conformance::file_store_tests!(file_store);
 runyard_conformance::memory_store_tests!(memories);
+runyard_conformance::storage_usage_tests!(counted);
 runyard_conformance::queue_tests!(run_queue);
 
 /// What agents remember of a run leaves the disk when the run does.
@@ -122,4 +132,55 @@ async fn a_long_log_is_never_held_whole() {
     let log = store.read(run.id, 1).await.expect("it is read").expect("there is a run");
     assert!(log.more && (33..60).contains(&log.entries.len()));
     drop(keep);
+}
+
+/// A database of an earlier release is counted once, when it is opened.
+#[tokio::test]
+async fn what_earlier_releases_stored_is_counted() {
+    let (counted, (embedded, dir)) = counted().await;
+    let run = make::run(make::app());
+    counted.runs.create(&run, &make::record()).await.expect("it is created");
+    counted
+        .runs
+        .append(&make::checkpoints(run.id, 1, make::claim(), 1, 100_000))
+        .await
+        .expect("it is appended");
+    let (id, name, expires_at) = (FileId(make::claim().0), String::new(), run.expires_at);
+    let file = NewFile { id, app: run.app, name, mime_type: String::new(), expires_at };
+    let mut upload = counted.files.create(file).await.expect("it begins");
+    upload.write(vec![0; 5_000].into()).await.expect("it is written");
+    upload.finish().await.expect("it is stored");
+    let scope =
+        MemoryScope { app: run.app, agent: "a".into(), user_id: Some("\u{fc}".into()), session_id: None };
+    let messages = vec!["\u{fc}".repeat(1000).into()];
+    let turn = MemoryTurn { run: run.id, node: "a".into(), at: make::NOW, expires_at, messages };
+    embedded.memories().keep(&scope, turn).await.expect("it is kept");
+    let bytes = counted.usage.stored_bytes(run.app, make::NOW).await.expect("it is known");
+    assert!(bytes > 100_000);
+    drop((counted, embedded));
+    let database = rusqlite::Connection::open(dir.path().join("runyard.db")).expect("the database");
+    database.execute_batch("DROP TABLE stored_bytes; PRAGMA user_version = 2").expect("it is an earlier one");
+    drop(database);
+    for _ in 0..2 {
+        let usage = open_in(&dir).usage();
+        assert_eq!(usage.stored_bytes(run.app, make::NOW).await.expect("it is known"), bytes);
+        let later = Timestamp(expires_at.0 + 86_400_000);
+        assert_eq!(usage.stored_bytes(run.app, later).await.expect("it is known"), 0);
+    }
+}
+
+/// Processes that share a data directory see what the others store when they write themselves.
+#[tokio::test]
+async fn what_other_processes_store_is_counted() {
+    let (one, dir) = open();
+    let other = open_in(&dir);
+    let app = make::app();
+    one.runs().create(&make::run(app), &make::record()).await.expect("it is created");
+    other.runs().create(&make::run(app), &make::record()).await.expect("it is created");
+    let of_one = one.usage().stored_bytes(app, make::NOW).await.expect("it is known");
+    let of_both = other.usage().stored_bytes(app, make::NOW).await.expect("it is known");
+    assert_eq!(of_both, 2 * of_one, "of the same day at once");
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    one.runs().create(&make::run(make::app()), &make::record()).await.expect("it is created");
+    assert_eq!(one.usage().stored_bytes(app, make::NOW).await.expect("it is known"), of_both);
 }

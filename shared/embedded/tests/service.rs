@@ -13,6 +13,7 @@ fn backend() -> Backend {
     Backend {
         runs: embedded.runs(),
         files: embedded.files(),
+        usage: embedded.usage(),
         queue: embedded.queue(),
         receive: Arc::new(move || {
             let queue = Arc::clone(&queue);

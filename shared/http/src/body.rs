@@ -147,11 +147,11 @@ impl Pieces {
     async fn refuse(&mut self) -> Error {
         let [what, way_out] = self.too_large;
         let problem = format!("{what} end at {}: {way_out}", mebibytes(self.limit));
-        self.drain(Error::of(StatusCode::PAYLOAD_TOO_LARGE, "body", problem)).await
+        self.refused(Error::of(StatusCode::PAYLOAD_TOO_LARGE, "body", problem)).await
     }
 
     /// A refusal, once the client had a chance to send the rest.
-    async fn drain(&mut self, refusal: Error) -> Error {
+    pub(crate) async fn refused(&mut self, refusal: Error) -> Error {
         let (mut left, by) = (OVERRUN.0, Instant::now() + OVERRUN.1);
         while !self.waits_for_continue && left > 0 {
             let Ok(Some(Ok(frame))) = timeout_at(by, self.body.frame()).await else { break };
@@ -177,7 +177,7 @@ pub(crate) async fn json(
     let announced = announced.and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
     let mut memory = match api.service.memory().take(app.id, parsed(announced)) {
         Ok(memory) => memory,
-        Err(error) => return Err(pieces.drain(error.into()).await),
+        Err(error) => return Err(pieces.refused(error.into()).await),
     };
     if announced > AT_ONCE {
         // Who sends slowly takes what has come, not what was announced.
@@ -191,7 +191,7 @@ pub(crate) async fn json(
     whole.extend_from_slice(&second);
     while let Some(piece) = pieces.next().await? {
         if let Err(error) = memory.resize(2 * (whole.len() + piece.len())) {
-            return Err(pieces.drain(error.into()).await);
+            return Err(pieces.refused(error.into()).await);
         }
         whole.extend_from_slice(&piece);
     }

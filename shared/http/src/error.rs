@@ -213,7 +213,7 @@ responses! {
     #[response(description = "The body is neither `application/json` nor `multipart/form-data`, or not what this route takes, or it is compressed.")]
     UnsupportedMediaType,
     #[response(
-        description = "The app executes as many runs, or has as many streams open, as it may.",
+        description = "The app executes as many runs, has as many streams open, or has stored as many bytes, as it may; `details` says which.",
         headers(("Retry-After" = u64, description = "Seconds after which to try again."))
     )]
     TooManyRequests,

@@ -41,7 +41,7 @@ pub(crate) async fn read(
     hashed: bool,
 ) -> Result<(Fields, Uploads), Error> {
     let mut form = Multipart::new(pieces, boundary);
-    let mut uploads = Uploads::new(hashed);
+    let mut uploads = Uploads::new(&api.service, app, hashed);
     let (mut object, mut errors) = (Map::new(), FieldErrors::new());
     let mut left = usize::try_from(api.config.json_bytes).unwrap_or(usize::MAX);
     let expires_at = api.clock.now() + app.lifetime() + SLACK;

@@ -14,6 +14,7 @@
 //! | `envelope`, `error`, `cors` | what every response carries |
 //! | `app`, `auth` | which app, and whether the caller may |
 //! | `body`, `multipart`, `fields`, `query`, `upload` | reading requests, bounded in size, depth and time |
+//! | `quota` | how much apps may store |
 //! | `sse` | events as a stream |
 //! | `unsent` | answers that their clients may not read |
 //! | `deadline` | requests that a platform ends after a time |
@@ -33,6 +34,7 @@ mod form;
 mod idempotency;
 mod multipart;
 mod query;
+mod quota;
 mod routes;
 mod sse;
 mod unsent;

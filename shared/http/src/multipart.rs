@@ -98,6 +98,11 @@ impl Multipart {
         }
     }
 
+    /// A refusal, once the client had a chance to send the rest.
+    pub(crate) async fn refused(&mut self, refusal: Error) -> Error {
+        self.pieces.refused(refusal).await
+    }
+
     /// Whether the delimiter is the last one. What follows that is not read.
     async fn ends(&mut self) -> Result<bool, Error> {
         loop {

@@ -1,7 +1,10 @@
 //! Files of a request: written as they arrive, and made to exist only once the whole request is good.
 
 use crate::{Api, error::Error, multipart::Multipart, multipart::Part};
-use runyard_runs::{App, File, FileId, FileStore, NewFile, StoreError, Timestamp, Upload};
+use runyard_runs::{
+    App, File, FileId, FileStore, NewFile, RECORD_BYTES, RunService, StoreError, Timestamp, Upload,
+    service::quota::Arriving,
+};
 use sha2::{Digest, Sha256};
 use std::{sync::Arc, time::Duration};
 
@@ -15,6 +18,8 @@ pub(crate) const SLACK: Duration = Duration::from_hours(24);
 pub(crate) struct Uploads {
     open: Vec<Box<dyn Upload>>,
     received: Vec<Received>,
+    /// What the app's quota counts until the files exist.
+    arriving: Arriving,
     /// Whether the content is hashed: who sends an idempotency key has it compared.
     hashed: bool,
 }
@@ -30,8 +35,8 @@ pub(crate) struct Received {
 }
 
 impl Uploads {
-    pub(crate) fn new(hashed: bool) -> Self {
-        Self { open: Vec::new(), received: Vec::new(), hashed }
+    pub(crate) fn new(service: &RunService, app: &App, hashed: bool) -> Self {
+        Self { open: Vec::new(), received: Vec::new(), arriving: service.arriving(app), hashed }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -47,7 +52,7 @@ impl Uploads {
         &self.received
     }
 
-    /// Writes the content of a part to the file store, piece by piece.
+    /// Writes the content of a part to the file store, piece by piece, as long as it fits into the app's quota.
     pub(crate) async fn receive(
         &mut self,
         api: &Api,
@@ -69,10 +74,12 @@ impl Uploads {
             mime_type: mime_type.clone(),
             expires_at,
         };
+        self.count(api, app, body, RECORD_BYTES).await?;
         let mut upload = api.files.create(file).await?;
         let (mut size, mut hash) = (0, Sha256::new());
         while let Some(piece) = body.content().await? {
             size += piece.len() as u64;
+            self.count(api, app, body, piece.len() as u64).await?;
             if self.hashed {
                 hash.update(&piece);
             }
@@ -82,6 +89,13 @@ impl Uploads {
         let sha256 = if self.hashed { hash.finalize().into() } else { [0; 32] };
         self.received.push(Received { name, mime_type, size, sha256 });
         Ok(())
+    }
+
+    async fn count(&mut self, api: &Api, app: &App, body: &mut Multipart, bytes: u64) -> Result<(), Error> {
+        match api.service.receive(app, &mut self.arriving, bytes).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(body.refused(error.into()).await),
+        }
     }
 
     /// Makes all files exist, or none.

@@ -130,6 +130,10 @@ pub struct Limits {
     /// Bytes of a run's log, which holds its events and what its nodes gave. 64 MiB by default, 1 GiB at most.
     #[serde(skip_serializing_if = "is_usual_log")]
     pub run_bytes: u64,
+    /// Bytes that the app may have stored: runs are refused beyond it, and uploads. 10 GiB by default, 1 MiB at least and
+    /// 1 PiB at most.
+    #[serde(skip_serializing_if = "is_usual_quota")]
+    pub stored_bytes: u64,
     /// LLM tokens, in and out.
     pub tokens: Option<u64>,
     /// LLM cost in US dollars.
@@ -138,10 +142,18 @@ pub struct Limits {
 
 const RUN_BYTES: u64 = 64 << 20;
 
+const STORED_BYTES: u64 = 10 << 30;
+
 /// Left out where it is stored, so that earlier releases read an app that does not say it.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this form")]
 fn is_usual_log(bytes: &u64) -> bool {
     *bytes == RUN_BYTES
+}
+
+/// Left out for the same reason.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this form")]
+fn is_usual_quota(bytes: &u64) -> bool {
+    *bytes == STORED_BYTES
 }
 
 impl Default for Limits {
@@ -151,6 +163,7 @@ impl Default for Limits {
             input_bytes: 4 << 20,
             concurrent_runs: 256,
             run_bytes: RUN_BYTES,
+            stored_bytes: STORED_BYTES,
             tokens: None,
             cost_usd: None,
         }
@@ -172,6 +185,7 @@ impl Limits {
             input_bytes: self.input_bytes.min(other.input_bytes),
             concurrent_runs: self.concurrent_runs.min(other.concurrent_runs),
             run_bytes: self.run_bytes.min(other.run_bytes),
+            stored_bytes: self.stored_bytes.min(other.stored_bytes),
             tokens: lower(self.tokens, other.tokens),
             cost_usd: lower(self.cost_usd, other.cost_usd),
         }
@@ -244,7 +258,7 @@ mod tests {
         let current = app(&json!({
             "version": "2", "workflow": {"file": "f", "text": "new"}, "env": ["NEW", "MOVED", "KEPT"],
             "allow_hosts": ["kept.internal", "10.0.0.1", "new.internal"], "secrets": {"MOVED": "ssm:/new", "NEW": "ssm:/n"},
-            "limits": {"run_seconds": 50, "tokens": 9, "cost_usd": 0.5},
+            "limits": {"run_seconds": 50, "tokens": 9, "cost_usd": 0.5, "stored_bytes": 7},
         }));
         let held = old.within(&current);
         assert_eq!((held.version.as_str(), &*held.workflow.text, held.public), ("1", "old", false));
@@ -256,6 +270,15 @@ mod tests {
         assert_eq!(held.allow_hosts, ["10.0.0.1", "Kept.internal"]);
         let Limits { run_seconds, concurrent_runs, tokens, cost_usd, .. } = held.limits;
         assert_eq!((run_seconds, concurrent_runs, tokens, cost_usd), (50, 3, Some(5), Some(0.5)));
+        assert_eq!((old.limits.stored_bytes, held.limits.stored_bytes), (10 << 30, 7));
         assert!(Arc::ptr_eq(&old, &old.within(&old)));
+    }
+
+    #[test]
+    fn a_usual_quota_is_not_stored_so_that_earlier_releases_read_the_app() {
+        let stored =
+            |limits: &Value| serde_json::to_value(&app(&json!({ "limits": limits })).limits).unwrap();
+        assert_eq!(stored(&json!({})).get("stored_bytes"), None);
+        assert_eq!(stored(&json!({"stored_bytes": 1 << 20}))["stored_bytes"], 1 << 20);
     }
 }

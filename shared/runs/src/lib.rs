@@ -10,7 +10,7 @@
 //! | --- | --- |
 //! | [`protocol`] | who may append what to a run's log, without any I/O; explored exhaustively by the model |
 //! | [`service`] | the use cases, written once against the ports |
-//! | `store`, `file`, `queue`, `app`, `key`, `memory`, `streams`, `id`, `time`, `engine` | the ports and the types that cross them |
+//! | `store`, `file`, `usage`, `queue`, `app`, `key`, `memory`, `streams`, `id`, `time`, `engine` | the ports and the types that cross them |
 //! | `run`, `event`, `entry`, `record` | what a run is |
 //! | `json`, `budget` | how large JSON may be that others wrote; how much memory all of it may take together |
 
@@ -34,6 +34,7 @@ pub mod service;
 mod store;
 mod streams;
 mod time;
+mod usage;
 
 pub use app::{App, AppStore, Limits, OutputCache, Price, WorkflowSource};
 pub use budget::{MemoryBudget, OutOfMemory, TakenMemory};
@@ -65,3 +66,4 @@ pub use store::{
 };
 pub use streams::{OpenStreams, ProcessStreams, StreamPlace};
 pub use time::{Clock, SystemClock, Timestamp};
+pub use usage::{RECORD_BYTES, StorageUsage};

@@ -14,6 +14,11 @@ use std::{
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
+    /// Its day in UTC, in days since 1970-01-01.
+    pub fn day(self) -> i64 {
+        self.0.div_euclid(86_400_000)
+    }
+
     /// How long it is from `earlier` to here; zero if it is not earlier.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0 - earlier.0).unwrap_or(0))

@@ -88,7 +88,9 @@ impl Apps {
 impl AppStore for Apps {
     async fn by_host(&self, host: &str) -> Result<Option<Arc<App>>, StoreError> {
         let host = if host.len() > LONGEST_HOST { String::new() } else { host.to_owned() };
-        let target = if let Some(answer) = self.hosts.get(&host) {
+        let known = self.hosts.get(&host);
+        let is_new = known.is_none();
+        let target = if let Some(answer) = known {
             answer.into_option()
         } else {
             let asked = self.hosts.now();
@@ -97,6 +99,10 @@ impl AppStore for Apps {
             target
         };
         match target {
+            // Whoever creates a run needs it, at the earliest now, and at the latest when the host is forgotten.
+            Some((app, version)) if is_new => {
+                tokio::join!(self.stored(app, &version), self.home.counts.look_ahead(app)).0
+            }
             Some((app, version)) => self.stored(app, &version).await,
             None => Ok(None),
         }

@@ -128,6 +128,7 @@ impl Files {
                 _ => return Err(store_error(error)),
             }
         }
+        self.home.counts.count_record(file.app, file.expires_at, size).await;
         let NewFile { id, name, mime_type, .. } = file.clone();
         Ok(File { id, name, size, mime_type })
     }
@@ -224,7 +225,7 @@ impl FileStore for Files {
             .expression_attribute_names("#name", "name")
             .expression_attribute_values(":at", number(self.home.clock.now().0))
             .expression_attribute_values(":app", text(app.to_string()))
-            .return_values(ReturnValue::AllNew)
+            .return_values(ReturnValue::AllOld)
             .send()
             .await;
         let item = match marked {
@@ -232,7 +233,12 @@ impl FileStore for Files {
             Err(error) if code(&error) == Some("ConditionalCheckFailedException") => return Ok(()),
             Err(error) => return Err(store_error(error)),
         };
-        self.remove_object(Reader(&item).text("object")?).await
+        let read = Reader(&item);
+        // A deletion that is repeated was counted.
+        if !item.contains_key("deleted") {
+            self.home.counts.uncount_record(app, read.time("expires_at")?, read.number("size")?).await;
+        }
+        self.remove_object(read.text("object")?).await
     }
 
     async fn delete_expired(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {

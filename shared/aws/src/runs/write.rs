@@ -47,7 +47,7 @@ impl Runs {
         let mut record = item::record_item(run, record, &facts, self.home.config.app_shards);
         record.insert("token".to_owned(), bytes(&token));
         let asked = item::asked(run)?;
-        let mut input = None;
+        let (mut input, bytes) = (None, asked.len() as u64);
         if asked.len() + item::size(&record) + GROWTH <= RECORD {
             Body::Inline(asked).put(&mut record);
         } else if asked.len() <= bodies::INLINE {
@@ -65,6 +65,7 @@ impl Runs {
         };
         if created == Create::Done {
             self.known.learn(run.id, facts);
+            self.home.counts.count_record(run.app, run.expires_at, bytes).await;
         }
         Ok(created)
     }
@@ -141,7 +142,16 @@ impl Runs {
     pub(super) async fn append_entry(&self, entry: &Entry) -> Result<Append, StoreError> {
         let Some(facts) = self.facts(entry.run).await? else { return Ok(Append::Refused) };
         let item = self.entry_item(entry, &facts).await?;
-        self.retried(|| self.put_entry(&item)).await
+        let append = self.retried(|| self.put_entry(&item)).await?;
+        self.count_entry(append, &facts, item::body_size(&item)).await;
+        Ok(append)
+    }
+
+    /// Counts an entry that was appended.
+    async fn count_entry(&self, append: Append, facts: &Facts, bytes: usize) {
+        if append == Append::Done {
+            self.home.counts.count_bytes(facts.app, facts.expires_at, bytes).await;
+        }
     }
 
     async fn put_entry(&self, item: &Item) -> Result<Tried<Append>, StoreError> {
@@ -163,6 +173,7 @@ impl Runs {
     ) -> Result<Append, StoreError> {
         let Some(facts) = self.facts(entry.run).await? else { return Ok(Append::Refused) };
         let item = self.entry_item(entry, &facts).await?;
+        let bytes = item::body_size(&item);
         let mut terms = Terms::default();
         let condition = terms.guard(guard);
         let update = terms.change(change, Some(entry.first), &self.token());
@@ -180,15 +191,18 @@ impl Runs {
             TransactWriteItem::builder().put(put).build(),
             TransactWriteItem::builder().update(update).build(),
         ];
-        self.retried(|| async {
-            Ok(match self.transact(items.clone()).await? {
-                Tried::Answer(None) => Tried::Answer(Append::Done),
-                Tried::Answer(Some(0)) => Tried::Answer(Append::Taken),
-                Tried::Answer(Some(_)) => Tried::Answer(Append::Refused),
-                Tried::Conflict(error) => Tried::Conflict(error),
+        let append = self
+            .retried(|| async {
+                Ok(match self.transact(items.clone()).await? {
+                    Tried::Answer(None) => Tried::Answer(Append::Done),
+                    Tried::Answer(Some(0)) => Tried::Answer(Append::Taken),
+                    Tried::Answer(Some(_)) => Tried::Answer(Append::Refused),
+                    Tried::Conflict(error) => Tried::Conflict(error),
+                })
             })
-        })
-        .await
+            .await?;
+        self.count_entry(append, &facts, bytes).await;
+        Ok(append)
     }
 
     pub(super) async fn update_record(

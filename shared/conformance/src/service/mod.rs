@@ -3,6 +3,7 @@
 //! A backend calls [`service_conformance!`](crate::service_conformance) with what makes a fresh [`Backend`].
 
 mod people;
+mod quota;
 mod races;
 mod rests;
 mod retry;
@@ -10,6 +11,7 @@ mod scripted;
 mod suspects;
 
 pub use people::*;
+pub use quota::*;
 pub use races::*;
 pub use rests::*;
 pub use retry::*;
@@ -21,7 +23,7 @@ use futures::{StreamExt, future::BoxFuture};
 use runyard_runs::{
     Actor, App, AppId, AppStore, Clock, FileStore, Limits, OrganizationId, Origin, PageStart, ProjectId,
     ReportedStatus, Run, RunEvent, RunId, RunQueue, RunService, RunStatus, RunStore, Sort, SortBy,
-    StoreError, SystemIds, WorkflowSource,
+    StorageUsage, StoreError, SystemIds, WorkflowSource,
     service::{
         Ports,
         cancel::Error as CancelError,
@@ -40,6 +42,8 @@ pub struct Backend {
     pub runs: Arc<dyn RunStore>,
     /// Keeps files.
     pub files: Arc<dyn FileStore>,
+    /// Tells how much is stored.
+    pub usage: Arc<dyn StorageUsage>,
     /// Brings runs to workers.
     pub queue: Arc<dyn RunQueue>,
     /// Waits for the next message of `queue`.
@@ -74,7 +78,8 @@ macro_rules! service_conformance {
             who_comes_early_changes_nothing, answers_wake_a_run_that_rests, an_answer_to_a_run_that_rests_is_not_lost,
             a_request_expires_while_the_run_rests, a_run_that_rests_can_be_canceled, resting_is_counted,
             a_run_that_is_handed_over_while_it_rests_goes_on, an_answer_comes_just_before_a_claim,
-            an_answer_comes_just_after_a_claim, suspects_are_executed_one_at_a_time, shutdowns_accuse_nobody
+            an_answer_comes_just_after_a_claim, suspects_are_executed_one_at_a_time, shutdowns_accuse_nobody,
+            an_app_at_its_quota_creates_no_runs, uploads_share_what_is_left
         );
     };
     (@each $backend:expr; $($name:ident),+) => {
@@ -170,6 +175,7 @@ impl World {
         RunService::new(Ports {
             runs,
             files: Arc::clone(&backend.files),
+            usage: Arc::clone(&backend.usage),
             queue: Arc::clone(&backend.queue),
             apps: Arc::new(OneApp(Arc::clone(app))),
             engine: Arc::clone(engine) as _,

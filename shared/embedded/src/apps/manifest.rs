@@ -56,8 +56,8 @@ const WORKFLOW_KEYS: [&str; 2] = ["file", "id"];
 /// Where a deployment to AWS may take the value of a variable from.
 const SECRET_STORES: [&str; 2] = ["secretsmanager", "ssm"];
 const PRICE_KEYS: [&str; 3] = ["input", "output", "cached"];
-const LIMIT_KEYS: [&str; 6] =
-    ["run_seconds", "input_bytes", "concurrent_runs", "run_bytes", "tokens", "cost_usd"];
+const LIMIT_KEYS: [&str; 7] =
+    ["run_seconds", "input_bytes", "concurrent_runs", "run_bytes", "stored_bytes", "tokens", "cost_usd"];
 
 /// Reads `app.yaml`; all that is wrong with it, if anything is.
 pub(super) fn read(text: &str, folder: &str) -> Result<Manifest, Vec<Complaint>> {
@@ -284,6 +284,9 @@ impl Reader {
         if let Some(node) = fields.get("run_bytes") {
             limits.run_bytes = self.integer(node, 1..=1 << 30)?;
         }
+        if let Some(node) = fields.get("stored_bytes") {
+            limits.stored_bytes = self.integer(node, 1 << 20..=1 << 50)?;
+        }
         if let Some(node) = fields.get("tokens") {
             limits.tokens = Some(self.integer(node, 1..=u64::from(u32::MAX) * 1000)?);
         }
@@ -487,7 +490,7 @@ mod tests {
     fn reads_everything_that_a_manifest_may_say() {
         let text = format!(
             "{IDS}name: Echo-2\npublic: true\nhosts: [Echo.Example.com]\nworkflow: {{file: flows/w.yaml, id: main}}\n\
-             limits:\n  run_seconds: 60\n  run_bytes: 1000000\n  tokens: 500\n  cost_usd: 0.25\nprices: {{'m:1': {{input: 2.5, output: 10}}}}\nretention_days: 7\nenv:\n  - OPENAI_API_KEY\n\
+             limits:\n  run_seconds: 60\n  run_bytes: 1000000\n  stored_bytes: 2000000\n  tokens: 500\n  cost_usd: 0.25\nprices: {{'m:1': {{input: 2.5, output: 10}}}}\nretention_days: 7\nenv:\n  - OPENAI_API_KEY\n\
              allow_hosts: [localhost]\n\
              requirements:\n  conn: {{type: dynamiq.connections.OpenAI, n: 1.5, on: true, t: \"7\", l: [~]}}\n\
              cache: {{seconds: 60}}\n"
@@ -505,6 +508,7 @@ mod tests {
             Limits {
                 run_seconds: 60,
                 run_bytes: 1_000_000,
+                stored_bytes: 2_000_000,
                 tokens: Some(500),
                 cost_usd: Some(0.25),
                 ..Limits::default()

@@ -7,7 +7,11 @@ mod writer;
 
 pub(crate) use fault::Fault;
 
-use crate::{Error, Options, runs::Waiters};
+use crate::{
+    Error, Options,
+    runs::Waiters,
+    usage::{Counters, Tally},
+};
 use reader::Readers;
 use runyard_runs::StoreError;
 use rusqlite::Connection;
@@ -23,9 +27,15 @@ pub(crate) struct Database {
 
 impl Database {
     /// Opens the database at `path`, made or migrated if need be.
-    pub(crate) fn open(path: &Path, options: &Options, waiters: Arc<Waiters>) -> Result<Self, Error> {
+    pub(crate) fn open(
+        path: &Path,
+        options: &Options,
+        waiters: Arc<Waiters>,
+        counters: Arc<Counters>,
+    ) -> Result<Self, Error> {
         let mut connection = schema::connect(path, options.writer_cache_kib)?;
         schema::prepare(&mut connection, path)?;
+        counters.load(&connection).map_err(StoreError::from)?;
         let copies = schema::connect(path, 64)?;
         let readers = (0..options.readers.max(1))
             .map(|_| {
@@ -36,7 +46,7 @@ impl Database {
             .collect::<Result<_, rusqlite::Error>>()?;
         Ok(Self {
             readers: Readers::start(readers).map_err(Error::Thread)?,
-            writer: Writer::start(connection, copies, waiters)?,
+            writer: Writer::start(connection, copies, waiters, counters)?,
         })
     }
 
@@ -45,15 +55,16 @@ impl Database {
     /// `work` may be done again from the start if the transaction that it shared with others failed.
     pub(crate) async fn write<T: Send + 'static>(
         &self,
-        work: impl FnMut(&Connection) -> Result<T, Fault> + Send + 'static,
+        mut work: impl FnMut(&Connection) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.write_then(work, |_| ()).await
+        self.write_then(move |connection, _| work(connection), |_| ()).await
     }
 
-    /// The same; `then` is called once it is on disk, also if nobody waits for the answer any more.
+    /// The same for what counts as stored by an app; `then` is called once it is on disk, also if nobody waits for the answer
+    /// any more.
     pub(crate) async fn write_then<T: Send + 'static>(
         &self,
-        work: impl FnMut(&Connection) -> Result<T, Fault> + Send + 'static,
+        work: impl FnMut(&Connection, &mut Tally) -> Result<T, Fault> + Send + 'static,
         then: impl FnOnce(&T) + Send + 'static,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
@@ -69,9 +80,10 @@ impl Database {
     /// [`Database::write`], blocking the thread.
     pub(crate) fn write_blocking<T: Send + 'static>(
         &self,
-        work: impl FnMut(&Connection) -> Result<T, Fault> + Send + 'static,
+        mut work: impl FnMut(&Connection) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (reply, answer) = std::sync::mpsc::sync_channel(1);
+        let work = move |connection: &Connection, _: &mut Tally| work(connection);
         self.writer.send(work, move |outcome| {
             let _ = reply.send(outcome);
         });

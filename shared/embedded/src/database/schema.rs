@@ -5,13 +5,13 @@ use rusqlite::{Connection, TransactionBehavior, config::DbConfig};
 use std::{path::Path, time::Duration};
 
 /// The schema that this release knows, kept in `PRAGMA user_version`.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 /// How long a write waits for another process.
 const BUSY: Duration = Duration::from_secs(10);
 
 /// `steps[n]` brings a database of version n to n + 1.
-const STEPS: [&str; 2] = [V1, V2];
+const STEPS: [&str; 3] = [V1, V2, V3];
 
 /// A connection with this release's settings.
 pub(super) fn connect(path: &Path, cache_kib: u32) -> Result<Connection, rusqlite::Error> {
@@ -162,6 +162,27 @@ CREATE TABLE memories (
     PRIMARY KEY (scope, at, id)
 ) WITHOUT ROWID;
 CREATE INDEX memories_by_expiry ON memories (expires_at);
+";
+
+/// `day` is the one on which what is counted expires, in days since 1970; 1024 is `RECORD_BYTES`. What is there is counted
+/// once: a pass over the log that reads no entry (SQLite has the length of a blob before its content).
+const V3: &str = "
+CREATE TABLE stored_bytes (
+    app BLOB NOT NULL,
+    day INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    PRIMARY KEY (app, day)
+) WITHOUT ROWID;
+INSERT INTO stored_bytes (app, day, bytes)
+SELECT app, day, sum(bytes) FROM (
+    SELECT app, expires_at / 86400000 AS day,
+        1024 + (SELECT coalesce(sum(length(entry)), 0) FROM log WHERE run = id) AS bytes FROM runs
+    UNION ALL
+    SELECT app, expires_at / 86400000, 1024 + size FROM files WHERE deleted = 0
+    UNION ALL
+    SELECT unhex(scope ->> '$.app', '-'), expires_at / 86400000, 1024 + length(CAST(turn AS BLOB))
+        FROM memories WHERE json_valid(scope)
+) WHERE app IS NOT NULL GROUP BY app, day;
 ";
 
 #[cfg(test)]

@@ -1,7 +1,11 @@
 //! The thread that writes: what waits goes into one transaction, so that one fsync serves many.
 
 use super::Fault;
-use crate::{Error, runs::Waiters};
+use crate::{
+    Error,
+    runs::Waiters,
+    usage::{Counters, Tally},
+};
 use runyard_runs::StoreError;
 use rusqlite::{Connection, hooks::Wal};
 use std::{
@@ -19,6 +23,9 @@ const BATCH: usize = 256;
 
 /// How often other processes' writes are looked for while somebody waits for them.
 const POLL: Duration = Duration::from_millis(150);
+
+/// How often other processes' counts are read at most. Those that this process adds to are exact whenever it does.
+const COUNT: Duration = Duration::from_secs(1);
 
 /// Pages of WAL after which they are copied into the database: 8 MiB.
 const COPY_AT: i32 = 1024;
@@ -44,6 +51,7 @@ impl Writer {
         mut connection: Connection,
         copies: Connection,
         waiters: Arc<Waiters>,
+        counters: Arc<Counters>,
     ) -> Result<Self, Error> {
         // One request is enough: a copy under way is not asked for again.
         let (copy, requests) = mpsc::sync_channel(1);
@@ -57,8 +65,20 @@ impl Writer {
         let (jobs, queue) = mpsc::channel();
         connection.wal_hook(Some(note_wal_pages))?;
         let thread = thread::Builder::new().name("runyard-write".to_owned()).spawn(move || {
-            let looked = Instant::now();
-            Loop { connection, queue, waiters, looked, data_version: 0, copied: 0, copy }.run();
+            let now = Instant::now();
+            let counted = (now, 0);
+            Loop {
+                connection,
+                queue,
+                waiters,
+                counters,
+                counted,
+                looked: now,
+                data_version: 0,
+                copied: 0,
+                copy,
+            }
+            .run();
         });
         let thread = thread.map_err(Error::Thread)?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread), copies: Some(copies) })
@@ -67,7 +87,7 @@ impl Writer {
     /// Does `work`, and gives `answer` what came of it once that is on disk.
     pub(super) fn send<T: Send + 'static>(
         &self,
-        work: impl FnMut(&Connection) -> Result<T, Fault> + Send + 'static,
+        work: impl FnMut(&Connection, &mut Tally) -> Result<T, Fault> + Send + 'static,
         answer: impl FnOnce(Result<T, StoreError>) + Send + 'static,
     ) {
         if let Some(jobs) = &self.jobs {
@@ -94,7 +114,7 @@ impl Drop for Writer {
 /// Work to be done in a transaction.
 trait Job: Send {
     /// Does it; done again, it starts over.
-    fn work(&mut self, connection: &Connection) -> Result<(), Fault>;
+    fn work(&mut self, connection: &Connection, tally: &mut Tally) -> Result<(), Fault>;
 
     /// Tells who waits what came of it.
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>);
@@ -109,11 +129,11 @@ struct Task<T, W, A> {
 impl<T, W, A> Job for Task<T, W, A>
 where
     T: Send,
-    W: FnMut(&Connection) -> Result<T, Fault> + Send,
+    W: FnMut(&Connection, &mut Tally) -> Result<T, Fault> + Send,
     A: FnOnce(Result<T, StoreError>) + Send,
 {
-    fn work(&mut self, connection: &Connection) -> Result<(), Fault> {
-        self.done = Some((self.work)(connection)?);
+    fn work(&mut self, connection: &Connection, tally: &mut Tally) -> Result<(), Fault> {
+        self.done = Some((self.work)(connection, tally)?);
         Ok(())
     }
 
@@ -127,6 +147,9 @@ struct Loop {
     connection: Connection,
     queue: Receiver<Message>,
     waiters: Arc<Waiters>,
+    counters: Arc<Counters>,
+    /// When other processes' counts were last read, and the `data_version` then.
+    counted: (Instant, i64),
     looked: Instant,
     data_version: i64,
     /// Pages of WAL when a copy was last asked for.
@@ -175,11 +198,7 @@ impl Loop {
     /// Wakes those whose logs have grown by other processes' writes. (`data_version` does not move by one's own.)
     fn look(&mut self) {
         self.looked = Instant::now();
-        let version = self
-            .connection
-            .prepare_cached("PRAGMA data_version")
-            .and_then(|mut statement| statement.query_row((), |row| row.get::<_, i64>(0)));
-        match version {
+        match self.version() {
             Ok(version) if version == self.data_version => {}
             Ok(version) => {
                 self.data_version = version;
@@ -187,6 +206,11 @@ impl Loop {
             }
             Err(_) => self.waiters.wake_all(),
         }
+    }
+
+    fn version(&self) -> Result<i64, rusqlite::Error> {
+        let mut statement = self.connection.prepare_cached("PRAGMA data_version")?;
+        statement.query_row((), |row| row.get(0))
     }
 
     fn execute(&mut self, batch: &mut Vec<Box<dyn Job>>) {
@@ -210,12 +234,36 @@ impl Loop {
         self.keep_wal_short();
     }
 
-    fn transaction(&self, batch: &mut [Box<dyn Job>]) -> Result<(), (Stage, Fault)> {
+    fn transaction(&mut self, batch: &mut [Box<dyn Job>]) -> Result<(), (Stage, Fault)> {
         self.statement("BEGIN IMMEDIATE").map_err(|fault| (Stage::Begin, fault))?;
+        let mut tally = Tally::default();
         for job in batch {
-            job.work(&self.connection).map_err(|fault| self.roll_back(Stage::Work, fault))?;
+            job.work(&self.connection, &mut tally).map_err(|fault| self.roll_back(Stage::Work, fault))?;
         }
-        self.statement("COMMIT").map_err(|fault| self.roll_back(Stage::Commit, fault))
+        let changed = tally.write(&self.connection).map_err(|fault| self.roll_back(Stage::Work, fault))?;
+        self.statement("COMMIT").map_err(|fault| self.roll_back(Stage::Commit, fault))?;
+        self.counters.set(changed);
+        self.count_others();
+        Ok(())
+    }
+
+    /// Reads the counters again if other processes wrote. (They may have counted what this one never writes to.)
+    fn count_others(&mut self) {
+        let (at, version) = self.counted;
+        if at.elapsed() < COUNT {
+            return;
+        }
+        self.counted.0 = Instant::now();
+        match self.version() {
+            Ok(now) if now == version => {}
+            Ok(now) => match self.counters.load(&self.connection) {
+                Ok(()) => self.counted.1 = now,
+                Err(error) => {
+                    tracing::warn!(%error, "other processes' counts of what is stored were not read");
+                }
+            },
+            Err(error) => tracing::warn!(%error, "it is not known whether other processes wrote"),
+        }
     }
 
     fn roll_back(&self, stage: Stage, fault: Fault) -> (Stage, Fault) {

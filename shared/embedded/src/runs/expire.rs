@@ -1,7 +1,7 @@
 //! Removing what expired, in steps that are short enough for other writes to get in between.
 
 use super::{int, row::run_id, statement, write};
-use crate::database::{Database, Fault};
+use crate::{database::Fault, embedded::Home, usage::remove_past};
 use runyard_runs::{AppId, RunId, StoreError, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::BTreeMap;
@@ -12,12 +12,10 @@ const RUNS_A_STEP: usize = 32;
 /// and rows of their logs, or of what agents remembered in them.
 const ROWS_A_STEP: i64 = 256;
 
-/// Ended runs that expired disappear first, their logs after that, and what agents remember of them.
-pub(super) async fn delete_expired(
-    database: &Database,
-    now: Timestamp,
-    limit: usize,
-) -> Result<usize, StoreError> {
+/// Ended runs that expired disappear first, their logs after that, and what agents remember of them; and the counters of
+/// days that are over.
+pub(super) async fn delete_expired(home: &Home, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
+    let database = &home.database;
     let mut deleted = 0;
     while deleted < limit {
         let step = RUNS_A_STEP.min(limit - deleted);
@@ -29,6 +27,11 @@ pub(super) async fn delete_expired(
     }
     while database.write(remove_log_rows).await? {}
     while database.write(move |connection| forget(connection, now)).await? {}
+    let today = now.day();
+    if home.counters.has_past(today) {
+        database.write(move |connection| remove_past(connection, today)).await?;
+        home.counters.forget_past(today);
+    }
     Ok(deleted)
 }
 

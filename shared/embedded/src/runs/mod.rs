@@ -47,7 +47,8 @@ impl Runs {
 impl RunStore for Runs {
     async fn create(&self, run: &NewRun, record: &Record) -> Result<Create, StoreError> {
         let row = write::NewRow::of(run, record, self.home.worker.id)?;
-        self.home.database.write(move |connection| row.insert(connection)).await
+        let work = move |connection: &_, tally: &mut _| row.insert(connection, tally);
+        self.home.database.write_then(work, |_| ()).await
     }
 
     async fn bind(&self, item: &IdempotencyItem) -> Result<IdempotencyItem, StoreError> {
@@ -58,7 +59,8 @@ impl RunStore for Runs {
     async fn append(&self, entry: &Entry) -> Result<Append, StoreError> {
         let row = write::EntryRow::of(entry)?;
         let told = self.tell_waiters(entry.run);
-        self.home.database.write_then(move |connection| row.append(connection), told).await
+        let work = move |connection: &_, tally: &mut _| row.append(connection, tally);
+        self.home.database.write_then(work, told).await
     }
 
     async fn commit(
@@ -70,7 +72,8 @@ impl RunStore for Runs {
         let row = write::EntryRow::of(entry)?;
         let (change, guard, worker) = (change.clone(), *guard, self.home.worker.id);
         let told = self.tell_waiters(entry.run);
-        let work = move |connection: &_| row.commit(connection, &change, &guard, worker);
+        let work =
+            move |connection: &_, tally: &mut _| row.commit(connection, tally, &change, &guard, worker);
         self.home.database.write_then(work, told).await
     }
 
@@ -106,7 +109,7 @@ impl RunStore for Runs {
     }
 
     async fn delete_expired(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
-        expire::delete_expired(&self.home.database, now, limit).await
+        expire::delete_expired(&self.home, now, limit).await
     }
 
     async fn changed(&self, run: RunId, after: Sequence, at_most: Duration) {

@@ -5,7 +5,7 @@ use super::{
     row::{COLUMNS, Stored, reported, status_code},
     statement,
 };
-use crate::{database::Fault, embedded::failed};
+use crate::{database::Fault, embedded::failed, usage::Tally};
 use runyard_runs::{
     AppId, Append, Create, Entry, Field, Guard, IdempotencyItem, NewRun, Record, RecordChange, RunId,
     RunStatus, StoreError, Timestamp, Update,
@@ -52,7 +52,7 @@ impl NewRow {
         })
     }
 
-    pub(super) fn insert(&self, connection: &Connection) -> Result<Create, Fault> {
+    pub(super) fn insert(&self, connection: &Connection, tally: &mut Tally) -> Result<Create, Fault> {
         let reported = reported(&self.record);
         let inserted = statement(
             connection,
@@ -86,6 +86,7 @@ impl NewRow {
         }
         statement(connection, "INSERT INTO log (run, first, last, entry) VALUES (?1, 0, 0, ?2)")?
             .execute(params![self.id.0, self.content])?;
+        tally.add_record(self.app, self.expires_at, self.content.len() as u64);
         for (key, value) in &self.metadata {
             statement(
                 connection,
@@ -110,17 +111,18 @@ impl EntryRow {
         Ok(Self { run: entry.run, first: int(entry.first), last: int(entry.last()), content: json(entry)? })
     }
 
-    pub(super) fn append(&self, connection: &Connection) -> Result<Append, Fault> {
-        let exists = statement(connection, "SELECT 1 FROM runs WHERE id = ?1")?.exists([self.run.0])?;
-        if !exists {
-            return Ok(Append::Refused);
-        }
-        self.insert(connection)
+    pub(super) fn append(&self, connection: &Connection, tally: &mut Tally) -> Result<Append, Fault> {
+        let run = statement(connection, "SELECT app, expires_at FROM runs WHERE id = ?1")?
+            .query_row([self.run.0], |row| Ok((AppId(row.get(0)?), Timestamp(row.get(1)?))))
+            .optional()?;
+        let Some((app, expires_at)) = run else { return Ok(Append::Refused) };
+        self.insert(connection, tally, app, expires_at)
     }
 
     pub(super) fn commit(
         &self,
         connection: &Connection,
+        tally: &mut Tally,
         change: &RecordChange,
         guard: &Guard,
         worker: Uuid,
@@ -128,20 +130,30 @@ impl EntryRow {
         let Some(stored) = find(connection, self.run)?.filter(|stored| guard.holds(&stored.record)) else {
             return Ok(Append::Refused);
         };
-        let append = self.insert(connection)?;
+        let append = self.insert(connection, tally, stored.app, stored.expires_at)?;
         if append == Append::Done {
             apply(connection, self.run, &stored, change, worker)?;
         }
         Ok(append)
     }
 
-    fn insert(&self, connection: &Connection) -> Result<Append, Fault> {
+    fn insert(
+        &self,
+        connection: &Connection,
+        tally: &mut Tally,
+        app: AppId,
+        expires_at: Timestamp,
+    ) -> Result<Append, Fault> {
         let inserted = statement(
             connection,
             "INSERT INTO log (run, first, last, entry) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
         )?
         .execute(params![self.run.0, self.first, self.last, self.content])?;
-        Ok(if inserted == 0 { Append::Taken } else { Append::Done })
+        if inserted == 0 {
+            return Ok(Append::Taken);
+        }
+        tally.add(app, expires_at, self.content.len());
+        Ok(Append::Done)
     }
 }
 

@@ -7,9 +7,10 @@ use crate::{
     body::{Content, Pieces},
     error::{
         BadRequest, Error, Forbidden, InternalServerError, NotFound, PayloadTooLarge, RequestTimeout,
-        ServiceUnavailable, Unauthorized, UnsupportedMediaType,
+        ServiceUnavailable, TooManyRequests, Unauthorized, UnsupportedMediaType,
     },
     multipart::Multipart,
+    quota,
     upload::Uploads,
     wire::{FileAnswer, UploadFileForm},
 };
@@ -37,6 +38,7 @@ use std::sync::Arc;
         (status = 408, response = RequestTimeout),
         (status = 413, response = PayloadTooLarge),
         (status = 415, response = UnsupportedMediaType),
+        (status = 429, response = TooManyRequests),
         (status = 500, response = InternalServerError),
         (status = 503, response = ServiceUnavailable),
     ),
@@ -47,14 +49,16 @@ pub(crate) async fn handle(
     request: Request,
 ) -> Result<Response, Error> {
     let (parts, body) = request.into_parts();
-    let Content::Multipart { boundary } = Content::of(&parts.headers)? else {
+    let content = Content::of(&parts.headers)?;
+    let Content::Multipart { boundary } = &content else {
         let problem =
             "send multipart/form-data with a part `file`; presigned uploads come with a later release";
         return Err(Error::of(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Type", problem));
     };
+    let body = quota::admit(&api, &caller.app, &parts.headers, &content, body).await?;
     let pieces = Pieces::of_multipart(&parts.headers, body, &api.config);
-    let mut form = Multipart::new(pieces, &boundary);
-    let mut uploads = Uploads::new(false);
+    let mut form = Multipart::new(pieces, boundary);
+    let mut uploads = Uploads::new(&api.service, &caller.app, false);
     let expires_at = api.clock.now() + 2 * caller.app.lifetime();
     while let Some(part) = form.part().await? {
         if part.name != "file" {

@@ -11,7 +11,7 @@ use crate::{
         RequestTimeout, ServiceUnavailable, TooManyRequests, Unauthorized, UnsupportedMediaType,
     },
     fields::{Fields, USER_ID},
-    form, idempotency,
+    form, idempotency, quota,
     sse::{self, Place, Source},
     upload::Uploads,
     wire::{CreateRun, CreateRunForm, MOST_FILES, RunAnswer, RunEvent},
@@ -108,10 +108,11 @@ pub(crate) async fn handle(
     let deadline = Deadline::of(&parts.extensions);
     let content = Content::of(&parts.headers)?;
     let key = idempotency::key(&parts.headers, &caller)?;
+    let body = quota::admit(&api, &caller.app, &parts.headers, &content, body).await?;
     let (fields, uploads) = match content {
         Content::Json => {
             let object = body::json(&api, &caller.app, &parts.headers, body).await?;
-            (Fields::new(object), Uploads::new(false))
+            (Fields::new(object), Uploads::new(&api.service, &caller.app, false))
         }
         Content::Multipart { boundary } => {
             let pieces = Pieces::of_multipart(&parts.headers, body, &api.config);
@@ -269,6 +270,7 @@ impl From<create::Error> for Error {
                 let problem = "executes as many runs as it may: try again, or create the run with background";
                 Self::of(StatusCode::TOO_MANY_REQUESTS, "app", problem).retry_after(retry_after)
             }
+            create::Error::QuotaExceeded(error) => error.into(),
             create::Error::OutOfMemory(error) => error.into(),
             create::Error::ShuttingDown => {
                 Self::of(StatusCode::SERVICE_UNAVAILABLE, "server", "is shutting down: try again")

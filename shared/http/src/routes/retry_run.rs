@@ -10,7 +10,7 @@ use crate::{
     deadline::Deadline,
     error::{
         BadRequest, Conflict, Error, Forbidden, InternalServerError, NotFound, ServiceUnavailable,
-        Unauthorized,
+        TooManyRequests, Unauthorized,
     },
     idempotency,
     wire::RunAnswer,
@@ -50,6 +50,7 @@ use runyard_runs::service::retry;
         (status = 403, response = Forbidden),
         (status = 404, response = NotFound),
         (status = 409, response = Conflict),
+        (status = 429, response = TooManyRequests),
         (status = 500, response = InternalServerError),
         (status = 503, response = ServiceUnavailable),
     ),

@@ -14,4 +14,5 @@ mod list;
 mod memory;
 mod patience;
 mod public;
+mod quota;
 mod world;

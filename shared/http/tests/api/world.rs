@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use runyard_conformance::{
-    memory::{MemoryFiles, MemoryKeys, MemoryQueue, MemoryRuns},
+    memory::{MemoryFiles, MemoryKeys, MemoryQueue, MemoryRuns, MemoryUsage},
     service::{MovedClock, Scripted},
 };
 use runyard_http::{Config, Http, router};
@@ -102,12 +102,22 @@ impl World {
     }
 
     pub(crate) fn with(config: Config) -> Self {
-        let files = Arc::new(MemoryFiles::default());
-        Self::on(config, Arc::clone(&files) as Arc<dyn FileStore>, files)
+        let usage = Arc::<MemoryUsage>::default();
+        let files = Arc::new(MemoryFiles::counted_by(&usage));
+        Self::counted(config, Arc::clone(&files) as Arc<dyn FileStore>, files, usage)
     }
 
     /// On another file store; `files` is then not used.
     pub(crate) fn on(config: Config, store: Arc<dyn FileStore>, files: Arc<MemoryFiles>) -> Self {
+        Self::counted(config, store, files, Arc::default())
+    }
+
+    fn counted(
+        config: Config,
+        store: Arc<dyn FileStore>,
+        files: Arc<MemoryFiles>,
+        usage: Arc<MemoryUsage>,
+    ) -> Self {
         let keys = Arc::new(MemoryKeys::default());
         let queue = Arc::new(MemoryQueue::default());
         let clock = Arc::new(MovedClock::default());
@@ -117,10 +127,11 @@ impl World {
             app(3, "foreign", OrganizationId(Uuid::from_u128(9))),
         ])));
         let apps: Arc<dyn AppStore> = Arc::clone(&served) as _;
-        let runs = Arc::<MemoryRuns>::default();
+        let runs = Arc::new(MemoryRuns::default().counted_by(&usage));
         let service = RunService::new(Ports {
             runs: Arc::clone(&runs) as _,
             files: Arc::clone(&store),
+            usage,
             queue: Arc::clone(&queue) as _,
             apps: Arc::clone(&apps),
             engine: Arc::new(Scripted::default()),

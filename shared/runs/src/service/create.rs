@@ -1,6 +1,10 @@
 //! `POST /v1/runs`: accept a run, and have it executed here or by a worker.
 
-use super::{Live, RunService, Seat, drive::Target};
+use super::{
+    Live, RunService, Seat,
+    drive::Target,
+    quota::{self, QuotaExceeded},
+};
 use crate::{
     App, ClaimId, FieldErrors, File, FileId, IdempotencyItem, NewRun, Origin, OutOfMemory, Run, RunId,
     RunStatus, StoreError, Usage,
@@ -87,6 +91,9 @@ pub enum Error {
         /// When to try again.
         retry_after: Duration,
     },
+    /// The app has stored as much as it may.
+    #[error(transparent)]
+    QuotaExceeded(#[from] QuotaExceeded),
     /// The requests and runs of the process take as much memory as they may.
     #[error(transparent)]
     OutOfMemory(#[from] OutOfMemory),
@@ -96,6 +103,15 @@ pub enum Error {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<quota::Error> for Error {
+    fn from(error: quota::Error) -> Self {
+        match error {
+            quota::Error::Exceeded(exceeded) => exceeded.into(),
+            quota::Error::Store(error) => error.into(),
+        }
+    }
 }
 
 /// How long an idempotency key is kept.
@@ -116,6 +132,7 @@ impl RunService {
         if self.is_shutting_down() {
             return Err(Error::ShuttingDown);
         }
+        self.left_to_store(app).await?;
         let files = self.files(app, &request.file_ids).await?;
         self.ports.engine.check_input(app, &request.input, &files).await.map_err(Error::Invalid)?;
         let memory = self.take_memory(app, &request.input)?;

@@ -12,6 +12,7 @@ pub mod input;
 pub mod list;
 mod live;
 mod measure;
+pub mod quota;
 pub mod retry;
 mod slots;
 mod suspects;
@@ -23,7 +24,7 @@ pub use sweep::Swept;
 use crate::protocol::Writer;
 use crate::{
     App, AppStore, ClaimId, Clock, Engine, FileStore, Ids, MemoryBudget, NewRun, OutOfMemory, RunQueue,
-    RunStore, Size, StoreError, TakenMemory, Timestamp,
+    RunStore, Size, StorageUsage, StoreError, TakenMemory, Timestamp,
 };
 use execute::Execution;
 use live::{Live, LiveRuns};
@@ -55,6 +56,8 @@ pub struct Ports {
     pub runs: Arc<dyn RunStore>,
     /// Keeps files.
     pub files: Arc<dyn FileStore>,
+    /// Tells how much is stored.
+    pub usage: Arc<dyn StorageUsage>,
     /// Brings runs to workers.
     pub queue: Arc<dyn RunQueue>,
     /// Finds apps.
@@ -88,6 +91,7 @@ pub struct RunService {
     handing_over: CancellationToken,
     until: Option<Timestamp>,
     memory: Arc<MemoryBudget>,
+    quotas: Arc<quota::Quotas>,
     /// Permits to read a page of runs or events.
     reads: Arc<Semaphore>,
 }
@@ -118,6 +122,7 @@ impl RunService {
             handing_over: CancellationToken::new(),
             until: None,
             memory: MemoryBudget::new(MEMORY),
+            quotas: Arc::default(),
             reads: Arc::new(Semaphore::new(PAGES_AT_ONCE)),
         }
     }
@@ -156,11 +161,13 @@ impl RunService {
     }
 
     /// Stops accepting runs ([`create::Error::ShuttingDown`]), has every execution in this process hand its run over to
-    /// the queue, and returns when all have.
+    /// the queue, and returns when all have, and what was
+    /// counted in memory is stored.
     pub async fn shut_down(&self) {
         self.handing_over.cancel();
         self.executions.close();
         self.executions.wait().await;
+        self.ports.usage.store_counts().await;
     }
 
     /// Whether [`RunService::shut_down`] was called.

@@ -44,6 +44,7 @@ impl RunService {
         if self.is_shutting_down() {
             return Err(create::Error::ShuttingDown.into());
         }
+        self.left_to_store(app).await.map_err(create::Error::from)?;
         let run = self.get(app, id).await.map_err(|error| match error {
             get::Error::NotFound => Error::NotFound,
             get::Error::Store(error) => error.into(),

@@ -1,0 +1,140 @@
+//! How much apps have stored: a counter for each app and day of expiry, in the database, and in memory as of the last commit.
+//!
+//! The thread that writes counts what a transaction stores in that transaction, all of it together, so that the counters are
+//! exact and cost one statement a transaction. Nothing is subtracted when runs expire: a counter goes with its day.
+
+use crate::{database::Fault, embedded::Home};
+use async_trait::async_trait;
+use runyard_runs::{AppId, RECORD_BYTES, StorageUsage, StoreError, Timestamp};
+use rusqlite::{Connection, params};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// [`StorageUsage`] on SQLite. Answers from memory.
+pub struct Usage {
+    home: Arc<Home>,
+}
+
+impl Usage {
+    pub(crate) fn new(home: Arc<Home>) -> Self {
+        Self { home }
+    }
+}
+
+#[async_trait]
+impl StorageUsage for Usage {
+    async fn stored_bytes(&self, app: AppId, now: Timestamp) -> Result<u64, StoreError> {
+        Ok(self.home.counters.sum(app, now.day()))
+    }
+}
+
+/// What one transaction stores.
+#[derive(Default)]
+pub(crate) struct Tally(HashMap<(AppId, i64), i64>);
+
+impl Tally {
+    /// Counts content of an app, in bytes, that is kept until `expires_at`.
+    pub(crate) fn add(&mut self, app: AppId, expires_at: Timestamp, bytes: usize) {
+        self.change(app, expires_at, i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// Counts something new: its content, and what is kept about it.
+    pub(crate) fn add_record(&mut self, app: AppId, expires_at: Timestamp, bytes: u64) {
+        self.change(app, expires_at, record(bytes));
+    }
+
+    /// Takes back what [`Tally::add_record`] counted.
+    pub(crate) fn remove_record(&mut self, app: AppId, expires_at: Timestamp, bytes: u64) {
+        self.change(app, expires_at, -record(bytes));
+    }
+
+    fn change(&mut self, app: AppId, expires_at: Timestamp, bytes: i64) {
+        let counted = self.0.entry((app, expires_at.day())).or_default();
+        *counted = counted.saturating_add(bytes);
+    }
+
+    /// Writes it; gives the counters that it changed, as they are now.
+    pub(crate) fn write(self, connection: &Connection) -> Result<Vec<Counter>, Fault> {
+        let mut changed = Vec::with_capacity(self.0.len());
+        for ((app, day), bytes) in self.0 {
+            let bytes = connection
+                .prepare_cached(
+                    "INSERT INTO stored_bytes (app, day, bytes) VALUES (?1, ?2, ?3) \
+                     ON CONFLICT DO UPDATE SET bytes = bytes + excluded.bytes RETURNING bytes",
+                )?
+                .query_row(params![app.0, day, bytes], |row| row.get(0))?;
+            changed.push(Counter { app, day, bytes });
+        }
+        Ok(changed)
+    }
+}
+
+fn record(bytes: u64) -> i64 {
+    i64::try_from(bytes.saturating_add(RECORD_BYTES)).unwrap_or(i64::MAX)
+}
+
+/// The bytes of an app that expire on one day.
+#[derive(Clone, Copy)]
+pub(crate) struct Counter {
+    app: AppId,
+    day: i64,
+    bytes: i64,
+}
+
+/// All counters, as of the last commit that this process knows of.
+#[derive(Default)]
+pub(crate) struct Counters(Mutex<HashMap<AppId, BTreeMap<i64, i64>>>);
+
+impl Counters {
+    /// Reads all of them: at the start, and after other processes wrote.
+    pub(crate) fn load(&self, connection: &Connection) -> Result<(), Fault> {
+        let mut loaded: HashMap<AppId, BTreeMap<i64, i64>> = HashMap::new();
+        let mut statement = connection.prepare_cached("SELECT app, day, bytes FROM stored_bytes")?;
+        let mut rows = statement.query(())?;
+        while let Some(row) = rows.next()? {
+            loaded.entry(AppId(row.get(0)?)).or_default().insert(row.get(1)?, row.get(2)?);
+        }
+        *self.lock() = loaded;
+        Ok(())
+    }
+
+    /// Takes over what a transaction has changed.
+    pub(crate) fn set(&self, changed: Vec<Counter>) {
+        let mut counters = self.lock();
+        for Counter { app, day, bytes } in changed {
+            counters.entry(app).or_default().insert(day, bytes);
+        }
+    }
+
+    fn sum(&self, app: AppId, today: i64) -> u64 {
+        let counters = self.lock();
+        let days = counters.get(&app).map(|days| days.range(today..));
+        let bytes = days.into_iter().flatten().map(|(_, bytes)| u64::try_from(*bytes).unwrap_or(0));
+        bytes.fold(0, u64::saturating_add)
+    }
+
+    /// Whether there are some of days before `today`.
+    pub(crate) fn has_past(&self, today: i64) -> bool {
+        self.lock().values().any(|days| days.first_key_value().is_some_and(|(day, _)| *day < today))
+    }
+
+    /// Forgets those of days before `today`, which were removed.
+    pub(crate) fn forget_past(&self, today: i64) {
+        self.lock().retain(|_, days| {
+            *days = days.split_off(&today);
+            !days.is_empty()
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<AppId, BTreeMap<i64, i64>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Removes the counters of days before `today`.
+pub(crate) fn remove_past(connection: &Connection, today: i64) -> Result<(), Fault> {
+    connection.prepare_cached("DELETE FROM stored_bytes WHERE day < ?1")?.execute([today])?;
+    Ok(())
+}
