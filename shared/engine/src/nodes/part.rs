@@ -30,7 +30,7 @@ pub(super) fn part(
     Some(Box::new(Node::new(spec, Vec::new(), None)))
 }
 
-/// Turns the failure of an part_id node into that of the outer one, after which an agent can continue. An exhausted
+/// Turns the failure of an inner node into that of the outer one, after which an agent can continue. An exhausted
 /// budget stays as it is.
 pub(super) fn tool_failure(call: Call<'_>, halt: Halt) -> Halt {
     match halt {
