@@ -1,4 +1,4 @@
-//! `CohereReranker`: sorts documents by how well they answer a question, as one of Cohere's models judges it.
+//! `CohereReranker`: sorts documents by how well they answer a query, with one of Cohere's models.
 
 use super::Registered;
 use crate::{
@@ -36,7 +36,7 @@ struct CohereReranker {
     threshold: f64,
 }
 
-/// Without the key.
+/// Omits the key.
 impl fmt::Debug for CohereReranker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CohereReranker")
@@ -92,9 +92,9 @@ impl Kind for CohereReranker {
         call.run.outside().await?;
         let ranking = self.rank(call, &input["query"], &documents).await.map_err(NodeError::from)?;
         let ranked = ranking["results"].as_array().into_iter().flatten().filter_map(|result| {
-            let place = usize::try_from(result["index"].as_u64()?).ok()?;
+            let index = usize::try_from(result["index"].as_u64()?).ok()?;
             let score = result["relevance_score"].as_f64()?;
-            let document = documents.get(place)?.clone();
+            let document = documents.get(index)?.clone();
             (score > self.threshold).then_some(Document { score: Some(score), ..document })
         });
         let ranked: Vec<Document> = ranked.take(self.top_k as usize).collect();
