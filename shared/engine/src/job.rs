@@ -96,7 +96,7 @@ impl Known {
         Self {
             name: J::NAME,
             perform: |settings, data| match serde_json::from_slice::<J>(settings) {
-                Ok(job) => checked(job.perform(data)?),
+                Ok(job) => check_output(job.perform(data)?),
                 Err(error) => Err(broken(&format!("its settings cannot be read: {error}"))),
             },
         }
@@ -108,14 +108,14 @@ impl Known {
 pub fn perform(job: &str, mut input: Vec<u8>) -> Vec<u8> {
     let known = nodes::JOBS.iter().flat_map(|group| *group).find(|known| known.name == job);
     let (Some(known), Some(length)) = (known, input.first_chunk::<4>().copied()) else {
-        return written(Err(broken("its name is not known")));
+        return encode_reply(Err(broken("its name is not known")));
     };
     let end = (u32::from_le_bytes(length) as usize).saturating_add(4);
     if end > input.len() {
-        return written(Err(broken("its settings are incomplete")));
+        return encode_reply(Err(broken("its settings are incomplete")));
     }
     let data = input.split_off(end);
-    written((known.perform)(&input[4..], data))
+    encode_reply((known.perform)(&input[4..], data))
 }
 
 /// A job that may run now.
@@ -145,15 +145,15 @@ impl<J: Job> Ready<J> {
             if data.len() > self.job.most_here() {
                 return Err(NodeError::new("OSError", "a file is larger than its declared size"));
             }
-            return nodes::blocking(move || checked(self.job.perform(data)?)).await;
+            return nodes::blocking(move || check_output(self.job.perform(data)?)).await;
         };
         input.extend_from_slice(&data);
         drop(data);
         let output = turn.run(J::NAME, input).await?;
         if output.len() < 64 * 1024 {
-            return read(&output);
+            return decode_reply(&output);
         }
-        nodes::blocking(move || read(&output)).await
+        nodes::blocking(move || decode_reply(&output)).await
     }
 }
 
@@ -168,12 +168,12 @@ enum Reply {
 const ENVELOPE_VALUES: usize = 8;
 
 /// Returns the output, unless it exceeds the limits.
-fn checked(output: Value) -> Result<Value, NodeError> {
+fn check_output(output: Value) -> Result<Value, NodeError> {
     OutputSize::default().add(&output)?;
     Ok(output)
 }
 
-fn written(result: Result<Value, NodeError>) -> Vec<u8> {
+fn encode_reply(result: Result<Value, NodeError>) -> Vec<u8> {
     let reply = match result {
         Ok(output) => Reply::Done(output),
         Err(error) => {
@@ -185,10 +185,10 @@ fn written(result: Result<Value, NodeError>) -> Vec<u8> {
         return text.0;
     }
     drop((reply, text));
-    written(Err(too_long()))
+    encode_reply(Err(too_long()))
 }
 
-fn read(output: &[u8]) -> Result<Value, NodeError> {
+fn decode_reply(output: &[u8]) -> Result<Value, NodeError> {
     // A hostile file may control the process that wrote this.
     if holds_more_values(output, MAX_OUTPUT_VALUES + ENVELOPE_VALUES) {
         return Err(broken("its reply holds too many values"));

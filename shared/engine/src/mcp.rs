@@ -149,21 +149,21 @@ struct Stream {
 
 impl<'s> Session<'s> {
     async fn open(server: &'s Server, http: &'s Http, headers: &HeaderMap) -> Result<Self, Error> {
-        let mut own = server.headers.clone();
+        let mut merged = server.headers.clone();
         for (name, value) in headers {
-            own.insert(name, value.clone());
+            merged.insert(name, value.clone());
         }
         let channel = match server.transport {
             Transport::Streamable => Channel::Streamable,
             Transport::Sse => {
-                let response = send(server, http, Method::GET, &server.url, own.clone(), None).await?;
+                let response = send(server, http, Method::GET, &server.url, merged.clone(), None).await?;
                 let mut stream = Stream::new(response, http, server.silence);
-                let place =
+                let endpoint =
                     stream.next().await?.ok_or(Error::Protocol("it does not name the URL for messages"))?;
-                Channel::Sse { post: post_url(&server.url, &place)?, stream: Box::new(stream) }
+                Channel::Sse { post: post_url(&server.url, &endpoint)?, stream: Box::new(stream) }
             }
         };
-        let mut session = Self { server, http, headers: own, channel, next_id: 0 };
+        let mut session = Self { server, http, headers: merged, channel, next_id: 0 };
         let params = json!({
             "protocolVersion": VERSION,
             "capabilities": {},
@@ -190,13 +190,13 @@ impl<'s> Session<'s> {
         {
             self.headers.insert(SESSION, session.clone());
         }
-        let mut own = match &self.channel {
+        let mut response_stream = match &self.channel {
             Channel::Streamable => Some(Stream::new(response, self.http, self.server.silence)),
             Channel::Sse { .. } => None,
         };
         loop {
-            let stream = match (&mut own, &mut self.channel) {
-                (Some(own), _) => own,
+            let stream = match (&mut response_stream, &mut self.channel) {
+                (Some(stream), _) => stream,
                 (None, Channel::Sse { stream, .. }) => stream,
                 (None, Channel::Streamable) => return Err(Error::Protocol("no answer")),
             };
@@ -241,7 +241,7 @@ impl<'s> Session<'s> {
 
 fn result(mut message: Value) -> Result<Value, Error> {
     if let Some(error) = message.get("error").filter(|error| !error.is_null()) {
-        let text = error["message"].as_str().unwrap_or("it says no more than that it failed");
+        let text = error["message"].as_str().unwrap_or("the error has no message");
         return Err(Error::Answered(text.to_owned()));
     }
     Ok(message["result"].take())
@@ -283,13 +283,13 @@ async fn send(
 }
 
 /// The URL for messages. It must be on the same server, so that no keys are sent to another.
-fn post_url(url: &str, place: &str) -> Result<Url, Error> {
-    let wrong = Error::Protocol("the URL for messages is on another server");
+fn post_url(url: &str, endpoint: &str) -> Result<Url, Error> {
+    let other_server = Error::Protocol("the URL for messages is on another server");
     let base =
         Url::parse(url).map_err(|_| Failure::Request(format!("{} is not a URL", Place::of_text(url))))?;
-    match base.join(place) {
+    match base.join(endpoint) {
         Ok(post) if post.origin() == base.origin() => Ok(post),
-        _ => Err(wrong),
+        _ => Err(other_server),
     }
 }
 

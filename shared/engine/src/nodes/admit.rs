@@ -11,7 +11,7 @@ pub(super) struct Admission<'i> {
     admitted: Map<String, Value>,
 }
 
-/// What a field must be.
+/// The type that a field must have.
 #[derive(Clone, Copy)]
 pub(super) struct Check {
     what: &'static str,

@@ -85,7 +85,7 @@ fn mapping(input: Arc<Value>, kind: &str) -> Result<Arc<Value>, NodeError> {
         return Ok(input);
     }
     let given = python_text::type_name(&input);
-    let message = format!("the input of {kind} must be a mapping, but its transformer gives {given}");
+    let message = format!("the input of {kind} must be a mapping, but its transformer returns {given}");
     Err(NodeError::new("ValidationError", message))
 }
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 const HOST: Setting = Setting { key: "host", variable: "CHROMA_HOST", default: None };
 const PORT: Setting = Setting { key: "port", variable: "CHROMA_PORT", default: None };
-const SILENCE: Duration = Duration::from_mins(1);
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 /// Documents written by one call.
 const BATCH: usize = 100;
 
@@ -43,7 +43,7 @@ pub(crate) fn read(fields: Fields<'_>, loading: &Loading<'_>) -> Option<Box<dyn 
         base.trim_end_matches('/')
     );
     Some(Box::new(Chroma {
-        api: Api { store: "Chroma", url, headers: Vec::new(), silence: SILENCE },
+        api: Api { store: "Chroma", url, headers: Vec::new(), silence: IDLE_TIMEOUT },
         collection: fields.text("index_name").unwrap_or("default").to_owned(),
         create: fields.bool("create_if_not_exist").unwrap_or(false),
     }))

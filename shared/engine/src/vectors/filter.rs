@@ -18,7 +18,7 @@ pub(crate) enum Filter {
     },
 }
 
-/// How a field is compared.
+/// The comparison of a field with a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operator {
     /// Compared to null: the field is absent or null.

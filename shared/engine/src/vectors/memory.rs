@@ -19,9 +19,9 @@ use std::{
 
 /// Limit on the indexes of all apps of a process, in bytes of text, words and vectors.
 const MAX_BYTES: usize = 256 << 20;
-/// An app may use at most `1 / PART` of the memory that the other apps leave, so that there is always some for another
+/// An app may use at most `1 / SHARE_DIVISOR` of the memory that the other apps leave, so that there is always some for another
 /// app.
-const PART: usize = 2;
+const SHARE_DIVISOR: usize = 2;
 /// Overhead of each distinct word of a text, in bytes.
 const WORD_BYTES: usize = 64;
 /// The parameters `k1` (saturation of a word's frequency) and `b` (weight of a text's length) of BM25.
@@ -96,7 +96,7 @@ impl Memory {
             let (added, freed) = (entry.bytes(), replaced.map_or(0, Entry::bytes));
             let before = indexes.bytes.get(&index.0).copied().unwrap_or(0);
             let bytes = before + added - freed;
-            let max = (MAX_BYTES - (indexes.all - before)) / PART;
+            let max = (MAX_BYTES - (indexes.all - before)) / SHARE_DIVISOR;
             // A write that frees memory is always accepted.
             if bytes > max && added > freed {
                 return Err(StoreError::limit_exceeded(format!(
@@ -406,7 +406,7 @@ mod tests {
             kept.push(memory.indexes.read().expect("indexes").bytes[&AppId(Uuid::from_u128(app))]);
         }
         for (app, kept) in kept.iter().enumerate() {
-            let share = (MAX_BYTES >> app) / PART;
+            let share = (MAX_BYTES >> app) / SHARE_DIVISOR;
             assert!(*kept <= share + share / 10 && *kept > share / 2, "app {app} keeps {kept} of {share}");
         }
         assert!(write(7, 0, 100_000).is_ok());

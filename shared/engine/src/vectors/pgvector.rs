@@ -230,9 +230,9 @@ impl PgVector {
         let content = name(query.columns.content.unwrap_or(&self.content));
         let vector = format!("{}::vector", statement.bind(vector_text(query.vector)));
         let score = self.function.score(&name(query.columns.vector.unwrap_or(&self.vector)), &vector);
-        let wheres = self.wheres("WHERE", query, &mut statement)?;
+        let where_clause = self.where_clause("WHERE", query, &mut statement)?;
         statement.sql = format!(
-            "SELECT id, {content}, metadata::text, {score}::text FROM {table} {wheres}
+            "SELECT id, {content}, metadata::text, {score}::text FROM {table} {where_clause}
              ORDER BY {score} {order}, id LIMIT {limit}",
             table = self.table(),
             order = self.function.order(),
@@ -246,10 +246,10 @@ impl PgVector {
         let content = name(query.columns.content.unwrap_or(&self.content));
         let searched = Self::searched(&content);
         let words = format!("plainto_tsquery('english', {})", statement.bind(words));
-        let wheres = self.wheres("AND", query, &mut statement)?;
+        let where_clause = self.where_clause("AND", query, &mut statement)?;
         statement.sql = format!(
             "SELECT id, {content}, metadata::text, ts_rank_cd({searched}, words)::text
-             FROM {table}, {words} words WHERE {searched} @@ words {wheres}
+             FROM {table}, {words} words WHERE {searched} @@ words {where_clause}
              ORDER BY ts_rank_cd({searched}, words) DESC, id LIMIT {limit}",
             table = self.table(),
             limit = query.limit,
@@ -267,8 +267,8 @@ impl PgVector {
         let words = format!("plainto_tsquery('english', {})", statement.bind(words));
         let alpha = format!("{}::numeric", statement.bind(query.alpha.to_string()));
         let searched = Self::searched(&content);
-        let near = self.wheres("WHERE", query, &mut statement)?;
-        let named = self.wheres("AND", query, &mut statement)?;
+        let near = self.where_clause("WHERE", query, &mut statement)?;
+        let named = self.where_clause("AND", query, &mut statement)?;
         let one_sided = query.alpha < 0.1 || query.alpha > 0.9;
         let candidates =
             if one_sided { (query.limit * 2).max(20) } else { query.limit.saturating_mul(4).max(50) };
@@ -296,7 +296,12 @@ impl PgVector {
     }
 
     /// The query's filter as a clause that begins with `word`; empty without a filter.
-    fn wheres(&self, word: &str, query: Query<'_>, statement: &mut Statement) -> Result<String, StoreError> {
+    fn where_clause(
+        &self,
+        word: &str,
+        query: Query<'_>,
+        statement: &mut Statement,
+    ) -> Result<String, StoreError> {
         match query.filter {
             Some(filter) => Ok(format!("{word} {}", self.clause(filter, statement)?)),
             None => Ok(String::new()),

@@ -25,7 +25,7 @@ const ENVIRONMENT: Setting = Setting { key: "environment", variable: "PINECONE_E
 const POD_TYPE: Setting = Setting { key: "pod_type", variable: "PINECONE_POD_TYPE", default: None };
 const METRICS: &[(&str, &str)] =
     &[("cosine", "cosine"), ("euclidean", "euclidean"), ("dotproduct", "dotproduct")];
-const SILENCE: Duration = Duration::from_mins(1);
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 /// Timeout of waiting for a new index, and the interval between checks.
 const READY_TIMEOUT: Duration = Duration::from_mins(5);
 const READY_CHECK_INTERVAL: Duration = Duration::from_secs(5);
@@ -99,7 +99,7 @@ impl Pinecone {
                 store: "Pinecone",
                 url: with_scheme(&url?),
                 headers: vec![("api-key", key?)],
-                silence: SILENCE,
+                silence: IDLE_TIMEOUT,
             },
             index: index.to_owned(),
             namespace: fields.text("namespace").unwrap_or("default").to_owned(),

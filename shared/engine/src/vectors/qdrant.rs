@@ -26,7 +26,7 @@ const PORT: u16 = 6333;
 const METRICS: &[(&str, &str)] = &[("cosine", "Cosine"), ("dot_product", "Dot"), ("l2", "Euclid")];
 /// The types of index that a field of a payload can have.
 const SCHEMAS: &[&str] = &["keyword", "integer", "float", "geo", "text", "bool", "datetime", "uuid"];
-const SILENCE: Duration = Duration::from_mins(1);
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 /// Documents written by one call.
 const BATCH: usize = 100;
 /// Limit on the fields that one search indexes because Qdrant requires it.
@@ -59,7 +59,7 @@ pub(crate) fn read(fields: Fields<'_>, loading: &Loading<'_>) -> Option<Box<dyn 
         return None;
     };
     Some(Box::new(Qdrant {
-        api: Api { store: "Qdrant", url, headers: vec![("api-key", key?)], silence: SILENCE },
+        api: Api { store: "Qdrant", url, headers: vec![("api-key", key?)], silence: IDLE_TIMEOUT },
         collection: collection.to_owned(),
         content: fields.text("content_key").unwrap_or("content").to_owned(),
         dimension: fields.count("dimension").unwrap_or(1536),
@@ -123,7 +123,7 @@ impl Qdrant {
         let mut indexed = Vec::new();
         loop {
             let answer = self.api.ask(call, Method::POST, &path, Some(body)).await?;
-            match wanted_index(&answer) {
+            match required_index(&answer) {
                 Some((field, schema)) if indexed.len() < MAX_INDEXED && !indexed.contains(&field) => {
                     let index = json!({"field_name": field, "field_schema": schema});
                     self.json(call, Method::PUT, "/index?wait=true", Some(&index)).await?;
@@ -153,7 +153,7 @@ impl Qdrant {
 }
 
 /// If a search was refused because a field of the payload has no index: the field, and the type of index.
-fn wanted_index(answer: &Answer) -> Option<(String, &'static str)> {
+fn required_index(answer: &Answer) -> Option<(String, &'static str)> {
     const PREFIX: &str = "index required but not found for \"";
     if answer.status != StatusCode::BAD_REQUEST {
         return None;

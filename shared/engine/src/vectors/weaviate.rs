@@ -21,13 +21,13 @@ const URL: Setting = Setting { key: "url", variable: "WEAVIATE_URL", default: No
 const HOST: Setting = Setting { key: "http_host", variable: "WEAVIATE_HTTP_HOST", default: None };
 const PORT: Setting = Setting { key: "http_port", variable: "WEAVIATE_HTTP_PORT", default: Some("443") };
 const KEY: Setting = Setting { key: "api_key", variable: "WEAVIATE_API_KEY", default: None };
-const SILENCE: Duration = Duration::from_mins(3);
+const IDLE_TIMEOUT: Duration = Duration::from_mins(3);
 /// Documents written by one call.
 const BATCH: usize = 100;
 /// The property that holds the id of the document: the object's own id must be a UUID.
 const ID: &str = "_original_id";
 /// Properties that are searched for words besides the content, if they are searchable text in the collection.
-const SEARCHED: &[&str] = &[
+const SEARCHED_PROPERTIES: &[&str] = &[
     "filename",
     "file_name",
     "file_path",
@@ -84,7 +84,7 @@ pub(crate) fn read(fields: Fields<'_>, loading: &Loading<'_>) -> Option<Box<dyn 
             store: "Weaviate",
             url: format!("{}/v1/", url.trim_end_matches('/')),
             headers: vec![("authorization", format!("Bearer {}", setting(KEY)?))],
-            silence: SILENCE,
+            silence: IDLE_TIMEOUT,
         },
         collection,
         content: fields.text("content_key").unwrap_or("content").to_owned(),
@@ -201,7 +201,7 @@ impl Weaviate {
         let target = target.unwrap_or_default();
         let score = if let Some(words) = query.words {
             let mut searched = vec![content];
-            searched.extend(SEARCHED);
+            searched.extend(SEARCHED_PROPERTIES);
             searched.retain(|name| collection.searchable.iter().any(|known| known == name));
             let searched: Vec<String> = searched.into_iter().map(text).collect();
             let max_distance = query.max_distance.map(|distance| format!(", maxVectorDistance: {distance}"));
@@ -397,7 +397,7 @@ mod tests {
 
     fn store() -> Weaviate {
         Weaviate {
-            api: Api { store: "Weaviate", url: String::new(), headers: Vec::new(), silence: SILENCE },
+            api: Api { store: "Weaviate", url: String::new(), headers: Vec::new(), silence: IDLE_TIMEOUT },
             collection: "Default".into(),
             content: "content".into(),
             tenant: Some("t\"1".into()),

@@ -15,7 +15,7 @@ pub(super) struct Archive<'b> {
 
 impl<'b> Archive<'b> {
     pub(super) fn open(bytes: &'b [u8]) -> Result<Self, NodeError> {
-        let zip = ZipArchive::new(Cursor::new(bytes)).map_err(bad)?;
+        let zip = ZipArchive::new(Cursor::new(bytes)).map_err(invalid_archive)?;
         Ok(Self { zip, left: MAX_UNPACKED_BYTES })
     }
 
@@ -23,8 +23,9 @@ impl<'b> Archive<'b> {
     pub(super) fn read(&mut self, name: &str) -> Result<Option<Vec<u8>>, NodeError> {
         let Some(index) = self.zip.index_for_name(name) else { return Ok(None) };
         let mut bytes = Vec::new();
-        let read = self.zip.by_index(index).map_err(bad)?.take(self.left + 1).read_to_end(&mut bytes);
-        self.count_unpacked(read.map_err(bad)? as u64)?;
+        let read =
+            self.zip.by_index(index).map_err(invalid_archive)?.take(self.left + 1).read_to_end(&mut bytes);
+        self.count_unpacked(read.map_err(invalid_archive)? as u64)?;
         Ok(Some(bytes))
     }
 
@@ -40,8 +41,9 @@ impl<'b> Archive<'b> {
     /// Unpacks all files without keeping them, to check the limit before a reader that has no limit gets the archive.
     pub(super) fn check_bounds(mut self) -> Result<(), NodeError> {
         for index in 0..self.zip.len() {
-            let file = self.zip.by_index(index).map_err(bad)?;
-            let unpacked = std::io::copy(&mut file.take(self.left + 1), &mut std::io::sink()).map_err(bad)?;
+            let file = self.zip.by_index(index).map_err(invalid_archive)?;
+            let unpacked = std::io::copy(&mut file.take(self.left + 1), &mut std::io::sink())
+                .map_err(invalid_archive)?;
             self.count_unpacked(unpacked)?;
         }
         Ok(())
@@ -57,6 +59,6 @@ impl<'b> Archive<'b> {
     }
 }
 
-fn bad(problem: impl std::fmt::Display) -> NodeError {
+fn invalid_archive(problem: impl std::fmt::Display) -> NodeError {
     NodeError::new("BadZipFile", format!("the file is not a valid archive: {problem}")).lasting()
 }

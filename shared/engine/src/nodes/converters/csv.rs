@@ -77,7 +77,7 @@ impl CsvConverter {
 
     /// Returns content and metadata of each document of a file.
     fn convert(&self, name: &str, bytes: &[u8], metadata: Map<String, Value>) -> Result<Vec<Row>, NodeError> {
-        let delimiter = csv::delimiter(&self.delimiter).map_err(|error| bad("TypeError", error))?;
+        let delimiter = csv::delimiter(&self.delimiter).map_err(|error| invalid_csv("TypeError", error))?;
         let text = String::from_utf8_lossy(bytes);
         let text = text.trim_start_matches('\u{feff}');
         let metadata = with_path(metadata, name);
@@ -86,14 +86,14 @@ impl CsvConverter {
         }
         let mut rows = Rows::of_file(text, delimiter, true);
         let Some(header) = rows.next() else { return Ok(Vec::new()) };
-        let header = header.map_err(|error| bad("Error", error))?;
+        let header = header.map_err(|error| invalid_csv("Error", error))?;
         let mut documents = Vec::new();
         let mut text = 0;
         let mut labels = Labels::new(&header);
         let selection =
             self.content_column.as_ref().map(|column| self.selection(&header, column)).transpose()?;
         for (number, row) in (2_u32..).zip(rows) {
-            let row = row.map_err(|error| bad("Error", error))?;
+            let row = row.map_err(|error| invalid_csv("Error", error))?;
             let document = match &selection {
                 Some(selection) => selection.of(&row, &metadata),
                 None => labels.row(&row)?.map(|content| {
@@ -190,7 +190,7 @@ fn whole(name: &str, text: &str, delimiter: char, mut metadata: Map<String, Valu
     (!content.is_empty()).then(|| (content.to_owned(), metadata))
 }
 
-fn bad(kind: &'static str, error: csv::Error) -> NodeError {
+fn invalid_csv(kind: &'static str, error: csv::Error) -> NodeError {
     NodeError::new(kind, format!("invalid CSV: {error}"))
 }
 

@@ -148,7 +148,7 @@ impl<C: Converter> Kind for Converting<C> {
     }
 }
 
-/// The documents that a node has made so far.
+/// The documents that a node has made so far, and their size.
 #[derive(Default)]
 struct Made {
     documents: Vec<Value>,

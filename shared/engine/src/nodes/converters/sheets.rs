@@ -55,13 +55,13 @@ impl Cell {
 /// Reads all sheets of a workbook.
 pub(in crate::nodes) fn read(bytes: &[u8]) -> Result<Vec<Sheet>, NodeError> {
     Archive::open(bytes)?.check_bounds()?;
-    let mut workbook: Xlsx<_> = Xlsx::new(Cursor::new(bytes)).map_err(bad)?;
+    let mut workbook: Xlsx<_> = Xlsx::new(Cursor::new(bytes)).map_err(unreadable)?;
     let mut remaining = Remaining { cells: MAX_CELLS, text: MAX_TEXT_BYTES };
     let names = workbook.sheet_names();
     let read = |name: String| {
         let mut rows: BTreeMap<u32, Vec<Cell>> = BTreeMap::new();
-        let mut cells = workbook.worksheet_cells_reader(&name).map_err(bad)?;
-        while let Some(found) = cells.next_cell().map_err(bad)? {
+        let mut cells = workbook.worksheet_cells_reader(&name).map_err(unreadable)?;
+        while let Some(found) = cells.next_cell().map_err(unreadable)? {
             let (row, column) = found.get_position();
             let cell = cell(found.get_value());
             if cell == Cell::Empty {
@@ -148,6 +148,6 @@ fn time_text(time: &ExcelDateTime) -> String {
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{clock}")
 }
 
-fn bad(problem: impl Display) -> NodeError {
+fn unreadable(problem: impl Display) -> NodeError {
     NodeError::new("ValueError", format!("the workbook cannot be read: {problem}")).lasting()
 }

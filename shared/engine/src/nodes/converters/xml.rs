@@ -33,7 +33,7 @@ impl Element {
         let mut open = vec![Self::default()];
         let mut elements = 0;
         loop {
-            match reader.read_event().map_err(bad)? {
+            match reader.read_event().map_err(unreadable)? {
                 Event::Start(start) => {
                     if open.len() > MAX_DEPTH {
                         return Err(NodeError::limit_exceeded(format!(
@@ -122,7 +122,7 @@ fn add_text(open: &mut [Element], text: &str) {
     }
 }
 
-fn bad(problem: impl std::fmt::Display) -> NodeError {
+fn unreadable(problem: impl std::fmt::Display) -> NodeError {
     NodeError::new("XMLSyntaxError", format!("the XML of the file cannot be read: {problem}")).lasting()
 }
 

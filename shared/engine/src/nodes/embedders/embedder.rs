@@ -21,7 +21,7 @@ const INITIAL_BACKOFF: Duration = Duration::from_millis(500);
 /// A longer `retry-after` is ignored, in favor of the usual backoff.
 const MAX_RETRY_AFTER: Duration = Duration::from_mins(1);
 /// Timeout until an answer begins, and between its pieces; the same as in the reference's client.
-const SILENCE: Duration = Duration::from_mins(10);
+const IDLE_TIMEOUT: Duration = Duration::from_mins(10);
 /// Limit on the characters of a text: 8,192 tokens of 4 characters.
 const MAX_CHARACTERS: usize = 4 * 8192;
 /// Replaces the omitted middle of a text.
@@ -220,7 +220,7 @@ impl Embedder {
 
     async fn ask(&self, call: Call<'_>, texts: &[String]) -> Result<Embedded, LlmError> {
         let wire = (self.provider.protocol.request)(self, texts);
-        let answer = rest::call(&call.services.http, &wire.url, SILENCE, |client, url| {
+        let answer = rest::call(&call.services.http, &wire.url, IDLE_TIMEOUT, |client, url| {
             let request = client.post(url).header("content-type", "application/json").body(wire.body);
             wire.headers.iter().fold(request, |request, (name, value)| request.header(*name, value))
         });

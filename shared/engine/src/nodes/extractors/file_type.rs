@@ -71,7 +71,7 @@ const TYPES: &[(FileType, &str, &[&str])] = &[
 ];
 
 /// Extensions of spreadsheets that the engine cannot read.
-const UNREADABLE: &[&str] = &["xls", "ods"];
+const UNSUPPORTED_EXTENSIONS: &[&str] = &["xls", "ods"];
 
 /// Signatures of files: offset, bytes, and the extension of such files.
 #[rustfmt::skip]
@@ -145,7 +145,7 @@ impl Kind for FileTypeExtractor {
 pub(in crate::nodes) fn detect(name: &str, bytes: &[u8]) -> Option<FileType> {
     if let Some((_, extension)) = name.rsplit_once('.') {
         let extension = extension.to_lowercase();
-        if UNREADABLE.contains(&extension.as_str()) {
+        if UNSUPPORTED_EXTENSIONS.contains(&extension.as_str()) {
             return None;
         }
         if let Some(file_type) = FileType::of_extension(&extension) {
@@ -176,10 +176,10 @@ pub(in crate::nodes) fn extension(bytes: &[u8]) -> Option<&'static str> {
 }
 
 fn signature(bytes: &[u8]) -> Option<&'static str> {
-    let signed = |(offset, signature, _): &&(usize, &[u8], &str)| {
+    let has_signature = |(offset, signature, _): &&(usize, &[u8], &str)| {
         bytes.get(*offset..).is_some_and(|rest| rest.starts_with(signature))
     };
-    SIGNATURES.iter().find(signed).map(|(.., extension)| *extension)
+    SIGNATURES.iter().find(has_signature).map(|(.., extension)| *extension)
 }
 
 /// Whether an archive has few enough files and lists to be read: the list is read once for each end-of-list record.

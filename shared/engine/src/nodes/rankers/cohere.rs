@@ -26,7 +26,7 @@ pub(super) const COHERE_RERANKER: Registered = Registered {
 const URL: Setting =
     Setting { key: "url", variable: "COHERE_API_BASE", default: Some("https://api.cohere.com") };
 const KEY: Setting = Setting { key: "api_key", variable: "COHERE_API_KEY", default: None };
-const SILENCE: Duration = Duration::from_mins(2);
+const IDLE_TIMEOUT: Duration = Duration::from_mins(2);
 
 struct CohereReranker {
     url: String,
@@ -65,7 +65,7 @@ impl CohereReranker {
         let texts: Vec<&str> = documents.iter().map(|document| document.content.as_str()).collect();
         let body = json!({"model": self.model, "query": query, "documents": texts, "top_n": self.top_k});
         let url = format!("{}/v2/rerank", self.url);
-        let answer = rest::call(&call.services.http, &url, SILENCE, |client, url| {
+        let answer = rest::call(&call.services.http, &url, IDLE_TIMEOUT, |client, url| {
             client.post(url).bearer_auth(&self.api_key).json(&body)
         });
         let answer = answer.await.map_err(|failure| match failure {

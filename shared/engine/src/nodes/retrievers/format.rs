@@ -7,12 +7,12 @@ use std::fmt::Write as _;
 /// The default fields of the metadata that an agent sees.
 pub(super) const MAIN_FIELDS: &[&str] = &["score", "title", "source_url", "url", "source"];
 /// Names of fields that hold vectors, and words in the names of other fields to omit.
-const VECTORS: &[&str] = &["embedding", "embeddings", "vector", "vectors"];
-const UNREADABLE: &[&str] = &["id", "hash"];
+const VECTOR_FIELDS: &[&str] = &["embedding", "embeddings", "vector", "vectors"];
+const OMITTED_WORDS: &[&str] = &["id", "hash"];
 /// Words in the names of fields that name a document's source. Such fields come first.
-const SOURCES: &[&str] = &["url", "link", "source", "file", "title"];
+const SOURCE_WORDS: &[&str] = &["url", "link", "source", "file", "title"];
 /// The prefix of the reference platform's fields and values, which is omitted.
-const OWN_PREFIX: &str = "dynamiq";
+const PLATFORM_PREFIX: &str = "dynamiq";
 
 /// What the text shows of documents.
 #[derive(Debug)]
@@ -32,12 +32,15 @@ struct Line<'m> {
 impl Format {
     /// The text of all documents, each with its metadata.
     pub(super) fn text(&self, documents: &[Document]) -> String {
-        let texts: Vec<String> =
-            documents.iter().enumerate().map(|(index, document)| self.one(index + 1, document)).collect();
+        let texts: Vec<String> = documents
+            .iter()
+            .enumerate()
+            .map(|(index, document)| self.document_text(index + 1, document))
+            .collect();
         texts.join("\n\n")
     }
 
-    fn one(&self, number: usize, document: &Document) -> String {
+    fn document_text(&self, number: usize, document: &Document) -> String {
         let mut metadata = String::new();
         let shows_score = self
             .fields
@@ -52,10 +55,10 @@ impl Format {
             self.collect(map, &mut lines);
         }
         // A stable sort: within each half, the order of the metadata is kept.
-        lines.sort_by_key(|line| !line.path.iter().any(|key| has_word(key, SOURCES)));
+        lines.sort_by_key(|line| !line.path.iter().any(|key| has_word(key, SOURCE_WORDS)));
         for line in lines {
             let label: Vec<String> = line.path.iter().map(|key| label(key)).collect();
-            let _ = writeln!(metadata, "{}: {}", label.join(" - "), shown(line.value));
+            let _ = writeln!(metadata, "{}: {}", label.join(" - "), value_text(line.value));
         }
         if metadata.is_empty() {
             metadata.push_str("No metadata available.\n");
@@ -81,7 +84,7 @@ impl Format {
             }
             seen.push(lower);
             if let Some(Line { path, value }) = find(metadata, field)
-                && !path.iter().any(|key| is_unreadable(key))
+                && !path.iter().any(|key| is_omitted(key))
             {
                 self.flatten(path, value, lines);
             }
@@ -89,7 +92,7 @@ impl Format {
     }
 
     fn flatten<'m>(&self, path: Vec<&'m str>, value: &'m Value, lines: &mut Vec<Line<'m>>) {
-        if path.last().is_some_and(|key| is_unreadable(key)) {
+        if path.last().is_some_and(|key| is_omitted(key)) {
             return;
         }
         match value {
@@ -131,8 +134,8 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-fn is_unreadable(key: &str) -> bool {
-    VECTORS.contains(&key.to_lowercase().as_str()) || has_word(key, UNREADABLE)
+fn is_omitted(key: &str) -> bool {
+    VECTOR_FIELDS.contains(&key.to_lowercase().as_str()) || has_word(key, OMITTED_WORDS)
 }
 
 fn has_word(key: &str, wanted: &[&str]) -> bool {
@@ -164,8 +167,8 @@ fn words(key: &str) -> Vec<String> {
 fn label(key: &str) -> String {
     let spaced = key.replace('_', " ");
     let spaced = spaced.trim();
-    let without_prefix = if spaced.to_lowercase().starts_with(OWN_PREFIX) {
-        spaced[OWN_PREFIX.len()..].trim_start_matches([' ', '-', '_', '/'])
+    let without_prefix = if spaced.to_lowercase().starts_with(PLATFORM_PREFIX) {
+        spaced[PLATFORM_PREFIX.len()..].trim_start_matches([' ', '-', '_', '/'])
     } else {
         spaced
     };
@@ -188,14 +191,14 @@ fn title(text: &str) -> String {
     titled
 }
 
-fn shown(value: &Value) -> String {
+fn value_text(value: &Value) -> String {
     let text = match value {
         Value::Array(_) | Value::Object(_) => python_json::sorted(value),
         other => python_text::str(other),
     };
-    match text.get(..OWN_PREFIX.len()) {
-        Some(prefix) if prefix.eq_ignore_ascii_case(OWN_PREFIX) => {
-            text[OWN_PREFIX.len()..].trim_start_matches(['/', '\\', ' ']).to_owned()
+    match text.get(..PLATFORM_PREFIX.len()) {
+        Some(prefix) if prefix.eq_ignore_ascii_case(PLATFORM_PREFIX) => {
+            text[PLATFORM_PREFIX.len()..].trim_start_matches(['/', '\\', ' ']).to_owned()
         }
         _ => text,
     }
