@@ -26,14 +26,14 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Refused(#[from] Refused),
     /// The parameters do not form a valid request.
-    #[error("the request cannot be made: {0}")]
+    #[error("the request is invalid: {0}")]
     Request(String),
     /// The answer is a redirect that is not followed.
     #[error("{0}")]
     Redirect(String),
     #[error("{0}")]
     Connection(String),
-    #[error("no answer came for {} s", .0.as_secs_f64())]
+    #[error("received no data for {} s", .0.as_secs_f64())]
     Silence(Duration),
     #[error("the answer is larger than {} MiB", MAX_ANSWER >> 20)]
     TooLarge,

@@ -109,7 +109,7 @@ impl<'a> Files<'a> {
         self.0.run.file(FileId(id.parse().ok()?))
     }
 
-    /// Replaces the id of one of the run's files by its description.
+    /// Returns the description of one of the run's files for its id; any other file unchanged.
     pub(super) fn described(self, file: &Value) -> Value {
         let id = file.as_str().filter(|text| is_id(text)).and_then(|id| id.parse().ok());
         match id.and_then(|id| self.0.run.file(FileId(id))) {

@@ -1,7 +1,7 @@
 //! The kinds of nodes: a folder for each group of the reference, a file for each kind.
 //!
-//! To add one: write `nodes/<group>/<name>.rs` with a type that implements [`Kind`] and a [`Registered`] that builds it from
-//! its fields, and put that into the `NODES` of its group.
+//! To add one: write `nodes/<group>/<name>.rs` with a type that implements [`Kind`] and a [`Registered`] that builds it
+//! from its fields, and add that to the `NODES` of its group.
 
 mod admit;
 mod agents;

@@ -19,8 +19,8 @@ use std::{
 
 /// Limit on the indexes of all apps of a process, in bytes of text, words and vectors.
 const MAX_BYTES: usize = 256 << 20;
-/// An app may use at most `1 / SHARE_DIVISOR` of the memory that the other apps leave, so that there is always some for another
-/// app.
+/// An app may use at most `1 / SHARE_DIVISOR` of the memory that the other apps leave, so that there is always some for
+/// another app.
 const SHARE_DIVISOR: usize = 2;
 /// Overhead of each distinct word of a text, in bytes.
 const WORD_BYTES: usize = 64;

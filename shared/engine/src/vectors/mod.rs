@@ -1,7 +1,7 @@
 //! Vector stores, behind one trait: [`VectorStore`]. Each store is one file.
 //!
-//! To add one: write `vectors/<name>.rs` with a type that implements [`VectorStore`] and a function that reads it from a node's
-//! fields; then name that function in `nodes/retrievers` and `nodes/writers`.
+//! To add one: write `vectors/<name>.rs` with a type that implements [`VectorStore`] and a function that reads it from
+//! a node's fields; then call that function in `nodes/retrievers` and `nodes/writers`.
 
 mod api;
 pub(crate) mod chroma;
