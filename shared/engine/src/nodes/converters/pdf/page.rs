@@ -74,9 +74,9 @@ impl<'p> Reader<'p> {
 
     pub(super) fn text(&self, page: ObjectId) -> Result<String, Unreadable> {
         let content = self.pdf.get_page_content_with_limit(page, MAX_UNPACKED_BYTES)?;
-        let (own, ids) = self.pdf.get_page_resources(page)?;
+        let (inline, ids) = self.pdf.get_page_resources(page)?;
         let by_id = ids.into_iter().filter_map(|id| self.pdf.get_dictionary(id).ok());
-        let resources: Vec<&Dictionary> = own.into_iter().chain(by_id).collect();
+        let resources: Vec<&Dictionary> = inline.into_iter().chain(by_id).collect();
         let mut text = Text::default();
         self.execute(&content, &resources, IDENTITY, &mut text, 0)?;
         if text.is_ended {
@@ -198,9 +198,10 @@ impl<'p> Reader<'p> {
         let matrix = matrix
             .filter(|matrix| matrix.len() == 6)
             .map_or(IDENTITY, |matrix| std::array::from_fn(|index| matrix[index].as_float().unwrap_or(0.0)));
-        let own = form.dict.get_deref(b"Resources", self.pdf).and_then(Object::as_dict).ok();
-        let own: Vec<&Dictionary> = own.into_iter().chain(resources.iter().copied()).collect();
-        self.execute(&content, &own, product(matrix, state.page), text, depth + 1)
+        let form_resources = form.dict.get_deref(b"Resources", self.pdf).and_then(Object::as_dict).ok();
+        let all_resources: Vec<&Dictionary> =
+            form_resources.into_iter().chain(resources.iter().copied()).collect();
+        self.execute(&content, &all_resources, product(matrix, state.page), text, depth + 1)
     }
 }
 
