@@ -1,21 +1,21 @@
-//! CSV as Python's `csv` module reads and writes it, whose leniency people's files rely on: a quote in the middle of a
-//! field is itself, and rows may differ in length.
+//! CSV as Python's `csv` module reads and writes it. Existing files rely on its leniency: a quote in the middle of a
+//! field is literal, and rows may differ in length.
 
 use std::{iter::Peekable, str::Chars};
 
-/// What one field may hold, in characters; Python's own limit.
-const MOST_CHARACTERS: usize = 131_072;
+/// Limit on the length of a field, in characters; Python's default.
+const MAX_FIELD_CHARACTERS: usize = 131_072;
 
-/// Why a text cannot be read.
+/// Why a CSV text cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("a carriage return stands in a field without quotes")]
+    #[error("a field without quotes contains a carriage return")]
     CarriageReturn,
     #[error("text follows a closing quote")]
     AfterQuote,
     #[error("the text ends within quotes")]
     Unclosed,
-    #[error("a field has more than {MOST_CHARACTERS} characters")]
+    #[error("a field has more than {MAX_FIELD_CHARACTERS} characters")]
     LongField,
     #[error("the delimiter must be one character")]
     Delimiter,
@@ -24,9 +24,9 @@ pub(crate) enum Error {
 /// Where a row may end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lines {
-    /// At a line feed; a carriage return must stand before one.
+    /// At a line feed; a carriage return must precede one.
     Feed,
-    /// At a carriage return too, as in a file.
+    /// At a line feed or a carriage return, as in a file.
     Any,
 }
 
@@ -35,7 +35,7 @@ pub(crate) struct Rows<'t> {
     text: Peekable<Chars<'t>>,
     delimiter: char,
     lines: Lines,
-    /// Whether text after a closing quote, and a quote that nothing closes, is an error.
+    /// Whether text after a closing quote, or an unclosed quote, is an error.
     strict: bool,
 }
 
@@ -48,7 +48,7 @@ impl<'t> Rows<'t> {
         Self { lines: Lines::Any, strict, ..Self::new(text, delimiter) }
     }
 
-    /// Takes the rest of a line end that begins with `first`.
+    /// Consumes the rest of a line end that begins with `first`.
     fn end_line(&mut self, first: char) -> Result<(), Error> {
         let mut last = first;
         while last == '\r' {
@@ -122,7 +122,7 @@ impl Field {
     fn push(&mut self, character: char) -> Result<(), Error> {
         self.has_begun = true;
         self.characters += 1;
-        if self.characters > MOST_CHARACTERS {
+        if self.characters > MAX_FIELD_CHARACTERS {
             return Err(Error::LongField);
         }
         self.text.push(character);
@@ -130,7 +130,7 @@ impl Field {
     }
 }
 
-/// A delimiter, which must be one character.
+/// Parses a delimiter, which must be one character.
 pub(crate) fn delimiter(text: &str) -> Result<char, Error> {
     let mut characters = text.chars();
     match (characters.next(), characters.next()) {
@@ -139,7 +139,7 @@ pub(crate) fn delimiter(text: &str) -> Result<char, Error> {
     }
 }
 
-/// Adds a row as `csv.writer` writes it, quoting what must be quoted.
+/// Appends a row as `csv.writer` writes it, with quotes where needed.
 pub(crate) fn write_row<'f>(fields: impl IntoIterator<Item = &'f str>, text: &mut String) {
     let start = text.len();
     let mut count = 0;
@@ -156,14 +156,15 @@ pub(crate) fn write_row<'f>(fields: impl IntoIterator<Item = &'f str>, text: &mu
             text.push_str(field);
         }
     }
-    // A row of one empty field would read back as an empty line.
+    // Without quotes, a row of one empty field would be read back as an empty line.
     if count == 1 && text.len() == start {
         text.push_str("\"\"");
     }
     text.push_str("\r\n");
 }
 
-/// The delimiter, if the text looks like a table: at least two lines, and most of the first ten of one width.
+/// Returns the delimiter, if the text looks like a table: it has at least two lines, and at least 80 % of the first ten
+/// have the same width.
 pub(crate) fn table_delimiter(text: &str) -> Option<char> {
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).take(10).collect();
     let sample = lines.join("\n");
@@ -174,8 +175,8 @@ pub(crate) fn table_delimiter(text: &str) -> Option<char> {
             .map(|row| row.len())
             .collect();
         let count = |width: usize| widths.iter().filter(|other| **other == width).count();
-        let most = widths.iter().copied().max_by_key(|width| count(*width)).unwrap_or(0);
-        widths.len() >= 2 && most >= 2 && count(most) * 5 >= widths.len() * 4
+        let common_width = widths.iter().copied().max_by_key(|width| count(*width)).unwrap_or(0);
+        widths.len() >= 2 && common_width >= 2 && count(common_width) * 5 >= widths.len() * 4
     })
 }
 
@@ -208,7 +209,7 @@ mod tests {
         assert_eq!(read(Rows::new("a\rb", ',')), Err(Error::CarriageReturn));
         assert_eq!(read(Rows::of_file("\"a\"b", ',', true)), Err(Error::AfterQuote));
         assert_eq!(read(Rows::of_file("\"a", ',', true)), Err(Error::Unclosed));
-        assert_eq!(read(Rows::new(&"x".repeat(MOST_CHARACTERS + 1), ',')), Err(Error::LongField));
+        assert_eq!(read(Rows::new(&"x".repeat(MAX_FIELD_CHARACTERS + 1), ',')), Err(Error::LongField));
         assert_eq!(delimiter("::"), Err(Error::Delimiter));
     }
 
@@ -225,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_tables_from_other_texts() {
+    fn distinguishes_tables_from_other_texts() {
         assert_eq!(table_delimiter("a,b\n1,2\n"), Some(','));
         assert_eq!(table_delimiter("a\tb\n1\t2\n"), Some('\t'));
         assert_eq!(table_delimiter("Dear all,\nhello"), None);

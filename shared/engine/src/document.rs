@@ -1,4 +1,4 @@
-//! Documents: what converters make, splitters divide, embedders give vectors and stores keep.
+//! Documents: what converters make, splitters divide, embedders add vectors to and stores keep.
 
 use crate::{
     flow::{Call, NodeError},
@@ -9,7 +9,7 @@ use serde_json::{Map, Number, Value};
 use std::sync::atomic::{AtomicU64, Ordering};
 use uuid::Uuid;
 
-/// A text with what is known of it. As JSON `{id, content, metadata, score, embedding}`, where what is absent is null.
+/// A text with its metadata. As JSON `{id, content, metadata, score, embedding}`, where absent values are null.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Document {
     pub(crate) id: Option<String>,
@@ -24,8 +24,8 @@ impl Document {
         Self { id: Some(id), content, metadata: Some(metadata), ..Self::default() }
     }
 
-    /// Reads what a node was given at `place` of a list; the error says what is wrong with it.
-    pub(crate) fn read(value: &Value, place: usize) -> Result<Self, String> {
+    /// Reads the item at `index` of a list that was passed to a node; the error says what is wrong with it.
+    pub(crate) fn read(value: &Value, index: usize) -> Result<Self, String> {
         let Value::Object(map) = value else {
             return Err(format!(
                 "a document must be a mapping, but this is {}",
@@ -38,7 +38,7 @@ impl Document {
             Some(Value::String(id)) => Some(id.clone()),
             Some(Value::Null) => None,
             Some(_) => return wrong("id", "text"),
-            None => Some(id_of(value, place)),
+            None => Some(id_of(value, index)),
         };
         let Some(Value::String(content)) = get("content") else { return wrong("content", "text") };
         let metadata = match get("metadata") {
@@ -64,14 +64,14 @@ impl Document {
         Ok(Self { id, content: content.clone(), metadata, score, embedding })
     }
 
-    /// Reads a list of them. The error is that of an input that does not fit its schema.
+    /// Reads a list of documents. The error is that of an input that does not match its schema.
     pub(crate) fn read_list(value: Option<&Value>) -> Result<Vec<Self>, NodeError> {
         let invalid = |problem: String| NodeError::new("ValidationError", problem);
         let Some(Value::Array(items)) = value else {
             return Err(invalid("`documents` of the input must be a list of documents".into()));
         };
-        let read = |(place, item)| {
-            Self::read(item, place).map_err(|problem| invalid(format!("`documents[{place}]`: {problem}")))
+        let read = |(index, item)| {
+            Self::read(item, index).map_err(|problem| invalid(format!("`documents[{index}]`: {problem}")))
         };
         items.iter().enumerate().map(read).collect()
     }
@@ -86,7 +86,7 @@ impl Document {
         Value::Object(map)
     }
 
-    /// The value of a list of them.
+    /// Returns a list of documents as JSON.
     pub(crate) fn list(documents: Vec<Self>) -> Value {
         documents.into_iter().map(Self::into_json).collect()
     }
@@ -101,14 +101,15 @@ fn number(value: &Value) -> Option<f64> {
     }
 }
 
-/// The id of a document that was given without one. It follows from what was given, so a replay finds the same.
-fn id_of(value: &Value, place: usize) -> String {
-    let name = format!("{place}:{value}");
+/// The id of a document that was passed without one. It depends only on what was passed, so a replay computes the same
+/// id.
+fn id_of(value: &Value, index: usize) -> String {
+    let name = format!("{index}:{value}");
     Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes()).simple().to_string()
 }
 
-/// Gives the documents that a node makes their ids: 32 hexadecimal digits that follow from the run, the node and the
-/// place, so a replay gives the same.
+/// Generates the ids of the documents that a node makes: 32 hexadecimal digits that depend only on the run, the node
+/// and the document's index, so a replay generates the same ids.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct DocumentIds {
     run: Uuid,
@@ -121,24 +122,24 @@ impl DocumentIds {
         Self { run: call.run.new_run().id.0, key: call.key.to_owned(), given: AtomicU64::new(0) }
     }
 
-    /// The same for a job, which goes on where this one is, and must be [`caught up`](Self::catch_up) with.
+    /// Returns a generator for a job, which continues at this one's position. Afterwards call [`Self::catch_up`].
     pub(crate) fn for_job(&self) -> Self {
         Self { run: self.run, key: self.key.clone(), given: self.given().into() }
     }
 
-    /// How many were given.
+    /// How many ids were generated.
     pub(crate) fn given(&self) -> u64 {
         self.given.load(Ordering::Relaxed)
     }
 
-    /// Gives none of those that a job gave.
+    /// Skips the ids that a job generated: the first `given`.
     pub(crate) fn catch_up(&self, given: u64) {
         self.given.fetch_max(given, Ordering::Relaxed);
     }
 
     pub(crate) fn next(&self) -> String {
-        let place = self.given.fetch_add(1, Ordering::Relaxed);
-        let name = format!("document:{}:{place}", self.key);
+        let index = self.given.fetch_add(1, Ordering::Relaxed);
+        let name = format!("document:{}:{index}", self.key);
         Uuid::new_v5(&self.run, name.as_bytes()).simple().to_string()
     }
 }
@@ -160,15 +161,15 @@ mod tests {
     }
 
     #[test]
-    fn an_id_follows_from_place_and_content() {
-        let id = |content: &str, place| Document::read(&json!({"content": content}), place).expect("it").id;
+    fn an_id_depends_on_index_and_content() {
+        let id = |content: &str, index| Document::read(&json!({"content": content}), index).expect("it").id;
         assert_eq!(id("a", 0), id("a", 0));
         assert_ne!(id("a", 0), id("a", 1));
         assert_ne!(id("a", 0), id("b", 0));
     }
 
     #[test]
-    fn says_what_is_wrong() {
+    fn refuses_values_that_are_not_documents() {
         for (value, problem) in [
             (json!("text"), "a document must be a mapping, but this is str"),
             (json!({}), "a document's `content` must be text"),

@@ -1,7 +1,7 @@
-//! Jobs: work on data that a library does in one go, such as reading a PDF. Nothing here could interrupt it, so it is
-//! performed in a process of its own, which whoever plugs a [`JobRunner`] can kill.
+//! Jobs: work on data that a library does in one uninterruptible call, such as reading a PDF. A job runs in a separate
+//! process, which a [`JobRunner`] can kill.
 //!
-//! What is small, and cannot grow beyond bounds, is performed right here.
+//! A small job whose code bounds its time and memory runs in this process.
 
 use crate::{
     flow::{Call, NodeError},
@@ -14,45 +14,46 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::io;
 
-/// Performs jobs where they can be killed.
+/// Runs jobs in processes that can be killed.
 #[async_trait]
 pub trait JobRunner: Send + Sync + 'static {
-    /// Waits until the app may have a job performed. How many are at once is limited, and shared fairly between apps.
+    /// Waits until the app may run a job. The number of concurrent jobs is limited, and shared fairly between apps.
     async fn turn(&self, app: AppId) -> Result<Box<dyn JobTurn>, JobError>;
 }
 
-/// The right to have one job performed now.
+/// The permit to run one job now.
 #[async_trait]
 pub trait JobTurn: Send {
-    /// What [`perform`] gives for this job and input, in another process. Dropped, it kills that process.
+    /// Returns what [`perform`] returns for this job and input, in another process. Dropping the future kills that
+    /// process.
     async fn run(self: Box<Self>, job: &str, input: Vec<u8>) -> Result<Vec<u8>, JobError>;
 }
 
-/// Why a job gave nothing.
+/// Why a job has no result.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum JobError {
-    /// It took longer than it may.
-    #[error("the data takes longer than the {seconds} s in which it must be processed")]
+    /// It exceeded its time limit.
+    #[error("processing the data takes longer than the limit of {seconds} s")]
     TimedOut {
-        /// How long it may take.
+        /// The time limit, in seconds.
         seconds: f64,
     },
-    /// It used more memory than it may.
-    #[error("the data takes more than the {} MiB of memory in which it must be processed", .bytes >> 20)]
+    /// It exceeded its memory limit.
+    #[error("processing the data takes more memory than the limit of {} MiB", .bytes >> 20)]
     Memory {
-        /// How much it may use.
+        /// The memory limit, in bytes.
         bytes: u64,
     },
-    /// More came of it than may.
-    #[error("more than {} MiB come of the data", .bytes >> 20)]
+    /// Its output exceeds the limit.
+    #[error("the result of processing the data is larger than {} MiB", .bytes >> 20)]
     Output {
-        /// How much may come of it.
+        /// The limit on the output, in bytes.
         bytes: u64,
     },
     /// Its process died.
     #[error("the data cannot be read: {0}")]
     Crashed(String),
-    /// There is nobody to perform it.
+    /// It cannot be run.
     #[error("the data cannot be processed: {0}")]
     Broken(String),
 }
@@ -70,13 +71,13 @@ impl From<JobError> for NodeError {
     }
 }
 
-/// A kind of job: its settings. The data that it works on comes beside.
+/// The settings of a kind of job. The data that it works on is passed separately.
 pub(crate) trait Job: Serialize + DeserializeOwned + Send + 'static {
-    /// Unique among jobs.
+    /// The name, unique among jobs.
     const NAME: &'static str;
 
-    /// The most bytes of settings and data together that are processed right here. What is done with so few must be bounded
-    /// in time and memory by its very code, since nothing stops it.
+    /// The limit on settings and data together, in bytes, up to which the job runs in this process. Its code must bound
+    /// the time and memory that it takes for so little data, because nothing can stop it.
     fn most_here(&self) -> usize {
         0
     }
@@ -84,7 +85,7 @@ pub(crate) trait Job: Serialize + DeserializeOwned + Send + 'static {
     fn perform(self, data: Vec<u8>) -> Result<Value, NodeError>;
 }
 
-/// A job as the process that performs it finds it.
+/// A job that a job process can look up by its name.
 pub(crate) struct Known {
     name: &'static str,
     perform: fn(&[u8], Vec<u8>) -> Result<Value, NodeError>,
@@ -95,38 +96,38 @@ impl Known {
         Self {
             name: J::NAME,
             perform: |settings, data| match serde_json::from_slice::<J>(settings) {
-                Ok(job) => checked(job.perform(data)?),
+                Ok(job) => check_output(job.perform(data)?),
                 Err(error) => Err(broken(&format!("its settings cannot be read: {error}"))),
             },
         }
     }
 }
 
-/// Performs a job that a [`JobTurn`] was given. For the start of a process that was started for it, and that has limits
-/// on time and memory.
+/// Performs a job that was passed to a [`JobTurn`]. A process that was started for the job, with limits on time and
+/// memory, calls it first.
 pub fn perform(job: &str, mut input: Vec<u8>) -> Vec<u8> {
     let known = nodes::JOBS.iter().flat_map(|group| *group).find(|known| known.name == job);
     let (Some(known), Some(length)) = (known, input.first_chunk::<4>().copied()) else {
-        return written(Err(broken("it is not known")));
+        return encode_reply(Err(broken("its name is not known")));
     };
     let end = (u32::from_le_bytes(length) as usize).saturating_add(4);
     if end > input.len() {
-        return written(Err(broken("it lacks its settings")));
+        return encode_reply(Err(broken("its settings are incomplete")));
     }
     let data = input.split_off(end);
-    written((known.perform)(&input[4..], data))
+    encode_reply((known.perform)(&input[4..], data))
 }
 
-/// A job that may be performed now.
+/// A job that may run now.
 pub(crate) struct Ready<J> {
     job: J,
-    /// None if that is done here.
+    /// The permit and the encoded settings. `None` if the job runs in this process.
     turn: Option<(Box<dyn JobTurn>, Vec<u8>)>,
 }
 
 impl<J: Job> Ready<J> {
-    /// Waits for the app's turn, unless the job is so small that it is performed here. The data, of about `bytes`, is best
-    /// read into memory only then.
+    /// Waits for the app's turn, unless the job is small enough for this process. To save memory, read the data, of
+    /// about `bytes`, only after that.
     pub(crate) async fn wait(call: Call<'_>, job: J, bytes: usize) -> Result<Self, NodeError> {
         let mut settings = vec![0; 4];
         serde_json::to_writer(&mut settings, &job).map_err(|error| broken(&error.to_string()))?;
@@ -142,37 +143,37 @@ impl<J: Job> Ready<J> {
     pub(crate) async fn perform(self, data: Vec<u8>) -> Result<Value, NodeError> {
         let Some((turn, mut input)) = self.turn else {
             if data.len() > self.job.most_here() {
-                return Err(NodeError::new("OSError", "a file is larger than it was said to be"));
+                return Err(NodeError::new("OSError", "a file is larger than its declared size"));
             }
-            return nodes::blocking(move || checked(self.job.perform(data)?)).await;
+            return nodes::blocking(move || check_output(self.job.perform(data)?)).await;
         };
         input.extend_from_slice(&data);
         drop(data);
         let output = turn.run(J::NAME, input).await?;
         if output.len() < 64 * 1024 {
-            return read(&output);
+            return decode_reply(&output);
         }
-        nodes::blocking(move || read(&output)).await
+        nodes::blocking(move || decode_reply(&output)).await
     }
 }
 
-/// What a job's process answers.
+/// The reply of a job's process.
 #[derive(Serialize, Deserialize)]
 enum Reply {
     Done(Value),
     Failed { kind: String, message: String, retryable: bool },
 }
 
-/// More values than stand around an output in a [`Reply`].
-const AROUND: usize = 8;
+/// An upper bound on the values that a [`Reply`] adds to its output.
+const ENVELOPE_VALUES: usize = 8;
 
-/// An output that is not too much.
-fn checked(output: Value) -> Result<Value, NodeError> {
+/// Returns the output, unless it exceeds the limits.
+fn check_output(output: Value) -> Result<Value, NodeError> {
     OutputSize::default().add(&output)?;
     Ok(output)
 }
 
-fn written(result: Result<Value, NodeError>) -> Vec<u8> {
+fn encode_reply(result: Result<Value, NodeError>) -> Vec<u8> {
     let reply = match result {
         Ok(output) => Reply::Done(output),
         Err(error) => {
@@ -184,25 +185,25 @@ fn written(result: Result<Value, NodeError>) -> Vec<u8> {
         return text.0;
     }
     drop((reply, text));
-    written(Err(too_long()))
+    encode_reply(Err(too_long()))
 }
 
-fn read(output: &[u8]) -> Result<Value, NodeError> {
-    // It may come from a process that a file has taken over.
-    if holds_more_values(output, MAX_OUTPUT_VALUES + AROUND) {
-        return Err(broken("its answer holds too much"));
+fn decode_reply(output: &[u8]) -> Result<Value, NodeError> {
+    // A hostile file may control the process that wrote this.
+    if holds_more_values(output, MAX_OUTPUT_VALUES + ENVELOPE_VALUES) {
+        return Err(broken("its reply holds too many values"));
     }
     match serde_json::from_slice(output) {
         Ok(Reply::Done(output)) => Ok(output),
         Ok(Reply::Failed { kind, message, retryable }) => {
             Err(NodeError { retryable, ..NodeError::new(kind, message) })
         }
-        Err(error) => Err(broken(&format!("its answer cannot be read: {error}"))),
+        Err(error) => Err(broken(&format!("its reply cannot be read: {error}"))),
     }
 }
 
 fn broken(problem: &str) -> NodeError {
-    JobError::Broken(format!("the job does not work: {problem}")).into()
+    JobError::Broken(format!("the job failed: {problem}")).into()
 }
 
 /// Text that may not grow beyond [`MAX_OUTPUT_BYTES`].

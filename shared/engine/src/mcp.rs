@@ -1,8 +1,8 @@
 //! A client of the Model Context Protocol: lists the tools of a server and calls one, over streamable HTTP or over its
 //! predecessor, HTTP with Server-Sent Events.
 //!
-//! A session lasts for one list or one call, as the reference has it: nothing is kept between the steps of a run, and any
-//! worker can go on with the next.
+//! A session lasts for one list or one call, as in the reference: nothing is kept between the steps of a run, so any
+//! worker can continue with the next.
 
 use crate::{
     egress::{Http, Place, explain},
@@ -17,37 +17,37 @@ use runyard_runs::{JsonError, MAX_OUTPUT_VALUES, parse_json};
 use serde_json::{Map, Value, json};
 use std::{collections::VecDeque, fmt, time::Duration};
 
-/// The version of the protocol that is asked for; a server may answer with another.
+/// The requested version of the protocol; a server may answer with another.
 const VERSION: &str = "2025-06-18";
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 const VERSION_HEADER: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-/// Pages of tools that are read at most.
+/// Limit on the pages of a list of tools.
 const MAX_PAGES: usize = 100;
 /// JSON-RPC's code for a method that does not exist.
 const METHOD_NOT_FOUND: i64 = -32601;
 
-/// Where a server is.
+/// How to reach a server.
 pub(crate) struct Server {
     pub(crate) transport: Transport,
     pub(crate) url: String,
     pub(crate) headers: HeaderMap,
-    /// How long it may take to begin an answer.
+    /// Timeout until an answer begins.
     pub(crate) timeout: Duration,
-    /// How long nothing may come once it has begun.
+    /// Timeout between the pieces of an answer.
     pub(crate) silence: Duration,
 }
 
-/// How messages get there and back.
+/// How messages are exchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transport {
     /// Each message is a request; its answer is the response, JSON or a stream of events.
     Streamable,
-    /// Answers come on one stream that stays open, whose first event says where messages go.
+    /// Answers arrive on one stream that stays open; its first event holds the URL for messages.
     Sse,
 }
 
-/// Without the headers, which may hold keys.
+/// Omits the headers, which may hold keys.
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server")
@@ -66,28 +66,29 @@ pub(crate) struct Tool {
     pub(crate) schema: Value,
 }
 
-/// Why a server did not do what it was asked for.
+/// Why a request to a server failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error(transparent)]
     Call(#[from] Failure),
     #[error("the server answered {0}: {1}")]
     Status(u16, String),
-    /// The server refused the request in its own words.
+    /// The server answered with an error; its message.
     #[error("{0}")]
     Answered(String),
-    #[error("the server's answer is not understood: {0}")]
+    #[error("the server's answer is invalid: {0}")]
     Protocol(&'static str),
 }
 
 impl Server {
-    /// All its tools. `headers` go over the server's own.
+    /// Lists all its tools. `headers` override the server's own.
     pub(crate) async fn tools(&self, http: &Http, headers: &HeaderMap) -> Result<Vec<Tool>, Error> {
         let mut session = Session::open(self, http, headers).await?;
         let (mut tools, mut params) = (Vec::new(), json!({}));
         for _ in 0..MAX_PAGES {
             let page = session.request("tools/list", &params, None).await?;
-            let items = page["tools"].as_array().ok_or(Error::Protocol("a list of tools without tools"))?;
+            let items =
+                page["tools"].as_array().ok_or(Error::Protocol("the list of tools has no `tools`"))?;
             tools.extend(items.iter().map(tool));
             match page["nextCursor"].as_str().filter(|cursor| !cursor.is_empty()) {
                 Some(cursor) => params = json!({"cursor": cursor}),
@@ -98,7 +99,7 @@ impl Server {
         Ok(tools)
     }
 
-    /// Calls a tool. Gives `{content, structuredContent?, isError?}` as the server says it.
+    /// Calls a tool. Returns the server's `{content, structuredContent?, isError?}` unchanged.
     pub(crate) async fn call(
         &self,
         http: &Http,
@@ -136,7 +137,7 @@ enum Channel {
     Sse { post: Url, stream: Box<Stream> },
 }
 
-/// Messages out of a response, as they come.
+/// The messages of a response, as they arrive.
 struct Stream {
     response: Response,
     http: Http,
@@ -148,21 +149,21 @@ struct Stream {
 
 impl<'s> Session<'s> {
     async fn open(server: &'s Server, http: &'s Http, headers: &HeaderMap) -> Result<Self, Error> {
-        let mut own = server.headers.clone();
+        let mut merged = server.headers.clone();
         for (name, value) in headers {
-            own.insert(name, value.clone());
+            merged.insert(name, value.clone());
         }
         let channel = match server.transport {
             Transport::Streamable => Channel::Streamable,
             Transport::Sse => {
-                let response = send(server, http, Method::GET, &server.url, own.clone(), None).await?;
+                let response = send(server, http, Method::GET, &server.url, merged.clone(), None).await?;
                 let mut stream = Stream::new(response, http, server.silence);
-                let place =
-                    stream.next().await?.ok_or(Error::Protocol("it does not say where messages go"))?;
-                Channel::Sse { post: post_url(&server.url, &place)?, stream: Box::new(stream) }
+                let endpoint =
+                    stream.next().await?.ok_or(Error::Protocol("it does not name the URL for messages"))?;
+                Channel::Sse { post: post_url(&server.url, &endpoint)?, stream: Box::new(stream) }
             }
         };
-        let mut session = Self { server, http, headers: own, channel, next_id: 0 };
+        let mut session = Self { server, http, headers: merged, channel, next_id: 0 };
         let params = json!({
             "protocolVersion": VERSION,
             "capabilities": {},
@@ -189,28 +190,28 @@ impl<'s> Session<'s> {
         {
             self.headers.insert(SESSION, session.clone());
         }
-        let mut own = match &self.channel {
+        let mut response_stream = match &self.channel {
             Channel::Streamable => Some(Stream::new(response, self.http, self.server.silence)),
             Channel::Sse { .. } => None,
         };
         loop {
-            let stream = match (&mut own, &mut self.channel) {
-                (Some(own), _) => own,
+            let stream = match (&mut response_stream, &mut self.channel) {
+                (Some(stream), _) => stream,
                 (None, Channel::Sse { stream, .. }) => stream,
                 (None, Channel::Streamable) => return Err(Error::Protocol("no answer")),
             };
-            let text = stream.next().await?.ok_or(Error::Protocol("it ended without an answer"))?;
+            let text = stream.next().await?.ok_or(Error::Protocol("the stream ended without an answer"))?;
             let message = match parse_json(text.as_bytes(), MAX_OUTPUT_VALUES) {
                 Ok(message) => message,
                 Err(JsonError::TooManyValues { .. }) => {
-                    return Err(Error::Protocol("an answer of more values than a node may give"));
+                    return Err(Error::Protocol("the answer holds more values than a node's output may"));
                 }
                 Err(JsonError::Invalid(_)) => continue,
             };
             if message["id"] == id && message["method"].is_null() {
                 return result(message);
             }
-            // The server may ask something meanwhile: it is told that nobody here knows of such things.
+            // The server may send requests before it answers: they are refused, except for a ping.
             if message["method"].is_string() && !message["id"].is_null() {
                 self.post(&reply(&message), None).await?;
             }
@@ -229,7 +230,8 @@ impl<'s> Session<'s> {
         send(self.server, self.http, Method::POST, url, headers, Some(message)).await
     }
 
-    /// Tells a server that keeps sessions that this one is over; it would find out by itself.
+    /// Ends the session on a server that keeps sessions. Failures are ignored: such a server also expires sessions
+    /// itself.
     async fn close(self) {
         if self.headers.contains_key(SESSION) {
             let _ = send(self.server, self.http, Method::DELETE, &self.server.url, self.headers, None).await;
@@ -239,7 +241,7 @@ impl<'s> Session<'s> {
 
 fn result(mut message: Value) -> Result<Value, Error> {
     if let Some(error) = message.get("error").filter(|error| !error.is_null()) {
-        let text = error["message"].as_str().unwrap_or("it says no more than that it failed");
+        let text = error["message"].as_str().unwrap_or("the error has no message");
         return Err(Error::Answered(text.to_owned()));
     }
     Ok(message["result"].take())
@@ -280,13 +282,14 @@ async fn send(
     Err(Error::Status(status.as_u16(), text))
 }
 
-/// Where messages go: on the same server, so that nobody's keys go to another.
-fn post_url(url: &str, place: &str) -> Result<Url, Error> {
-    let wrong = Error::Protocol("messages go to another server");
-    let base = Url::parse(url).map_err(|_| Failure::Request(format!("{} is no URL", Place::of_text(url))))?;
-    match base.join(place) {
+/// The URL for messages. It must be on the same server, so that no keys are sent to another.
+fn post_url(url: &str, endpoint: &str) -> Result<Url, Error> {
+    let other_server = Error::Protocol("the URL for messages is on another server");
+    let base =
+        Url::parse(url).map_err(|_| Failure::Request(format!("{} is not a URL", Place::of_text(url))))?;
+    match base.join(endpoint) {
         Ok(post) if post.origin() == base.origin() => Ok(post),
-        _ => Err(wrong),
+        _ => Err(other_server),
     }
 }
 
@@ -302,7 +305,7 @@ impl Stream {
         }
     }
 
-    /// The next message; none once the response has ended.
+    /// Returns the next message; `None` at the end of the response.
     async fn next(&mut self) -> Result<Option<String>, Error> {
         let content_type = self.response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         if !content_type.is_some_and(|value| value.starts_with("text/event-stream")) {
@@ -314,12 +317,12 @@ impl Stream {
                 return Ok(Some(self.text(message)));
             }
             let Some(piece) = self.piece().await? else { return Ok(None) };
-            let events = self.events.push(&piece).ok_or(Error::Protocol("an event without an end"))?;
+            let events = self.events.push(&piece).ok_or(Error::Protocol("an event does not end"))?;
             self.ready.extend(events.into_iter().filter(|event| !event.is_empty()));
         }
     }
 
-    /// A message; the server may repeat what it was sent.
+    /// Masks secrets in a message: the server may echo what it was sent.
     fn text(&self, message: String) -> String {
         self.http.secrets().hide_in_content(message)
     }

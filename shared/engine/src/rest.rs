@@ -1,4 +1,4 @@
-//! Calls over HTTP that are no model's: what tools, embedders and stores have in common.
+//! HTTP calls other than to models: what tools, embedders and stores have in common.
 
 use crate::egress::{Http, Refused, Unanswered, explain};
 use reqwest::{Client, RequestBuilder, StatusCode, Url, header::HeaderMap};
@@ -6,12 +6,12 @@ use runyard_runs::{MAX_OUTPUT_VALUES, parse_json};
 use serde_json::Value;
 use std::time::Duration;
 
-/// The most that an answer may hold, in bytes: it is in memory as a whole, and its content goes into the run's log.
+/// Limit on the size of an answer, in bytes: it is in memory as a whole, and its content goes into the run's log.
 pub(crate) const MAX_ANSWER: usize = 16 << 20;
-/// How much of an answer stands in an error, in characters.
+/// Limit on the part of an answer that an error quotes, in characters.
 const MAX_ERROR_TEXT: usize = 2000;
 
-/// What was answered, whatever its status.
+/// An answer, whatever its status.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
@@ -22,18 +22,18 @@ pub(crate) struct Answer {
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    /// Nothing may be sent there; trying again does not help.
+    /// The app may not call this address; a retry does not help.
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// The request cannot be made of what was given.
-    #[error("the request cannot be made: {0}")]
+    /// The parameters do not form a valid request.
+    #[error("the request is invalid: {0}")]
     Request(String),
-    /// It is answered with a redirect that is not followed.
+    /// The answer is a redirect that is not followed.
     #[error("{0}")]
     Redirect(String),
     #[error("{0}")]
     Connection(String),
-    #[error("no answer came for {} s", .0.as_secs_f64())]
+    #[error("received no data for {} s", .0.as_secs_f64())]
     Silence(Duration),
     #[error("the answer is larger than {} MiB", MAX_ANSWER >> 20)]
     TooLarge,
@@ -49,8 +49,8 @@ impl From<Unanswered> for Failure {
     }
 }
 
-/// Makes a request with the app's client, to the URL that was checked; then sends it. `silence` is how long nothing may
-/// come, before the answer and between its pieces.
+/// Builds a request with the app's client, to the checked URL, and sends it. `silence` is the timeout until the answer
+/// begins, and between its pieces.
 pub(crate) async fn call(
     http: &Http,
     url: &str,
@@ -68,7 +68,7 @@ pub(crate) async fn call(
             .map_err(|_| Failure::Silence(silence))?
             .map_err(|error| Failure::Connection(explain(&error)))?;
         let Some(piece) = piece else {
-            // A server may repeat what it was sent.
+            // A server may echo what it was sent.
             let body = http.secrets().hide_in_bytes(body);
             return Ok(Answer { status, headers, body });
         };
@@ -80,23 +80,22 @@ pub(crate) async fn call(
 }
 
 impl Answer {
-    /// A header, unless it is no text.
+    /// Returns a header, if it is text.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// How long the answer asks to wait before the next call.
+    /// How long to wait before the next call, by the answer's `retry-after`, in seconds.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         Duration::try_from_secs_f64(self.header("retry-after")?.trim().parse().ok()?).ok()
     }
 
-    /// The body as JSON; null if it is none, or holds more values than a node may give.
+    /// The body as JSON; null if it is not JSON, or holds more values than a node's output may.
     pub(crate) fn json(&self) -> Value {
         parse_json(&self.body, MAX_OUTPUT_VALUES).unwrap_or_default()
     }
 
-    /// The body as text: in the charset that the answer names, if it is one of the common ones, else in UTF-8 or, where
-    /// it is none, in Latin-1.
+    /// The body as text. Latin-1 if the answer says so or the body is not valid UTF-8; else UTF-8.
     pub(crate) fn text(&self) -> String {
         let content_type = self.header("content-type").unwrap_or_default().to_ascii_lowercase();
         let charset = content_type.split("charset=").nth(1).map(|charset| charset.trim_matches(['"', ' ']));
@@ -107,13 +106,14 @@ impl Answer {
         }
     }
 
-    /// What an error says: the message that JSON APIs put at one of the usual places, else the text as it came, cut.
+    /// The message of an error answer: from one of the fields that JSON APIs usually have for it, else the whole text.
+    /// At most [`MAX_ERROR_TEXT`] characters.
     pub(crate) fn error_text(&self) -> String {
         let answer = self.json();
-        let places = ["/error/message", "/error/0/message", "/error", "/message", "/detail", "/status/error"];
-        let text = places
+        let paths = ["/error/message", "/error/0/message", "/error", "/message", "/detail", "/status/error"];
+        let text = paths
             .iter()
-            .find_map(|place| answer.pointer(place)?.as_str().map(str::to_owned))
+            .find_map(|path| answer.pointer(path)?.as_str().map(str::to_owned))
             .unwrap_or_else(|| self.text());
         text.chars().take(MAX_ERROR_TEXT).collect()
     }

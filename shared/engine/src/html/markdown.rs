@@ -1,9 +1,9 @@
-//! HTML as Markdown.
+//! Converts HTML to Markdown.
 
 use super::{NodeId, NodeKind, Tree};
 use std::fmt::Write as _;
 
-/// Elements that stand on lines of their own.
+/// Block elements.
 #[rustfmt::skip]
 const BLOCKS: &[&str] = &[
     "address", "article", "aside", "blockquote", "center", "dd", "dir", "div", "dl", "dt", "fieldset", "figcaption",
@@ -11,7 +11,7 @@ const BLOCKS: &[&str] = &[
     "noscript", "ol", "p", "pre", "section", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul",
 ];
 
-/// The Markdown of an HTML text, which may be a whole document or a part of one.
+/// Converts HTML, a whole document or a fragment, to Markdown.
 pub(crate) fn markdown(html: &str, tree: &Tree) -> String {
     let start = html.trim_start();
     let begins = |with: &str| start.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with));
@@ -28,7 +28,7 @@ pub(crate) fn markdown(html: &str, tree: &Tree) -> String {
     squeeze(&text)
 }
 
-/// Without white space around it, and more than three line breaks become two.
+/// Trims a text, and replaces more than three consecutive line breaks by two.
 fn squeeze(text: &str) -> String {
     let mut squeezed = String::with_capacity(text.len());
     let mut breaks = 0;
@@ -48,14 +48,14 @@ fn squeeze(text: &str) -> String {
 
 struct Writer<'t> {
     tree: &'t Tree,
-    /// The lists that are open, from the outermost.
+    /// The open lists, the outermost first.
     lists: Vec<List>,
 }
 
 #[derive(Clone, Copy)]
 enum List {
     Bullets,
-    /// With the number of the last item.
+    /// Holds the number of the last item.
     Numbers(i64),
 }
 
@@ -101,7 +101,7 @@ impl Writer<'_> {
         }
     }
 
-    /// All that is within, without what is white space only.
+    /// The Markdown of all children, without those that are only white space.
     fn content(&mut self, node: NodeId, separator: &str) -> String {
         let tree = self.tree;
         let mut parts: Vec<String> = Vec::new();
@@ -118,7 +118,7 @@ impl Writer<'_> {
         parts.join(separator)
     }
 
-    /// All that is within, white space too.
+    /// The Markdown of all children, with white space.
     fn inline(&mut self, node: NodeId) -> String {
         let tree = self.tree;
         let mut content = String::new();
@@ -171,7 +171,7 @@ fn quote(text: &str) -> String {
     format!("\n\n{}\n\n", text.split('\n').map(line).collect::<Vec<_>>().join("\n"))
 }
 
-/// The first row is the header if it has header cells only, or if no row has.
+/// The header is the first row that has only header cells, or else the first row.
 fn table(tree: &Tree, node: NodeId) -> String {
     let mut header: Option<Vec<String>> = None;
     let mut rows: Vec<Vec<String>> = Vec::new();
@@ -189,10 +189,10 @@ fn table(tree: &Tree, node: NodeId) -> String {
     rows.insert(0, header);
     let width = rows.iter().map(Vec::len).max().unwrap_or(0);
     let mut text = String::from("\n\n");
-    for (place, row) in rows.iter().enumerate() {
+    for (index, row) in rows.iter().enumerate() {
         let cells = (0..width).map(|cell| row.get(cell).map_or("", String::as_str));
         let _ = writeln!(text, "| {} |", cells.collect::<Vec<_>>().join(" | "));
-        if place == 0 {
+        if index == 0 {
             let _ = writeln!(text, "| {} |", vec!["---"; width].join(" | "));
         }
     }
@@ -203,20 +203,20 @@ fn table(tree: &Tree, node: NodeId) -> String {
 mod tests {
     use super::*;
 
-    fn of(html: &str) -> String {
+    fn convert(html: &str) -> String {
         markdown(html, &Tree::parse(html).expect("a tree"))
     }
 
     #[test]
     fn writes_lists_and_tables() {
-        assert_eq!(of("<ol start=3><li>a<li>b</ol>"), "3. a\n4. b");
+        assert_eq!(convert("<ol start=3><li>a<li>b</ol>"), "3. a\n4. b");
         let table = "<table><tr><th>a</th><th>b</th></tr><tr><td>1</td></tr></table>";
-        assert_eq!(of(table), "| a | b |\n| --- | --- |\n| 1 |  |");
-        assert_eq!(of("<table></table>"), "");
+        assert_eq!(convert(table), "| a | b |\n| --- | --- |\n| 1 |  |");
+        assert_eq!(convert("<table></table>"), "");
     }
 
     #[test]
-    fn empty_lines_are_few() {
-        assert_eq!(of("<div><div><p>a</p></div></div><p>b</p>"), "a\n\nb");
+    fn removes_extra_empty_lines() {
+        assert_eq!(convert("<div><div><p>a</p></div></div><p>b</p>"), "a\n\nb");
     }
 }

@@ -1,4 +1,4 @@
-//! HTML as browsers read it, whatever its faults.
+//! HTML, parsed as browsers do, including malformed HTML.
 
 mod markdown;
 mod text;

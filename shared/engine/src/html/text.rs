@@ -1,4 +1,4 @@
-//! The plain text of HTML, without the tree: no nesting, however deep, costs anything.
+//! Extracts plain text from HTML without a tree, so that deep nesting costs nothing.
 
 use html5ever::{
     tendril::StrTendril,
@@ -8,12 +8,12 @@ use html5ever::{
 };
 use std::cell::{Cell, RefCell};
 
-/// The texts of HTML, each apart from the next; none if there is no tag in it. Scripts and styles are no text.
+/// Returns the texts of HTML, separated by spaces, without scripts and styles. `None` if it has no tag.
 pub(crate) fn text(html: &str) -> Option<String> {
     let tokenizer = Tokenizer::new(Texts::default(), TokenizerOpts::default());
     let input = BufferQueue::default();
     input.push_back(StrTendril::from_slice(html));
-    // Scripts are not run, so nothing interrupts it.
+    // Without scripts, nothing interrupts the tokenizer.
     let _ = tokenizer.feed(&input);
     tokenizer.end();
     let Texts { text, has_tag, .. } = tokenizer.sink;
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_are_apart() {
+    fn separates_texts() {
         let html = "<p>a&amp;b<b>c</b><!-- d --><script>1 < 2 </p></script><style>e</style>f</p>";
         let words: Vec<String> = text(html).expect("tags").split_whitespace().map(str::to_owned).collect();
         assert_eq!(words, ["a&b", "c", "f"]);

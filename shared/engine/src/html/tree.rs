@@ -10,30 +10,30 @@ use std::{
     cell::{Cell, Ref, RefCell},
 };
 
-/// How deep elements may be nested: browsers stop at 512. The parser's work grows with the depth, and what reads the
-/// tree calls itself for each level.
-const DEEPEST: u32 = 256;
+/// Limit on the nesting of elements; that of browsers is 512. The parser's work grows with the depth, and readers of
+/// the tree recurse at each level.
+const MAX_DEPTH: u32 = 256;
 
-/// How many nodes a document may have: unclosed formatting is repeated for each paragraph.
-const MOST_NODES: usize = 500_000;
+/// Limit on the nodes of a document: unclosed formatting elements are repeated in each paragraph.
+const MAX_NODES: usize = 500_000;
 
-/// Bytes of a piece; limits are checked after each piece.
-const PIECE: usize = 16 * 1024;
+/// Size of a piece in bytes; limits are checked after each piece.
+const PIECE_BYTES: usize = 16 * 1024;
 
-/// Why a document was not read.
+/// Why a document was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TooLarge {
-    #[error("the HTML is nested deeper than {DEEPEST} elements")]
+    #[error("the HTML is nested deeper than {MAX_DEPTH} elements")]
     Deep,
-    #[error("the HTML has more than {MOST_NODES} nodes")]
+    #[error("the HTML has more than {MAX_NODES} nodes")]
     Wide,
 }
 
-/// A node's place in its tree.
+/// The index of a node in its tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NodeId(usize);
 
-/// What a node is.
+/// The kind of a node, and its content.
 #[derive(Debug)]
 pub(crate) enum NodeKind {
     Document,
@@ -53,7 +53,7 @@ struct Node {
     last: Option<NodeId>,
 }
 
-/// A document.
+/// A parsed document.
 #[derive(Debug)]
 pub(crate) struct Tree(Vec<Node>);
 
@@ -62,7 +62,7 @@ impl Tree {
         let mut parser = parse_document(Builder::default(), ParseOpts::default());
         let mut rest = html;
         while !rest.is_empty() {
-            let (piece, after) = rest.split_at(rest.floor_char_boundary(PIECE));
+            let (piece, after) = rest.split_at(rest.floor_char_boundary(PIECE_BYTES));
             parser.process(StrTendril::from_slice(piece));
             if let Some(problem) = parser.tokenizer.sink.sink.too_large.get() {
                 return Err(problem);
@@ -78,7 +78,7 @@ impl Tree {
         &self.0[node.0].kind
     }
 
-    /// The name of an element of HTML; empty for any other node.
+    /// The local name of an element; empty for other nodes.
     pub(crate) fn name(&self, node: NodeId) -> &str {
         match self.kind(node) {
             NodeKind::Element { name, .. } => &name.local,
@@ -99,7 +99,7 @@ impl Tree {
         std::iter::successors(self.0[node.0].first, |child| self.0[child.0].next)
     }
 
-    /// All nodes within, in the order of the document.
+    /// All descendants, in document order.
     pub(crate) fn descendants(&self, node: NodeId) -> impl Iterator<Item = NodeId> + '_ {
         std::iter::successors(self.0[node.0].first, move |at| {
             self.0[at.0].first.or_else(|| {
@@ -110,12 +110,12 @@ impl Tree {
         })
     }
 
-    /// The first element of this name within.
+    /// The first descendant element with this name.
     pub(crate) fn find(&self, node: NodeId, name: &str) -> Option<NodeId> {
         self.descendants(node).find(|within| self.name(*within) == name)
     }
 
-    /// The text of all that is within, as it stands there.
+    /// The concatenated text of all descendants, unchanged.
     pub(crate) fn text(&self, node: NodeId) -> String {
         let mut text = String::new();
         for within in self.descendants(node) {
@@ -132,7 +132,7 @@ impl Tree {
         NodeId(self.0.len() - 1)
     }
 
-    /// Puts `node` under `parent`: before `next`, or as its last child.
+    /// Inserts `node` under `parent`: before `next`, or as its last child.
     fn put(&mut self, node: NodeId, parent: NodeId, next: Option<NodeId>) {
         let previous = next.map_or(self.0[parent.0].last, |next| self.0[next.0].previous);
         let depth = self.0[parent.0].depth + 1;
@@ -163,7 +163,7 @@ impl Tree {
     }
 }
 
-/// The name of an element, borrowed from a tree that is being built.
+/// The name of an element, borrowed from the tree being built.
 #[derive(Debug)]
 struct Name<'t>(Ref<'t, QualName>);
 
@@ -177,10 +177,10 @@ impl ElemName for Name<'_> {
     }
 }
 
-/// A tree that is being built.
+/// Builds a tree.
 struct Builder {
     tree: RefCell<Tree>,
-    nothing: RefCell<QualName>,
+    no_name: RefCell<QualName>,
     too_large: Cell<Option<TooLarge>>,
 }
 
@@ -188,15 +188,15 @@ impl Default for Builder {
     fn default() -> Self {
         let mut tree = Tree(Vec::new());
         tree.add(NodeKind::Document);
-        let nothing = QualName::new(None, ns!(), local_name!(""));
-        Self { tree: RefCell::new(tree), nothing: RefCell::new(nothing), too_large: Cell::new(None) }
+        let no_name = QualName::new(None, ns!(), local_name!(""));
+        Self { tree: RefCell::new(tree), no_name: RefCell::new(no_name), too_large: Cell::new(None) }
     }
 }
 
 impl Builder {
     fn add(&self, kind: NodeKind) -> NodeId {
         let mut tree = self.tree.borrow_mut();
-        if tree.0.len() >= MOST_NODES {
+        if tree.0.len() >= MAX_NODES {
             self.too_large.set(Some(TooLarge::Wide));
         }
         tree.add(kind)
@@ -221,7 +221,7 @@ impl Builder {
         let mut tree = self.tree.borrow_mut();
         tree.take(node);
         tree.put(node, parent, next);
-        if tree.0[node.0].depth > DEEPEST {
+        if tree.0[node.0].depth > MAX_DEPTH {
             self.too_large.set(Some(TooLarge::Deep));
         }
     }
@@ -250,7 +250,7 @@ impl TreeSink for Builder {
             NodeKind::Element { name, .. } => Some(name),
             _ => None,
         });
-        Name(name.unwrap_or_else(|_| self.nothing.borrow()))
+        Name(name.unwrap_or_else(|_| self.no_name.borrow()))
     }
 
     fn create_element(&self, name: QualName, attributes: Vec<Attribute>, _: ElementFlags) -> NodeId {
@@ -279,7 +279,7 @@ impl TreeSink for Builder {
 
     fn append_doctype_to_document(&self, _: StrTendril, _: StrTendril, _: StrTendril) {}
 
-    /// A template's contents are its children here.
+    /// In this tree, a template's contents are its children.
     fn get_template_contents(&self, target: &NodeId) -> NodeId {
         *target
     }
@@ -330,7 +330,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_nobody_closed() {
+    fn closes_unclosed_elements() {
         let tree = Tree::parse("<ul><li>a<li>b<b>c</ul>d").expect("a tree");
         let body = tree.find(Tree::ROOT, "body").expect("a body");
         let names: Vec<&str> = tree.descendants(body).map(|node| tree.name(node)).collect();
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_would_take_forever() {
+    fn refuses_documents_that_are_too_large() {
         assert_eq!(Tree::parse(&"<div>".repeat(2_000_000)).err(), Some(TooLarge::Deep));
         let marks: Vec<String> = (0..200).map(|mark| format!("<b id={mark}>")).collect();
         let repeated = format!("<p>{}{}", marks.concat(), "</p><p>x".repeat(10_000));

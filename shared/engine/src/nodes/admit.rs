@@ -1,21 +1,21 @@
-//! Checks an input field by field, and fills in what it lacks: what a kind's schema does in the reference.
+//! Checks an input field by field, and fills in defaults, as a kind's schema does in the reference.
 
 use crate::{flow::NodeError, python_text};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
-/// An input that is being checked. It ends up with the fields of the kind's schema, and no others.
+/// An input that is being checked. The result has the fields of the kind's schema, and no others.
 pub(super) struct Admission<'i> {
     kind: &'static str,
     given: &'i Map<String, Value>,
     admitted: Map<String, Value>,
 }
 
-/// What a field must be.
+/// The type that a field must have.
 #[derive(Clone, Copy)]
 pub(super) struct Check {
     what: &'static str,
-    /// The value as the node gets it; none if it does not fit.
+    /// Returns the value as the node receives it; `None` if it does not match.
     pub(super) read: fn(&Value) -> Option<Value>,
 }
 
@@ -55,7 +55,7 @@ impl<'i> Admission<'i> {
         Ok(Self { kind, given, admitted: Map::new() })
     }
 
-    /// A field that must be there.
+    /// Checks a required field.
     pub(super) fn required(&mut self, key: &str, check: Check) -> Result<(), NodeError> {
         match self.given.get(key) {
             Some(value) => self.take(key, value, check),
@@ -63,7 +63,7 @@ impl<'i> Admission<'i> {
         }
     }
 
-    /// A field that has a value without being given; given, it may not be null.
+    /// Checks a field that has a default. If present, it may not be null.
     pub(super) fn or(&mut self, key: &str, default: impl Into<Value>, check: Check) -> Result<(), NodeError> {
         if let Some(value) = self.given.get(key) {
             return self.take(key, value, check);
@@ -72,7 +72,7 @@ impl<'i> Admission<'i> {
         Ok(())
     }
 
-    /// A field that may be absent or null, and is null then.
+    /// Checks a field that may be absent or null; if absent, it becomes null.
     pub(super) fn optional(&mut self, key: &str, check: Check) -> Result<(), NodeError> {
         match self.given.get(key) {
             Some(Value::Null) | None => {
@@ -83,12 +83,12 @@ impl<'i> Admission<'i> {
         }
     }
 
-    /// A field as it was given.
+    /// A field of the input, unchecked.
     pub(super) fn given(&self, key: &str) -> Option<&'i Value> {
         self.given.get(key)
     }
 
-    /// A field as it was admitted.
+    /// A field that was checked.
     pub(super) fn get(&self, key: &str) -> &Value {
         self.admitted.get(key).unwrap_or(&Value::Null)
     }
@@ -111,12 +111,12 @@ impl<'i> Admission<'i> {
     }
 }
 
-/// The error of an input that does not fit its schema.
+/// The error of an input that does not match its schema.
 pub(super) fn invalid(problem: String) -> NodeError {
     NodeError::new("ValidationError", problem)
 }
 
-/// What may stand for true and false in data.
+/// Reads what the reference accepts for true and false.
 fn flag(value: &Value) -> Option<bool> {
     match value {
         Value::Bool(flag) => Some(*flag),

@@ -1,10 +1,10 @@
-//! The connections of nodes, and what stands in the environment for one.
+//! The connections of nodes, and the environment variables that replace their settings.
 
 use crate::load::{Connection, Fields, Loading, Refusal, Spot, meant};
 
-/// The connection that a node names or has within it, of one of `classes`; nothing, if it has none. The outer `None` comes
-/// with a mistake.
-#[expect(clippy::option_option, reason = "no connection, and one with a mistake, are different things")]
+/// The connection that a node names or contains, of one of `classes`; `Some(None)` if it has none. The outer `None`
+/// means that an error was reported.
+#[expect(clippy::option_option, reason = "no connection and an invalid connection differ")]
 pub(crate) fn connection(
     classes: &[&str],
     fields: Fields<'_>,
@@ -32,7 +32,7 @@ pub(crate) fn connection(
     None
 }
 
-/// The connection of a node that cannot be without one.
+/// The connection of a node that requires one.
 pub(crate) fn needed(classes: &[&str], fields: Fields<'_>, loading: &Loading<'_>) -> Option<Connection> {
     let connection = connection(classes, fields, loading)?;
     if connection.is_none() {
@@ -51,7 +51,7 @@ pub(crate) struct Setting {
 }
 
 impl Setting {
-    /// The setting's value; `None`, with a mistake, if there is none.
+    /// The setting's value; if there is none, reports an error and returns `None`.
     pub(crate) fn of(
         self,
         connection: Option<&Connection>,
@@ -65,7 +65,7 @@ impl Setting {
         }
     }
 
-    /// The value of a setting that the node has itself and no connection.
+    /// The value of a setting that is a field of the node, not of a connection.
     pub(crate) fn of_node(self, fields: Fields<'_>, loading: &Loading<'_>) -> Option<String> {
         match fields.get(self.key) {
             Some(_) => fields.text(self.key).map(str::to_owned),

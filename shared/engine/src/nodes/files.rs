@@ -1,8 +1,8 @@
-//! How a node gets at files.
+//! How a node reads files.
 //!
-//! A file in an input is one of the run's files, `{"id": …}` as the API shows it or its id alone, or stands there itself:
-//! `{"name": …, "content": "text"}`, `{"name": …, "base64": "…"}`, or text without a name. Paths name the run's files too: a
-//! workflow sees no file system.
+//! A file in an input is either one of the run's files, as `{"id": …}` or its id alone, or inline:
+//! `{"name": …, "content": "text"}`, `{"name": …, "base64": "…"}`, or text without a name. A path also names one of the
+//! run's files: a workflow has no access to a file system.
 
 use super::admit::Check;
 use crate::{
@@ -14,13 +14,13 @@ use futures::TryStreamExt;
 use runyard_runs::{File, FileId};
 use serde_json::{Value, json};
 
-/// What one file may hold, in bytes: a converter has it in memory as a whole, and what it makes of it beside.
+/// Limit on the size of a file, in bytes: a converter holds in memory both the whole file and what it makes of it.
 pub(super) const MOST_BYTES: usize = 32 * 1024 * 1024;
 
-/// What is held in memory at any time.
-const LITTLE: usize = 1024 * 1024;
+/// Files up to this size, in bytes, are read without waiting for a turn.
+const MAX_SMALL_BYTES: usize = 1024 * 1024;
 
-/// A file, or text that stands for one.
+/// A file, or its text.
 pub(super) const FILE_OR_TEXT: Check =
     Check::new("text or a file", |value| is_file(value).then(|| value.clone()));
 
@@ -28,7 +28,7 @@ pub(super) const FILE_OR_TEXT: Check =
 pub(super) const FILES: Check =
     Check::new("a list of files", |value| value.as_array()?.iter().all(is_file).then(|| value.clone()));
 
-/// Files by names that mean something to the node. A text is the id of one: it is no file by itself.
+/// Files by names that the node gives a meaning. A text must be the id of a file, not a file's content.
 pub(super) const FILES_BY_NAME: Check = Check::new("a mapping of files by name", |value| {
     let is_one = |file: &Value| is_file(file) && file.as_str().is_none_or(is_id);
     value.as_object()?.values().all(is_one).then(|| value.clone())
@@ -38,7 +38,7 @@ fn is_file(value: &Value) -> bool {
     value.is_string() || ["id", "content", "base64"].iter().any(|key| value[*key].is_string())
 }
 
-/// A file as a whole.
+/// A file that was read.
 #[derive(Debug)]
 pub(super) struct Content {
     pub(super) name: Option<String>,
@@ -54,7 +54,7 @@ impl<'a> Files<'a> {
         Self(call)
     }
 
-    /// Reads what an input has for a file.
+    /// Reads a file of an input.
     pub(super) async fn read(self, file: &Value) -> Result<Content, NodeError> {
         let text = |key: &str| file[key].as_str();
         let name = text("name").filter(|name| !name.is_empty()).map(str::to_owned);
@@ -64,21 +64,21 @@ impl<'a> Files<'a> {
             return self.open(known, name.as_deref()).await;
         }
         if let Some(content) = text("content").or(file.as_str()) {
-            small(content.len(), name_of(file))?;
+            check_size(content.len(), name_of(file))?;
             return Ok(Content { name, bytes: content.as_bytes().to_vec() });
         }
         let encoded = text("base64").unwrap_or_default();
-        small(encoded.len() / 4 * 3, name_of(file))?;
+        check_size(encoded.len() / 4 * 3, name_of(file))?;
         match BASE64_STANDARD.decode(encoded) {
             Ok(bytes) => Ok(Content { name, bytes }),
             Err(problem) => {
-                let problem = format!("the `base64` of {} is none: {problem}", name_of(file));
+                let problem = format!("the `base64` of {} is invalid: {problem}", name_of(file));
                 Err(NodeError::new("ValueError", problem).lasting())
             }
         }
     }
 
-    /// How many bytes a file has, about, without reading it.
+    /// The approximate size of a file in bytes, without reading it.
     pub(super) fn size(self, file: &Value) -> usize {
         match self.known(file) {
             Some(known) => usize::try_from(known.size).unwrap_or(usize::MAX),
@@ -89,27 +89,27 @@ impl<'a> Files<'a> {
         }
     }
 
-    /// Waits for the app's turn to hold `bytes` of a file in memory; a small file does not wait.
+    /// Waits for the app's turn to hold `bytes` of a file in memory. `None`, at once, for a small file.
     pub(super) async fn turn(self, bytes: usize) -> Result<Option<Box<dyn JobTurn>>, NodeError> {
-        if bytes <= LITTLE {
+        if bytes <= MAX_SMALL_BYTES {
             return Ok(None);
         }
         Ok(Some(self.0.services.jobs.turn(self.0.run.new_run().app).await?))
     }
 
-    /// The name that a file has, without reading it.
+    /// The name of a file, without reading it.
     pub(super) fn name(self, file: &Value) -> Option<String> {
-        let own = file["name"].as_str().filter(|name| !name.is_empty());
-        own.or_else(|| self.known(file).map(|known| known.name.as_str())).map(str::to_owned)
+        let name = file["name"].as_str().filter(|name| !name.is_empty());
+        name.or_else(|| self.known(file).map(|known| known.name.as_str())).map(str::to_owned)
     }
 
-    /// The run's file that an input means by its id.
+    /// The run's file whose id the input has.
     fn known(self, file: &Value) -> Option<&'a File> {
         let id = file["id"].as_str().or_else(|| file.as_str().filter(|text| is_id(text)))?;
         self.0.run.file(FileId(id.parse().ok()?))
     }
 
-    /// What is known of a file without reading it.
+    /// Returns the description of one of the run's files for its id; any other file unchanged.
     pub(super) fn described(self, file: &Value) -> Value {
         let id = file.as_str().filter(|text| is_id(text)).and_then(|id| id.parse().ok());
         match id.and_then(|id| self.0.run.file(FileId(id))) {
@@ -118,17 +118,17 @@ impl<'a> Files<'a> {
         }
     }
 
-    /// The run's file that a path names: by its whole text, or by its last part.
+    /// The run's file whose name is the whole path or its last segment.
     pub(super) fn at(self, path: &str) -> Option<&'a File> {
         let files = &self.0.run.new_run().files;
         let last = path.rsplit(['/', '\\']).next().unwrap_or(path);
         files.iter().find(|file| file.name == path).or_else(|| files.iter().find(|file| file.name == last))
     }
 
-    /// Reads one of the run's files; `name` is what it is called here.
+    /// Reads one of the run's files; `name` overrides its name.
     pub(super) async fn open(self, file: &File, name: Option<&str>) -> Result<Content, NodeError> {
         let failed = |problem: String| NodeError::new("OSError", problem);
-        small(usize::try_from(file.size).unwrap_or(usize::MAX), &file.name)?;
+        check_size(usize::try_from(file.size).unwrap_or(usize::MAX), &file.name)?;
         let stream = self.0.run.open(file.id).await;
         let stream = stream.map_err(|error| failed(format!("`{}` cannot be read: {error}", file.name)))?;
         let Some(mut stream) = stream else { return Err(missing(format!("`{}` is gone", file.name))) };
@@ -138,7 +138,7 @@ impl<'a> Files<'a> {
             .await
             .map_err(|error| failed(format!("`{}` cannot be read: {error}", file.name)))?
         {
-            small(bytes.len() + piece.len(), &file.name)?;
+            check_size(bytes.len() + piece.len(), &file.name)?;
             bytes.extend_from_slice(&piece);
         }
         Ok(Content { name: Some(name.unwrap_or(&file.name).to_owned()), bytes })
@@ -164,8 +164,8 @@ fn missing(problem: String) -> NodeError {
     NodeError::new("FileNotFoundError", problem).lasting()
 }
 
-/// Refuses what is too large.
-fn small(bytes: usize, name: &str) -> Result<(), NodeError> {
+/// Refuses a file that is too large.
+fn check_size(bytes: usize, name: &str) -> Result<(), NodeError> {
     if bytes <= MOST_BYTES {
         return Ok(());
     }

@@ -1,7 +1,7 @@
 //! The kinds of nodes: a folder for each group of the reference, a file for each kind.
 //!
-//! To add one: write `nodes/<group>/<name>.rs` with a type that implements [`Kind`] and a [`Registered`] that builds it from
-//! its fields, and put that into the `NODES` of its group.
+//! To add one: write `nodes/<group>/<name>.rs` with a type that implements [`Kind`] and a [`Registered`] that builds it
+//! from its fields, and add that to the `NODES` of its group.
 
 mod admit;
 mod agents;
@@ -38,22 +38,22 @@ use not_native::{NOT_NATIVE, OUT_OF_SCOPE};
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
 
-/// A kind of node that runs here.
+/// A node type that the engine implements.
 pub(crate) struct Registered {
     /// Its group and class: `operators.Pass` for `dynamiq.nodes.operators.Pass`.
     pub(crate) class: &'static str,
-    /// The name that a node has which is not given one.
+    /// The default name of a node.
     pub(crate) name: Option<&'static str>,
-    /// How long it may take unless the file says something of `error_handling`.
+    /// The timeout of a node without `error_handling`.
     pub(crate) timeout: Option<Duration>,
-    /// Builds it from the node's fields, given its id. `None` if that cannot be done; then there is a mistake.
+    /// Builds it from the node's id and fields. `None` means that an error was reported.
     pub(crate) build: Build,
 }
 
 /// Builds a node's kind from its fields.
 pub(crate) type Build = fn(&str, Fields<'_>, &Loading<'_>) -> Option<Box<dyn Kind>>;
 
-/// All that run here, by group.
+/// All native node types, by group.
 const NATIVE: &[&[&Registered]] = &[
     agents::NODES,
     converters::NODES,
@@ -85,27 +85,27 @@ fn mapping(input: Arc<Value>, kind: &str) -> Result<Arc<Value>, NodeError> {
         return Ok(input);
     }
     let given = python_text::type_name(&input);
-    let message = format!("the input of {kind} must be a mapping, but its transformer gives {given}");
+    let message = format!("the input of {kind} must be a mapping, but its transformer returns {given}");
     Err(NodeError::new("ValidationError", message))
 }
 
-/// Does what takes the processor for long, apart from what else runs here.
+/// Runs CPU-bound work on a thread for blocking tasks.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, NodeError> + Send + 'static,
 ) -> Result<T, NodeError> {
-    // A parser that panics on a hostile file fails its node, and nothing else.
+    // A parser that panics on a hostile file fails only its node.
     let failed = |_| Err(NodeError::new("RuntimeError", "the data cannot be read").lasting());
     tokio::task::spawn_blocking(work).await.unwrap_or_else(failed)
 }
 
-/// What a node type turned out to be.
+/// The result of looking up a node type.
 pub(crate) enum Found {
     Native(&'static Registered),
-    /// It is unknown, or does not run here; the text says which, and what may be meant.
+    /// It is unknown or not native; the text says which, and suggests a similar name.
     Other(String),
 }
 
-/// Looks a node type up.
+/// Looks up a node type.
 pub(crate) fn find(type_path: &str) -> Found {
     if let Some(class) = class_of(type_path) {
         if let Some(registered) = native().find(|registered| registered.class == class) {
@@ -125,12 +125,12 @@ pub(crate) fn find(type_path: &str) -> Found {
     Found::Other(format!("there is no node type `{type_path}`{near}"))
 }
 
-/// Whether the reference has such nodes.
+/// Whether the reference has this node type.
 pub(crate) fn is_known(type_path: &str) -> bool {
     class_of(type_path).is_some_and(|class| known().any(|known| known == class))
 }
 
-/// `operators.Pass` of both `dynamiq.nodes.operators.Pass` and `dynamiq.nodes.operators.operators.Pass`.
+/// Returns `operators.Pass` for both `dynamiq.nodes.operators.Pass` and `dynamiq.nodes.operators.operators.Pass`.
 fn class_of(type_path: &str) -> Option<String> {
     let (path, class) = type_path.strip_prefix("dynamiq.nodes.")?.rsplit_once('.')?;
     let group = if path == "agents.orchestrators" || path.starts_with("agents.orchestrators.") {
@@ -141,7 +141,7 @@ fn class_of(type_path: &str) -> Option<String> {
     Some(format!("{group}.{class}"))
 }
 
-/// Why such nodes will not run here.
+/// Why a node type is out of scope, if it is.
 fn out_of_scope(class: &str) -> Option<&'static str> {
     OUT_OF_SCOPE.iter().find(|(_, classes)| classes.contains(&class)).map(|(why, _)| *why)
 }

@@ -1,6 +1,6 @@
-//! What the reference has and this engine has not.
+//! The node types of the reference that this engine does not implement.
 
-/// The node types of the reference that do not run here, by group.
+/// The node types of the reference that are not native, by group.
 pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
     ("agents", &["AgentManager"]),
     (
@@ -107,7 +107,7 @@ pub(super) const NOT_NATIVE: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Of those, the node types that will not run here either, by what keeps them out.
+/// Those of them that are out of scope, by reason.
 pub(super) const OUT_OF_SCOPE: &[(&str, &[&str])] = &[
     (
         "they handle audio",

@@ -1,4 +1,4 @@
-//! Nodes that others are made of: the embedder and the retriever of a `VectorStoreRetriever`, for one.
+//! Nodes within nodes, such as the embedder and the retriever of a `VectorStoreRetriever`.
 
 use crate::{
     flow::{Call, Halt, Node, NodeError},
@@ -6,7 +6,8 @@ use crate::{
     services::BUDGET_EXCEEDED,
 };
 
-/// The node under `key`, whose class must end with `ending`, whatever its case. `None` comes with a mistake.
+/// Builds the node under `key`, whose class must end with `ending`, in any case. `None` means that an error was
+/// reported.
 pub(super) fn part(
     id: &str,
     key: &str,
@@ -18,18 +19,19 @@ pub(super) fn part(
         fields.mistake(fields.yaml.spot, format!("the node `{id}` lacks its `{key}`"));
         return None;
     }
-    let own = fields.fields(key)?;
-    let inner = own.text("id").map_or_else(|| format!("{id}-{key}"), str::to_owned);
-    let spec = build_node(&inner, own, loading)?;
+    let part_fields = fields.fields(key)?;
+    let part_id = part_fields.text("id").map_or_else(|| format!("{id}-{key}"), str::to_owned);
+    let spec = build_node(&part_id, part_fields, loading)?;
     if !spec.type_path.to_lowercase().ends_with(&ending.to_lowercase()) {
         let message = format!("`{key}` must be a node of a type …{ending}, not `{}`", spec.type_path);
-        own.mistake(own.spot("type"), message);
+        part_fields.mistake(part_fields.spot("type"), message);
         return None;
     }
     Some(Box::new(Node::new(spec, Vec::new(), None)))
 }
 
-/// What the failure of a part means for the whole: an agent can go on after it. Except after a budget that is used up.
+/// Turns the failure of an inner node into that of the outer one, after which an agent can continue. An exhausted
+/// budget stays as it is.
 pub(super) fn tool_failure(call: Call<'_>, halt: Halt) -> Halt {
     match halt {
         Halt::Failed(error) if error.kind != BUDGET_EXCEEDED => {

@@ -1,9 +1,9 @@
-//! `docs/nodes.md`: every node type of the reference and its state, from the registry.
+//! Keeps `docs/nodes.md` current: every node type of the reference and its state, from the registry.
 
 use super::{known, native, out_of_scope};
 use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
-/// The table as it should be.
+/// The expected content of the file.
 fn table() -> String {
     let mut groups: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
     let mut counts = [0_usize; 3];
@@ -12,12 +12,12 @@ fn table() -> String {
     classes.dedup();
     for class in classes {
         let is_native = native().any(|registered| registered.class == class);
-        let (place, state) = match out_of_scope(&class) {
+        let (state_index, state) = match out_of_scope(&class) {
             _ if is_native => (0, "native".to_owned()),
             Some(why) => (2, format!("out of scope: {why}")),
             None => (1, "not yet".to_owned()),
         };
-        counts[place] += 1;
+        counts[state_index] += 1;
         let (group, name) = class.rsplit_once('.').expect("a group and a name");
         groups.entry(group.to_owned()).or_default().push((name.to_owned(), state));
     }
@@ -44,7 +44,7 @@ fn table() -> String {
     text + CALLS
 }
 
-/// What all nodes have in common that call something outside.
+/// What all nodes that call the outside have in common.
 const CALLS: &str = "
 ## Calls outside
 
@@ -70,7 +70,7 @@ What a connection holds goes to its own origin (scheme, host and port) and nowhe
 
 - Errors, events, logs and traces show scheme and host of a URL. Values of environment variables and of connections are
   `***` there.
-- In outputs, answers of servers and texts of models, values are masked that are secret by their place or name: the
+- In outputs, answers of servers and texts of models, values are masked that are secret by their state_index or name: the
   headers of a connection; anything called a key, token, secret, password or the like, in a connection or among the
   variables; variables within a connection.
 - A node that needs a secret gets it from its connection: in the output of another node it would be masked.

@@ -1,4 +1,4 @@
-//! The HTTP API of a store that is a service.
+//! Calls to the HTTP API of a vector store.
 
 use super::StoreError;
 use crate::{
@@ -9,19 +9,19 @@ use reqwest::Method;
 use serde_json::Value;
 use std::{fmt, time::Duration};
 
-/// Where a store's API is, and what every request brings along.
+/// A store's API: its URL, and the headers of every request.
 #[derive(Clone)]
 pub(super) struct Api {
-    /// The store's name, for messages.
+    /// The store's name, for error messages.
     pub(super) store: &'static str,
-    /// What the paths of requests follow, without a slash at the end.
+    /// The base URL of requests, without a slash at the end.
     pub(super) url: String,
     pub(super) headers: Vec<(&'static str, String)>,
-    /// How long nothing may come.
+    /// Timeout until an answer begins, and between its pieces.
     pub(super) silence: Duration,
 }
 
-/// Without the headers, which hold a key.
+/// Omits the headers, which hold a key.
 impl fmt::Debug for Api {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Api").field("url", &self.url).finish_non_exhaustive()
@@ -29,7 +29,7 @@ impl fmt::Debug for Api {
 }
 
 impl Api {
-    /// What is answered, whatever its status.
+    /// Sends a request and returns the answer, whatever its status.
     pub(super) async fn ask(
         &self,
         call: Call<'_>,
@@ -51,7 +51,7 @@ impl Api {
         answer.await.map_err(|failure| StoreError::store(format!("{}: {failure}", self.store)))
     }
 
-    /// The JSON that is answered; an answer that is an error is one.
+    /// Sends a request and returns the JSON of the answer; fails unless its status is a success.
     pub(super) async fn json(
         &self,
         call: Call<'_>,
@@ -66,7 +66,7 @@ impl Api {
         if answer.status.is_success() {
             return Ok(answer.json());
         }
-        let (status, said) = (answer.status.as_u16(), answer.error_text());
-        Err(StoreError::store(format!("{} answered {status}: {said}", self.store)))
+        let (status, text) = (answer.status.as_u16(), answer.error_text());
+        Err(StoreError::store(format!("{} answered {status}: {text}", self.store)))
     }
 }

@@ -1,4 +1,4 @@
-//! Chroma, over version 2 of its HTTP API. Its scores are distances, and it knows no words.
+//! Chroma, over version 2 of its HTTP API. Its scores are distances. It cannot search for words.
 
 use super::{
     Columns, Query, StoreError, VectorStore,
@@ -18,16 +18,16 @@ use std::time::Duration;
 
 const HOST: Setting = Setting { key: "host", variable: "CHROMA_HOST", default: None };
 const PORT: Setting = Setting { key: "port", variable: "CHROMA_PORT", default: None };
-const SILENCE: Duration = Duration::from_mins(1);
-/// Documents that are written by one call.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
+/// Documents written by one call.
 const BATCH: usize = 100;
 
 #[derive(Debug)]
 struct Chroma {
-    /// Up to the collections.
+    /// Its base URL ends with `/collections`.
     api: Api,
     collection: String,
-    /// Whether a write makes the collection.
+    /// Whether a write creates the collection.
     create: bool,
 }
 
@@ -43,7 +43,7 @@ pub(crate) fn read(fields: Fields<'_>, loading: &Loading<'_>) -> Option<Box<dyn 
         base.trim_end_matches('/')
     );
     Some(Box::new(Chroma {
-        api: Api { store: "Chroma", url, headers: Vec::new(), silence: SILENCE },
+        api: Api { store: "Chroma", url, headers: Vec::new(), silence: IDLE_TIMEOUT },
         collection: fields.text("index_name").unwrap_or("default").to_owned(),
         create: fields.bool("create_if_not_exist").unwrap_or(false),
     }))
@@ -64,7 +64,7 @@ impl Chroma {
         self.api.done(&answer)
     }
 
-    /// The id of the collection.
+    /// Returns the id of the collection.
     async fn collection(&self, call: Call<'_>, create: bool) -> Result<String, StoreError> {
         let found = if create {
             let body = json!({"name": self.collection, "get_or_create": true});
@@ -87,11 +87,11 @@ impl VectorStore for Chroma {
     ) -> Result<usize, StoreError> {
         let collection = self.collection(call, self.create).await?;
         for documents in documents.chunks(BATCH) {
-            if let Some(lacking) = documents.iter().find(|document| document.embedding.is_none()) {
-                let id = lacking.id.as_deref().unwrap_or_default();
+            if let Some(document) = documents.iter().find(|document| document.embedding.is_none()) {
+                let id = document.id.as_deref().unwrap_or_default();
                 return Err(StoreError::value(format!("the document `{id}` has no embedding")));
             }
-            // A mapping without entries is refused where none is not.
+            // Chroma refuses an empty mapping, but accepts null.
             let metadata = |document: &Document| {
                 document
                     .metadata
@@ -118,9 +118,9 @@ impl VectorStore for Chroma {
             "include": ["documents", "metadatas", "distances"],
         });
         if let Some(filter) = query.filter {
-            let (wheres, contents) = parts(filter)?;
-            if let Some(wheres) = wheres {
-                body["where"] = wheres;
+            let (metadata_filters, contents) = parts(filter)?;
+            if let Some(metadata_filters) = metadata_filters {
+                body["where"] = metadata_filters;
             }
             if let Some(content) = contents {
                 body["where_document"] = json!({"$contains": content});
@@ -129,11 +129,11 @@ impl VectorStore for Chroma {
         let answer = self.call(call, Method::POST, &format!("/{collection}/query"), Some(&body)).await?;
         let column = |key: &str| answer[key][0].as_array().map(Vec::as_slice).unwrap_or_default();
         let (contents, metadata, distances) = (column("documents"), column("metadatas"), column("distances"));
-        let documents = column("ids").iter().enumerate().map(|(place, id)| Document {
+        let documents = column("ids").iter().enumerate().map(|(index, id)| Document {
             id: id.as_str().map(str::to_owned),
-            content: contents.get(place).and_then(Value::as_str).unwrap_or_default().to_owned(),
-            metadata: metadata.get(place).and_then(Value::as_object).cloned(),
-            score: distances.get(place).and_then(Value::as_f64),
+            content: contents.get(index).and_then(Value::as_str).unwrap_or_default().to_owned(),
+            metadata: metadata.get(index).and_then(Value::as_object).cloned(),
+            score: distances.get(index).and_then(Value::as_f64),
             embedding: None,
         });
         Ok(documents.collect())
@@ -144,11 +144,12 @@ impl VectorStore for Chroma {
     }
 }
 
-/// A filter in Chroma's words: of the metadata, and a text that the content must hold, which stands at the top only.
+/// Translates a filter for Chroma: into a filter of the metadata, and a text that the content must contain. The latter
+/// is possible at the top level only.
 fn parts(filter: &Filter) -> Result<(Option<Value>, Option<String>), StoreError> {
     let single = std::slice::from_ref(filter);
     let conditions = if let Filter::All(conditions) = filter { conditions.as_slice() } else { single };
-    let (mut wheres, mut content) = (Vec::new(), None);
+    let (mut metadata_filters, mut content) = (Vec::new(), None);
     for condition in conditions {
         match condition {
             Filter::Field { field, operator: Operator::Equal, value: Value::String(text) }
@@ -156,10 +157,10 @@ fn parts(filter: &Filter) -> Result<(Option<Value>, Option<String>), StoreError>
             {
                 content = Some(text.clone());
             }
-            other => wheres.push(dollar_words("Chroma", other)?),
+            other => metadata_filters.push(dollar_words("Chroma", other)?),
         }
     }
-    Ok((joined("$and", wheres), content))
+    Ok((joined("$and", metadata_filters), content))
 }
 
 #[cfg(test)]
@@ -167,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn filters_in_chromas_words() {
+    fn translates_filters() {
         let field = |field: &str, operator: &str, value: Value| json!({"field": field, "operator": operator, "value": value});
         for (filter, expected) in [
             (json!({"a": 1}), (json!({"a": {"$eq": 1}}), None)),
@@ -187,8 +188,8 @@ mod tests {
         ] {
             let filter =
                 Filter::read(filter.as_object().expect("a mapping")).expect("it reads").expect("one");
-            let (wheres, content) = parts(&filter).expect("it translates");
-            assert_eq!((wheres.unwrap_or_default(), content), expected);
+            let (metadata_filters, content) = parts(&filter).expect("it translates");
+            assert_eq!((metadata_filters.unwrap_or_default(), content), expected);
         }
     }
 }

@@ -1,15 +1,15 @@
-//! The language of filters: comparisons of documents' metadata, joined by AND and OR.
+//! Filters: comparisons of documents' metadata, joined by AND, OR and NOT.
 
 use super::{StoreError, VectorStore};
 use crate::python_text;
 use serde_json::{Map, Value, json};
 
-/// A filter, checked.
+/// A valid filter.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Filter {
     All(Vec<Filter>),
     Any(Vec<Filter>),
-    /// None of them holds; for stores that can tell.
+    /// None of them holds. Only for stores that [negate](VectorStore::negates).
     Neither(Vec<Filter>),
     Field {
         field: String,
@@ -18,10 +18,10 @@ pub(crate) enum Filter {
     },
 }
 
-/// How a field is compared.
+/// The comparison of a field with a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operator {
-    /// To null: the field is absent or null.
+    /// Compared to null: the field is absent or null.
     Equal,
     NotEqual,
     Greater,
@@ -30,7 +30,7 @@ pub(crate) enum Operator {
     LessOrEqual,
     In,
     NotIn,
-    /// A field that is a list has one of the values, compared as text.
+    /// The field is a list that contains one of the values, compared as text.
     ContainsAny,
 }
 
@@ -52,11 +52,11 @@ impl Operator {
     }
 }
 
-/// How deep conditions may nest.
+/// Limit on the nesting of conditions.
 const MAX_DEPTH: usize = 32;
 
 impl Filter {
-    /// Reads what a store is to find; the error says what means nothing to it.
+    /// Reads a filter for a store; fails if the filter is invalid, or the store does not support it.
     pub(crate) fn read_for(
         store: &dyn VectorStore,
         given: &Map<String, Value>,
@@ -77,7 +77,7 @@ impl Filter {
     }
 
     /// Reads `{operator: AND, conditions: […]}`, `{field, operator, value}`, or plain `{field: value}` and
-    /// `{field: [one, of, these]}`. Nothing for an empty mapping, which filters nothing.
+    /// `{field: [one, of, these]}`. `None` for an empty mapping, which matches all documents.
     pub(super) fn read(given: &Map<String, Value>) -> Result<Option<Self>, StoreError> {
         if given.is_empty() {
             return Ok(None);
@@ -94,12 +94,12 @@ impl Filter {
     }
 }
 
-/// What is said to NOT where the store has no word for it.
+/// The error of a filter with NOT for a store that does not support it.
 pub(super) fn no_not() -> StoreError {
-    StoreError::filter("this store knows no NOT of conditions; `!=` and `not in` compare one field")
+    StoreError::filter("this store does not support NOT of conditions: use `!=` or `not in` on one field")
 }
 
-/// A filter in the words that several stores share: `{year: {$gte: 2020}}`, joined by `$and` and `$or`.
+/// Translates a filter into the syntax that several stores share: `{year: {$gte: 2020}}`, joined by `$and` and `$or`.
 pub(super) fn dollar_words(store: &str, filter: &Filter) -> Result<Value, StoreError> {
     let (word, filters) = match filter {
         Filter::All(filters) => ("$and", filters),
@@ -113,7 +113,7 @@ pub(super) fn dollar_words(store: &str, filter: &Filter) -> Result<Value, StoreE
                 Operator::GreaterOrEqual => "$gte",
                 Operator::Less => "$lt",
                 Operator::LessOrEqual => "$lte",
-                // Of a field that is a list, it means the same.
+                // For a field that is a list, it means the same.
                 Operator::In | Operator::ContainsAny => "$in",
                 Operator::NotIn => "$nin",
             };
@@ -123,7 +123,7 @@ pub(super) fn dollar_words(store: &str, filter: &Filter) -> Result<Value, StoreE
             if operator.is_order() && value.is_string() {
                 let given = python_text::repr(value);
                 return Err(StoreError::filter(format!(
-                    "{store} orders numbers alone: not `{field}` by {given}"
+                    "{store} orders numbers only: `{field}` cannot be compared to {given}"
                 )));
             }
             return Ok(json!({metadata_key(field): {word: value}}));
@@ -133,12 +133,12 @@ pub(super) fn dollar_words(store: &str, filter: &Filter) -> Result<Value, StoreE
     Ok(joined(word, filters).unwrap_or_default())
 }
 
-/// Some stores refuse to join fewer than two.
+/// Joins filters by `word`. A single filter is not joined, because some stores refuse that.
 pub(super) fn joined(word: &str, mut filters: Vec<Value>) -> Option<Value> {
     if filters.len() > 1 { Some(json!({word: filters})) } else { filters.pop() }
 }
 
-/// The name of a field within the metadata: files write `metadata.year` and `year`.
+/// The name of a field within the metadata: workflow files have `metadata.year` or `year`.
 pub(super) fn metadata_key(field: &str) -> &str {
     field.strip_prefix("metadata.").unwrap_or(field)
 }
@@ -147,23 +147,24 @@ fn condition(given: &Map<String, Value>, depth: usize) -> Result<Filter, StoreEr
     if depth > MAX_DEPTH {
         return Err(StoreError::filter(format!("conditions nest deeper than {MAX_DEPTH}")));
     }
-    let lacks = |key: &str| StoreError::filter(format!("a condition of the filter lacks its `{key}`"));
-    let operator = given.get("operator").ok_or_else(|| lacks("operator"))?;
+    let missing = |key: &str| StoreError::filter(format!("a condition of the filter lacks its `{key}`"));
+    let operator = given.get("operator").ok_or_else(|| missing("operator"))?;
     let operator = operator.as_str().unwrap_or_default();
     if let Some(field) = given.get("field") {
         let known = OPERATORS.iter().find(|(known, _)| *known == operator);
         let Some((_, operator)) = known else {
             let known: Vec<&str> = OPERATORS.iter().map(|(known, _)| *known).collect();
-            let message = format!("`{operator}` is no operator of filters; these are: {}", known.join(", "));
+            let message =
+                format!("`{operator}` is not an operator of filters: use one of {}", known.join(", "));
             return Err(StoreError::filter(message));
         };
-        let value = given.get("value").ok_or_else(|| lacks("value"))?;
+        let value = given.get("value").ok_or_else(|| missing("value"))?;
         return field_condition(field.as_str().unwrap_or_default(), *operator, value);
     }
-    let conditions = given.get("conditions").ok_or_else(|| lacks("conditions"))?;
+    let conditions = given.get("conditions").ok_or_else(|| missing("conditions"))?;
     let conditions = conditions.as_array().map(Vec::as_slice).unwrap_or_default();
     if conditions.is_empty() {
-        return Err(StoreError::filter("`conditions` of the filter must be a list with something in it"));
+        return Err(StoreError::filter("`conditions` of the filter must be a list that is not empty"));
     }
     let inner = conditions.iter().map(|inner| match inner {
         Value::Object(inner) => condition(inner, depth + 1),
@@ -177,7 +178,7 @@ fn condition(given: &Map<String, Value>, depth: usize) -> Result<Filter, StoreEr
         "AND" => Ok(Filter::All(inner)),
         "OR" => Ok(Filter::Any(inner)),
         "NOT" => Ok(Filter::Neither(inner)),
-        _ => Err(StoreError::filter(format!("`{operator}` joins no conditions; AND, OR and NOT do"))),
+        _ => Err(StoreError::filter(format!("`{operator}` cannot join conditions: use AND, OR or NOT"))),
     }
 }
 
@@ -185,7 +186,7 @@ fn field_condition(field: &str, operator: Operator, value: &Value) -> Result<Fil
     if field.is_empty() {
         return Err(StoreError::filter("`field` of a filter's condition must be text"));
     }
-    let fits = match operator {
+    let is_comparable = match operator {
         Operator::Equal => !value.is_array() && !value.is_object(),
         Operator::NotEqual => value.is_string() || value.is_number() || value.is_boolean(),
         Operator::In | Operator::NotIn | Operator::ContainsAny => value.as_array().is_some_and(|items| {
@@ -199,7 +200,7 @@ fn field_condition(field: &str, operator: Operator, value: &Value) -> Result<Fil
             }
         }
     };
-    if !fits {
+    if !is_comparable {
         let (name, _) = OPERATORS.iter().find(|(_, known)| *known == operator).unwrap_or(&OPERATORS[0]);
         let given = python_text::repr(value);
         return Err(StoreError::filter(format!("`{field}` cannot be compared by `{name}` to {given}")));
@@ -207,7 +208,7 @@ fn field_condition(field: &str, operator: Operator, value: &Value) -> Result<Fil
     Ok(Filter::Field { field: field.to_owned(), operator, value: value.clone() })
 }
 
-/// Whether a text is an ISO 8601 date or time: other texts have no order here.
+/// Whether a text is an ISO 8601 date or time: other texts cannot be ordered.
 fn is_date(text: &str) -> bool {
     let digits = |range: std::ops::Range<usize>| {
         text.get(range).is_some_and(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
@@ -227,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_and_structured_filters() {
+    fn reads_plain_and_structured_filters() {
         let field = |field: &str, operator, value| Filter::Field { field: field.into(), operator, value };
         assert_eq!(read(&json!({})), Ok(None));
         assert_eq!(
@@ -249,19 +250,19 @@ mod tests {
     }
 
     #[test]
-    fn what_means_nothing_is_refused() {
+    fn refuses_invalid_filters() {
         for (filter, problem) in [
             (
                 json!({"operator": "XOR", "conditions": [{"field": "a", "operator": "==", "value": 1}]}),
-                "joins no",
+                "cannot join",
             ),
-            (json!({"operator": "AND", "conditions": []}), "something in it"),
+            (json!({"operator": "AND", "conditions": []}), "not empty"),
             (json!({"operator": "AND", "conditions": [{"field": "a", "value": 1}]}), "lacks its `operator`"),
             (
                 json!({"operator": "AND", "conditions": [{"field": "a", "operator": "=="}]}),
                 "lacks its `value`",
             ),
-            (json!({"field": "a", "operator": "~", "value": 1}), "no operator"),
+            (json!({"field": "a", "operator": "~", "value": 1}), "not an operator"),
             (json!({"field": "a", "operator": ">", "value": "big"}), "cannot be compared"),
             (json!({"field": "a", "operator": "in", "value": 1}), "cannot be compared"),
             (json!({"a": {"b": 1}}), "cannot be compared"),

@@ -1,7 +1,7 @@
-//! The store in memory: for small sets of documents that a process can build anew.
+//! The store in memory: for small sets of documents that a process can build again.
 //!
-//! An index belongs to an app and has a name. It is lost when the process ends, and no other process sees it: on Lambda,
-//! or after a take-over, a run may find it empty.
+//! An index belongs to an app and has a name. It is lost when the process ends, and other processes do not see it: on
+//! Lambda, or after a takeover, a run may find it empty.
 
 use super::{
     Columns, Query, StoreError, VectorStore,
@@ -17,16 +17,17 @@ use std::{
     sync::{PoisonError, RwLock},
 };
 
-/// What the indexes of all apps of a process may hold, in bytes of text, words and vectors.
+/// Limit on the indexes of all apps of a process, in bytes of text, words and vectors.
 const MAX_BYTES: usize = 256 << 20;
-/// An app has this part at most of what the others leave of it: however many apps there are, there is some for another.
-const PART: usize = 2;
-/// What each different word of a text takes beside its letters.
+/// An app may use at most `1 / SHARE_DIVISOR` of the memory that the other apps leave, so that there is always some for
+/// another app.
+const SHARE_DIVISOR: usize = 2;
+/// Overhead of each distinct word of a text, in bytes.
 const WORD_BYTES: usize = 64;
-/// BM25: how soon more of the same word counts for less, and how much a text's length matters.
+/// The parameters `k1` (saturation of a word's frequency) and `b` (weight of a text's length) of BM25.
 const SATURATION: f64 = 1.2;
 const LENGTH_WEIGHT: f64 = 0.75;
-/// What ranks are put after when two rankings become one, as with [`super::pgvector`].
+/// Added to ranks when two rankings are fused, as in [`super::pgvector`].
 const RANK_CONSTANT: f64 = 60.0;
 
 /// The indexes of a process.
@@ -37,9 +38,9 @@ pub(crate) struct Memory {
 
 #[derive(Debug, Default)]
 struct Indexes {
-    /// By id, so that what is equally good comes in the same order each time.
+    /// By id, so that documents with equal scores always have the same order.
     documents: HashMap<(AppId, String), BTreeMap<String, Entry>>,
-    /// What each app has.
+    /// The bytes of each app.
     bytes: HashMap<AppId, usize>,
     all: usize,
 }
@@ -48,12 +49,12 @@ struct Indexes {
 struct Entry {
     document: Document,
     vector: Vec<f64>,
-    /// How often each word stands in the text.
+    /// The frequency of each word in the text.
     words: HashMap<String, u32>,
     length: u32,
 }
 
-/// One index, as a node names it.
+/// The index that a node names.
 #[derive(Debug)]
 struct Index {
     name: String,
@@ -95,12 +96,12 @@ impl Memory {
             let (added, freed) = (entry.bytes(), replaced.map_or(0, Entry::bytes));
             let before = indexes.bytes.get(&index.0).copied().unwrap_or(0);
             let bytes = before + added - freed;
-            let most = (MAX_BYTES - (indexes.all - before)) / PART;
-            // Less than before is always taken.
-            if bytes > most && added > freed {
+            let max = (MAX_BYTES - (indexes.all - before)) / SHARE_DIVISOR;
+            // A write that frees memory is always accepted.
+            if bytes > max && added > freed {
                 return Err(StoreError::limit_exceeded(format!(
-                    "the documents that this app keeps in memory would take {bytes} bytes, and it has {most} at most: \
-                     half of what other apps leave of {} MiB; keep fewer, or use another vector store",
+                    "the documents of this app in memory would take {bytes} bytes, more than the limit of {max}: \
+                     half of what other apps leave of {} MiB; keep fewer documents, or use another vector store",
                     MAX_BYTES >> 20
                 )));
             }
@@ -132,7 +133,7 @@ impl Memory {
         };
         scored
             .into_iter()
-            .map(|(place, score)| Document { score: Some(score), ..entries[place].document.clone() })
+            .map(|(position, score)| Document { score: Some(score), ..entries[position].document.clone() })
             .collect()
     }
 }
@@ -155,7 +156,7 @@ impl Entry {
         Ok((id, Self { document, vector, words, length }))
     }
 
-    /// About what it takes: the text is there twice, as itself and as words.
+    /// The approximate memory of an entry. The text counts twice: it is kept as such and as words.
     fn bytes(&self) -> usize {
         let metadata = self.document.metadata.as_ref();
         let metadata = metadata.map_or(0, |metadata| Value::from(metadata.clone()).to_string().len());
@@ -167,33 +168,33 @@ impl Entry {
     }
 }
 
-/// Places and scores, the best first.
+/// Returns the best indexes and scores, the best first.
 fn best(mut scored: Vec<(usize, f64)>, limit: usize) -> Vec<(usize, f64)> {
     scored.sort_by(|(_, left), (_, right)| right.partial_cmp(left).unwrap_or(Ordering::Equal));
     scored.truncate(limit);
     scored
 }
 
-/// The cosine of each vector and the query's; vectors of another length are left out.
+/// The cosine similarity of each vector and the query; vectors of another length are omitted.
 fn similarities(entries: &[&Entry], query: &[f64]) -> Vec<(usize, f64)> {
     let length = |vector: &[f64]| vector.iter().map(|number| number * number).sum::<f64>().sqrt();
-    let own = length(query);
+    let query_length = length(query);
     let similarity = |entry: &Entry| {
         let product: f64 = entry.vector.iter().zip(query).map(|(left, right)| left * right).sum();
-        let lengths = own * length(&entry.vector);
+        let lengths = query_length * length(&entry.vector);
         if lengths > 0.0 { product / lengths } else { 0.0 }
     };
-    let fitting = entries.iter().enumerate().filter(|(_, entry)| entry.vector.len() == query.len());
-    fitting.map(|(place, entry)| (place, similarity(entry))).collect()
+    let comparable = entries.iter().enumerate().filter(|(_, entry)| entry.vector.len() == query.len());
+    comparable.map(|(index, entry)| (index, similarity(entry))).collect()
 }
 
-/// How well each text fits the words, by Okapi BM25; texts with none of them are left out.
+/// The Okapi BM25 score of each text; texts without any of the words are omitted.
 fn bm25(entries: &[&Entry], query: &str) -> Vec<(usize, f64)> {
     let words: HashSet<String> = words_of(query).collect();
     let count = number(entries.len());
     let average = entries.iter().map(|entry| f64::from(entry.length)).sum::<f64>() / count.max(1.0);
     let mut scores = vec![0.0; entries.len()];
-    // In a fixed order: sums of floats depend on it.
+    // In a fixed order, because sums of floats depend on it.
     let mut words: Vec<String> = words.into_iter().collect();
     words.sort();
     for word in &words {
@@ -209,12 +210,12 @@ fn bm25(entries: &[&Entry], query: &str) -> Vec<(usize, f64)> {
     scores.into_iter().enumerate().filter(|(_, score)| *score > 0.0).collect()
 }
 
-/// Makes one ranking of several by their ranks: the scores of different ways to search cannot be added up.
+/// Fuses rankings by their ranks, because scores of different kinds of search cannot be added.
 fn fuse(rankings: &[(f64, Vec<(usize, f64)>)]) -> Vec<(usize, f64)> {
     let mut scores: BTreeMap<usize, f64> = BTreeMap::new();
     for (weight, ranking) in rankings {
-        for (rank, (place, _)) in ranking.iter().enumerate() {
-            *scores.entry(*place).or_default() += weight / (RANK_CONSTANT + number(rank + 1));
+        for (rank, (index, _)) in ranking.iter().enumerate() {
+            *scores.entry(*index).or_default() += weight / (RANK_CONSTANT + number(rank + 1));
         }
     }
     scores.into_iter().collect()
@@ -231,7 +232,7 @@ fn number(count: usize) -> f64 {
     count as f64
 }
 
-/// Whether a document passes a filter.
+/// Whether a document matches a filter.
 fn holds(filter: &Filter, document: &Document) -> bool {
     match filter {
         Filter::All(filters) => filters.iter().all(|filter| holds(filter, document)),
@@ -329,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn by_vector_by_words_and_by_both() {
+    fn searches_by_vector_by_words_and_by_both() {
         let memory = filled();
         assert_eq!(found(&memory, None, 0.5, &json!({})), ["a", "c", "b"]);
         assert_eq!(found(&memory, Some("FOX!"), 0.0, &json!({})), ["c", "a"]);
@@ -365,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_again_replaces() {
+    fn a_document_with_the_same_id_replaces_the_first() {
         let memory = filled();
         let all = || memory.indexes.read().expect("indexes").all;
         let bytes = all();
@@ -385,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_room_for_another_app_however_much_others_keep() {
+    fn leaves_memory_for_another_app() {
         let memory = Memory::default();
         let write = |app: u128, id: usize, bytes: usize| {
             let content = "x".repeat(bytes);
@@ -395,7 +396,7 @@ mod tests {
         };
         let mut kept = Vec::new();
         for app in 1..=6 {
-            // As much as it can, down to the last kilobyte.
+            // Writes as much as possible, down to the last kilobyte.
             let mut count = 0;
             for bytes in [4_000_000, 400_000, 40_000, 4_000, 400] {
                 while write(app, count, bytes).is_ok() {
@@ -405,10 +406,10 @@ mod tests {
             kept.push(memory.indexes.read().expect("indexes").bytes[&AppId(Uuid::from_u128(app))]);
         }
         for (app, kept) in kept.iter().enumerate() {
-            let share = (MAX_BYTES >> app) / PART;
+            let share = (MAX_BYTES >> app) / SHARE_DIVISOR;
             assert!(*kept <= share + share / 10 && *kept > share / 2, "app {app} keeps {kept} of {share}");
         }
         assert!(write(7, 0, 100_000).is_ok());
-        assert!(write(1, 0, 10).is_ok(), "less than before is always taken");
+        assert!(write(1, 0, 10).is_ok(), "a write that frees memory is always accepted");
     }
 }

@@ -1,7 +1,7 @@
-//! Stores of documents with their vectors, behind one seam: [`VectorStore`]. A store is one file.
+//! Vector stores, behind one trait: [`VectorStore`]. Each store is one file.
 //!
-//! To add one: write `vectors/<name>.rs` with a type that implements [`VectorStore`] and a function that reads it from a node's
-//! fields; then name that function in `nodes/retrievers` and `nodes/writers`.
+//! To add one: write `vectors/<name>.rs` with a type that implements [`VectorStore`] and a function that reads it from
+//! a node's fields; then call that function in `nodes/retrievers` and `nodes/writers`.
 
 mod api;
 pub(crate) mod chroma;
@@ -23,11 +23,11 @@ use crate::{
 use async_trait::async_trait;
 use std::fmt;
 
-/// Keeps documents, and finds those that are near to a vector or hold words.
+/// Keeps documents, and finds those that are near a vector or contain words.
 #[async_trait]
 pub(crate) trait VectorStore: fmt::Debug + Send + Sync {
-    /// Writes documents, and tells how many; of those with the same id, the last stays, unless the store refuses them. All
-    /// or, at an error, perhaps some: written again they are the same.
+    /// Writes documents and returns their number. The last of several with the same id replaces the others, unless the
+    /// store refuses them. After an error, some may have been written; writing is idempotent.
     async fn write(
         &self,
         call: Call<'_>,
@@ -35,44 +35,44 @@ pub(crate) trait VectorStore: fmt::Debug + Send + Sync {
         columns: Columns<'_>,
     ) -> Result<usize, StoreError>;
 
-    /// The documents that fit best, the best first, each with its score and without its vector.
+    /// Returns the best matching documents, the best first, each with its score and without its vector.
     async fn search(&self, call: Call<'_>, query: Query<'_>) -> Result<Vec<Document>, StoreError>;
 
-    /// Whether filters may say NOT, which most stores have no word for.
+    /// Whether filters may have NOT, which most stores do not support.
     fn negates(&self) -> bool {
         false
     }
 
-    /// Whether a document of this score is as good as the threshold asks for. A score may be a likeness or a distance.
+    /// Whether a score reaches the threshold. A score may be a similarity or a distance.
     fn passes(&self, score: f64, threshold: f64) -> bool;
 }
 
-/// What is searched for.
+/// A search.
 #[derive(Clone, Copy)]
 pub(crate) struct Query<'q> {
     pub(crate) vector: &'q [f64],
-    /// Words to look for as well; for stores that can.
+    /// Words to search for as well; for stores that support it.
     pub(crate) words: Option<&'q str>,
-    /// What the vector counts against the words: 1 is the vector alone, 0 the words alone.
+    /// The weight of the vector against the words: 1 is only the vector, 0 only the words.
     pub(crate) alpha: f64,
-    /// Documents that are wanted at most.
+    /// Limit on the number of documents.
     pub(crate) limit: u32,
     pub(crate) filter: Option<&'q Filter>,
-    /// The worst score that is wanted; for stores that know themselves which are better.
+    /// The worst acceptable score; for stores that compare scores themselves.
     pub(crate) threshold: Option<f64>,
-    /// How far a vector may be where words are searched for too; for stores that can tell.
+    /// Limit on the distance of vectors in a search with words; for stores that support it.
     pub(crate) max_distance: Option<f64>,
     pub(crate) columns: Columns<'q>,
 }
 
-/// What parts of a document are called in the store, where an input says another name than the node.
+/// The store's names for parts of a document, where the input overrides the node's.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Columns<'c> {
     pub(crate) content: Option<&'c str>,
     pub(crate) vector: Option<&'c str>,
 }
 
-/// Why a store did not do what it was asked for.
+/// Why a call to a store failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StoreError {
     /// The name of the exception that the reference raises.
@@ -81,27 +81,27 @@ pub(crate) struct StoreError {
 }
 
 impl StoreError {
-    /// With the name of an exception that one store of the reference has alone.
+    /// With the name of an exception that only one store of the reference has.
     pub(crate) fn of(kind: &'static str, message: impl Into<String>) -> Self {
         Self { kind, message: message.into() }
     }
 
-    /// The store refused, or could not be reached.
+    /// The store refused the call, or could not be reached.
     pub(crate) fn store(message: impl Into<String>) -> Self {
         Self { kind: "VectorStoreException", message: message.into() }
     }
 
-    /// A filter that means nothing.
+    /// The filter is invalid.
     pub(crate) fn filter(message: impl Into<String>) -> Self {
         Self { kind: "VectorStoreFilterException", message: message.into() }
     }
 
-    /// More than an app may keep.
+    /// The app's limit on documents in memory is reached.
     pub(crate) fn limit_exceeded(message: impl Into<String>) -> Self {
         Self { kind: LIMIT_EXCEEDED, message: message.into() }
     }
 
-    /// Documents or a query that do not fit the store.
+    /// The documents or the query do not match the store.
     pub(crate) fn value(message: impl Into<String>) -> Self {
         Self { kind: "ValueError", message: message.into() }
     }

@@ -1,4 +1,5 @@
-//! `PostgreSQL` with the extension pgvector: vectors, words by its full-text search, or both, as one ranking.
+//! `PostgreSQL` with the extension pgvector: search by vector, by words (full-text search), or by both, fused into one
+//! ranking.
 
 use super::{
     Columns, Query, StoreError, VectorStore,
@@ -19,7 +20,8 @@ use tokio_postgres::{
     types::{ToSql, Type},
 };
 
-/// Fields of the metadata that are searched for words beside the content. Tables that exist have an index on just these.
+/// Fields of the metadata that are searched for words besides the content. Existing tables have an index on exactly
+/// these.
 const SEARCHED_FIELDS: &[&str] = &[
     "filename",
     "file_name",
@@ -31,9 +33,9 @@ const SEARCHED_FIELDS: &[&str] = &[
     "source",
     "url",
 ];
-/// What ranks are put after when two rankings become one.
+/// Added to ranks when two rankings are fused.
 const RANK_CONSTANT: u32 = 60;
-/// Documents that are written by one statement.
+/// Documents written by one statement.
 const BATCH: usize = 500;
 
 #[derive(Debug)]
@@ -46,11 +48,11 @@ struct PgVector {
     dimension: u32,
     function: Function,
     keyword_index: String,
-    /// Whether a write makes the table, and all that it needs.
+    /// Whether a write creates the table, with its extension, schema and index.
     create: bool,
 }
 
-/// How near two vectors are.
+/// The measure that compares two vectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Function {
     Cosine,
@@ -104,7 +106,7 @@ pub(crate) fn read(fields: Fields<'_>, loading: &Loading<'_>) -> Option<Box<dyn 
     }))
 }
 
-/// A statement and what is bound to it. All is bound as text, and cast where it stands.
+/// A statement and its parameters. All parameters are bound as text, and cast in the SQL.
 #[derive(Default)]
 struct Statement {
     sql: String,
@@ -140,9 +142,9 @@ impl Statement {
     }
 }
 
-/// A name as SQL takes it, whatever is in it.
-fn name(plain: &str) -> String {
-    format!("\"{}\"", plain.replace('"', "\"\""))
+/// Quotes an identifier for SQL.
+fn name(identifier: &str) -> String {
+    format!("\"{}\"", identifier.replace('"', "\"\""))
 }
 
 fn vector_text(vector: &[f64]) -> String {
@@ -155,20 +157,20 @@ impl PgVector {
         format!("{}.{}", name(&self.schema), name(&self.table))
     }
 
-    /// What is searched for words.
+    /// The SQL of the text that is searched for words.
     fn searched(content: &str) -> String {
         let mut parts = vec![format!("coalesce({content}, '')")];
         parts.extend(SEARCHED_FIELDS.iter().map(|field| format!("coalesce(metadata->>'{field}', '')")));
         format!("to_tsvector('english', {})", parts.join(" || ' ' || "))
     }
 
-    /// Makes the table if it is not there; at the same time for one writer only.
+    /// Creates the table if it does not exist. A lock lets only one writer at a time do so.
     async fn create(&self, client: &impl GenericClient, columns: Columns<'_>) -> Result<(), StoreError> {
         let (table, content) = (self.table(), name(columns.content.unwrap_or(&self.content)));
-        let mut exists = Statement::default();
-        let given = exists.bind(table.clone());
-        exists.sql = format!("SELECT 1 WHERE to_regclass({given}) IS NOT NULL");
-        if !exists.run(client).await?.is_empty() {
+        let mut lookup = Statement::default();
+        let given = lookup.bind(table.clone());
+        lookup.sql = format!("SELECT 1 WHERE to_regclass({given}) IS NOT NULL");
+        if !lookup.run(client).await?.is_empty() {
             return Ok(());
         }
         let script = format!(
@@ -228,9 +230,9 @@ impl PgVector {
         let content = name(query.columns.content.unwrap_or(&self.content));
         let vector = format!("{}::vector", statement.bind(vector_text(query.vector)));
         let score = self.function.score(&name(query.columns.vector.unwrap_or(&self.vector)), &vector);
-        let wheres = self.wheres("WHERE", query, &mut statement)?;
+        let where_clause = self.where_clause("WHERE", query, &mut statement)?;
         statement.sql = format!(
-            "SELECT id, {content}, metadata::text, {score}::text FROM {table} {wheres}
+            "SELECT id, {content}, metadata::text, {score}::text FROM {table} {where_clause}
              ORDER BY {score} {order}, id LIMIT {limit}",
             table = self.table(),
             order = self.function.order(),
@@ -244,10 +246,10 @@ impl PgVector {
         let content = name(query.columns.content.unwrap_or(&self.content));
         let searched = Self::searched(&content);
         let words = format!("plainto_tsquery('english', {})", statement.bind(words));
-        let wheres = self.wheres("AND", query, &mut statement)?;
+        let where_clause = self.where_clause("AND", query, &mut statement)?;
         statement.sql = format!(
             "SELECT id, {content}, metadata::text, ts_rank_cd({searched}, words)::text
-             FROM {table}, {words} words WHERE {searched} @@ words {wheres}
+             FROM {table}, {words} words WHERE {searched} @@ words {where_clause}
              ORDER BY ts_rank_cd({searched}, words) DESC, id LIMIT {limit}",
             table = self.table(),
             limit = query.limit,
@@ -255,7 +257,8 @@ impl PgVector {
         Ok(statement)
     }
 
-    /// Two searches, joined by their ranks: a document gets `weight / (60 + rank)` of each that found it.
+    /// Fuses two searches by rank: a document's score is the sum of `weight / (60 + rank)` over the searches that found
+    /// it.
     fn by_both(&self, query: Query<'_>, words: &str) -> Result<Statement, StoreError> {
         let mut statement = Statement::default();
         let content = name(query.columns.content.unwrap_or(&self.content));
@@ -264,8 +267,8 @@ impl PgVector {
         let words = format!("plainto_tsquery('english', {})", statement.bind(words));
         let alpha = format!("{}::numeric", statement.bind(query.alpha.to_string()));
         let searched = Self::searched(&content);
-        let near = self.wheres("WHERE", query, &mut statement)?;
-        let named = self.wheres("AND", query, &mut statement)?;
+        let near = self.where_clause("WHERE", query, &mut statement)?;
+        let named = self.where_clause("AND", query, &mut statement)?;
         let one_sided = query.alpha < 0.1 || query.alpha > 0.9;
         let candidates =
             if one_sided { (query.limit * 2).max(20) } else { query.limit.saturating_mul(4).max(50) };
@@ -292,8 +295,13 @@ impl PgVector {
         Ok(statement)
     }
 
-    /// The query's filter as a clause that begins with `word`; nothing if it has none.
-    fn wheres(&self, word: &str, query: Query<'_>, statement: &mut Statement) -> Result<String, StoreError> {
+    /// The query's filter as a clause that begins with `word`; empty without a filter.
+    fn where_clause(
+        &self,
+        word: &str,
+        query: Query<'_>,
+        statement: &mut Statement,
+    ) -> Result<String, StoreError> {
         match query.filter {
             Some(filter) => Ok(format!("{word} {}", self.clause(filter, statement)?)),
             None => Ok(String::new()),
@@ -327,7 +335,9 @@ impl PgVector {
         };
         if operator == Operator::ContainsAny {
             if column.is_some() {
-                let message = format!("`{field}` is no list of the metadata, as `contains_any` wants one");
+                let message = format!(
+                    "`{field}` cannot be compared by `contains_any`: it needs a list in the metadata"
+                );
                 return Err(StoreError::filter(message));
             }
             let key = statement.bind(metadata_key(field));
@@ -372,9 +382,9 @@ fn bind_items(value: &Value, statement: &mut Statement) -> String {
     statement.bind_all(items.iter().map(|item| Some(python_text::str(item))).collect())
 }
 
-/// A row of id, content, metadata and score.
+/// Reads a row of id, content, metadata and score.
 fn document(row: &Row) -> Document {
-    let text = |place: usize| row.try_get::<_, Option<&str>>(place).ok().flatten();
+    let text = |column: usize| row.try_get::<_, Option<&str>>(column).ok().flatten();
     let metadata = text(2).and_then(|text| serde_json::from_str::<Option<Map<String, Value>>>(text).ok());
     Document {
         id: text(0).map(str::to_owned),
@@ -385,12 +395,12 @@ fn document(row: &Row) -> Document {
     }
 }
 
-/// Without documents that another of the same id follows: one statement cannot write a row twice.
+/// Keeps the last document of each id, because one statement cannot write a row twice.
 fn last_of_each(documents: Vec<Document>) -> Vec<Document> {
     let last: HashMap<Option<String>, usize> =
-        documents.iter().enumerate().map(|(place, document)| (document.id.clone(), place)).collect();
+        documents.iter().enumerate().map(|(index, document)| (document.id.clone(), index)).collect();
     let kept = documents.into_iter().enumerate();
-    kept.filter(|(place, document)| last[&document.id] == *place).map(|(_, document)| document).collect()
+    kept.filter(|(index, document)| last[&document.id] == *index).map(|(_, document)| document).collect()
 }
 
 #[async_trait]

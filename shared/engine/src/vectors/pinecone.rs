@@ -1,4 +1,4 @@
-//! Pinecone: one API that knows where each index is, and the API of the index.
+//! Pinecone: one API to manage and locate indexes, and the API of the index itself.
 
 use super::{Columns, Query, StoreError, VectorStore, api::Api, filter::dollar_words};
 use crate::{
@@ -16,7 +16,7 @@ use std::{
 };
 
 const KEY: Setting = Setting { key: "api_key", variable: "PINECONE_API_KEY", default: None };
-/// What the reference's client reads from its environment.
+/// The reference's client reads the same environment variable.
 const HOST: Setting =
     Setting { key: "host", variable: "PINECONE_CONTROLLER_HOST", default: Some("https://api.pinecone.io") };
 const CLOUD: Setting = Setting { key: "cloud", variable: "PINECONE_CLOUD", default: None };
@@ -25,14 +25,14 @@ const ENVIRONMENT: Setting = Setting { key: "environment", variable: "PINECONE_E
 const POD_TYPE: Setting = Setting { key: "pod_type", variable: "PINECONE_POD_TYPE", default: None };
 const METRICS: &[(&str, &str)] =
     &[("cosine", "cosine"), ("euclidean", "euclidean"), ("dotproduct", "dotproduct")];
-const SILENCE: Duration = Duration::from_mins(1);
-/// How long a new index is waited for, and how often it is looked at.
-const READY: Duration = Duration::from_mins(5);
-const LOOK: Duration = Duration::from_secs(5);
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
+/// Timeout of waiting for a new index, and the interval between checks.
+const READY_TIMEOUT: Duration = Duration::from_mins(5);
+const READY_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 struct Pinecone {
-    /// Where indexes are made and found.
+    /// The API to manage indexes.
     indexes: Api,
     index: String,
     namespace: String,
@@ -40,9 +40,9 @@ struct Pinecone {
     batch: usize,
     dimension: u32,
     metric: &'static str,
-    /// What a write makes the index with, if it is to.
+    /// The spec with which a write creates the index, if it may.
     create: Option<Value>,
-    /// Where the index is, once it was asked for.
+    /// The URL of the index, once it is known.
     host: Mutex<Option<String>>,
 }
 
@@ -51,14 +51,14 @@ pub(crate) fn read(fields: Fields<'_>, loading: &Loading<'_>) -> Option<Box<dyn 
     Some(Box::new(Pinecone::read(fields, loading)?))
 }
 
-/// Reads the store of a writer, which may make the index.
+/// Reads the store of a writer, which may create the index.
 pub(crate) fn read_to_write(fields: Fields<'_>, loading: &Loading<'_>) -> Option<Box<dyn VectorStore>> {
     let store = Pinecone::read(fields, loading);
     let kinds = [("serverless", true), ("pod", false)];
     let setting = |setting: Setting| setting.of_node(fields, loading);
     let pods = fields.count("pods").unwrap_or(1);
     let create = fields.bool("create_if_not_exist").unwrap_or(false);
-    // Like the reference, it wants to know the place of an index although it may never make it.
+    // As in the reference, the location of an index is required even if the index is never created.
     let spec = match fields.choice("index_type", &kinds) {
         Some(true) => {
             fields.know(&[ENVIRONMENT.key, POD_TYPE.key]);
@@ -73,7 +73,7 @@ pub(crate) fn read_to_write(fields: Fields<'_>, loading: &Loading<'_>) -> Option
         None => {
             fields.know(&[CLOUD.key, REGION.key, ENVIRONMENT.key, POD_TYPE.key]);
             if create && fields.get("index_type").is_none() {
-                let message = "an index that is made needs its `index_type`: `serverless` or `pod`";
+                let message = "to create an index, set `index_type` to `serverless` or `pod`";
                 fields.mistake(fields.spot("create_if_not_exist"), message.into());
             }
             None
@@ -88,8 +88,8 @@ impl Pinecone {
         let (key, url) =
             (KEY.of(connection.as_ref(), fields, loading), HOST.of(connection.as_ref(), fields, loading));
         let index = fields.text("index_name").unwrap_or("default");
-        if !is_index(index) {
-            let message = "an index's name is words of small letters and digits, joined by `-`, and begins \
+        if !is_index_name(index) {
+            let message = "an index's name must be words of lower-case letters and digits, joined by `-`, and begin \
                            with a letter";
             fields.mistake(fields.spot("index_name"), message.into());
             return None;
@@ -99,7 +99,7 @@ impl Pinecone {
                 store: "Pinecone",
                 url: with_scheme(&url?),
                 headers: vec![("api-key", key?)],
-                silence: SILENCE,
+                silence: IDLE_TIMEOUT,
             },
             index: index.to_owned(),
             namespace: fields.text("namespace").unwrap_or("default").to_owned(),
@@ -112,8 +112,8 @@ impl Pinecone {
         })
     }
 
-    /// What Pinecone says of the index; nothing if there is none.
-    async fn described(&self, call: Call<'_>) -> Result<Option<Value>, StoreError> {
+    /// Returns Pinecone's description of the index; `None` if it does not exist.
+    async fn describe_index(&self, call: Call<'_>) -> Result<Option<Value>, StoreError> {
         let answer = self.indexes.ask(call, Method::GET, &format!("/indexes/{}", self.index), None).await?;
         if answer.status == StatusCode::NOT_FOUND {
             return Ok(None);
@@ -121,42 +121,42 @@ impl Pinecone {
         self.indexes.done(&answer).map(Some)
     }
 
-    /// Makes the index, and waits until it can be used.
-    async fn made(&self, call: Call<'_>, spec: &Value) -> Result<Value, StoreError> {
+    /// Creates the index, and waits until it is ready.
+    async fn create_index(&self, call: Call<'_>, spec: &Value) -> Result<Value, StoreError> {
         let index = json!({
             "name": self.index, "dimension": self.dimension, "metric": self.metric, "spec": spec,
         });
         let answer = self.indexes.ask(call, Method::POST, "/indexes", Some(&index)).await?;
-        // Another writer may have made it just now.
+        // Another writer may have created it just before.
         if answer.status != StatusCode::CONFLICT {
             self.indexes.done(&answer)?;
         }
         let ready = async {
             loop {
-                match self.described(call).await? {
+                match self.describe_index(call).await? {
                     Some(index) if index["status"]["ready"] == true => return Ok(index),
-                    _ => tokio::time::sleep(LOOK).await,
+                    _ => tokio::time::sleep(READY_CHECK_INTERVAL).await,
                 }
             }
         };
-        tokio::time::timeout(READY, ready).await.unwrap_or_else(|_| {
-            let waited = READY.as_secs();
+        tokio::time::timeout(READY_TIMEOUT, ready).await.unwrap_or_else(|_| {
+            let waited = READY_TIMEOUT.as_secs();
             Err(StoreError::store(format!("the index `{}` is not ready after {waited} s", self.index)))
         })
     }
 
-    /// The API of the index.
+    /// Returns the API of the index.
     async fn api(&self, call: Call<'_>, create: Option<&Value>) -> Result<Api, StoreError> {
         let known = self.host.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let url = if let Some(known) = known {
             known
         } else {
-            let index = match (self.described(call).await?, create) {
+            let index = match (self.describe_index(call).await?, create) {
                 (Some(index), _) => index,
-                (None, Some(spec)) => self.made(call, spec).await?,
+                (None, Some(spec)) => self.create_index(call, spec).await?,
                 (None, None) => {
                     let message = format!(
-                        "Pinecone has no index `{}`; a writer with `create_if_not_exist` and `index_type` makes it",
+                        "Pinecone has no index `{}`; a writer with `create_if_not_exist` and `index_type` creates it",
                         self.index
                     );
                     return Err(StoreError::value(message));
@@ -171,8 +171,14 @@ impl Pinecone {
         Ok(Api { url, ..self.indexes.clone() })
     }
 
-    /// Asks the index. An index that was made anew is elsewhere: after a failure it is asked for again.
-    async fn asked(&self, call: Call<'_>, api: &Api, path: &str, body: &Value) -> Result<Value, StoreError> {
+    /// Calls the index. After a failure its URL is looked up again, because a recreated index has another.
+    async fn call_index(
+        &self,
+        call: Call<'_>,
+        api: &Api,
+        path: &str,
+        body: &Value,
+    ) -> Result<Value, StoreError> {
         let answer = api.json(call, Method::POST, path, Some(body)).await;
         if answer.is_err() {
             *self.host.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -181,8 +187,8 @@ impl Pinecone {
     }
 }
 
-/// Words of small letters and digits between single `-`; the first begins with a letter.
-fn is_index(name: &str) -> bool {
+/// Whether a name is words of lower-case letters and digits, joined by single `-`, and begins with a letter.
+fn is_index_name(name: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     name.starts_with(|first: char| first.is_ascii_lowercase())
         && name.split('-').all(|word| !word.is_empty() && word.bytes().all(is_plain))
@@ -206,7 +212,7 @@ impl VectorStore for Pinecone {
             let id = document.id.ok_or_else(|| StoreError::value("a document needs an `id` to be stored"))?;
             let mut metadata = document.metadata.unwrap_or_default();
             metadata.insert(content.to_owned(), document.content.into());
-            // What the reference gives to a document without a vector, which Pinecone would refuse.
+            // As in the reference: Pinecone would refuse a document without a vector.
             let vector = document.embedding.unwrap_or_else(|| vec![-10.0; self.dimension as usize]);
             Ok(json!({"id": id, "values": vector, "metadata": metadata}))
         });
@@ -215,7 +221,7 @@ impl VectorStore for Pinecone {
         let mut written = 0;
         for vectors in vectors.chunks(self.batch) {
             let body = json!({"vectors": vectors, "namespace": self.namespace});
-            let answer = self.asked(call, &api, "/vectors/upsert", &body).await?;
+            let answer = self.call_index(call, &api, "/vectors/upsert", &body).await?;
             let count = answer["upsertedCount"].as_u64().and_then(|count| usize::try_from(count).ok());
             written += count.unwrap_or(vectors.len());
         }
@@ -224,7 +230,7 @@ impl VectorStore for Pinecone {
 
     async fn search(&self, call: Call<'_>, query: Query<'_>) -> Result<Vec<Document>, StoreError> {
         if query.vector.is_empty() {
-            return Err(StoreError::value("the vector that is searched for is empty"));
+            return Err(StoreError::value("the vector of the query cannot be empty"));
         }
         let mut body = json!({
             "topK": query.limit,
@@ -237,10 +243,10 @@ impl VectorStore for Pinecone {
             body["filter"] = dollar_words("Pinecone", filter)?;
         }
         let api = self.api(call, None).await?;
-        let mut answer = self.asked(call, &api, "/query", &body).await?;
-        let Value::Array(found) = answer["matches"].take() else { return Ok(Vec::new()) };
+        let mut answer = self.call_index(call, &api, "/query", &body).await?;
+        let Value::Array(hits) = answer["matches"].take() else { return Ok(Vec::new()) };
         let content = query.columns.content.unwrap_or(&self.content);
-        Ok(found.into_iter().map(|found| document(found, content)).collect())
+        Ok(hits.into_iter().map(|hit| document(hit, content)).collect())
     }
 
     fn passes(&self, score: f64, threshold: f64) -> bool {
@@ -248,17 +254,17 @@ impl VectorStore for Pinecone {
     }
 }
 
-fn document(mut found: Value, content: &str) -> Document {
-    let Value::Object(mut metadata) = found["metadata"].take() else {
-        let id = found["id"].as_str().map(str::to_owned);
-        return Document { id, score: found["score"].as_f64(), ..Document::default() };
+fn document(mut hit: Value, content: &str) -> Document {
+    let Value::Object(mut metadata) = hit["metadata"].take() else {
+        let id = hit["id"].as_str().map(str::to_owned);
+        return Document { id, score: hit["score"].as_f64(), ..Document::default() };
     };
     let content = metadata.remove(content).and_then(|text| text.as_str().map(str::to_owned));
     Document {
-        id: found["id"].as_str().map(str::to_owned),
+        id: hit["id"].as_str().map(str::to_owned),
         content: content.unwrap_or_default(),
         metadata: Some(metadata),
-        score: found["score"].as_f64(),
+        score: hit["score"].as_f64(),
         embedding: None,
     }
 }
@@ -268,10 +274,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_indexes() {
-        for (name, is) in [("default", true), ("a1-b2", true), ("a", true), ("K", false), ("1a", false)] {
-            assert_eq!(is_index(name), is, "{name}");
+    fn checks_names_of_indexes() {
+        for (name, is_valid) in [("default", true), ("a1-b2", true), ("a", true), ("K", false), ("1a", false)]
+        {
+            assert_eq!(is_index_name(name), is_valid, "{name}");
         }
-        assert!(!is_index("") && !is_index("a--b") && !is_index("a-") && !is_index("a_b"));
+        assert!(
+            !is_index_name("") && !is_index_name("a--b") && !is_index_name("a-") && !is_index_name("a_b")
+        );
     }
 }

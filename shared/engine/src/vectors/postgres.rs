@@ -1,4 +1,4 @@
-//! Connections to `PostgreSQL`, through the guard at the gate to the network.
+//! Connections to `PostgreSQL`, subject to the app's egress rules.
 
 use super::StoreError;
 use crate::{
@@ -38,11 +38,11 @@ const USER: Setting = Setting { key: "user", variable: "POSTGRESQL_USER", defaul
 const PASSWORD: Setting =
     Setting { key: "password", variable: "POSTGRESQL_PASSWORD", default: Some("password") };
 
-/// How long a server may take to let one in, and to say good-bye.
-const OPEN: Duration = Duration::from_secs(15);
-const CLOSE: Duration = Duration::from_secs(1);
+/// Timeouts of connecting and of disconnecting.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Where a database is, and who asks.
+/// The address of a database, and the credentials for it.
 pub(super) struct Server {
     host: String,
     port: u16,
@@ -51,7 +51,7 @@ pub(super) struct Server {
     password: String,
 }
 
-/// Without the password.
+/// Omits the password.
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server")
@@ -62,13 +62,13 @@ impl fmt::Debug for Server {
     }
 }
 
-/// A connection. Dropped in the middle of something, it is cut.
+/// A connection. Dropping it aborts what it is doing.
 pub(super) struct Session {
     pub(super) client: Client,
     driver: Driver,
 }
 
-/// What moves the connection's bytes.
+/// The task that performs the connection's I/O.
 struct Driver(JoinHandle<()>);
 
 impl Drop for Driver {
@@ -90,10 +90,10 @@ impl Server {
         Some(Self { host: host?, port, database: database?, user: user?, password: password? })
     }
 
-    /// Connects, and logs in.
+    /// Connects and logs in.
     pub(super) async fn open(&self, http: &Http) -> Result<Session, StoreError> {
-        let place = format!("the database on {}:{}", self.host, self.port);
-        let unreachable = |why: String| StoreError::store(format!("{place} cannot be reached: {why}"));
+        let target = format!("the database on {}:{}", self.host, self.port);
+        let unreachable = |why: String| StoreError::store(format!("{target} cannot be reached: {why}"));
         let open = async {
             let stream = http.connect(&self.host, self.port).await.map_err(|error| error.to_string())?;
             let _ = stream.set_nodelay(true);
@@ -103,14 +103,15 @@ impl Server {
             let tls = Encrypt { host: self.host.clone() };
             config.connect_raw(stream, tls).await.map_err(|error| explain(&error))
         };
-        let opened = tokio::time::timeout(OPEN, open).await;
-        let opened = opened.map_err(|_| unreachable(format!("no answer within {} s", OPEN.as_secs())))?;
+        let opened = tokio::time::timeout(OPEN_TIMEOUT, open).await;
+        let opened =
+            opened.map_err(|_| unreachable(format!("no answer within {} s", OPEN_TIMEOUT.as_secs())))?;
         let (client, connection) = opened.map_err(unreachable)?;
         let http = http.clone();
         let driver = Driver(tokio::spawn(async move {
             if let Err(error) = connection.await {
                 let error = http.secrets().hide_in_text(error.to_string());
-                tracing::debug!(error, "a connection to a database ended");
+                tracing::debug!(error, "database connection ended");
             }
         }));
         Ok(Session { client, driver })
@@ -118,22 +119,22 @@ impl Server {
 }
 
 impl Session {
-    /// Says good-bye.
+    /// Closes the connection properly.
     pub(super) async fn close(self) {
         let Self { client, mut driver } = self;
         drop(client);
-        let _ = tokio::time::timeout(CLOSE, &mut driver.0).await;
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, &mut driver.0).await;
     }
 }
 
-/// What a database's error means.
+/// Converts a database's error.
 pub(super) fn store_error(error: &tokio_postgres::Error) -> StoreError {
     let text = explain(error);
     match error.code() {
         Some(code) if *code == SqlState::UNDEFINED_TABLE => {
-            StoreError::store(format!("{text}; a writer with `create_if_not_exist` makes the table"))
+            StoreError::store(format!("{text}; a writer with `create_if_not_exist` creates the table"))
         }
-        // Class 22: what was given does not fit.
+        // Class 22: data exceptions.
         Some(code) if code.code().starts_with("22") => StoreError::value(text),
         _ => StoreError::store(text),
     }
@@ -146,8 +147,9 @@ fn explain(error: &tokio_postgres::Error) -> String {
     error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
 
-/// Encrypts the connection if the server can (`sslmode=prefer`, as the reference's client has it), and trusts whatever
-/// certificate it shows: one who could put another in between could as well say that the server cannot encrypt.
+/// Encrypts the connection if the server supports it (`sslmode=prefer`, as in the reference's client), and accepts any
+/// certificate: an attacker who can intercept the connection could also claim that the server does not support
+/// encryption.
 struct Encrypt {
     host: String,
 }
@@ -165,7 +167,7 @@ impl TlsConnect<TcpStream> for Encrypt {
                 .with_safe_default_protocol_versions()
                 .map_err(io::Error::other)?
                 .dangerous()
-                .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+                .with_custom_certificate_verifier(Arc::new(AcceptAnyCertificate(provider)))
                 .with_no_client_auth();
             let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
             Ok(Encrypted(connector.connect(name, stream).await?))
@@ -205,11 +207,11 @@ impl AsyncWrite for Encrypted {
     }
 }
 
-/// Takes any certificate whose key signed the handshake.
+/// Accepts any certificate whose key signed the handshake.
 #[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
+struct AcceptAnyCertificate(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for AcceptAnyCertificate {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

@@ -1,4 +1,5 @@
-//! Qdrant, over its REST API. A document is the payload of a point, and its metadata lies in there as a whole.
+//! Qdrant, over its REST API. A document is the payload of a point; the payload's `metadata` holds the document's
+//! metadata.
 
 use super::{
     Columns, Query, StoreError, VectorStore,
@@ -20,15 +21,15 @@ use uuid::Uuid;
 
 const URL: Setting = Setting { key: "url", variable: "QDRANT_URL", default: None };
 const KEY: Setting = Setting { key: "api_key", variable: "QDRANT_API_KEY", default: None };
-/// Where it listens, unless the URL says another port; the scheme says nothing of it.
+/// The port, unless the URL names another; the scheme's default port is not used.
 const PORT: u16 = 6333;
 const METRICS: &[(&str, &str)] = &[("cosine", "Cosine"), ("dot_product", "Dot"), ("l2", "Euclid")];
-/// What a field of a payload can be indexed as.
+/// The types of index that a field of a payload can have.
 const SCHEMAS: &[&str] = &["keyword", "integer", "float", "geo", "text", "bool", "datetime", "uuid"];
-const SILENCE: Duration = Duration::from_mins(1);
-/// Documents that are written by one call.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
+/// Documents written by one call.
 const BATCH: usize = 100;
-/// How many fields a search may index that Qdrant wants to have indexed.
+/// Limit on the fields that one search indexes because Qdrant requires it.
 const MAX_INDEXED: usize = 5;
 
 #[derive(Debug)]
@@ -38,7 +39,7 @@ struct Qdrant {
     content: String,
     dimension: u32,
     distance: &'static str,
-    /// Whether a write makes the collection.
+    /// Whether a write creates the collection.
     create: bool,
 }
 
@@ -49,16 +50,16 @@ pub(crate) fn read(fields: Fields<'_>, loading: &Loading<'_>) -> Option<Box<dyn 
     let (url, key) = (setting(URL), setting(KEY));
     let collection = fields.text("index_name").unwrap_or("default");
     if collection.is_empty() || collection.contains(['/', '?', '#', '%']) {
-        fields.mistake(fields.spot("index_name"), "this is no name of a collection".into());
+        fields.mistake(fields.spot("index_name"), "this is not a valid name of a collection".into());
         return None;
     }
     let given = url?;
     let Some(url) = base(&given) else {
-        fields.mistake(fields.spot("connection"), format!("`{given}` is no URL"));
+        fields.mistake(fields.spot("connection"), format!("`{given}` is not a URL"));
         return None;
     };
     Some(Box::new(Qdrant {
-        api: Api { store: "Qdrant", url, headers: vec![("api-key", key?)], silence: SILENCE },
+        api: Api { store: "Qdrant", url, headers: vec![("api-key", key?)], silence: IDLE_TIMEOUT },
         collection: collection.to_owned(),
         content: fields.text("content_key").unwrap_or("content").to_owned(),
         dimension: fields.count("dimension").unwrap_or(1536),
@@ -67,11 +68,11 @@ pub(crate) fn read(fields: Fields<'_>, loading: &Loading<'_>) -> Option<Box<dyn 
     }))
 }
 
-/// Scheme, host and port. As the reference's client has it: HTTPS where nothing else is said, and no path.
+/// Scheme, host and port. As in the reference's client, the default scheme is HTTPS, and the path is dropped.
 fn base(given: &str) -> Option<String> {
     let given = if given.contains("://") { given.to_owned() } else { format!("https://{given}") };
     let url = Url::parse(&given).ok()?;
-    // A port that the scheme has anyway is not kept by what parses URLs.
+    // The URL parser drops the scheme's default port.
     let authority = given.split("://").nth(1)?.split(['/', '?', '#']).next()?;
     let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
     let port = if has_port { url.port_or_known_default()? } else { PORT };
@@ -94,33 +95,35 @@ impl Qdrant {
         Ok(answer["result"].take())
     }
 
-    /// Sees to it that the collection is there.
+    /// Ensures that the collection exists.
     async fn collection(&self, call: Call<'_>) -> Result<(), StoreError> {
         if self.json(call, Method::GET, "/exists", None).await?["exists"] == true {
             return Ok(());
         }
         if !self.create {
-            let message =
-                format!("Qdrant has no collection `{}`; `create_if_not_exist` makes it", self.collection);
+            let message = format!(
+                "Qdrant has no collection `{}`; a writer with `create_if_not_exist` creates it",
+                self.collection
+            );
             return Err(StoreError::of("QdrantStoreError", message));
         }
         let vectors = json!({"size": self.dimension, "distance": self.distance, "on_disk": false});
         let body = json!({"vectors": vectors});
         let answer = self.api.ask(call, Method::PUT, &self.path(""), Some(&body)).await?;
-        // Another writer may have made it just now.
+        // Another writer may have created it just before.
         if answer.status != StatusCode::CONFLICT {
             self.api.done(&answer)?;
         }
         Ok(())
     }
 
-    /// Searches; makes the index that Qdrant wants for a field of the filter, and searches again.
-    async fn found(&self, call: Call<'_>, body: &Value) -> Result<Value, StoreError> {
+    /// Searches. If Qdrant requires an index for a field of the filter, creates it and searches again.
+    async fn search_with_indexes(&self, call: Call<'_>, body: &Value) -> Result<Value, StoreError> {
         let path = self.path("/points/query");
         let mut indexed = Vec::new();
         loop {
             let answer = self.api.ask(call, Method::POST, &path, Some(body)).await?;
-            match wanted_index(&answer) {
+            match required_index(&answer) {
                 Some((field, schema)) if indexed.len() < MAX_INDEXED && !indexed.contains(&field) => {
                     let index = json!({"field_name": field, "field_schema": schema});
                     self.json(call, Method::PUT, "/index?wait=true", Some(&index)).await?;
@@ -131,7 +134,7 @@ impl Qdrant {
         }
     }
 
-    /// The point of a document: its id, which must be a UUID, is what the reference gives it.
+    /// The point of a document. Its id must be a UUID; it is the same as in the reference.
     fn point(document: Document, content: &str) -> Result<Value, StoreError> {
         let Some(id) = document.id else {
             return Err(StoreError::of("TypeError", "a document needs an `id` to be stored"));
@@ -149,15 +152,15 @@ impl Qdrant {
     }
 }
 
-/// The field of the payload, and how to index it, that a refused search lacks an index for.
-fn wanted_index(answer: &Answer) -> Option<(String, &'static str)> {
-    const BEFORE: &str = "index required but not found for \"";
+/// If a search was refused because a field of the payload has no index: the field, and the type of index.
+fn required_index(answer: &Answer) -> Option<(String, &'static str)> {
+    const PREFIX: &str = "index required but not found for \"";
     if answer.status != StatusCode::BAD_REQUEST {
         return None;
     }
     let text = answer.error_text();
-    let place = text.to_ascii_lowercase().find(BEFORE)?;
-    let (field, rest) = text[place + BEFORE.len()..].split_once('"')?;
+    let start = text.to_ascii_lowercase().find(PREFIX)?;
+    let (field, rest) = text[start + PREFIX.len()..].split_once('"')?;
     let kinds = rest.split_once('[')?.1.split_once(']')?.0;
     let mut kinds = kinds.split(',').map(|kind| kind.trim_matches([' ', '"', '\'']).to_ascii_lowercase());
     let schema = kinds.find_map(|kind| SCHEMAS.iter().find(|known| **known == kind));
@@ -175,22 +178,26 @@ impl VectorStore for Qdrant {
         let content = columns.content.unwrap_or(&self.content);
         let points = documents.into_iter().map(|document| Self::point(document, content));
         let mut points = points.collect::<Result<Vec<_>, _>>()?;
-        // As in the reference, the first of those with the same id stays, and none replaces a document that is there.
+        // As in the reference, the first of several documents with the same id is kept, and existing documents are not
+        // replaced.
         let mut seen = HashSet::new();
         points.retain(|point| seen.insert(point["id"].as_str().unwrap_or_default().to_owned()));
         self.collection(call).await?;
-        let mut others = Vec::new();
+        let mut duplicates = Vec::new();
         for points in points.chunks(BATCH) {
             let ids: Vec<&Value> = points.iter().map(|point| &point["id"]).collect();
             let body = json!({"ids": ids, "with_payload": true, "with_vector": false});
-            let there = self.json(call, Method::POST, "/points", Some(&body)).await?;
-            // A node that is executed again, since its worker died, finds what it wrote itself.
-            let is_other = |there: &&Value| points.iter().all(|point| point["payload"] != there["payload"]);
-            let there = there.as_array().into_iter().flatten().filter(is_other);
-            others.extend(there.filter_map(|there| there["payload"]["id"].as_str().map(str::to_owned)));
+            let existing = self.json(call, Method::POST, "/points", Some(&body)).await?;
+            // A node that is executed again after its worker died finds the documents that it wrote before.
+            let is_different =
+                |existing: &&Value| points.iter().all(|point| point["payload"] != existing["payload"]);
+            let existing = existing.as_array().into_iter().flatten().filter(is_different);
+            duplicates.extend(
+                existing.filter_map(|existing| existing["payload"]["id"].as_str().map(str::to_owned)),
+            );
         }
-        if !others.is_empty() {
-            let (ids, collection) = (others.join(", "), &self.collection);
+        if !duplicates.is_empty() {
+            let (ids, collection) = (duplicates.join(", "), &self.collection);
             let message = format!("the collection `{collection}` has other documents of these ids: {ids}");
             return Err(StoreError::of("VectorStoreDuplicateDocumentException", message));
         }
@@ -213,7 +220,7 @@ impl VectorStore for Qdrant {
         if let Some(threshold) = query.threshold {
             body["score_threshold"] = threshold.into();
         }
-        let mut answer = self.found(call, &body).await?;
+        let mut answer = self.search_with_indexes(call, &body).await?;
         let Value::Array(points) = answer["result"]["points"].take() else { return Ok(Vec::new()) };
         let content = query.columns.content.unwrap_or(&self.content);
         Ok(points.into_iter().map(|point| document(point, content)).collect())
@@ -223,7 +230,7 @@ impl VectorStore for Qdrant {
         true
     }
 
-    /// It was told the threshold, and knows the collection's metric.
+    /// Qdrant applies the threshold itself: it knows the collection's metric.
     fn passes(&self, _: f64, _: f64) -> bool {
         true
     }
@@ -249,7 +256,7 @@ fn document(mut point: Value, content: &str) -> Document {
     }
 }
 
-/// A filter as a whole, in Qdrant's words.
+/// Translates a whole filter.
 fn clause(filter: &Filter) -> Result<Value, StoreError> {
     let (word, filters) = match filter {
         Filter::All(filters) => ("must", filters),
@@ -257,7 +264,7 @@ fn clause(filter: &Filter) -> Result<Value, StoreError> {
         Filter::Neither(filters) => ("must_not", filters),
         Filter::Field { .. } => {
             let condition = condition(filter)?;
-            // Some comparisons are filters already.
+            // Some comparisons already are filters.
             return Ok(if condition["key"].is_null() { condition } else { json!({"must": [condition]}) });
         }
     };
@@ -265,7 +272,7 @@ fn clause(filter: &Filter) -> Result<Value, StoreError> {
     Ok(json!({word: conditions}))
 }
 
-/// A condition within a filter, which may be a filter itself.
+/// Translates a condition within a filter, which may be a filter itself.
 fn condition(filter: &Filter) -> Result<Value, StoreError> {
     let Filter::Field { field, operator, value } = filter else { return clause(filter) };
     let key = if field.starts_with("metadata.") { field.clone() } else { format!("metadata.{field}") };
@@ -276,7 +283,7 @@ fn condition(filter: &Filter) -> Result<Value, StoreError> {
         };
         Ok(json!({"key": key, "range": {word: bound}}))
     };
-    // Which texts are compared as words and which as values is the reference's choice.
+    // Which texts are compared as words and which as values follows the reference.
     let one = |value: &Value, words: fn(&str) -> bool| match value {
         Value::String(text) if words(text) => Ok(json!({"key": key, "match": {"text": text}})),
         Value::String(_) | Value::Bool(_) => Ok(json!({"key": key, "match": {"value": value}})),
@@ -316,7 +323,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls() {
+    fn reads_urls() {
         for (given, expected) in [
             ("http://127.0.0.1", "http://127.0.0.1:6333"),
             ("https://x.y/", "https://x.y:6333"),
@@ -330,9 +337,9 @@ mod tests {
         assert_eq!(base("http://"), None);
     }
 
-    /// What the reference's client was seen to send.
+    /// The filters that the reference's client sends.
     #[test]
-    fn filters_in_qdrants_words() {
+    fn translates_filters() {
         let field = |field: &str, operator: &str, value: Value| json!({"field": field, "operator": operator, "value": value});
         let equal =
             |key: &str, value: Value| json!({"key": format!("metadata.{key}"), "match": {"value": value}});

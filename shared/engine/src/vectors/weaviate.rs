@@ -1,4 +1,4 @@
-//! Weaviate: its REST API to write, its GraphQL to search, by vector, by words or by both.
+//! Weaviate: writes over its REST API; searches over its GraphQL API, by vector, by words or by both.
 
 use super::{
     Columns, Query, StoreError, VectorStore,
@@ -21,13 +21,13 @@ const URL: Setting = Setting { key: "url", variable: "WEAVIATE_URL", default: No
 const HOST: Setting = Setting { key: "http_host", variable: "WEAVIATE_HTTP_HOST", default: None };
 const PORT: Setting = Setting { key: "http_port", variable: "WEAVIATE_HTTP_PORT", default: Some("443") };
 const KEY: Setting = Setting { key: "api_key", variable: "WEAVIATE_API_KEY", default: None };
-const SILENCE: Duration = Duration::from_mins(3);
-/// Documents that are written by one call.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(3);
+/// Documents written by one call.
 const BATCH: usize = 100;
-/// Where an object keeps the id of its document: its own must be a UUID.
+/// The property that holds the id of the document: the object's own id must be a UUID.
 const ID: &str = "_original_id";
-/// Properties that are searched for words beside the content, where a collection has them as searchable text.
-const SEARCHED: &[&str] = &[
+/// Properties that are searched for words besides the content, if they are searchable text in the collection.
+const SEARCHED_PROPERTIES: &[&str] = &[
     "filename",
     "file_name",
     "file_path",
@@ -38,7 +38,7 @@ const SEARCHED: &[&str] = &[
     "source",
     "url",
 ];
-/// Types of properties whose values can be asked for by the property's name alone.
+/// Types of properties that GraphQL can select by name, without subfields.
 const PLAIN_TYPES: &[&str] = &["text", "string", "int", "number", "boolean", "date", "uuid"];
 
 #[derive(Debug)]
@@ -50,12 +50,12 @@ struct Weaviate {
     create: bool,
 }
 
-/// What is known of a collection.
+/// The schema of a collection.
 struct Collection {
     /// Names and types.
     properties: Vec<(String, String)>,
     searchable: Vec<String>,
-    /// The name of its vector, if vectors have names there.
+    /// The name of its vector, if its vectors are named.
     vector: Option<String>,
 }
 
@@ -65,7 +65,7 @@ pub(crate) fn read(fields: Fields<'_>, loading: &Loading<'_>) -> Option<Box<dyn 
     let setting = |setting: Setting| setting.of(connection.as_ref(), fields, loading);
     let is_custom =
         connection.as_ref().and_then(|connection| connection.text("deployment_type")) == Some("custom");
-    // Its gRPC port is not needed here.
+    // The gRPC port is not used.
     let url = if is_custom {
         let (host, port) = (setting(HOST), setting(PORT));
         format!("{}:{}", host?, port?)
@@ -75,7 +75,7 @@ pub(crate) fn read(fields: Fields<'_>, loading: &Loading<'_>) -> Option<Box<dyn 
     let url = if url.contains("://") { url } else { format!("https://{url}") };
     let name = fields.text("index_name").unwrap_or("default");
     let Some(collection) = collection_name(name) else {
-        let message = "a collection's name is letters, digits and `_`, and begins with a letter";
+        let message = "a collection's name must be letters, digits and `_`, and begin with a letter";
         fields.mistake(fields.spot("index_name"), message.into());
         return None;
     };
@@ -84,7 +84,7 @@ pub(crate) fn read(fields: Fields<'_>, loading: &Loading<'_>) -> Option<Box<dyn 
             store: "Weaviate",
             url: format!("{}/v1/", url.trim_end_matches('/')),
             headers: vec![("authorization", format!("Bearer {}", setting(KEY)?))],
-            silence: SILENCE,
+            silence: IDLE_TIMEOUT,
         },
         collection,
         content: fields.text("content_key").unwrap_or("content").to_owned(),
@@ -93,7 +93,7 @@ pub(crate) fn read(fields: Fields<'_>, loading: &Loading<'_>) -> Option<Box<dyn 
     }))
 }
 
-/// Names begin with a capital there.
+/// Weaviate's name of a collection, which begins with a capital letter. `None` if the name is invalid.
 fn collection_name(name: &str) -> Option<String> {
     let mut characters = name.chars();
     let first = characters.next().filter(char::is_ascii_alphabetic)?.to_ascii_uppercase();
@@ -109,7 +109,7 @@ fn is_property(name: &str) -> bool {
 }
 
 impl Weaviate {
-    /// The collection; made first, if it is to be.
+    /// Returns the collection, and creates it first if it does not exist and `create` is set.
     async fn collection(&self, call: Call<'_>, create: bool) -> Result<Collection, StoreError> {
         let path = format!("schema/{}", self.collection);
         let mut answer = self.api.ask(call, Method::GET, &path, None).await?;
@@ -124,13 +124,13 @@ impl Weaviate {
             if self.tenant.is_some() {
                 class["multiTenancyConfig"] = json!({"enabled": true});
             }
-            // Another writer may have made it just now: whether it is there shows next.
+            // Another writer may have created it just before, so the next request checks whether it exists.
             self.api.ask(call, Method::POST, "schema", Some(&class)).await?;
             answer = self.api.ask(call, Method::GET, &path, None).await?;
         }
         if answer.status == StatusCode::NOT_FOUND {
             let message = format!(
-                "Weaviate has no collection `{}`; a writer with `create_if_not_exist` makes it",
+                "Weaviate has no collection `{}`; a writer with `create_if_not_exist` creates it",
                 self.collection
             );
             return Err(StoreError::value(message));
@@ -143,7 +143,7 @@ impl Weaviate {
         Ok(Collection::of(&class))
     }
 
-    /// Whether the tenant is there; without one, all are.
+    /// Whether the tenant exists; true without a tenant.
     async fn has_tenant(&self, call: Call<'_>) -> Result<bool, StoreError> {
         let Some(tenant) = &self.tenant else { return Ok(true) };
         let tenants =
@@ -165,14 +165,15 @@ impl Weaviate {
         properties.insert(ID.to_owned(), id.clone().into());
         properties.insert("score".to_owned(), document.score.into());
         properties.extend(document.metadata.unwrap_or_default());
-        if let Some(wrong) = properties.keys().find(|name| !is_property(name)) {
-            let message =
-                format!("`{wrong}` of the document `{id}` is no name for a property: letters, digits, `_`");
+        if let Some(invalid) = properties.keys().find(|name| !is_property(name)) {
+            let message = format!(
+                "`{invalid}` of the document `{id}` is not a valid name of a property: use letters, digits and `_`"
+            );
             return Err(StoreError::value(message));
         }
         let mut object = json!({
             "class": self.collection,
-            // What the reference gives it, so that both replace each other's.
+            // The same id as in the reference, so that each replaces the other's documents.
             "id": Uuid::new_v5(&Uuid::NAMESPACE_DNS, id.as_bytes()),
             "properties": properties,
         });
@@ -188,7 +189,7 @@ impl Weaviate {
         Ok(object)
     }
 
-    /// The GraphQL of a search.
+    /// The GraphQL query of a search.
     fn graphql(&self, query: Query<'_>, collection: &Collection) -> Result<String, StoreError> {
         let content = query.columns.content.unwrap_or(&self.content);
         let mut arguments = vec![format!("limit: {}", query.limit)];
@@ -200,17 +201,17 @@ impl Weaviate {
         let target = target.unwrap_or_default();
         let score = if let Some(words) = query.words {
             let mut searched = vec![content];
-            searched.extend(SEARCHED);
+            searched.extend(SEARCHED_PROPERTIES);
             searched.retain(|name| collection.searchable.iter().any(|known| known == name));
             let searched: Vec<String> = searched.into_iter().map(text).collect();
-            let farthest = query.max_distance.map(|distance| format!(", maxVectorDistance: {distance}"));
+            let max_distance = query.max_distance.map(|distance| format!(", maxVectorDistance: {distance}"));
             arguments.push(format!(
                 "hybrid: {{query: {}, vector: {vector}, alpha: {}, fusionType: relativeScoreFusion, \
                      properties: [{}]{}{target}}}",
                 text(words),
                 query.alpha,
                 searched.join(", "),
-                farthest.unwrap_or_default(),
+                max_distance.unwrap_or_default(),
             ));
             "score"
         } else {
@@ -263,12 +264,12 @@ impl Collection {
     }
 }
 
-/// A text as GraphQL has it, which escapes as JSON does.
+/// A GraphQL string, which is escaped as in JSON.
 fn text(plain: &str) -> String {
     Value::from(plain).to_string()
 }
 
-/// A filter as GraphQL has it.
+/// Translates a filter into GraphQL.
 fn clause(filter: &Filter, collection: &Collection) -> Result<String, StoreError> {
     let joined = |word: &str, clauses: Vec<String>| match clauses.as_slice() {
         [only] => only.clone(),
@@ -285,7 +286,7 @@ fn clause(filter: &Filter, collection: &Collection) -> Result<String, StoreError
     };
     let name = if field == "id" { ID } else { metadata_key(field) };
     if !is_property(name) {
-        return Err(StoreError::filter(format!("`{field}` is no name of a property")));
+        return Err(StoreError::filter(format!("`{field}` is not a valid name of a property")));
     }
     let one = |word: &str, value: &Value| -> String {
         let key = match (collection.type_of(name), value) {
@@ -312,7 +313,9 @@ fn clause(filter: &Filter, collection: &Collection) -> Result<String, StoreError
         Operator::NotIn => {
             let items = value.as_array().map(Vec::as_slice).unwrap_or_default();
             if items.is_empty() {
-                return Err(StoreError::filter(format!("`not in` of `{field}` needs values")));
+                return Err(StoreError::filter(format!(
+                    "`not in` of `{field}`: the list of values cannot be empty"
+                )));
             }
             joined("And", items.iter().map(|item| one("NotEqual", item)).collect())
         }
@@ -365,7 +368,7 @@ impl VectorStore for Weaviate {
         Ok(found.into_iter().map(|object| document(object, content)).collect())
     }
 
-    /// Scores are certainties or fused: the higher, the better. A threshold above 1 is a distance of cosines.
+    /// Scores are certainties or fused scores: higher is better. A threshold above 1 is a cosine distance.
     fn passes(&self, score: f64, threshold: f64) -> bool {
         if threshold <= 1.0 { score >= threshold } else { 2.0 * (1.0 - score) <= threshold }
     }
@@ -394,7 +397,7 @@ mod tests {
 
     fn store() -> Weaviate {
         Weaviate {
-            api: Api { store: "Weaviate", url: String::new(), headers: Vec::new(), silence: SILENCE },
+            api: Api { store: "Weaviate", url: String::new(), headers: Vec::new(), silence: IDLE_TIMEOUT },
             collection: "Default".into(),
             content: "content".into(),
             tenant: Some("t\"1".into()),
@@ -415,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn searches() {
+    fn builds_searches() {
         let query = Query {
             vector: &[1.0, 0.5],
             words: None,
@@ -469,9 +472,9 @@ mod tests {
                 Filter::read(filter.as_object().expect("a mapping")).expect("it reads").expect("one");
             assert_eq!(clause(&filter, &collection()), Ok(expected.to_owned()));
         }
-        let evil =
+        let injection =
             Filter::read(json!({"a\"]": 1}).as_object().expect("a mapping")).expect("it reads").expect("one");
-        assert!(clause(&evil, &collection()).is_err());
+        assert!(clause(&injection, &collection()).is_err());
     }
 
     #[test]

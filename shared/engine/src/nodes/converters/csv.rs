@@ -1,7 +1,8 @@
-//! `CSVConverter`: a document for each row of CSV files, or for each file. These documents have no ids.
+//! `CSVConverter`: makes a document of each row of CSV files, or of each file. These documents have no ids.
 
 use super::{
-    Admission, Labels, MAPPING_OR_LIST, Made, Registered, Sources, TEXT, TEXTS, little, sources, with_path,
+    Admission, Labels, MAPPING_OR_LIST, Made, Registered, Sources, TEXT, TEXTS, check_text_size, sources,
+    with_path,
 };
 use crate::{
     csv::{self, Rows},
@@ -23,7 +24,7 @@ pub(super) const CSV_CONVERTER: Registered = Registered {
     build: |_, fields, _| Some(Box::new(CsvConverter::read(fields))),
 };
 
-/// The names of the ways to make documents, and whether a whole file becomes one.
+/// The names of the modes, and whether a whole file becomes one document.
 const MODES: &[(&str, bool)] = &[("one-doc-per-row", false), ("one-doc-per-file", true)];
 
 const MODE: Check = Check::new("one-doc-per-row or one-doc-per-file", |value| {
@@ -33,12 +34,12 @@ const MODE: Check = Check::new("one-doc-per-row or one-doc-per-file", |value| {
 /// The content of a document, and its metadata.
 type Row = (String, Map<String, Value>);
 
-/// What a document is, and what it holds beside its metadata.
-const LEAST_VALUES: usize = 5;
+/// The number of values in a document without metadata.
+const MIN_DOCUMENT_VALUES: usize = 5;
 
-/// The most bytes of a file that are converted here. A header of half of it and a row for each two bytes of the rest make
-/// 64 MiB.
-const MOST_HERE: usize = 16 * 1024;
+/// Limit on a file that is converted in this process, in bytes. In the worst case, a header that takes half of it and a
+/// row for every two bytes of the rest, the result has 64 MiB.
+const MAX_INLINE_BYTES: usize = 16 * 1024;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct CsvConverter {
@@ -59,7 +60,7 @@ impl CsvConverter {
         }
     }
 
-    /// The same, with what an input says instead.
+    /// The same settings, with those of the input instead where it has some.
     fn with(&self, input: &Value) -> Self {
         let text = |key: &str| input[key].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
         let columns = input["metadata_columns"].as_array().filter(|columns| !columns.is_empty());
@@ -74,9 +75,9 @@ impl CsvConverter {
         }
     }
 
-    /// `{content, metadata}` for each document of a file.
+    /// Returns content and metadata of each document of a file.
     fn convert(&self, name: &str, bytes: &[u8], metadata: Map<String, Value>) -> Result<Vec<Row>, NodeError> {
-        let delimiter = csv::delimiter(&self.delimiter).map_err(|error| bad("TypeError", error))?;
+        let delimiter = csv::delimiter(&self.delimiter).map_err(|error| invalid_csv("TypeError", error))?;
         let text = String::from_utf8_lossy(bytes);
         let text = text.trim_start_matches('\u{feff}');
         let metadata = with_path(metadata, name);
@@ -85,14 +86,14 @@ impl CsvConverter {
         }
         let mut rows = Rows::of_file(text, delimiter, true);
         let Some(header) = rows.next() else { return Ok(Vec::new()) };
-        let header = header.map_err(|error| bad("Error", error))?;
+        let header = header.map_err(|error| invalid_csv("Error", error))?;
         let mut documents = Vec::new();
         let mut text = 0;
         let mut labels = Labels::new(&header);
         let selection =
             self.content_column.as_ref().map(|column| self.selection(&header, column)).transpose()?;
         for (number, row) in (2_u32..).zip(rows) {
-            let row = row.map_err(|error| bad("Error", error))?;
+            let row = row.map_err(|error| invalid_csv("Error", error))?;
             let document = match &selection {
                 Some(selection) => selection.of(&row, &metadata),
                 None => labels.row(&row)?.map(|content| {
@@ -104,9 +105,9 @@ impl CsvConverter {
             };
             if let Some((content, mut metadata)) = document {
                 text += content.len();
-                little(text)?;
-                // Each is a mapping of content and metadata, at the least.
-                few(documents.len().saturating_mul(LEAST_VALUES + 2 * metadata.len()))?;
+                check_text_size(text)?;
+                // Each document is a mapping with at least content and metadata.
+                check_value_count(documents.len().saturating_mul(MIN_DOCUMENT_VALUES + 2 * metadata.len()))?;
                 metadata.insert("row_number".into(), number.into());
                 documents.push((content, metadata));
             }
@@ -114,49 +115,49 @@ impl CsvConverter {
         Ok(documents)
     }
 
-    /// One column is the content, others are metadata.
+    /// Selects one column as the content, and others as metadata.
     fn selection<'s>(&'s self, header: &[String], column: &str) -> Result<Selection<'s>, NodeError> {
-        // Of columns with the same name the last counts.
-        let places: HashMap<&str, usize> =
-            header.iter().enumerate().map(|(place, name)| (name.as_str(), place)).collect();
-        let Some(content) = places.get(column) else {
+        // Of several columns with the same name, the last is used.
+        let indexes: HashMap<&str, usize> =
+            header.iter().enumerate().map(|(index, name)| (name.as_str(), index)).collect();
+        let Some(content) = indexes.get(column) else {
             return Err(NodeError::new("KeyError", format!("the file has no column `{column}`")));
         };
         let metadata = self.metadata_columns.iter();
-        let metadata = metadata.filter_map(|column| Some((column.as_str(), *places.get(column.as_str())?)));
+        let metadata = metadata.filter_map(|column| Some((column.as_str(), *indexes.get(column.as_str())?)));
         Ok(Selection { content: *content, metadata: metadata.collect() })
     }
 }
 
-/// The places of the columns that are wanted.
+/// The indexes of the selected columns.
 struct Selection<'s> {
     content: usize,
     metadata: Vec<(&'s str, usize)>,
 }
 
 impl Selection<'_> {
-    /// Rows without content are left out.
+    /// Returns `None` for a row without content.
     fn of(&self, row: &[String], metadata: &Map<String, Value>) -> Option<Row> {
         let content = row.get(self.content).filter(|content| !content.trim().is_empty())?;
         let mut metadata = metadata.clone();
-        for (column, place) in &self.metadata {
-            metadata.insert((*column).to_owned(), row.get(*place).cloned().into());
+        for (column, index) in &self.metadata {
+            metadata.insert((*column).to_owned(), row.get(*index).cloned().into());
         }
         Some((content.clone(), metadata))
     }
 }
 
-/// Refuses documents that hold too many values together.
-fn few(values: usize) -> Result<(), NodeError> {
+/// Refuses documents that together hold too many values.
+fn check_value_count(values: usize) -> Result<(), NodeError> {
     if values <= MAX_OUTPUT_VALUES {
         return Ok(());
     }
     Err(NodeError::limit_exceeded(format!(
-        "the documents of the file's rows would hold more than {MAX_OUTPUT_VALUES} values: divide the file, or have one document made of it"
+        "the documents of the file's rows would hold more than {MAX_OUTPUT_VALUES} values: divide the file, or set `document_creation_mode` to `one-doc-per-file`"
     )))
 }
 
-/// The job of converting a file.
+/// The job that converts a file.
 #[derive(Serialize, Deserialize)]
 pub(super) struct ConvertCsv {
     converter: CsvConverter,
@@ -168,7 +169,7 @@ impl Job for ConvertCsv {
     const NAME: &'static str = "csv";
 
     fn most_here(&self) -> usize {
-        MOST_HERE
+        MAX_INLINE_BYTES
     }
 
     fn perform(self, bytes: Vec<u8>) -> Result<Value, NodeError> {
@@ -178,7 +179,7 @@ impl Job for ConvertCsv {
     }
 }
 
-/// A file as it is.
+/// Makes one document of a file, with its content unchanged.
 fn whole(name: &str, text: &str, delimiter: char, mut metadata: Map<String, Value>) -> Option<Row> {
     let content = text.trim();
     let rows = Rows::new(content, delimiter).try_fold(0_usize, |count, row| row.map(|_| count + 1));
@@ -189,8 +190,8 @@ fn whole(name: &str, text: &str, delimiter: char, mut metadata: Map<String, Valu
     (!content.is_empty()).then(|| (content.to_owned(), metadata))
 }
 
-fn bad(kind: &'static str, error: csv::Error) -> NodeError {
-    NodeError::new(kind, format!("this is no CSV: {error}"))
+fn invalid_csv(kind: &'static str, error: csv::Error) -> NodeError {
+    NodeError::new(kind, format!("invalid CSV: {error}"))
 }
 
 fn content_type(name: &str, delimiter: char) -> &'static str {
@@ -203,11 +204,11 @@ fn content_type(name: &str, delimiter: char) -> &'static str {
 
 #[async_trait]
 impl Kind for CsvConverter {
-    /// Files that cannot be read are passed over, unless none can.
+    /// Skips files that cannot be read, but fails if no file can be read.
     async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
         let converter = self.with(input);
         let mut made = Made::default();
-        let (mut last, mut is_converted) = (None, false);
+        let (mut last, mut has_converted) = (None, false);
         for source in Sources::of(call, input)? {
             let source = source?;
             let converted = async {
@@ -221,7 +222,7 @@ impl Kind for CsvConverter {
             };
             match converted.await {
                 Ok(documents) => {
-                    is_converted = true;
+                    has_converted = true;
                     made.add(documents)?;
                 }
                 Err(error) if error.kind == LIMIT_EXCEEDED => return Err(error.into()),
@@ -229,7 +230,7 @@ impl Kind for CsvConverter {
             }
         }
         match last {
-            Some(error) if !is_converted => Err(error.into()),
+            Some(error) if !has_converted => Err(error.into()),
             _ => made.output(),
         }
     }

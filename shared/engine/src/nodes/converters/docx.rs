@@ -1,4 +1,4 @@
-//! `DOCXFileConverter`: a document for each Word file, or for each section of it, its content as Markdown.
+//! `DOCXFileConverter`: converts Word files to Markdown: a document for each file, or for each section.
 
 use super::{Converter, Converting, Given, Registered, TIMEOUT, archive::Archive, with_path, xml::Element};
 use crate::{
@@ -18,8 +18,8 @@ pub(super) const DOCX_CONVERTER: Registered = Registered {
 
 const IMAGE: &str = "<!-- image -->";
 
-/// How many columns a cell may span; more is no table.
-const WIDEST: usize = 1024;
+/// Limit on the columns of a table.
+const MAX_COLUMNS: usize = 1024;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct DocxConverter {
@@ -72,7 +72,7 @@ struct Word {
     document: Element,
     /// The names of styles, by id.
     styles: HashMap<String, String>,
-    /// Where links lead, by id.
+    /// The targets of links, by id.
     links: HashMap<String, String>,
 }
 
@@ -96,7 +96,7 @@ impl Word {
         Ok(Self { styles: styles.map(owned).collect(), links: links.map(owned).collect(), document })
     }
 
-    /// The blocks of each section.
+    /// The blocks of text of each section.
     fn sections(&self) -> Vec<Vec<String>> {
         let mut sections = vec![Vec::new()];
         let body = self.document.children.iter().find_map(|root| root.child("body"));
@@ -127,7 +127,7 @@ impl Word {
         sections
     }
 
-    /// A paragraph as Markdown: a heading or an item of a list by its style, else its text.
+    /// Converts a paragraph to Markdown: to a heading or an item of a list, by its style, or to text.
     fn paragraph(&self, paragraph: &Element) -> String {
         let text = self.inline(paragraph);
         let properties = paragraph.child("pPr");
@@ -167,7 +167,7 @@ impl Word {
     }
 }
 
-/// The level of a heading's style, like `heading 2`.
+/// The level of a heading's style, such as `heading 2`.
 fn heading_level(style: &str) -> Option<usize> {
     let style = style.to_lowercase();
     let mut rest = style.as_str();
@@ -182,7 +182,7 @@ fn heading_level(style: &str) -> Option<usize> {
     None
 }
 
-/// The text of runs and links, without any form.
+/// The text of runs and links, without formatting.
 fn plain(element: &Element) -> String {
     let text = |child: &Element| match &*child.name {
         "r" => run_text(child),
@@ -204,7 +204,7 @@ fn run_text(run: &Element) -> String {
     run.children.iter().map(piece).collect()
 }
 
-/// The text with the marks of the run's form, which do not stand next to white space, and of a link.
+/// Adds the marks of a run's formatting, and of a link, to its text. Marks are not put next to white space.
 fn formatted(text: &str, run: Option<&Element>, target: Option<&str>) -> String {
     let core = text.trim();
     if core.is_empty() {
@@ -228,40 +228,40 @@ fn formatted(text: &str, run: Option<&Element>, target: Option<&str>) -> String 
     format!("{}{marked}{}", &text[..start], &text[text.trim_end().len()..])
 }
 
-/// A cell that stands at each place that it spans.
+/// A cell, repeated in each column and row that it spans.
 #[derive(Clone)]
-struct Placed {
-    /// Tells it from others.
+struct GridCell {
+    /// Unique in the table.
     number: usize,
     text: String,
 }
 
-/// The cells of each row, by the columns of the grid.
-fn grid(table: &Element) -> Vec<Vec<Placed>> {
-    let mut rows: Vec<Vec<Placed>> = Vec::new();
+/// The cells of each row, by column.
+fn grid(table: &Element) -> Vec<Vec<GridCell>> {
+    let mut rows: Vec<Vec<GridCell>> = Vec::new();
     let mut count = 0;
     for row in table.all("tr") {
-        let mut cells: Vec<Placed> = Vec::new();
+        let mut cells: Vec<GridCell> = Vec::new();
         for cell in row.all("tc") {
             let properties = cell.child("tcPr");
             let property = |name: &str| properties.and_then(|properties| properties.child(name));
             let span = property("gridSpan").and_then(|it| it.attribute("val")?.parse().ok()).unwrap_or(1);
             let continues = property("vMerge").is_some_and(|it| it.attribute("val") != Some("restart"));
             let above = rows.last().filter(|_| continues).and_then(|row| row.get(cells.len())).cloned();
-            let placed = above.unwrap_or_else(|| {
+            let grid_cell = above.unwrap_or_else(|| {
                 count += 1;
                 let paragraphs: Vec<String> = cell.all("p").map(plain).collect();
-                Placed { number: count, text: paragraphs.join("\n") }
+                GridCell { number: count, text: paragraphs.join("\n") }
             });
-            let room = WIDEST.saturating_sub(cells.len());
-            cells.extend(std::iter::repeat_n(placed, usize::clamp(span, 1, WIDEST).min(room)));
+            let room = MAX_COLUMNS.saturating_sub(cells.len());
+            cells.extend(std::iter::repeat_n(grid_cell, usize::clamp(span, 1, MAX_COLUMNS).min(room)));
         }
         rows.push(cells);
     }
     rows
 }
 
-/// A table as Markdown. One of a single cell is a frame around text.
+/// Converts a table to Markdown. A table of a single cell is only a frame around text.
 fn table(table: &Element) -> String {
     let rows = grid(table);
     let columns = table.child("tblGrid").map_or(0, |grid| grid.all("gridCol").count());
@@ -271,12 +271,12 @@ fn table(table: &Element) -> String {
     {
         return cell.text.clone();
     }
-    let escaped = |cell: &Placed| cell.text.trim().replace('|', "\\|").replace('\n', "<br>");
+    let escaped = |cell: &GridCell| cell.text.trim().replace('|', "\\|").replace('\n', "<br>");
     let line = |cells: Vec<String>| format!("| {} |", cells.join(" | "));
     let mut lines = Vec::new();
     let mut written = HashSet::new();
-    for (place, row) in rows.iter().enumerate() {
-        if place == 0 {
+    for (index, row) in rows.iter().enumerate() {
+        if index == 0 {
             lines.push(line(row.iter().map(escaped).collect()));
             lines.push(line(vec!["---".into(); row.len()]));
             continue;
@@ -294,7 +294,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn headings_by_their_style() {
+    fn reads_levels_of_headings_from_styles() {
         for (style, level) in
             [("heading 1", Some(1)), ("My Heading3", Some(3)), ("Heading", None), ("Normal", None)]
         {
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn marks_stand_next_to_text() {
+    fn puts_marks_next_to_text() {
         let run = Element::parse(b"<r><rPr><b/><u val='none'/><i val='1'/></rPr></r>").expect("XML");
         assert_eq!(formatted(" a b ", run.child("r"), Some("u")), " [***a b***](u) ");
     }

@@ -1,7 +1,7 @@
-//! `ExcelFileConverter`: documents of workbooks and CSV files: a table for each file or sheet, or a text for each row.
+//! `ExcelFileConverter`: converts workbooks and CSV files: a table for each file or sheet, or a text for each row.
 
 use super::{
-    Converter, Converting, Given, Labels, Registered, TIMEOUT, little,
+    Converter, Converting, Given, Labels, Registered, TIMEOUT, check_text_size,
     sheets::{self, Cell, Sheet},
     with_path,
 };
@@ -24,7 +24,7 @@ pub(super) const EXCEL_CONVERTER: Registered = Registered {
 
 const WORKBOOK: &str = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
 
-/// What becomes a document.
+/// The part of a file that becomes a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Mode {
     File,
@@ -38,7 +38,7 @@ pub(super) struct ExcelConverter {
     delimited: Mode,
 }
 
-/// The cells of a row, with its number from 1.
+/// The number of a row, from 1, and its cells.
 type Row = (u32, Vec<String>);
 
 impl ExcelConverter {
@@ -60,8 +60,8 @@ impl ExcelConverter {
     fn of_table(&self, file: Given, delimiter: char, ids: &DocumentIds) -> Result<Vec<Document>, NodeError> {
         let text = String::from_utf8_lossy(&file.bytes);
         let rows = Rows::new(text.trim_start_matches('\u{feff}'), delimiter).collect::<Result<Vec<_>, _>>();
-        let rows =
-            rows.map_err(|error| NodeError::new("Error", format!("`{}` is no CSV: {error}", file.name)))?;
+        let rows = rows
+            .map_err(|error| NodeError::new("Error", format!("`{}` is not valid CSV: {error}", file.name)))?;
         let rows: Vec<Row> = (1..).zip(rows).collect();
         if self.delimited == Mode::File {
             return Ok(of_file(&table(&rows)?, file.metadata, &file.name, ids));
@@ -75,7 +75,7 @@ impl ExcelConverter {
 
     fn of_workbook(&self, file: Given, ids: &DocumentIds) -> Result<Vec<Document>, NodeError> {
         let sheets = sheets::read(&file.bytes)?;
-        let (alone, sheets) = (sheets.len() == 1, sheets.into_iter().map(texts));
+        let (is_single, sheets) = (sheets.len() == 1, sheets.into_iter().map(texts));
         if self.workbooks == Mode::File {
             let mut content = String::new();
             for (name, rows) in sheets {
@@ -86,11 +86,11 @@ impl ExcelConverter {
                 if !content.is_empty() {
                     content.push_str("\n\n");
                 }
-                if !alone {
+                if !is_single {
                     content.extend(["## ", &*name, "\n\n"]);
                 }
                 content.push_str(&table);
-                little(content.len())?;
+                check_text_size(content.len())?;
             }
             return Ok(of_file(&content, file.metadata, &file.name, ids));
         }
@@ -107,7 +107,7 @@ impl ExcelConverter {
             let table = table(&rows)?;
             if !table.is_empty() {
                 metadata.insert("document_type".into(), "table".into());
-                let count = rows.iter().filter(|(_, row)| says_something(row)).count();
+                let count = rows.iter().filter(|(_, row)| is_not_blank(row)).count();
                 metadata.insert("row_count".into(), count.saturating_sub(1).into());
                 documents.push(Document::new(ids.next(), table, metadata));
             }
@@ -126,9 +126,10 @@ impl Converter for ExcelConverter {
             Some("csv") => Some(','),
             Some("tsv") => Some('\t'),
             Some("xlsx") => None,
-            None => undeclared(&file.bytes),
+            None => detect_delimiter(&file.bytes),
             Some(other) => {
-                let problem = format!("`{name}` ends with `.{other}`, but must with .csv, .tsv or .xlsx");
+                let problem =
+                    format!("the name `{name}` ends with `.{other}`, but must end with .csv, .tsv or .xlsx");
                 return Err(NodeError::new("ValueError", problem));
             }
         };
@@ -137,14 +138,14 @@ impl Converter for ExcelConverter {
             None => self.of_workbook(file, ids)?,
         };
         if documents.is_empty() {
-            return Err(NodeError::new("ValueError", format!("there is nothing in `{name}`")));
+            return Err(NodeError::new("ValueError", format!("`{name}` has no content")));
         }
         Ok(documents)
     }
 }
 
-/// The delimiter of a file that does not say what it is, if it is a table.
-fn undeclared(bytes: &[u8]) -> Option<char> {
+/// The delimiter of a file without an extension, if it is a table.
+fn detect_delimiter(bytes: &[u8]) -> Option<char> {
     let text = std::str::from_utf8(bytes).ok().filter(|text| !text.contains('\0'))?;
     csv::table_delimiter(text.trim_start_matches('\u{feff}'))
 }
@@ -154,7 +155,7 @@ fn texts(sheet: Sheet) -> (String, Vec<Row>) {
     (sheet.name, sheet.rows.into_iter().map(row).collect())
 }
 
-fn says_something(row: &[String]) -> bool {
+fn is_not_blank(row: &[String]) -> bool {
     row.iter().any(|cell| !cell.trim().is_empty())
 }
 
@@ -166,14 +167,14 @@ fn of_file(content: &str, metadata: Map<String, Value>, name: &str, ids: &Docume
     vec![Document::new(ids.next(), content.to_owned(), with_path(metadata, name))]
 }
 
-/// A document for each row after the first, which names the columns.
+/// Makes a document of each row after the first, which names the columns.
 fn of_rows(
     rows: &[Row],
     title: &str,
     metadata: &Map<String, Value>,
     ids: &DocumentIds,
 ) -> Result<Vec<Document>, NodeError> {
-    let mut rows = rows.iter().filter(|(_, row)| says_something(row));
+    let mut rows = rows.iter().filter(|(_, row)| is_not_blank(row));
     let Some((_, header)) = rows.next() else { return Ok(Vec::new()) };
     let mut labels = Labels::new(header);
     let mut documents = Vec::new();
@@ -181,7 +182,7 @@ fn of_rows(
     for (number, row) in rows {
         let Some(content) = labels.row(row)? else { continue };
         text += content.len() + title.len();
-        little(text)?;
+        check_text_size(text)?;
         let mut metadata = metadata.clone();
         metadata.insert("row_number".into(), (*number).into());
         documents.push(Document::new(ids.next(), format!("{title}{content}"), metadata));
@@ -189,31 +190,31 @@ fn of_rows(
     Ok(documents)
 }
 
-/// The rows that say something as a Markdown table; nothing if there is none.
+/// Converts the rows that are not blank to a Markdown table; empty if there are none.
 fn table(rows: &[Row]) -> Result<String, NodeError> {
-    let rows: Vec<&Vec<String>> = rows.iter().map(|(_, row)| row).filter(|row| says_something(row)).collect();
+    let rows: Vec<&Vec<String>> = rows.iter().map(|(_, row)| row).filter(|row| is_not_blank(row)).collect();
     let width = rows.iter().map(|row| row.len()).max().unwrap_or(0);
     let mut text = String::new();
-    for (place, row) in rows.into_iter().enumerate() {
-        if place > 0 {
+    for (index, row) in rows.into_iter().enumerate() {
+        if index > 0 {
             text.push('\n');
         }
-        // A short row is as wide as the others.
-        little(text.len() + 3 * width)?;
-        let cells = (0..width).map(|place| row.get(place).map_or("", String::as_str));
+        // Short rows are filled up to the width of the others.
+        check_text_size(text.len() + 3 * width)?;
+        let cells = (0..width).map(|column| row.get(column).map_or("", String::as_str));
         write_line(cells.map(|cell| cell.replace('|', "\\|").replace('\n', " ")), &mut text);
-        if place == 0 {
+        if index == 0 {
             text.push('\n');
             write_line(std::iter::repeat_n("---", width), &mut text);
         }
     }
-    little(text.len())?;
+    check_text_size(text.len())?;
     Ok(text)
 }
 
 fn write_line(cells: impl Iterator<Item = impl AsRef<str>>, text: &mut String) {
-    for (place, cell) in cells.enumerate() {
-        text.push_str(if place == 0 { "| " } else { " | " });
+    for (index, cell) in cells.enumerate() {
+        text.push_str(if index == 0 { "| " } else { " | " });
         text.push_str(cell.as_ref());
     }
     text.push_str(" |");

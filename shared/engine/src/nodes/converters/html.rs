@@ -1,4 +1,4 @@
-//! `HTMLConverter`: a document for each HTML file, its content as Markdown.
+//! `HTMLConverter`: converts each HTML file to a Markdown document.
 
 use super::{Converter, Converting, Given, Registered, TIMEOUT};
 use crate::{
@@ -16,8 +16,8 @@ pub(super) const HTML_CONVERTER: Registered = Registered {
     build: |_, _, _| Some(Converting::boxed(HtmlConverter)),
 };
 
-/// Byte order marks of encodings in which text has null bytes.
-const WIDE: &[&[u8]] = &[b"\xff\xfe", b"\xfe\xff"];
+/// Byte order marks of encodings whose text has null bytes.
+const WIDE_ENCODING_MARKS: &[&[u8]] = &[b"\xff\xfe", b"\xfe\xff"];
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct HtmlConverter;
@@ -25,12 +25,12 @@ pub(super) struct HtmlConverter;
 impl Converter for HtmlConverter {
     const JOB: &'static str = "html";
 
-    /// Formatting that nobody closed is repeated in each paragraph: 4 KiB make fewer than 100,000 elements.
-    const MOST_HERE: usize = 4 * 1024;
+    /// Unclosed formatting elements are repeated in each paragraph: 4 KiB result in fewer than 100,000 elements.
+    const MAX_INLINE_BYTES: usize = 4 * 1024;
 
     fn convert(&self, mut file: Given, ids: &DocumentIds) -> Result<Vec<Document>, NodeError> {
-        if file.bytes.contains(&0) && !WIDE.iter().any(|mark| file.bytes.starts_with(mark)) {
-            return Err(NodeError::new("ValueError", format!("`{}` is no HTML", file.name)));
+        if file.bytes.contains(&0) && !WIDE_ENCODING_MARKS.iter().any(|mark| file.bytes.starts_with(mark)) {
+            return Err(NodeError::new("ValueError", format!("`{}` is not HTML", file.name)));
         }
         let html = charset::decode_markup(&file.bytes);
         if html.trim().is_empty() {

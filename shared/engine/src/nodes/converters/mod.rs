@@ -1,4 +1,4 @@
-//! Converters: nodes that make documents of files.
+//! Converters: nodes that convert files to documents.
 
 mod archive;
 mod csv;
@@ -56,11 +56,11 @@ pub(super) const JOBS: &[Known] = &[
     Known::of::<Convert<text::TextConverter>>(),
 ];
 
-/// How long one may take.
+/// The default timeout of a converter.
 const TIMEOUT: Option<Duration> = Some(Duration::from_mins(1));
 
-/// How much text may come of a file, in bytes.
-const MOST_TEXT: usize = 32 * 1024 * 1024;
+/// Limit on the text of a file, in bytes.
+const MAX_TEXT_BYTES: usize = 32 * 1024 * 1024;
 
 /// A file to convert.
 struct Given {
@@ -69,18 +69,18 @@ struct Given {
     metadata: Map<String, Value>,
 }
 
-/// Makes documents of one file.
+/// Converts a file to documents.
 trait Converter: fmt::Debug + Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The name of the job.
     const JOB: &'static str;
 
     /// See [`Job::most_here`].
-    const MOST_HERE: usize = 0;
+    const MAX_INLINE_BYTES: usize = 0;
 
     fn convert(&self, file: Given, ids: &DocumentIds) -> Result<Vec<Document>, NodeError>;
 }
 
-/// The job of converting a file.
+/// The job that converts a file.
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "C: Converter")]
 struct Convert<C> {
@@ -94,7 +94,7 @@ impl<C: Converter> Job for Convert<C> {
     const NAME: &'static str = C::JOB;
 
     fn most_here(&self) -> usize {
-        C::MOST_HERE
+        C::MAX_INLINE_BYTES
     }
 
     fn perform(self, bytes: Vec<u8>) -> Result<Value, NodeError> {
@@ -105,14 +105,14 @@ impl<C: Converter> Job for Convert<C> {
     }
 }
 
-/// The name of a file; without one it gets one, if its content tells what it is.
+/// The name of a file. If it has none, the name is made of an id and the extension for its content.
 fn named(name: Option<String>, bytes: &[u8], ids: &DocumentIds) -> Result<String, NodeError> {
     name.or_else(|| Some(format!("{}.{}", ids.next(), extension(bytes)?))).ok_or_else(|| {
-        NodeError::new("ValueError", "a file without a name must begin as files of its type do")
+        NodeError::new("ValueError", "the type of a file without a name is unknown: set its `name`")
     })
 }
 
-/// The node around what converts one file.
+/// The node of a converter.
 #[derive(Debug)]
 struct Converting<C>(C);
 
@@ -148,7 +148,7 @@ impl<C: Converter> Kind for Converting<C> {
     }
 }
 
-/// The documents that a node has made so far.
+/// The documents that a node has made so far, and their size.
 #[derive(Default)]
 struct Made {
     documents: Vec<Value>,
@@ -156,7 +156,7 @@ struct Made {
 }
 
 impl Made {
-    /// More documents, unless all of them are too much.
+    /// Adds documents; fails if all of them exceed the limits of an output.
     fn add(&mut self, documents: Value) -> Result<(), NodeError> {
         self.size.add(&documents)?;
         if let Value::Array(mut documents) = documents {
@@ -167,24 +167,22 @@ impl Made {
 
     fn output(self) -> Result<Arc<Value>, Halt> {
         if self.documents.is_empty() {
-            return Err(NodeError::new("ValueError", "no documents came of the files").into());
+            return Err(NodeError::new("ValueError", "the files result in no documents").into());
         }
         Ok(Arc::new(json!({"documents": self.documents})))
     }
 }
 
-/// Refuses to make too much text of a file.
-fn little(text: usize) -> Result<(), NodeError> {
-    if text <= MOST_TEXT {
+/// Refuses a file with too much text.
+fn check_text_size(text: usize) -> Result<(), NodeError> {
+    if text <= MAX_TEXT_BYTES {
         return Ok(());
     }
-    let most = MOST_TEXT >> 20;
-    Err(NodeError::limit_exceeded(format!(
-        "the file has more than the {most} MiB of text that a node makes of it"
-    )))
+    let max = MAX_TEXT_BYTES >> 20;
+    Err(NodeError::limit_exceeded(format!("the file has more than {max} MiB of text")))
 }
 
-/// Metadata with the file's path, unless it has one of its own; `source` stays only if it says something.
+/// Adds the file's path to metadata without one, and removes an empty `source`.
 fn with_path(mut metadata: Map<String, Value>, path: &str) -> Map<String, Value> {
     let is_empty = |value: Option<&Value>| match value {
         None | Some(Value::Null) => true,
@@ -200,12 +198,12 @@ fn with_path(mut metadata: Map<String, Value>, path: &str) -> Map<String, Value>
     metadata
 }
 
-/// Labels of columns: none empty, and none twice.
+/// Makes unique labels of columns, none of them empty.
 fn column_labels(header: &[String], width: usize) -> Vec<String> {
     let base: Vec<String> = (0..width)
-        .map(|place| match header.get(place).map(|label| label.trim()) {
+        .map(|index| match header.get(index).map(|label| label.trim()) {
             Some(label) if !label.is_empty() => label.to_owned(),
-            _ => format!("column_{}", place + 1),
+            _ => format!("column_{}", index + 1),
         })
         .collect();
     let mut labels: Vec<String> = Vec::with_capacity(width);
@@ -229,10 +227,10 @@ fn column_labels(header: &[String], width: usize) -> Vec<String> {
     labels
 }
 
-/// The labels of a table's columns, for rows one after the other.
+/// The labels of a table's columns, for its rows in order.
 struct Labels<'h> {
     header: &'h [String],
-    /// For the widest row so far.
+    /// At least as many as the widest row so far needs.
     labels: Vec<String>,
 }
 
@@ -241,10 +239,11 @@ impl<'h> Labels<'h> {
         Self { header, labels: Vec::new() }
     }
 
-    /// The cells of a row that say something, each after its column's label; nothing if none does.
+    /// Returns the cells of a row that are not blank, each after its column's label; `None` if all are blank.
     fn row(&mut self, row: &[String]) -> Result<Option<String>, NodeError> {
         let width = self.header.len().max(row.len());
-        // Labels of further columns do not change those before: those have names of their own, or `column_` and a place.
+        // Labels of further columns do not change earlier ones, which are names from the header or `column_` with a
+        // number.
         if self.labels.len() < width {
             self.labels = column_labels(self.header, width.next_power_of_two());
         }
@@ -256,7 +255,7 @@ impl<'h> Labels<'h> {
             text.push_str(label);
             text.push_str(": ");
             text.push_str(cell);
-            little(text.len())?;
+            check_text_size(text.len())?;
         }
         Ok((!text.is_empty()).then_some(text))
     }
@@ -267,13 +266,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_are_unique() {
+    fn makes_labels_unique() {
         let header = ["a", "", "a", "a_2", "a"].map(str::to_owned);
         assert_eq!(column_labels(&header, 6), ["a", "column_2", "a_3", "a_2", "a_4", "column_6"]);
     }
 
     #[test]
-    fn a_path_that_is_given_stays() {
+    fn keeps_a_path_in_the_metadata() {
         let metadata = json!({"file_path": "own", "source": ""}).as_object().cloned().expect("a mapping");
         assert_eq!(Value::from(with_path(metadata, "a.txt")), json!({"file_path": "own"}));
         assert_eq!(Value::from(with_path(Map::new(), "a.txt")), json!({"file_path": "a.txt"}));

@@ -1,4 +1,4 @@
-//! `MultiFileTypeConverter`: gives each file to the converter for what it is.
+//! `MultiFileTypeConverter`: converts each file with the converter for its type.
 
 use super::{
     Converting, FileType, Made, Registered, Sources, detect,
@@ -29,13 +29,13 @@ pub(super) const MULTI_CONVERTER: Registered = Registered {
     build: |id, fields, loading| Some(Box::new(MultiConverter::read(id, fields, loading)?)),
 };
 
-/// How many files are converted at once: each is in memory as a whole.
-const MOST_WORKERS: usize = 4;
+/// Limit on the files that are converted concurrently: each is in memory as a whole.
+const MAX_WORKERS: usize = 4;
 
-/// How much of a file is looked at for its delimiter, in bytes.
-const SAMPLE: usize = 8192;
+/// The part of a file that is checked for its delimiter, in bytes.
+const SAMPLE_BYTES: usize = 8192;
 
-/// The classes of converters, and what they convert.
+/// The classes of converters, and the types of files that they convert.
 const TYPES: &[(&str, &[FileType])] = &[
     ("DOCXFileConverter", &[FileType::Document]),
     ("ExcelFileConverter", &[FileType::Spreadsheet]),
@@ -47,14 +47,14 @@ const TYPES: &[(&str, &[FileType])] = &[
 
 #[derive(Debug)]
 struct MultiConverter {
-    /// In the order in which they are chosen.
+    /// In order of preference.
     converters: Vec<Child>,
-    /// For what no other converts, or fails to.
+    /// For files that no other converter accepts, or that it fails to convert.
     fallback: Option<Child>,
     workers: usize,
 }
 
-/// A converter that this one holds.
+/// A converter within this one.
 #[derive(Debug)]
 struct Child {
     id: String,
@@ -65,27 +65,27 @@ struct Child {
 
 impl MultiConverter {
     fn read(id: &str, fields: Fields<'_>, loading: &Loading<'_>) -> Option<Self> {
-        let own = fields.items("converters", "a converter");
-        let children = own.into_iter().enumerate();
+        let items = fields.items("converters", "a converter");
+        let children = items.into_iter().enumerate();
         let children =
-            children.map(|(place, own)| Child::read(&format!("{id}-converter-{place}"), own, loading));
+            children.map(|(index, item)| Child::read(&format!("{id}-converter-{index}"), item, loading));
         let mut converters = children.collect::<Option<Vec<_>>>()?;
         for (class, types) in TYPES {
             if !types.iter().all(|file_type| converters.iter().any(|child| child.converts(*file_type))) {
-                converters.extend(Child::usual(class));
+                converters.extend(Child::with_defaults(class));
             }
         }
         let fallback = match fields.fields("fallback_converter") {
             Some(fallback) => Some(Child::read(&format!("{id}-fallback"), fallback, loading)?),
             None => None,
         };
-        // It has nothing to set.
+        // It has no settings.
         fields.get("file_type_extractor");
         let workers = fields.count("max_workers").unwrap_or(u32::MAX) as usize;
-        Some(Self { converters, fallback, workers: workers.clamp(1, MOST_WORKERS) })
+        Some(Self { converters, fallback, workers: workers.clamp(1, MAX_WORKERS) })
     }
 
-    /// The converter for a file, if there is one.
+    /// The converter for a file, if it exists.
     fn of(&self, name: &str, file_type: Option<FileType>, is_archive: bool) -> Option<&Child> {
         let extension = extension(name);
         let is_table = matches!(extension.as_deref(), Some("csv" | "tsv"));
@@ -98,54 +98,56 @@ impl MultiConverter {
         self.converters.iter().find(|child| file_type.is_some_and(|file_type| child.converts(file_type)))
     }
 
-    async fn convert(&self, call: Call<'_>, place: usize, source: Source<'_>) -> Result<Vec<Document>, Halt> {
-        let key = format!("{}{place}/", call.within());
+    async fn convert(&self, call: Call<'_>, index: usize, source: Source<'_>) -> Result<Vec<Document>, Halt> {
+        let key = format!("{}{index}/", call.within());
         let call = Call { key: &key, ..call };
-        let (name, file) = source.named(place);
+        let (name, file) = source.named(index);
         let failed = |problem: &str| {
             NodeError::new("ValueError", format!("`{name}` cannot be converted: {problem}")).into()
         };
-        let seen = Seen::of(call, &name, &source).await?;
-        let file_type = seen.file_type;
+        let detected = Detected::of(call, &name, &source).await?;
+        let file_type = detected.file_type;
         let input = |child: &Child| {
             let mut input = json!({"files": [file], "metadata": [source.metadata()]});
             if child.class == "CSVConverter" {
-                input["delimiter"] = seen.delimiter.to_string().into();
+                input["delimiter"] = detected.delimiter.to_string().into();
             }
             input
         };
-        let mut problem =
-            format!("nothing converts files like it ({})", file_type.map_or("unknown", FileType::name));
-        if let Some(child) = self.of(&name, file_type, seen.is_archive) {
+        let mut problem = format!(
+            "no converter accepts files of its type ({})",
+            file_type.map_or("unknown", FileType::name)
+        );
+        if let Some(child) = self.of(&name, file_type, detected.is_archive) {
             match child.convert(call, input(child)).await {
-                Ok(documents) => return Ok(stamped(documents, &name, file_type, child)),
+                Ok(documents) => return Ok(with_file_type(documents, &name, file_type, child)),
                 Err(Halt::Failed(error)) if error.kind != LIMIT_EXCEEDED => problem = error.message,
                 Err(halt) => return Err(halt),
             }
         }
         let Some(child) = &self.fallback else { return Err(failed(&problem)) };
         match child.convert(call, input(child)).await {
-            Ok(documents) => Ok(stamped(documents, &name, None, child)),
+            Ok(documents) => Ok(with_file_type(documents, &name, None, child)),
             Err(Halt::Failed(error)) if error.kind != LIMIT_EXCEEDED => Err(failed(&error.message)),
             Err(halt) => Err(halt),
         }
     }
 }
 
-/// What is seen of a file before it is converted.
-struct Seen {
+/// What is detected of a file before it is converted.
+struct Detected {
     file_type: Option<FileType>,
     is_archive: bool,
     delimiter: char,
 }
 
-impl Seen {
+impl Detected {
     async fn of(call: Call<'_>, name: &str, source: &Source<'_>) -> Result<Self, NodeError> {
         let by_name = detect(name, &[]);
         if by_name.is_some_and(|file_type| file_type != FileType::Spreadsheet) {
             return Ok(Self { file_type: by_name, is_archive: false, delimiter: ',' });
         }
-        // For as long as it is in memory.
+        // Held as long as the file is in memory.
         let _turn = Files::of(call).turn(source.size(call)).await?;
         let content = source.content(call).await?.bytes;
         Ok(Self {
@@ -164,8 +166,8 @@ impl Child {
         Some(Self { id, class, kind: spec.kind, timeout: spec.errors.timeout })
     }
 
-    /// One that the file says nothing of.
-    fn usual(class: &str) -> Option<Self> {
+    /// A default converter, which the workflow file does not name.
+    fn with_defaults(class: &str) -> Option<Self> {
         let kind = match class {
             "DOCXFileConverter" => Converting::boxed(DocxConverter::by_file()),
             "ExcelFileConverter" => Converting::boxed(ExcelConverter::by_file()),
@@ -190,10 +192,10 @@ impl Child {
         let output = match self.timeout {
             Some(limit) => tokio::time::timeout(limit, work)
                 .await
-                .unwrap_or_else(|_| Err(NodeError::new("TimeoutError", "it took too long").into()))?,
+                .unwrap_or_else(|_| Err(NodeError::new("TimeoutError", "the conversion timed out").into()))?,
             None => work.await?,
         };
-        // Some converters give documents without ids.
+        // Some converters return documents without ids.
         let ids = DocumentIds::new(Call { key: &format!("{key}/document"), ..call });
         let given = output["documents"].as_array().map(Vec::as_slice).unwrap_or_default();
         let mut documents = Document::read_list(output.get("documents"))?;
@@ -206,14 +208,14 @@ impl Child {
     }
 }
 
-/// The documents with what the file was, so that a splitter need not guess it.
-fn stamped(
+/// Adds the type of the file to the metadata of documents, so that a splitter need not detect it.
+fn with_file_type(
     documents: Vec<Document>,
     name: &str,
     file_type: Option<FileType>,
     child: &Child,
 ) -> Vec<Document> {
-    let stamped = |document: Document| {
+    let with_file_type = |document: Document| {
         let mut metadata = with_path(document.metadata.unwrap_or_default(), name);
         let content = content_type(child, file_type, &metadata);
         let mut set = |key: &str, value: &str| {
@@ -229,10 +231,10 @@ fn stamped(
         }
         Document { metadata: Some(metadata), ..document }
     };
-    documents.into_iter().map(stamped).collect()
+    documents.into_iter().map(with_file_type).collect()
 }
 
-/// What the content of a document is, whatever the file was.
+/// The type of a document's content, which may differ from the file's.
 fn content_type(child: &Child, file_type: Option<FileType>, metadata: &Map<String, Value>) -> &'static str {
     match child.class.as_str() {
         "CSVConverter" => "csv",
@@ -243,10 +245,10 @@ fn content_type(child: &Child, file_type: Option<FileType>, metadata: &Map<Strin
     }
 }
 
-/// The character that divides the lines of a table alike.
+/// The character that divides at least 80 % of the lines into as many cells as the first; `,` if there is none.
 fn delimiter(content: &[u8]) -> char {
-    let sample = String::from_utf8_lossy(&content[..content.len().min(SAMPLE)]);
-    // The last line may be cut.
+    let sample = String::from_utf8_lossy(&content[..content.len().min(SAMPLE_BYTES)]);
+    // The last line may be truncated.
     let lines: Vec<&str> = sample.lines().filter(|line| !line.is_empty()).take(20).collect();
     let divides = |delimiter: &char| {
         let counts: Vec<usize> = lines.iter().map(|line| line.matches(*delimiter).count()).collect();
@@ -260,7 +262,7 @@ fn delimiter(content: &[u8]) -> char {
 impl Kind for MultiConverter {
     async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
         let sources = Sources::of(call, input)?.collect::<Result<Vec<_>, _>>()?.into_iter().enumerate();
-        let work: Vec<_> = sources.map(|(place, source)| self.convert(call, place, source)).collect();
+        let work: Vec<_> = sources.map(|(index, source)| self.convert(call, index, source)).collect();
         let mut work = std::pin::pin!(stream::iter(work).buffered(self.workers));
         let mut made = Made::default();
         while let Some(documents) = work.next().await {

@@ -1,7 +1,8 @@
-//! `PPTXFileConverter`: a document for each presentation, or for each slide: the texts of its shapes.
+//! `PPTXFileConverter`: extracts the texts of the shapes of presentations: a document for each file, or for each slide.
 
 use super::{
-    Converter, Converting, Given, Registered, TIMEOUT, archive::Archive, little, with_path, xml::Element,
+    Converter, Converting, Given, Registered, TIMEOUT, archive::Archive, check_text_size, with_path,
+    xml::Element,
 };
 use crate::{
     document::{Document, DocumentIds},
@@ -52,7 +53,7 @@ impl Converter for PptxConverter {
     }
 }
 
-/// The text of each slide, in the order in which they are shown.
+/// The text of each slide, in the order of the presentation.
 fn slides(bytes: &[u8]) -> Result<Vec<String>, NodeError> {
     let mut archive = Archive::open(bytes)?;
     let mut read = |name: &str| Element::parse(&archive.main(name)?);
@@ -65,19 +66,19 @@ fn slides(bytes: &[u8]) -> Result<Vec<String>, NodeError> {
         relations.filter_map(|it| Some((it.attribute("Id")?, it.attribute("Target")?))).collect();
     let mut written = 0;
     for slide in list.map(|list| list.children.as_slice()).unwrap_or_default() {
-        // Of its two ids the relation's is the second, and begins with letters.
+        // A slide has two ids; that of the relation is the second, and begins with a letter.
         let id = slide.attributes("id").find(|id| !id.starts_with(|first: char| first.is_ascii_digit()));
         let Some(target) = id.and_then(|id| targets.get(id)) else { continue };
         let path = target.strip_prefix('/').map_or_else(|| format!("ppt/{target}"), str::to_owned);
         let text = text(&read(&path)?);
         written += text.len();
-        little(written)?;
+        check_text_size(written)?;
         slides.push(text);
     }
     Ok(slides)
 }
 
-/// The texts of a slide's shapes, but for those in groups and tables.
+/// The texts of a slide's shapes, except those in groups and tables.
 fn text(slide: &Element) -> String {
     let shapes = slide.find("spTree").map(|tree| tree.children.as_slice()).unwrap_or_default();
     let bodies = shapes.iter().filter(|shape| &*shape.name == "sp").filter_map(|shape| shape.child("txBody"));

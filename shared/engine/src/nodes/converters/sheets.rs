@@ -1,23 +1,23 @@
-//! The sheets of Excel workbooks.
+//! Reads the sheets of Excel workbooks.
 
-use super::{MOST_TEXT, archive::Archive};
+use super::{MAX_TEXT_BYTES, archive::Archive};
 use crate::{flow::NodeError, python_text};
 use calamine::{DataRef, ExcelDateTime, Reader, Xlsx};
 use serde_json::Value;
 use std::{collections::BTreeMap, fmt::Display, io::Cursor};
 
-/// How many cells may be read of one workbook, the empty ones before others in their row too.
-const MOST_CELLS: usize = 2_000_000;
+/// Limit on the cells of a workbook, counting empty cells before others in their row.
+const MAX_CELLS: usize = 2_000_000;
 
-/// A sheet.
+/// A sheet of a workbook.
 #[derive(Debug)]
 pub(in crate::nodes) struct Sheet {
     pub(in crate::nodes) name: String,
-    /// The rows that have a cell, with their numbers from 1.
+    /// The rows that are not empty, with their numbers from 1.
     pub(in crate::nodes) rows: Vec<(u32, Vec<Cell>)>,
 }
 
-/// What a cell holds.
+/// The value of a cell.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(in crate::nodes) enum Cell {
     #[default]
@@ -26,12 +26,12 @@ pub(in crate::nodes) enum Cell {
     Float(f64),
     Int(i64),
     Text(String),
-    /// A day and a time, as `2026-01-31 12:00:00`.
+    /// A date and a time, as `2026-01-31 12:00:00`.
     Time(String),
 }
 
 impl Cell {
-    /// As Python's `str` writes it; empty if there is nothing.
+    /// The value as Python's `str` writes it; empty for an empty cell.
     pub(in crate::nodes) fn text(&self) -> String {
         match self {
             Self::Empty => String::new(),
@@ -55,13 +55,13 @@ impl Cell {
 /// Reads all sheets of a workbook.
 pub(in crate::nodes) fn read(bytes: &[u8]) -> Result<Vec<Sheet>, NodeError> {
     Archive::open(bytes)?.check_bounds()?;
-    let mut workbook: Xlsx<_> = Xlsx::new(Cursor::new(bytes)).map_err(bad)?;
-    let mut left = Left { cells: MOST_CELLS, text: MOST_TEXT };
+    let mut workbook: Xlsx<_> = Xlsx::new(Cursor::new(bytes)).map_err(unreadable)?;
+    let mut remaining = Remaining { cells: MAX_CELLS, text: MAX_TEXT_BYTES };
     let names = workbook.sheet_names();
     let read = |name: String| {
         let mut rows: BTreeMap<u32, Vec<Cell>> = BTreeMap::new();
-        let mut cells = workbook.worksheet_cells_reader(&name).map_err(bad)?;
-        while let Some(found) = cells.next_cell().map_err(bad)? {
+        let mut cells = workbook.worksheet_cells_reader(&name).map_err(unreadable)?;
+        while let Some(found) = cells.next_cell().map_err(unreadable)? {
             let (row, column) = found.get_position();
             let cell = cell(found.get_value());
             if cell == Cell::Empty {
@@ -69,7 +69,7 @@ pub(in crate::nodes) fn read(bytes: &[u8]) -> Result<Vec<Sheet>, NodeError> {
             }
             let row = rows.entry(row + 1).or_default();
             let column = column as usize;
-            left.take(&cell, (column + 1).saturating_sub(row.len()))?;
+            remaining.take(&cell, (column + 1).saturating_sub(row.len()))?;
             if row.len() <= column {
                 row.resize(column + 1, Cell::Empty);
             }
@@ -81,13 +81,13 @@ pub(in crate::nodes) fn read(bytes: &[u8]) -> Result<Vec<Sheet>, NodeError> {
     names.into_iter().map(read).collect()
 }
 
-/// What may still be read.
-struct Left {
+/// The cells, and the bytes of text, that may still be read.
+struct Remaining {
     cells: usize,
     text: usize,
 }
 
-impl Left {
+impl Remaining {
     fn take(&mut self, cell: &Cell, cells: usize) -> Result<(), NodeError> {
         let bytes = if let Cell::Text(text) = cell { text.len() } else { 0 };
         match (self.cells.checked_sub(cells), self.text.checked_sub(bytes)) {
@@ -96,9 +96,9 @@ impl Left {
                 Ok(())
             }
             _ => Err(NodeError::limit_exceeded(format!(
-                "the workbook holds more than the {MOST_CELLS} cells or the {} MiB of text that a node reads; empty cells \
-                 before others in their row count",
-                MOST_TEXT >> 20
+                "the workbook has more than {MAX_CELLS} cells or {} MiB of text, counting empty cells \
+                 before others in their row",
+                MAX_TEXT_BYTES >> 20
             ))),
         }
     }
@@ -123,7 +123,7 @@ fn text_cell(text: &str) -> Cell {
     if text.is_empty() { Cell::Empty } else { Cell::Text(text.to_owned()) }
 }
 
-/// Excel has no whole numbers; files write those without a point.
+/// Converts a number. Excel has only floating point numbers; files hold integers without a decimal point.
 fn number_cell(number: f64) -> Cell {
     if number.fract() != 0.0 || number.abs() >= 9e15 {
         return Cell::Float(number);
@@ -132,7 +132,7 @@ fn number_cell(number: f64) -> Cell {
     Cell::Int(number as i64)
 }
 
-/// A time of day alone has no day, and a span may have many.
+/// Writes a time: a date and a time, only a time of day, or a duration, which may have many days.
 fn time_text(time: &ExcelDateTime) -> String {
     let (year, month, day, hour, minute, second, _) = time.to_ymd_hms_milli();
     let clock = format!("{minute:02}:{second:02}");
@@ -148,6 +148,6 @@ fn time_text(time: &ExcelDateTime) -> String {
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{clock}")
 }
 
-fn bad(problem: impl Display) -> NodeError {
+fn unreadable(problem: impl Display) -> NodeError {
     NodeError::new("ValueError", format!("the workbook cannot be read: {problem}")).lasting()
 }

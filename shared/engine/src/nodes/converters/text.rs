@@ -1,4 +1,4 @@
-//! `TextFileConverter`: a document for each text file.
+//! `TextFileConverter`: makes a document of each text file.
 
 use super::{Converter, Converting, Given, Registered, TIMEOUT, with_path};
 use crate::{
@@ -21,8 +21,8 @@ pub(super) struct TextConverter;
 impl Converter for TextConverter {
     const JOB: &'static str = "text";
 
-    /// Text is only decoded: at most three bytes come of one.
-    const MOST_HERE: usize = 1024 * 1024;
+    /// Text is only decoded: a byte becomes at most 3 bytes.
+    const MAX_INLINE_BYTES: usize = 1024 * 1024;
 
     fn convert(&self, file: Given, ids: &DocumentIds) -> Result<Vec<Document>, NodeError> {
         let text = charset::decode(&file.bytes);

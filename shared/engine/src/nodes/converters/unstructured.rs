@@ -1,4 +1,4 @@
-//! `UnstructuredFileConverter`: has the Unstructured API take files apart, and makes documents of the elements.
+//! `UnstructuredFileConverter`: divides files into elements with the Unstructured API, and makes documents of them.
 
 use super::{Content, Given, Made, Registered, Sources, named, sources};
 use crate::{
@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use uuid::Uuid;
 
-/// Scans take minutes.
+/// The conversion of scans takes minutes.
 const TIMEOUT: Duration = Duration::from_mins(5);
 
 pub(super) const UNSTRUCTURED_CONVERTER: Registered = Registered {
@@ -32,10 +32,10 @@ const API_KEY: Setting = Setting { key: "api_key", variable: "UNSTRUCTURED_API_K
 
 const ROUTE: &str = "/general/v0/general";
 
-/// What stands between the texts of elements.
-const BREAK: &str = "\n\n";
+/// The separator between the texts of elements.
+const SEPARATOR: &str = "\n\n";
 
-/// What becomes a document.
+/// The part of a file that becomes a document.
 #[derive(Clone, Copy, Debug)]
 enum Mode {
     Element,
@@ -47,11 +47,11 @@ struct UnstructuredConverter {
     url: String,
     api_key: String,
     mode: Mode,
-    /// What is sent beside the file.
+    /// Parameters that are sent with the file.
     parameters: Vec<(String, String)>,
 }
 
-/// Without the key.
+/// Omits the key.
 impl fmt::Debug for UnstructuredConverter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("UnstructuredConverter").field("url", &self.url).finish_non_exhaustive()
@@ -71,7 +71,7 @@ impl UnstructuredConverter {
         let mut parameters = vec![("strategy".to_owned(), strategy.to_owned())];
         match fields.json("unstructured_kwargs") {
             Some(Value::Object(more)) => {
-                more.iter().for_each(|(key, value)| add(key, value, &mut parameters));
+                more.iter().for_each(|(key, value)| add_parameter(key, value, &mut parameters));
             }
             Some(_) => {
                 let spot = fields.spot("unstructured_kwargs");
@@ -81,7 +81,7 @@ impl UnstructuredConverter {
         }
         if fields.bool("extract_image_block_types_enabled") == Some(true) {
             let problem =
-                "images in documents are not supported; set `extract_image_block_types_enabled: false`";
+                "images in documents are not supported: set `extract_image_block_types_enabled: false`";
             fields.mistake(fields.spot("extract_image_block_types_enabled"), problem.into());
         }
         fields.get("extract_image_block_types");
@@ -93,9 +93,10 @@ impl UnstructuredConverter {
         Some(Self { url: format!("{base}{ROUTE}"), api_key, mode, parameters })
     }
 
-    /// The elements of a file, asked for once: the call is paid for.
-    async fn elements(&self, call: Call<'_>, place: usize, file: &Given) -> Result<Vec<Value>, Halt> {
-        let key = format!("{}/file/{place}", call.key);
+    /// Returns the elements of a file. The call is recorded, because it must be paid for: a resumed run does not repeat
+    /// it.
+    async fn elements(&self, call: Call<'_>, index: usize, file: &Given) -> Result<Vec<Value>, Halt> {
+        let key = format!("{}/file/{index}", call.key);
         let recorded = if let Some(recorded) = call.run.recorded(&key) {
             recorded.journal
         } else {
@@ -106,7 +107,11 @@ impl UnstructuredConverter {
         };
         match recorded {
             Value::Array(elements) => Ok(elements),
-            _ => Err(NodeError::new("SDKError", "the Unstructured API gave no list of elements").into()),
+            _ => Err(NodeError::new(
+                "SDKError",
+                "the answer of the Unstructured API is not a list of elements",
+            )
+            .into()),
         }
     }
 
@@ -121,7 +126,7 @@ impl UnstructuredConverter {
         let failed = |problem: String| {
             NodeError::new(
                 "SDKError",
-                format!("the Unstructured API did not take `{}`: {problem}", file.name),
+                format!("the Unstructured API did not convert `{}`: {problem}", file.name),
             )
         };
         let answer = rest::call(&call.services.http, &self.url, TIMEOUT, request).await;
@@ -142,16 +147,16 @@ impl UnstructuredConverter {
                     _ => text(element),
                 };
                 let texts: Vec<String> = elements.iter().map(text).collect();
-                vec![Document::new(ids.next(), texts.join(BREAK), metadata)]
+                vec![Document::new(ids.next(), texts.join(SEPARATOR), metadata)]
             }
             Mode::Page => pages(elements, &metadata)
                 .into_values()
                 .map(|(text, metadata)| Document::new(ids.next(), text, metadata))
                 .collect(),
             Mode::Element => {
-                let element = |(place, element): (usize, &Value)| {
+                let element = |(index, element): (usize, &Value)| {
                     let mut metadata = metadata.clone();
-                    metadata.insert("element_index".into(), place.into());
+                    metadata.insert("element_index".into(), index.into());
                     metadata.extend(element["metadata"].as_object().cloned().unwrap_or_default());
                     if let Some(category) = element["category"].as_str().filter(|it| !it.is_empty()) {
                         metadata.insert("category".into(), category.into());
@@ -164,18 +169,20 @@ impl UnstructuredConverter {
     }
 }
 
-/// The text of each page, and the metadata of its elements, the later before the earlier.
+/// The text of each page, and the merged metadata of its elements; later elements override earlier ones.
 fn pages(elements: &[Value], metadata: &Map<String, Value>) -> BTreeMap<u64, (String, Map<String, Value>)> {
     let mut pages: BTreeMap<u64, (String, Map<String, Value>)> = BTreeMap::new();
     for element in elements {
-        let own = element["metadata"].as_object();
-        let number = own.and_then(|own| own.get("page_number")).or_else(|| metadata.get("page_number"));
+        let element_metadata = element["metadata"].as_object();
+        let number = element_metadata
+            .and_then(|element_metadata| element_metadata.get("page_number"))
+            .or_else(|| metadata.get("page_number"));
         let number = number.and_then(Value::as_u64).unwrap_or(1);
-        let (page, known) = pages.entry(number).or_default();
+        let (page, page_metadata) = pages.entry(number).or_default();
         page.push_str(&text(element));
-        page.push_str(BREAK);
-        known.extend(metadata.clone());
-        known.extend(own.cloned().unwrap_or_default());
+        page.push_str(SEPARATOR);
+        page_metadata.extend(metadata.clone());
+        page_metadata.extend(element_metadata.cloned().unwrap_or_default());
     }
     pages
 }
@@ -184,17 +191,19 @@ fn text(element: &Value) -> String {
     element["text"].as_str().unwrap_or_default().to_owned()
 }
 
-/// A parameter as a form has it; of a list, each item.
-fn add(key: &str, value: &Value, parameters: &mut Vec<(String, String)>) {
+/// Adds a form parameter; for a list, one for each item.
+fn add_parameter(key: &str, value: &Value, parameters: &mut Vec<(String, String)>) {
     match value {
         Value::Null => {}
-        Value::Array(items) => items.iter().for_each(|item| add(&format!("{key}[]"), item, parameters)),
+        Value::Array(items) => {
+            items.iter().for_each(|item| add_parameter(&format!("{key}[]"), item, parameters));
+        }
         Value::String(text) => parameters.push((key.to_owned(), text.clone())),
         other => parameters.push((key.to_owned(), other.to_string())),
     }
 }
 
-/// The body of a form with one file.
+/// The body of a multipart form with one file.
 fn form(boundary: &str, file: &Given, parameters: &[(String, String)]) -> Vec<u8> {
     let quoted = |text: &str| text.replace('"', "%22").replace(['\r', '\n'], " ");
     let mut body = Vec::with_capacity(file.bytes.len() + 1024);
@@ -220,11 +229,11 @@ impl Kind for UnstructuredConverter {
     async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
         let ids = DocumentIds::new(call);
         let mut made = Made::default();
-        for (place, source) in Sources::of(call, input)?.enumerate() {
+        for (index, source) in Sources::of(call, input)?.enumerate() {
             let source = source?;
             let Content { name, bytes } = source.content(call).await?;
             let file = Given { name: named(name, &bytes, &ids)?, bytes, metadata: source.metadata() };
-            let elements = self.elements(call, place, &file).await?;
+            let elements = self.elements(call, index, &file).await?;
             made.add(Document::list(self.documents(file, &elements, &ids)))?;
         }
         made.output()
@@ -241,11 +250,11 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_form_holds_parameters_and_the_file() {
+    fn writes_forms_with_parameters_and_the_file() {
         let file = Given { name: "a\"b.txt".into(), bytes: b"\0x".to_vec(), metadata: Map::new() };
         let mut parameters = Vec::new();
-        add("languages", &json!(["eng", "deu"]), &mut parameters);
-        add("coordinates", &json!(true), &mut parameters);
+        add_parameter("languages", &json!(["eng", "deu"]), &mut parameters);
+        add_parameter("coordinates", &json!(true), &mut parameters);
         let body = String::from_utf8(form("B", &file, &parameters)).expect("text");
         let parts: Vec<&str> = body.split("--B").collect();
         assert_eq!(parts.len(), 6);

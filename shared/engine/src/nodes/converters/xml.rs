@@ -1,4 +1,5 @@
-//! The XML of office files, as a tree. Names are without their prefixes, and entities of a document's own are left out.
+//! Parses the XML of office files into a tree. Names have no prefixes, and entities that a document declares are
+//! omitted.
 
 use crate::{charset, flow::NodeError};
 use quick_xml::{
@@ -7,24 +8,24 @@ use quick_xml::{
     events::{BytesStart, Event},
 };
 
-/// How deep elements may be nested; what reads the tree calls itself for each level.
-const DEEPEST: usize = 256;
+/// Limit on the nesting of elements; readers of the tree recurse at each level.
+const MAX_DEPTH: usize = 256;
 
-/// How many elements a file may have: each takes far more memory than its text.
-const MOST_ELEMENTS: usize = 1_000_000;
+/// Limit on the elements of a file: each takes far more memory than its text.
+const MAX_ELEMENTS: usize = 1_000_000;
 
-/// An element.
+/// An XML element.
 #[derive(Debug, Default)]
 pub(super) struct Element {
     pub(super) name: Box<str>,
     attributes: Vec<(Box<str>, String)>,
     pub(super) children: Vec<Self>,
-    /// What stands directly in it.
+    /// The text directly in it, without that of its children.
     pub(super) text: String,
 }
 
 impl Element {
-    /// The root of a file, in an element without a name.
+    /// Parses a file; returns an element without a name that holds the root.
     pub(super) fn parse(xml: &[u8]) -> Result<Self, NodeError> {
         let xml = charset::decode_markup(xml);
         let mut reader = Reader::from_str(&xml);
@@ -32,11 +33,11 @@ impl Element {
         let mut open = vec![Self::default()];
         let mut elements = 0;
         loop {
-            match reader.read_event().map_err(bad)? {
+            match reader.read_event().map_err(unreadable)? {
                 Event::Start(start) => {
-                    if open.len() > DEEPEST {
+                    if open.len() > MAX_DEPTH {
                         return Err(NodeError::limit_exceeded(format!(
-                            "the file holds XML that is nested deeper than {DEEPEST} elements"
+                            "the XML of the file is nested deeper than {MAX_DEPTH} elements"
                         )));
                     }
                     open.push(Self::of(&start));
@@ -58,9 +59,9 @@ impl Element {
                 Event::Eof => break,
                 _ => {}
             }
-            if elements > MOST_ELEMENTS {
+            if elements > MAX_ELEMENTS {
                 return Err(NodeError::limit_exceeded(format!(
-                    "the file holds XML of more than {MOST_ELEMENTS} elements"
+                    "the XML of the file has more than {MAX_ELEMENTS} elements"
                 )));
             }
         }
@@ -83,22 +84,22 @@ impl Element {
         self.attributes.iter().find(|(name, _)| &**name == wanted).map(|(_, value)| value.as_str())
     }
 
-    /// All attributes of this name, which may have different prefixes.
+    /// All attributes with this local name, which may differ in their prefixes.
     pub(super) fn attributes<'e>(&'e self, wanted: &'e str) -> impl Iterator<Item = &'e str> {
         self.attributes.iter().filter(move |(name, _)| &**name == wanted).map(|(_, value)| value.as_str())
     }
 
-    /// The first child of this name.
+    /// The first child with this name.
     pub(super) fn child(&self, name: &str) -> Option<&Self> {
         self.children.iter().find(|child| &*child.name == name)
     }
 
-    /// The children of this name.
+    /// The children with this name.
     pub(super) fn all<'e>(&'e self, name: &'e str) -> impl Iterator<Item = &'e Self> {
         self.children.iter().filter(move |child| &*child.name == name)
     }
 
-    /// The first element of this name within.
+    /// The first descendant with this name.
     pub(super) fn find(&self, name: &str) -> Option<&Self> {
         self.children
             .iter()
@@ -121,8 +122,8 @@ fn add_text(open: &mut [Element], text: &str) {
     }
 }
 
-fn bad(problem: impl std::fmt::Display) -> NodeError {
-    NodeError::new("XMLSyntaxError", format!("the file holds XML that cannot be read: {problem}")).lasting()
+fn unreadable(problem: impl std::fmt::Display) -> NodeError {
+    NodeError::new("XMLSyntaxError", format!("the XML of the file cannot be read: {problem}")).lasting()
 }
 
 #[cfg(test)]
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_too_deep_or_expands() {
+    fn refuses_deep_nesting_and_does_not_expand_entities() {
         let deep = "<a>".repeat(100_000);
         assert_eq!(Element::parse(deep.as_bytes()).expect_err("too deep").kind, LIMIT_EXCEEDED);
         let laughs = "<!DOCTYPE a [<!ENTITY b 'haha'>]><a>&b;</a>";

@@ -1,4 +1,4 @@
-//! Amazon Bedrock's `InvokeModel`, with the bodies of Amazon's Titan and of Cohere's models.
+//! Amazon Bedrock's `InvokeModel`, with the request and response bodies of Amazon's Titan and of Cohere's models.
 
 use super::{
     Embedder,

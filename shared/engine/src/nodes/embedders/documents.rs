@@ -1,4 +1,4 @@
-//! `…DocumentEmbedder`: documents with their vectors.
+//! `…DocumentEmbedder`: adds vectors to documents.
 
 use super::{Embedder, Provider};
 use crate::{
@@ -33,8 +33,8 @@ impl Kind for DocumentEmbedder {
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
         let mut admission = Admission::of(&input, "a document embedder")?;
         let documents = Document::read_list(input.get("documents"))?;
-        if let Some(place) = documents.iter().position(|document| document.content.trim().is_empty()) {
-            return Err(invalid(format!("`documents[{place}]` has no content")));
+        if let Some(index) = documents.iter().position(|document| document.content.trim().is_empty()) {
+            return Err(invalid(format!("`documents[{index}].content`: cannot be blank")));
         }
         admission.set("documents", Document::list(documents));
         Ok(admission.done())

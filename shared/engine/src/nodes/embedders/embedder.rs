@@ -1,4 +1,4 @@
-//! What all embedders have in common: batches, retries, usage, and what texts look like before they are sent.
+//! What all embedders have in common: batches, retries, usage, and the preparation of texts.
 
 use super::Provider;
 use crate::{
@@ -15,25 +15,25 @@ use runyard_runs::ModelUsage;
 use serde_json::{Map, Value, json};
 use std::{fmt, time::Duration};
 
-/// How often a call is made again within one attempt of a node, as the reference's client does.
+/// Retries of a call within one attempt of a node, as in the reference's client.
 const CLIENT_RETRIES: u32 = 2;
-const FIRST_WAIT: Duration = Duration::from_millis(500);
-/// A provider that asks for a longer wait is not waited for.
-const LONGEST_ASKED: Duration = Duration::from_mins(1);
-/// How long nothing may come; the reference's client waits as long.
-const SILENCE: Duration = Duration::from_mins(10);
-/// The characters of a text that are sent at most: 8,192 tokens of four.
+const INITIAL_BACKOFF: Duration = Duration::from_millis(500);
+/// A longer `retry-after` is ignored, in favor of the usual backoff.
+const MAX_RETRY_AFTER: Duration = Duration::from_mins(1);
+/// Timeout until an answer begins, and between its pieces; the same as in the reference's client.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(10);
+/// Limit on the characters of a text: 8,192 tokens of 4 characters.
 const MAX_CHARACTERS: usize = 4 * 8192;
-/// What stands where the middle of a text was left out.
+/// Replaces the omitted middle of a text.
 const CUT: &str = "...[truncated for embedding]...";
 
-/// How to talk to a provider.
+/// The API of a provider.
 #[derive(Debug)]
 pub(super) struct Protocol {
     pub(super) request: fn(&Embedder, &[String]) -> Wire,
-    /// What an answer says; none if it is not what it should be.
+    /// Parses an answer; `None` if it is invalid.
     pub(super) answer: fn(&Value) -> Option<Embedded>,
-    /// Whether a model takes one text at a time.
+    /// Whether a model takes only one text per call.
     pub(super) takes_one: fn(&str) -> bool,
 }
 
@@ -41,45 +41,45 @@ pub(super) struct Protocol {
 pub(super) struct Wire {
     pub(super) url: String,
     pub(super) headers: Vec<(&'static str, String)>,
-    /// JSON.
+    /// The body, as JSON.
     pub(super) body: String,
 }
 
-/// What texts became: a vector each, in their order.
+/// The vectors of texts, in the same order.
 #[derive(Debug, Default)]
 pub(super) struct Embedded {
     pub(super) vectors: Vec<Vec<f64>>,
-    /// The model's name, if the answer tells.
+    /// The model's name, if the answer has it.
     pub(super) model: Option<String>,
     pub(super) prompt_tokens: u64,
     pub(super) total_tokens: u64,
 }
 
-/// What lets one in.
+/// How requests are authenticated.
 pub(super) enum Access {
     Key(String),
-    /// Requests are signed.
+    /// Requests are signed with these AWS keys.
     Signed(Keys),
 }
 
-/// A model that gives vectors.
+/// A model that computes vectors.
 pub(super) struct Embedder {
     pub(super) provider: &'static Provider,
     pub(super) url: String,
     pub(super) access: Access,
     pub(super) model: String,
     pub(super) dimensions: Option<u32>,
-    /// What the vectors are for: `search_query`, `search_document`, `classification`, `clustering`.
+    /// The purpose of the vectors: `search_query`, `search_document`, `classification`, `clustering`.
     pub(super) input_type: String,
-    /// What the provider does with a text that is too long: `NONE`, `START`, `END`.
+    /// Where the provider truncates a text that is too long: `NONE`, `START`, `END`.
     pub(super) truncate: Option<String>,
-    /// Texts of one call.
+    /// Limit on the texts of one call.
     batch: usize,
-    /// Fields of documents' metadata that are embedded before the content.
+    /// Fields of a document's metadata that are embedded before its content.
     metadata_fields: Vec<String>,
 }
 
-/// Without the key.
+/// Omits the key.
 impl fmt::Debug for Embedder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Embedder").field("url", &self.url).field("model", &self.model).finish_non_exhaustive()
@@ -87,7 +87,7 @@ impl fmt::Debug for Embedder {
 }
 
 impl Embedder {
-    /// `purpose` is the `input_type` unless the file says another.
+    /// `purpose` is the default `input_type`.
     pub(super) fn read(
         provider: &'static Provider,
         purpose: &str,
@@ -117,12 +117,12 @@ impl Embedder {
         })
     }
 
-    /// The header that lets one in by a key.
+    /// The header with the key.
     pub(super) fn bearer(&self) -> (&'static str, String) {
         ("authorization", format!("Bearer {}", self.key()))
     }
 
-    /// The key; empty where requests are signed.
+    /// The key; empty if requests are signed.
     pub(super) fn key(&self) -> &str {
         match &self.access {
             Access::Key(key) => key,
@@ -130,14 +130,14 @@ impl Embedder {
         }
     }
 
-    /// The vector of a text.
+    /// Computes the vector of a text.
     pub(super) async fn text(&self, call: Call<'_>, text: &str) -> Result<Vec<f64>, Halt> {
         let text = self.cut(text.replace('\n', " "));
         let mut embedded = self.batch(call, &[text]).await?;
-        embedded.vectors.pop().ok_or_else(|| self.wrong("no vector").into())
+        embedded.vectors.pop().ok_or_else(|| self.invalid_answer("no vector").into())
     }
 
-    /// Gives each document its vector; and `{model, usage}` of all calls.
+    /// Sets the vector of each document; returns `{model, usage}` of all calls, or `{}` without documents.
     pub(super) async fn documents(&self, call: Call<'_>, documents: &mut [Document]) -> Result<Value, Halt> {
         let texts: Vec<String> = documents.iter().map(|document| self.text_of(document)).collect();
         let (mut model, mut prompt_tokens, mut total_tokens) = (None, 0, 0);
@@ -172,7 +172,7 @@ impl Embedder {
         self.cut(lines.join("\n"))
     }
 
-    /// Leaves the middle out of a text that is too long.
+    /// Omits the middle of a text that is too long.
     fn cut(&self, text: String) -> String {
         if !self.provider.cuts || text.len() <= MAX_CHARACTERS {
             return text;
@@ -190,7 +190,7 @@ impl Embedder {
         let price = call.services.price(self.provider.name, &self.model);
         let size = CallSize::of(texts.iter().map(|text| text.len() as u64).sum(), None);
         for attempt in 0.. {
-            // Held until the call is over.
+            // Held until the call has ended.
             let _reserved = call.services.reserve(call.run, &self.model, price, size).await?;
             call.run.outside().await?;
             let error = match self.ask(call, texts).await {
@@ -199,7 +199,7 @@ impl Embedder {
                         ModelUsage { input_tokens: embedded.prompt_tokens, ..ModelUsage::default() };
                     usage.cost_nanodollars = price.map(|price| price.cost(&usage));
                     call.run.used(&self.model, &usage);
-                    return self.checked(embedded, texts.len()).map_err(Halt::from);
+                    return self.check(embedded, texts.len()).map_err(Halt::from);
                 }
                 Err(error) => {
                     LlmError { message: call.services.secrets.hide_in_text(error.message), ..error }
@@ -209,10 +209,10 @@ impl Embedder {
                 return Err(NodeError::from(error).into());
             }
             let wait = match error.retry_after {
-                Some(asked) if asked <= LONGEST_ASKED => asked,
-                _ => FIRST_WAIT.saturating_mul(1 << attempt),
+                Some(retry_after) if retry_after <= MAX_RETRY_AFTER => retry_after,
+                _ => INITIAL_BACKOFF.saturating_mul(1 << attempt),
             };
-            tracing::debug!(model = %self.model, attempt, error = %error.message, "asking for vectors again");
+            tracing::debug!(model = %self.model, attempt, error = %error.message, "retrying embedding call");
             tokio::time::sleep(wait).await;
         }
         Err(Halt::Stopped)
@@ -220,7 +220,7 @@ impl Embedder {
 
     async fn ask(&self, call: Call<'_>, texts: &[String]) -> Result<Embedded, LlmError> {
         let wire = (self.provider.protocol.request)(self, texts);
-        let answer = rest::call(&call.services.http, &wire.url, SILENCE, |client, url| {
+        let answer = rest::call(&call.services.http, &wire.url, IDLE_TIMEOUT, |client, url| {
             let request = client.post(url).header("content-type", "application/json").body(wire.body);
             wire.headers.iter().fold(request, |request, (name, value)| request.header(*name, value))
         });
@@ -238,22 +238,22 @@ impl Embedder {
             .ok_or_else(|| LlmError::broken(format!("{} answered without vectors", self.provider.name)))
     }
 
-    fn checked(&self, embedded: Embedded, texts: usize) -> Result<Embedded, NodeError> {
+    fn check(&self, embedded: Embedded, texts: usize) -> Result<Embedded, NodeError> {
         if embedded.vectors.len() != texts {
-            return Err(self.wrong(&format!("{} vectors for {texts} texts", embedded.vectors.len())));
+            return Err(self.invalid_answer(&format!("{} vectors for {texts} texts", embedded.vectors.len())));
         }
         match embedded.vectors.iter().position(Vec::is_empty) {
-            Some(place) => Err(self.wrong(&format!("an empty vector for text {place}"))),
+            Some(index) => Err(self.invalid_answer(&format!("an empty vector for text {index}"))),
             None => Ok(embedded),
         }
     }
 
-    fn wrong(&self, what: &str) -> NodeError {
+    fn invalid_answer(&self, what: &str) -> NodeError {
         NodeError::new("ValueError", format!("{} answered with {what}", self.provider.name))
     }
 }
 
-/// A list of numbers.
+/// Reads a list of numbers.
 pub(super) fn vector(value: &Value) -> Option<Vec<f64>> {
     value.as_array()?.iter().map(Value::as_f64).collect()
 }

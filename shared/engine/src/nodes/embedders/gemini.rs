@@ -1,4 +1,4 @@
-//! The batch embeddings API of Gemini. It does not tell how many tokens it read.
+//! The batch embeddings API of Gemini. Its answers do not have the number of tokens.
 
 use super::{
     Embedder,

@@ -1,4 +1,5 @@
-//! Embedders: nodes that turn texts and documents into vectors. A provider is one entry of a table, a protocol one file.
+//! Embedders: nodes that turn texts and documents into vectors. Each provider is an entry of a table, each protocol a
+//! file.
 
 mod bedrock;
 mod cohere;

@@ -1,4 +1,4 @@
-//! The embeddings API of `OpenAI`, which others speak too.
+//! The embeddings API of `OpenAI`, which other providers have as well.
 
 use super::{
     Embedder,

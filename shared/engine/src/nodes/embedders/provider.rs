@@ -11,23 +11,23 @@ use crate::{
     nodes::connection::Setting,
 };
 
-/// What tells one provider from another.
+/// What distinguishes one provider from another.
 #[derive(Debug)]
 pub(super) struct Provider {
-    /// For messages.
+    /// The name in error messages.
     pub(super) name: &'static str,
     /// The class of its connections.
     pub(super) connection: &'static str,
     pub(super) protocol: Protocol,
-    /// The model, unless the file names one.
+    /// The default model.
     pub(super) model: &'static str,
-    /// What models are named with in files, and not in calls.
+    /// The prefix of models' names in workflow files, which calls omit.
     pub(super) prefix: &'static str,
-    /// Where it is, and its key; nothing for AWS, where the region tells, and requests are signed.
+    /// The settings of its URL and key. `None` for AWS: the region determines the URL, and requests are signed.
     pub(super) place: Option<(Setting, Setting)>,
-    /// Whether it wants to know what the vectors are for (`input_type`).
+    /// Whether requests name the purpose of the vectors (`input_type`).
     pub(super) asks_purpose: bool,
-    /// Whether a text that is too long is cut here; else the provider says what it makes of it.
+    /// Whether a text that is too long is cut before it is sent, instead of by the provider.
     pub(super) cuts: bool,
 }
 
@@ -44,7 +44,7 @@ const fn key(variable: &'static str) -> Setting {
 }
 
 impl Provider {
-    /// Where it is, and what lets one in.
+    /// The provider's URL and credentials.
     pub(super) fn place(
         &self,
         connection: Option<&Connection>,
@@ -60,7 +60,9 @@ impl Provider {
             let keys = Keys {
                 access_key_id: access_key_id?,
                 secret_access_key: secret_access_key?,
-                session_token: connection.and_then(|own| own.text("session_token")).map(str::to_owned),
+                session_token: connection
+                    .and_then(|connection| connection.text("session_token"))
+                    .map(str::to_owned),
                 region,
             };
             let url = url.unwrap_or_else(|| format!("https://bedrock-runtime.{}.amazonaws.com", keys.region));

@@ -1,4 +1,4 @@
-//! `…TextEmbedder`: the vector of one text.
+//! `…TextEmbedder`: computes the vector of a text.
 
 use super::{Embedder, Provider};
 use crate::{

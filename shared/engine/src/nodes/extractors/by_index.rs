@@ -1,4 +1,4 @@
-//! `ByIndexExtractor`: the item at a place of a list.
+//! `ByIndexExtractor`: returns the item at an index of a list.
 
 use super::{Admission, LIST, Registered, WHOLE};
 use crate::{
@@ -19,7 +19,7 @@ pub(super) const BY_INDEX_EXTRACTOR: Registered = Registered {
 
 #[derive(Debug)]
 struct ByIndexExtractor {
-    /// Used unless the input has an `index` of its own.
+    /// The default `index` of an input without one.
     index: i64,
 }
 
@@ -39,7 +39,7 @@ impl Kind for ByIndexExtractor {
         let index = input["index"].as_i64().unwrap_or(self.index);
         let item = usize::try_from(index).ok().and_then(|index| items.get(index));
         let Some(item) = item else {
-            let problem = format!("the list has {} items, and none at {index}", items.len());
+            let problem = format!("the list has {} items, so there is no item at index {index}", items.len());
             return Err(NodeError::new("ValueError", problem).into());
         };
         Ok(Arc::new(json!({"output": item})))

@@ -1,4 +1,4 @@
-//! `ByRegexExtractor`: all that matches a pattern in a text.
+//! `ByRegexExtractor`: returns all matches of a pattern in a text.
 
 use super::{Admission, Registered, TEXT};
 use crate::{
@@ -20,32 +20,32 @@ pub(super) const BY_REGEX_EXTRACTOR: Registered = Registered {
 
 #[derive(Debug)]
 struct ByRegexExtractor {
-    /// Used unless the input has a `pattern` of its own; or why it is none.
+    /// The default `pattern` of an input without one, or why it is invalid.
     pattern: Option<Result<Arc<Pattern>, String>>,
 }
 
-/// What a byte of a pattern that the input brings costs to be compiled, in steps.
+/// The cost of compiling a pattern of the input, in steps per byte.
 const STEPS_TO_COMPILE: u64 = 20;
 
 fn read(fields: Fields<'_>) -> Option<Result<Arc<Pattern>, String>> {
     Some(fields.pattern("pattern", fields.text("pattern")?)?.map(Arc::new))
 }
 
-/// What the input's pattern, or else the node's `own`, matches in the input.
-fn extracted(own: Option<&Result<Arc<Pattern>, String>>, input: &Value) -> Result<Value, NodeError> {
+/// Returns the matches of the input's pattern, or else of the node's pattern, `default`.
+fn extract(default: Option<&Result<Arc<Pattern>, String>>, input: &Value) -> Result<Value, NodeError> {
     let value = input["value"].as_str().unwrap_or_default();
     let given = match input["pattern"].as_str().filter(|text| !text.is_empty()) {
         Some(text) => {
-            let limit = |_| failed("its pattern takes too many steps to compile");
+            let limit = |_| failed("`pattern` takes too many steps to compile");
             compute::step(text.len() as u64 * STEPS_TO_COMPILE).map_err(limit)?;
             Some(Pattern::python(text).map(Arc::new))
         }
         None => None,
     };
-    let pattern = match given.as_ref().or(own) {
+    let pattern = match given.as_ref().or(default) {
         Some(Ok(pattern)) => pattern,
         Some(Err(problem)) => return Err(failed(problem)),
-        None => return Err(failed("there is no `pattern`")),
+        None => return Err(failed("`pattern` cannot be blank")),
     };
     let found = pattern.find_iter(value).map(|found| found.map(|found| &value[found]));
     Ok(json!({"matches": found.collect::<Result<Vec<_>, _>>()?}))
@@ -55,10 +55,10 @@ fn extracted(own: Option<&Result<Arc<Pattern>, String>>, input: &Value) -> Resul
 impl Kind for ByRegexExtractor {
     async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
         let away = || {
-            let (own, input) = (self.pattern.clone(), Arc::clone(input));
-            move || extracted(own.as_ref(), &input)
+            let (default, input) = (self.pattern.clone(), Arc::clone(input));
+            move || extract(default.as_ref(), &input)
         };
-        let here = || extracted(self.pattern.as_ref(), input);
+        let here = || extract(self.pattern.as_ref(), input);
         Ok(Arc::new(compute::run(call.run, "a regular expression", here, away).await?))
     }
 

@@ -1,4 +1,4 @@
-//! `FileTypeExtractor`: what a file is, by its name's extension, or else by its content.
+//! `FileTypeExtractor`: detects the type of a file by the extension of its name, or else by its content.
 
 use super::{Admission, Registered, TEXT};
 use crate::{
@@ -25,7 +25,7 @@ pub(super) const FILE_TYPE_EXTRACTOR: Registered = Registered {
     build: |_, _, _| Some(Box::new(FileTypeExtractor)),
 };
 
-/// What a file is.
+/// The type of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::nodes) enum FileType {
     Archive,
@@ -70,10 +70,10 @@ const TYPES: &[(FileType, &str, &[&str])] = &[
     (FileType::Video, "video", &["mp4", "mkv", "avi", "mov", "wmv", "webm", "3gp", "m4v", "mpg", "flv"]),
 ];
 
-/// Spreadsheets that nothing here reads, whatever is in them.
-const UNREADABLE: &[&str] = &["xls", "ods"];
+/// Extensions of spreadsheets that the engine cannot read.
+const UNSUPPORTED_EXTENSIONS: &[&str] = &["xls", "ods"];
 
-/// How the content of files begins, with the extension that they would have.
+/// Signatures of files: offset, bytes, and the extension of such files.
 #[rustfmt::skip]
 const SIGNATURES: &[(usize, &[u8], &str)] = &[
     (0, b"%PDF-", "pdf"), (0, b"\x89PNG\r\n\x1a\n", "png"), (0, b"\xff\xd8\xff", "jpg"), (0, b"GIF8", "gif"),
@@ -89,16 +89,16 @@ const SIGNATURES: &[(usize, &[u8], &str)] = &[
     (0, b"SQLite format 3\0", "sqlite"),
 ];
 
-/// How much of the content is looked at, in bytes.
-const SAMPLE: usize = 8192;
+/// The part of the content that is checked, in bytes.
+const SAMPLE_BYTES: usize = 8192;
 
-/// How many files an archive may have whose list is read.
-const MOST_ENTRIES: usize = 10_000;
+/// Limit on the files of an archive whose list is read.
+const MAX_ENTRIES: usize = 10_000;
 
-/// How many lists of files it may have.
-const MOST_LISTS: usize = 4;
+/// Limit on the lists of files of such an archive.
+const MAX_LISTS: usize = 4;
 
-const BYTES: Check = Check::new("a file", FILE_OR_TEXT.read);
+const FILE: Check = Check::new("a file", FILE_OR_TEXT.read);
 
 impl FileType {
     pub(in crate::nodes) fn name(self) -> &'static str {
@@ -119,12 +119,12 @@ impl Kind for FileTypeExtractor {
     async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
         let files = Files::of(call);
         let file = Some(&input["file"]).filter(|file| !file.is_null());
-        let own = file.and_then(|file| files.name(file));
-        let name = own.as_deref().or(input["filename"].as_str()).unwrap_or_default();
+        let file_name = file.and_then(|file| files.name(file));
+        let name = file_name.as_deref().or(input["filename"].as_str()).unwrap_or_default();
         let Some(file) = file else {
             return Ok(Arc::new(json!({"type": detect(name, &[]).map(FileType::name)})));
         };
-        // For as long as it is in memory.
+        // Held as long as the file is in memory.
         let _turn = files.turn(files.size(file)).await?;
         let content = files.read(file).await?;
         Ok(Arc::new(json!({"type": detect(name, &content.bytes).map(FileType::name)})))
@@ -132,7 +132,7 @@ impl Kind for FileTypeExtractor {
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
         let mut input = Admission::of(&input, "a FileTypeExtractor")?;
-        input.optional("file", BYTES)?;
+        input.optional("file", FILE)?;
         match input.given("filename") {
             Some(_) => input.optional("filename", TEXT)?,
             None => input.set("filename", "".into()),
@@ -141,11 +141,11 @@ impl Kind for FileTypeExtractor {
     }
 }
 
-/// What a file is, if that can be told.
+/// The type of a file, if it is known.
 pub(in crate::nodes) fn detect(name: &str, bytes: &[u8]) -> Option<FileType> {
     if let Some((_, extension)) = name.rsplit_once('.') {
         let extension = extension.to_lowercase();
-        if UNREADABLE.contains(&extension.as_str()) {
+        if UNSUPPORTED_EXTENSIONS.contains(&extension.as_str()) {
             return None;
         }
         if let Some(file_type) = FileType::of_extension(&extension) {
@@ -157,11 +157,11 @@ pub(in crate::nodes) fn detect(name: &str, bytes: &[u8]) -> Option<FileType> {
     }
     match signature(bytes) {
         Some(extension) => FileType::of_extension(extension),
-        None => of_text(&bytes[..bytes.len().min(SAMPLE)]),
+        None => of_text(&bytes[..bytes.len().min(SAMPLE_BYTES)]),
     }
 }
 
-/// The extension that a file would have which begins like this.
+/// The usual extension of files with such a content.
 pub(in crate::nodes) fn extension(bytes: &[u8]) -> Option<&'static str> {
     if bytes.starts_with(b"PK") {
         return Some(match of_archive(bytes)? {
@@ -176,21 +176,21 @@ pub(in crate::nodes) fn extension(bytes: &[u8]) -> Option<&'static str> {
 }
 
 fn signature(bytes: &[u8]) -> Option<&'static str> {
-    let signed = |(at, signature, _): &&(usize, &[u8], &str)| {
-        bytes.get(*at..).is_some_and(|rest| rest.starts_with(signature))
+    let has_signature = |(offset, signature, _): &&(usize, &[u8], &str)| {
+        bytes.get(*offset..).is_some_and(|rest| rest.starts_with(signature))
     };
-    SIGNATURES.iter().find(signed).map(|(.., extension)| *extension)
+    SIGNATURES.iter().find(has_signature).map(|(.., extension)| *extension)
 }
 
-/// Whether an archive has so few files that its list may be read: the list is read as often as there are ends of one.
+/// Whether an archive has few enough files and lists to be read: the list is read once for each end-of-list record.
 fn is_listable(bytes: &[u8]) -> bool {
-    let count = |signature: &[u8], most: usize| {
-        bytes.windows(4).filter(|window| *window == signature).take(most + 1).count() <= most
+    let count = |signature: &[u8], max: usize| {
+        bytes.windows(4).filter(|window| *window == signature).take(max + 1).count() <= max
     };
-    count(b"PK\x01\x02", MOST_ENTRIES) && count(b"PK\x05\x06", MOST_LISTS) && count(b"PK\x06\x06", MOST_LISTS)
+    count(b"PK\x01\x02", MAX_ENTRIES) && count(b"PK\x05\x06", MAX_LISTS) && count(b"PK\x06\x06", MAX_LISTS)
 }
 
-/// Office files and e-books are archives; their folders tell.
+/// Office files and e-books are archives, which their declaration or their folders distinguish.
 fn of_archive(bytes: &[u8]) -> Option<FileType> {
     if !is_listable(bytes) {
         return Some(FileType::Archive);
@@ -198,8 +198,8 @@ fn of_archive(bytes: &[u8]) -> Option<FileType> {
     let mut archive = ZipArchive::new(Cursor::new(bytes)).ok()?;
     let mut declared = String::new();
     if let Ok(file) = archive.by_name("mimetype") {
-        // What is no text declares nothing.
-        let _ = file.take(SAMPLE as u64).read_to_string(&mut declared);
+        // A declaration that is not text is ignored.
+        let _ = file.take(SAMPLE_BYTES as u64).read_to_string(&mut declared);
     }
     match declared.trim() {
         "application/epub+zip" => return Some(FileType::Ebook),
@@ -237,14 +237,14 @@ fn of_text(sample: &[u8]) -> Option<FileType> {
     }
 }
 
-/// The sample as text, if it is some: no control characters, and UTF-8 but for a character cut at its end or single
-/// bytes of an older encoding.
+/// Decodes the sample, if it is text: without control characters. It may end within a character of UTF-8, or have
+/// single bytes of an older encoding.
 fn readable(sample: &[u8]) -> Option<String> {
     let is_control = |byte: &u8| *byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x0c | 0x1b);
     (!sample.iter().any(is_control)).then(|| String::from_utf8_lossy(sample).into_owned())
 }
 
-/// Whether there is any of what Markdown is written with: headings, fences, quotes, lists, rules, emphasis, code, links.
+/// Whether a text has any Markdown syntax: headings, fences, quotes, lists, rules, emphasis, code, links.
 fn is_markdown(text: &str) -> bool {
     static LINES: LazyLock<Option<Regex>> = LazyLock::new(|| {
         let line = r"(?m)^(?:#{1,6}\s+.|\s*(?:```|~~~)[\w-]*\s*$|\s*>+\s+.|\s*(?:[-*+]|\d+\.)\s+.|(?:-{3,}|\*{3,}|_{3,})\s*$)";
@@ -265,15 +265,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_archive_of_very_many_files_is_not_looked_into() {
+    fn does_not_read_archives_of_too_many_files() {
         let entry = b"PK\x01\x02";
-        assert!(is_listable(&entry.repeat(MOST_ENTRIES)) && !is_listable(&entry.repeat(MOST_ENTRIES + 1)));
-        assert!(!is_listable(&b"PK\x05\x06".repeat(MOST_LISTS + 1)));
-        assert_eq!(detect("", &entry.repeat(MOST_ENTRIES + 1)), Some(FileType::Archive));
+        assert!(is_listable(&entry.repeat(MAX_ENTRIES)) && !is_listable(&entry.repeat(MAX_ENTRIES + 1)));
+        assert!(!is_listable(&b"PK\x05\x06".repeat(MAX_LISTS + 1)));
+        assert_eq!(detect("", &entry.repeat(MAX_ENTRIES + 1)), Some(FileType::Archive));
     }
 
     #[test]
-    fn by_name_then_by_content() {
+    fn detects_by_name_then_by_content() {
         for (name, bytes, expected) in [
             ("a.PDF", &b"x"[..], Some(FileType::Pdf)),
             ("a.tar.Z", b"", Some(FileType::Archive)),

@@ -1,4 +1,4 @@
-//! Extractors: nodes that take one thing out of another.
+//! Extractors: nodes that extract a part of a list, text or file.
 
 mod by_index;
 mod by_regex;

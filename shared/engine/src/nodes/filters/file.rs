@@ -1,4 +1,4 @@
-//! `FileFilter`: keeps of a list of files those that a condition holds for, by their `name`, `size` and `mime_type`.
+//! `FileFilter`: keeps the files of a list that match a condition, by their `name`, `size` and `mime_type`.
 
 use super::{Admission, Filter, Registered};
 use crate::{
@@ -23,7 +23,7 @@ struct FileFilter(Filter);
 impl Kind for FileFilter {
     async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
         let Some(files) = input["files"].as_array() else {
-            return Err(NodeError::new("ValueError", "there are no `files` to filter").into());
+            return Err(NodeError::new("ValueError", "`files` of the input cannot be blank").into());
         };
         let described: Vec<Value> = files.iter().map(|file| Files::of(call).described(file)).collect();
         Ok(Arc::new(json!({"output": self.0.apply(call, &described.into()).await?})))

@@ -1,4 +1,4 @@
-//! `ListFilter`: keeps of a list what a condition holds for.
+//! `ListFilter`: keeps the items of a list that match a condition.
 
 use super::{Admission, Filter, LIST, Registered};
 use crate::flow::{Call, Halt, Kind, NodeError};

@@ -1,4 +1,4 @@
-//! Filters: nodes that keep of a list what a condition holds for.
+//! Filters: nodes that keep the items of a list that match a condition.
 
 mod file;
 mod list;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 pub(super) const NODES: &[&Registered] = &[&file::FILE_FILTER, &list::LIST_FILTER];
 
-/// What is kept of a list.
+/// The condition for the items to keep.
 #[derive(Debug)]
 struct Filter(Arc<Condition>);
 
@@ -33,13 +33,13 @@ impl Filter {
     async fn apply(&self, call: Call<'_>, items: &Value) -> Result<Vec<Value>, NodeError> {
         let away = || {
             let (condition, items) = (Arc::clone(&self.0), items.clone());
-            move || kept(&condition, &items)
+            move || filter(&condition, &items)
         };
-        compute::run(call.run, "a filter", || kept(&self.0, items), away).await
+        compute::run(call.run, "a filter", || filter(&self.0, items), away).await
     }
 }
 
-fn kept(condition: &Condition, items: &Value) -> Result<Vec<Value>, NodeError> {
+fn filter(condition: &Condition, items: &Value) -> Result<Vec<Value>, NodeError> {
     let mut kept = Vec::new();
     for item in items.as_array().map(Vec::as_slice).unwrap_or_default() {
         let holds = condition.holds(item).map_err(|error| match error.code() {

@@ -1,4 +1,4 @@
-//! `CohereReranker`: sorts documents by how well they answer a question, as one of Cohere's models judges it.
+//! `CohereReranker`: sorts documents by how well they answer a query, with one of Cohere's models.
 
 use super::Registered;
 use crate::{
@@ -26,7 +26,7 @@ pub(super) const COHERE_RERANKER: Registered = Registered {
 const URL: Setting =
     Setting { key: "url", variable: "COHERE_API_BASE", default: Some("https://api.cohere.com") };
 const KEY: Setting = Setting { key: "api_key", variable: "COHERE_API_KEY", default: None };
-const SILENCE: Duration = Duration::from_mins(2);
+const IDLE_TIMEOUT: Duration = Duration::from_mins(2);
 
 struct CohereReranker {
     url: String,
@@ -36,7 +36,7 @@ struct CohereReranker {
     threshold: f64,
 }
 
-/// Without the key.
+/// Omits the key.
 impl fmt::Debug for CohereReranker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CohereReranker")
@@ -65,7 +65,7 @@ impl CohereReranker {
         let texts: Vec<&str> = documents.iter().map(|document| document.content.as_str()).collect();
         let body = json!({"model": self.model, "query": query, "documents": texts, "top_n": self.top_k});
         let url = format!("{}/v2/rerank", self.url);
-        let answer = rest::call(&call.services.http, &url, SILENCE, |client, url| {
+        let answer = rest::call(&call.services.http, &url, IDLE_TIMEOUT, |client, url| {
             client.post(url).bearer_auth(&self.api_key).json(&body)
         });
         let answer = answer.await.map_err(|failure| match failure {
@@ -92,9 +92,9 @@ impl Kind for CohereReranker {
         call.run.outside().await?;
         let ranking = self.rank(call, &input["query"], &documents).await.map_err(NodeError::from)?;
         let ranked = ranking["results"].as_array().into_iter().flatten().filter_map(|result| {
-            let place = usize::try_from(result["index"].as_u64()?).ok()?;
+            let index = usize::try_from(result["index"].as_u64()?).ok()?;
             let score = result["relevance_score"].as_f64()?;
-            let document = documents.get(place)?.clone();
+            let document = documents.get(index)?.clone();
             (score > self.threshold).then_some(Document { score: Some(score), ..document })
         });
         let ranked: Vec<Document> = ranked.take(self.top_k as usize).collect();

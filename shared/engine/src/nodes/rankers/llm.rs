@@ -1,5 +1,5 @@
-//! `LLMDocumentRanker`: asks a model of each document whether it answers the question, and keeps those of which it says
-//! `Yes`, in their order.
+//! `LLMDocumentRanker`: asks a model whether each document answers the query, and keeps those for which it replies
+//! `Yes`, in the same order.
 
 use super::Registered;
 use crate::{
@@ -34,8 +34,8 @@ Query: {{ query }}
 Passage:
 {{ passage }}";
 
-/// Documents that are judged at the same time.
-const AT_ONCE: usize = 8;
+/// Documents that are judged concurrently.
+const CONCURRENCY: usize = 8;
 
 #[derive(Debug)]
 struct LlmDocumentRanker {
@@ -45,7 +45,7 @@ struct LlmDocumentRanker {
 
 impl LlmDocumentRanker {
     fn read(id: &str, fields: Fields<'_>, loading: &Loading<'_>) -> Option<Self> {
-        // The reference has `top_k` and does not use it.
+        // The reference accepts `top_k`, but does not use it.
         let _ = fields.count("top_k");
         if fields.get("llm").is_none() {
             fields.mistake(fields.yaml.spot, format!("the node `{id}` lacks its `llm`"));
@@ -65,7 +65,7 @@ impl LlmDocumentRanker {
     fn judge<'a>(
         &'a self,
         call: Call<'a>,
-        place: usize,
+        index: usize,
         query: &'a str,
         passage: &'a str,
     ) -> BoxFuture<'a, Result<bool, Halt>> {
@@ -76,11 +76,11 @@ impl LlmDocumentRanker {
             ]);
             let content = self.prompt.render(call.run, &variables).await?;
             let ask = Ask { messages: vec![json!({"role": "user", "content": content})], ..Ask::default() };
-            let key = format!("{}/llm/{place}", call.key);
+            let key = format!("{}/llm/{index}", call.key);
             match self.model.ask(call, &key, &ask, &|_| {}).await {
                 Ok(reply) => Ok(reply.content.as_deref() == Some("Yes")),
                 Err(Halt::Failed(error)) if error.kind != BUDGET_EXCEEDED => {
-                    let message = format!("the model did not judge document {place}: {}", error.message);
+                    let message = format!("the model did not judge document {index}: {}", error.message);
                     Err(NodeError::new("ValueError", message).into())
                 }
                 Err(halt) => Err(halt),
@@ -97,9 +97,9 @@ impl Kind for LlmDocumentRanker {
         let judgements: Vec<_> = documents
             .iter()
             .enumerate()
-            .map(|(place, document)| self.judge(call, place, query, &document.content))
+            .map(|(index, document)| self.judge(call, index, query, &document.content))
             .collect();
-        let judgements: Vec<bool> = stream::iter(judgements).buffered(AT_ONCE).try_collect().await?;
+        let judgements: Vec<bool> = stream::iter(judgements).buffered(CONCURRENCY).try_collect().await?;
         let kept = documents.into_iter().zip(judgements).filter(|(_, fits)| *fits);
         let kept: Vec<Document> = kept.map(|(document, _)| document).collect();
         Ok(Arc::new(json!({"documents": Document::list(kept)})))

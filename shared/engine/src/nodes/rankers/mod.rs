@@ -1,4 +1,4 @@
-//! Rankers: nodes that sort documents out.
+//! Rankers: nodes that sort and filter documents by relevance.
 
 mod cohere;
 mod llm;

@@ -1,4 +1,4 @@
-//! `TimeWeightedDocumentRanker`: sorts documents by their score, weighted by how new they are.
+//! `TimeWeightedDocumentRanker`: sorts documents by their score, weighted by age.
 
 use super::Registered;
 use crate::{
@@ -20,26 +20,26 @@ pub(super) const TIME_WEIGHTED_RANKER: Registered = Registered {
     build: |_, fields, _| Some(Box::new(TimeWeightedRanker::read(fields))),
 };
 
-/// How fast a document grows old: at the last of the days that count, its weight has fallen to a twentieth of the way
-/// from one to the least.
+/// The rate at which weights decay: at the age of `max_days`, 1/20 of the difference between 1 and `min_weight`
+/// remains.
 const DECAY: f64 = 3.0;
 
 #[derive(Debug)]
 struct TimeWeightedRanker {
-    /// From then on a document is old.
-    most_days: f64,
-    least_weight: f64,
+    /// The age from which a document has the minimum weight.
+    max_days: f64,
+    min_weight: f64,
     date_field: String,
     date_format: String,
 }
 
 impl TimeWeightedRanker {
     fn read(fields: Fields<'_>) -> Self {
-        // The reference has it too, and gives all documents nevertheless.
+        // The reference accepts it as well, but returns all documents.
         fields.count("top_k");
         Self {
-            most_days: fields.count("max_days").unwrap_or(3600).into(),
-            least_weight: fields.float("min_coefficient").unwrap_or(0.9),
+            max_days: fields.count("max_days").unwrap_or(3600).into(),
+            min_weight: fields.float("min_coefficient").unwrap_or(0.9),
             date_field: fields.text("date_field").unwrap_or("date").to_owned(),
             date_format: fields.text("date_format").unwrap_or("%d %B, %Y").to_owned(),
         }
@@ -48,17 +48,20 @@ impl TimeWeightedRanker {
     fn weight(&self, days: f64) -> f64 {
         if days <= 0.0 {
             1.0
-        } else if days >= self.most_days {
-            self.least_weight
+        } else if days >= self.max_days {
+            self.min_weight
         } else {
-            self.least_weight + (1.0 - self.least_weight) * (-DECAY * days / self.most_days).exp()
+            self.min_weight + (1.0 - self.min_weight) * (-DECAY * days / self.max_days).exp()
         }
     }
 
     fn rank(&self, documents: &mut [Document], now: DateTime) -> Result<(), NodeError> {
         for document in documents.iter_mut() {
             let Some(metadata) = &document.metadata else {
-                return Err(NodeError::new("AttributeError", "a document has no metadata, so no date"));
+                return Err(NodeError::new(
+                    "AttributeError",
+                    "a document has no metadata, so it has no date",
+                ));
             };
             let Some(date) = metadata.get(&self.date_field).filter(|date| !date.is_null() && *date != "")
             else {
@@ -78,18 +81,21 @@ impl TimeWeightedRanker {
         Ok(())
     }
 
-    /// How many whole days have passed since a date.
+    /// The number of whole days since a date.
     fn days(&self, date: &Value, now: DateTime) -> Result<f64, NodeError> {
         let Some(text) = date.as_str() else {
             let given = python_text::type_name(date);
             return Err(NodeError::new("TypeError", format!("a date must be text, but it is {given}")));
         };
-        let broken = strtime::parse(&self.date_format, text).and_then(|parsed| {
+        let parsed_date = strtime::parse(&self.date_format, text).and_then(|parsed| {
             let time = parsed.to_time().unwrap_or_default();
             Ok(parsed.to_date()?.to_datetime(time))
         });
-        let date = broken.map_err(|_| {
-            NodeError::new("ValueError", format!("`{text}` is no date like `{}`", self.date_format))
+        let date = parsed_date.map_err(|_| {
+            NodeError::new(
+                "ValueError",
+                format!("the date `{text}` does not match the format `{}`", self.date_format),
+            )
         })?;
         Ok((now.duration_since(date).as_secs_f64() / 86_400.0).floor())
     }
@@ -122,10 +128,10 @@ mod tests {
     use jiff::civil::date;
 
     #[test]
-    fn newer_documents_come_first() {
+    fn sorts_newer_documents_first() {
         let ranker = TimeWeightedRanker {
-            most_days: 100.0,
-            least_weight: 0.5,
+            max_days: 100.0,
+            min_weight: 0.5,
             date_field: "date".into(),
             date_format: "%d %B, %Y".into(),
         };

@@ -1,4 +1,4 @@
-//! `…DocumentRetriever`: the documents of one store that are nearest to a vector.
+//! `…DocumentRetriever`: finds the documents of a store that are nearest to a vector.
 
 use crate::{
     flow::{Call, Halt, Kind, NodeError},
@@ -65,7 +65,7 @@ impl Kind for DocumentRetriever {
         let wanted = input["top_k"].as_i64().filter(|wanted| *wanted != 0);
         let limit = wanted.map_or(Ok(self.top_k), u32::try_from).ok().filter(|limit| *limit > 0);
         let Some(limit) = limit else {
-            return Err(NodeError::new("ValueError", "`top_k` must be positive").into());
+            return Err(NodeError::new("ValueError", "`top_k` must be at least 1").into());
         };
         let threshold = input["similarity_threshold"].as_f64().or(self.threshold);
         let query = Query {
@@ -102,7 +102,7 @@ impl Kind for DocumentRetriever {
     }
 }
 
-/// What an input calls the parts of documents.
+/// The names that the input has for the parts of documents.
 fn columns(input: &Value) -> Columns<'_> {
     let name = |key: &str| input[key].as_str().filter(|name| !name.is_empty());
     Columns { content: name("content_key"), vector: name("embedding_key") }

@@ -1,49 +1,52 @@
-//! Documents as text, for a model or a person to read.
+//! Formats documents as text, for a model or a person.
 
 use crate::{document::Document, python_json, python_text};
 use serde_json::{Map, Value};
 use std::fmt::Write as _;
 
-/// What an agent is shown of the metadata unless the file says otherwise.
+/// The default fields of the metadata that an agent sees.
 pub(super) const MAIN_FIELDS: &[&str] = &["score", "title", "source_url", "url", "source"];
-/// Fields that are vectors, and words in a field's name that tell that nobody wants to read it.
-const VECTORS: &[&str] = &["embedding", "embeddings", "vector", "vectors"];
-const UNREADABLE: &[&str] = &["id", "hash"];
-/// Words in a field's name that tell where a document is from; such fields come first.
-const SOURCES: &[&str] = &["url", "link", "source", "file", "title"];
-/// What the platform's own fields and values begin with; nobody need see it.
-const OWN_PREFIX: &str = "dynamiq";
+/// Names of fields that hold vectors, and words in the names of other fields to omit.
+const VECTOR_FIELDS: &[&str] = &["embedding", "embeddings", "vector", "vectors"];
+const OMITTED_WORDS: &[&str] = &["id", "hash"];
+/// Words in the names of fields that name a document's source. Such fields come first.
+const SOURCE_WORDS: &[&str] = &["url", "link", "source", "file", "title"];
+/// The prefix of the reference platform's fields and values, which is omitted.
+const PLATFORM_PREFIX: &str = "dynamiq";
 
-/// What is shown of documents.
+/// What the text shows of documents.
 #[derive(Debug)]
 pub(super) struct Format {
-    /// Fields of the metadata, `score` among them; all if there are none.
+    /// Fields of the metadata, and `score`; `None` for all.
     pub(super) fields: Option<Vec<String>>,
-    /// Whether fields that are null or empty are left out.
+    /// Whether to omit fields that are null or empty.
     pub(super) skip_empty: bool,
 }
 
-/// A value of the metadata, and the keys on the way to it.
+/// A value of the metadata, and the path of keys to it.
 struct Line<'m> {
     path: Vec<&'m str>,
     value: &'m Value,
 }
 
 impl Format {
-    /// The documents, one after the other, each with its metadata.
+    /// The text of all documents, each with its metadata.
     pub(super) fn text(&self, documents: &[Document]) -> String {
-        let texts: Vec<String> =
-            documents.iter().enumerate().map(|(place, document)| self.one(place + 1, document)).collect();
+        let texts: Vec<String> = documents
+            .iter()
+            .enumerate()
+            .map(|(index, document)| self.document_text(index + 1, document))
+            .collect();
         texts.join("\n\n")
     }
 
-    fn one(&self, number: usize, document: &Document) -> String {
+    fn document_text(&self, number: usize, document: &Document) -> String {
         let mut metadata = String::new();
-        let wants_score = self
+        let shows_score = self
             .fields
             .as_ref()
             .is_none_or(|fields| fields.iter().any(|field| field.trim().eq_ignore_ascii_case("score")));
-        if let Some(score) = document.score.filter(|_| wants_score) {
+        if let Some(score) = document.score.filter(|_| shows_score) {
             let rounded = Value::from((score * 1000.0).round_ties_even() / 1000.0);
             let _ = writeln!(metadata, "Score: {}", python_text::str(&rounded));
         }
@@ -51,11 +54,11 @@ impl Format {
         if let Some(map) = &document.metadata {
             self.collect(map, &mut lines);
         }
-        // A stable sort: within each half the order is the metadata's.
-        lines.sort_by_key(|line| !line.path.iter().any(|key| has_word(key, SOURCES)));
+        // A stable sort: within each half, the order of the metadata is kept.
+        lines.sort_by_key(|line| !line.path.iter().any(|key| has_word(key, SOURCE_WORDS)));
         for line in lines {
             let label: Vec<String> = line.path.iter().map(|key| label(key)).collect();
-            let _ = writeln!(metadata, "{}: {}", label.join(" - "), shown(line.value));
+            let _ = writeln!(metadata, "{}: {}", label.join(" - "), value_text(line.value));
         }
         if metadata.is_empty() {
             metadata.push_str("No metadata available.\n");
@@ -81,7 +84,7 @@ impl Format {
             }
             seen.push(lower);
             if let Some(Line { path, value }) = find(metadata, field)
-                && !path.iter().any(|key| is_unreadable(key))
+                && !path.iter().any(|key| is_omitted(key))
             {
                 self.flatten(path, value, lines);
             }
@@ -89,7 +92,7 @@ impl Format {
     }
 
     fn flatten<'m>(&self, path: Vec<&'m str>, value: &'m Value, lines: &mut Vec<Line<'m>>) {
-        if path.last().is_some_and(|key| is_unreadable(key)) {
+        if path.last().is_some_and(|key| is_omitted(key)) {
             return;
         }
         match value {
@@ -106,7 +109,7 @@ impl Format {
     }
 }
 
-/// The value at a path with dots, whatever its letters' case.
+/// The value at a dotted path, ignoring case.
 fn find<'m>(metadata: &'m Map<String, Value>, field: &str) -> Option<Line<'m>> {
     let mut parts = field.split('.').peekable();
     let (mut map, mut path) = (metadata, Vec::new());
@@ -131,15 +134,15 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-fn is_unreadable(key: &str) -> bool {
-    VECTORS.contains(&key.to_lowercase().as_str()) || has_word(key, UNREADABLE)
+fn is_omitted(key: &str) -> bool {
+    VECTOR_FIELDS.contains(&key.to_lowercase().as_str()) || has_word(key, OMITTED_WORDS)
 }
 
 fn has_word(key: &str, wanted: &[&str]) -> bool {
     words(key).iter().any(|word| wanted.contains(&word.as_str()))
 }
 
-/// The words of a name, in lower case: `sourceUrl`, `source_url` and `source-url` have the same.
+/// The words of a name, in lower case; the same for `sourceUrl`, `source_url` and `source-url`.
 fn words(key: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut before = ' ';
@@ -160,20 +163,20 @@ fn words(key: &str) -> Vec<String> {
     words
 }
 
-/// `source_url` as `Source Url`.
+/// A label for a key: `Source Url` for `source_url`.
 fn label(key: &str) -> String {
     let spaced = key.replace('_', " ");
     let spaced = spaced.trim();
-    let plain = if spaced.to_lowercase().starts_with(OWN_PREFIX) {
-        spaced[OWN_PREFIX.len()..].trim_start_matches([' ', '-', '_', '/'])
+    let without_prefix = if spaced.to_lowercase().starts_with(PLATFORM_PREFIX) {
+        spaced[PLATFORM_PREFIX.len()..].trim_start_matches([' ', '-', '_', '/'])
     } else {
         spaced
     };
-    let title = title(plain.trim());
+    let title = title(without_prefix.trim());
     if title.is_empty() { key.to_owned() } else { title }
 }
 
-/// Python's `title()`: a capital at the begin of each run of letters.
+/// Python's `title()`: a capital letter at the start of each run of letters.
 fn title(text: &str) -> String {
     let mut titled = String::with_capacity(text.len());
     let mut within = false;
@@ -188,14 +191,14 @@ fn title(text: &str) -> String {
     titled
 }
 
-fn shown(value: &Value) -> String {
+fn value_text(value: &Value) -> String {
     let text = match value {
         Value::Array(_) | Value::Object(_) => python_json::sorted(value),
         other => python_text::str(other),
     };
-    match text.get(..OWN_PREFIX.len()) {
-        Some(prefix) if prefix.eq_ignore_ascii_case(OWN_PREFIX) => {
-            text[OWN_PREFIX.len()..].trim_start_matches(['/', '\\', ' ']).to_owned()
+    match text.get(..PLATFORM_PREFIX.len()) {
+        Some(prefix) if prefix.eq_ignore_ascii_case(PLATFORM_PREFIX) => {
+            text[PLATFORM_PREFIX.len()..].trim_start_matches(['/', '\\', ' ']).to_owned()
         }
         _ => text,
     }

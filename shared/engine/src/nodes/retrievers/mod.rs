@@ -1,4 +1,4 @@
-//! Retrievers: nodes that find documents in a store. `InMemoryDocumentRetriever` is ours; the reference has none.
+//! Retrievers: nodes that find documents in a store. The reference has no `InMemoryDocumentRetriever`.
 
 mod document;
 mod format;

@@ -1,4 +1,4 @@
-//! `VectorStoreRetriever`: a question in, documents out: an embedder, a retriever and, if wanted, a ranker in one node.
+//! `VectorStoreRetriever`: finds documents for a question: an embedder, a retriever and an optional ranker in one node.
 
 use super::{
     Registered,
@@ -72,7 +72,7 @@ impl VectorStoreRetriever {
     async fn documents(&self, call: Call<'_>, input: &Value) -> Result<Value, Halt> {
         let query = &input["query"];
         let embedded = run_within(call, &self.embedder, "embed", &json!({"query": query})).await?;
-        let mut wanted = json!({
+        let mut search = json!({
             "embedding": embedded["embedding"],
             "query": query,
             "alpha": input["alpha"].as_f64().unwrap_or(self.alpha),
@@ -81,7 +81,7 @@ impl VectorStoreRetriever {
                 _ => &self.filters,
             },
         });
-        let chosen: [(&str, Option<Value>); 3] = [
+        let optional: [(&str, Option<Value>); 3] = [
             (
                 "top_k",
                 input["top_k"]
@@ -99,12 +99,12 @@ impl VectorStoreRetriever {
                 input["max_vector_distance"].as_f64().or(self.max_distance).map(Value::from),
             ),
         ];
-        for (key, value) in chosen {
+        for (key, value) in optional {
             if let Some(value) = value {
-                wanted[key] = value;
+                search[key] = value;
             }
         }
-        let found = run_within(call, &self.retriever, "retrieve", &wanted).await?;
+        let found = run_within(call, &self.retriever, "retrieve", &search).await?;
         let documents = found["documents"].clone();
         match &self.ranker {
             Some(ranker) if documents.as_array().is_some_and(|documents| !documents.is_empty()) => {

@@ -1,4 +1,4 @@
-//! `AutoSplitter`: divides each document by the splitter for what it is, which its metadata or content tells.
+//! `AutoSplitter`: selects a splitter for each document by its metadata or content.
 
 use super::{
     Registered, Splits, Splitter, Splitting,
@@ -31,7 +31,7 @@ pub(super) const AUTO_SPLITTER: Registered = Registered {
     build: |_, fields, _| Some(Splitting::boxed(AutoSplitter::read(fields)?)),
 };
 
-/// A way to divide a document.
+/// Which splitter divides a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Strategy {
     Code,
@@ -51,7 +51,7 @@ const STRATEGIES: &[(&str, Strategy)] = &[
     ("recursive_character", Strategy::Recursive),
 ];
 
-/// Other names that metadata may have for a strategy.
+/// Other names for strategies in metadata.
 const ALIASES: &[(&str, Strategy)] = &[
     ("codesplitter", Strategy::Code),
     ("html", Strategy::HtmlSection),
@@ -65,7 +65,7 @@ const ALIASES: &[(&str, Strategy)] = &[
     ("recursivejsonsplitter", Strategy::Json),
 ];
 
-/// The languages of source files, by their extension.
+/// The languages of source files, by extension.
 #[rustfmt::skip]
 const LANGUAGES: &[(&str, &str)] = &[
     ("c", "c"), ("cc", "cpp"), ("cpp", "cpp"), ("cs", "csharp"), ("go", "go"), ("java", "java"), ("js", "js"),
@@ -74,8 +74,8 @@ const LANGUAGES: &[(&str, &str)] = &[
     ("ts", "ts"), ("tsx", "ts"),
 ];
 
-/// How much of a content is looked at, in characters.
-const SAMPLE: usize = 4000;
+/// The part of the content that is checked, in characters.
+const SAMPLE_CHARACTERS: usize = 4000;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct AutoSplitter {
@@ -83,24 +83,25 @@ pub(super) struct AutoSplitter {
     json: JsonSplitter,
     markdown: MarkdownSplitter,
     text: RecursiveSplitter,
-    /// By language, as they are needed.
+    /// By language; built when needed.
     #[serde(skip)]
     code: Mutex<HashMap<String, Arc<RecursiveSplitter>>>,
     language: String,
     rules: Option<Vec<Rule>>,
     fallback: Strategy,
-    /// Whether what cannot be divided as it seems to be is divided as the fallback says.
+    /// Whether a document that its strategy cannot divide is divided by the fallback.
     falls_back: bool,
     infers: bool,
-    /// Whether sections that are too long are divided further.
+    /// Whether to divide sections that are too long.
     refines: bool,
-    /// The key of the strategy in the metadata of parts.
+    /// The key of the strategy in the metadata of parts; `None` to omit it.
     key: Option<String>,
-    /// The deepest heading that is put back on a line of its own in Markdown that lost its lines.
+    /// The deepest level of headings that get a line of their own in Markdown without line breaks; `None` for no
+    /// repair.
     repaired_level: Option<usize>,
 }
 
-/// When a strategy is taken: if all that it says of is so.
+/// A strategy, and the conditions for it, all of which must hold.
 #[derive(Debug, Serialize, Deserialize)]
 struct Rule {
     strategy: Strategy,
@@ -110,7 +111,7 @@ struct Rule {
     metadata: Vec<(String, String)>,
 }
 
-/// What is known of a document.
+/// What a document's metadata says about its type.
 #[derive(Default)]
 struct Features {
     file_type: Option<String>,
@@ -150,17 +151,17 @@ impl AutoSplitter {
         })
     }
 
-    /// The strategy for a document, and whether its metadata names it.
+    /// Returns the strategy for a document, and whether its metadata names it.
     fn strategy(&self, document: &Document) -> Result<(Strategy, bool), NodeError> {
-        let nothing = Map::new();
-        let metadata = document.metadata.as_ref().unwrap_or(&nothing);
+        let empty = Map::new();
+        let metadata = document.metadata.as_ref().unwrap_or(&empty);
         let named = ["splitter_strategy", "splitter", "document_splitter"];
         if let Some(named) = named.iter().find_map(|key| metadata.get(*key)) {
             let name = token(named).replace(['-', ' '], "_");
             let known = STRATEGIES.iter().chain(ALIASES).find(|(known, _)| *known == name);
             let Some((_, strategy)) = known else {
                 let problem =
-                    format!("a document's metadata asks for the splitter `{name}`, which is unknown");
+                    format!("a document's metadata names the splitter `{name}`, which does not exist");
                 return Err(NodeError::new("ValueError", problem));
             };
             return Ok((*strategy, true));
@@ -179,37 +180,37 @@ impl AutoSplitter {
         if let Some(found) = found {
             return Ok((found, false));
         }
-        let ruled = || self.ruled(&features, metadata);
+        let by_rules = || self.by_rules(&features, metadata);
         let strategy = match features.file_type.as_deref() {
             Some("html") => Strategy::HtmlSection,
             Some("json") => Strategy::Json,
             Some("markdown") => Strategy::Markdown,
             Some("csv" | "text" | "table" | "table_row") => {
-                ruled().or_else(|| features.by_extension()).unwrap_or(self.fallback)
+                by_rules().or_else(|| features.by_extension()).unwrap_or(self.fallback)
             }
             _ => {
                 let inferred = || if self.infers { self.inferred(&document.content) } else { None };
-                features.by_extension().or_else(inferred).or_else(ruled).unwrap_or(self.fallback)
+                features.by_extension().or_else(inferred).or_else(by_rules).unwrap_or(self.fallback)
             }
         };
         Ok((strategy, false))
     }
 
-    fn ruled(&self, features: &Features, metadata: &Map<String, Value>) -> Option<Strategy> {
+    fn by_rules(&self, features: &Features, metadata: &Map<String, Value>) -> Option<Strategy> {
         match &self.rules {
             Some(rules) => rules.iter().find(|rule| rule.holds(features, metadata)).map(|rule| rule.strategy),
-            // Without rules of its own, those that follow from file type, content type and extension.
+            // The default rules depend on file type, content type and extension.
             None => features.by_extension(),
         }
     }
 
     fn inferred(&self, content: &str) -> Option<Strategy> {
-        let end = content.char_indices().nth(SAMPLE).map_or(content.len(), |(end, _)| end);
+        let end = content.char_indices().nth(SAMPLE_CHARACTERS).map_or(content.len(), |(end, _)| end);
         let start = &content[..end];
         if looks_like_html(start) {
             Some(Strategy::HtmlSection)
         } else if start.lines().any(is_heading)
-            || (self.repaired_level.is_some() && lost_lines(content, start))
+            || (self.repaired_level.is_some() && has_lost_line_breaks(content, start))
         {
             Some(Strategy::Markdown)
         } else if content.trim_start().starts_with(['[', '{'])
@@ -265,7 +266,7 @@ impl AutoSplitter {
         }
     }
 
-    /// Markdown that lost its lines, with its headings on lines of their own again.
+    /// Repairs Markdown without line breaks: each heading gets a line of its own.
     fn repaired(&self, document: &Document) -> Option<Document> {
         let content = repaired(&document.content, self.repaired_level?)?;
         let mut metadata = document.metadata.clone().unwrap_or_default();
@@ -274,7 +275,7 @@ impl AutoSplitter {
         Some(Document { content, metadata: Some(metadata), ..document.clone() })
     }
 
-    /// Divides sections that are too long, and counts all that come of it.
+    /// Divides sections that are too long, and numbers all parts.
     fn refined(
         &self,
         source: &Document,
@@ -282,10 +283,10 @@ impl AutoSplitter {
         ids: &DocumentIds,
     ) -> Result<Vec<Document>, NodeError> {
         let mut refined = Vec::new();
-        let mut from = 0;
+        let mut search_start = 0;
         for section in sections {
-            let span = span(&source.content, &section.content, from..source.content.len());
-            from = span.as_ref().map_or(from, |span| span.end);
+            let span = span(&source.content, &section.content, search_start..source.content.len());
+            search_start = span.as_ref().map_or(search_start, |span| span.end);
             if section.content.chars().count() <= self.text.chunking.size {
                 refined.push(section);
                 continue;
@@ -310,8 +311,8 @@ impl AutoSplitter {
                 refined.push(part);
             }
         }
-        for (place, part) in refined.iter_mut().enumerate() {
-            part.metadata.get_or_insert_default().insert("chunk_index".into(), place.into());
+        for (index, part) in refined.iter_mut().enumerate() {
+            part.metadata.get_or_insert_default().insert("chunk_index".into(), index.into());
         }
         Ok(refined)
     }
@@ -342,7 +343,7 @@ impl Rule {
         })
     }
 
-    /// A rule that says nothing never holds.
+    /// Whether all conditions hold. False for a rule without conditions.
     fn holds(&self, features: &Features, metadata: &Map<String, Value>) -> bool {
         let is_in = |known: &[String], value: &Option<String>| {
             known.is_empty() || value.as_ref().is_some_and(|value| known.contains(value))
@@ -354,11 +355,11 @@ impl Rule {
                     .is_some_and(|rest| rest.is_empty() || rest.starts_with(';'))
             })
         };
-        let says_something = !(self.file_types.is_empty()
+        let has_conditions = !(self.file_types.is_empty()
             && self.extensions.is_empty()
             && self.content_types.is_empty()
             && self.metadata.is_empty());
-        says_something
+        has_conditions
             && is_in(&self.file_types, &features.file_type)
             && is_in(&self.extensions, &features.extension)
             && (self.content_types.is_empty() || features.content_type.as_ref().is_some_and(is_content_type))
@@ -434,12 +435,12 @@ impl Splitter for AutoSplitter {
     }
 }
 
-/// A value as text without white space around it, in lower case.
+/// A value as trimmed, lower-case text.
 fn token(value: &Value) -> String {
     python_text::str(value).trim().to_lowercase()
 }
 
-/// Where a part stands in its source: as it is, or with empty lines between its lines, which splitters leave out.
+/// The range of a part in its source: unchanged, or with the blank lines that splitters omit.
 fn span(source: &str, part: &str, within: Range<usize>) -> Option<Range<usize>> {
     let text = source.get(within.clone())?;
     if let Some(at) = text.find(part) {
@@ -456,7 +457,7 @@ fn span(source: &str, part: &str, within: Range<usize>) -> Option<Range<usize>> 
     })
 }
 
-/// How far the lines reach at the start of a text.
+/// The end of the lines at the start of a text, with blank lines between them.
 fn end_of(text: &str, lines: &[&str]) -> Option<usize> {
     let mut rest = text.strip_prefix(lines[0])?;
     for line in &lines[1..] {
@@ -471,7 +472,7 @@ fn end_of(text: &str, lines: &[&str]) -> Option<usize> {
     Some(text.len() - rest.len())
 }
 
-/// Whether there is an element that only documents have.
+/// Whether a text has a typical HTML element.
 fn looks_like_html(text: &str) -> bool {
     #[rustfmt::skip]
     const NAMES: &[&str] = &[
@@ -489,7 +490,7 @@ fn looks_like_html(text: &str) -> bool {
     })
 }
 
-/// Whether a line is a heading of Markdown.
+/// Whether a line is a Markdown heading.
 fn is_heading(line: &str) -> bool {
     let text = line.trim_start();
     let rest = text.trim_start_matches('#');
@@ -499,8 +500,8 @@ fn is_heading(line: &str) -> bool {
         && !rest.trim().is_empty()
 }
 
-/// Where headings of at most this level begin within a line: the place of the white space before each.
-fn headings_within(text: &str, deepest: usize) -> Vec<usize> {
+/// The positions, within a line, of headings of at most this level: of the white space before each.
+fn headings_within(text: &str, max_level: usize) -> Vec<usize> {
     let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
     let bytes = text.as_bytes();
     let mut found = Vec::new();
@@ -510,24 +511,24 @@ fn headings_within(text: &str, deepest: usize) -> Vec<usize> {
         let after = bytes[at + marks..].iter().take_while(|byte| is_blank(byte)).count();
         let follows = text[at + marks + after..].chars().next().is_some_and(|next| !next.is_whitespace());
         let preceded = text[..at - blanks].chars().next_back().is_some_and(|before| !before.is_whitespace());
-        if blanks > 0 && (1..=deepest).contains(&marks) && after > 0 && follows && preceded {
+        if blanks > 0 && (1..=max_level).contains(&marks) && after > 0 && follows && preceded {
             found.push(at - blanks);
         }
     }
     found
 }
 
-/// Whether Markdown has headings, but no lines.
-fn lost_lines(content: &str, start: &str) -> bool {
+/// Whether Markdown has headings, but no line breaks.
+fn has_lost_line_breaks(content: &str, start: &str) -> bool {
     content.matches('\n').count() <= 1 && headings_within(start, 6).len() >= 2
 }
 
-/// The text with its headings on lines of their own, as long as before; nothing if there are none to put there.
-fn repaired(text: &str, deepest: usize) -> Option<String> {
+/// Puts each heading on a line of its own, without changing the length; `None` if there is nothing to repair.
+fn repaired(text: &str, max_level: usize) -> Option<String> {
     if text.matches('\n').count() > 1 {
         return None;
     }
-    let found = headings_within(text, deepest);
+    let found = headings_within(text, max_level);
     let mut bytes = text.as_bytes().to_vec();
     for at in &found {
         bytes[*at] = b'\n';
@@ -540,7 +541,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tells_texts_apart() {
+    fn detects_html_and_markdown() {
         assert!(looks_like_html("a < P class='x'>") && looks_like_html("<!DOCTYPE html>"));
         assert!(!looks_like_html("a < b and <b>") && !looks_like_html("<!doctypehtml>"));
         assert!(
@@ -551,7 +552,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_parts_with_lines_left_out() {
+    fn finds_parts_with_omitted_lines() {
         assert_eq!(span("x\n\na\n \n\nb c", "a\nb", 0..11), Some(3..9));
         assert_eq!(span("a\nc", "a\nb", 0..3), None);
     }

@@ -1,6 +1,6 @@
-//! Chunks: parts of a text that stay below a size, as several splitters make them.
+//! Chunks: parts of a text of limited size, which several splitters make.
 
-use super::{few, part_metadata};
+use super::{check_part_count, part_metadata};
 use crate::{
     document::{Document, DocumentIds},
     flow::NodeError,
@@ -12,9 +12,9 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use std::{fmt::Write as _, sync::Arc};
 
-/// How chunks are made. Sizes are in characters.
+/// The settings of chunks. Sizes are in characters.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[expect(clippy::struct_excessive_bools, reason = "the settings of files, each on its own")]
+#[expect(clippy::struct_excessive_bools, reason = "independent settings of workflow files")]
 pub(super) struct Chunking {
     pub(super) size: usize,
     overlap: usize,
@@ -23,45 +23,45 @@ pub(super) struct Chunking {
     start_index: bool,
     chunk_index: bool,
     merge: bool,
-    /// Size and overlap of the larger chunks that are given too, for the smaller to point at.
+    /// Size and overlap of the larger parent chunks, which are returned as well and which the smaller ones refer to.
     parent: Option<(usize, usize)>,
-    /// Whether ids follow from the content.
+    /// Whether ids are hashes of the content.
     hashed_ids: bool,
 }
 
-/// What a text is divided at.
+/// A separator at which a text is divided.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(try_from = "Written", into = "Written")]
+#[serde(try_from = "SerializedSeparator", into = "SerializedSeparator")]
 pub(super) struct Separator {
     text: String,
     is_regex: bool,
-    /// None for the empty separator: between any two characters.
+    /// `None` for the empty separator, which is between any two characters.
     pattern: Option<Arc<Pattern>>,
 }
 
-/// A separator, not compiled.
+/// A separator as it is serialized, without its compiled pattern.
 #[derive(Serialize, Deserialize)]
-struct Written {
+struct SerializedSeparator {
     text: String,
     is_regex: bool,
 }
 
-impl From<Separator> for Written {
+impl From<Separator> for SerializedSeparator {
     fn from(Separator { text, is_regex, .. }: Separator) -> Self {
         Self { text, is_regex }
     }
 }
 
-impl TryFrom<Written> for Separator {
+impl TryFrom<SerializedSeparator> for Separator {
     type Error = String;
 
-    fn try_from(Written { text, is_regex }: Written) -> Result<Self, String> {
+    fn try_from(SerializedSeparator { text, is_regex }: SerializedSeparator) -> Result<Self, String> {
         Self::new(text, is_regex)
     }
 }
 
 impl Separator {
-    /// The error says why the text is no regular expression.
+    /// The error says why the text is not a valid regular expression.
     pub(super) fn new(text: String, is_regex: bool) -> Result<Self, String> {
         let pattern = match text.as_str() {
             "" => None,
@@ -75,7 +75,7 @@ impl Separator {
         self.pattern.as_ref().map_or(Ok(true), |pattern| pattern.is_match(text))
     }
 
-    /// What stands between the separators, which begin what follows if they are kept.
+    /// The pieces between the separators. If separators are kept, each begins the next piece.
     fn split<'t>(&self, text: &'t str, keep: bool) -> Result<Vec<&'t str>, NodeError> {
         let Some(pattern) = &self.pattern else { return Ok(vec![text]) };
         let (mut pieces, mut start) = (Vec::new(), 0);
@@ -95,7 +95,7 @@ fn length(text: &str) -> usize {
 }
 
 impl Chunking {
-    /// Reads how, where a separator is kept unless the file says otherwise if `keep_separator` is set.
+    /// Reads the settings; `keep_separator` is the default of that field.
     pub(super) fn read(fields: Fields<'_>, keep_separator: bool) -> Self {
         let count = |key: &str, default: u32| fields.count(key).unwrap_or(default) as usize;
         let flag = |key: &str, default: bool| fields.bool(key).unwrap_or(default);
@@ -108,13 +108,12 @@ impl Chunking {
             );
         }
         if fields.choice("length_unit", &[("chars", false), ("tokens", true)]) == Some(true) {
-            let problem =
-                "lengths in tokens are not supported: their tables are larger than this program; use `chars`";
+            let problem = "`length_unit`: lengths in tokens are not supported: use `chars`";
             fields.mistake(fields.spot("length_unit"), problem.into());
         }
         let parent_size = count("parent_chunk_size", 0);
         if parent_size > 0 && parent_size < size {
-            let problem = "`parent_chunk_size` must not be less than `chunk_size`";
+            let problem = "`parent_chunk_size` cannot be less than `chunk_size`";
             fields.mistake(fields.spot("parent_chunk_size"), problem.into());
         }
         let parent_overlap = fields.count("parent_chunk_overlap").map_or(overlap, |overlap| overlap as usize);
@@ -137,12 +136,12 @@ impl Chunking {
         }
     }
 
-    /// The same, but separators are kept.
+    /// The same settings, with separators kept.
     pub(super) fn keeping_separators(&self) -> Self {
         Self { keep_separator: true, ..self.clone() }
     }
 
-    /// Divides a document at the first of the separators that is in it, and what is too long at the next.
+    /// Divides a document at the first separator that it contains, and pieces that are too long at the next.
     pub(super) fn split(
         &self,
         document: &Document,
@@ -186,15 +185,15 @@ impl Chunking {
         self.divide(&source.content, separators, &mut chunks)?;
         let mut finder = Finder::new(&source.content);
         let mut documents = Vec::with_capacity(chunks.len());
-        for (place, chunk) in chunks.into_iter().enumerate().filter(|(_, chunk)| !chunk.is_empty()) {
+        for (index, chunk) in chunks.into_iter().enumerate().filter(|(_, chunk)| !chunk.is_empty()) {
             let mut metadata = metadata.clone();
             if self.chunk_index {
-                metadata.insert("chunk_index".into(), place.into());
+                metadata.insert("chunk_index".into(), index.into());
             }
             if self.start_index {
                 metadata.insert("start_index".into(), finder.next(&chunk).into());
             }
-            let id = if self.hashed_ids { hashed_id(source, place, &chunk) } else { ids.next() };
+            let id = if self.hashed_ids { hashed_id(source, index, &chunk) } else { ids.next() };
             documents.push(Document::new(id, chunk, metadata));
         }
         Ok(documents)
@@ -208,62 +207,63 @@ impl Chunking {
     ) -> Result<(), NodeError> {
         let Some(last) = separators.last() else { return Ok(()) };
         let (mut separator, mut rest) = (last, &[][..]);
-        for (place, candidate) in separators.iter().enumerate() {
+        for (index, candidate) in separators.iter().enumerate() {
             if candidate.is_in(text)? {
                 separator = candidate;
-                rest = if candidate.pattern.is_some() { &separators[place + 1..] } else { &[] };
+                rest = if candidate.pattern.is_some() { &separators[index + 1..] } else { &[] };
                 break;
             }
         }
         if separator.pattern.is_none() {
             return self.divide_anywhere(text, chunks);
         }
-        let joint = if self.keep_separator { "" } else { separator.text.as_str() };
+        let joiner = if self.keep_separator { "" } else { separator.text.as_str() };
         let mut small = Vec::new();
         for piece in separator.split(text, self.keep_separator)? {
             if length(piece) < self.size {
                 small.push(piece);
                 continue;
             }
-            self.join(&std::mem::take(&mut small), joint, chunks)?;
+            self.join(&std::mem::take(&mut small), joiner, chunks)?;
             if rest.is_empty() {
                 chunks.push(piece.to_owned());
             } else {
                 self.divide(piece, rest, chunks)?;
             }
         }
-        self.join(&small, joint, chunks)
+        self.join(&small, joiner, chunks)
     }
 
-    /// Joins neighbours for as long as they stay below the size; what ends a chunk begins the next, up to the overlap.
-    fn join(&self, pieces: &[&str], joint: &str, chunks: &mut Vec<String>) -> Result<(), NodeError> {
+    /// Joins neighboring pieces up to the size. The end of a chunk is repeated at the start of the next, up to the
+    /// overlap.
+    fn join(&self, pieces: &[&str], joiner: &str, chunks: &mut Vec<String>) -> Result<(), NodeError> {
         if !self.merge {
             chunks.extend(pieces.iter().filter_map(|piece| self.chunk((*piece).to_owned())));
-            return few(chunks.len());
+            return check_part_count(chunks.len());
         }
         let lengths: Vec<usize> = pieces.iter().map(|piece| length(piece)).collect();
-        let between = length(joint);
-        // What stands from `start` on is `total` long.
+        let gap = length(joiner);
+        // The pieces from `start` on have the length `total`.
         let (mut start, mut total) = (0, 0);
-        for (place, added) in lengths.iter().copied().enumerate() {
-            let with_joint = |held: usize| if held > 0 { between } else { 0 };
-            if start < place && total + added + with_joint(place - start) > self.size {
-                chunks.extend(self.chunk(pieces[start..place].join(joint)));
-                few(chunks.len())?;
+        for (index, added) in lengths.iter().copied().enumerate() {
+            let joiner_length = |held: usize| if held > 0 { gap } else { 0 };
+            if start < index && total + added + joiner_length(index - start) > self.size {
+                chunks.extend(self.chunk(pieces[start..index].join(joiner)));
+                check_part_count(chunks.len())?;
                 while total > self.overlap
-                    || (total > 0 && total + added + with_joint(place - start) > self.size)
+                    || (total > 0 && total + added + joiner_length(index - start) > self.size)
                 {
-                    total -= lengths[start] + with_joint(place - start - 1);
+                    total -= lengths[start] + joiner_length(index - start - 1);
                     start += 1;
                 }
             }
-            total += added + with_joint(place - start);
+            total += added + joiner_length(index - start);
         }
-        chunks.extend(self.chunk(pieces[start..].join(joint)));
-        few(chunks.len())
+        chunks.extend(self.chunk(pieces[start..].join(joiner)));
+        check_part_count(chunks.len())
     }
 
-    /// What [`Chunking::join`] makes of single characters, without taking the text apart.
+    /// The same as [`Chunking::join`] of single characters, without dividing the text into them.
     fn divide_anywhere(&self, text: &str, chunks: &mut Vec<String>) -> Result<(), NodeError> {
         let (size, step) =
             if self.size > 1 && self.merge { (self.size, self.size - self.overlap) } else { (1, 1) };
@@ -274,7 +274,7 @@ impl Chunking {
             let end = byte(size);
             let piece = rest[..end].to_owned();
             chunks.extend(if self.size > 1 { self.chunk(piece) } else { Some(piece) });
-            few(chunks.len())?;
+            check_part_count(chunks.len())?;
             if end == rest.len() {
                 break;
             }
@@ -293,54 +293,54 @@ fn start_of(chunk: &Document) -> Option<u64> {
     chunk.metadata.as_ref()?.get("start_index")?.as_u64()
 }
 
-/// The first half of a hash of the source's id, the place and the content.
-fn hashed_id(source: &Document, place: usize, chunk: &str) -> String {
+/// The first half of a SHA-256 hash of the source's id, the index and the content, in hexadecimal.
+fn hashed_id(source: &Document, index: usize, chunk: &str) -> String {
     let id = source.id.as_deref().unwrap_or("None");
-    let digest = Sha256::digest(format!("{id}:{place}:{chunk}"));
+    let digest = Sha256::digest(format!("{id}:{index}:{chunk}"));
     digest.iter().take(16).fold(String::with_capacity(32), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
     })
 }
 
-/// Finds where chunks begin in their source, in characters: each after where the last began.
+/// Finds the start of each chunk in the source, in characters, after the start of the last one.
 pub(super) struct Finder<'t> {
     source: &'t str,
-    /// From where the next is sought first.
-    from: Place,
+    /// Where the search for the next chunk starts.
+    from: Position,
 }
 
 #[derive(Clone, Copy, Default)]
-struct Place {
+struct Position {
     byte: usize,
     character: usize,
 }
 
 impl<'t> Finder<'t> {
     pub(super) fn new(source: &'t str) -> Self {
-        Self { source, from: Place::default() }
+        Self { source, from: Position::default() }
     }
 
-    /// Where the chunk begins; where it is sought from, if it is nowhere.
+    /// Returns the start of the chunk; if the source does not contain it, the start of the search.
     pub(super) fn next(&mut self, chunk: &str) -> usize {
         let after = self.source[self.from.byte..].find(chunk).map(|at| self.from.byte + at);
         let found = match after.or_else(|| self.source.find(chunk)) {
             Some(byte) if byte >= self.from.byte => {
-                let between = length(&self.source[self.from.byte..byte]);
-                Place { byte, character: self.from.character + between }
+                let gap = length(&self.source[self.from.byte..byte]);
+                Position { byte, character: self.from.character + gap }
             }
             Some(byte) => return length(&self.source[..byte]),
             None => self.from,
         };
         let step = self.source[found.byte..].chars().next().map_or(0, char::len_utf8);
-        self.from = Place { byte: found.byte + step, character: found.character + usize::from(step > 0) };
+        self.from = Position { byte: found.byte + step, character: found.character + usize::from(step > 0) };
         found.character
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{super::MOST_PARTS, *};
+    use super::{super::MAX_PARTS, *};
 
     fn chunking(size: usize, overlap: usize) -> Chunking {
         Chunking {
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn characters_in_windows_are_as_characters_joined() {
+    fn windows_of_characters_equal_joined_characters() {
         for (size, overlap, text) in
             [(4, 1, "abcdefghij"), (5, 4, "äöüß€x yz"), (3, 0, "abcdef"), (2, 1, "a")]
         {
@@ -376,21 +376,21 @@ mod tests {
     }
 
     #[test]
-    fn an_id_may_follow_from_the_content() {
+    fn an_id_may_be_a_hash_of_the_content() {
         // The first 32 digits of sha256("doc:3:text").
         let source = Document { id: Some("doc".into()), ..Document::default() };
         assert_eq!(hashed_id(&source, 3, "text"), "c6afbd4a94c135e01f39c3dffdf10671");
     }
 
     #[test]
-    fn a_text_in_too_many_parts_is_refused() {
-        let text = "x ".repeat(MOST_PARTS + 1);
+    fn refuses_a_text_of_too_many_parts() {
+        let text = "x ".repeat(MAX_PARTS + 1);
         let refused = chunking(2, 0).divide(&text, &separators(&[" "]), &mut Vec::new());
         assert_eq!(refused.expect_err("too many").kind, crate::flow::LIMIT_EXCEEDED);
     }
 
     #[test]
-    fn chunks_are_found_in_characters() {
+    fn finds_chunks_in_characters() {
         let mut finder = Finder::new("äb äb x");
         assert_eq!(["äb", "äb", "?", "x"].map(|chunk| finder.next(chunk)), [0, 3, 4, 6]);
     }

@@ -1,4 +1,4 @@
-//! `CodeSplitter`: chunks of source code, divided where its language begins its parts.
+//! `CodeSplitter`: divides source code at the syntax elements of its language.
 
 use super::{
     Registered, Splitting,
@@ -15,7 +15,7 @@ pub(super) const CODE_SPLITTER: Registered = Registered {
 };
 
 fn read(fields: Fields<'_>) -> Option<RecursiveSplitter> {
-    // Without the parser's package the reference uses the expressions for both.
+    // Without the parser's package, the reference uses regular expressions for both.
     fields.choice("parser", &[("regex", ()), ("tree_sitter", ())]);
     let chunking = Chunking::read(fields, true);
     let language = fields.text("language").unwrap_or("python");

@@ -1,6 +1,7 @@
-//! `DocumentSplitter`: parts of a number of words, sentences, passages, pages, titles or characters.
+//! `DocumentSplitter`: divides documents into parts of a number of words, sentences, passages, pages, titles or
+//! characters.
 
-use super::{MOST_PARTS, Registered, Splits, Splitter, Splitting, few, part_metadata};
+use super::{MAX_PARTS, Registered, Splits, Splitter, Splitting, check_part_count, part_metadata};
 use crate::{
     document::{Document, DocumentIds},
     flow::NodeError,
@@ -15,7 +16,7 @@ pub(super) const DOCUMENT_SPLITTER: Registered = Registered {
     build: |_, fields, _| Some(Splitting::boxed(DocumentSplitter::read(fields))),
 };
 
-/// What a part is made of.
+/// The unit of a part's length.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 enum Unit {
     Character,
@@ -51,16 +52,16 @@ impl DocumentSplitter {
         Self { unit, length, overlap: fields.count("split_overlap").unwrap_or(0) as usize }
     }
 
-    /// Where the units begin, and where the last ends, in bytes.
+    /// The byte offsets of the starts of the units, and of the end of the last.
     fn bounds(&self, text: &str) -> Vec<usize> {
         let mut bounds = vec![0];
         let end = match self.unit {
             Unit::Character => {
-                bounds.extend(text.char_indices().map(|(at, _)| at).skip(1));
+                bounds.extend(text.char_indices().map(|(offset, _)| offset).skip(1));
                 None
             }
             Unit::Title => {
-                bounds.extend(text.match_indices("\n#").map(|(at, _)| at));
+                bounds.extend(text.match_indices("\n#").map(|(offset, _)| offset));
                 None
             }
             Unit::Page => Some("\u{c}"),
@@ -69,7 +70,7 @@ impl DocumentSplitter {
             Unit::Word => Some(" "),
         };
         if let Some(end) = end {
-            bounds.extend(text.match_indices(end).map(|(at, _)| at + end.len()));
+            bounds.extend(text.match_indices(end).map(|(offset, _)| offset + end.len()));
         }
         bounds.push(text.len());
         bounds
@@ -89,11 +90,11 @@ impl DocumentSplitter {
             if bounds[start] < bounds[end] {
                 parts.push(&text[bounds[start]..bounds[end]]);
             }
-            if end == units || parts.len() > MOST_PARTS {
+            if end == units || parts.len() > MAX_PARTS {
                 break;
             }
         }
-        few(parts.len())?;
+        check_part_count(parts.len())?;
         Ok(parts)
     }
 }

@@ -1,8 +1,8 @@
-//! `HTMLHeaderSplitter` and `HTMLSectionSplitter`: a part for the texts under each heading of HTML; its metadata names
-//! the headings above it.
+//! `HTMLHeaderSplitter` and `HTMLSectionSplitter`: divide HTML into the texts under each heading. The metadata of a
+//! part has the headings above it.
 
 use super::{
-    Registered, Splits, Splitter, Splitting, few,
+    Registered, Splits, Splitter, Splitting, check_part_count,
     markdown::{documents, headings},
 };
 use crate::{
@@ -34,7 +34,8 @@ pub(super) struct HtmlSplitter {
     by_element: bool,
 }
 
-/// An element that is a heading, the key of its text, and its level: a deeper one ends with it.
+/// An element that is a heading, the key of its text, and its level. A heading ends all headings of the same or a
+/// deeper level.
 #[derive(Debug, Serialize, Deserialize)]
 struct Heading {
     tag: String,
@@ -52,7 +53,7 @@ impl HtmlSplitter {
         for (tag, key) in headings(fields, &list).unwrap_or_else(default) {
             match tag.get(1..).and_then(|level| level.parse().ok()) {
                 Some(level) => known.push(Heading { tag, key, level }),
-                None => fields.mistake(fields.spot(&list), format!("`{tag}` is no heading like `h1`")),
+                None => fields.mistake(fields.spot(&list), format!("`{tag}` is not a heading, such as `h1`")),
             }
         }
         if fields.text(&key("xpath_filter")).is_some_and(|path| !path.is_empty()) {
@@ -102,7 +103,7 @@ impl HtmlSplitter {
     }
 }
 
-/// The texts of a heading, without the white space around each.
+/// The concatenated texts of a heading, each trimmed.
 fn title(tree: &Tree, node: NodeId) -> String {
     tree.descendants(node)
         .filter_map(|within| match tree.kind(within) {
@@ -117,7 +118,7 @@ impl Splitter for HtmlSplitter {
         let tree = Tree::parse(&document.content)
             .map_err(|problem| NodeError::limit_exceeded(problem.to_string()))?;
         let parts = self.parts(&tree);
-        few(parts.len())?;
+        check_part_count(parts.len())?;
         Ok(documents(document, parts, ids))
     }
 }

@@ -1,6 +1,6 @@
-//! `RecursiveJsonSplitter`: parts of a JSON text that stay below a size, each JSON of its own.
+//! `RecursiveJsonSplitter`: divides JSON into parts of limited size, each of which is valid JSON.
 
-use super::{Registered, Splits, Splitter, Splitting, few, part_metadata};
+use super::{Registered, Splits, Splitter, Splitting, check_part_count, part_metadata};
 use crate::{
     document::{Document, DocumentIds},
     flow::NodeError,
@@ -17,11 +17,11 @@ pub(super) const RECURSIVE_JSON_SPLITTER: Registered = Registered {
     build: |_, fields, _| Some(Splitting::boxed(JsonSplitter::read(fields, ""))),
 };
 
-/// Sizes are those of the JSON text, in characters.
+/// Sizes are of the JSON text, in characters.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct JsonSplitter {
     most: usize,
-    /// Whether lists become mappings by place, which can be divided with their places kept.
+    /// Whether lists become mappings by index, whose parts keep the indexes.
     converts_lists: bool,
 }
 
@@ -34,7 +34,7 @@ impl JsonSplitter {
             let problem = format!("`{}` must be at least 1", key("max_chunk_size"));
             fields.mistake(fields.spot(&key("max_chunk_size")), problem);
         }
-        // It has a lower limit too, which the reference never looks at.
+        // The lower limit exists in the reference, which ignores it.
         fields.count(&key("min_chunk_size"));
         Self { most, converts_lists: fields.bool(&key("convert_lists")).unwrap_or(false) }
     }
@@ -42,7 +42,7 @@ impl JsonSplitter {
     fn divide(&self, value: &Value, parts: &mut Vec<Value>) -> Result<(), NodeError> {
         if size(value) <= self.most {
             parts.push(value.clone());
-            return few(parts.len());
+            return check_part_count(parts.len());
         }
         match value {
             Value::Object(map) => {
@@ -81,7 +81,7 @@ impl JsonSplitter {
             }
             _ => parts.push(value.clone()),
         }
-        few(parts.len())
+        check_part_count(parts.len())
     }
 }
 
@@ -89,16 +89,16 @@ fn size(value: &Value) -> usize {
     python_json::unicode(value).chars().count()
 }
 
-fn by_place(value: Value) -> Value {
+fn lists_to_mappings(value: Value) -> Value {
     match value {
         Value::Array(items) => items
             .into_iter()
             .enumerate()
-            .map(|(place, item)| (place.to_string(), by_place(item)))
+            .map(|(index, item)| (index.to_string(), lists_to_mappings(item)))
             .collect::<Map<_, _>>()
             .into(),
         Value::Object(map) => {
-            map.into_iter().map(|(key, item)| (key, by_place(item))).collect::<Map<_, _>>().into()
+            map.into_iter().map(|(key, item)| (key, lists_to_mappings(item))).collect::<Map<_, _>>().into()
         }
         other => other,
     }
@@ -111,14 +111,15 @@ impl Splits for JsonSplitter {
 impl Splitter for JsonSplitter {
     fn split(&self, document: &Document, ids: &DocumentIds) -> Result<Vec<Document>, NodeError> {
         NodeError::check_json(&document.content)?;
-        let value = serde_json::from_str(&document.content)
-            .map_err(|problem| NodeError::new("ValueError", format!("a document is no JSON: {problem}")))?;
+        let value = serde_json::from_str(&document.content).map_err(|problem| {
+            NodeError::new("ValueError", format!("a document is not valid JSON: {problem}"))
+        })?;
         let mut parts = Vec::new();
-        self.divide(&if self.converts_lists { by_place(value) } else { value }, &mut parts)?;
+        self.divide(&if self.converts_lists { lists_to_mappings(value) } else { value }, &mut parts)?;
         let metadata = part_metadata(document);
-        let part = |(place, part): (usize, Value)| {
+        let part = |(index, part): (usize, Value)| {
             let mut metadata = metadata.clone();
-            metadata.insert("chunk_index".into(), place.into());
+            metadata.insert("chunk_index".into(), index.into());
             Document::new(ids.next(), python_json::unicode(&part), metadata)
         };
         Ok(parts.into_iter().enumerate().map(part).collect())

@@ -1,6 +1,6 @@
-//! Where source code and markup in a language are best divided, from the largest parts to the smallest. Regular expressions.
+//! The separators of source code and markup, by language, for the largest parts first. They are regular expressions.
 
-/// How lines begin that begin a part.
+/// The starts of lines that begin a part.
 #[rustfmt::skip]
 const LINES: &[(&str, &[&str])] = &[
     ("c", &["void ", "int ", "float ", "double ", "struct ", "if ", "for ", "while ", "switch ", "case "]),
@@ -58,10 +58,10 @@ const LINES: &[(&str, &[&str])] = &[
     ]),
 ];
 
-/// What every language of [`LINES`] is divided at after that.
+/// Further separators of every language in [`LINES`].
 const TAIL: &[&str] = &["\n\n", "\n", " ", ""];
 
-/// Languages whose parts do not all begin with a line.
+/// Languages whose parts do not all begin at the start of a line.
 #[rustfmt::skip]
 const OTHERS: &[(&str, &[&str])] = &[
     ("html", &[
@@ -79,7 +79,7 @@ const OTHERS: &[(&str, &[&str])] = &[
     ("rst", &["\n=+\n", "\n-+\n", "\n\\*+\n", "\n\n.. *\n\n", "\n\n", "\n", " ", ""]),
 ];
 
-/// The names of the languages, as files write them.
+/// The names of the languages in workflow files.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     LINES.iter().chain(OTHERS).map(|(name, _)| *name)
 }

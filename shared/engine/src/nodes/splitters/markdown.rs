@@ -1,6 +1,8 @@
-//! `MarkdownHeaderSplitter`: a part for what stands under each heading; its metadata names the headings above it.
+//! `MarkdownHeaderSplitter`: divides Markdown into the texts under each heading. The metadata of a part has the
+//! headings
+//! above it.
 
-use super::{Registered, Splits, Splitter, Splitting, few, part_metadata};
+use super::{Registered, Splits, Splitter, Splitting, check_part_count, part_metadata};
 use crate::{
     document::{Document, DocumentIds},
     flow::NodeError,
@@ -18,7 +20,7 @@ pub(super) const MARKDOWN_HEADER_SPLITTER: Registered = Registered {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct MarkdownSplitter {
-    /// How a heading begins, and the key of its text; the longest first.
+    /// The prefix of a heading, and the key of its text; the longest prefix first.
     headings: Vec<(String, String)>,
     strips_headings: bool,
     by_line: bool,
@@ -81,7 +83,7 @@ impl MarkdownSplitter {
         parts
     }
 
-    /// Level, key and text of a heading.
+    /// The level, key and text of a heading.
     fn heading<'h>(&'h self, line: &'h str) -> Option<(usize, &'h str, &'h str)> {
         self.headings.iter().find_map(|(prefix, key)| {
             let rest = line.strip_prefix(prefix.as_str())?;
@@ -112,7 +114,7 @@ fn closes(line: &str, (mark, length): (char, usize)) -> bool {
     line.len() - rest.len() >= length && rest.trim().is_empty()
 }
 
-/// Reads pairs of how a heading begins and the key of its text.
+/// Reads pairs of the prefix of a heading and the key of its text.
 pub(super) fn headings(fields: Fields<'_>, key: &str) -> Option<Vec<(String, String)>> {
     let pairs = fields.list(key)?;
     let mut headings = Vec::with_capacity(pairs.len());
@@ -120,8 +122,10 @@ pub(super) fn headings(fields: Fields<'_>, key: &str) -> Option<Vec<(String, Str
         let json = pair.to_json();
         match json.as_array().map(Vec::as_slice) {
             Some([Value::String(prefix), Value::String(key)]) => headings.push((prefix.clone(), key.clone())),
-            _ => fields
-                .mistake(pair.spot, format!("`{key}` takes pairs of two texts, but this is {}", pair.kind())),
+            _ => fields.mistake(
+                pair.spot,
+                format!("`{key}` must be a list of pairs of texts, but this is {}", pair.kind()),
+            ),
         }
     }
     Some(headings)
@@ -134,12 +138,12 @@ impl Splits for MarkdownSplitter {
 impl Splitter for MarkdownSplitter {
     fn split(&self, document: &Document, ids: &DocumentIds) -> Result<Vec<Document>, NodeError> {
         let parts = self.parts(&document.content);
-        few(parts.len())?;
+        check_part_count(parts.len())?;
         Ok(documents(document, parts, ids))
     }
 }
 
-/// The documents of parts that have headings above them.
+/// Makes documents of parts; the headings above a part become metadata.
 pub(super) fn documents(document: &Document, parts: Vec<Part>, ids: &DocumentIds) -> Vec<Document> {
     let metadata = part_metadata(document);
     let part = |(text, headings): Part| {

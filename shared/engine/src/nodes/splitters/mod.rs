@@ -43,35 +43,35 @@ pub(super) const JOBS: &[Known] = &[
     Known::of::<Split<recursive::RecursiveSplitter>>(),
 ];
 
-/// The most bytes of documents that are divided here. Some work grows with their square, as does what comes of metadata
-/// that each part has.
-const MOST_HERE: usize = 16 * 1024;
+/// Limit on the documents that are divided in this process, in bytes. Some work is quadratic in their size, as is the
+/// metadata that is repeated in each part.
+const MAX_INLINE_BYTES: usize = 16 * 1024;
 
-/// How many documents may come of one: each costs far more than its text.
-const MOST_PARTS: usize = 100_000;
+/// Limit on the parts of a document: each takes far more memory than its text.
+const MAX_PARTS: usize = 100_000;
 
 /// Divides one document.
 trait Splitter: fmt::Debug + Send + Sync + 'static {
     fn split(&self, document: &Document, ids: &DocumentIds) -> Result<Vec<Document>, NodeError>;
 
-    /// Whether a document without metadata is given some, and shown with it.
+    /// Whether the node's input shows an empty mapping for a document without metadata.
     fn fills_metadata(&self) -> bool {
         false
     }
 
-    /// Whether it tries regular expressions that somebody wrote, which may take any time.
+    /// Whether it has regular expressions of the workflow file, which may take any time.
     fn has_patterns(&self) -> bool {
         false
     }
 }
 
-/// A splitter whose work is a job.
+/// A splitter that runs in a job.
 trait Splits: Splitter + Serialize + DeserializeOwned {
     /// The name of the job.
     const JOB: &'static str;
 }
 
-/// The job of dividing documents.
+/// The job that divides documents.
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "S: Splits")]
 struct Split<S> {
@@ -83,7 +83,7 @@ impl<S: Splits> Job for Split<S> {
     const NAME: &'static str = S::JOB;
 
     fn most_here(&self) -> usize {
-        if self.splitter.has_patterns() { 0 } else { MOST_HERE }
+        if self.splitter.has_patterns() { 0 } else { MAX_INLINE_BYTES }
     }
 
     fn perform(self, documents: Vec<u8>) -> Result<Value, NodeError> {
@@ -103,7 +103,7 @@ impl<S: Splits> Job for Split<S> {
     }
 }
 
-/// The node around what divides one document.
+/// The node of a splitter.
 #[derive(Debug)]
 struct Splitting<S>(Arc<S>);
 
@@ -118,12 +118,12 @@ impl<S: Splits> Kind for Splitting<S> {
     async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
         let job = Split { splitter: Arc::clone(&self.0), ids: DocumentIds::new(call) };
         let bytes = Size::of(&input["documents"]).bytes;
-        let (ready, documents) = if bytes > LITTLE {
+        let (ready, documents) = if bytes > MAX_SMALL_BYTES {
             let ready = Ready::wait(call, job, bytes).await?;
             let input = Arc::clone(input);
-            (ready, blocking(move || Ok(written(&input["documents"]))).await?)
+            (ready, blocking(move || Ok(serialize(&input["documents"]))).await?)
         } else {
-            let documents = written(&input["documents"]);
+            let documents = serialize(&input["documents"]);
             (Ready::wait(call, job, documents.len()).await?, documents)
         };
         Ok(Arc::new(json!({"documents": ready.perform(documents).await?})))
@@ -142,24 +142,24 @@ impl<S: Splits> Kind for Splitting<S> {
     }
 }
 
-/// What is written as text at once.
-const LITTLE: usize = 64 * 1024;
+/// Documents up to this size, in bytes, are serialized without a blocking task.
+const MAX_SMALL_BYTES: usize = 64 * 1024;
 
-fn written(documents: &Value) -> Vec<u8> {
+fn serialize(documents: &Value) -> Vec<u8> {
     documents.to_string().into_bytes()
 }
 
-/// The metadata of a document's parts: its own, and where they come from.
+/// The metadata of a document's parts: the document's own, and its id as `source_id`.
 fn part_metadata(document: &Document) -> Map<String, Value> {
     let mut metadata = document.metadata.clone().unwrap_or_default();
     metadata.insert("source_id".into(), document.id.clone().into());
     metadata
 }
 
-/// Refuses a document of which too many would come.
-fn few(parts: usize) -> Result<(), NodeError> {
-    if parts <= MOST_PARTS {
+/// Refuses a document of too many parts.
+fn check_part_count(parts: usize) -> Result<(), NodeError> {
+    if parts <= MAX_PARTS {
         return Ok(());
     }
-    Err(NodeError::limit_exceeded(format!("a document would be split into more than {MOST_PARTS} parts")))
+    Err(NodeError::limit_exceeded(format!("a document would be split into more than {MAX_PARTS} parts")))
 }

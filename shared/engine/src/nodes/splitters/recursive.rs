@@ -1,4 +1,4 @@
-//! `RecursiveCharacterSplitter`: chunks divided at the largest separators that there are, as those of a language.
+//! `RecursiveCharacterSplitter`: divides text into chunks at the largest separators that it contains.
 
 use super::{
     Registered, Splits, Splitter, Splitting,
@@ -19,15 +19,15 @@ pub(super) const RECURSIVE_CHARACTER_SPLITTER: Registered = Registered {
     build: |_, fields, _| Some(Splitting::boxed(RecursiveSplitter::read(fields)?)),
 };
 
-/// What text is divided at: paragraphs, lines, words, anywhere.
+/// The default separators: of paragraphs, lines, words and characters.
 const SEPARATORS: &[&str] = &["\n\n", "\n", " ", ""];
 
-/// Divides at separators, of which what is too long is divided at the next.
+/// Divides at a separator, and pieces that are too long at the next.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct RecursiveSplitter {
     pub(super) chunking: Chunking,
     pub(super) separators: Vec<Separator>,
-    /// Whether the separators are regular expressions of the file.
+    /// Whether the separators are regular expressions of the workflow file.
     pub(super) has_patterns: bool,
 }
 
@@ -36,27 +36,27 @@ impl RecursiveSplitter {
         let chunking = Chunking::read(fields, false);
         let separators = match fields.text("language") {
             Some(name) => of_language(fields, "language", name)?,
-            None => own(fields)?,
+            None => custom_separators(fields)?,
         };
         let has_patterns = fields.bool("is_separator_regex").unwrap_or(false);
         Some(Self { chunking, separators, has_patterns })
     }
 
-    /// For text of no particular kind.
+    /// A splitter with the default separators.
     pub(super) fn of_text(chunking: Chunking) -> Self {
         let separators = SEPARATORS.iter().filter_map(|text| Separator::new((*text).to_owned(), false).ok());
         Self { chunking, separators: separators.collect(), has_patterns: false }
     }
 }
 
-/// The separators that the file names.
-fn own(fields: Fields<'_>) -> Option<Vec<Separator>> {
+/// The separators that the workflow file names, or the default ones.
+fn custom_separators(fields: Fields<'_>) -> Option<Vec<Separator>> {
     let is_regex = fields.bool("is_separator_regex").unwrap_or(false);
     let Some(list) = fields.list("separators") else {
         return SEPARATORS.iter().map(|text| Separator::new((*text).to_owned(), false).ok()).collect();
     };
     if list.is_empty() {
-        fields.mistake(fields.spot("separators"), "`separators` must not be empty".into());
+        fields.mistake(fields.spot("separators"), "`separators` cannot be empty".into());
         return None;
     }
     let separator = |item: &crate::load::Yaml| {
@@ -75,7 +75,7 @@ pub(super) fn of_language(fields: Fields<'_>, key: &str, name: &str) -> Option<V
     let found = separators_of(name);
     if found.is_none() {
         let known: Vec<&str> = language::names().collect();
-        let problem = format!("`{name}` is no language that code is split by{}", meant(name, &known));
+        let problem = format!("`{name}` is not a supported language{}", meant(name, &known));
         fields.mistake(fields.spot(key), problem);
     }
     found

@@ -26,7 +26,7 @@ struct AnyToJson;
 impl Kind for AnyToJson {
     async fn execute(&self, _: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
         let value = &input["value"];
-        // What is not ASCII takes six bytes for two.
+        // A non-ASCII character of 2 bytes takes 6 bytes as an escape.
         let text = compute::block_if(Size::of(value).bytes > LARGE, || python_json::ascii(value));
         if text.len() > MAX_OUTPUT_BYTES {
             return Err(too_long().into());

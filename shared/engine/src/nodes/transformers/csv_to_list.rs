@@ -20,13 +20,13 @@ pub(super) const CSV_TO_LIST: Registered = Registered {
     build: |_, _, _| Some(Box::new(CsvToList)),
 };
 
-/// Where the cells of a row go that are more than the header has.
+/// The key of the cells of a row beyond the header.
 const REST: &str = "null";
 
 #[derive(Debug)]
 struct CsvToList;
 
-/// The job of reading rows.
+/// The job that reads rows.
 #[derive(Serialize, Deserialize)]
 pub(super) struct ReadRows {
     delimiter: char,
@@ -36,7 +36,8 @@ pub(super) struct ReadRows {
 impl Job for ReadRows {
     const NAME: &'static str = "csv_to_list";
 
-    /// A header of half of it and a row for each two bytes of the rest are stopped by the number of values.
+    /// The limit on values bounds the worst case: a header that takes half of the bytes, and a row for every two bytes
+    /// of the rest.
     fn most_here(&self) -> usize {
         16 * 1024
     }
@@ -56,7 +57,7 @@ impl Job for ReadRows {
             if self.by_header && row.is_empty() {
                 continue;
             }
-            let row = if self.by_header { by_header(&header, row) } else { by_place(row) };
+            let row = if self.by_header { by_header(&header, row) } else { by_index(row) };
             size.add(&row)?;
             list.push(row);
         }
@@ -90,7 +91,7 @@ impl Kind for CsvToList {
     }
 }
 
-/// A row by the names of the first. A short row has null for what it lacks.
+/// A row as a mapping, by the names in the header. Missing cells are null.
 fn by_header(header: &[String], row: Vec<String>) -> Value {
     let mut cells = row.into_iter();
     let mut map = Map::new();
@@ -104,8 +105,8 @@ fn by_header(header: &[String], row: Vec<String>) -> Value {
     Value::Object(map)
 }
 
-/// A row by `column0`, `column1`, ….
-fn by_place(row: Vec<String>) -> Value {
+/// A row as a mapping, by `column0`, `column1`, ….
+fn by_index(row: Vec<String>) -> Value {
     let cells = row.into_iter().enumerate();
-    cells.map(|(place, cell)| (format!("column{place}"), Value::from(cell))).collect::<Map<_, _>>().into()
+    cells.map(|(index, cell)| (format!("column{index}"), Value::from(cell))).collect::<Map<_, _>>().into()
 }

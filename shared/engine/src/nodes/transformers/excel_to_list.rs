@@ -1,4 +1,4 @@
-//! `ExcelToList`: reads the rows of a workbook's sheets as mappings, by the names in the first row.
+//! `ExcelToList`: reads the rows of a workbook's sheets as mappings, by the names in the first row of each sheet.
 
 use super::{Admission, Registered, TEXT, failed};
 use crate::{
@@ -28,10 +28,10 @@ pub(super) const EXCEL_TO_LIST: Registered = Registered {
 #[derive(Debug)]
 struct ExcelToList;
 
-/// The job of reading sheets.
+/// The job that reads sheets.
 #[derive(Serialize, Deserialize)]
 pub(super) struct ReadSheets {
-    /// Only this one.
+    /// The only sheet to read; `None` for all.
     wanted: Option<String>,
 }
 
@@ -39,9 +39,9 @@ impl Job for ReadSheets {
     const NAME: &'static str = "excel_to_list";
 
     fn perform(self, bytes: Vec<u8>) -> Result<Value, NodeError> {
-        let kept =
+        let convert =
             |error: NodeError| if error.kind == LIMIT_EXCEEDED { error } else { failed(error.message) };
-        let sheets = read_sheets(&bytes).map_err(kept)?;
+        let sheets = read_sheets(&bytes).map_err(convert)?;
         let wanted = self.wanted.as_deref();
         if let Some(name) = wanted
             && !sheets.iter().any(|sheet| sheet.name == name)
@@ -64,12 +64,12 @@ impl Kind for ExcelToList {
     async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
         let files = Files::of(call);
         let value = &input["value"];
-        let at_path = value.as_str().and_then(|path| files.at(path));
-        let size = at_path
+        let run_file = value.as_str().and_then(|path| files.at(path));
+        let size = run_file
             .map_or_else(|| files.size(value), |file| usize::try_from(file.size).unwrap_or(usize::MAX));
         let job = ReadSheets { wanted: input["sheet_name"].as_str().map(str::to_owned) };
         let ready = Ready::wait(call, job, size).await?;
-        let content = match at_path {
+        let content = match run_file {
             Some(file) => files.open(file, None).await?,
             None => files.read(value).await?,
         };
@@ -84,17 +84,17 @@ impl Kind for ExcelToList {
     }
 }
 
-/// The rows of a sheet after its first, which names the columns. A column of numbers with a point, or with gaps, has all
-/// its numbers with a point. Counts the cells.
+/// The rows of a sheet after the first, which names the columns. If a column of numbers has a floating point number or
+/// an empty cell, all its numbers become floating point numbers. Adds the number of values to `count`.
 fn rows(sheet: &Sheet, count: &mut usize) -> Result<Value, NodeError> {
     let Some((first, header)) = sheet.rows.first() else { return Ok(json!([])) };
     let width = sheet.rows.iter().map(|(_, row)| row.len()).max().unwrap_or(0);
     let last = sheet.rows.last().map_or(*first, |(number, _)| *number);
-    // Rows and cells that nobody wrote stand there too: a row is a value, a cell is one with its name.
+    // Empty rows and cells count as well: a row is one value, a cell is two with its name.
     *count = count.saturating_add((last - first) as usize * (2 * width + 1));
     if *count > MAX_OUTPUT_VALUES {
         return Err(NodeError::limit_exceeded(format!(
-            "the rows of the sheets hold more than {MAX_OUTPUT_VALUES} values, empty cells before others among them"
+            "the rows of the sheets hold more than {MAX_OUTPUT_VALUES} values, counting empty cells before others"
         )));
     }
     let names = names(header, width);
@@ -114,7 +114,7 @@ fn rows(sheet: &Sheet, count: &mut usize) -> Result<Value, NodeError> {
                 if let Cell::Int(number) = row[column] {
                     #[expect(
                         clippy::cast_precision_loss,
-                        reason = "it was a floating point number in the file"
+                        reason = "the file holds it as a floating point number"
                     )]
                     let number = number as f64;
                     row[column] = Cell::Float(number);
@@ -126,19 +126,19 @@ fn rows(sheet: &Sheet, count: &mut usize) -> Result<Value, NodeError> {
     Ok(cells.iter().map(row).collect())
 }
 
-/// The names of columns, each once: `a`, `a.1`, and `Unnamed: 2` for the third if it has none.
+/// The unique names of columns: `a`, `a.1` for a second `a`, and `Unnamed: 2` for a third column without a name.
 fn names(header: &[Cell], width: usize) -> Vec<String> {
     let mut names: Vec<String> = Vec::with_capacity(width);
     let mut used = HashSet::new();
     let mut suffixes: HashMap<String, usize> = HashMap::new();
-    for place in 0..width {
-        let name = match header.get(place).map(Cell::text).filter(|name| !name.is_empty()) {
+    for index in 0..width {
+        let name = match header.get(index).map(Cell::text).filter(|name| !name.is_empty()) {
             Some(name) => name,
-            None => format!("Unnamed: {place}"),
+            None => format!("Unnamed: {index}"),
         };
         let mut unique = name.clone();
         if used.contains(&unique) {
-            // Those before are taken still.
+            // Lower suffixes are already used.
             let suffix = suffixes.entry(name.clone()).or_insert(1);
             while used.contains(&unique) {
                 unique = format!("{name}.{suffix}");
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_unique_and_found_in_little_time() {
+    fn makes_names_unique_in_linear_time() {
         let text = |text: &str| Cell::Text(text.to_owned());
         let header = [text("a"), text("a.1"), text("a"), text("a"), Cell::Empty];
         assert_eq!(names(&header, 6), ["a", "a.1", "a.2", "a.3", "Unnamed: 4", "Unnamed: 5"]);

@@ -1,4 +1,4 @@
-//! `HTMLMarkdownToText`: the plain text of HTML, or of Markdown if there is no tag in it.
+//! `HTMLMarkdownToText`: extracts the plain text of HTML, or of Markdown if the input has no tag.
 
 use super::{Admission, Registered, TEXT, failed};
 use crate::{
@@ -22,14 +22,14 @@ pub(super) const HTML_MARKDOWN_TO_TEXT: Registered = Registered {
 #[derive(Debug)]
 struct HtmlMarkdownToText;
 
-/// The job of reading the text.
+/// The job that extracts the text.
 #[derive(Serialize, Deserialize)]
 pub(super) struct ReadText;
 
 impl Job for ReadText {
     const NAME: &'static str = "html_markdown_to_text";
 
-    /// Each attribute of a tag is compared with those before it.
+    /// Small, because each attribute of a tag is compared with all attributes before it.
     fn most_here(&self) -> usize {
         16 * 1024
     }
@@ -57,7 +57,7 @@ impl Kind for HtmlMarkdownToText {
     }
 }
 
-/// The texts of Markdown, each apart from the next.
+/// The texts of Markdown, separated by spaces.
 fn markdown_text(markdown: &str) -> String {
     let mut text = String::with_capacity(markdown.len());
     let mut in_text = false;
@@ -69,7 +69,7 @@ fn markdown_text(markdown: &str) -> String {
         in_text = is_text;
         match event {
             Event::Text(piece) | Event::Code(piece) => text.push_str(&piece),
-            // The reference knows no fences: what stands after one is the first word of the code.
+            // The reference does not recognize fences: to it, the text after one is the first word of the code.
             Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(language))) => text.push_str(&language),
             Event::SoftBreak => text.push('\n'),
             _ => {}

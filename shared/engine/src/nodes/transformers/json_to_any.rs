@@ -1,4 +1,4 @@
-//! `JSONToAny`: reads JSON text.
+//! `JSONToAny`: parses JSON text.
 
 use super::{Admission, LARGE, Registered, TEXT};
 use crate::{
@@ -26,7 +26,7 @@ impl Kind for JsonToAny {
         NodeError::check_json(text)?;
         match compute::block_if(text.len() > LARGE, || serde_json::from_str::<Value>(text)) {
             Ok(value) => Ok(Arc::new(json!({"content": value}))),
-            Err(problem) => Err(NodeError::new("ValueError", format!("this is no JSON: {problem}")).into()),
+            Err(problem) => Err(NodeError::new("ValueError", format!("invalid JSON: {problem}")).into()),
         }
     }
 

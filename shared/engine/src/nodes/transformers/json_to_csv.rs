@@ -40,19 +40,19 @@ impl Kind for JsonToCsv {
     }
 }
 
-/// The error tells of a row with a column that the first lacks.
+/// Writes rows as CSV; fails if a row has a key that the first row does not have.
 fn csv(rows: &[Map<String, Value>]) -> Result<String, NodeError> {
-    let first = rows.first().ok_or_else(|| failed("the list must not be empty"))?;
+    let first = rows.first().ok_or_else(|| failed("the list cannot be empty"))?;
     let columns: Vec<&str> = first.keys().map(String::as_str).collect();
     let mut text = String::new();
     csv::write_row(columns.iter().copied(), &mut text);
     for row in rows {
         if let Some(key) = row.keys().find(|key| !first.contains_key(*key)) {
-            return Err(failed(format!("the first mapping has no `{key}`, but a later one has")));
+            return Err(failed(format!("a mapping has `{key}`, which the first mapping does not have")));
         }
         let cells: Vec<Cow<'_, str>> = columns.iter().map(|column| cell(row.get(*column))).collect();
         csv::write_row(cells.iter().map(AsRef::as_ref), &mut text);
-        // A row that lacks most columns is short as JSON, and has a comma for each here.
+        // A row without most columns is short as JSON, but has a comma for each column as CSV.
         if text.len() > MAX_OUTPUT_BYTES {
             return Err(too_long());
         }

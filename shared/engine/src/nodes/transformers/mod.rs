@@ -1,4 +1,4 @@
-//! Transformers: nodes that bring data into another form.
+//! Transformers: nodes that convert data to another form.
 
 mod any_to_json;
 mod csv_to_list;
@@ -36,10 +36,10 @@ pub(super) const JOBS: &[Known] = &[
     Known::of::<html_markdown_to_text::ReadText>(),
 ];
 
-/// Data of more bytes takes longer than a millisecond.
+/// Data of more bytes takes longer than 1 ms.
 const LARGE: usize = 64 << 10;
 
-/// The error of data that cannot be brought into the other form.
+/// The error of data that cannot be converted.
 fn failed(problem: impl Display) -> NodeError {
     NodeError::new("ValueError", format!("the data cannot be transformed: {problem}"))
 }

@@ -1,4 +1,4 @@
-//! `SortList`: sorts a list, by a field of its items if one is named.
+//! `SortList`: sorts a list of values, or of mappings by a field.
 
 use super::{Admission, LIST, Registered, TEXT};
 use crate::{
@@ -18,7 +18,7 @@ pub(super) const SORT_LIST: Registered = Registered {
     build: |_, fields, _| Some(Box::new(SortList::read(fields))),
 };
 
-/// A list of more items takes longer than a millisecond.
+/// A list of more items takes longer than 1 ms.
 const MANY_ITEMS: usize = 1_000;
 
 #[derive(Debug)]
@@ -42,11 +42,11 @@ impl SortList {
             compare(Comparison::Less, &keys[*left], &keys[*right])
         };
         let sorted = sort(&(0..items.len()).collect::<Vec<_>>(), &precedes)?;
-        Ok(sorted.into_iter().map(|place| items[place].clone()).collect())
+        Ok(sorted.into_iter().map(|index| items[index].clone()).collect())
     }
 }
 
-/// A stable sort by an order that may fail, which the standard library's may not.
+/// A stable sort with a comparison that may fail, which the standard library does not support.
 fn sort<T: Copy, E>(items: &[T], precedes: &impl Fn(&T, &T) -> Result<bool, E>) -> Result<Vec<T>, E> {
     if items.len() < 2 {
         return Ok(items.to_vec());

@@ -1,4 +1,4 @@
-//! `TextTemplate`: renders a Jinja template with its input.
+//! `TextTemplate`: renders a Jinja template with the input as its variables.
 
 use super::{Registered, mapping};
 use crate::{
@@ -19,7 +19,7 @@ pub(super) const TEXT_TEMPLATE: Registered = Registered {
 
 #[derive(Debug)]
 struct TextTemplate {
-    /// Used unless the input has a `template` of its own.
+    /// The default `template` of an input without one.
     template: Option<Arc<Template>>,
 }
 
@@ -52,7 +52,7 @@ impl Kind for TextTemplate {
             return Err(NodeError::new("ValueError", "Text template was not provided.").into());
         };
         if let Some(missing) = template.required().iter().find(|name| !input.contains_key(*name)) {
-            let message = format!("the template needs `{missing}`, which the input lacks");
+            let message = format!("the template needs `{missing}`, which is not in the input");
             return Err(NodeError::new("ValueError", message).into());
         }
         match template.render(call.run, input).await {
@@ -68,9 +68,9 @@ impl Kind for TextTemplate {
             Some(Value::Null | Value::String(_)) => Ok(input),
             Some(_) => Err(NodeError::new("ValidationError", "`template` of the input must be text")),
             None => {
-                let mut whole = Map::from_iter([("template".to_owned(), Value::Null)]);
-                whole.extend(Arc::unwrap_or_clone(input).as_object().cloned().unwrap_or_default());
-                Ok(Arc::new(Value::Object(whole)))
+                let mut with_template = Map::from_iter([("template".to_owned(), Value::Null)]);
+                with_template.extend(Arc::unwrap_or_clone(input).as_object().cloned().unwrap_or_default());
+                Ok(Arc::new(Value::Object(with_template)))
             }
         }
     }

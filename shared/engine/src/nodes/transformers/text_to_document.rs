@@ -1,4 +1,4 @@
-//! `TextToDynamiqDocument`: makes documents of texts.
+//! `TextToDynamiqDocument`: makes documents from texts.
 
 use super::{Admission, MAPPING_OR_LIST, Registered, TEXTS, invalid};
 use crate::{
@@ -32,7 +32,7 @@ impl Kind for TextToDocument {
         Ok(Arc::new(json!({"documents": Document::list(documents.collect())})))
     }
 
-    /// One mapping of metadata is spread over all texts; a list of them has one for each.
+    /// `metadata` is either one mapping for all texts, or a list with one for each text.
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
         let mut input = Admission::of(&input, "a TextToDynamiqDocument")?;
         input.required("texts", TEXTS)?;
@@ -41,22 +41,28 @@ impl Kind for TextToDocument {
         let metadata = match input.get("metadata") {
             Value::Array(items) if items.len() != texts => {
                 let count = items.len();
-                return Err(invalid(format!("there are {texts} texts, but metadata of {count}")));
+                return Err(invalid(format!(
+                    "`metadata` of the input must have one mapping for each of the {texts} texts, but it has {count}"
+                )));
             }
             Value::Array(items) if items.iter().all(Value::is_object) => items.clone(),
-            Value::Array(_) => return Err(invalid("`metadata` of the input must list mappings".into())),
+            Value::Array(_) => {
+                return Err(invalid(
+                    "`metadata` of the input must be a mapping or a list of mappings".into(),
+                ));
+            }
             Value::Null => vec![json!({}); texts],
-            one => {
-                let size = Size::of(one);
+            shared => {
+                let size = Size::of(shared);
                 if size.values.saturating_mul(texts) > MAX_OUTPUT_VALUES
                     || size.bytes.saturating_mul(texts) > MAX_OUTPUT_BYTES
                 {
                     return Err(NodeError::limit_exceeded(format!(
-                        "`metadata` of the input, once for each of {texts} texts, holds more than {MAX_OUTPUT_VALUES} values or {} MiB",
+                        "`metadata` of the input, repeated for each of {texts} texts, has more than {MAX_OUTPUT_VALUES} values or {} MiB",
                         MAX_OUTPUT_BYTES >> 20
                     )));
                 }
-                vec![one.clone(); texts]
+                vec![shared.clone(); texts]
             }
         };
         input.set("metadata", metadata.into());

@@ -1,4 +1,5 @@
-//! Input: where the run's input enters the flow. Its schema is checked before the run is created, not here.
+//! Input: where the run's input enters the flow. The input is checked against its schema before the run is created, not
+//! here.
 
 use super::{Pass, Registered};
 use crate::{

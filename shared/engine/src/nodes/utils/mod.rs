@@ -1,4 +1,4 @@
-//! What a workflow begins and ends with.
+//! The nodes at the start and the end of a workflow.
 
 mod input;
 mod output;

@@ -1,4 +1,4 @@
-//! Output: what it gives is the run's output. It joins branches: one that was not taken does not skip it.
+//! Output: its output is the run's output. It joins branches: a branch that was not taken does not skip it.
 
 use super::{Pass, Registered};
 use crate::flow::{Call, Halt, Kind, Role};
@@ -11,7 +11,7 @@ pub(super) const OUTPUT: Registered = Registered {
     name: Some("end"),
     timeout: None,
     build: |_, fields, _| {
-        // What the output looks like is for editors.
+        // The schema of the output is for editors only.
         fields.know(&["schema"]);
         Some(Box::new(Output(Pass::read(fields))))
     },

@@ -1,4 +1,4 @@
-//! Validators: nodes that check a value. They give `{valid, content}`, or fail if told to.
+//! Validators: nodes that check a value. They return `{valid, content}`, or fail if `behavior` is `raise`.
 
 mod regex_match;
 mod valid_choices;
@@ -24,26 +24,26 @@ pub(super) const NODES: &[&Registered] = &[
     &valid_python::VALID_PYTHON,
 ];
 
-/// What one kind of validator checks.
+/// The check of a kind of validator.
 #[async_trait]
 trait Check: fmt::Debug + Send + Sync {
-    /// The error says why the content is not valid.
+    /// Fails if the content is invalid, or cannot be checked.
     async fn check(&self, call: Call<'_>, content: &Value) -> Result<(), Invalid>;
 }
 
-/// Why there is no verdict that all is well.
+/// Why the content is not known to be valid.
 enum Invalid {
-    /// The content is not valid.
+    /// The content is invalid, for this reason.
     Because(String),
-    /// It cannot be told.
+    /// The check failed.
     Unknown(NodeError),
 }
 
-/// A validator, around what it checks.
+/// The node of a validator.
 #[derive(Debug)]
 struct Validator<C> {
     check: C,
-    /// Whether a value that is not valid fails the node.
+    /// Whether an invalid value fails the node.
     raises: bool,
 }
 

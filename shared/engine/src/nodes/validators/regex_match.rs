@@ -1,4 +1,4 @@
-//! `RegexMatch`: whether a text matches a pattern, as a whole or in some part.
+//! `RegexMatch`: checks whether a text matches a pattern, as a whole or in part.
 
 use super::{Check, Invalid, Registered, Validator};
 use crate::{
@@ -18,12 +18,12 @@ pub(super) const REGEX_MATCH: Registered = Registered {
     build: |id, fields, _| read(id, fields),
 };
 
-/// Bytes of a text that a message shows.
-const SHOWN: usize = 500;
+/// Limit on the part of a text that an error shows, in bytes.
+const MAX_SHOWN_BYTES: usize = 500;
 
 #[derive(Debug)]
 struct RegexMatch {
-    /// Or why it is none, which makes every value invalid.
+    /// The pattern, or why it is invalid, which makes every value invalid.
     pattern: Result<Arc<Pattern>, String>,
 }
 
@@ -31,9 +31,10 @@ fn read(id: &str, fields: Fields<'_>) -> Option<Box<dyn Kind>> {
     if fields.get("regex").is_none() {
         fields.mistake(fields.yaml.spot, format!("the node `{id}` lacks its `regex`"));
     }
-    let whole = fields.choice("match_type", &[("fullmatch", true), ("search", false)]).unwrap_or(true);
+    let is_full_match =
+        fields.choice("match_type", &[("fullmatch", true), ("search", false)]).unwrap_or(true);
     let text = fields.text("regex")?;
-    let pattern = if whole {
+    let pattern = if is_full_match {
         fields.pattern("regex", &format!("\\A(?:{text})\\Z"))?
     } else {
         fields.pattern("regex", text)?
@@ -57,7 +58,7 @@ impl Check for RegexMatch {
         match compute::run(call.run, "a regular expression", || pattern.is_match(text), away).await {
             Ok(true) => Ok(()),
             Ok(false) => {
-                let shown = &text[..text.floor_char_boundary(SHOWN)];
+                let shown = &text[..text.floor_char_boundary(MAX_SHOWN_BYTES)];
                 because(format!("`{shown}` does not match `{}`", pattern.as_str()))
             }
             Err(error) => Err(Invalid::Unknown(error)),

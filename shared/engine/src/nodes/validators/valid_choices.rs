@@ -1,4 +1,4 @@
-//! `ValidChoices`: whether a value is one of a few. White space around text does not count.
+//! `ValidChoices`: checks whether a value is one of a list of choices. Text is trimmed first.
 
 use super::{Check, Invalid, Registered, Validator};
 use crate::{condition::equal, flow::Call, load::Fields, python_text};
@@ -31,6 +31,6 @@ impl Check for ValidChoices {
         }
         let (value, choices) =
             (python_text::str(content), python_text::repr(&self.choices.as_slice().into()));
-        Err(Invalid::Because(format!("`{value}` is none of {choices}")))
+        Err(Invalid::Because(format!("`{value}` is not one of {choices}")))
     }
 }

@@ -1,4 +1,4 @@
-//! `ValidJSON`: whether a text is JSON. What is no text comes from JSON, and is valid.
+//! `ValidJSON`: checks whether a text is JSON. Other values come from JSON, so they are valid.
 
 use super::{Check, Invalid, Registered, Validator};
 use crate::flow::Call;
@@ -22,6 +22,6 @@ impl Check for ValidJson {
         let Some(text) = content.as_str() else { return Ok(()) };
         serde_json::from_str::<IgnoredAny>(text)
             .map(drop)
-            .map_err(|problem| Invalid::Because(format!("`{text}` is no JSON: {problem}")))
+            .map_err(|problem| Invalid::Because(format!("`{text}` is not valid JSON: {problem}")))
     }
 }

@@ -1,4 +1,4 @@
-//! `ValidPython`: whether a text is Python. The sandbox parses it, and runs nothing of it.
+//! `ValidPython`: checks whether a text is Python. The sandbox parses it, but does not run it.
 
 use super::{Check, Invalid, Registered, Validator};
 use crate::{
@@ -16,7 +16,7 @@ pub(super) const VALID_PYTHON: Registered = Registered {
     build: |_, fields, _| Some(Validator::build(fields, ValidPython)),
 };
 
-/// Gives what is wrong with the code, or nothing. The flag asks for the syntax tree alone.
+/// Returns the syntax error of the code, if any. The flag `0x400` makes `compile` return only the syntax tree.
 const PARSE: &str = "
 def run(code):
     try:
@@ -27,7 +27,7 @@ def run(code):
         return str(error)
 ";
 
-/// More than any code takes to parse that a person wrote.
+/// Longer than the parsing of any code that a person wrote.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl Check for ValidPython {
         let input = Map::from_iter([("code".to_owned(), Value::from(code))]);
         match call.services.python.run(call.run.new_run().app, PARSE, &input, true, Some(TIMEOUT)).await {
             Ok(result) => match result.as_str() {
-                Some(problem) => Err(Invalid::Because(format!("this is no Python: {problem}"))),
+                Some(problem) => Err(Invalid::Because(format!("invalid Python: {problem}"))),
                 None => Ok(()),
             },
             Err(PythonError::Raised(problem)) => Err(Invalid::Because(problem)),

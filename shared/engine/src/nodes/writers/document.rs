@@ -1,4 +1,4 @@
-//! `…DocumentWriter`: puts documents with their vectors into one store.
+//! `…DocumentWriter`: writes documents with their vectors to a store.
 
 use crate::{
     document::Document,

@@ -1,4 +1,4 @@
-//! Writers: nodes that put documents into a store. `InMemoryDocumentWriter` is ours; the reference has none.
+//! Writers: nodes that write documents to a store. The reference has no `InMemoryDocumentWriter`.
 
 mod document;
 mod vector_store;

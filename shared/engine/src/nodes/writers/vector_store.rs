@@ -1,4 +1,4 @@
-//! `VectorStoreWriter`: texts in, a store that knows them: an embedder and a writer in one node.
+//! `VectorStoreWriter`: embeds documents and writes them to a store: an embedder and a writer in one node.
 
 use super::Registered;
 use crate::{
@@ -78,9 +78,9 @@ impl Kind for VectorStoreWriter {
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
         let mut admission = Admission::of(&input, "a VectorStoreWriter")?;
         let mut documents = Document::read_list(input.get("documents"))?;
-        for (place, document) in documents.iter_mut().enumerate() {
+        for (index, document) in documents.iter_mut().enumerate() {
             if document.content.is_empty() {
-                return Err(invalid(format!("`documents[{place}]` has no content")));
+                return Err(invalid(format!("`documents[{index}].content`: cannot be blank")));
             }
             document.metadata.get_or_insert_with(Map::new);
         }

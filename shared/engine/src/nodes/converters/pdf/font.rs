@@ -1,17 +1,17 @@
-//! Fonts: which letters the bytes of a text are, and how wide.
+//! Fonts: decode the bytes of a text into letters, and measure their width.
 
-use super::MOST_UNPACKED;
+use super::MAX_UNPACKED_BYTES;
 use lopdf::{Dictionary, Document, Encoding, Object};
 
-/// How wide a letter is taken to be if the font does not say, in parts of the font's size.
-const USUAL_WIDTH: f32 = 0.5;
+/// The width of a letter if the font does not define it, as a fraction of the font's size.
+const DEFAULT_WIDTH: f32 = 0.5;
 
-/// A font, as far as text needs it.
+/// The parts of a font that text extraction needs.
 pub(super) struct Font<'p> {
     encoding: Option<Encoding<'p>>,
     /// The code of the first width, and the widths in thousandths of the font's size.
     widths: Option<(usize, Vec<f32>)>,
-    /// How many bytes a letter has.
+    /// The number of bytes of a letter.
     bytes: usize,
 }
 
@@ -26,7 +26,7 @@ impl<'p> Font<'p> {
         });
         Self {
             encoding: to_unicode(pdf, font)
-                .or_else(|| font.get_font_encoding_with_limit(pdf, MOST_UNPACKED).ok()),
+                .or_else(|| font.get_font_encoding_with_limit(pdf, MAX_UNPACKED_BYTES).ok()),
             widths: first.and_then(|first| usize::try_from(first).ok()).zip(widths),
             bytes: if is_composite { 2 } else { 1 },
         }
@@ -37,14 +37,14 @@ impl<'p> Font<'p> {
         decoded.unwrap_or_else(|| String::from_utf8_lossy(bytes).into_owned()).replace('\0', "")
     }
 
-    /// In parts of the font's size, with the number of letters.
+    /// Returns the width, as a fraction of the font's size, and the number of letters.
     pub(super) fn width(&self, bytes: &[u8]) -> (f32, f32) {
         let width = |code: &[u8]| match (&self.widths, code) {
             (Some((first, widths)), [code]) => usize::from(*code)
                 .checked_sub(*first)
-                .and_then(|place| widths.get(place))
-                .map_or(USUAL_WIDTH, |width| width / 1000.0),
-            _ => USUAL_WIDTH,
+                .and_then(|index| widths.get(index))
+                .map_or(DEFAULT_WIDTH, |width| width / 1000.0),
+            _ => DEFAULT_WIDTH,
         };
         bytes
             .chunks(self.bytes)
@@ -52,12 +52,13 @@ impl<'p> Font<'p> {
     }
 }
 
-/// The font's own table of letters, which is there for readers, before its encoding, which is there for glyphs.
+/// The font's table of Unicode letters, which is meant for text extraction. Its encoding, which selects glyphs, is only
+/// used without that table.
 fn to_unicode<'p>(pdf: &Document, font: &Dictionary) -> Option<Encoding<'p>> {
     font.get(b"ToUnicode").ok()?;
     let mut table = font.clone();
     table.remove(b"Encoding");
-    match table.get_font_encoding_with_limit(pdf, MOST_UNPACKED) {
+    match table.get_font_encoding_with_limit(pdf, MAX_UNPACKED_BYTES) {
         Ok(Encoding::UnicodeMapEncoding(map)) => Some(Encoding::UnicodeMapEncoding(map)),
         _ => None,
     }

@@ -1,10 +1,10 @@
-//! `PyPDFConverter`: a document for each PDF file, or for each page. White space may stand elsewhere than in the
-//! reference: a PDF says where letters are, not where words end.
+//! `PyPDFConverter`: makes a document of each PDF file, or of each page. White space may differ from the reference: a
+//! PDF has the positions of letters, but not the ends of words.
 
 mod font;
 mod page;
 
-use super::{Converter, Converting, Given, Registered, TIMEOUT, little};
+use super::{Converter, Converting, Given, Registered, TIMEOUT, check_text_size};
 use crate::{
     document::{Document, DocumentIds},
     flow::NodeError,
@@ -22,8 +22,8 @@ pub(super) const PDF_CONVERTER: Registered = Registered {
     build: |_, fields, _| Some(Converting::boxed(PdfConverter::read(fields))),
 };
 
-/// What one stream of a file may unpack to, in bytes.
-const MOST_UNPACKED: usize = 16 * 1024 * 1024;
+/// Limit on what one stream of a file unpacks to, in bytes.
+const MAX_UNPACKED_BYTES: usize = 16 * 1024 * 1024;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct PdfConverter {
@@ -34,7 +34,7 @@ impl PdfConverter {
     pub(super) fn read(fields: Fields<'_>) -> Self {
         let modes = [("one-doc-per-file", false), ("one-doc-per-page", true)];
         if fields.choice("extraction_mode", &[("plain", false), ("layout", true)]) == Some(true) {
-            let problem = "`extraction_mode: layout` is not supported; use `plain`";
+            let problem = "`extraction_mode: layout` is not supported: use `plain`";
             fields.mistake(fields.spot("extraction_mode"), problem.into());
         }
         Self { by_page: fields.choice("document_creation_mode", &modes).unwrap_or(false) }
@@ -66,7 +66,7 @@ impl Converter for PdfConverter {
                 }
             })?;
             whole.push_str(&text);
-            little(whole.len())?;
+            check_text_size(whole.len())?;
             if self.by_page {
                 let mut metadata = file.metadata.clone();
                 metadata.insert("page_number".into(), number.into());
@@ -81,7 +81,7 @@ impl Converter for PdfConverter {
 }
 
 fn open(bytes: &[u8]) -> Result<lopdf::Document, String> {
-    let options = LoadOptions { max_decompressed_size: Some(MOST_UNPACKED), ..LoadOptions::default() };
+    let options = LoadOptions { max_decompressed_size: Some(MAX_UNPACKED_BYTES), ..LoadOptions::default() };
     let mut pdf =
         lopdf::Document::load_mem_with_options(bytes, options).map_err(|error| error.to_string())?;
     if pdf.is_encrypted() {
@@ -90,7 +90,7 @@ fn open(bytes: &[u8]) -> Result<lopdf::Document, String> {
     Ok(pdf)
 }
 
-/// What the file says of itself, each key as `pdf_creation_date`.
+/// The information that the file has about itself, with keys such as `pdf_creation_date`.
 fn info(pdf: &lopdf::Document) -> Map<String, Value> {
     let mut metadata = Map::new();
     let info = pdf.trailer.get_deref(b"Info", pdf).and_then(Object::as_dict);
@@ -115,19 +115,19 @@ fn info(pdf: &lopdf::Document) -> Map<String, Value> {
     metadata
 }
 
-/// `creation_date` of `CreationDate`, and `pdf_version` of `PDFVersion`.
+/// Converts a key: to `creation_date` for `CreationDate`, and to `pdf_version` for `PDFVersion`.
 fn snake_case(key: &str) -> String {
     let letters: Vec<char> = key.chars().collect();
     let mut snake = String::new();
-    for (place, letter) in letters.iter().copied().enumerate() {
+    for (index, letter) in letters.iter().copied().enumerate() {
         if !letter.is_ascii_alphanumeric() {
             snake.push(' ');
             continue;
         }
-        let before = place.checked_sub(1).map(|place| letters[place]);
+        let before = index.checked_sub(1).map(|index| letters[index]);
         let begins = letter.is_ascii_uppercase()
             && before.is_some_and(|before| {
-                let next_is_small = letters.get(place + 1).is_some_and(char::is_ascii_lowercase);
+                let next_is_small = letters.get(index + 1).is_some_and(char::is_ascii_lowercase);
                 before.is_ascii_lowercase() || before.is_ascii_digit() || next_is_small
             });
         if begins {
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_in_snake_case() {
+    fn converts_keys_to_snake_case() {
         for (key, snake) in [
             ("CreationDate", "creation_date"),
             ("PTEX.Fullbanner", "ptex_fullbanner"),

@@ -1,6 +1,6 @@
-//! The text of a page: its operations are followed, and what stands apart is kept apart.
+//! Extracts the text of a page: executes its operations, and separates texts by their positions.
 
-use super::{MOST_UNPACKED, font::Font};
+use super::{MAX_UNPACKED_BYTES, font::Font};
 use lopdf::{
     Dictionary, Document, Error, Object, ObjectId,
     content::{Content, Operation},
@@ -10,18 +10,18 @@ use std::{
     collections::HashMap,
 };
 
-/// How many operations are followed for one file: what is drawn may be drawn again and again.
-const MOST_OPERATIONS: usize = 5_000_000;
+/// Limit on the operations that are executed for one file: a form may be drawn many times.
+const MAX_OPERATIONS: usize = 5_000_000;
 
-/// How deep what is drawn may draw other things.
-const DEEPEST: usize = 8;
+/// Limit on the nesting of forms that draw other forms.
+const MAX_FORM_DEPTH: usize = 8;
 
-/// Why a page has no text.
+/// Why the text of a page cannot be extracted.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unreadable {
     #[error("{0}")]
     Pdf(#[from] Error),
-    #[error("the file draws more than {MOST_OPERATIONS} times")]
+    #[error("the file has more than {MAX_OPERATIONS} drawing operations")]
     TooMuch,
 }
 
@@ -32,19 +32,19 @@ pub(super) struct Reader<'p> {
     operations: Cell<usize>,
 }
 
-/// How text is set: `[a b c d e f]` of the PDF's matrices.
+/// A transformation: the `[a b c d e f]` of PDF matrices.
 type Matrix = [f32; 6];
 
-const STRAIGHT: Matrix = [1.0, 0.0, 0.0, 1.0, 0.0, 0.0];
+const IDENTITY: Matrix = [1.0, 0.0, 0.0, 1.0, 0.0, 0.0];
 
-/// First `left`, then `right`.
+/// The transformation by `left`, then by `right`.
 fn product(left: Matrix, right: Matrix) -> Matrix {
     let at = |x: f32, y: f32| [x * right[0] + y * right[2], x * right[1] + y * right[3]];
     let ([across, down], [x, y]) = ([at(left[0], left[1]), at(left[2], left[3])], at(left[4], left[5]));
     [across[0], across[1], down[0], down[1], x + right[4], y + right[5]]
 }
 
-fn moved(x: f32, y: f32) -> Matrix {
+fn translation(x: f32, y: f32) -> Matrix {
     [1.0, 0.0, 0.0, 1.0, x, y]
 }
 
@@ -61,9 +61,9 @@ struct State<'p> {
 #[derive(Default)]
 struct Text {
     written: String,
-    /// Where what was last written ends, and its line.
+    /// The position (x, y) of the end of the last piece.
     end: Option<(f32, f32)>,
-    /// Whether another line was begun since.
+    /// Whether a new line began after it.
     is_ended: bool,
 }
 
@@ -73,19 +73,19 @@ impl<'p> Reader<'p> {
     }
 
     pub(super) fn text(&self, page: ObjectId) -> Result<String, Unreadable> {
-        let content = self.pdf.get_page_content_with_limit(page, MOST_UNPACKED)?;
-        let (own, ids) = self.pdf.get_page_resources(page)?;
+        let content = self.pdf.get_page_content_with_limit(page, MAX_UNPACKED_BYTES)?;
+        let (inline, ids) = self.pdf.get_page_resources(page)?;
         let by_id = ids.into_iter().filter_map(|id| self.pdf.get_dictionary(id).ok());
-        let resources: Vec<&Dictionary> = own.into_iter().chain(by_id).collect();
+        let resources: Vec<&Dictionary> = inline.into_iter().chain(by_id).collect();
         let mut text = Text::default();
-        self.follow(&content, &resources, STRAIGHT, &mut text, 0)?;
+        self.execute(&content, &resources, IDENTITY, &mut text, 0)?;
         if text.is_ended {
             text.written.push('\n');
         }
         Ok(text.written)
     }
 
-    /// What `kind` of resources has under a name.
+    /// The resource of a kind and name.
     fn resource(&self, resources: &[&'p Dictionary], kind: &[u8], name: &[u8]) -> Option<&'p Object> {
         resources.iter().find_map(|resources| {
             let kind = resources.get_deref(kind, self.pdf).ok()?.as_dict().ok()?;
@@ -103,7 +103,7 @@ impl<'p> Reader<'p> {
         }))
     }
 
-    fn follow(
+    fn execute(
         &self,
         content: &[u8],
         resources: &[&'p Dictionary],
@@ -113,20 +113,20 @@ impl<'p> Reader<'p> {
     ) -> Result<(), Unreadable> {
         let mut state = State { page, font: None, size: 0.0, leading: 0.0, letter_space: 0.0 };
         let mut saved: Vec<State<'p>> = Vec::new();
-        let (mut line, mut at) = (STRAIGHT, STRAIGHT);
+        let (mut line, mut at) = (IDENTITY, IDENTITY);
         for operation in Content::decode_iter(content) {
             self.operations.set(self.operations.get() + 1);
-            if self.operations.get() > MOST_OPERATIONS {
+            if self.operations.get() > MAX_OPERATIONS {
                 return Err(Unreadable::TooMuch);
             }
-            // What follows something broken is not known; what stands before it is.
+            // Operations after an invalid one cannot be read; those before it are kept.
             let Ok(Operation { operator, operands }) = operation else { break };
-            let number = |place: usize| operands.get(place).and_then(|it| it.as_float().ok()).unwrap_or(0.0);
+            let number = |index: usize| operands.get(index).and_then(|it| it.as_float().ok()).unwrap_or(0.0);
             match operator.as_str() {
                 "q" => saved.push(state.clone()),
                 "Q" => state = saved.pop().unwrap_or(state),
                 "cm" => state.page = product(std::array::from_fn(number), state.page),
-                "BT" => (line, at) = (STRAIGHT, STRAIGHT),
+                "BT" => (line, at) = (IDENTITY, IDENTITY),
                 "Tf" => {
                     let name = operands.first().and_then(|it| it.as_name().ok());
                     state.font = name.and_then(|name| self.font(resources, name));
@@ -142,12 +142,12 @@ impl<'p> Reader<'p> {
                     if operator == "TD" {
                         state.leading = -number(1);
                     }
-                    line = product(moved(number(0), number(1)), line);
+                    line = product(translation(number(0), number(1)), line);
                     at = line;
                     text.is_ended |= number(1) != 0.0 && text.end.is_some();
                 }
                 "T*" | "'" | "\"" => {
-                    line = product(moved(0.0, -state.leading), line);
+                    line = product(translation(0.0, -state.leading), line);
                     at = line;
                     text.is_ended |= text.end.is_some();
                     if let Some(Object::String(bytes, _)) = operands.last() {
@@ -164,11 +164,11 @@ impl<'p> Reader<'p> {
                         if let Object::String(bytes, _) = item {
                             at = show(bytes, &state, at, text);
                         } else if let Ok(back) = item.as_float() {
-                            at = product(moved(-back / 1000.0 * state.size, 0.0), at);
+                            at = product(translation(-back / 1000.0 * state.size, 0.0), at);
                         }
                     }
                 }
-                "Do" if depth < DEEPEST => {
+                "Do" if depth < MAX_FORM_DEPTH => {
                     let name = operands.first().and_then(|it| it.as_name().ok());
                     if let Some(name) = name {
                         self.draw(name, resources, &state, text, depth)?;
@@ -180,7 +180,7 @@ impl<'p> Reader<'p> {
         Ok(())
     }
 
-    /// Follows a form, which is content of its own.
+    /// Executes a form, which has its own content.
     fn draw(
         &self,
         name: &[u8],
@@ -193,24 +193,25 @@ impl<'p> Reader<'p> {
         if !form.dict.get(b"Subtype").and_then(Object::as_name).is_ok_and(|kind| kind == b"Form") {
             return Ok(());
         }
-        let content = form.decompressed_content_with_limit(MOST_UNPACKED)?;
+        let content = form.decompressed_content_with_limit(MAX_UNPACKED_BYTES)?;
         let matrix = form.dict.get(b"Matrix").and_then(Object::as_array).ok();
         let matrix = matrix
             .filter(|matrix| matrix.len() == 6)
-            .map_or(STRAIGHT, |matrix| std::array::from_fn(|place| matrix[place].as_float().unwrap_or(0.0)));
-        let own = form.dict.get_deref(b"Resources", self.pdf).and_then(Object::as_dict).ok();
-        let own: Vec<&Dictionary> = own.into_iter().chain(resources.iter().copied()).collect();
-        self.follow(&content, &own, product(matrix, state.page), text, depth + 1)
+            .map_or(IDENTITY, |matrix| std::array::from_fn(|index| matrix[index].as_float().unwrap_or(0.0)));
+        let form_resources = form.dict.get_deref(b"Resources", self.pdf).and_then(Object::as_dict).ok();
+        let all_resources: Vec<&Dictionary> =
+            form_resources.into_iter().chain(resources.iter().copied()).collect();
+        self.execute(&content, &all_resources, product(matrix, state.page), text, depth + 1)
     }
 }
 
-/// Writes a text where it stands, and gives where the next does.
+/// Writes a text at its position, and returns the position of the next.
 fn show(bytes: &[u8], state: &State<'_>, at: Matrix, text: &mut Text) -> Matrix {
     let Some(font) = &state.font else { return at };
     let (width, letters) = font.width(bytes);
-    let after = product(moved(width * state.size + letters * state.letter_space, 0.0), at);
+    let after = product(translation(width * state.size + letters * state.letter_space, 0.0), at);
     let (start, end) = (product(at, state.page), product(after, state.page));
-    // How high letters are on the page, however they are turned.
+    // The height of letters on the page, whatever their rotation.
     let height = (start[2].hypot(start[3]) * state.size).abs().max(0.1);
     text.write(&font.text(bytes), (start[4], start[5]), (end[4], end[5]), height);
     after
