@@ -207,10 +207,10 @@ async fn errors_show_scheme_and_host_of_a_url() {
     for (url, shown) in [
         (
             "ftp://me:pass-word@host.example:2121/path-of-it?q=query-of-it",
-            "ftp://host.example:2121 is no http or https URL",
+            "ftp://host.example:2121 is not an HTTP or HTTPS URL",
         ),
-        ("x:path-of-it", "a URL with the scheme `x` is no http or https URL"),
-        ("path-of-it", "the given text is no http or https URL"),
+        ("x:path-of-it", "a URL with the scheme `x` is not an HTTP or HTTPS URL"),
+        ("path-of-it", "the given text is not an HTTP or HTTPS URL"),
         ("http://10.1.2.3/path-of-it?q=query-of-it", "10.1.2.3 is not a public address"),
     ] {
         let (_, message) =
