@@ -180,7 +180,7 @@ fn each_is_a_mistake() {
                 + &(0..2_000).fold(String::new(), |text, n| {
                     format!("{text}  c{n}: {{type: dynamiq.connections.OpenAI}}\n")
                 }),
-            "connections, of 1000 at most",
+            "connections, more than 1000",
         ),
         (many_nodes(6_000, |_| String::new()), "more than 5000 nodes"),
         (
@@ -190,10 +190,10 @@ fn each_is_a_mistake() {
             }),
             "more than 20000 dependencies|holds more than 200000",
         ),
-        (many_nodes(4_000, |n| format!("depends: [{{node: m{n}}}]")), "100 at most are told"),
+        (many_nodes(4_000, |n| format!("depends: [{{node: m{n}}}]")), "at most 100 are reported"),
         (
             many_nodes(4_000, |n| format!("input_transformer: {{path: 'x', unknown: {n}}}, approval: 5")),
-            "100 at most are told",
+            "at most 100 are reported",
         ),
         (
             of_node(&format!(

@@ -47,15 +47,15 @@ workflows:
 ",
     );
     let expected = [
-        "workflow.yaml:2:14: `dynamiq.connections.OpenAi` is no type of connection",
+        "workflow.yaml:2:14: `dynamiq.connections.OpenAi` is not a connection type",
         "workflow.yaml:4:14: there is no node type `dynamiq.nodes.utils.Imput`; did you mean `dynamiq.nodes.utils.Input`?",
-        "workflow.yaml:8:56: `numeric-graeter-than` is no operator; did you mean `numeric-greater-than`?",
+        "workflow.yaml:8:56: `numeric-graeter-than` is not an operator; did you mean `numeric-greater-than`?",
         "workflow.yaml:12:28: `ch` has no option `bigg`; did you mean `big`?",
         "workflow.yaml:13:16: `a` depends on `inn`, but there is no such node; did you mean `in`?",
         "workflow.yaml:14:39: a selector takes paths and text, but `x` is a number; quote it",
-        "workflow.yaml:15:35: `max_retries` must be a whole number that is not negative, but this is text",
+        "workflow.yaml:15:35: `max_retries` must be a non-negative integer, but this is text",
         "workflow.yaml:15:52: `behavior` is `retrun`, which is none of `raise`, `return`; did you mean `return`?",
-        "workflow.yaml:19:14: nodes depend on each other in a circle: b → c → b",
+        "workflow.yaml:19:14: nodes depend on each other in a cycle: b → c → b",
         "workflow.yaml:19:32: there is no node `dd`",
     ];
     for (found, expected) in found.iter().zip(expected) {
@@ -81,7 +81,10 @@ fn one_by_one() {
             "{type: dynamiq.nodes.operators.SubWorkflow, flow: ff}",
             ":2:56: there is no flow `ff`; did you mean `f`?",
         ),
-        ("{type: dynamiq.nodes.operators.SubWorkflow, flow: f}", ":2:56: the flow `f` holds itself: f → f"),
+        (
+            "{type: dynamiq.nodes.operators.SubWorkflow, flow: f}",
+            ":2:56: the flow `f` contains itself: f → f",
+        ),
         (
             "{type: dynamiq.nodes.operators.Expression, expressions: [{key: k, expression: 'a +'}]}",
             ":2:84: this is no expression: unexpected end",
@@ -152,7 +155,7 @@ fn one_by_one() {
             "{type: dynamiq.nodes.operators.Pass, on: 1}",
             ":2:43: the key `on` is true or false in YAML 1.1; quote it",
         ),
-        ("{type: dynamiq.nodes.operators.Pass, name: a, name: b}", ":2:52: the key `name` stands here twice"),
+        ("{type: dynamiq.nodes.operators.Pass, name: a, name: b}", ":2:52: the key `name` appears twice"),
         (
             "{type: dynamiq.nodes.operators.Pass, name: '${x.y}'}",
             ":2:49: `${x.y}` refers to a value that the file does not have",
@@ -168,7 +171,7 @@ fn one_by_one() {
         ("", ":1:1: the file is empty"),
         ("a: [1, 2", ": this is not YAML: "),
         ("- a", ":1:1: a workflow file must be a mapping, but this is a list"),
-        ("node: {}\nworkflows: {w: {flow: f}}", ":1:1: `node` is no section; did you mean `nodes`?"),
+        ("node: {}\nworkflows: {w: {flow: f}}", ":1:1: `node` is not a section; did you mean `nodes`?"),
         (
             "flows: {f: {nodes: []}}\nworkflows: {a: {flow: f}, b: {flow: f}}",
             ":2:12: the file has several workflows, a, b",

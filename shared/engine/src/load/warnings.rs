@@ -1,12 +1,12 @@
-//! What stands in a file and has no effect: keys that nobody asked for while it was loaded, and nodes in no flow.
+//! Warnings about parts of a file without effect: keys that the loader did not read, and nodes that are in no flow.
 
 use super::{Mistakes, Yaml, nearest, yaml::Entry};
 use std::collections::BTreeSet;
 
-/// Keys that the reference's editors and exports write into any node, whatever it is.
+/// Keys that the reference's editors and exports write into nodes of any type.
 const SILENT: &[&str] = &["description", "group", "id", "type", "version"];
 
-/// Keys that mean something to the reference, and nothing here.
+/// Keys that the reference uses, but the engine does not.
 const WITHOUT_EFFECT: &[&str] = &[
     "action_type",
     "callbacks",
@@ -35,7 +35,7 @@ pub(super) fn ignored(root: &Yaml, warnings: &mut Mistakes) {
 
 fn warning(entry: &Entry, asked: &BTreeSet<String>) -> Option<String> {
     let key = entry.key.as_str();
-    // A mapping that nobody looked into belongs to a part of the file that is not used at all.
+    // A mapping of which no key was read is in an unused part of the file.
     if asked.is_empty() || SILENT.contains(&key) {
         return None;
     }
