@@ -146,7 +146,7 @@ fn each_is_a_mistake() {
         (expression(&format!("a{}", "|upper".repeat(9_000))), "operators deep|operators and values"),
         (expression(&format!("1{}", " if a else 1".repeat(5_000))), "nest deeper than 40"),
         (expression(&format!("a is {}", "b.".repeat(30_000))), "expected the name|no test"),
-        (expression(&"a".repeat(100_000)), "of 65536 at most"),
+        (expression(&"a".repeat(100_000)), "more than 65536"),
         // Conditions
         (
             condition(&around("{operator: and, operands: [", 100_000, "", "]}")),
