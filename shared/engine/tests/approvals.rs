@@ -1,4 +1,4 @@
-//! Approvals: what a person is shown is what is executed, whatever has happened in between.
+//! Approvals: the input that a person is shown is executed, whatever happened in between.
 
 mod support;
 
@@ -21,7 +21,7 @@ fn flow(nodes: &str) -> String {
     format!("nodes:\n{nodes}flows:\n  f: {{nodes: [{}]}}\nworkflows:\n  w: {{flow: f}}\n", ids.join(", "))
 }
 
-/// What an upstream node decides is renamed on its way into the node that is approved.
+/// The output of an upstream node is renamed by the transformer of the node that needs approval.
 const PAY: &str = r#"  decide: {type: dynamiq.nodes.transformers.TextTemplate, template: "attacker {{ amount }}", input_transformer: {selector: {amount: $.amount}}}
   pay:
     type: dynamiq.nodes.transformers.TextTemplate
@@ -56,7 +56,7 @@ fn executed(events: &[Logged]) -> Vec<(String, Value)> {
 }
 
 #[tokio::test]
-async fn what_is_shown_after_transformer_and_mapping_is_executed() {
+async fn the_input_after_transformer_and_mapping_is_shown_and_executed() {
     let first = Case::text(&flow(PAY)).input(json!({"amount": 500, "to": "my mother"}));
     first.run().await;
     let [request] = asked(&first.events()).try_into().expect("one question");
@@ -87,7 +87,7 @@ async fn what_is_shown_after_transformer_and_mapping_is_executed() {
         with["sum"] = sum;
         assert_eq!(executed(&second.events()), [("pay".to_owned(), with.clone())]);
         assert_eq!(asked(&second.events()), [], "once");
-        // And after a restart, in the results too.
+        // After a restart, the results show it too.
         let mut journal = first.events();
         journal.extend(second.events());
         journal.push(answer(&request, json!({"approved": true, "params": {"sum": with["sum"]}})));
@@ -103,9 +103,9 @@ async fn what_is_shown_after_transformer_and_mapping_is_executed() {
     assert_eq!(executed(&denied.events()), []);
 }
 
-/// As after a retry, or where something was done again: the log has what was shown, and that is executed.
+/// After a retry or a repeated step, the upstream output may differ. The shown input is logged, and is executed.
 #[tokio::test]
-async fn a_changed_upstream_changes_nothing_that_was_approved() {
+async fn a_changed_upstream_does_not_change_the_approved_input() {
     let first = Case::text(&flow(PAY)).input(json!({"amount": 500}));
     first.run().await;
     let [request] = asked(&first.events()).try_into().expect("one question");
@@ -122,9 +122,9 @@ async fn a_changed_upstream_changes_nothing_that_was_approved() {
     assert_eq!(results["output"]["pay"]["output"]["content"], "PAID 450 to attacker 500, as agreed");
 }
 
-/// A node without a transformer gets whatever has finished when it begins: that is, when it was asked about.
+/// A node without a transformer gets the results of the nodes that had finished when the question was asked.
 #[tokio::test]
-async fn what_finished_meanwhile_changes_nothing() {
+async fn nodes_that_finish_after_the_question_do_not_change_the_input() {
     let text = flow(
         r"  a: {type: dynamiq.nodes.operators.Pass, input_transformer: {selector: {n: $.n}}}
   gate: {type: dynamiq.nodes.operators.Pass, depends: [{node: a}], approval: {enabled: true, mutable_data_params: [n]}}
@@ -149,9 +149,10 @@ async fn what_finished_meanwhile_changes_nothing() {
     }
 }
 
-/// An earlier release asked about the run's input: what that showed is not what would be executed, so it is asked anew.
+/// An earlier release asked about the run's input. If that is not the input that would be executed, a new question is
+/// asked.
 #[tokio::test]
-async fn a_question_about_something_else_is_asked_anew() {
+async fn a_question_about_another_input_is_asked_again() {
     let first = Case::text(&flow(PAY)).input(json!({"amount": 500}));
     first.run().await;
     let mut journal = first.events();
@@ -190,7 +191,7 @@ async fn an_item_of_a_map_is_shown_as_it_is_executed() {
 }
 
 #[tokio::test]
-async fn what_nobody_answers_is_executed_as_it_was_shown() {
+async fn an_expired_question_executes_the_shown_input() {
     let text = flow(PAY).replace("accept_pattern: go", "expires_in_seconds: 60, on_expiry: approve");
     let case = Case::text(&text).input(json!({"amount": 500}));
     case.run().await;
@@ -200,9 +201,9 @@ async fn what_nobody_answers_is_executed_as_it_was_shown() {
     assert_eq!(executed(&case.events())[0].1["sum"], 500);
 }
 
-/// Nobody is asked about what cannot be executed.
+/// If the input cannot be built, no question is asked.
 #[tokio::test]
-async fn a_transformer_that_fails_asks_nobody() {
+async fn a_transformer_that_fails_creates_no_question() {
     let text = flow(
         "  n: {type: dynamiq.nodes.operators.Pass, input_transformer: {path: $.list}, input_mapping: {x: 1}, approval: {enabled: true}}\n",
     );
@@ -230,7 +231,7 @@ workflows: {{w: {{flow: f}}}}
 }
 
 fn calls(events: &[Logged]) -> Vec<(&'static str, Value)> {
-    let told = events.iter().filter_map(|logged| match &logged.body {
+    let tool_results = events.iter().filter_map(|logged| match &logged.body {
         EventBody::AgentToolCallStarted { call }
         | EventBody::AgentToolCallCompleted { call, .. }
         | EventBody::AgentToolCallFailed { call, .. } => Some((logged.body.name(), call.input.clone())),
@@ -239,11 +240,11 @@ fn calls(events: &[Logged]) -> Vec<(&'static str, Value)> {
         }
         _ => None,
     });
-    told.collect()
+    tool_results.collect()
 }
 
-/// The results of tools that the model was shown in its last request.
-fn told(model: &Scripted) -> Vec<String> {
+/// The tool results in the last request to the model.
+fn tool_results(model: &Scripted) -> Vec<String> {
     let request = model.requests().pop().expect("a request");
     let results = request["messages"].as_array().expect("messages").iter();
     results
@@ -252,9 +253,9 @@ fn told(model: &Scripted) -> Vec<String> {
         .collect()
 }
 
-/// The model is told what a person changed, each call is asked about, and events tell what is executed.
+/// The model gets a note about the person's changes, each call needs an approval, and events show the executed input.
 #[tokio::test]
-async fn a_model_is_told_what_a_person_changed() {
+async fn a_model_gets_a_note_about_changes() {
     let call = json!({"tool_calls": [{"name": "pay", "arguments": {"thought": "", "amount": 800}}]});
     let done = json!({"tool_calls": [{"name": "provide_final_answer", "arguments": {"thought": "", "answer": "ok"}}]});
     let model = Scripted::start(json!([call, call, call, done])).await;
@@ -272,15 +273,15 @@ async fn a_model_is_told_what_a_person_changed() {
     let results = case.run_with(&people).await;
     assert_eq!(results["output"]["agent"]["output"]["content"], "ok", "{results}");
     assert_eq!(python.count(), 2, "what a person approves is not answered from what an earlier call gave");
-    let told = told(&model);
+    let tool_results = tool_results(&model);
     assert_eq!(
-        told[0].lines().next(),
+        tool_results[0].lines().next(),
         Some("[A person changed `amount` from 800 to 300 before it was executed.]")
     );
-    assert!(told[0].contains("300") && !told[1].contains("changed"), "{told:?}");
-    assert!(told[2].contains("denied by a person with feedback enough"), "{told:?}");
-    let told = calls(case.recorded());
-    let amounts: Vec<_> = told.iter().map(|(name, input)| (*name, input["amount"].clone())).collect();
+    assert!(tool_results[0].contains("300") && !tool_results[1].contains("changed"), "{tool_results:?}");
+    assert!(tool_results[2].contains("denied by a person with feedback enough"), "{tool_results:?}");
+    let tool_results = calls(case.recorded());
+    let amounts: Vec<_> = tool_results.iter().map(|(name, input)| (*name, input["amount"].clone())).collect();
     assert_eq!(
         amounts,
         [
@@ -293,13 +294,13 @@ async fn a_model_is_told_what_a_person_changed() {
             ("approval_request.created", json!(800)),
             ("agent.tool_call.failed", json!(800)),
         ],
-        "{told:?}"
+        "{tool_results:?}"
     );
 }
 
-/// A tool whose schema is known takes what the schema takes; an HTTP tool is called with what was approved.
+/// Changes are validated against the tool's schema, and an HTTP tool is called with the approved arguments.
 #[tokio::test]
-async fn an_http_tool_is_called_with_what_was_approved() {
+async fn an_http_tool_is_called_with_the_approved_arguments() {
     let call = json!({"tool_calls": [{"name": "Pay", "arguments": {"thought": "", "data": {"usd": 800}}}]});
     let done = json!({"tool_calls": [{"name": "provide_final_answer", "arguments": {"thought": "", "answer": "ok"}}]});
     let model = Scripted::start(json!([call, done])).await;
@@ -327,15 +328,16 @@ async fn an_http_tool_is_called_with_what_was_approved() {
     journal.push(answer(&request, json!({"approved": true, "params": {"data": {"usd": 450}}})));
     let second = case(journal);
     assert_eq!(second.run().await["status"], "success");
-    let told = told(&model);
+    let tool_results = tool_results(&model);
     assert!(
-        told[0].contains("450") && told[0].contains("`data` from {\"usd\":800} to {\"usd\":450}"),
-        "{told:?}"
+        tool_results[0].contains("450")
+            && tool_results[0].contains("`data` from {\"usd\":800} to {\"usd\":450}"),
+        "{tool_results:?}"
     );
     assert_eq!(model.echoes(), 1);
 }
 
-/// An MCP server with one tool, `pay`, and the arguments that it was called with.
+/// An MCP server with one tool, `pay`, and the arguments of its calls.
 async fn mcp_server() -> (String, Arc<Mutex<Vec<Value>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}/mcp", listener.local_addr().expect("an address"));
@@ -382,9 +384,9 @@ async fn rpc(mut stream: TcpStream, calls: &Mutex<Vec<Value>>) -> Option<()> {
     stream.write_all((head + body).as_bytes()).await.ok()
 }
 
-/// Of a tool that a server has, its arguments are shown, by its own name and schema.
+/// For a tool of a server, its own name, schema and arguments are shown.
 #[tokio::test]
-async fn a_tool_of_a_server_is_called_with_what_was_approved() {
+async fn a_tool_of_a_server_is_called_with_the_approved_arguments() {
     let (url, called) = mcp_server().await;
     let call = json!({"tool_calls": [{"name": "pay", "arguments": {"thought": "", "amount": 800}}]});
     let done = json!({"tool_calls": [{"name": "provide_final_answer", "arguments": {"thought": "", "answer": "ok"}}]});
@@ -413,8 +415,8 @@ async fn a_tool_of_a_server_is_called_with_what_was_approved() {
     let called = called.lock().expect("calls").clone();
     assert_eq!(called.len(), 1, "{called:?}");
     assert_eq!((&called[0]["name"], &called[0]["arguments"]["amount"]), (&json!("pay"), &json!(450)));
-    let told = told(&model);
-    assert!(told[0].starts_with("[A person changed `amount` from 800 to 450"), "{told:?}");
+    let tool_results = tool_results(&model);
+    assert!(tool_results[0].starts_with("[A person changed `amount` from 800 to 450"), "{tool_results:?}");
     let events = calls(&second.events());
     let amounts: Vec<_> = events.iter().map(|(name, input)| (*name, &input["amount"])).collect();
     let (started, completed) = ("agent.tool_call.started", "agent.tool_call.completed");

@@ -1,4 +1,4 @@
-//! Files that do not load say all that is wrong with them, and where.
+//! The errors and warnings of workflow files, and their positions.
 
 mod support;
 
@@ -7,20 +7,20 @@ use runyard_runs::{App, Engine as _};
 use std::sync::{Arc, Mutex};
 use support::{Case, JobsHere, SystemPython, app};
 
-/// What is wrong with `text`, a line each.
+/// The errors of `text`, one per line.
 fn mistakes(text: &str) -> Vec<String> {
     let errors = Case::text(text).engine().check(&app(text)).expect_err("the file has mistakes");
     errors.to_string().lines().map(str::to_owned).collect()
 }
 
-/// The same for a file of one node and its flow.
+/// Like [`mistakes`], for a file with one node and its flow.
 fn mistakes_of(node: &str) -> Vec<String> {
     let text = format!("nodes:\n  n: {node}\nflows: {{f: {{nodes: [n]}}}}\nworkflows: {{w: {{flow: f}}}}\n");
     mistakes(&text)
 }
 
 #[test]
-fn all_at_once() {
+fn all_errors_are_reported_at_once() {
     let found = mistakes(
         "\
 connections:
@@ -66,7 +66,7 @@ workflows:
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "one table of mistakes")]
-fn one_by_one() {
+fn each_error_has_a_message_and_position() {
     for (node, expected) in [
         ("{}", ":2:6: the node `n` lacks its `type`"),
         (
@@ -186,9 +186,9 @@ fn one_by_one() {
     }
 }
 
-/// A few lines of aliases must not become gigabytes.
+/// A few lines of aliases must not expand to gigabytes.
 #[test]
-fn aliases_are_bounded() {
+fn aliases_are_limited() {
     let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for level in 1..9 {
         let items = vec![format!("*a{}", level - 1); 10].join(", ");
@@ -237,7 +237,7 @@ async fn an_app_reads_only_what_it_declares() {
 }
 
 #[tokio::test]
-async fn a_variable_that_changes_is_read_anew_and_a_secret_is_never_shown() {
+async fn a_changed_variable_is_reloaded_and_a_secret_is_never_shown() {
     let value = Arc::new(Mutex::new(Ok(Some("first".to_owned()))));
     let engine = Engine::new(EngineConfig {
         python: Arc::new(SystemPython),
@@ -255,7 +255,7 @@ async fn a_variable_that_changes_is_read_anew_and_a_secret_is_never_shown() {
     let mut app = app("nodes: {n: {type: '${oc.env:KEY,dynamiq.nodes.operators.Pass}'}}\n\
         flows: {f: {nodes: [n]}}\nworkflows: {w: {flow: f}}\n");
     app.env = vec!["KEY".to_owned()];
-    let shown = |app: &App| engine.check(app).expect_err("that is no type").to_string();
+    let shown = |app: &App| engine.check(app).expect_err("an invalid type").to_string();
     assert!(shown(&app).contains("first"), "{}", shown(&app));
     app.secrets = [("KEY".to_owned(), "ssm:/key".parse().expect("a reference"))].into();
     let hidden = shown(&app);
@@ -273,7 +273,7 @@ async fn a_variable_that_changes_is_read_anew_and_a_secret_is_never_shown() {
 }
 
 #[test]
-fn one_of_several_workflows() {
+fn one_of_several_workflows_is_selected_by_id() {
     let text = "\
 nodes:
   a: {type: dynamiq.nodes.operators.Pass}
@@ -292,7 +292,7 @@ workflows: {one: {flow: f}, two: {flow: g}}
 }
 
 #[test]
-fn warns_of_what_has_no_effect() {
+fn warns_about_parts_without_effect() {
     let text = "\
 vars: {name: A}
 remark: unused
@@ -363,7 +363,7 @@ fn shown(warnings: Vec<Mistake>) -> Vec<String> {
 }
 
 #[test]
-fn warns_of_what_is_misspelt() {
+fn warns_about_misspelled_keys() {
     let text = "\
 nodes:
   l:
@@ -398,8 +398,8 @@ workflows: {w: {flow: f}}
 }
 
 #[tokio::test]
-async fn warns_beside_mistakes() {
-    // What follows the mistake in a node is not read, so nobody knows whether it would be.
+async fn reports_warnings_together_with_errors() {
+    // The rest of a node after an error is not read, so there are no warnings about it.
     let text = "\
 remark: unused
 nodes:
