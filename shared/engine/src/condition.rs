@@ -66,11 +66,11 @@ impl Condition {
     /// Returns whether the condition holds for `data`. An error, which fails the node, if it cannot be evaluated.
     pub(crate) fn holds(&self, data: &Value) -> Result<bool, NodeError> {
         compute::step(1).map_err(|_| NodeError::limit_exceeded("a condition takes too many steps"))?;
-        let picked;
+        let filtered;
         let value = match &self.variable {
             Some(pointer) => {
-                picked = pointer.filter(Data::Json(data))?;
-                &*picked
+                filtered = pointer.filter(Data::Json(data))?;
+                &*filtered
             }
             None => data,
         };

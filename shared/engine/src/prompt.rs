@@ -200,7 +200,7 @@ impl Part {
             "text" if is_static => Some(Self::Static(fields.text("text")?.to_owned())),
             "text" => Some(Self::Text(template(fields, "text")?)),
             other => {
-                let message = format!("`{other}` is none of `text`, `image_url`, `file`");
+                let message = format!("`{other}` is not one of `text`, `image_url`, `file`");
                 fields.mistake(fields.spot("type"), message);
                 None
             }

@@ -232,9 +232,9 @@ async fn a_run_resumes_from_any_prefix_of_the_journal() {
         for kept in 0..=events.len() {
             let journal = events[..kept].to_vec();
             let has = |end: &str| journal.iter().filter(|logged| key(logged).ends_with(end)).count();
-            let asked = has("/llm");
+            let model_calls = has("/llm");
             let ran = journal.iter().filter(|logged| is_python_done(logged)).count();
-            let rest: Vec<Value> = script.as_array().expect("a script")[asked..].to_vec();
+            let rest: Vec<Value> = script.as_array().expect("a script")[model_calls..].to_vec();
             let left = rest.len();
             let model = Scripted::start(rest.into()).await;
             let python = Counted::echo();
@@ -330,9 +330,10 @@ workflows: {{w: {{flow: f}}}}
         assert_eq!(results["output"]["agent"]["output"]["content"], "I will ask them.", "{results}");
         assert_eq!(model.echoes(), usize::from(idempotent), "idempotent: {idempotent}");
         let request = &model.requests()[0];
-        let told = request["messages"].as_array().expect("messages").last().expect("a message")["content"]
-            .to_string();
-        assert_eq!(told.contains("its outcome is uncertain"), !idempotent, "{told}");
+        let last_result =
+            request["messages"].as_array().expect("messages").last().expect("a message")["content"]
+                .to_string();
+        assert_eq!(last_result.contains("its outcome is uncertain"), !idempotent, "{last_result}");
         let failed = second.events().into_iter().find_map(|logged| match logged.body {
             EventBody::AgentToolCallFailed { error, .. } => Some(error.message),
             _ => None,
@@ -384,7 +385,7 @@ async fn a_run_rests_while_a_tool_waits_for_an_hour() {
         });
         ended.filter(|ended| ended == name).count()
     };
-    assert_eq!((waits("Price"), waits("Parts")), (1, 0), "the other call was made meanwhile");
+    assert_eq!((waits("Price"), waits("Parts")), (1, 0), "the other call was made in the meantime");
     let rest: Vec<Value> = script.as_array().expect("a script")[3..].to_vec();
     let model = Scripted::start(rest.into()).await;
     let second = case(&model, 3600).journal(first.events());
@@ -434,7 +435,8 @@ nodes:
 flows: {f: {nodes: [in1, agent]}}
 workflows: {w: {flow: f}}
 "#;
-    for (mode, said) in [("input_output", "first answer"), ("full", "Thought: t\nAnswer: first answer")] {
+    for (mode, remembered) in [("input_output", "first answer"), ("full", "Thought: t\nAnswer: first answer")]
+    {
         let text = text.replace("SAVE", mode);
         let store: Arc<dyn MemoryStore> = Arc::new(ProcessMemory::default());
         let run = async |number: u128, user: &str, answer: &str| {
@@ -455,7 +457,7 @@ workflows: {w: {flow: f}}
             remembered,
             json!([
                 {"role": "user", "content": "question 1"},
-                {"role": "assistant", "content": said},
+                {"role": "assistant", "content": remembered},
                 {"role": "user", "content": "question 2"},
             ])
         );
@@ -505,7 +507,7 @@ workflows: {w: {flow: f}}
     let as_ann = || json!({"text": "q", "user": "ann"});
     assert_eq!(run(Origin::Key, Some("ann"), None, plain()).await, 0);
     assert_eq!(run(Origin::Key, Some("ann"), None, json!({"text": "q", "user": "bob"})).await, 1, "ann's");
-    assert_eq!(run(Origin::Key, Some("bob"), None, as_ann()).await, 0, "the run says who it is");
+    assert_eq!(run(Origin::Key, Some("bob"), None, as_ann()).await, 0, "the run names its user");
     assert_eq!(run(Origin::Key, Some("eve"), Some(RANDOM), as_ann()).await, 0);
     assert_eq!(
         run(Origin::Key, None, Some(OTHER), as_ann()).await,
@@ -531,7 +533,7 @@ workflows: {w: {flow: f}}
     for _ in 0..2 {
         assert_eq!(run(Origin::Anonymous, None, Some(COUNTED), plain()).await, 0, "no secret, no memory");
     }
-    assert_eq!(run(Origin::Key, Some("ann"), None, plain()).await, 3, "nobody has added to it");
+    assert_eq!(run(Origin::Key, Some("ann"), None, plain()).await, 3, "no other run has added to it");
 }
 
 /// A question to a person does not block the other calls. After the answer, calls that were made before are not

@@ -32,7 +32,7 @@ const PAY: &str = r#"  decide: {type: dynamiq.nodes.transformers.TextTemplate, t
     approval: {enabled: true, msg_template: "Pay {{ input_data.sum }} to {{ input_data.to }}, {{ input_data.why }}?", mutable_data_params: [sum, gone], accept_pattern: go}
 "#;
 
-fn asked(events: &[Logged]) -> Vec<InputRequest> {
+fn questions(events: &[Logged]) -> Vec<InputRequest> {
     events.iter().filter_map(|asked| asked.body.request().cloned()).collect()
 }
 
@@ -59,13 +59,13 @@ fn executed(events: &[Logged]) -> Vec<(String, Value)> {
 async fn the_input_after_transformer_and_mapping_is_shown_and_executed() {
     let first = Case::text(&flow(PAY)).input(json!({"amount": 500, "to": "my mother"}));
     first.run().await;
-    let [request] = asked(&first.events()).try_into().expect("one question");
+    let [request] = questions(&first.events()).try_into().expect("one question");
     let shown = json!({"sum": 500, "to": "attacker 500", "why": "as agreed"});
     assert_eq!(Value::Object(request.params.clone()), shown);
     assert_eq!(request.prompt, "Pay 500 to attacker 500, as agreed?");
     assert_eq!(request.editable_params, ["sum"], "what is not there cannot be changed");
     assert_eq!(request.accept_pattern.as_deref(), Some("go"));
-    for (said, paid, sum) in [
+    for (given_answer, paid, sum) in [
         (json!({"approved": true}), "PAID 500 to attacker 500, as agreed", json!(500)),
         (
             json!({"feedback": "go", "params": {"sum": 450}}),
@@ -79,14 +79,14 @@ async fn the_input_after_transformer_and_mapping_is_shown_and_executed() {
         ),
     ] {
         let mut journal = first.events();
-        journal.push(answer(&request, said));
+        journal.push(answer(&request, given_answer));
         let second = Case::text(&flow(PAY)).input(json!({"amount": 500})).journal(journal);
         let results = second.run().await;
         assert_eq!(results["output"]["pay"]["output"]["content"], paid);
         let mut with = shown.clone();
         with["sum"] = sum;
         assert_eq!(executed(&second.events()), [("pay".to_owned(), with.clone())]);
-        assert_eq!(asked(&second.events()), [], "once");
+        assert_eq!(questions(&second.events()), [], "once");
         // After a restart, the results show it too.
         let mut journal = first.events();
         journal.extend(second.events());
@@ -108,7 +108,7 @@ async fn the_input_after_transformer_and_mapping_is_shown_and_executed() {
 async fn a_changed_upstream_does_not_change_the_approved_input() {
     let first = Case::text(&flow(PAY)).input(json!({"amount": 500}));
     first.run().await;
-    let [request] = asked(&first.events()).try_into().expect("one question");
+    let [request] = questions(&first.events()).try_into().expect("one question");
     let mut journal = first.events();
     for logged in &mut journal {
         if let EventBody::NodeCompleted { output, .. } = &mut logged.body {
@@ -134,18 +134,20 @@ async fn nodes_that_finish_after_the_question_do_not_change_the_input() {
     );
     let first = Case::text(&text).input(json!({"n": 1}));
     first.run().await;
-    let [request] = asked(&first.events()).try_into().expect("one question");
+    let [request] = questions(&first.events()).try_into().expect("one question");
     assert!(request.params.contains_key("a") && !request.params.contains_key("c"), "{:?}", request.params);
-    for (said, n) in [(json!({"approved": true}), 1), (json!({"approved": true, "params": {"n": 2}}), 2)] {
+    for (given_answer, n) in
+        [(json!({"approved": true}), 1), (json!({"approved": true, "params": {"n": 2}}), 2)]
+    {
         let mut journal = first.events();
-        journal.push(answer(&request, said));
+        journal.push(answer(&request, given_answer));
         let second = Case::text(&text).input(json!({"n": 1})).journal(journal);
         let results = second.run().await;
         let mut with = request.params.clone();
         with["n"] = n.into();
         assert_eq!(results["output"]["gate"]["output"], Value::Object(with.clone()));
         assert_eq!(executed(&second.events()), [("gate".to_owned(), Value::Object(with))]);
-        assert_eq!(asked(&second.events()), []);
+        assert_eq!(questions(&second.events()), []);
     }
 }
 
@@ -162,11 +164,11 @@ async fn a_question_about_another_input_is_asked_again() {
             logged.journal = Some(Value::Null);
         }
     }
-    let [old] = asked(&journal).try_into().expect("one question");
+    let [old] = questions(&journal).try_into().expect("one question");
     journal.push(answer(&old, json!({"approved": true})));
     let second = Case::text(&flow(PAY)).input(json!({"amount": 500})).journal(journal.clone());
     second.run().await;
-    let [new] = asked(&second.events()).try_into().expect("another question");
+    let [new] = questions(&second.events()).try_into().expect("another question");
     assert_ne!(new.id, old.id);
     assert_eq!(new.params["sum"], 500);
     assert_eq!(executed(&second.events()), []);
@@ -210,7 +212,7 @@ async fn a_transformer_that_fails_creates_no_question() {
     let case = Case::text(&text).input(json!({"list": [1]}));
     let results = case.run().await;
     assert_eq!(results["output"]["n"]["error"]["type"], "TypeError", "{results}");
-    assert_eq!(asked(&case.events()), []);
+    assert_eq!(questions(&case.events()), []);
 }
 
 fn agent(tool: &str) -> String {
@@ -314,7 +316,7 @@ async fn an_http_tool_is_called_with_the_approved_arguments() {
     };
     let first = case(Vec::new());
     first.run().await;
-    let [request] = asked(&first.events()).try_into().expect("one question");
+    let [request] = questions(&first.events()).try_into().expect("one question");
     assert_eq!(request.prompt, "Pay: 800?");
     assert_eq!(request.editable_params, ["data", "url"], "one that the tool's schema has may be added");
     let check = |changed: Value| {
@@ -400,7 +402,7 @@ async fn a_tool_of_a_server_is_called_with_the_approved_arguments() {
     };
     let first = case(Vec::new());
     first.run().await;
-    let [request] = asked(&first.events()).try_into().expect("one question");
+    let [request] = questions(&first.events()).try_into().expect("one question");
     assert_eq!((request.prompt.as_str(), &request.params["amount"]), ("pay 800?", &json!(800)));
     let check = |amount: Value| {
         let changed = Map::from_iter([("amount".to_owned(), amount)]);

@@ -266,7 +266,7 @@ fn model(extra: &str) -> String {
     )
 }
 
-async fn asked(extra: &str, script: Value) -> (Value, Vec<Value>) {
+async fn call_model(extra: &str, script: Value) -> (Value, Vec<Value>) {
     let scripted = Scripted::start(script).await;
     let case = Case::text(&model(extra)).env("URL", &scripted.url).input(json!({"who": "you"}));
     let results = case.run().await;
@@ -290,7 +290,8 @@ async fn errors_of_models_match_the_reference() {
         (503, 3, "ServiceUnavailableError"),
         (504, 3, "Timeout"),
     ] {
-        let (result, requests) = asked("", json!([{"match": "hi", "repeat": true, "status": status}])).await;
+        let (result, requests) =
+            call_model("", json!([{"match": "hi", "repeat": true, "status": status}])).await;
         assert_eq!(result["error"]["type"], kind, "{status}");
         assert_eq!(requests.len(), calls, "{status}");
     }
@@ -300,12 +301,13 @@ async fn errors_of_models_match_the_reference() {
 async fn permanent_errors_are_not_retried() {
     let retries = ", error_handling: {max_retries: 1, retry_interval_seconds: 1}";
     for (status, calls) in [(400, 1), (401, 1), (403, 2), (429, 6)] {
-        let (_, requests) = asked(retries, json!([{"match": "hi", "repeat": true, "status": status}])).await;
+        let (_, requests) =
+            call_model(retries, json!([{"match": "hi", "repeat": true, "status": status}])).await;
         assert_eq!(requests.len(), calls, "{status}");
     }
     let begin = tokio::time::Instant::now();
     let script = json!([{"status": 429, "headers": "retry-after: 30\r\n"}, "ok"]);
-    let (result, _) = asked("", script).await;
+    let (result, _) = call_model("", script).await;
     assert_eq!(result["output"]["content"], "ok");
     assert!(begin.elapsed() >= Duration::from_secs(30), "Retry-After is honoured");
 }
@@ -315,10 +317,11 @@ async fn a_fallback_takes_over() {
     let fallback = ", fallback: {enabled: true, triggers: [rate_limit], llm: {type: dynamiq.nodes.llms.OpenAI, model: other, connection: oa}}, output_transformer: {selector: {said: $.content}}";
     let script =
         json!([{"match": "gpt-4o-mini", "repeat": true, "status": 429}, {"match": "other", "content": "me"}]);
-    let (result, requests) = asked(fallback, script).await;
+    let (result, requests) = call_model(fallback, script).await;
     assert_eq!(result["output"], json!({"said": "me"}));
     assert_eq!(requests[3]["messages"][0]["content"], "hi you", "it has the prompt of the model that failed");
-    let (result, requests) = asked(fallback, json!([{"match": "hi", "repeat": true, "status": 400}])).await;
+    let (result, requests) =
+        call_model(fallback, json!([{"match": "hi", "repeat": true, "status": 400}])).await;
     assert_eq!((&result["error"]["type"], requests.len()), (&json!("BadRequestError"), 1));
 }
 
@@ -326,7 +329,7 @@ async fn a_fallback_takes_over() {
 async fn requests_match_the_reference() {
     let extra = ", temperature: 0.3, max_tokens: 50, stop: [a], top_p: 0.5, seed: 3, presence_penalty: 0.1, custom: {a: 1}, response_format: {type: json_object}, tools: [{type: function, function: {name: f}}], tool_choice: auto";
     let call = json!({"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{\"a\": 1}"}});
-    let (result, mut requests) = asked(extra, json!([{"content": "ok", "tool_calls": [call]}])).await;
+    let (result, mut requests) = call_model(extra, json!([{"content": "ok", "tool_calls": [call]}])).await;
     let expected = json!({
         "model": "gpt-4o-mini", "messages": [{"content": "hi you", "role": "user"}], "temperature": 0.3,
         "max_tokens": 50, "stop": ["a"], "top_p": 0.5, "seed": 3, "presence_penalty": 0.1, "custom": {"a": 1},
@@ -337,7 +340,7 @@ async fn requests_match_the_reference() {
     let called = json!([{"id": "c1", "type": "function", "function": {"name": "f", "arguments": {"a": 1}}}]);
     assert_eq!(result["output"], json!({"content": "ok", "tool_calls": called}));
     let streamed = format!("{extra}, streaming: {{enabled: true}}");
-    let (result, requests) = asked(&streamed, json!([{"content": "ok", "tool_calls": [call]}])).await;
+    let (result, requests) = call_model(&streamed, json!([{"content": "ok", "tool_calls": [call]}])).await;
     assert_eq!(result["output"], json!({"content": "ok", "tool_calls": called}));
     assert_eq!(requests[0]["stream_options"], json!({"include_usage": true}));
 }
@@ -432,12 +435,12 @@ async fn events_report_the_nodes() {
     );
     let case = Case::text(&text).input(json!({"q": 1}));
     case.run().await;
-    let told: Vec<Value> =
+    let node_events: Vec<Value> =
         case.events().iter().map(|logged| serde_json::to_value(&logged.body).expect("JSON")).collect();
     let node = json!({"id": "in", "name": "Start", "type": "dynamiq.nodes.utils.Input"});
-    assert_eq!(told[0], json!({"type": "node.started", "node": node}));
-    assert_eq!(told[1], json!({"type": "node.completed", "node": node, "output": {"q": 1}}));
-    assert_eq!(told.len(), 4);
+    assert_eq!(node_events[0], json!({"type": "node.started", "node": node}));
+    assert_eq!(node_events[1], json!({"type": "node.completed", "node": node, "output": {"q": 1}}));
+    assert_eq!(node_events.len(), 4);
 }
 
 #[tokio::test]
@@ -462,7 +465,7 @@ async fn an_expired_question_follows_on_expiry() {
         let case = Case::text(&flow(&format!("  n: {node}\n")));
         assert_eq!(case.run().await["output"], json!({}), "it waits: {node}");
         let events = case.events();
-        let request = events.iter().find_map(|asked| asked.body.request()).expect("a question");
+        let request = events.iter().find_map(|logged| logged.body.request()).expect("a question");
         assert!(request.expires_at.is_some_and(|at| at.0 > 60_000), "{request:?}");
         let case = case.expired();
         let outcome = case.engine().execute(&app(&case.text), case.context()).await;
@@ -486,7 +489,7 @@ async fn each_item_of_a_map_has_its_own_question_and_the_others_continue() {
     expect(&waiting, &[("beside", "success")]);
     let events = case.events();
     let ids: std::collections::BTreeSet<_> =
-        events.iter().filter_map(|asked| asked.body.request()).map(|request| request.id).collect();
+        events.iter().filter_map(|logged| logged.body.request()).map(|request| request.id).collect();
     assert_eq!(ids.len(), 3, "{events:?}");
     let yes = |n: i32| json!({"is_approved": true, "data": {"n": n}});
     let people = json!({"m/0/item": yes(10), "m/1/item": {"is_approved": true}, "m/2/item": yes(30)});

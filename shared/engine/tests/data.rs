@@ -94,7 +94,7 @@ async fn ids_are_derived_from_run_node_and_position() {
     let case = || node("converters.TextFileConverter", "").file("a.txt", "one").file("b.txt", "one");
     let first = outcome(&case()).await.expect("documents");
     assert_eq!(outcome(&case()).await.expect("documents"), first);
-    let id = |place: usize| first["documents"][place]["id"].as_str().expect("an id");
+    let id = |index: usize| first["documents"][index]["id"].as_str().expect("an id");
     assert_ne!(id(0), id(1));
     assert!(id(0).len() == 32 && id(0).bytes().all(|byte| byte.is_ascii_hexdigit()), "{}", id(0));
 }
@@ -243,8 +243,8 @@ async fn broken_files_are_handled() {
         let whole = std::fs::read(support::shared(&format!("dynamiq/files/{file}"))).expect("a file");
         for part in 0..8 {
             let mut broken = whole[..whole.len() * (part + 1) / 9].to_vec();
-            for place in (part..whole.len()).step_by(97 + part) {
-                if let Some(byte) = broken.get_mut(place) {
+            for index in (part..whole.len()).step_by(97 + part) {
+                if let Some(byte) = broken.get_mut(index) {
                     *byte ^= 0x55;
                 }
             }
@@ -325,10 +325,10 @@ async fn unstructured_is_called_once() {
     assert!(requests.recv().await.is_some() && requests.recv().await.is_some());
 
     // The response was recorded before the node ended: a worker that takes over the run does not repeat the call.
-    let asked: Vec<_> =
+    let recorded_calls: Vec<_> =
         first.events().into_iter().filter(|logged| logged.key.as_deref() == Some("it/file/0")).collect();
-    assert_eq!(asked.len(), 1);
-    let again = case("one-doc-per-file").journal(asked);
+    assert_eq!(recorded_calls.len(), 1);
+    let again = case("one-doc-per-file").journal(recorded_calls);
     assert_eq!(outcome(&again).await.expect("documents"), output);
-    assert!(requests.try_recv().is_err(), "it was asked again");
+    assert!(requests.try_recv().is_err(), "the call was repeated");
 }

@@ -121,7 +121,7 @@ async fn hitl_matches() {
     });
     assert_same("hitl", &case.run_with(&people).await);
     assert_eq!(case.questions(), ["Proceed?", "Approve ? hello"]);
-    assert_eq!(model.requests().len(), 2, "no answer of the model is asked for again");
+    assert_eq!(model.requests().len(), 2, "no call to the model is repeated");
 }
 
 /// The cases under `tests/dynamiq/more`, with input, script and people's answers in their first lines. Error messages
@@ -217,11 +217,11 @@ fn number_ids(value: &mut Value, seen: &mut Vec<String>) {
         Value::String(text) => {
             let id = text.as_str();
             if id.len() == 32 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
-                let place = seen.iter().position(|known| known == id).unwrap_or_else(|| {
+                let index = seen.iter().position(|known| known == id).unwrap_or_else(|| {
                     seen.push(id.to_owned());
                     seen.len() - 1
                 });
-                *text = format!("id {place}");
+                *text = format!("id {index}");
             }
         }
         _ => {}

@@ -9,7 +9,7 @@ use support::{Case, JobsHere, SystemPython, app};
 
 /// The errors of `text`, one per line.
 fn mistakes(text: &str) -> Vec<String> {
-    let errors = Case::text(text).engine().check(&app(text)).expect_err("the file has mistakes");
+    let errors = Case::text(text).engine().check(&app(text)).expect_err("the file has errors");
     errors.to_string().lines().map(str::to_owned).collect()
 }
 
@@ -54,7 +54,7 @@ workflows:
         "workflow.yaml:13:16: `a` depends on `inn`, but there is no such node; did you mean `in`?",
         "workflow.yaml:14:39: a selector takes paths and text, but `x` is a number; quote it",
         "workflow.yaml:15:35: `max_retries` must be a non-negative integer, but this is text",
-        "workflow.yaml:15:52: `behavior` is `retrun`, which is none of `raise`, `return`; did you mean `return`?",
+        "workflow.yaml:15:52: `behavior` is `retrun`, which is not one of `raise`, `return`; did you mean `return`?",
         "workflow.yaml:19:14: nodes depend on each other in a cycle: b → c → b",
         "workflow.yaml:19:32: there is no node `dd`",
     ];
@@ -65,7 +65,7 @@ workflows:
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one table of mistakes")]
+#[expect(clippy::too_many_lines, reason = "one table of errors")]
 fn each_error_has_a_message_and_position() {
     for (node, expected) in [
         ("{}", ":2:6: the node `n` lacks its `type`"),
@@ -141,11 +141,11 @@ fn each_error_has_a_message_and_position() {
         ),
         (
             "{type: dynamiq.nodes.operators.Pass, approval: {enabled: true, expires_in_seconds: 1, on_expiry: skip}}",
-            "`on_expiry` is `skip`, which is none of `fail`, `approve`, `deny`",
+            "`on_expiry` is `skip`, which is not one of `fail`, `approve`, `deny`",
         ),
         (
             "{type: dynamiq.nodes.tools.HumanFeedbackTool, action: tell}",
-            "`action` is `tell`, which is none of `ask`, `info`",
+            "`action` is `tell`, which is not one of `ask`, `info`",
         ),
         (
             "{type: dynamiq.nodes.tools.HumanFeedbackTool, expires_in_seconds: 0}",
@@ -287,7 +287,7 @@ workflows: {one: {flow: f}, two: {flow: g}}
     assert!(engine.check(&app).is_ok());
     app.workflow.id = Some("on".into());
     app.version = "2".into();
-    let errors = engine.check(&app).expect_err("there is none").to_string();
+    let errors = engine.check(&app).expect_err("there is no such workflow").to_string();
     assert_eq!(errors, "workflow.yaml:5:12: there is no workflow `on`; did you mean `one`?");
 }
 

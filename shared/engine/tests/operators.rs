@@ -113,7 +113,7 @@ async fn a_run_rests_if_no_node_works() {
         assert_eq!((left, took), (resting(3600), 0), "{text}");
         let again = || Case::text(&text).journal(journal.clone());
         let (early, _, new) = outcome(again(), 3000).await;
-        assert_eq!((early, new.as_slice()), (resting(3600), &[][..]), "who comes early writes nothing");
+        assert_eq!((early, new.as_slice()), (resting(3600), &[][..]), "an early execution records nothing");
         let (Outcome::Completed(_), took, _) = outcome(again(), 3550).await else { panic!("it rests again") };
         assert_eq!(took, 50, "what is left is not worth leaving");
         let (Outcome::Completed(_), took, _) = outcome(again(), 3601).await else { panic!("it rests again") };
@@ -177,13 +177,13 @@ async fn a_question_and_a_delay_wait_together() {
     let asked = |events: &[Logged]| events.iter().filter(|logged| logged.body.request().is_some()).count();
     assert_eq!(asked(&journal), 1);
     let (later, _, new) = outcome(Case::text(&text).journal(journal.clone()), 3601).await;
-    assert_eq!((later, asked(&new)), (Outcome::Suspended, 0), "now it waits for the person alone");
+    assert_eq!((later, asked(&new)), (Outcome::Suspended, 0), "now it waits for the person only");
     let answers = journal.iter().filter_map(|asked| answer(asked, &json!({"q": {"is_approved": true}})));
     let answered: Vec<Logged> = journal.iter().cloned().chain(answers).collect();
     let python = Counting::new(0);
     let case = Case::text(&text).journal(answered).python(Arc::clone(&python) as Arc<dyn PythonRunner>);
     assert_eq!(outcome(case, 60).await.0, resting(3600));
-    assert_eq!(python.calls(), 1, "what was answered went on meanwhile");
+    assert_eq!(python.calls(), 1, "the answered branch continued");
 }
 
 #[tokio::test(start_paused = true)]
@@ -284,7 +284,7 @@ workflows: {w: {flow: f}}
         (1, 3, "of three items two are the same"),
         (1, 3, "all of it is known"),
         (5, 4, "another input"),
-        (1, 7, "three are kept, so each that comes sends away one that is needed next"),
+        (1, 7, "three are kept, so each new one evicts one that is needed next"),
     ] {
         let ended = engine.results(&app, &case(x).context()).await.expect("the file loads");
         assert_eq!(ended.to_json()["status"], "success");
@@ -297,5 +297,5 @@ workflows: {w: {flow: f}}
     app.version = "2".into();
     engine.results(&app, &case(1).context()).await.expect("the file loads");
     engine.results(&app, &case(1).context()).await.expect("the file loads");
-    assert_eq!(python.calls(), 18, "without a cache, nothing is kept");
+    assert_eq!(python.calls(), 18, "without a cache, no output is kept");
 }

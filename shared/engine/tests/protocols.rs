@@ -59,35 +59,35 @@ struct ProviderCase {
     model: &'static str,
     connection: &'static str,
     /// The node's key for the provider's URL.
-    place: &'static str,
+    url_key: &'static str,
 }
 
 const ANTHROPIC: ProviderCase = ProviderCase {
     class: "Anthropic",
     model: "claude-sonnet-4-5",
     connection: "{type: dynamiq.connections.Anthropic, api_key: key-a}",
-    place: "api_base",
+    url_key: "api_base",
 };
 
 const GEMINI: ProviderCase = ProviderCase {
     class: "Gemini",
     model: "gemini-2.5-flash",
     connection: "{type: dynamiq.connections.Gemini, api_key: key-g}",
-    place: "api_base",
+    url_key: "api_base",
 };
 
 const COHERE: ProviderCase = ProviderCase {
     class: "Cohere",
     model: "command-a-03-2025",
     connection: "{type: dynamiq.connections.Cohere, api_key: key-c}",
-    place: "api_base",
+    url_key: "api_base",
 };
 
 const BEDROCK: ProviderCase = ProviderCase {
     class: "Bedrock",
     model: "\"anthropic.claude-3-haiku-20240307-v1:0\"",
     connection: "{type: dynamiq.connections.AWS, access_key_id: AKID, secret_access_key: secret, session_token: token, region: eu-west-1}",
-    place: "aws_bedrock_runtime_endpoint",
+    url_key: "aws_bedrock_runtime_endpoint",
 };
 
 /// The outcome of a call.
@@ -104,7 +104,7 @@ struct Outcome {
 impl ProviderCase {
     async fn ask(&self, extra: &str, answers: Vec<Answer>) -> Outcome {
         let provider = Provider::start(answers).await;
-        let extra = format!("{extra}\n    {}: \"{}\"", self.place, provider.url);
+        let extra = format!("{extra}\n    {}: \"{}\"", self.url_key, provider.url);
         let text = flow(self.class, self.model, self.connection, &extra);
         let case = Case::text(&text).input(json!({"q": "cats"}));
         let context = case.context();
@@ -171,13 +171,13 @@ async fn calls_anthropic() {
 
 #[tokio::test]
 async fn anthropic_caches_and_answers_in_json_by_a_tool() {
-    let asked = ProviderCase { model: "claude-3-haiku-20240307", ..ANTHROPIC };
+    let provider_case = ProviderCase { model: "claude-3-haiku-20240307", ..ANTHROPIC };
     let answer = json!({
         "stop_reason": "tool_use", "usage": {"input_tokens": 1, "output_tokens": 2},
         "content": [{"type": "tool_use", "id": "t", "name": "answer", "input": {"x": 1}}],
     });
     let extra = "cache_control: {ttl: 1h}\n    response_format: {type: json_schema, json_schema: {name: out, schema: {type: object}}}";
-    let outcome = asked.ask(extra, vec![Answer::json(&answer)]).await;
+    let outcome = provider_case.ask(extra, vec![Answer::json(&answer)]).await;
     assert_eq!(outcome.result["output"], json!({"content": "{\"x\":1}"}));
     let body = &outcome.requests[0].body;
     assert_eq!(
@@ -269,7 +269,7 @@ fn failure(outcome: &Outcome) -> (String, usize) {
 #[tokio::test(start_paused = true)]
 async fn errors_of_every_provider_are_mapped() {
     let body = json!({"type": "error", "error": {"type": "x", "message": "prompt of doom"}, "message": "prompt of doom"});
-    for asked in [ANTHROPIC, GEMINI, COHERE, BEDROCK] {
+    for provider_case in [ANTHROPIC, GEMINI, COHERE, BEDROCK] {
         for (status, calls, kind) in [
             (400, 1, "BadRequestError"),
             (401, 1, "AuthenticationError"),
@@ -279,8 +279,8 @@ async fn errors_of_every_provider_are_mapped() {
             (503, 3, "ServiceUnavailableError"),
             (529, 3, "InternalServerError"),
         ] {
-            let outcome = asked.ask("", vec![Answer::json(&body).status(status)]).await;
-            assert_eq!(failure(&outcome), (kind.to_owned(), calls), "{} {status}", asked.class);
+            let outcome = provider_case.ask("", vec![Answer::json(&body).status(status)]).await;
+            assert_eq!(failure(&outcome), (kind.to_owned(), calls), "{} {status}", provider_case.class);
             let message = outcome.result["error"]["message"].as_str().expect("a message");
             assert!(message.contains("prompt of doom"), "{message}");
         }
@@ -597,9 +597,9 @@ async fn images_are_fetched_for_models_without_urls() {
     let image = Provider::start(vec![Answer::new("image/jpeg", b"jpeg".to_vec())]).await;
     let ok = json!({"candidates": [{"content": {"parts": [{"text": "ok"}]}}]});
     let provider = Provider::start(vec![Answer::json(&ok)]).await;
-    let text = |place: &str| {
+    let text = |origin: &str| {
         flow("Gemini", "gemini-2.5-flash", GEMINI.connection, &format!("api_base: \"{}\"", provider.url))
-            .replace("data:image/png;base64,iVBORw0KGgo=", &format!("{place}/x.jpg"))
+            .replace("data:image/png;base64,iVBORw0KGgo=", &format!("{origin}/x.jpg"))
     };
     let results = Case::text(&text(&image.url)).input(json!({"q": "cats"})).run().await;
     assert_eq!(results["output"]["l"]["output"]["content"], "ok");
@@ -637,9 +637,9 @@ async fn calls_vertex_with_a_token() {
         let results = engine.results(&app, &case.context()).await.expect("the file loads").to_json();
         assert_eq!(results["output"]["l"]["output"]["content"], "ok", "{results}");
     }
-    let asked = token.received();
-    assert_eq!(asked.len(), 1, "the token is kept");
-    let form = asked[0].body.as_str().expect("a form");
+    let token_requests = token.received();
+    assert_eq!(token_requests.len(), 1, "the token is cached");
+    let form = token_requests[0].body.as_str().expect("a form");
     let claim =
         form.strip_prefix("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=");
     assert_eq!(claim.map(|claim| claim.split('.').count()), Some(3), "{form}");

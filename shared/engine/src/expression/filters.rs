@@ -165,9 +165,9 @@ impl<'a> Evaluation<'_, 'a> {
             "count" | "length" => self.helper("len", vec![value], Vec::new()),
             "first" | "last" => {
                 let mut items = self.items_of(&value)?;
-                let picked = if name == "last" { items.pop() } else { items.into_iter().next() };
+                let item = if name == "last" { items.pop() } else { items.into_iter().next() };
                 let none = || Val::undefined(format!("No {name} item, sequence was empty."));
-                Ok(picked.unwrap_or_else(none))
+                Ok(item.unwrap_or_else(none))
             }
             "list" => self.items_of(&value).map(Val::List),
             "items" => match value {

@@ -174,7 +174,7 @@ pub(super) fn path_of(node: &Node) -> Option<Path> {
             let Expr::Const(key) = &key.kind else { return None };
             let segment = match key {
                 Value::String(key) => Segment::Key(key.clone()),
-                Value::Number(place) => Segment::At(place.as_i64()?),
+                Value::Number(index) => Segment::At(index.as_i64()?),
                 _ => return None,
             };
             Some(path_of(base)?.then(segment))

@@ -141,9 +141,9 @@ impl Approval {
                 Unanswered::Approve => {
                     Verdict::Approved(approved(input, recorded.as_ref(), tool, Vec::new()))
                 }
-                Unanswered::Deny => Verdict::Denied(denied("nobody approved it in time")),
+                Unanswered::Deny => Verdict::Denied(denied("it was not approved in time")),
                 Unanswered::Fail => {
-                    Verdict::Failed(NodeError::new(INPUT_EXPIRED, "nobody approved it in time").lasting())
+                    Verdict::Failed(NodeError::new(INPUT_EXPIRED, "it was not approved in time").lasting())
                 }
             },
         }

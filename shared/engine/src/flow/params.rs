@@ -7,13 +7,13 @@ use std::mem::discriminant;
 
 /// Validates the `changed` params against the question's schema; returns the errors by field. If a param's schema
 /// refuses even the shown value, or is invalid, the new value must have the type of the shown one instead.
-pub(crate) fn check(asked: &InputRequest, changed: &Map<String, Value>) -> FieldErrors {
+pub(crate) fn check(question: &InputRequest, changed: &Map<String, Value>) -> FieldErrors {
     let mut errors = FieldErrors::new();
-    let known = asked.schema.get("properties").and_then(Value::as_object);
+    let known = question.schema.get("properties").and_then(Value::as_object);
     for (name, to) in changed {
         let Some(property) = known.and_then(|known| known.get(name)) else { continue };
-        let shown = asked.params.get(name);
-        let schema = of_one(&asked.schema, name, property);
+        let shown = question.params.get(name);
+        let schema = of_one(&question.schema, name, property);
         let applies =
             |schema: &Schema| shown.is_none_or(|shown| schema_errors(schema, name, shown).is_empty());
         match schema {
@@ -53,7 +53,7 @@ mod tests {
     #[test]
     fn reports_changes_that_the_schema_refuses() {
         let object = |value: Value| value.as_object().expect("an object").clone();
-        let asked = InputRequest {
+        let question = InputRequest {
             id: RequestId(uuid::Uuid::nil()),
             kind: InputRequestKind::ApprovalRequest,
             prompt: String::new(),
@@ -83,11 +83,11 @@ mod tests {
             ("odd", json!("other"), json!({})),
         ] {
             let changed = |value: &Value| object(json!({name: value}));
-            assert_eq!(check(&asked, &changed(&good)), FieldErrors::new(), "{name} {good}");
-            let errors = check(&asked, &changed(&bad));
+            assert_eq!(check(&question, &changed(&good)), FieldErrors::new(), "{name} {good}");
+            let errors = check(&question, &changed(&bad));
             assert!(errors.keys().all(|field| field.starts_with(&format!("params.{name}"))), "{errors:?}");
             assert_eq!(errors.len(), 1, "{name} {bad}: {errors:?}");
         }
-        assert!(check(&asked, &object(json!({"free": "not for a schema to say"}))).is_empty());
+        assert!(check(&question, &object(json!({"free": "not for a schema to say"}))).is_empty());
     }
 }

@@ -178,7 +178,7 @@ impl<'y> Fields<'y> {
         if found.is_none() {
             let known: Vec<&str> = words.iter().map(|(known, _)| *known).collect();
             let message =
-                format!("`{key}` is `{word}`, which is none of {}{}", quoted(&known), meant(word, &known));
+                format!("`{key}` is `{word}`, which is not one of {}{}", quoted(&known), meant(word, &known));
             self.mistake(self.spot(key), message);
         }
         found

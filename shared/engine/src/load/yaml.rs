@@ -57,17 +57,17 @@ pub(super) fn too_much(what: &str) -> String {
 pub(crate) struct Yaml {
     pub(crate) spot: Spot,
     pub(crate) value: YamlValue,
-    asked: Asked,
+    read_keys: ReadKeys,
     /// Indexes of a large mapping's entries, sorted by key. The keys never change.
     order: OnceCell<Box<[u32]>>,
 }
 
 /// The keys of a mapping that the loader has read, whether they exist or not. Other keys have no effect.
 #[derive(Clone, Debug, Default)]
-struct Asked {
+struct ReadKeys {
     all: Cell<bool>,
     /// Whether it is unknown which other keys would have been read, here and deeper.
-    hushed: Cell<bool>,
+    suppressed: Cell<bool>,
     keys: RefCell<BTreeSet<String>>,
 }
 
@@ -91,7 +91,7 @@ pub(crate) struct Entry {
 
 impl Yaml {
     pub(crate) fn new(spot: Spot, value: YamlValue) -> Self {
-        Self { spot, value, asked: Asked::default(), order: OnceCell::new() }
+        Self { spot, value, read_keys: ReadKeys::default(), order: OnceCell::new() }
     }
 
     /// Converts from JSON; all values get the same position.
@@ -122,7 +122,7 @@ impl Yaml {
 
     /// The entries, all of which then count as read.
     pub(crate) fn entries(&self) -> Option<&[Entry]> {
-        self.asked.all.set(true);
+        self.read_keys.all.set(true);
         match &self.value {
             YamlValue::Map(entries) => Some(entries),
             _ => None,
@@ -159,25 +159,25 @@ impl Yaml {
 
     /// Counts a key as read.
     pub(crate) fn ask(&self, key: &str) {
-        if self.is_map() && !self.asked.keys.borrow().contains(key) {
-            self.asked.keys.borrow_mut().insert(key.to_owned());
+        if self.is_map() && !self.read_keys.keys.borrow().contains(key) {
+            self.read_keys.keys.borrow_mut().insert(key.to_owned());
         }
     }
 
     /// Suppresses warnings about keys that are not read, here and deeper.
     pub(crate) fn hush(&self) {
-        self.asked.hushed.set(true);
+        self.read_keys.suppressed.set(true);
     }
 
     /// Calls `found` for each entry that was not read, with the keys of the same mapping that were read; at any depth,
     /// but not within an entry that was not read.
     pub(crate) fn unasked<'y>(&'y self, found: &mut impl FnMut(&'y Entry, &BTreeSet<String>)) {
         match &self.value {
-            _ if self.asked.hushed.get() => {}
+            _ if self.read_keys.suppressed.get() => {}
             YamlValue::Map(entries) => {
-                let keys = self.asked.keys.borrow();
+                let keys = self.read_keys.keys.borrow();
                 for entry in entries {
-                    if self.asked.all.get() || keys.contains(&entry.key) {
+                    if self.read_keys.all.get() || keys.contains(&entry.key) {
                         entry.value.unasked(found);
                     } else {
                         found(entry, &keys);
@@ -225,7 +225,7 @@ impl Yaml {
 
     /// Converts to JSON; all entries then count as read.
     pub(crate) fn to_json(&self) -> Value {
-        self.asked.all.set(true);
+        self.read_keys.all.set(true);
         match &self.value {
             YamlValue::Null => Value::Null,
             YamlValue::Bool(flag) => Value::Bool(*flag),
@@ -373,7 +373,7 @@ impl Reader<'_> {
                 }
                 let Some((value, _)) = self.anchors.get(&anchor) else { return false };
                 let value = value.value.clone();
-                return self.place(Yaml::new(spot, value), size, None);
+                return self.insert_value(Yaml::new(spot, value), size, None);
             }
             _ => {}
         }
@@ -419,7 +419,7 @@ impl Reader<'_> {
             }
         };
         let yaml = Yaml::new(spot, value);
-        self.keep(anchor, &yaml, size) && self.place(yaml, size, None)
+        self.keep(anchor, &yaml, size) && self.insert_value(yaml, size, None)
     }
 
     /// Keeps a value for its aliases, if it has an anchor.
@@ -457,11 +457,11 @@ impl Reader<'_> {
             YamlValue::Null
         });
         let yaml = Yaml::new(spot, value);
-        self.keep(anchor, &yaml, size) && self.place(yaml, size, plain.then_some(text))
+        self.keep(anchor, &yaml, size) && self.insert_value(yaml, size, plain.then_some(text))
     }
 
     /// Adds a finished value to the innermost open list or mapping. `plain` is its text if it was not quoted.
-    fn place(&mut self, yaml: Yaml, size: Size, plain: Option<&str>) -> bool {
+    fn insert_value(&mut self, yaml: Yaml, size: Size, plain: Option<&str>) -> bool {
         let Some(open) = self.open.last_mut() else {
             self.root = Some(yaml);
             return true;

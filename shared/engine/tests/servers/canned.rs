@@ -81,8 +81,8 @@ async fn serve(
     let (status, answer) = {
         let mut answers = answers.lock().expect("no test fails in here");
         match answers.iter().position(|(to, _, _)| line.starts_with(to)) {
-            Some(place) if once => (answers[place].1, answers.remove(place).2),
-            Some(place) => (answers[place].1, answers[place].2.clone()),
+            Some(index) if once => (answers[index].1, answers.remove(index).2),
+            Some(index) => (answers[index].1, answers[index].2.clone()),
             None => (404, json!({})),
         }
     };

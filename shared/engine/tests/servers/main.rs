@@ -75,13 +75,13 @@ fn found(documents: &Value) -> Vec<(String, f64)> {
         })
         .collect();
     for pair in 1..found.len() {
-        let mut place = pair;
-        while place > 0
-            && (found[place - 1].1 - found[place].1).abs() < 1e-6
-            && found[place - 1].0 > found[place].0
+        let mut index = pair;
+        while index > 0
+            && (found[index - 1].1 - found[index].1).abs() < 1e-6
+            && found[index - 1].0 > found[index].0
         {
-            found.swap(place - 1, place);
-            place -= 1;
+            found.swap(index - 1, index);
+            index -= 1;
         }
     }
     found
@@ -105,10 +105,10 @@ async fn differences(
     retriever: impl Fn(&Value) -> Value,
 ) -> Vec<String> {
     let depends: Vec<Value> = before.iter().map(|_| json!({"node": "before"})).collect();
-    let nodes = cases.iter().enumerate().map(|(place, case)| {
+    let nodes = cases.iter().enumerate().map(|(index, case)| {
         let mut node = retriever(case);
         node["depends"] = depends.clone().into();
-        (format!("n{place}"), node)
+        (format!("n{index}"), node)
     });
     let before = before.map(|node| ("before".to_owned(), node));
     let results = ran(before.into_iter().chain(nodes).collect()).await;
@@ -122,8 +122,8 @@ async fn differences(
     cases
         .iter()
         .enumerate()
-        .filter(|(place, case)| {
-            let result = &results[&format!("n{place}")];
+        .filter(|(index, case)| {
+            let result = &results[&format!("n{index}")];
             match case.get("gives") {
                 Some(theirs) if result["status"] == "success" => {
                     !close(&found(&result["output"]["documents"]), &found(theirs))
@@ -132,6 +132,6 @@ async fn differences(
                 None => result["error"]["type"] != case["raises"],
             }
         })
-        .map(|(place, case)| format!("{case}\n    ours: {}", results[&format!("n{place}")]))
+        .map(|(index, case)| format!("{case}\n    ours: {}", results[&format!("n{index}")]))
         .collect()
 }

@@ -37,9 +37,12 @@ async fn writes_documents() {
         output(node(WRITER, &settings(&control.url, &more), &input)).await,
         json!({"upserted_count": 4})
     );
-    let (asked, sent) = (control.requests(), data.requests());
-    assert_eq!(asked.iter().map(|request| request.line.as_str()).collect::<Vec<_>>(), ["GET /indexes/kb"]);
-    assert!(asked[0].headers.contains("api-key: k") && sent[0].headers.contains("api-key: k"));
+    let (control_requests, sent) = (control.requests(), data.requests());
+    assert_eq!(
+        control_requests.iter().map(|request| request.line.as_str()).collect::<Vec<_>>(),
+        ["GET /indexes/kb"]
+    );
+    assert!(control_requests[0].headers.contains("api-key: k") && sent[0].headers.contains("api-key: k"));
     let bodies: Vec<&Value> = sent.iter().map(|request| &request.body).collect();
     assert_eq!(
         bodies,
@@ -122,8 +125,8 @@ async fn reports_errors() {
     let (kind, message) = failure(node(RETRIEVER, &settings(&control.url, &json!({})), &query)).await;
     assert_eq!(kind, "ValueError");
     assert!(message.contains("no index `kb`"), "{message}");
-    let said = json!({"code": 3, "message": "Vector dimension 1 does not match", "details": []});
-    let data = Canned::start(vec![("POST /query", 400, said)]).await;
+    let error = json!({"code": 3, "message": "Vector dimension 1 does not match", "details": []});
+    let data = Canned::start(vec![("POST /query", 400, error)]).await;
     let control = Canned::start(vec![("GET /indexes/kb", 200, index(&data.url))]).await;
     let settings = settings(&control.url, &json!({}));
     let (kind, message) = failure(node(RETRIEVER, &settings, &query)).await;

@@ -129,8 +129,8 @@ async fn finds_documents_and_indexes_filter_fields() {
 
 #[tokio::test]
 async fn reports_errors() {
-    let said = json!({"status": {"error": "Wrong input: Vector dimension error"}});
-    let server = Canned::start(vec![exists(false), ("POST /collections/kb/points/query", 400, said)]).await;
+    let error = json!({"status": {"error": "Wrong input: Vector dimension error"}});
+    let server = Canned::start(vec![exists(false), ("POST /collections/kb/points/query", 400, error)]).await;
     let settings = settings(&server.url, &json!({}));
     let input = json!({"documents": [{"id": "a", "content": "x"}]});
     let (kind, message) = failure(node(WRITER, &settings, &input)).await;

@@ -148,7 +148,7 @@ async fn a_redirect_of_a_provider_to_another_origin_gets_no_request() {
         }
         let (_, message) = failure(node(class, &settings, &input)).await;
         assert!(message.contains("another origin"), "{class}: {message}");
-        assert!(!first.received().is_empty(), "{class} was not asked at all: {message}");
+        assert!(!first.received().is_empty(), "{class} was not called: {message}");
         assert_eq!(sent(&other), "[]", "{class}");
         assert!(!message.contains("secret") && !message.contains("elsewhere"), "{class}: {message}");
     }

@@ -59,9 +59,9 @@ pub(crate) fn run(command: &mut Command) -> Result<(), String> {
     if output.status.success() {
         return Ok(());
     }
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    let last: Vec<&str> = said.lines().rev().take(5).collect();
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    let last: Vec<&str> = text.lines().rev().take(5).collect();
     Err(format!("{command:?}: {}", last.into_iter().rev().collect::<Vec<_>>().join(" / ")))
 }
 
@@ -85,8 +85,8 @@ pub(crate) fn start(command: &Command, port: u16) -> Result<(), String> {
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
         let ended = child.try_wait().map_err(|error| error.to_string())?.is_some();
         if ended || Instant::now() > until {
-            let said = fs::read_to_string(&log).unwrap_or_default();
-            return Err(format!("{command:?} does not listen: {said}"));
+            let text = fs::read_to_string(&log).unwrap_or_default();
+            return Err(format!("{command:?} does not listen: {text}"));
         }
         thread::sleep(Duration::from_millis(50));
     }

@@ -144,11 +144,11 @@ impl State {
         let text = request.to_string();
         self.requests.push(request);
         let wanted = |item: &Value| item["match"].as_str().is_some_and(|part| text.contains(part));
-        let place = self.script.iter().position(wanted);
-        let place = place.or_else(|| self.script.iter().position(|item| item["match"].is_null()));
-        let item = match place {
-            Some(place) if self.script[place]["repeat"] == true => self.script[place].clone(),
-            Some(place) => self.script.remove(place),
+        let index = self.script.iter().position(wanted);
+        let index = index.or_else(|| self.script.iter().position(|item| item["match"].is_null()));
+        let item = match index {
+            Some(index) if self.script[index]["repeat"] == true => self.script[index].clone(),
+            Some(index) => self.script.remove(index),
             None => json!({"status": 400, "error": "the script is at its end"}),
         };
         with_functions(item, self.requests.len())
@@ -158,13 +158,13 @@ impl State {
 /// Converts an item's `{name, arguments}` to the API's format of calls; `number` is the number of the request.
 fn with_functions(mut item: Value, number: usize) -> Value {
     let calls = item.get_mut("tool_calls").and_then(Value::as_array_mut);
-    for (place, call) in calls.into_iter().flatten().enumerate() {
+    for (index, call) in calls.into_iter().flatten().enumerate() {
         if call["function"].is_null() {
             let arguments = match &call["arguments"] {
                 Value::String(text) => text.clone(),
                 arguments => arguments.to_string(),
             };
-            let id = call["id"].as_str().map_or_else(|| format!("call_{number}_{place}"), str::to_owned);
+            let id = call["id"].as_str().map_or_else(|| format!("call_{number}_{index}"), str::to_owned);
             *call = json!({
                 "id": id, "type": "function", "function": {"name": call["name"], "arguments": arguments},
             });
