@@ -26,7 +26,7 @@ const BACKTRACKS: [(usize, usize); 3] = [(4 << 10, 500_000), (64 << 10, 30_000),
 const STEP: Duration = Duration::from_nanos(250);
 /// How often the processor time is read.
 const CLOCK_INTERVAL: Duration = Duration::from_millis(1);
-/// Steps that one search may take (a second or two), in addition to the budget of the computation around it.
+/// Steps that one search may take (a second or two), whatever the budget of the computation around it.
 const MAX_STEPS: u64 = 6_000_000;
 /// Matches that are found in one text.
 const MAX_MATCHES: usize = 500_000;

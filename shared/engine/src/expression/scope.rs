@@ -1,4 +1,4 @@
-//! The record that expressions read, and the paths that lead through it.
+//! The record that expressions read, and paths into it.
 
 use super::{
     methods,

@@ -66,7 +66,7 @@ pub(crate) enum Stop {
 }
 
 impl FlowNodes {
-    /// `nodes` must be validated: unique ids, no dependency on other nodes, no cycle.
+    /// `nodes` must be validated: unique ids, dependencies only among each other, no cycle.
     pub(crate) fn new(nodes: Vec<Node>) -> Self {
         let by_id = (0..).zip(&nodes).map(|(index, node)| (Arc::clone(&node.id), index)).collect();
         let mut dependents = vec![Vec::new(); nodes.len()];

@@ -45,17 +45,17 @@ enum Activity {
 }
 
 impl Rests {
-    /// A node is being run.
+    /// A node works.
     pub(crate) fn works(&self) -> Stay<'_> {
         self.begin(Activity::Works)
     }
 
-    /// A running node waits only for nodes that it contains.
+    /// A working node waits only for nodes that it contains.
     pub(crate) fn holds(&self) -> Stay<'_> {
         self.begin(Activity::Holds)
     }
 
-    /// A running node waits for a point in time.
+    /// A working node waits for a point in time.
     pub(crate) fn until(&self, moment: Timestamp) -> Stay<'_> {
         self.begin(Activity::Rests(moment))
     }

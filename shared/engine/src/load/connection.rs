@@ -4,7 +4,7 @@ use super::{Fields, meant};
 use serde_json::{Map, Value};
 use std::fmt;
 
-/// A connection of a workflow file.
+/// A validated connection of a workflow file.
 #[derive(Clone)]
 pub(crate) struct Connection {
     /// The last part of its type: `OpenAI`, `HttpApiKey`, `Http`.

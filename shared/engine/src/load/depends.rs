@@ -9,7 +9,7 @@ use crate::{
 use serde_json::Value;
 use std::collections::HashSet;
 
-/// A dependency as the file has it.
+/// A dependency of the file; the node is named by its id.
 #[derive(Debug)]
 pub(super) struct DependSpec {
     pub(super) node: String,

@@ -117,7 +117,7 @@ impl Mistakes {
         &mut self.built
     }
 
-    /// From top to bottom, each once.
+    /// The errors from top to bottom, without duplicates.
     pub(crate) fn into_sorted(self) -> Vec<Mistake> {
         sorted(self.found)
     }
