@@ -1,6 +1,6 @@
-//! What a loop of an agent costs the engine itself, beside the model and the tool: 50 loops with 20 kB of history, every
-//! request sent over HTTP to a model that answers at once. The CPU time of the engine's thread alone is counted, as the
-//! kernel counts it.
+//! Measures the engine's own cost of an agent's loop, without the model and the tool: 50 loops with 20 kB of history,
+//! each with a request over HTTP to a model that answers immediately. Only the CPU time of the engine's thread is
+//! measured, by the kernel.
 
 use async_trait::async_trait;
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -74,7 +74,7 @@ impl FileStore for Nothing {
     }
 }
 
-/// A model in threads of its own that calls the tool `LOOPS - 1` times and then answers; gives its URL.
+/// Starts a model in other threads that calls the tool `LOOPS - 1` times and then answers; returns its URL.
 fn model() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}/v1", listener.local_addr().expect("an address"));
@@ -107,7 +107,7 @@ fn serve(stream: TcpStream) -> Option<()> {
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body).ok()?;
-        // As many calls are answered as there are results of the tool in the request.
+        // The request contains a result for each call so far.
         let done = body.windows(13).filter(|window| window == b"\"role\":\"tool\"").count();
         let (name, arguments) = if done + 1 < LOOPS as usize {
             ("look", json!({"thought": "I need to look at the next one.", "number": done}))

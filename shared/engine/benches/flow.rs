@@ -1,4 +1,4 @@
-//! What the engine itself costs: workflows of five nodes and more, without models and Python.
+//! Measures the engine's own cost: workflows of five nodes and more, without models and Python.
 
 use async_trait::async_trait;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};

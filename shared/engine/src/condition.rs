@@ -1,4 +1,4 @@
-//! Conditions, as options of a Choice and dependencies have them.
+//! Conditions of dependencies and of the options of a Choice.
 
 use crate::{
     compute,
@@ -18,16 +18,16 @@ pub(crate) struct Condition {
     pub(crate) is_not: bool,
 }
 
-/// What a condition asks of its variable.
+/// How a condition tests its variable.
 #[derive(Debug)]
 pub(crate) enum Test {
     Any(Vec<Condition>),
     All(Vec<Condition>),
-    /// With a value of the file.
+    /// Compares with a value from the file.
     Literal(Comparison, Value),
-    /// With what another path selects.
+    /// Compares with the value that another path selects.
     Path(Comparison, Option<Pointer>, String),
-    /// With a pattern, or why it is none.
+    /// Matches a pattern, or holds the reason why the pattern is invalid.
     Pattern(Result<Box<Pattern>, String>),
 }
 
@@ -44,7 +44,7 @@ pub(crate) enum Comparison {
     Contains,
 }
 
-/// The operators by their names in files; `and`, `or` and `string-regexp` stand apart.
+/// The operators by their names in files, without `and`, `or` and `string-regexp`.
 pub(crate) const OPERATORS: &[(&str, Comparison)] = &[
     ("boolean-equals", Comparison::Equal),
     ("numeric-equals", Comparison::Equal),
@@ -63,14 +63,14 @@ pub(crate) const OPERATORS: &[(&str, Comparison)] = &[
 ];
 
 impl Condition {
-    /// Whether it holds for `data`; an error if it cannot be told, which fails the node.
+    /// Returns whether the condition holds for `data`. An error, which fails the node, if it cannot be evaluated.
     pub(crate) fn holds(&self, data: &Value) -> Result<bool, NodeError> {
         compute::step(1).map_err(|_| NodeError::limit_exceeded("a condition takes too many steps"))?;
-        let picked;
+        let filtered;
         let value = match &self.variable {
             Some(pointer) => {
-                picked = pointer.filter(Data::Json(data))?;
-                &*picked
+                filtered = pointer.filter(Data::Json(data))?;
+                &*filtered
             }
             None => data,
         };
@@ -78,14 +78,14 @@ impl Condition {
             Test::Any(operands) => any(operands, value)?,
             Test::All(operands) => !any_not(operands, value)?,
             Test::Literal(comparison, expected) => {
-                counted(expected)?;
+                charge(expected)?;
                 compare(*comparison, value, expected)?
             }
             Test::Path(comparison, pointer, text) => {
                 compare(*comparison, value, &selected(pointer.as_ref(), text, data)?)?
             }
             Test::Pattern(Ok(pattern)) => {
-                counted(value)?;
+                charge(value)?;
                 pattern.is_match(&python_text::str(value))?
             }
             Test::Pattern(Err(problem)) => return Err(NodeError::new("ValueError", problem.clone())),
@@ -94,9 +94,10 @@ impl Condition {
     }
 }
 
-/// Counts a value that is written as text or compared.
-fn counted(value: &Value) -> Result<(), NodeError> {
-    compute::walk(value).map_err(|_| NodeError::limit_exceeded("what a condition looks at is too large"))
+/// Charges the budget for a value that is written as text or compared.
+fn charge(value: &Value) -> Result<(), NodeError> {
+    compute::walk(value)
+        .map_err(|_| NodeError::limit_exceeded("the value that a condition checks is too large"))
 }
 
 fn any(operands: &[Condition], value: &Value) -> Result<bool, NodeError> {
@@ -117,7 +118,7 @@ fn any_not(operands: &[Condition], value: &Value) -> Result<bool, NodeError> {
     Ok(false)
 }
 
-/// The one value that a path operator compares with.
+/// The single value that a path operator compares with.
 fn selected(pointer: Option<&Pointer>, text: &str, data: &Value) -> Result<Value, NodeError> {
     let Some(pointer) = pointer else {
         let message = format!("a path operator requires a JSONPath as its value, not {text}");
@@ -133,7 +134,7 @@ fn selected(pointer: Option<&Pointer>, text: &str, data: &Value) -> Result<Value
     }
 }
 
-/// Compares as Python does; an error if it has no order for the two.
+/// Compares as Python does. An error if Python does not order the two types.
 pub(crate) fn compare(comparison: Comparison, value: &Value, expected: &Value) -> Result<bool, NodeError> {
     let (text, part) = match comparison {
         Comparison::StartsWith | Comparison::EndsWith | Comparison::Contains => {
@@ -187,7 +188,7 @@ pub(crate) fn equal(left: &Value, right: &Value) -> bool {
     }
 }
 
-/// Python's order; the outer `None` if it has none for these types.
+/// Python's order; the outer `None` if Python does not order these types.
 #[expect(
     clippy::option_option,
     reason = "types without an order, and numbers without one, are different things"

@@ -1,11 +1,11 @@
-//! The one way to the network, with a guard at its gate.
+//! The only way to the network. Every connection is checked here.
 //!
-//! A workflow's author is not the operator: what nodes call may not reach loopback, link-local, private or metadata
-//! addresses unless the app's operator allows the host. A name is resolved once, every address is checked, and the
-//! connection is made to one of those very addresses; redirects go the same way.
+//! A workflow's author is not the operator: nodes cannot reach loopback, link-local, private or metadata addresses
+//! unless the app's operator allows the host. A name is resolved once, every address is checked, and the connection is
+//! made to one of the checked addresses. Redirects are checked in the same way.
 //!
-//! What a caller sends belongs to the origin that it is sent to (scheme, host and port). A redirect to another origin is
-//! followed without any of the caller's headers, and not at all if it would carry a body or a secret there.
+//! A request's headers and body are meant for its origin (scheme, host and port) only. A redirect to another origin is
+//! followed without the request's headers, and not at all if it would carry a body or a secret there.
 
 use crate::secrets::Secrets;
 use reqwest::{
@@ -24,19 +24,19 @@ use tokio::net::TcpStream;
 
 const MAX_REDIRECTS: usize = 5;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Silence after which a call is given up; the reference's client waits as long.
+/// Time without data after which a call is given up. The reference's client has the same timeout.
 const READ_TIMEOUT: Duration = Duration::from_mins(10);
 
-/// Where an app's nodes may go.
+/// The addresses that an app's nodes may reach.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Egress {
-    /// Hosts, in lower case and without a port, that may have any address.
+    /// Hosts that may resolve to any address; in lower case, without a port.
     pub(crate) allow_hosts: Vec<String>,
-    /// Whether loopback addresses are open.
+    /// Whether loopback addresses are allowed.
     pub(crate) allow_loopback: bool,
 }
 
-/// The network, as some apps may use it. Cheap to clone; the connections are shared.
+/// The network, with one egress policy. Cheap to clone; clones share their connections.
 #[derive(Clone)]
 pub(crate) struct Http {
     shared: Arc<Shared>,
@@ -45,7 +45,7 @@ pub(crate) struct Http {
 
 struct Shared {
     egress: Arc<Egress>,
-    /// Made on first use: reading the certificates takes time.
+    /// Created on first use, because reading the certificates takes time.
     client: OnceLock<Result<Client, String>>,
 }
 
@@ -55,31 +55,31 @@ impl fmt::Debug for Http {
     }
 }
 
-/// Why nothing may be, or can be, sent to a place.
+/// Why a request to an origin is refused, or impossible.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refused {
-    #[error("{0} is no http or https URL")]
+    #[error("{0} is not an HTTP or HTTPS URL")]
     Url(Place),
     #[error("{0} is not a public address; the app's operator can allow it with `allow_hosts`")]
     Address(String),
-    #[error("the HTTP client cannot be made: {0}")]
+    #[error("cannot create the HTTP client: {0}")]
     Client(String),
 }
 
-/// Why a request got no answer.
+/// Why a request has no response.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unanswered {
-    /// The request cannot be made of what was given.
+    /// The request cannot be built from the given parts.
     #[error("{0}")]
     Request(String),
-    /// The answer leads to a place where the request may not go.
+    /// The response redirects to a URL that the request may not follow.
     #[error("{0}")]
     Redirect(String),
     #[error("{0}")]
     Connection(String),
 }
 
-/// As much of a URL as may be shown: scheme, host and port. The rest may hold a key.
+/// The part of a URL that may be shown: scheme, host and port. The rest may contain a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place(String);
 
@@ -93,7 +93,7 @@ impl Place {
         }
     }
 
-    /// The same for what may be no URL at all.
+    /// Like [`Place::of`], for text that may not be a URL.
     pub(crate) fn of_text(text: &str) -> Self {
         Url::parse(text).map_or_else(|_| Self("the given text".to_owned()), |url| Self::of(&url))
     }
@@ -111,24 +111,24 @@ impl Http {
         Self { shared, secrets: Arc::default() }
     }
 
-    /// The same, for an app with these secrets.
+    /// This network for an app with these secrets.
     pub(crate) fn with_secrets(self, secrets: Arc<Secrets>) -> Self {
         Self { secrets, ..self }
     }
 
-    /// What answers may not bring back, and errors may not show.
+    /// The secrets to mask in responses and errors.
     pub(crate) fn secrets(&self) -> &Secrets {
         &self.secrets
     }
 
-    /// A connection to a host, for what does not speak HTTP.
+    /// Opens a TCP connection to a host, for protocols other than HTTP.
     pub(crate) async fn connect(&self, host: &str, port: u16) -> io::Result<TcpStream> {
         let addresses = self.shared.egress.resolve(host, port).await?;
         let connected = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(&*addresses)).await;
         connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// The client, and the URL that was checked. What is made with it goes to [`Http::send`].
+    /// Returns the client and the checked URL. Send the request that you build with them by [`Http::send`].
     pub(crate) fn open(&self, url: &str) -> Result<(Client, Url), Refused> {
         let url = Url::parse(url).map_err(|_| Refused::Url(Place::of_text(url)))?;
         self.shared.egress.check_url(&url)?;
@@ -136,22 +136,22 @@ impl Http {
         client.clone().map(|client| (client, url)).map_err(Refused::Client)
     }
 
-    /// Sends a request, and follows redirects. The client itself follows none.
+    /// Sends a request, and follows redirects. The client itself does not follow any.
     pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Response, Unanswered> {
         let (client, request) = request.build_split();
         let mut request = request.map_err(|error| Unanswered::Request(explain(&error)))?;
         for _ in 0..=MAX_REDIRECTS {
-            // Bodies are in memory, so this shares them.
+            // Cheap: bodies are in memory and shared.
             let sent = request.try_clone();
             let response =
                 client.execute(request).await.map_err(|error| Unanswered::Connection(explain(&error)))?;
             let Some((sent, to)) = sent.zip(target(&response)) else { return Ok(response) };
             request = self.redirected(sent, response.status(), to)?;
         }
-        Err(Unanswered::Redirect(format!("it was redirected more than {MAX_REDIRECTS} times")))
+        Err(Unanswered::Redirect(format!("the request was redirected more than {MAX_REDIRECTS} times")))
     }
 
-    /// The request that follows `sent`, once that was answered with a redirect.
+    /// The request to send after `sent` was answered with a redirect.
     fn redirected(&self, mut sent: Request, status: StatusCode, mut to: Url) -> Result<Request, Unanswered> {
         self.shared.egress.check_url(&to).map_err(|refused| Unanswered::Redirect(refused.to_string()))?;
         let becomes_get = match status {
@@ -172,21 +172,21 @@ impl Http {
                 Unanswered::Redirect(format!("the redirect from {from} to another origin, {to}, {why}"))
             };
             if !matches!(*sent.method(), Method::GET | Method::HEAD) || sent.body().is_some() {
-                return Err(refused("is not followed: it would take the request's body there"));
+                return Err(refused("is not followed: it would send the request's body there"));
             }
             if self.secrets.occur_in(to.as_str()) {
-                return Err(refused("is not followed: it would take a secret of the app there"));
+                return Err(refused("is not followed: it would send a secret of the app there"));
             }
             *sent.headers_mut() = HeaderMap::new();
         }
-        // Whoever redirects has no say in who the caller is.
+        // A redirect must not set credentials.
         let _ = to.set_username("").and_then(|()| to.set_password(None));
         *sent.url_mut() = to;
         Ok(sent)
     }
 }
 
-/// Where an answer redirects to, if it does.
+/// The URL that a response redirects to, if it does.
 fn target(response: &Response) -> Option<Url> {
     if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
         return None;
@@ -195,7 +195,7 @@ fn target(response: &Response) -> Option<Url> {
     response.url().join(std::str::from_utf8(location.as_bytes()).ok()?).ok()
 }
 
-/// An error with its causes, which alone say what went wrong; without the URL, which may hold a key.
+/// An error's causes, which say what went wrong; without the URL, which may contain a key.
 pub(crate) fn explain(error: &reqwest::Error) -> String {
     let mut text = "the call failed".to_owned();
     let mut cause = std::error::Error::source(error);
@@ -208,14 +208,14 @@ pub(crate) fn explain(error: &reqwest::Error) -> String {
 }
 
 fn build(egress: &Arc<Egress>) -> Result<Client, String> {
-    // Somebody else may have chosen the provider of the process already; any will do.
+    // Fails if the process already has a provider; any provider works.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder()
         .no_proxy()
-        .dns_resolver(Guarded(Arc::clone(egress)))
+        .dns_resolver(GuardedResolver(Arc::clone(egress)))
         .redirect(redirect::Policy::none())
         .referer(false)
-        // Who calls decides what is called again: nothing is kept for the client to repeat.
+        // Callers decide about retries; the client must not retry by itself.
         .retry(reqwest::retry::never().max_retries_per_request(0))
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(READ_TIMEOUT)
@@ -234,19 +234,19 @@ impl Egress {
         is_public(address) || (self.allow_loopback && canonical(address).is_loopback())
     }
 
-    /// The addresses of a host that may be reached: at least one.
+    /// The allowed addresses of a host, at least one.
     async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         let found = tokio::net::lookup_host((host, port)).await?;
-        let may_be_any = self.allows_host(host);
+        let is_host_allowed = self.allows_host(host);
         let allowed: Vec<SocketAddr> =
-            found.filter(|address| may_be_any || self.allows_address(address.ip())).collect();
+            found.filter(|address| is_host_allowed || self.allows_address(address.ip())).collect();
         if allowed.is_empty() {
             return Err(io::Error::other(Refused::Address(host.to_owned())));
         }
         Ok(allowed)
     }
 
-    /// Checks all of a URL but the addresses that its name has; those the resolver checks.
+    /// Checks a URL, except for the addresses that its name resolves to: [`Egress::resolve`] checks those.
     fn check_url(&self, url: &Url) -> Result<(), Refused> {
         let host = url.host_str().filter(|_| matches!(url.scheme(), "http" | "https"));
         let Some(host) = host else { return Err(Refused::Url(Place::of(url))) };
@@ -260,10 +260,10 @@ impl Egress {
     }
 }
 
-/// Resolves names for the client to the addresses that may be reached.
-struct Guarded(Arc<Egress>);
+/// The client's resolver, which returns only allowed addresses.
+struct GuardedResolver(Arc<Egress>);
 
-impl Resolve for Guarded {
+impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let egress = Arc::clone(&self.0);
         Box::pin(async move {
@@ -273,13 +273,13 @@ impl Resolve for Guarded {
     }
 }
 
-/// The IPv4 address that an IPv6 address stands for, if it stands for one.
+/// The IPv4 address that an IPv6 address embeds, if any; else the address itself.
 fn canonical(address: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = address else { return address };
     let segments = v6.segments();
     let embedded = match segments {
         [0, 0, 0, 0, 0, 0xffff, high, low] => Some((high, low)),
-        // NAT64 and 6to4 gateways send these on to the IPv4 address within.
+        // NAT64 and 6to4 gateways forward these to the embedded IPv4 address.
         [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some((high, low)),
         [0x2002, high, low, ..] => Some((high, low)),
         [0, 0, 0, 0, 0, 0, high, low] if high != 0 => Some((high, low)),
@@ -292,7 +292,7 @@ fn canonical(address: IpAddr) -> IpAddr {
     })
 }
 
-/// Whether an address is one of the public internet (the registries of special addresses, RFC 6890 and later).
+/// Whether an address is on the public internet, by the registries of special addresses (RFC 6890 and later).
 fn is_public(address: IpAddr) -> bool {
     match canonical(address) {
         IpAddr::V4(v4) => is_public_v4(v4),
@@ -314,7 +314,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
-    // Only 2000::/3 is given out; of it, the parts for documentation, benchmarks and tunnels are not public.
+    // Only 2000::/3 is allocated. In it, the ranges for documentation, benchmarks and tunnels are not public.
     let [first, second, ..] = address.segments();
     let special = match (first, second) {
         (0x2001, 0x0db8) => true,
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses() {
+    fn refuses_special_addresses_and_other_schemes() {
         let closed = Egress::default();
         for url in [
             "http://127.0.0.1/",
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_operator_allows() {
+    fn allows_what_the_operator_allows() {
         let dev = Egress { allow_loopback: true, ..Egress::default() };
         assert_eq!(open("http://127.0.0.1:1/", &dev), Ok(()));
         assert_eq!(open("http://[::1]/", &dev), Ok(()));
@@ -382,11 +382,11 @@ mod tests {
         assert!(open("http://10.1.2.4/", &host).is_err());
     }
 
-    /// What a resolver gives for a name is checked, not the name.
     #[tokio::test]
-    async fn names() {
-        let (client, url) = Http::new(Egress::default()).open("http://localhost:9/").expect("a name is open");
-        let error = client.get(url).send().await.expect_err("its address is not");
+    async fn checks_the_addresses_that_a_name_resolves_to() {
+        let (client, url) =
+            Http::new(Egress::default()).open("http://localhost:9/").expect("a name is allowed");
+        let error = client.get(url).send().await.expect_err("its address is refused");
         let mut text = String::new();
         let mut cause: Option<&dyn std::error::Error> = Some(&error);
         while let Some(error) = cause {
@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn connections() {
+    async fn checks_the_addresses_of_tcp_connections() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         for host in ["127.0.0.1", "localhost"] {

@@ -1,4 +1,4 @@
-//! The engine as the domain knows it: apps in, outcomes out.
+//! The domain's port `Engine`: takes apps and runs, returns outcomes.
 
 use crate::{
     compute,
@@ -26,23 +26,23 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// Versions of apps that are kept compiled.
-const KEPT: usize = 256;
+/// Compiled versions of apps that are kept, and as many HTTP clients.
+const MAX_KEPT: usize = 256;
 
-/// Reads an environment variable for an app: its value, nothing if it is not set, or why it cannot be read.
+/// Reads an environment variable for an app: its value, `None` if it is not set, or why it cannot be read.
 pub type ReadEnv = Arc<dyn Fn(&App, &str) -> Result<Option<String>, String> + Send + Sync>;
 
-/// What an [`Engine`] is made of.
+/// What an [`Engine`] needs.
 #[derive(Clone)]
 pub struct EngineConfig {
-    /// Runs the Python of nodes.
+    /// Runs the code of Python nodes.
     pub python: Arc<dyn PythonRunner>,
-    /// Performs jobs: what a library does on data in one go.
+    /// Performs jobs: work on data that one call of a library does.
     pub jobs: Arc<dyn JobRunner>,
-    /// Reads environment variables. An app is given only those that it declares, and never the platform's
-    /// (`AWS_…`) or Runyard's own (`RUNYARD_…`). Where what it gives changes, the app is loaded anew for the next run.
+    /// Reads environment variables. An app can read only those that it declares, and never the platform's (`AWS_…`) or
+    /// Runyard's own (`RUNYARD_…`). If a value changes, the app is reloaded for the next run.
     pub env: ReadEnv,
-    /// Whether nodes may reach loopback addresses although the app does not allow it; for a developer's machine.
+    /// Whether nodes may reach loopback addresses even if the app does not allow it; for a developer's machine.
     pub allow_loopback: bool,
     /// Whether an app may read any environment variable; for `runyard exec`, which runs the user's own file.
     pub any_env: bool,
@@ -57,16 +57,16 @@ impl fmt::Debug for EngineConfig {
     }
 }
 
-/// Runs workflows. Cheap to make: everything else is made on first use.
+/// Runs workflows. Cheap to create: clients and compiled apps are created on first use.
 pub struct Engine {
     config: EngineConfig,
     compiled: Mutex<HashMap<(AppId, String), Arc<Compiled>>>,
     env_hasher: RandomState,
-    /// Apps that may go to the same places share their connections.
+    /// Apps with the same egress policy share their connections.
     http: Mutex<HashMap<Egress, Http>>,
-    /// Documents that apps keep in memory.
+    /// Documents that apps store in memory.
     documents: Arc<Memory>,
-    /// Hosts that every app may call, wherever they resolve to.
+    /// Hosts that every app may call, whatever they resolve to.
     allow_hosts: Vec<String>,
     memories: Memories,
 }
@@ -83,23 +83,23 @@ struct Compiled {
     workflow: Workflow,
     warnings: Vec<Mistake>,
     services: Services,
-    /// The variables that it was loaded with, and a hash of what they were.
+    /// The variables that it was loaded with, and a hash of their values.
     env: Vec<String>,
     env_hash: u64,
-    /// What the app might do when it was loaded: a former version may do less once its operator has taken something away.
+    /// The app's permissions when it was loaded. An older version has to be reloaded once the operator changes them.
     allow_hosts: Vec<String>,
     declared: Vec<String>,
 }
 
 impl Compiled {
-    /// Whether the app may still do what it might when it was loaded, and no more.
-    fn is_within(&self, app: &App) -> bool {
+    /// Whether the app's permissions and limits are still those that it was loaded with.
+    fn has_permissions_of(&self, app: &App) -> bool {
         self.allow_hosts == app.allow_hosts && self.declared == app.env && self.services.limits == app.limits
     }
 }
 
 impl Engine {
-    /// An engine.
+    /// An engine without compiled apps; it does no I/O.
     pub fn new(config: EngineConfig) -> Self {
         Self {
             config,
@@ -112,26 +112,26 @@ impl Engine {
         }
     }
 
-    /// The same, where every app may call these hosts too, although they resolve to loopback, link-local or private
-    /// addresses: its operator says so.
+    /// This engine, with hosts that every app may call even if they resolve to loopback, link-local or private
+    /// addresses.
     pub fn allowing(self, allow_hosts: Vec<String>) -> Self {
         Self { allow_hosts, ..self }
     }
 
-    /// Has agents remember in this store; without one they remember as long as the engine lives. Call it once, before any
-    /// run: a later store is not used.
+    /// Sets the store of agents' memories. Without one, they last as long as the engine. Call it once, before any run:
+    /// a later store is ignored.
     pub fn remember_in(&self, store: Arc<dyn MemoryStore>) {
         self.memories.set(store);
     }
 
-    /// Executes a run as [`runyard_runs::Engine::execute`] does, and gives every node's result as the reference shows
-    /// them; for `runyard exec`.
+    /// Executes a run as [`runyard_runs::Engine::execute`] does, and returns every node's result in the reference's
+    /// shape; for `runyard exec`.
     pub async fn results(&self, app: &App, run: &RunContext) -> Result<RunResults, LoadErrors> {
         let compiled = self.compiled(app)?;
         Ok(compiled.workflow.results(run, &compiled.services).await)
     }
 
-    /// Loads the app's workflow; the error tells all that is wrong with the file. Gives what stands in it without effect.
+    /// Loads the app's workflow, and returns its warnings. The error lists everything that is wrong with the file.
     pub fn check(&self, app: &App) -> Result<Vec<Mistake>, LoadErrors> {
         self.compiled(app).map(|compiled| compiled.warnings.clone())
     }
@@ -141,14 +141,14 @@ impl Engine {
         let lock = || self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
         let known = lock().get(&key).cloned();
         if let Some(compiled) = known
-            && compiled.is_within(app)
+            && compiled.has_permissions_of(app)
             && compiled.env_hash == self.env_hash(app, &compiled.env)
         {
             return Ok(compiled);
         }
         let compiled = Arc::new(self.compile(app)?);
         let mut kept = lock();
-        if kept.len() >= KEPT {
+        if kept.len() >= MAX_KEPT {
             kept.clear();
         }
         kept.insert(key, Arc::clone(&compiled));
@@ -162,7 +162,7 @@ impl Engine {
         allow_hosts.dedup();
         let egress = Egress { allow_hosts, allow_loopback: self.config.allow_loopback };
         let mut known = self.http.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= KEPT {
+        if known.len() >= MAX_KEPT {
             known.clear();
         }
         known.entry(egress.clone()).or_insert_with(|| Http::new(egress)).clone()
@@ -226,16 +226,16 @@ impl Engine {
     }
 }
 
-/// A mistake may show a value that stands where it does not belong: not if that came from the environment.
+/// Masks values from the environment in load errors: an error may quote a value that is in the wrong place.
 fn without_secrets(
     mut errors: LoadErrors,
     app: &App,
     read: &BTreeMap<String, Result<Option<String>, String>>,
 ) -> LoadErrors {
-    let shortest = |name: &str| if app.secrets.contains_key(name) { 1 } else { SHORTEST };
+    let min_bytes = |name: &str| if app.secrets.contains_key(name) { 1 } else { SHORTEST };
     let values = read.iter().filter_map(|(name, value)| Some((name, value.as_ref().ok()?.as_deref()?)));
     let mut values: Vec<(&String, &str)> =
-        values.filter(|(name, value)| value.len() >= shortest(name)).collect();
+        values.filter(|(name, value)| value.len() >= min_bytes(name)).collect();
     values.sort_by_key(|(_, value)| Reverse(value.len()));
     for (name, value) in values {
         for mistake in errors.mistakes.iter_mut().chain(&mut errors.warnings) {
@@ -278,7 +278,7 @@ impl runyard_runs::Engine for Engine {
                 }
                 compiled.workflow.check_input(&Value::Object(with_files(input, files).into_owned()))
             }
-            // An app that does not load is refused when it is deployed; a run of one fails and says why.
+            // An app that does not load is refused on deployment; a run of such an app fails with the reason.
             Err(_) => Ok(()),
         }
     }

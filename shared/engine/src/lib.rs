@@ -1,24 +1,28 @@
 //! Executes dynamiq workflow files natively.
 //!
-//! Promises: a file that loads runs as the reference (Python `dynamiq` 0.69.0) runs it; a file that does not load says
-//! every mistake with line and column; nothing that a run recorded is done again; nodes that do not depend on each
-//! other run at the same time, and nothing is parsed for a run.
+//! Promises:
 //!
-//! Knows runs only by their context, and nothing of HTTP servers or stores. Python code is given to a sandbox, and every
-//! call to the network goes through one guard.
+//! - A file that loads runs as the reference (Python `dynamiq` 0.69.0) runs it.
+//! - For a file that does not load, every error is reported with line and column.
+//! - Steps that a run has recorded are not repeated.
+//! - Nodes that do not depend on each other run concurrently.
+//! - A run parses nothing: apps are compiled once.
 //!
-//! | module | what |
+//! The crate knows a run only by its context, and knows neither HTTP servers nor stores. Python code runs in a sandbox,
+//! and every call to the network passes one guard.
+//!
+//! | module | what it holds |
 //! | --- | --- |
-//! | `load` | YAML, references, and everything that can be wrong with them |
-//! | `flow` | the scheduler, and what all nodes have in common: dependencies, retries, records, events |
+//! | `load` | the loader of YAML files: references, validation, errors |
+//! | `flow` | the scheduler, and what all nodes share: dependencies, retries, records, events |
 //! | `transform`, `condition`, `expression` | selectors, conditions, and expressions over named values |
-//! | `compute` | the budget of what authors and callers can make long, and the threads for it |
-//! | `nodes` | the kinds of nodes, one file each |
-//! | `prompt`, `template`, `llm` | prompts in Jinja, and the models that get them |
+//! | `compute` | the budget for work whose length authors and callers control, and its threads |
+//! | `nodes` | the node types, one file each |
+//! | `prompt`, `template`, `llm` | prompts in Jinja, and the clients of model providers |
 //! | `vectors` | stores of documents with their vectors |
-//! | `job` | work on data that is performed in a process of its own, where it can be killed |
-//! | `egress` | the guard at the gate to the network |
-//! | `engine` | the port of the domain, and the cache of what was compiled |
+//! | `job` | work on data in a separate process that can be killed |
+//! | `egress` | the guard of all network access |
+//! | `engine` | the implementation of the domain's port, and the cache of compiled apps |
 
 mod charset;
 mod compute;

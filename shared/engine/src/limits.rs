@@ -1,4 +1,4 @@
-//! Templates and expressions that mean harm, and what stops them: counted steps and bytes, not the clock.
+//! Tests that hostile templates and expressions are stopped by counted steps and bytes, not by the clock.
 
 use crate::{
     compute,
@@ -32,7 +32,7 @@ fn evaluated(text: &str) -> Result<Value, NodeError> {
 }
 
 #[track_caller]
-fn is_limited(text: &str, result: Result<impl std::fmt::Debug, NodeError>) {
+fn assert_limited(text: &str, result: Result<impl std::fmt::Debug, NodeError>) {
     let error = result.expect_err(text);
     assert_eq!(error.code(), "limit_exceeded", "{text}: {error:?}");
     assert!(
@@ -68,7 +68,7 @@ fn templates_end_within_their_budget() {
         "{% macro m(x, n) %}{% if n %}{{ m([x, x], n - 1) }}{% else %}{{ x ~ '' }}{% endif %}{% endmacro %}{{ m([1], 60) }}",
         "{% for i in range(100000) %}{{ range(100000) }}{% endfor %}",
     ] {
-        is_limited(text, rendered(text));
+        assert_limited(text, rendered(text));
     }
 }
 
@@ -91,7 +91,7 @@ fn templates_that_cannot_be_counted_are_refused() {
 }
 
 #[test]
-fn what_templates_are_for_still_works() {
+fn ordinary_templates_stay_within_their_budget() {
     for (text, expected) in [
         ("{% set ns = namespace(n=0) %}{% for i in l %}{% set ns.n = ns.n + i %}{% endfor %}{{ ns.n }}", "6"),
         (
@@ -111,7 +111,7 @@ fn what_templates_are_for_still_works() {
     ] {
         assert_eq!(rendered(text).as_deref(), Ok(expected), "{text}");
     }
-    let long = rendered("{% for i in range(100000) %}{{ i }},{% endfor %}").expect("it is not too long");
+    let long = rendered("{% for i in range(100000) %}{{ i }},{% endfor %}").expect("within the budget");
     assert_eq!(long.len(), 588_890);
 }
 
@@ -137,7 +137,7 @@ fn expressions_end_within_their_budget() {
         "range(20000)|map('string')|unique|list",
         "range(5000)|map('string')|map('list')|sum(start=[])",
     ] {
-        is_limited(text, evaluated(text));
+        assert_limited(text, evaluated(text));
     }
     for (text, expected) in [
         ("s * 3", json!("abcabcabc")),
@@ -148,7 +148,7 @@ fn expressions_end_within_their_budget() {
     ] {
         assert_eq!(evaluated(text), Ok(expected), "{text}");
     }
-    // At the ends of what a number can be, nothing wraps around.
+    // Numbers at the ends of their range do not wrap around.
     let last = "2**126 - 1 + 2**126";
     assert_eq!(evaluated(&format!("range({last} - 3, {last}, 2**126)|length")), Ok(json!(1)));
     assert!(evaluated("(-(2**126) - 2**126) // -1").is_err());
@@ -160,8 +160,8 @@ fn messages_end_within_their_budget() {
     let message = Message::new(endless).expect("a message");
     let variables = variables();
     let scope = Scope { input: &variables, values: Vec::new() };
-    let said = compute::whole("the rules", || {
+    let rendered_message = compute::whole("the rules", || {
         Ok(message.render(&scope, jiff::civil::date(2026, 6, 1)).unwrap_or_default())
     });
-    is_limited(endless, said);
+    assert_limited(endless, rendered_message);
 }

@@ -1,8 +1,8 @@
-//! Regular expressions, bounded: what may be written, how large it may become, and how long trying it may take.
+//! Regular expressions with limits on their length, their compiled size, and the cost of a search.
 //!
-//! What can run in linear time does: that is all without look-around and references to groups. Linear is a single search,
-//! and finding all matches is many, so steps are counted between them. What needs backtracking is tried at one place of
-//! the text after another, with a limit on going back at each.
+//! Patterns without look-around and backreferences run in linear time. Only a single search is linear; finding all
+//! matches takes many searches, so steps are counted between them. Patterns that need backtracking are tried at each
+//! position of the text in turn, with a limit on backtracks per position.
 
 use crate::{compute, flow::NodeError};
 use fancy_regex::{CompileError, Error, Regex, RegexBuilder, RegexInput};
@@ -13,30 +13,32 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The longest pattern in bytes.
+/// Bytes of a pattern.
 const MAX_LENGTH: usize = 16 << 10;
 /// Instructions of a pattern that needs backtracking.
 const MAX_PROGRAM: usize = 10_000;
-/// What compiled patterns may take, in bytes, and what a byte of text then costs at worst, in sixteenths of a step: a search
-/// looks at as many states for each byte as the pattern has.
+/// Limits on the bytes of a compiled pattern, and what a byte of text then costs at worst, in sixteenths of a step: for
+/// each byte, a search may visit every state of the pattern.
 const SIZES: [(usize, u64); 3] = [(64 << 10, 4), (256 << 10, 32), (2 << 20, 256)];
-/// How often a pattern may go back at one place, by the length of the text: each time it may look at all of it.
+/// (bytes of text, backtracks per position). Fewer for longer text, because each backtrack may scan all of it.
 const BACKTRACKS: [(usize, usize); 3] = [(4 << 10, 500_000), (64 << 10, 30_000), (4 << 20, 1_000)];
-/// What a step takes of a processor where steps cannot be counted, and how often is looked how much has been taken.
+/// Processor time that counts as one step where steps cannot be counted.
 const STEP: Duration = Duration::from_nanos(250);
-const LOOK_EVERY: Duration = Duration::from_millis(1);
-/// Steps that one search may take, a second or two, whoever counts beside it.
+/// How often the processor time is read.
+const CLOCK_INTERVAL: Duration = Duration::from_millis(1);
+/// Steps that one search may take (a second or two), whatever the budget of the computation around it.
 const MAX_STEPS: u64 = 6_000_000;
-/// Matches that are found of one text.
+/// Matches that are found in one text.
 const MAX_MATCHES: usize = 500_000;
 
 /// A compiled pattern.
 pub(crate) struct Pattern {
     text: String,
     ignore_case: bool,
-    /// For text that does not end with a line break: there `$` is the end, and needs no look-ahead.
+    /// For text that does not end with a line break: `$` matches only at the end, and needs no look-ahead.
     engine: Engine,
-    /// For text that does, and the pattern for it, if it has a `$`.
+    /// For text that ends with a line break, if the pattern has a `$`: the source, and the engine compiled on first
+    /// use.
     before_break: Option<(String, OnceLock<Result<Engine, String>>)>,
 }
 
@@ -46,7 +48,7 @@ enum Engine {
         size: usize,
         price: u64,
     },
-    /// By the length of the text, as [`BACKTRACKS`]; compiled when first needed.
+    /// One regex per entry of [`BACKTRACKS`], compiled on first use.
     Backtracking {
         pattern: String,
         ignore_case: bool,
@@ -54,7 +56,7 @@ enum Engine {
     },
 }
 
-/// Without its program.
+/// Omits the compiled program.
 impl fmt::Debug for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Pattern").field(&self.text).finish()
@@ -62,22 +64,22 @@ impl fmt::Debug for Pattern {
 }
 
 impl Pattern {
-    /// A pattern as Python writes it.
+    /// A pattern in Python's syntax.
     pub(crate) fn python(text: &str) -> Result<Self, String> {
         let compiled = if has_end(text) {
             Self::compile(text, &translated(text, "\\z"), Some(translated(text, "(?=\\n?\\z)")), false)
         } else {
             Self::compile(text, &translated(text, ""), None, false)
         };
-        compiled.map_err(|error| format!("Invalid regular expression '{}': {error}", start_of(text)))
+        compiled.map_err(|error| format!("Invalid regular expression '{}': {error}", excerpt(text)))
     }
 
-    /// A pattern as it stands.
+    /// A pattern in the library's syntax.
     pub(crate) fn new(text: &str, ignore_case: bool) -> Result<Self, String> {
         Self::compile(text, text, None, ignore_case)
     }
 
-    /// What matches `text` and nothing else.
+    /// A pattern that matches exactly `text`.
     pub(crate) fn literal(text: &str, ignore_case: bool) -> Result<Self, String> {
         Self::compile(text, &fancy_regex::escape(text), None, ignore_case)
     }
@@ -101,7 +103,7 @@ impl Pattern {
         &self.text
     }
 
-    /// Bytes that it takes, about.
+    /// Approximate bytes of the compiled pattern.
     pub(crate) fn size(&self) -> usize {
         let size = match &self.engine {
             Engine::Linear { size, .. } => *size,
@@ -110,13 +112,13 @@ impl Pattern {
         if self.before_break.is_some() { 2 * size } else { size }
     }
 
-    /// Whether it matches anywhere in `text`.
+    /// Returns whether the pattern matches anywhere in `text`.
     pub(crate) fn is_match(&self, text: &str) -> Result<bool, NodeError> {
         let mut search = self.search(text)?;
         Ok(search.next_from(0)?.is_some())
     }
 
-    /// All matches in `text` that do not overlap, from its beginning; ends after an error.
+    /// The non-overlapping matches in `text`, in order. Ends after an error.
     pub(crate) fn find_iter<'a>(
         &'a self,
         text: &'a str,
@@ -129,7 +131,7 @@ impl Pattern {
         error.map(Err).into_iter().chain(found.into_iter().flatten())
     }
 
-    /// The text with `with` in the place of each match.
+    /// Replaces each match by `with`.
     pub(crate) fn replace(&self, text: &str, with: &str) -> Result<String, NodeError> {
         let (mut replaced, mut end) = (String::new(), 0);
         for found in self.find_iter(text) {
@@ -143,6 +145,7 @@ impl Pattern {
         Ok(replaced)
     }
 
+    /// Starts a search, and charges for one pass over the text.
     fn search<'a>(&'a self, text: &'a str) -> Result<Search<'a>, NodeError> {
         let engine = match &self.before_break {
             Some((pattern, engine)) if text.ends_with('\n') => {
@@ -154,19 +157,19 @@ impl Pattern {
         let (regex, backtracks, price) = match engine {
             Engine::Linear { regex, price, .. } => (regex, false, *price),
             Engine::Backtracking { pattern, ignore_case, regexes } => {
-                let Some(place) = BACKTRACKS.iter().position(|(most, _)| text.len() <= *most) else {
-                    let most = BACKTRACKS[BACKTRACKS.len() - 1].0 >> 20;
+                let Some(index) = BACKTRACKS.iter().position(|(max, _)| text.len() <= *max) else {
+                    let max = BACKTRACKS[BACKTRACKS.len() - 1].0 >> 20;
                     return Err(NodeError::limit_exceeded(format!(
-                        "a regular expression with look-around or references to groups is tried on at most {most} MiB of text"
+                        "a regular expression with look-around or backreferences accepts at most {max} MiB of text"
                     )));
                 };
-                let limit = BACKTRACKS[place].1;
-                let regex = regexes[place].get_or_init(|| build(pattern, *ignore_case, limit).ok());
+                let limit = BACKTRACKS[index].1;
+                let regex = regexes[index].get_or_init(|| build(pattern, *ignore_case, limit).ok());
                 let problem = || NodeError::new("ValueError", "the regular expression cannot be compiled");
                 (regex.as_ref().ok_or_else(problem)?, true, 0)
             }
         };
-        let clock = Clock { began: processor_time(), looked: Instant::now(), passed: Duration::ZERO };
+        let clock = Clock { began: processor_time(), read_at: Instant::now(), passed: Duration::ZERO };
         let mut search = Search { text, regex, backtracks, clock, taken: 0 };
         search.charge(text.len() as u64 * price / 16)?;
         Ok(search)
@@ -178,7 +181,7 @@ impl Engine {
         for (size, price) in SIZES {
             let mut builder = RegexBuilder::new(pattern);
             builder.case_insensitive(ignore_case).delegate_size_limit(size);
-            // What is linear has no program at all.
+            // A size of 0 allows no backtracking program, so only linear patterns compile.
             match builder.max_prog_size(0).build() {
                 Ok(regex) => return Ok(Self::Linear { regex, size, price }),
                 Err(Error::CompileError(error)) if matches!(*error, CompileError::InnerError(_)) => {}
@@ -218,38 +221,38 @@ fn described(error: &Error) -> String {
     }
 }
 
-/// A search in one text, and what it has cost.
+/// A search in one text, and its cost so far.
 struct Search<'a> {
     text: &'a str,
     regex: &'a Regex,
     backtracks: bool,
     clock: Clock,
-    /// Steps so far.
+    /// Steps charged so far.
     taken: u64,
 }
 
 impl Search<'_> {
-    /// The first match that does not begin before `from`.
+    /// The first match that begins at or after `from`.
     fn next_from(&mut self, from: usize) -> Result<Option<Range<usize>>, NodeError> {
         let input = |at: usize| RegexInput::new(self.text).from_pos(at);
         if !self.backtracks {
-            let found = self.regex.find_input(input(from)).map_err(given_up)?.map(|found| found.range());
+            let found = self.regex.find_input(input(from)).map_err(search_error)?.map(|found| found.range());
             self.charge(1)?;
             return Ok(found);
         }
         let mut at = from;
         while at <= self.text.len() {
-            let found = self.regex.find_input(input(at).anchored(true)).map_err(given_up)?;
+            let found = self.regex.find_input(input(at).anchored(true)).map_err(search_error)?;
             self.charge(1)?;
             if let Some(found) = found {
                 return Ok(Some(found.range()));
             }
-            at = next_place(self.text, at);
+            at = next_position(self.text, at);
         }
         Ok(None)
     }
 
-    /// Counts `steps`, or the steps that the search's processor time is worth if these are more.
+    /// Charges `steps`, or the steps that match the search's processor time if that is more.
     fn charge(&mut self, steps: u64) -> Result<(), NodeError> {
         let passed = u64::try_from(self.clock.passed().as_nanos() / STEP.as_nanos()).unwrap_or(u64::MAX);
         let steps = steps.max(passed.saturating_sub(self.taken));
@@ -261,18 +264,18 @@ impl Search<'_> {
     }
 }
 
-/// How much of a processor this thread has taken. Not how late it is: others may be running.
+/// Processor time of this thread. Wall-clock time would count other threads' work too.
 struct Clock {
     began: Duration,
-    looked: Instant,
+    read_at: Instant,
     passed: Duration,
 }
 
 impl Clock {
     fn passed(&mut self) -> Duration {
-        // The time of the day is cheaper to ask for.
-        if self.looked.elapsed() >= LOOK_EVERY {
-            self.looked = Instant::now();
+        // Reading the wall clock is cheaper than reading the processor time.
+        if self.read_at.elapsed() >= CLOCK_INTERVAL {
+            self.read_at = Instant::now();
             self.passed = processor_time().saturating_sub(self.began);
         }
         self.passed
@@ -285,27 +288,27 @@ fn processor_time() -> Duration {
     Duration::try_from(time).unwrap_or_default()
 }
 
-/// Elsewhere nothing else is known than the time.
+/// Other platforms use wall-clock time instead.
 #[cfg(not(target_os = "linux"))]
 fn processor_time() -> Duration {
     static BEGAN: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
     BEGAN.elapsed()
 }
 
-/// Where the next character begins.
-fn next_place(text: &str, at: usize) -> usize {
+/// The index of the next character.
+fn next_position(text: &str, at: usize) -> usize {
     at + text[at..].chars().next().map_or(1, char::len_utf8)
 }
 
 struct Matches<'a> {
     search: Search<'a>,
     at: Option<usize>,
-    /// Where the last match ended.
+    /// The end of the last match.
     last: Option<usize>,
     count: usize,
 }
 
-/// An empty match right after a match does not count.
+/// Skips an empty match right after a match.
 impl Iterator for Matches<'_> {
     type Item = Result<Range<usize>, NodeError>;
 
@@ -323,10 +326,10 @@ impl Iterator for Matches<'_> {
                 self.at = None;
                 return None;
             };
-            let is_again = found.is_empty() && Some(found.end) == self.last;
+            let is_repeated = found.is_empty() && Some(found.end) == self.last;
             self.at =
-                Some(if found.is_empty() { next_place(self.search.text, found.end) } else { found.end });
-            if is_again {
+                Some(if found.is_empty() { next_position(self.search.text, found.end) } else { found.end });
+            if is_repeated {
                 continue;
             }
             self.last = Some(found.end);
@@ -341,10 +344,10 @@ impl Iterator for Matches<'_> {
     }
 }
 
-fn given_up(error: Error) -> NodeError {
+fn search_error(error: Error) -> NodeError {
     match error {
         Error::RuntimeError(_) => NodeError::limit_exceeded(
-            "a regular expression goes back too often; write it without nested repetitions",
+            "a regular expression backtracks too often; write it without nested repetitions",
         ),
         error => NodeError::new("ValueError", error.to_string()),
     }
@@ -357,19 +360,19 @@ fn too_long() -> NodeError {
     ))
 }
 
-/// The beginning of a long pattern, for a message.
-fn start_of(text: &str) -> &str {
+/// The first 200 bytes of a pattern, for error messages.
+fn excerpt(text: &str) -> &str {
     &text[..text.floor_char_boundary(200)]
 }
 
-/// Whether `$` stands for the end of the text somewhere in a pattern.
+/// Whether a pattern contains a `$` that means the end of the text.
 fn has_end(text: &str) -> bool {
     let mut found = false;
     rewrite(text, |_| found = true);
     found
 }
 
-/// `\Z` is Python's end of the text; `$`, which also stands before a last line break, becomes `end`.
+/// Translates Python's `\Z`, the end of the text. Replaces `$`, which also matches before a final line break, by `end`.
 fn translated(text: &str, end: &str) -> String {
     rewrite(text, |translated| translated.push_str(end))
 }
@@ -409,9 +412,8 @@ mod tests {
         matches!(Pattern::python(pattern).expect(pattern).engine, Engine::Linear { .. })
     }
 
-    /// As the library itself goes through the matches of a text.
     #[test]
-    fn finds_what_the_library_finds() {
+    fn finds_the_matches_that_the_library_finds() {
         for pattern in
             ["a*", "a|b*", "", r"\b", r"(?=b)", r"(?<=a)b?", r"(\w)\1", "é*", r"(?!a)", r"[^a]\Kb", "x??"]
         {
@@ -425,8 +427,8 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::single_range_in_vec_init, reason = "one place that is found")]
-    fn the_end_of_a_text_is_where_python_has_it() {
+    #[expect(clippy::single_range_in_vec_init, reason = "one match")]
+    fn dollar_matches_where_python_does() {
         for (pattern, text, found) in [
             ("b$", "ab", vec![1..2]),
             ("b$", "ab\n", vec![1..2]),
@@ -443,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_linear_is() {
+    fn patterns_without_look_around_and_backreferences_are_linear() {
         for pattern in
             ["^a+$", "(a$|b$)+", "x(?:$)y", "(a+)+$", "^(a|aa)+$", r"\A(?:a)\Z", "(?i)a$", r"\bword\b"]
         {
@@ -455,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_too_large_or_no_pattern() {
+    fn refuses_large_and_invalid_patterns() {
         for pattern in [
             "a".repeat(MAX_LENGTH + 1),
             "((a{1000}){1000}){1000}".into(),
@@ -470,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn going_back_ends() {
+    fn backtracking_is_limited() {
         let text = format!("{}b", "a".repeat(40));
         let error = Pattern::python(r"^(?=(a+)+$)\1c").expect("a pattern").is_match(&text);
         assert!(error.is_ok_and(|found| !found), "look-around without choice is linear");
@@ -480,7 +482,7 @@ mod tests {
     }
 
     #[test]
-    fn replaces() {
+    fn replaces_each_match_literally() {
         let pattern = Pattern::new("SK-[a-z]+", true).expect("a pattern");
         assert_eq!(pattern.replace("a sk-x $1 SK-YY.", "$0").expect("no limit"), "a $0 $1 $0.");
         let pattern = Pattern::literal("a.b", false).expect("a pattern");

@@ -1,4 +1,4 @@
-//! Prompts: messages with Jinja in them.
+//! Prompts: messages with Jinja templates.
 
 use crate::{
     flow::NodeError,
@@ -22,7 +22,7 @@ pub(crate) struct Prompt {
 struct Message {
     role: String,
     content: Content,
-    /// What goes along as it is: `tool_calls`, `tool_call_id`, `name`.
+    /// Fields that are passed on unchanged: `tool_calls`, `tool_call_id`, `name`.
     rest: Map<String, Value>,
 }
 
@@ -38,7 +38,7 @@ enum Content {
 enum Part {
     Text(Arc<Template>),
     Static(String),
-    /// The URL, and how closely to look.
+    /// The URL, and the level of detail.
     Image(Arc<Template>, String),
     File(Arc<Template>, Option<Value>),
 }
@@ -47,7 +47,7 @@ const ROLES: &[(&str, &str)] =
     &[("user", "user"), ("system", "system"), ("assistant", "assistant"), ("tool", "tool")];
 
 impl Prompt {
-    /// Reads the prompt that a node has inline or names.
+    /// Reads a node's prompt, which is inline or the id of one in the file.
     pub(crate) fn of_node(fields: Fields<'_>, loading: &Loading<'_>) -> Option<Self> {
         let given = fields.get("prompt")?;
         let Some(id) = given.text() else { return Self::read(given, "the prompt", loading) };
@@ -77,7 +77,8 @@ impl Prompt {
         })
     }
 
-    /// Whether `input` has all that the prompt needs; the reference asks for it even under `default()`.
+    /// Checks that `input` has all variables of the prompt. Like the reference, it requires even those with a
+    /// `default()`.
     pub(crate) fn check(&self, input: &Map<String, Value>) -> Result<(), NodeError> {
         let missing: Vec<&str> =
             self.required.iter().map(String::as_str).filter(|name| !input.contains_key(*name)).collect();
@@ -110,7 +111,7 @@ fn list(names: &[&str]) -> String {
     }
 }
 
-/// The field as a template, or text as it is if the message is static.
+/// Compiles the field as a template.
 fn template(fields: Fields<'_>, key: &str) -> Option<Arc<Template>> {
     let text = fields.text(key);
     if text.is_none() && fields.get(key).is_none() {
@@ -169,7 +170,7 @@ impl Message {
                 for part in parts {
                     rendered.push(part.render(run, input).await?);
                 }
-                // One text alone is a plain message.
+                // A single text part becomes a plain message.
                 match rendered.as_mut_slice() {
                     [only] if only["type"] == "text" => only["text"].take(),
                     _ => rendered.into(),
@@ -199,7 +200,7 @@ impl Part {
             "text" if is_static => Some(Self::Static(fields.text("text")?.to_owned())),
             "text" => Some(Self::Text(template(fields, "text")?)),
             other => {
-                let message = format!("`{other}` is none of `text`, `image_url`, `file`");
+                let message = format!("`{other}` is not one of `text`, `image_url`, `file`");
                 fields.mistake(fields.spot("type"), message);
                 None
             }

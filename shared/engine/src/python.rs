@@ -1,15 +1,15 @@
-//! The seam to whatever runs the Python of a node.
+//! The port to the sandbox that runs the code of Python nodes.
 
 use async_trait::async_trait;
 use runyard_runs::AppId;
 use serde_json::{Map, Value};
 use std::time::Duration;
 
-/// Runs the user's Python where it can do no harm.
+/// Runs the user's Python in a sandbox.
 #[async_trait]
 pub trait PythonRunner: Send + Sync + 'static {
-    /// Executes `code` and calls its function `run`: with `input` as one dictionary, or with its entries as keyword
-    /// arguments. Dropped, it stops what it started. What runs for one `app` leaves room for others.
+    /// Executes `code` and calls its function `run`, with `input` as one dictionary or with its entries as keyword
+    /// arguments. Dropping the future stops the code. One `app` cannot use up the room of the others.
     async fn run(
         &self,
         app: AppId,
@@ -20,16 +20,16 @@ pub trait PythonRunner: Send + Sync + 'static {
     ) -> Result<Value, PythonError>;
 }
 
-/// Why Python gave no result.
+/// Why Python returned no result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PythonError {
-    /// The code raised, or is wrong, or used more than it may. The text is Python's `str(exception)`.
+    /// The code raised, is invalid, or exceeded a limit. The text is Python's `str(exception)`.
     #[error("{0}")]
     Raised(String),
-    /// It did not end in time.
+    /// The code exceeded its timeout.
     #[error("the code did not end in time")]
     TimedOut,
-    /// The sandbox itself does not work.
-    #[error("the sandbox does not work: {0}")]
+    /// The sandbox itself failed.
+    #[error("the sandbox failed: {0}")]
     Broken(String),
 }

@@ -1,4 +1,4 @@
-//! JSON as Python's `json.dumps` writes it: with a space after `,` and `:`, and all beyond ASCII escaped if asked to.
+//! JSON as Python's `json.dumps` writes it: with a space after `,` and `:`, and optionally with non-ASCII text escaped.
 
 use crate::{compute, python_text};
 use serde_json::Value;
@@ -41,7 +41,7 @@ fn dumps(value: &Value, style: Style) -> String {
     text
 }
 
-/// Within a computation that has exceeded its budget it stops: what it has written then does not count.
+/// Stops once the computation around it has exceeded its budget; the computation then fails, so the text is not used.
 fn write(value: &Value, style: Style, depth: usize, text: &mut String) {
     if compute::step(1).is_err() {
         return;
@@ -81,8 +81,8 @@ fn write_all<'v>(
         }
     };
     text.push(brackets[0]);
-    for (place, (key, item)) in items.enumerate() {
-        if place > 0 {
+    for (index, (key, item)) in items.enumerate() {
+        if index > 0 {
             text.push_str(if style.indent.is_some() { "," } else { ", " });
         }
         line(depth + 1, text);
@@ -128,7 +128,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn as_python_writes_it() {
+    fn matches_python() {
         let value = json!({"a": [1, 2.0, 1e-7, null, true], "ü\u{7f}": "😀\n\u{1}\"\\", "e": {}, "l": []});
         assert_eq!(
             ascii(&value),

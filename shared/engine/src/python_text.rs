@@ -1,4 +1,4 @@
-//! How Python writes values as text: workflow files rely on `str(True)` being `True`.
+//! Values as text, as Python writes them: workflow files rely on `str(True)` being `True`.
 
 use crate::compute;
 use serde_json::{Number, Value};
@@ -20,7 +20,7 @@ pub(crate) fn repr(value: &Value) -> String {
     text
 }
 
-/// The name of the type that Python has for the value.
+/// The name of the value's Python type.
 pub(crate) fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "NoneType",
@@ -33,12 +33,15 @@ pub(crate) fn type_name(value: &Value) -> &'static str {
     }
 }
 
-/// A whole number, as Python's `int` takes it where it must lose nothing: 5, 5.0, "5", true.
+/// The integer that Python's `int` makes of the value without loss: of 5, 5.0, "5" and true.
 pub(crate) fn whole(value: &Value) -> Option<i64> {
     match value {
         Value::Number(number) if number.is_f64() => {
             let float = number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < 9e15)?;
-            #[expect(clippy::cast_possible_truncation, reason = "whole and within bounds, as just checked")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "integral and within bounds, as just checked"
+            )]
             Some(float as i64)
         }
         Value::Number(number) => number.as_i64(),
@@ -48,7 +51,7 @@ pub(crate) fn whole(value: &Value) -> Option<i64> {
     }
 }
 
-/// Within a computation that has exceeded its budget it stops: what it has written then does not count.
+/// Stops once the computation around it has exceeded its budget; the computation then fails, so the text is not used.
 fn write(value: &Value, text: &mut String) {
     if compute::step(1).is_err() {
         return;
@@ -88,7 +91,7 @@ pub(crate) fn number_text(number: &Number) -> String {
     }
 }
 
-/// The shortest digits that read back the same; with an exponent below 1e-4 and from 1e16 on.
+/// The shortest digits that parse to the same number; with an exponent below 1e-4 and from 1e16.
 fn float_text(float: f64) -> String {
     let scientific = format!("{float:e}");
     let Some((mantissa, exponent)) = scientific.split_once('e') else { return scientific };
@@ -102,7 +105,7 @@ fn float_text(float: f64) -> String {
 }
 
 fn quote(string: &str, text: &mut String) {
-    // Most text stays as long as it is; an escape has four bytes for one.
+    // Most text keeps its length; an escape takes four bytes instead of one.
     if compute::make(string.len()).is_err() {
         return;
     }
@@ -135,7 +138,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn as_python_writes_it() {
+    fn matches_python() {
         for (value, text) in [
             (json!(null), "None"),
             (json!(true), "True"),

@@ -1,4 +1,4 @@
-//! What nodes share beside the run: the ways to the outside, and how much may be spent there.
+//! What nodes share in addition to the run: access to the outside, and its budgets.
 
 use crate::{
     egress::Http,
@@ -23,16 +23,16 @@ pub(crate) struct Services {
     pub(crate) python: Arc<dyn PythonRunner>,
     pub(crate) jobs: Arc<dyn JobRunner>,
     pub(crate) http: Http,
-    /// What may not be told.
+    /// The app's secrets, to mask in outputs, errors and events.
     pub(crate) secrets: Arc<Secrets>,
-    /// Documents that are kept in memory; of all apps.
+    /// Documents that are stored in memory, for all apps.
     pub(crate) documents: Arc<Memory>,
     pub(crate) limits: Limits,
-    /// By the names of models.
+    /// By model name.
     pub(crate) prices: BTreeMap<String, Price>,
-    /// Only where the app keeps outputs.
+    /// `None` if the app does not cache outputs.
     pub(crate) cache: Option<Cache>,
-    /// What agents remember between runs.
+    /// The store of what agents remember between runs.
     pub(crate) memories: Memories,
 }
 
@@ -42,12 +42,12 @@ impl fmt::Debug for Services {
     }
 }
 
-/// Where agents remember: in this process, unless it is set before the first of them does.
+/// The store of agents' memories: one in this process, unless another is set before its first use.
 #[derive(Clone, Default)]
 pub(crate) struct Memories(Arc<OnceLock<Arc<dyn MemoryStore>>>);
 
 impl Memories {
-    /// Sets the store; the first stands.
+    /// Sets the store. Has no effect if one is set or in use.
     pub(crate) fn set(&self, store: Arc<dyn MemoryStore>) {
         let _ = self.0.set(store);
     }
@@ -57,17 +57,17 @@ impl Memories {
     }
 }
 
-/// The kind of the error of a run that has used what its app allows.
+/// Error kind of a run that has used up a budget of its app.
 pub(crate) const BUDGET_EXCEEDED: &str = "BudgetExceededError";
 
 impl Services {
-    /// What a model costs: what the app says, else its public price.
+    /// The price of a model: the one in `app.yaml`, else its public price.
     pub(crate) fn price(&self, provider: &str, model: &str) -> Option<Price> {
         self.prices.get(model).copied().or_else(|| llm::public_price(provider, model))
     }
 
-    /// Refuses a call to a model that would exceed what the app allows its runs; else counts it as if it used all that it
-    /// may, while the reservation lives. Beside calls that may use up what is left, it waits for them.
+    /// Refuses a call to a model that would exceed the app's budgets. Otherwise reserves the maximum that the call may use,
+    /// until the reservation is dropped. If reservations of other calls might use up the rest, waits for them.
     pub(crate) async fn reserve(
         &self,
         run: &RunContext,
@@ -79,7 +79,7 @@ impl Services {
         if limits.tokens.is_none() && limits.cost_usd.is_none() {
             return Ok(None);
         }
-        // A limit that nobody holds is worse than none.
+        // A limit that is not enforced is worse than none.
         if limits.cost_usd.is_some() && price.is_none() {
             return Err(exceeded(format!(
                 "the app limits what a run may cost, but the price of `{model}` is not known: add it to `prices` in app.yaml"
@@ -92,16 +92,16 @@ impl Services {
                 nanodollars: price.map_or(0, |price| price.cost(&usage)),
             }
         };
-        let least = spending(size.least_input, 0);
-        let most = spending(size.likely_input, size.most_output);
-        let reserved = run.reserve(most, |used, reserved| match reserved {
-            None => self.check(used, least),
-            Some(reserved) => self.check(used + reserved, most),
+        let min = spending(size.min_input, 0);
+        let max = spending(size.likely_input, size.max_output);
+        let reserved = run.reserve(max, |used, reserved| match reserved {
+            None => self.check(used, min),
+            Some(reserved) => self.check(used + reserved, max),
         });
         reserved.await.map(Some)
     }
 
-    /// Whether a call that uses `next` fits into the limits beside what is `used`.
+    /// Checks that a call that uses `next` fits into the limits in addition to `used`.
     fn check(&self, used: Spending, next: Spending) -> Result<(), NodeError> {
         let (tokens, spent) = (used.tokens, dollars(used.nanodollars));
         if let Some(limit) = self.limits.tokens
@@ -113,8 +113,8 @@ impl Services {
             && tokens + next.tokens > limit
         {
             return Err(exceeded(format!(
-                "the run has used {tokens} of the {limit} tokens that its app allows, and the next call takes {} at \
-                 least",
+                "the run has used {tokens} of the {limit} tokens that its app allows, and the next call needs at \
+                 least {}",
                 next.tokens
             )));
         }
@@ -129,8 +129,8 @@ impl Services {
             && dollars((used + next).nanodollars) > limit
         {
             return Err(exceeded(format!(
-                "the run has cost {spent:.6} of the {limit} US dollars that its app allows, and the next call costs {:.6} \
-                 at least",
+                "the run has cost {spent:.6} of the {limit} US dollars that its app allows, and the next call costs at \
+                 least {:.6}",
                 dollars(next.nanodollars)
             )));
         }
@@ -138,21 +138,22 @@ impl Services {
     }
 }
 
-/// How large a call to a model is, in tokens, as far as it can be told before.
+/// The size of a call to a model, in tokens, as estimated before the call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CallSize {
-    /// Surely no more than go in.
-    least_input: u64,
-    /// About as many as go in.
+    /// Lower bound of the input tokens.
+    min_input: u64,
+    /// Estimate of the input tokens.
     likely_input: u64,
-    /// As many come out at most, if the call says so; else 0.
-    most_output: u64,
+    /// The call's limit on output tokens, 0 if it has none.
+    max_output: u64,
 }
 
 impl CallSize {
-    /// By the bytes of the text that goes in. No tokenizer makes tokens longer than 8 of ordinary text; 4 are common.
-    pub(crate) fn of(bytes: u64, most_output: Option<u64>) -> Self {
-        Self { least_input: bytes / 8, likely_input: bytes / 4, most_output: most_output.unwrap_or(0) }
+    /// Estimates by the bytes of the input text. In ordinary text, no tokenizer's tokens are longer than 8 bytes; 4 are
+    /// common.
+    pub(crate) fn of(bytes: u64, max_output: Option<u64>) -> Self {
+        Self { min_input: bytes / 8, likely_input: bytes / 4, max_output: max_output.unwrap_or(0) }
     }
 }
 

@@ -1,5 +1,5 @@
-//! Compares what is compiled here with tables that the reference made (`tests/dynamiq/tables.py`): selectors,
-//! conditions, YAML, templates, expressions, rules and the cells of decision tables.
+//! Tests the engine against tables of the reference's results (`tests/dynamiq/tables.py`): selectors, conditions, YAML,
+//! templates, expressions, rules and the cells of decision tables.
 
 use crate::{
     compute,
@@ -17,7 +17,7 @@ pub(crate) fn table(name: &str) -> Vec<Value> {
     serde_json::from_str(&std::fs::read_to_string(path).expect("a table")).expect("JSON")
 }
 
-/// Lines of what differs.
+/// The rows whose results differ, one text each.
 pub(crate) fn differences(rows: &[Value], ours: impl Fn(&Value) -> Result<Value, String>) -> Vec<String> {
     rows.iter()
         .filter_map(|row| {
@@ -37,7 +37,7 @@ fn kind(error: &NodeError) -> String {
 }
 
 #[test]
-fn selectors() {
+fn selectors_match_the_reference() {
     let rows = table("selectors");
     let all = &rows[0]["all"];
     let different = differences(&rows[1..], |row| {
@@ -54,7 +54,7 @@ fn selectors() {
 }
 
 #[test]
-fn conditions() {
+fn conditions_match_the_reference() {
     let rows = table("conditions");
     let different = differences(&rows, |row| {
         let mistakes = RefCell::new(Mistakes::default());
@@ -67,9 +67,9 @@ fn conditions() {
     assert!(different.is_empty(), "{} of {} differ:\n{}", different.len(), rows.len(), different.join("\n"));
 }
 
-/// Where the reference refuses a file, so do we; by which name does not matter.
+/// The engine refuses the files that the reference refuses; the names of the errors may differ.
 #[test]
-fn yaml() {
+fn yaml_matches_the_reference() {
     let rows = table("yaml");
     let different = differences(&rows, |row| {
         let mut mistakes = Mistakes::default();
@@ -82,7 +82,7 @@ fn yaml() {
     assert!(different.is_empty(), "{} of {} differ:\n{}", different.len(), rows.len(), different.join("\n"));
 }
 
-/// Where templates differ on purpose, as docs/differences.md says.
+/// Templates whose results differ on purpose; see docs/differences.md.
 const DIFFERENT: &[&str] = &[
     "{{ (1, 2) }}",
     "{{ {'b': 1, 'a': 2}|dictsort }}",
@@ -95,7 +95,7 @@ const DIFFERENT: &[&str] = &[
 ];
 
 #[test]
-fn templates() {
+fn templates_match_the_reference() {
     let rows = table("templates");
     let variables = rows[0]["all"].as_object().expect("variables");
     let (on_purpose, rows): (Vec<Value>, Vec<Value>) =
@@ -112,18 +112,18 @@ fn templates() {
 }
 
 #[test]
-fn expressions() {
+fn expressions_match_the_reference() {
     let rows = table("expressions");
     let record = rows[0]["all"].as_object().expect("a record");
     let today = jiff::civil::date(2026, 6, 1);
     let different = differences(&rows[1..], |row| {
-        // Where the reference refuses a file, so do we; by which name does not matter.
+        // The names of the errors of refused expressions may differ.
         let expression = Expression::new(row["text"].as_str().expect("text"), Mode::Plain).map_err(|_| "")?;
         let scope = Scope { input: record, values: Vec::new() };
         let value = compute::whole("the expression", || {
             Ok(expression.evaluate(&scope, today).result.and_then(|value| value.json()))
         });
-        value.expect("it is small").map_err(|fault| fault.kind().to_owned())
+        value.expect("within the budget").map_err(|fault| fault.kind().to_owned())
     });
     assert!(different.is_empty(), "{} of {} differ:\n{}", different.len(), rows.len(), different.join("\n"));
 }

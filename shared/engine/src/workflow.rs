@@ -1,4 +1,4 @@
-//! A workflow, loaded and ready to run.
+//! A compiled workflow.
 
 use crate::{
     flow::{Flow, FlowEnd, NodeError, Rests, Role, Status, Stop},
@@ -9,7 +9,7 @@ use runyard_runs::{FieldErrors, File, Outcome, RunContext, RunError};
 use serde_json::{Map, Value, json};
 use std::{borrow::Cow, sync::Arc};
 
-/// A workflow of a file, compiled: nothing of it is parsed again for a run.
+/// A workflow of a file, compiled once: a run parses nothing.
 #[derive(Debug)]
 pub(crate) struct Workflow {
     id: String,
@@ -19,11 +19,11 @@ pub(crate) struct Workflow {
 /// How a workflow ended, in the reference's shape.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunResults {
-    /// Whether no node failed that may not.
+    /// [`Status::Failure`] if a node failed and its failure was not handled.
     pub status: Status,
-    /// By node that ended: `{status, input, output, error?}`.
+    /// By the ids of the nodes that ended: `{status, input, output, error?}`.
     pub output: Map<String, Value>,
-    /// Why it failed.
+    /// Why the workflow failed.
     pub error: Option<NodeError>,
 }
 
@@ -35,7 +35,7 @@ impl RunResults {
     }
 }
 
-/// A run's input, with its files under `files` unless it has that itself.
+/// A run's input, with the run's files under `files` unless the input has that key.
 pub(crate) fn with_files<'i>(input: &'i Map<String, Value>, files: &[File]) -> Cow<'i, Map<String, Value>> {
     if files.is_empty() || input.contains_key("files") {
         return Cow::Borrowed(input);
@@ -50,7 +50,7 @@ impl Workflow {
         Self { id, flow }
     }
 
-    /// The schemas that a run's input must fit.
+    /// The schemas that a run's input must match.
     pub(crate) fn input_schemas(&self) -> impl Iterator<Item = &Schema> {
         self.flow.nodes.iter().filter_map(|(_, node)| match node.kind.role() {
             Role::Input(schema) => schema,
@@ -71,9 +71,9 @@ impl Workflow {
             Err(until) => return Outcome::Resting(until),
         };
         let failed = self.flow.failures(&end);
-        if let Some(place) = failed.first() {
-            let node = self.flow.nodes.get(*place);
-            let error = end.results.get(*place).and_then(|result| result.error.as_ref());
+        if let Some(index) = failed.first() {
+            let node = self.flow.nodes.get(*index);
+            let error = end.results.get(*index).and_then(|result| result.error.as_ref());
             let message = match error {
                 Some(error) if error.message.is_empty() => error.kind.to_string(),
                 Some(error) => error.message.clone(),
@@ -91,7 +91,7 @@ impl Workflow {
         Outcome::Completed(self.output(&end))
     }
 
-    /// The same as [`Workflow::execute`], with every node's result.
+    /// Like [`Workflow::execute`], but returns every node's result.
     pub(crate) async fn results(&self, run: &RunContext, services: &Services) -> RunResults {
         let end = self.run(run, services, &Rests::default()).await;
         let error = self.flow.error(&end);
@@ -108,16 +108,17 @@ impl Workflow {
         let input = with_files(&run.new_run().input, &run.new_run().files);
         let end = self.flow.run(run, services, rests, &input, "").await;
         if end.stop == Stop::Stopped {
-            // Nobody wants the outcome any more; whoever stopped the run drops this.
+            // The run was stopped: the outcome is not needed, and the caller drops this future.
             futures::future::pending::<()>().await;
         }
         end
     }
 
-    /// The output of the Output node; without one, of the one node that nothing depends on, or of all those by id.
+    /// The output of the Output node. Without one: that of the only node without dependents, or of all such nodes by
+    /// id.
     fn output(&self, end: &FlowEnd) -> Arc<Value> {
         let output =
-            |place: u32| end.results.get(place).map(|result| Arc::clone(&result.output)).unwrap_or_default();
+            |index: u32| end.results.get(index).map(|result| Arc::clone(&result.output)).unwrap_or_default();
         let nodes = &self.flow.nodes;
         let mut last: Vec<u32> = nodes
             .iter()
@@ -125,22 +126,22 @@ impl Workflow {
             .map(|(p, _)| p)
             .collect();
         if last.is_empty() {
-            last = nodes.iter().map(|(place, _)| place).filter(|p| nodes.dependents(*p).is_empty()).collect();
+            last = nodes.iter().map(|(index, _)| index).filter(|p| nodes.dependents(*p).is_empty()).collect();
         } else {
-            // Of several Output nodes, each at the end of its branch, those count whose branch was taken.
-            let ran: Vec<u32> = last
+            // With several Output nodes, each at the end of a branch, only those of branches that were taken count.
+            let succeeded: Vec<u32> = last
                 .iter()
                 .copied()
-                .filter(|place| end.results.get(*place).is_some_and(|r| r.status == Status::Success))
+                .filter(|index| end.results.get(*index).is_some_and(|r| r.status == Status::Success))
                 .collect();
-            if !ran.is_empty() {
-                last = ran;
+            if !succeeded.is_empty() {
+                last = succeeded;
             }
         }
         if let [only] = last.as_slice() {
             output(*only)
         } else {
-            let named = last.iter().map(|place| (nodes.id(*place).to_owned(), (*output(*place)).clone()));
+            let named = last.iter().map(|index| (nodes.id(*index).to_owned(), (*output(*index)).clone()));
             Arc::new(named.collect())
         }
     }

@@ -1,5 +1,5 @@
-//! Agents against what the reference did with the same replies of the model: the same calls of tools, the same results
-//! shown to the model, the same answer, as many calls of the model. Prompts and the words of errors are ours.
+//! Compares agents with the reference for the same replies of the model: the tool calls, the results shown to the
+//! model, the answer and the number of model calls must be equal. Prompts and error messages may differ.
 
 mod support;
 
@@ -12,7 +12,7 @@ use support::{
     scripted::Scripted,
 };
 
-/// A case under `tests/dynamiq/agents`: its file, what its model answers, and what the reference made of it.
+/// A case under `tests/dynamiq/agents`: its file, the model's replies, and the reference's results.
 struct Golden {
     name: String,
     text: String,
@@ -53,7 +53,7 @@ impl Golden {
 }
 
 #[tokio::test]
-async fn as_the_reference() {
+async fn agents_match_the_reference() {
     let goldens = Golden::all();
     assert!(goldens.len() >= 35, "{} cases", goldens.len());
     let mut different = Vec::new();
@@ -75,7 +75,7 @@ async fn as_the_reference() {
     assert!(different.is_empty(), "{}", different.join("\n\n"));
 }
 
-/// What must be the same.
+/// The part of the results that must be equal.
 fn comparable(results: &Value) -> Value {
     let mut nodes = results["output"].clone();
     for (_, node) in nodes.as_object_mut().expect("results") {
@@ -109,7 +109,7 @@ fn request(request: &Value) -> Value {
     })
 }
 
-/// A message, without the words that are each engine's own.
+/// A message, without texts that differ between the engines.
 fn message(message: &Value) -> Value {
     let mut message = message.clone();
     if message["role"] == "system" {
@@ -143,11 +143,11 @@ fn message(message: &Value) -> Value {
         } else if let Some((_, shown)) = own.iter().find(|(start, _)| text.starts_with(start)) {
             message["content"] = (*shown).into();
         } else if text.contains(".extracted.txt") {
-            // The reference leaves the text that it took from a file beside it.
+            // The reference keeps the text that it extracted from a file next to the file.
             let lines: Vec<&str> = text.lines().filter(|line| !line.contains(".extracted.txt")).collect();
             message["content"] = (lines.join("\n") + "\n").into();
         } else if let Some((before, after)) = text.split_once("Unknown tool: nope. ") {
-            // In the middle of several results.
+            // A result between others.
             let rest = after.split_once("\n\n---").map_or("", |(_, rest)| rest);
             message["content"] = format!("{before}unknown tool{rest}").into();
         } else if let Some((start, _)) = text.split_once("has reached the maximum loop limit") {
@@ -157,9 +157,9 @@ fn message(message: &Value) -> Value {
     message
 }
 
-/// The cases of the harness, which call a tool over HTTP; with `_stream`, what was shown while the model wrote.
+/// The cases of the harness, which call a tool over HTTP. Those with `_stream` also compare the streamed text.
 #[tokio::test]
-async fn with_calls_over_http() {
+async fn agents_with_http_tools_match_the_reference() {
     for name in ["agent_default", "agent_function_calling"] {
         let path = support::shared(&format!("dynamiq/cases/{name}.script.json"));
         let script: Value = serde_json::from_slice(&std::fs::read(path).expect("a script")).expect("JSON");
@@ -173,20 +173,20 @@ async fn with_calls_over_http() {
         let theirs = support::golden(&format!("{name}_stream"));
         for (step, shown) in [("answer", answers as fn(&Logged) -> Option<String>), ("reasoning", thoughts)] {
             let ours: String = case.events().iter().filter_map(shown).collect();
-            // A line's end after a thought is none of it here.
+            // Here, a line break after a thought is not part of it.
             assert_eq!(ours, streamed(&theirs, step).replace('\n', ""), "{name}: {step}");
         }
     }
 }
 
-/// What the reference showed of a step while the model wrote it.
+/// The text of a step that the reference streamed.
 fn streamed(golden: &Value, step: &str) -> String {
     let events = golden["events"].as_array().expect("events");
     let deltas = events.iter().map(|event| &event["data"]["choices"][0]["delta"]);
     deltas
         .filter(|delta| delta["step"] == step)
         .filter_map(|delta| {
-            // The whole thought comes again, with the action.
+            // The whole thought is repeated with the action.
             let content = &delta["content"];
             content.as_str().or_else(|| content["thought"].as_str().filter(|_| content["action"].is_null()))
         })
@@ -207,10 +207,10 @@ fn thoughts(logged: &Logged) -> Option<String> {
     }
 }
 
-/// Stopped after any of its events and executed again, a run asks its model and runs its Python only for what was not
-/// recorded, and ends as if nothing had been.
+/// A run that stops after any of its events and is executed again calls the model and runs Python only for steps that
+/// were not recorded, and has the same outcome.
 #[tokio::test]
-async fn any_prefix_of_the_journal() {
+async fn a_run_resumes_from_any_prefix_of_the_journal() {
     for name in [
         "default_tools",
         "fc_parallel",
@@ -232,9 +232,9 @@ async fn any_prefix_of_the_journal() {
         for kept in 0..=events.len() {
             let journal = events[..kept].to_vec();
             let has = |end: &str| journal.iter().filter(|logged| key(logged).ends_with(end)).count();
-            let asked = has("/llm");
+            let model_calls = has("/llm");
             let ran = journal.iter().filter(|logged| is_python_done(logged)).count();
-            let rest: Vec<Value> = script.as_array().expect("a script")[asked..].to_vec();
+            let rest: Vec<Value> = script.as_array().expect("a script")[model_calls..].to_vec();
             let left = rest.len();
             let model = Scripted::start(rest.into()).await;
             let python = Counted::echo();
@@ -257,9 +257,9 @@ fn is_python_done(logged: &Logged) -> bool {
     node.kind.ends_with("Python")
 }
 
-/// Each call of a tool is told when it begins and when it ends, with what it was given and what it gave.
+/// Events report the start and the end of each tool call, with its arguments and its result.
 #[tokio::test]
-async fn events_of_calls() {
+async fn events_report_tool_calls() {
     let golden = Golden::read("fc_parallel");
     let model = Scripted::start(golden.header("script")).await;
     let case = golden.case(&model);
@@ -284,10 +284,10 @@ async fn events_of_calls() {
     assert!(failed[0].1.message.contains("no w"), "{}", failed[0].1.message);
 }
 
-/// A call that was in flight when its worker died is made once more, unless the file says that it may not: then the model is
-/// told that nobody knows what came of it, and goes on.
+/// A call that was in flight when its worker died is made once more. If the file forbids that, the model gets an error
+/// that the outcome is unknown, and continues.
 #[tokio::test]
-async fn a_call_that_was_in_flight() {
+async fn a_call_that_was_in_flight_is_repeated_once_unless_the_file_forbids_it() {
     let text = |idempotent: bool| {
         format!(
             "connections:
@@ -330,9 +330,10 @@ workflows: {{w: {{flow: f}}}}
         assert_eq!(results["output"]["agent"]["output"]["content"], "I will ask them.", "{results}");
         assert_eq!(model.echoes(), usize::from(idempotent), "idempotent: {idempotent}");
         let request = &model.requests()[0];
-        let told = request["messages"].as_array().expect("messages").last().expect("a message")["content"]
-            .to_string();
-        assert_eq!(told.contains("its outcome is uncertain"), !idempotent, "{told}");
+        let last_result =
+            request["messages"].as_array().expect("messages").last().expect("a message")["content"]
+                .to_string();
+        assert_eq!(last_result.contains("its outcome is uncertain"), !idempotent, "{last_result}");
         let failed = second.events().into_iter().find_map(|logged| match logged.body {
             EventBody::AgentToolCallFailed { error, .. } => Some(error.message),
             _ => None,
@@ -341,7 +342,7 @@ workflows: {{w: {{flow: f}}}}
     }
 }
 
-/// A clock that stands.
+/// A clock that is stopped.
 struct At(i64);
 
 impl Clock for At {
@@ -350,10 +351,10 @@ impl Clock for At {
     }
 }
 
-/// A run is left while a tool of an agent waits for a moment, within a sub-workflow and beside a call that is done; then it
-/// goes on where it stood.
+/// A run rests while a tool of an agent waits for a point in time, in a sub-workflow and next to a finished call. Then
+/// it continues where it stopped.
 #[tokio::test]
-async fn a_tool_that_waits_for_an_hour() {
+async fn a_run_rests_while_a_tool_waits_for_an_hour() {
     let golden = Golden::read("sub_workflow_fc");
     let text = golden
         .text
@@ -384,7 +385,7 @@ async fn a_tool_that_waits_for_an_hour() {
         });
         ended.filter(|ended| ended == name).count()
     };
-    assert_eq!((waits("Price"), waits("Parts")), (1, 0), "the other call was made meanwhile");
+    assert_eq!((waits("Price"), waits("Parts")), (1, 0), "the other call was made in the meantime");
     let rest: Vec<Value> = script.as_array().expect("a script")[3..].to_vec();
     let model = Scripted::start(rest.into()).await;
     let second = case(&model, 3600).journal(first.events());
@@ -392,9 +393,9 @@ async fn a_tool_that_waits_for_an_hour() {
     assert_eq!(((*output).clone(), model.requests().len()), (json!({"answer": "6"}), 1));
 }
 
-/// What is recorded grows with what is new: twice the loops, twice the journal.
+/// The journal records each message once: twice the loops, twice the journal.
 #[tokio::test]
-async fn the_journal_grows_with_what_is_new() {
+async fn the_journal_grows_linearly_with_the_loops() {
     let golden = Golden::read("fc_sequential");
     let size = async |loops: usize| {
         let call = |n: usize| {
@@ -418,9 +419,9 @@ async fn the_journal_grows_with_what_is_new() {
     assert!(second < first * 22 / 10, "{ten}, {twenty}, {forty}");
 }
 
-/// What was said is remembered in the next run of the same user and session, and by nobody else.
+/// A conversation is remembered in the next run of the same user and session, and in no other run.
 #[tokio::test]
-async fn memory() {
+async fn memory_is_kept_per_user_and_session() {
     let text = r#"
 nodes:
   in1: {type: dynamiq.nodes.utils.Input}
@@ -434,7 +435,8 @@ nodes:
 flows: {f: {nodes: [in1, agent]}}
 workflows: {w: {flow: f}}
 "#;
-    for (mode, said) in [("input_output", "first answer"), ("full", "Thought: t\nAnswer: first answer")] {
+    for (mode, remembered) in [("input_output", "first answer"), ("full", "Thought: t\nAnswer: first answer")]
+    {
         let text = text.replace("SAVE", mode);
         let store: Arc<dyn MemoryStore> = Arc::new(ProcessMemory::default());
         let run = async |number: u128, user: &str, answer: &str| {
@@ -455,7 +457,7 @@ workflows: {w: {flow: f}}
             remembered,
             json!([
                 {"role": "user", "content": "question 1"},
-                {"role": "assistant", "content": said},
+                {"role": "assistant", "content": remembered},
                 {"role": "user", "content": "question 2"},
             ])
         );
@@ -467,9 +469,9 @@ workflows: {w: {flow: f}}
     }
 }
 
-/// What an input or a caller without a key says of whose run it is opens nobody's memory.
+/// A user or session that is named by the input, or by a caller without a key, gives no access to that user's memory.
 #[tokio::test]
-async fn memory_belongs_to_who_the_key_says() {
+async fn only_a_caller_with_a_key_selects_the_memory() {
     const RANDOM: u128 = 0x1f0c6b1e_3a7d_4c58_9a43_6a1f0a1e0009;
     const OTHER: u128 = 0x2f0c6b1e_3a7d_4c58_9a43_6a1f0a1e0009;
     const COUNTED: u128 = 9;
@@ -485,7 +487,7 @@ workflows: {w: {flow: f}}
 "#;
     let store: Arc<dyn MemoryStore> = Arc::new(ProcessMemory::default());
     let number = std::cell::Cell::new(0_u128);
-    // How much is remembered of a run of this origin, user and session, whose input names others.
+    // The number of messages remembered in a run with this origin, user and session, whose input names others.
     let run = async |origin: Origin, user: Option<&'static str>, session: Option<u128>, input: Value| {
         number.set(number.get() + 1);
         let model = Scripted::start(json!(["Thought: t\nAnswer: x"])).await;
@@ -505,7 +507,7 @@ workflows: {w: {flow: f}}
     let as_ann = || json!({"text": "q", "user": "ann"});
     assert_eq!(run(Origin::Key, Some("ann"), None, plain()).await, 0);
     assert_eq!(run(Origin::Key, Some("ann"), None, json!({"text": "q", "user": "bob"})).await, 1, "ann's");
-    assert_eq!(run(Origin::Key, Some("bob"), None, as_ann()).await, 0, "the run says who it is");
+    assert_eq!(run(Origin::Key, Some("bob"), None, as_ann()).await, 0, "the run names its user");
     assert_eq!(run(Origin::Key, Some("eve"), Some(RANDOM), as_ann()).await, 0);
     assert_eq!(
         run(Origin::Key, None, Some(OTHER), as_ann()).await,
@@ -531,12 +533,13 @@ workflows: {w: {flow: f}}
     for _ in 0..2 {
         assert_eq!(run(Origin::Anonymous, None, Some(COUNTED), plain()).await, 0, "no secret, no memory");
     }
-    assert_eq!(run(Origin::Key, Some("ann"), None, plain()).await, 3, "nobody has added to it");
+    assert_eq!(run(Origin::Key, Some("ann"), None, plain()).await, 3, "no other run has added to it");
 }
 
-/// A question to a person holds up neither the other calls nor, once it is answered, what was done before.
+/// A question to a person does not block the other calls. After the answer, calls that were made before are not
+/// repeated.
 #[tokio::test]
-async fn a_question_among_several_calls() {
+async fn a_question_blocks_no_other_calls() {
     let golden = Golden::read("fc_parallel");
     let ask = "      - {id: ask, type: dynamiq.nodes.tools.HumanFeedbackTool, name: ask, is_parallel_execution_allowed: true}\n";
     let text = golden.text.replace("    tools:\n", &format!("    tools:\n{ask}"));
@@ -568,19 +571,19 @@ async fn a_question_among_several_calls() {
     assert_eq!(results, ["Ten.", "{'x': 1}"]);
 }
 
-/// Several calls run at the same time where both the agent and the tools allow it.
+/// Several calls run concurrently if both the agent and the tools allow it.
 #[tokio::test]
-async fn calls_at_the_same_time() {
+async fn calls_run_concurrently_where_allowed() {
     let golden = Golden::read("fc_parallel");
     let model = Scripted::start(golden.header("script")).await;
     let python = Counted::waiting_for(2);
     let case = golden.case(&model).python(Arc::clone(&python) as _);
-    // `Sum Tool` and `echo` may; `fail` comes after them.
+    // `Sum Tool` and `echo` may run concurrently; `fail` runs after them.
     assert_eq!(case.run().await["status"], "success");
     assert_eq!(python.most(), 2);
 }
 
-/// What an agent uploads are its own files, by their paths.
+/// An agent uploads its own files, by their paths.
 #[tokio::test]
 async fn an_agent_uploads_its_files() {
     let text = r#"
@@ -615,7 +618,7 @@ workflows: {w: {flow: f}}
     let body = server.received()[0].body.as_str().expect("a form").to_owned();
     assert!(body.contains("name=\"doc\"; filename=\"doc\"\r\n\r\nhello\r\n"), "{body}");
     assert!(body.contains("name=\"raw\"; filename=\"raw\"\r\n\r\n\u{1}\0\u{2}\r\n"), "{body}");
-    // The model sees the path that it wrote, not the file.
+    // The model sees the path that it wrote, instead of the file.
     let shown = model.requests()[1]["messages"].to_string();
     assert!(shown.contains("stored") && !shown.contains("AQAC"), "{shown}");
 }

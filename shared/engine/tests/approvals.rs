@@ -1,4 +1,4 @@
-//! Approvals: what a person is shown is what is executed, whatever has happened in between.
+//! Approvals: the input that a person is shown is executed, whatever happened in between.
 
 mod support;
 
@@ -21,7 +21,7 @@ fn flow(nodes: &str) -> String {
     format!("nodes:\n{nodes}flows:\n  f: {{nodes: [{}]}}\nworkflows:\n  w: {{flow: f}}\n", ids.join(", "))
 }
 
-/// What an upstream node decides is renamed on its way into the node that is approved.
+/// The output of an upstream node is renamed by the transformer of the node that needs approval.
 const PAY: &str = r#"  decide: {type: dynamiq.nodes.transformers.TextTemplate, template: "attacker {{ amount }}", input_transformer: {selector: {amount: $.amount}}}
   pay:
     type: dynamiq.nodes.transformers.TextTemplate
@@ -32,7 +32,7 @@ const PAY: &str = r#"  decide: {type: dynamiq.nodes.transformers.TextTemplate, t
     approval: {enabled: true, msg_template: "Pay {{ input_data.sum }} to {{ input_data.to }}, {{ input_data.why }}?", mutable_data_params: [sum, gone], accept_pattern: go}
 "#;
 
-fn asked(events: &[Logged]) -> Vec<InputRequest> {
+fn questions(events: &[Logged]) -> Vec<InputRequest> {
     events.iter().filter_map(|asked| asked.body.request().cloned()).collect()
 }
 
@@ -56,16 +56,16 @@ fn executed(events: &[Logged]) -> Vec<(String, Value)> {
 }
 
 #[tokio::test]
-async fn what_is_shown_after_transformer_and_mapping_is_executed() {
+async fn the_input_after_transformer_and_mapping_is_shown_and_executed() {
     let first = Case::text(&flow(PAY)).input(json!({"amount": 500, "to": "my mother"}));
     first.run().await;
-    let [request] = asked(&first.events()).try_into().expect("one question");
+    let [request] = questions(&first.events()).try_into().expect("one question");
     let shown = json!({"sum": 500, "to": "attacker 500", "why": "as agreed"});
     assert_eq!(Value::Object(request.params.clone()), shown);
     assert_eq!(request.prompt, "Pay 500 to attacker 500, as agreed?");
     assert_eq!(request.editable_params, ["sum"], "what is not there cannot be changed");
     assert_eq!(request.accept_pattern.as_deref(), Some("go"));
-    for (said, paid, sum) in [
+    for (given_answer, paid, sum) in [
         (json!({"approved": true}), "PAID 500 to attacker 500, as agreed", json!(500)),
         (
             json!({"feedback": "go", "params": {"sum": 450}}),
@@ -79,15 +79,15 @@ async fn what_is_shown_after_transformer_and_mapping_is_executed() {
         ),
     ] {
         let mut journal = first.events();
-        journal.push(answer(&request, said));
+        journal.push(answer(&request, given_answer));
         let second = Case::text(&flow(PAY)).input(json!({"amount": 500})).journal(journal);
         let results = second.run().await;
         assert_eq!(results["output"]["pay"]["output"]["content"], paid);
         let mut with = shown.clone();
         with["sum"] = sum;
         assert_eq!(executed(&second.events()), [("pay".to_owned(), with.clone())]);
-        assert_eq!(asked(&second.events()), [], "once");
-        // And after a restart, in the results too.
+        assert_eq!(questions(&second.events()), [], "once");
+        // After a restart, the results show it too.
         let mut journal = first.events();
         journal.extend(second.events());
         journal.push(answer(&request, json!({"approved": true, "params": {"sum": with["sum"]}})));
@@ -103,12 +103,12 @@ async fn what_is_shown_after_transformer_and_mapping_is_executed() {
     assert_eq!(executed(&denied.events()), []);
 }
 
-/// As after a retry, or where something was done again: the log has what was shown, and that is executed.
+/// After a retry or a repeated step, the upstream output may differ. The shown input is logged, and is executed.
 #[tokio::test]
-async fn a_changed_upstream_changes_nothing_that_was_approved() {
+async fn a_changed_upstream_does_not_change_the_approved_input() {
     let first = Case::text(&flow(PAY)).input(json!({"amount": 500}));
     first.run().await;
-    let [request] = asked(&first.events()).try_into().expect("one question");
+    let [request] = questions(&first.events()).try_into().expect("one question");
     let mut journal = first.events();
     for logged in &mut journal {
         if let EventBody::NodeCompleted { output, .. } = &mut logged.body {
@@ -122,9 +122,9 @@ async fn a_changed_upstream_changes_nothing_that_was_approved() {
     assert_eq!(results["output"]["pay"]["output"]["content"], "PAID 450 to attacker 500, as agreed");
 }
 
-/// A node without a transformer gets whatever has finished when it begins: that is, when it was asked about.
+/// A node without a transformer gets the results of the nodes that had finished when the question was asked.
 #[tokio::test]
-async fn what_finished_meanwhile_changes_nothing() {
+async fn nodes_that_finish_after_the_question_do_not_change_the_input() {
     let text = flow(
         r"  a: {type: dynamiq.nodes.operators.Pass, input_transformer: {selector: {n: $.n}}}
   gate: {type: dynamiq.nodes.operators.Pass, depends: [{node: a}], approval: {enabled: true, mutable_data_params: [n]}}
@@ -134,24 +134,27 @@ async fn what_finished_meanwhile_changes_nothing() {
     );
     let first = Case::text(&text).input(json!({"n": 1}));
     first.run().await;
-    let [request] = asked(&first.events()).try_into().expect("one question");
+    let [request] = questions(&first.events()).try_into().expect("one question");
     assert!(request.params.contains_key("a") && !request.params.contains_key("c"), "{:?}", request.params);
-    for (said, n) in [(json!({"approved": true}), 1), (json!({"approved": true, "params": {"n": 2}}), 2)] {
+    for (given_answer, n) in
+        [(json!({"approved": true}), 1), (json!({"approved": true, "params": {"n": 2}}), 2)]
+    {
         let mut journal = first.events();
-        journal.push(answer(&request, said));
+        journal.push(answer(&request, given_answer));
         let second = Case::text(&text).input(json!({"n": 1})).journal(journal);
         let results = second.run().await;
         let mut with = request.params.clone();
         with["n"] = n.into();
         assert_eq!(results["output"]["gate"]["output"], Value::Object(with.clone()));
         assert_eq!(executed(&second.events()), [("gate".to_owned(), Value::Object(with))]);
-        assert_eq!(asked(&second.events()), []);
+        assert_eq!(questions(&second.events()), []);
     }
 }
 
-/// An earlier release asked about the run's input: what that showed is not what would be executed, so it is asked anew.
+/// An earlier release asked about the run's input. If that is not the input that would be executed, a new question is
+/// asked.
 #[tokio::test]
-async fn a_question_about_something_else_is_asked_anew() {
+async fn a_question_about_another_input_is_asked_again() {
     let first = Case::text(&flow(PAY)).input(json!({"amount": 500}));
     first.run().await;
     let mut journal = first.events();
@@ -161,11 +164,11 @@ async fn a_question_about_something_else_is_asked_anew() {
             logged.journal = Some(Value::Null);
         }
     }
-    let [old] = asked(&journal).try_into().expect("one question");
+    let [old] = questions(&journal).try_into().expect("one question");
     journal.push(answer(&old, json!({"approved": true})));
     let second = Case::text(&flow(PAY)).input(json!({"amount": 500})).journal(journal.clone());
     second.run().await;
-    let [new] = asked(&second.events()).try_into().expect("another question");
+    let [new] = questions(&second.events()).try_into().expect("another question");
     assert_ne!(new.id, old.id);
     assert_eq!(new.params["sum"], 500);
     assert_eq!(executed(&second.events()), []);
@@ -190,7 +193,7 @@ async fn an_item_of_a_map_is_shown_as_it_is_executed() {
 }
 
 #[tokio::test]
-async fn what_nobody_answers_is_executed_as_it_was_shown() {
+async fn an_expired_question_executes_the_shown_input() {
     let text = flow(PAY).replace("accept_pattern: go", "expires_in_seconds: 60, on_expiry: approve");
     let case = Case::text(&text).input(json!({"amount": 500}));
     case.run().await;
@@ -200,16 +203,16 @@ async fn what_nobody_answers_is_executed_as_it_was_shown() {
     assert_eq!(executed(&case.events())[0].1["sum"], 500);
 }
 
-/// Nobody is asked about what cannot be executed.
+/// If the input cannot be built, no question is asked.
 #[tokio::test]
-async fn a_transformer_that_fails_asks_nobody() {
+async fn a_transformer_that_fails_creates_no_question() {
     let text = flow(
         "  n: {type: dynamiq.nodes.operators.Pass, input_transformer: {path: $.list}, input_mapping: {x: 1}, approval: {enabled: true}}\n",
     );
     let case = Case::text(&text).input(json!({"list": [1]}));
     let results = case.run().await;
     assert_eq!(results["output"]["n"]["error"]["type"], "TypeError", "{results}");
-    assert_eq!(asked(&case.events()), []);
+    assert_eq!(questions(&case.events()), []);
 }
 
 fn agent(tool: &str) -> String {
@@ -230,7 +233,7 @@ workflows: {{w: {{flow: f}}}}
 }
 
 fn calls(events: &[Logged]) -> Vec<(&'static str, Value)> {
-    let told = events.iter().filter_map(|logged| match &logged.body {
+    let tool_results = events.iter().filter_map(|logged| match &logged.body {
         EventBody::AgentToolCallStarted { call }
         | EventBody::AgentToolCallCompleted { call, .. }
         | EventBody::AgentToolCallFailed { call, .. } => Some((logged.body.name(), call.input.clone())),
@@ -239,11 +242,11 @@ fn calls(events: &[Logged]) -> Vec<(&'static str, Value)> {
         }
         _ => None,
     });
-    told.collect()
+    tool_results.collect()
 }
 
-/// The results of tools that the model was shown in its last request.
-fn told(model: &Scripted) -> Vec<String> {
+/// The tool results in the last request to the model.
+fn tool_results(model: &Scripted) -> Vec<String> {
     let request = model.requests().pop().expect("a request");
     let results = request["messages"].as_array().expect("messages").iter();
     results
@@ -252,9 +255,9 @@ fn told(model: &Scripted) -> Vec<String> {
         .collect()
 }
 
-/// The model is told what a person changed, each call is asked about, and events tell what is executed.
+/// The model gets a note about the person's changes, each call needs an approval, and events show the executed input.
 #[tokio::test]
-async fn a_model_is_told_what_a_person_changed() {
+async fn a_model_gets_a_note_about_changes() {
     let call = json!({"tool_calls": [{"name": "pay", "arguments": {"thought": "", "amount": 800}}]});
     let done = json!({"tool_calls": [{"name": "provide_final_answer", "arguments": {"thought": "", "answer": "ok"}}]});
     let model = Scripted::start(json!([call, call, call, done])).await;
@@ -272,15 +275,15 @@ async fn a_model_is_told_what_a_person_changed() {
     let results = case.run_with(&people).await;
     assert_eq!(results["output"]["agent"]["output"]["content"], "ok", "{results}");
     assert_eq!(python.count(), 2, "what a person approves is not answered from what an earlier call gave");
-    let told = told(&model);
+    let tool_results = tool_results(&model);
     assert_eq!(
-        told[0].lines().next(),
+        tool_results[0].lines().next(),
         Some("[A person changed `amount` from 800 to 300 before it was executed.]")
     );
-    assert!(told[0].contains("300") && !told[1].contains("changed"), "{told:?}");
-    assert!(told[2].contains("denied by a person with feedback enough"), "{told:?}");
-    let told = calls(case.recorded());
-    let amounts: Vec<_> = told.iter().map(|(name, input)| (*name, input["amount"].clone())).collect();
+    assert!(tool_results[0].contains("300") && !tool_results[1].contains("changed"), "{tool_results:?}");
+    assert!(tool_results[2].contains("denied by a person with feedback enough"), "{tool_results:?}");
+    let tool_results = calls(case.recorded());
+    let amounts: Vec<_> = tool_results.iter().map(|(name, input)| (*name, input["amount"].clone())).collect();
     assert_eq!(
         amounts,
         [
@@ -293,13 +296,13 @@ async fn a_model_is_told_what_a_person_changed() {
             ("approval_request.created", json!(800)),
             ("agent.tool_call.failed", json!(800)),
         ],
-        "{told:?}"
+        "{tool_results:?}"
     );
 }
 
-/// A tool whose schema is known takes what the schema takes; an HTTP tool is called with what was approved.
+/// Changes are validated against the tool's schema, and an HTTP tool is called with the approved arguments.
 #[tokio::test]
-async fn an_http_tool_is_called_with_what_was_approved() {
+async fn an_http_tool_is_called_with_the_approved_arguments() {
     let call = json!({"tool_calls": [{"name": "Pay", "arguments": {"thought": "", "data": {"usd": 800}}}]});
     let done = json!({"tool_calls": [{"name": "provide_final_answer", "arguments": {"thought": "", "answer": "ok"}}]});
     let model = Scripted::start(json!([call, done])).await;
@@ -313,7 +316,7 @@ async fn an_http_tool_is_called_with_what_was_approved() {
     };
     let first = case(Vec::new());
     first.run().await;
-    let [request] = asked(&first.events()).try_into().expect("one question");
+    let [request] = questions(&first.events()).try_into().expect("one question");
     assert_eq!(request.prompt, "Pay: 800?");
     assert_eq!(request.editable_params, ["data", "url"], "one that the tool's schema has may be added");
     let check = |changed: Value| {
@@ -327,15 +330,16 @@ async fn an_http_tool_is_called_with_what_was_approved() {
     journal.push(answer(&request, json!({"approved": true, "params": {"data": {"usd": 450}}})));
     let second = case(journal);
     assert_eq!(second.run().await["status"], "success");
-    let told = told(&model);
+    let tool_results = tool_results(&model);
     assert!(
-        told[0].contains("450") && told[0].contains("`data` from {\"usd\":800} to {\"usd\":450}"),
-        "{told:?}"
+        tool_results[0].contains("450")
+            && tool_results[0].contains("`data` from {\"usd\":800} to {\"usd\":450}"),
+        "{tool_results:?}"
     );
     assert_eq!(model.echoes(), 1);
 }
 
-/// An MCP server with one tool, `pay`, and the arguments that it was called with.
+/// An MCP server with one tool, `pay`, and the arguments of its calls.
 async fn mcp_server() -> (String, Arc<Mutex<Vec<Value>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}/mcp", listener.local_addr().expect("an address"));
@@ -382,9 +386,9 @@ async fn rpc(mut stream: TcpStream, calls: &Mutex<Vec<Value>>) -> Option<()> {
     stream.write_all((head + body).as_bytes()).await.ok()
 }
 
-/// Of a tool that a server has, its arguments are shown, by its own name and schema.
+/// For a tool of a server, its own name, schema and arguments are shown.
 #[tokio::test]
-async fn a_tool_of_a_server_is_called_with_what_was_approved() {
+async fn a_tool_of_a_server_is_called_with_the_approved_arguments() {
     let (url, called) = mcp_server().await;
     let call = json!({"tool_calls": [{"name": "pay", "arguments": {"thought": "", "amount": 800}}]});
     let done = json!({"tool_calls": [{"name": "provide_final_answer", "arguments": {"thought": "", "answer": "ok"}}]});
@@ -398,7 +402,7 @@ async fn a_tool_of_a_server_is_called_with_what_was_approved() {
     };
     let first = case(Vec::new());
     first.run().await;
-    let [request] = asked(&first.events()).try_into().expect("one question");
+    let [request] = questions(&first.events()).try_into().expect("one question");
     assert_eq!((request.prompt.as_str(), &request.params["amount"]), ("pay 800?", &json!(800)));
     let check = |amount: Value| {
         let changed = Map::from_iter([("amount".to_owned(), amount)]);
@@ -413,8 +417,8 @@ async fn a_tool_of_a_server_is_called_with_what_was_approved() {
     let called = called.lock().expect("calls").clone();
     assert_eq!(called.len(), 1, "{called:?}");
     assert_eq!((&called[0]["name"], &called[0]["arguments"]["amount"]), (&json!("pay"), &json!(450)));
-    let told = told(&model);
-    assert!(told[0].starts_with("[A person changed `amount` from 800 to 450"), "{told:?}");
+    let tool_results = tool_results(&model);
+    assert!(tool_results[0].starts_with("[A person changed `amount` from 800 to 450"), "{tool_results:?}");
     let events = calls(&second.events());
     let amounts: Vec<_> = events.iter().map(|(name, input)| (*name, &input["amount"])).collect();
     let (started, completed) = ("agent.tool_call.started", "agent.tool_call.completed");

@@ -1,4 +1,4 @@
-//! The apps of this repository run.
+//! Runs the apps of this repository.
 
 mod support;
 
@@ -26,12 +26,12 @@ async fn outcome(case: &Case) -> Outcome {
 }
 
 #[tokio::test]
-async fn echo() {
+async fn echo_runs() {
     assert_eq!(outcome(&case("echo")).await, Outcome::Completed(json!({"message": "hello"}).into()));
 }
 
 #[tokio::test]
-async fn ticket_triage() {
+async fn ticket_triage_runs() {
     let Outcome::Completed(output) = outcome(&case("ticket-triage")).await else { panic!("it fails") };
     assert_eq!((&output["category"], &output["priority"]), (&json!("billing"), &json!("high")));
     let reply = output["suggested_reply"].as_str().expect("a reply");
@@ -45,7 +45,7 @@ async fn ticket_triage() {
 }
 
 #[tokio::test]
-async fn ticket_triage_llm() {
+async fn ticket_triage_llm_runs() {
     let answer = json!({"category": "billing", "priority": "high", "suggested_reply": "Soon."});
     let model = Scripted::start(json!([answer.to_string()])).await;
     let case = case("ticket-triage-llm").env("OPENAI_URL", &model.url);
@@ -57,7 +57,7 @@ async fn ticket_triage_llm() {
 }
 
 #[tokio::test]
-async fn inputs_are_checked() {
+async fn inputs_are_validated() {
     let case = case("ticket-triage");
     let errors = async |input: Value| {
         let input = input.as_object().expect("a mapping").clone();

@@ -1,4 +1,4 @@
-//! What runs do at their edges: failures, branches, retries, models that fail, and what a replay does again.
+//! Runs in special cases: failures, branches, retries, failing models, and what a replay repeats.
 
 mod support;
 
@@ -12,7 +12,7 @@ use std::{
 };
 use support::{Case, app, scripted::Scripted};
 
-/// A file whose flow has all of `nodes`.
+/// A file whose flow contains all of `nodes`.
 fn flow(nodes: &str) -> String {
     let ids: Vec<&str> = nodes
         .lines()
@@ -38,8 +38,8 @@ fn expect(results: &Value, expected: &[(&str, &str)]) {
     assert_eq!(statuses(results), expected);
 }
 
-/// Python that does what its code says: `fail` fails, `fail 2` fails twice, `nest 3` gives `[[[]]]`, all else gives its
-/// input.
+/// A Python runner for tests: the code `fail` fails, `fail 2` fails twice, `nest 3` returns `[[[]]]`, and all other
+/// code returns its input.
 #[derive(Default)]
 struct Toy {
     calls: Mutex<Vec<String>>,
@@ -74,7 +74,7 @@ impl PythonRunner for Toy {
 }
 
 #[tokio::test]
-async fn a_failure_that_raises_skips_all_that_follows() {
+async fn a_failure_that_raises_skips_dependent_nodes() {
     let text = flow(
         "  bad: {type: dynamiq.nodes.tools.Python, code: fail}
   next: {type: dynamiq.nodes.operators.Pass, depends: [{node: bad}]}
@@ -93,8 +93,8 @@ async fn a_failure_that_raises_skips_all_that_follows() {
 }
 
 #[tokio::test]
-async fn an_output_that_no_log_could_hold_fails_its_node() {
-    // The node puts what its code gives into an object.
+async fn an_output_that_cannot_be_logged_fails_its_node() {
+    // The node wraps the result of its code in an object.
     let text = flow(
         "  deep: {type: dynamiq.nodes.tools.Python, code: nest 99}
   deeper: {type: dynamiq.nodes.tools.Python, code: nest 100}",
@@ -106,7 +106,7 @@ async fn an_output_that_no_log_could_hold_fails_its_node() {
 }
 
 #[tokio::test]
-async fn error_edges() {
+async fn error_edges_run_after_failures_only() {
     let text = flow(
         "  bad: {type: dynamiq.nodes.tools.Python, code: fail}
   normal: {type: dynamiq.nodes.operators.Pass, depends: [{node: bad}]}
@@ -137,7 +137,7 @@ async fn error_edges() {
 }
 
 #[tokio::test]
-async fn a_failure_that_returns_is_seen() {
+async fn a_failure_that_returns_is_visible_to_dependent_nodes() {
     let text = flow(
         "  bad: {type: dynamiq.nodes.tools.Python, code: fail, error_handling: {behavior: return}}
   normal: {type: dynamiq.nodes.operators.Pass, depends: [{node: bad}], input_transformer: {selector: {s: $.bad.status, i: $.bad.input}}}
@@ -175,7 +175,7 @@ async fn an_output_whose_branches_were_all_skipped_is_skipped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn retries_wait_longer_each_time() {
+async fn retries_back_off() {
     let text = flow(
         "  n: {type: dynamiq.nodes.tools.Python, code: fail 2, error_handling: {max_retries: 3, retry_interval_seconds: 2, backoff_rate: 3}}",
     );
@@ -184,13 +184,13 @@ async fn retries_wait_longer_each_time() {
     let results = Case::text(&text).python(Arc::clone(&toy) as Arc<dyn PythonRunner>).run().await;
     expect(&results, &[("n", "success")]);
     assert_eq!(toy.calls.lock().expect("calls").len(), 3);
-    // 2 s and 6 s, each spread by 10 %, on a clock that stands still but for sleeps.
+    // 2 s and 6 s, each with a jitter of 10 %, on a clock that advances only by sleeps.
     let waited = begin.elapsed().as_secs_f64();
     assert!((7.2..=8.8).contains(&waited), "{waited}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_that_takes_too_long_fails() {
+async fn a_node_that_exceeds_its_timeout_fails() {
     struct Forever;
     #[async_trait]
     impl PythonRunner for Forever {
@@ -213,9 +213,9 @@ async fn a_node_that_takes_too_long_fails() {
     assert_eq!(results["output"]["n"]["error"]["message"], "");
 }
 
-/// Two nodes that each wait for the other to begin end only if they run at the same time.
+/// Two nodes that wait for each other to begin can end only if they run concurrently.
 #[tokio::test]
-async fn independent_nodes_run_at_the_same_time() {
+async fn independent_nodes_run_concurrently() {
     struct Meet(tokio::sync::Barrier);
     #[async_trait]
     impl PythonRunner for Meet {
@@ -266,16 +266,16 @@ fn model(extra: &str) -> String {
     )
 }
 
-async fn asked(extra: &str, script: Value) -> (Value, Vec<Value>) {
+async fn call_model(extra: &str, script: Value) -> (Value, Vec<Value>) {
     let scripted = Scripted::start(script).await;
     let case = Case::text(&model(extra)).env("URL", &scripted.url).input(json!({"who": "you"}));
     let results = case.run().await;
     (results["output"]["l"].clone(), scripted.requests())
 }
 
-/// The names and the numbers of calls are what the reference did with the same answers.
+/// The error kinds and the numbers of calls are those of the reference for the same responses.
 #[tokio::test(start_paused = true)]
-async fn errors_of_models() {
+async fn errors_of_models_match_the_reference() {
     for (status, calls, kind) in [
         (400, 1, "BadRequestError"),
         (401, 1, "AuthenticationError"),
@@ -290,22 +290,24 @@ async fn errors_of_models() {
         (503, 3, "ServiceUnavailableError"),
         (504, 3, "Timeout"),
     ] {
-        let (result, requests) = asked("", json!([{"match": "hi", "repeat": true, "status": status}])).await;
+        let (result, requests) =
+            call_model("", json!([{"match": "hi", "repeat": true, "status": status}])).await;
         assert_eq!(result["error"]["type"], kind, "{status}");
         assert_eq!(requests.len(), calls, "{status}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_retry_cannot_mend_is_not_retried() {
+async fn permanent_errors_are_not_retried() {
     let retries = ", error_handling: {max_retries: 1, retry_interval_seconds: 1}";
     for (status, calls) in [(400, 1), (401, 1), (403, 2), (429, 6)] {
-        let (_, requests) = asked(retries, json!([{"match": "hi", "repeat": true, "status": status}])).await;
+        let (_, requests) =
+            call_model(retries, json!([{"match": "hi", "repeat": true, "status": status}])).await;
         assert_eq!(requests.len(), calls, "{status}");
     }
     let begin = tokio::time::Instant::now();
     let script = json!([{"status": 429, "headers": "retry-after: 30\r\n"}, "ok"]);
-    let (result, _) = asked("", script).await;
+    let (result, _) = call_model("", script).await;
     assert_eq!(result["output"]["content"], "ok");
     assert!(begin.elapsed() >= Duration::from_secs(30), "Retry-After is honoured");
 }
@@ -315,18 +317,19 @@ async fn a_fallback_takes_over() {
     let fallback = ", fallback: {enabled: true, triggers: [rate_limit], llm: {type: dynamiq.nodes.llms.OpenAI, model: other, connection: oa}}, output_transformer: {selector: {said: $.content}}";
     let script =
         json!([{"match": "gpt-4o-mini", "repeat": true, "status": 429}, {"match": "other", "content": "me"}]);
-    let (result, requests) = asked(fallback, script).await;
+    let (result, requests) = call_model(fallback, script).await;
     assert_eq!(result["output"], json!({"said": "me"}));
     assert_eq!(requests[3]["messages"][0]["content"], "hi you", "it has the prompt of the model that failed");
-    let (result, requests) = asked(fallback, json!([{"match": "hi", "repeat": true, "status": 400}])).await;
+    let (result, requests) =
+        call_model(fallback, json!([{"match": "hi", "repeat": true, "status": 400}])).await;
     assert_eq!((&result["error"]["type"], requests.len()), (&json!("BadRequestError"), 1));
 }
 
 #[tokio::test]
-async fn requests_as_the_reference_sends_them() {
+async fn requests_match_the_reference() {
     let extra = ", temperature: 0.3, max_tokens: 50, stop: [a], top_p: 0.5, seed: 3, presence_penalty: 0.1, custom: {a: 1}, response_format: {type: json_object}, tools: [{type: function, function: {name: f}}], tool_choice: auto";
     let call = json!({"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{\"a\": 1}"}});
-    let (result, mut requests) = asked(extra, json!([{"content": "ok", "tool_calls": [call]}])).await;
+    let (result, mut requests) = call_model(extra, json!([{"content": "ok", "tool_calls": [call]}])).await;
     let expected = json!({
         "model": "gpt-4o-mini", "messages": [{"content": "hi you", "role": "user"}], "temperature": 0.3,
         "max_tokens": 50, "stop": ["a"], "top_p": 0.5, "seed": 3, "presence_penalty": 0.1, "custom": {"a": 1},
@@ -337,7 +340,7 @@ async fn requests_as_the_reference_sends_them() {
     let called = json!([{"id": "c1", "type": "function", "function": {"name": "f", "arguments": {"a": 1}}}]);
     assert_eq!(result["output"], json!({"content": "ok", "tool_calls": called}));
     let streamed = format!("{extra}, streaming: {{enabled: true}}");
-    let (result, requests) = asked(&streamed, json!([{"content": "ok", "tool_calls": [call]}])).await;
+    let (result, requests) = call_model(&streamed, json!([{"content": "ok", "tool_calls": [call]}])).await;
     assert_eq!(result["output"], json!({"content": "ok", "tool_calls": called}));
     assert_eq!(requests[0]["stream_options"], json!({"include_usage": true}));
 }
@@ -352,7 +355,7 @@ async fn a_prompt_needs_all_its_variables() {
 }
 
 #[tokio::test]
-async fn usage_and_its_limit() {
+async fn usage_is_counted_and_limited() {
     let scripted = Scripted::start(json!(["one", "two"])).await;
     let text = format!(
         "connections: {{oa: {{type: dynamiq.connections.OpenAI, api_key: k, url: \"{}\"}}}}\n{}",
@@ -379,10 +382,9 @@ async fn usage_and_its_limit() {
     assert_eq!(scripted.requests().len(), 1);
 }
 
-/// The journal of a run, cut at every place, and gone on from there: the same results, and nothing recorded is done
-/// again.
+/// A run that resumes from its journal, cut after any event, has the same results, and repeats no recorded step.
 #[tokio::test]
-async fn a_replay_does_nothing_twice() {
+async fn a_replay_repeats_no_recorded_step() {
     let text = flow(
         "  in: {type: dynamiq.nodes.utils.Input}
   a: {type: dynamiq.nodes.tools.Python, code: a, depends: [{node: in}]}
@@ -426,23 +428,23 @@ async fn a_replay_does_nothing_twice() {
 }
 
 #[tokio::test]
-async fn events_tell_the_nodes() {
+async fn events_report_the_nodes() {
     let text = flow(
         "  in: {type: dynamiq.nodes.utils.Input, name: Start}
   out: {type: dynamiq.nodes.utils.Output, depends: [{node: in}], input_transformer: {path: $.in.output}}",
     );
     let case = Case::text(&text).input(json!({"q": 1}));
     case.run().await;
-    let told: Vec<Value> =
+    let node_events: Vec<Value> =
         case.events().iter().map(|logged| serde_json::to_value(&logged.body).expect("JSON")).collect();
     let node = json!({"id": "in", "name": "Start", "type": "dynamiq.nodes.utils.Input"});
-    assert_eq!(told[0], json!({"type": "node.started", "node": node}));
-    assert_eq!(told[1], json!({"type": "node.completed", "node": node, "output": {"q": 1}}));
-    assert_eq!(told.len(), 4);
+    assert_eq!(node_events[0], json!({"type": "node.started", "node": node}));
+    assert_eq!(node_events[1], json!({"type": "node.completed", "node": node, "output": {"q": 1}}));
+    assert_eq!(node_events.len(), 4);
 }
 
 #[tokio::test]
-async fn what_nobody_answers_in_time_goes_as_the_file_says() {
+async fn an_expired_question_follows_on_expiry() {
     let gate = |then: &str| {
         format!(
             "{{type: dynamiq.nodes.operators.Pass, approval: {{enabled: true, expires_in_seconds: 60, on_expiry: {then}}}}}"
@@ -463,7 +465,7 @@ async fn what_nobody_answers_in_time_goes_as_the_file_says() {
         let case = Case::text(&flow(&format!("  n: {node}\n")));
         assert_eq!(case.run().await["output"], json!({}), "it waits: {node}");
         let events = case.events();
-        let request = events.iter().find_map(|asked| asked.body.request()).expect("a question");
+        let request = events.iter().find_map(|logged| logged.body.request()).expect("a question");
         assert!(request.expires_at.is_some_and(|at| at.0 > 60_000), "{request:?}");
         let case = case.expired();
         let outcome = case.engine().execute(&app(&case.text), case.context()).await;
@@ -476,7 +478,7 @@ async fn what_nobody_answers_in_time_goes_as_the_file_says() {
 }
 
 #[tokio::test]
-async fn each_item_of_a_map_asks_for_itself_and_the_others_go_on() {
+async fn each_item_of_a_map_has_its_own_question_and_the_others_continue() {
     let node =
         "{id: item, type: dynamiq.nodes.operators.Pass, approval: {enabled: true, mutable_data_params: [n]}}";
     let text = flow(&format!(
@@ -487,7 +489,7 @@ async fn each_item_of_a_map_asks_for_itself_and_the_others_go_on() {
     expect(&waiting, &[("beside", "success")]);
     let events = case.events();
     let ids: std::collections::BTreeSet<_> =
-        events.iter().filter_map(|asked| asked.body.request()).map(|request| request.id).collect();
+        events.iter().filter_map(|logged| logged.body.request()).map(|request| request.id).collect();
     assert_eq!(ids.len(), 3, "{events:?}");
     let yes = |n: i32| json!({"is_approved": true, "data": {"n": n}});
     let people = json!({"m/0/item": yes(10), "m/1/item": {"is_approved": true}, "m/2/item": yes(30)});
@@ -495,9 +497,10 @@ async fn each_item_of_a_map_asks_for_itself_and_the_others_go_on() {
     assert_eq!(results["output"]["m"]["output"]["output"], json!([{"n": 10}, {"n": 2}, {"n": 30}]));
 }
 
-/// Nodes that pass on all that they see double it from one to the next: that ends at a limit, before the memory is spent.
+/// Nodes that pass on their whole input double its size from one to the next. A limit stops that before memory runs
+/// out.
 #[tokio::test]
-async fn what_a_node_gives_has_an_end() {
+async fn the_size_of_outputs_is_limited() {
     let pass = |id: usize| {
         let after = if id == 0 { "input".to_owned() } else { format!("n{}", id - 1) };
         format!("  n{id}: {{type: dynamiq.nodes.operators.Pass, depends: [{{node: {after}}}]}}\n")

@@ -1,4 +1,4 @@
-//! What calls to models and embedders cost, and the limits that an app sets to that.
+//! The costs of calls to models and embedders, and an app's limits on them.
 
 mod support;
 
@@ -19,7 +19,8 @@ fn app(text: &str, limits: Value, prices: Value) -> App {
     app
 }
 
-/// An app that limits its runs, and a run of it with two calls in a row, each of 10 tokens in, 3 of them cached, and 5 out.
+/// Runs an app with limits. The run makes two calls in sequence, each with 10 input tokens, 3 of them cached, and 5
+/// output tokens.
 async fn limited(model: &str, limits: Value, prices: Value) -> (Outcome, Usage, usize) {
     let scripted = Scripted::start(json!(["one", "two"])).await;
     let node = format!(
@@ -43,21 +44,21 @@ fn exceeded(outcome: &Outcome) -> (&str, Option<&str>) {
 }
 
 #[tokio::test]
-async fn what_a_run_may_cost() {
-    // 7 × 0.15 + 3 × 0.075 + 5 × 0.60 dollars for a million tokens.
+async fn the_cost_of_a_run_is_limited() {
+    // 7 × 0.15 + 3 × 0.075 + 5 × 0.60 dollars per million tokens.
     let (outcome, usage, calls) = limited("gpt-4o-mini", json!({}), json!({})).await;
     assert!(matches!(outcome, Outcome::Completed(_)), "{outcome:?}");
     assert_eq!((calls, usage.total.cost_nanodollars), (2, Some(8550)));
     assert_eq!(usage.models["gpt-4o-mini"].cost_nanodollars, Some(8550));
-    // The app's own price goes before the public one.
+    // The app's price takes precedence over the public one.
     let prices = json!({"gpt-4o-mini": {"input": 100, "output": 0}});
     let (outcome, usage, calls) = limited("gpt-4o-mini", json!({"cost_usd": 0.001}), prices).await;
     assert_eq!((exceeded(&outcome), calls), (("budget_exceeded", Some("b")), 1));
     assert_eq!(usage.total.cost_nanodollars, Some(1_000_000));
-    // A limit without a price cannot be held.
+    // A limit cannot be enforced without a price.
     let (outcome, _, calls) = limited("mine", json!({"cost_usd": 1}), json!({})).await;
     assert_eq!((exceeded(&outcome), calls), (("budget_exceeded", Some("a")), 0));
-    // What goes in is known before the call: `hi` is not much, but this is.
+    // The size of the input is known before the call: this one is larger than `hi`.
     let long = format!(
         "m, temperature: 0.1, metadata: x, response_format: {{type: text}}, tools: [{{type: function, function: {{name: f, description: {}}}}}]",
         "long ".repeat(16).trim()
@@ -66,9 +67,9 @@ async fn what_a_run_may_cost() {
     assert_eq!((exceeded(&outcome), calls), (("budget_exceeded", Some("a")), 0));
 }
 
-/// A run of two calls side by side, each of 10 tokens in and 5 out, though it may answer with 30; and how many calls were
-/// made, and at the same time.
-async fn beside(limits: Value) -> (Outcome, usize, usize) {
+/// Runs two concurrent calls, each with 10 input tokens and 5 output tokens of at most 30. Returns the outcome, the
+/// number of calls, and how many were concurrent.
+async fn concurrent_calls(limits: Value) -> (Outcome, usize, usize) {
     let answer = json!({
         "choices": [{"message": {"role": "assistant", "content": "ok"}, "finish_reason": "stop"}],
         "usage": {"prompt_tokens": 10, "completion_tokens": 5},
@@ -89,28 +90,28 @@ async fn beside(limits: Value) -> (Outcome, usize, usize) {
 }
 
 #[tokio::test]
-async fn calls_side_by_side_count_what_they_may_use() {
+async fn concurrent_calls_reserve_what_they_may_use() {
     let completed = |outcome: &Outcome| matches!(outcome, Outcome::Completed(_));
-    let (outcome, calls, at_once) = beside(json!({})).await;
+    let (outcome, calls, at_once) = concurrent_calls(json!({})).await;
     assert_eq!((completed(&outcome), calls, at_once), (true, 2, 2), "{outcome:?}");
-    // There is room for both, whatever they answer.
-    let (outcome, calls, at_once) = beside(json!({"tokens": 100})).await;
+    // The limit suffices for both, whatever they use.
+    let (outcome, calls, at_once) = concurrent_calls(json!({"tokens": 100})).await;
     assert_eq!((completed(&outcome), calls, at_once), (true, 2, 2), "{outcome:?}");
-    // The first may use up what the second needs. It did not, and the second is made after it.
+    // The first may use up what the second needs. It does not, and the second is made after it.
     for limits in [json!({"tokens": 40}), json!({"cost_usd": 0.000_040})] {
-        let (outcome, calls, at_once) = beside(limits).await;
+        let (outcome, calls, at_once) = concurrent_calls(limits).await;
         assert_eq!((completed(&outcome), calls, at_once), (true, 2, 1), "{outcome:?}");
     }
-    // It did, and the second is not made: without its reservation, both were on their way.
+    // It does, and the second is not made. Without the reservation, both would be in flight.
     for limits in [json!({"tokens": 15}), json!({"cost_usd": 0.000_015})] {
-        let (outcome, calls, _) = beside(limits).await;
+        let (outcome, calls, _) = concurrent_calls(limits).await;
         let (code, node) = exceeded(&outcome);
         assert_eq!((code, calls), ("budget_exceeded", 1), "{node:?}");
     }
 }
 
 #[tokio::test]
-async fn what_a_provider_caches_costs_more() {
+async fn writes_to_a_providers_cache_cost_more() {
     let usage = json!({
         "input_tokens": 10, "cache_read_input_tokens": 100, "cache_creation_input_tokens": 50, "output_tokens": 7,
         "cache_creation": {"ephemeral_5m_input_tokens": 30, "ephemeral_1h_input_tokens": 20},
@@ -128,12 +129,12 @@ async fn what_a_provider_caches_costs_more() {
     case.engine().results(&support::app(&text), &context).await.expect("the file loads");
     let used = context.usage().total;
     assert_eq!((used.input_tokens, used.cached_tokens, used.output_tokens), (160, 100, 7));
-    // 10 × 3 + 30 × 3.75 + 20 × 6 + 100 × 0.3 + 7 × 15 dollars for a million tokens.
+    // 10 × 3 + 30 × 3.75 + 20 × 6 + 100 × 0.3 + 7 × 15 dollars per million tokens.
     assert_eq!(used.cost_nanodollars, Some(397_500));
 }
 
 #[tokio::test]
-async fn what_vectors_cost() {
+async fn embeddings_are_charged_for() {
     let scripted = Scripted::start(json!([])).await;
     let text = format!(
         "nodes:\n  e: {{type: dynamiq.nodes.embedders.OpenAITextEmbedder, model: MODEL, connection: {{type: dynamiq.connections.OpenAI, api_key: k, url: \"{}\"}}}}\n\
@@ -151,7 +152,7 @@ async fn what_vectors_cost() {
     };
     let (outcome, used) = run("text-embedding-3-small", json!({"cost_usd": 1})).await;
     assert!(matches!(outcome, Outcome::Completed(_)), "{outcome:?}");
-    // 0.02 dollars for a million tokens.
+    // 0.02 dollars per million tokens.
     assert_eq!((used.llm_calls, used.cost_nanodollars), (0, Some(used.input_tokens * 20)));
     let (outcome, _) = run("text-embedding-3-small", json!({"tokens": 3})).await;
     assert_eq!(exceeded(&outcome), ("budget_exceeded", Some("e")));

@@ -1,4 +1,4 @@
-//! Nodes that read files and make documents: where files come from, what hostile ones do, and what a replay finds.
+//! Nodes that read files and make documents: the sources of files, hostile files, and replays.
 
 mod support;
 
@@ -11,14 +11,14 @@ use tokio::{
 };
 use zip::{ZipWriter, write::SimpleFileOptions};
 
-/// A case of one node of this type, with these further fields.
+/// A case with one node of this type and these additional fields.
 fn node(class: &str, fields: &str) -> Case {
     Case::text(&format!(
         "nodes:\n  it: {{type: dynamiq.nodes.{class}{fields}}}\nflows: {{f: {{nodes: [it]}}}}\nworkflows: {{w: {{flow: f}}}}"
     ))
 }
 
-/// The error's type of the node, or its output.
+/// The node's output, or the type of its error.
 async fn outcome(case: &Case) -> Result<Value, String> {
     let result = &case.run().await["output"]["it"];
     match result["error"]["type"].as_str() {
@@ -44,9 +44,9 @@ const CONVERTERS: &[&str] = &[
 ];
 
 #[tokio::test]
-async fn files_of_the_run_and_files_in_the_input() {
+async fn files_come_from_the_run_or_the_input() {
     let text = || node("converters.TextFileConverter", "").file("a.txt", "one").file("b.txt", "two");
-    // Without `files` in the input, it has those of the run.
+    // Without `files` in the input, the files of the run are used.
     assert_eq!(contents(&outcome(&text()).await.expect("documents")), ["one", "two"]);
 
     let (first, second) = ("00000000-0000-0000-0000-000000000064", "00000000-0000-0000-0000-000000000065");
@@ -90,11 +90,11 @@ async fn files_that_are_not_the_runs_are_refused() {
 }
 
 #[tokio::test]
-async fn an_id_follows_from_run_node_and_place() {
+async fn ids_are_derived_from_run_node_and_position() {
     let case = || node("converters.TextFileConverter", "").file("a.txt", "one").file("b.txt", "one");
     let first = outcome(&case()).await.expect("documents");
     assert_eq!(outcome(&case()).await.expect("documents"), first);
-    let id = |place: usize| first["documents"][place]["id"].as_str().expect("an id");
+    let id = |index: usize| first["documents"][index]["id"].as_str().expect("an id");
     assert_ne!(id(0), id(1));
     assert!(id(0).len() == 32 && id(0).bytes().all(|byte| byte.is_ascii_hexdigit()), "{}", id(0));
 }
@@ -109,7 +109,7 @@ fn archive(entries: &[(&str, &[u8])]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn what_unpacks_to_too_much_fails_its_node() {
+async fn archives_that_unpack_to_too_much_fail_their_node() {
     let much = vec![b' '; 129 << 20];
     let word = archive(&[("word/document.xml", &much)]);
     assert!(word.len() < 1 << 20, "{}", word.len());
@@ -143,7 +143,7 @@ fn workbook(sheet: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_cell_far_away_takes_no_memory() {
+async fn a_distant_cell_takes_no_memory() {
     let sheet = r#"<worksheet><sheetData><row r="1"><c r="A1"><v>1</v></c></row>
         <row r="1048576"><c r="XFD1048576"><v>2</v></c></row></sheetData></worksheet>"#;
     let book = workbook(sheet);
@@ -153,10 +153,10 @@ async fn a_cell_far_away_takes_no_memory() {
     assert_eq!(contents(&output), ["Sheet: S\ncolumn_16384: 2"]);
 }
 
-/// Rows as wide as the widest, labels before each cell, metadata in each document: files of a few KB or MB of which very
-/// much would come.
+/// Small files with very large results: rows as wide as the widest one, labels for each cell, metadata in each
+/// document.
 #[tokio::test]
-async fn what_very_much_would_come_of_fails_its_node() {
+async fn small_files_with_huge_results_fail_their_node() {
     let cells = "<c><v>1</v></c>".repeat(16_384);
     let rows = "<row><c><v>1</v></c></row>".repeat(8_000);
     let wide = workbook(&format!("<worksheet><sheetData><row>{cells}</row>{rows}</sheetData></worksheet>"));
@@ -218,7 +218,7 @@ async fn what_very_much_would_come_of_fails_its_node() {
 }
 
 #[tokio::test]
-async fn what_is_nested_too_deep_fails_its_node() {
+async fn deeply_nested_files_fail_their_node() {
     let deep = "<div>".repeat(1_000_000);
     let case = node("converters.HTMLConverter", "").file("a.html", deep.clone());
     assert_eq!(outcome(&case).await, Err("LimitExceededError".to_owned()));
@@ -235,16 +235,16 @@ async fn a_file_that_is_too_large_is_not_read() {
     assert_eq!(outcome(&case).await, Err("LimitExceededError".to_owned()));
 }
 
-/// Whatever is wrong with a file, its node fails or does what it can.
+/// A node fails on a broken file, or extracts what is readable.
 #[tokio::test]
-async fn broken_files_break_nothing() {
+async fn broken_files_are_handled() {
     let files = ["report.docx", "slides.pptx", "book.xlsx", "two.pdf", "page.html", "people.csv"];
     for file in files {
         let whole = std::fs::read(support::shared(&format!("dynamiq/files/{file}"))).expect("a file");
         for part in 0..8 {
             let mut broken = whole[..whole.len() * (part + 1) / 9].to_vec();
-            for place in (part..whole.len()).step_by(97 + part) {
-                if let Some(byte) = broken.get_mut(place) {
+            for index in (part..whole.len()).step_by(97 + part) {
+                if let Some(byte) = broken.get_mut(index) {
                     *byte ^= 0x55;
                 }
             }
@@ -263,7 +263,7 @@ async fn broken_files_break_nothing() {
     }
 }
 
-/// Answers each request with `answer`; gives its URL, and the requests as they come.
+/// Starts a server that answers each request with `answer`; returns its URL, and the received requests.
 async fn server(answer: Value) -> (String, tokio::sync::mpsc::UnboundedReceiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -271,7 +271,7 @@ async fn server(answer: Value) -> (String, tokio::sync::mpsc::UnboundedReceiver<
     tokio::spawn(async move {
         while let Ok((mut connection, _)) = listener.accept().await {
             let mut request = Vec::new();
-            // The form ends with its closing line.
+            // The closing line of the form ends the request.
             while !request.ends_with(b"--\r\n") {
                 let read = connection.read_buf(&mut request).await.expect("a request");
                 assert!(read > 0, "the request ends early");
@@ -289,7 +289,7 @@ async fn server(answer: Value) -> (String, tokio::sync::mpsc::UnboundedReceiver<
 }
 
 #[tokio::test]
-async fn unstructured_is_asked_once() {
+async fn unstructured_is_called_once() {
     let elements = json!([
         {"type": "Title", "text": "Head", "metadata": {"page_number": 1, "filename": "a.xyz"}},
         {"type": "NarrativeText", "text": "Body", "metadata": {"page_number": 2}},
@@ -324,11 +324,11 @@ async fn unstructured_is_asked_once() {
     assert_eq!(elements["documents"][1]["metadata"]["element_index"], 1);
     assert!(requests.recv().await.is_some() && requests.recv().await.is_some());
 
-    // The answer was recorded before the node ended: whoever takes the run over does not ask again.
-    let asked: Vec<_> =
+    // The response was recorded before the node ended: a worker that takes over the run does not repeat the call.
+    let recorded_calls: Vec<_> =
         first.events().into_iter().filter(|logged| logged.key.as_deref() == Some("it/file/0")).collect();
-    assert_eq!(asked.len(), 1);
-    let again = case("one-doc-per-file").journal(asked);
+    assert_eq!(recorded_calls.len(), 1);
+    let again = case("one-doc-per-file").journal(recorded_calls);
     assert_eq!(outcome(&again).await.expect("documents"), output);
-    assert!(requests.try_recv().is_err(), "it was asked again");
+    assert!(requests.try_recv().is_err(), "the call was repeated");
 }

@@ -1,11 +1,11 @@
-//! Every case of the reference that runs natively, against what the reference printed for it.
+//! Compares every case that runs natively with the reference's output.
 
 mod support;
 
 use serde_json::{Value, json};
 use support::{Case, golden, scripted::Scripted};
 
-/// Compares status, error and every node's result. What a skipped node was given depends on timing in the reference.
+/// Compares status, error and every node's result. In the reference, the input of a skipped node depends on timing.
 fn assert_same(name: &str, ours: &Value) {
     let theirs = golden(name);
     assert_eq!(ours["status"], theirs["status"], "{name}: status");
@@ -30,7 +30,7 @@ fn assert_same(name: &str, ours: &Value) {
     }
 }
 
-/// Without what depends on timing: a node without a transformer sees whichever other nodes have ended.
+/// Removes values that depend on timing: a node without a transformer sees all nodes that have ended.
 fn untimed(value: &Value) -> Value {
     match value {
         Value::Object(map) => map
@@ -43,22 +43,22 @@ fn untimed(value: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn passes() {
+async fn passes_match() {
     assert_same("passes", &Case::new("passes").input(json!({"q": "hi"})).run().await);
 }
 
 #[tokio::test]
-async fn five() {
+async fn five_matches() {
     assert_same("five", &Case::new("five").input(json!({"q": "hi"})).run().await);
 }
 
 #[tokio::test]
-async fn choice() {
+async fn choice_matches() {
     assert_same("choice", &Case::new("choice").input(json!({"n": 7, "tag": "abc"})).run().await);
 }
 
 #[tokio::test]
-async fn errors() {
+async fn errors_match() {
     assert_same("errors", &Case::new("errors").run().await);
 }
 
@@ -67,12 +67,12 @@ fn question() -> Value {
 }
 
 #[tokio::test]
-async fn llm() {
+async fn llm_matches() {
     let model = Scripted::start(json!(["Because."])).await;
     let case = Case::new("llm").env("STUB_URL", &model.url).input(question());
     assert_same("llm", &case.run().await);
     let mut requests = model.requests();
-    // The reference streams only if somebody listens; here somebody always may.
+    // The reference streams only if a client listens; here, a client may always connect.
     for request in &mut requests {
         request.as_object_mut().expect("a request").retain(|key, _| !key.starts_with("stream"));
     }
@@ -80,7 +80,7 @@ async fn llm() {
 }
 
 #[tokio::test]
-async fn llm_stream() {
+async fn llm_stream_matches() {
     let model = Scripted::start(json!(["Because it is so."])).await;
     let case = Case::new("llm").env("STUB_URL", &model.url).input(question());
     assert_same("llm_stream", &case.run().await);
@@ -96,7 +96,7 @@ async fn llm_stream() {
 }
 
 #[tokio::test]
-async fn map() {
+async fn map_matches() {
     let script = json!([
         {"match": "item 1", "content": "r1"},
         {"match": "item 3", "content": "r3"},
@@ -108,7 +108,7 @@ async fn map() {
 }
 
 #[tokio::test]
-async fn hitl() {
+async fn hitl_matches() {
     let script = json!([
         "Thought: ask\nAction: Ask\nAction Input: {\"action\": \"ask\", \"input\": \"Proceed?\"}",
         "Thought: ok\nAnswer: user said yes",
@@ -121,13 +121,13 @@ async fn hitl() {
     });
     assert_same("hitl", &case.run_with(&people).await);
     assert_eq!(case.questions(), ["Proceed?", "Approve ? hello"]);
-    assert_eq!(model.requests().len(), 2, "no answer of the model is asked for again");
+    assert_eq!(model.requests().len(), 2, "no call to the model is repeated");
 }
 
-/// The cases under `tests/dynamiq/more`: input, script and the answers of people stand in their first lines. Messages of
-/// errors are ours.
+/// The cases under `tests/dynamiq/more`, with input, script and people's answers in their first lines. Error messages
+/// may differ.
 #[tokio::test]
-async fn more() {
+async fn more_cases_match() {
     let folder = support::shared("dynamiq/more");
     let mut names: Vec<String> = std::fs::read_dir(&folder)
         .expect("cases")
@@ -174,7 +174,7 @@ async fn more() {
     assert!(different.is_empty(), "{}", different.join("\n\n"));
 }
 
-/// Without what may differ: the words of errors, what a skipped node saw, how files are written, and random ids.
+/// Removes what may differ: error messages, inputs of skipped nodes, the notation of files, and random ids.
 fn comparable(results: &mut Value, files: &Value) {
     results["error"] = results["error"]["type"].take();
     for (_, result) in results["output"].as_object_mut().expect("results") {
@@ -192,19 +192,19 @@ fn comparable(results: &mut Value, files: &Value) {
                 *value = Value::Null;
             }
         }
-        // Documents get their vectors and scores in place there, so that the input shows them too.
+        // The reference adds vectors and scores to documents in place, so that its inputs show them too.
         let documents = result.pointer_mut("/input/documents").and_then(Value::as_array_mut);
         for document in documents.into_iter().flatten().filter(|document| document.is_object()) {
             document["embedding"] = Value::Null;
             document["score"] = Value::Null;
         }
     }
-    // Sorted, as `serde_json` compares maps without order and shows them with it.
+    // Sorted, because `serde_json` ignores the order of maps when it compares, but shows it.
     *results = support::sorted(results);
     number_ids(results, &mut Vec::new());
 }
 
-/// Replaces what looks like a random id, 32 hexadecimal digits, by the place in which it is seen first.
+/// Replaces random ids, which have 32 hexadecimal digits, by the order of their first appearance.
 fn number_ids(value: &mut Value, seen: &mut Vec<String>) {
     match value {
         Value::Object(map) => {
@@ -217,11 +217,11 @@ fn number_ids(value: &mut Value, seen: &mut Vec<String>) {
         Value::String(text) => {
             let id = text.as_str();
             if id.len() == 32 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
-                let place = seen.iter().position(|known| known == id).unwrap_or_else(|| {
+                let index = seen.iter().position(|known| known == id).unwrap_or_else(|| {
                     seen.push(id.to_owned());
                     seen.len() - 1
                 });
-                *text = format!("id {place}");
+                *text = format!("id {index}");
             }
         }
         _ => {}

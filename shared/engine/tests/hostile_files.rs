@@ -1,4 +1,4 @@
-//! Files that are made to end a server: each says what is wrong with it, and does no harm.
+//! Files that attack the server: each is refused with an error, within limits on time and stack.
 
 mod support;
 
@@ -10,22 +10,22 @@ use std::{
 };
 use support::{Case, app};
 
-/// A thread of the server has 2 MiB; what is loaded on one stands on other calls already.
-const STACK: usize = 1 << 20;
+/// Smaller than the 2 MiB of a server's thread, where other calls are already on the stack.
+const STACK_BYTES: usize = 1 << 20;
 
-/// Far above what it takes, also unoptimized on a busy machine; far below what is quadratic in four megabytes.
-const CEILING: Duration = Duration::from_mins(1);
+/// Far more than loading takes, even unoptimized on a busy machine; far less than quadratic time in four megabytes.
+const MAX_TIME: Duration = Duration::from_mins(1);
 
 fn load(text: String) -> Result<(), LoadErrors> {
     let check = move || Case::text(&text).engine().check(&app(&text)).map(drop);
     let begun = Instant::now();
-    let thread = thread::Builder::new().stack_size(STACK).spawn(check).expect("a thread");
+    let thread = thread::Builder::new().stack_size(STACK_BYTES).spawn(check).expect("a thread");
     let loaded = thread.join().expect("it neither panics nor overflows the stack");
-    assert!(begun.elapsed() < CEILING, "it took {:?}", begun.elapsed());
+    assert!(begun.elapsed() < MAX_TIME, "it took {:?}", begun.elapsed());
     loaded
 }
 
-/// A file of one node and its flow. `node` stands within a mapping, from its first line on.
+/// A file with one node and its flow. `node` is the content of the node's mapping, from its first line.
 fn of_node(node: &str) -> String {
     format!(
         "nodes:\n  n:\n    {}\nflows: {{f: {{nodes: [n]}}}}\nworkflows: {{w: {{flow: f}}}}\n",
@@ -60,7 +60,7 @@ fn around(open: &str, count: usize, within: &str, close: &str) -> String {
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "one table of files")]
-fn each_is_a_mistake() {
+fn each_file_is_refused() {
     let doubling = |count: usize, first: &str| {
         let lines = (1..count).fold(format!("a0: {first}\n"), |mut text, n| {
             let before = n - 1;
@@ -146,7 +146,7 @@ fn each_is_a_mistake() {
         (expression(&format!("a{}", "|upper".repeat(9_000))), "operators deep|operators and values"),
         (expression(&format!("1{}", " if a else 1".repeat(5_000))), "nest deeper than 40"),
         (expression(&format!("a is {}", "b.".repeat(30_000))), "expected the name|no test"),
-        (expression(&"a".repeat(100_000)), "of 65536 at most"),
+        (expression(&"a".repeat(100_000)), "more than 65536"),
         // Conditions
         (
             condition(&around("{operator: and, operands: [", 100_000, "", "]}")),
@@ -174,13 +174,13 @@ fn each_is_a_mistake() {
             "at most 10000 values",
         ),
         (input("{properties: {a: {pattern: '((a{1000}){1000}){1000}'}}}"), "no JSON schema"),
-        // Many
+        // Numbers of items
         (
             format!("{}{}", pass("x: 1"), "connections:\n")
                 + &(0..2_000).fold(String::new(), |text, n| {
                     format!("{text}  c{n}: {{type: dynamiq.connections.OpenAI}}\n")
                 }),
-            "connections, of 1000 at most",
+            "connections, more than 1000",
         ),
         (many_nodes(6_000, |_| String::new()), "more than 5000 nodes"),
         (
@@ -190,10 +190,10 @@ fn each_is_a_mistake() {
             }),
             "more than 20000 dependencies|holds more than 200000",
         ),
-        (many_nodes(4_000, |n| format!("depends: [{{node: m{n}}}]")), "100 at most are told"),
+        (many_nodes(4_000, |n| format!("depends: [{{node: m{n}}}]")), "at most 100 are reported"),
         (
             many_nodes(4_000, |n| format!("input_transformer: {{path: 'x', unknown: {n}}}, approval: 5")),
-            "100 at most are told",
+            "at most 100 are reported",
         ),
         (
             of_node(&format!(
@@ -218,16 +218,16 @@ fn each_is_a_mistake() {
         ),
     ] {
         let begin: String = text.chars().take(120).collect();
-        let told = load(text).map_or_else(|errors| errors.to_string(), |()| "nothing".into());
-        if !problem.split('|').any(|problem| told.contains(problem)) || told.len() > 100_000 {
-            let told: String = told.chars().take(400).collect();
-            wrong.push(format!("{begin}\n    tells not of {problem}, but: {told}"));
+        let shown_errors = load(text).map_or_else(|errors| errors.to_string(), |()| "nothing".into());
+        if !problem.split('|').any(|problem| shown_errors.contains(problem)) || shown_errors.len() > 100_000 {
+            let shown_errors: String = shown_errors.chars().take(400).collect();
+            wrong.push(format!("{begin}\n    does not mention {problem}: {shown_errors}"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// A flow of many nodes, of which `more` says the rest.
+/// A flow of many nodes; `more` returns the additional fields of each.
 fn many_nodes(count: usize, more: impl Fn(usize) -> String) -> String {
     let mut text = "nodes:\n".to_owned();
     for n in 0..count {
@@ -238,9 +238,9 @@ fn many_nodes(count: usize, more: impl Fn(usize) -> String) -> String {
     text
 }
 
-/// What is as large as it may be loads, and in time that grows with its size alone.
+/// Files at the limits load, in linear time.
 #[test]
-fn the_largest_that_are_allowed_load() {
+fn files_at_the_limits_load() {
     let chain = |n: usize| if n == 0 { String::new() } else { format!("depends: [{{node: n{}}}]", n - 1) };
     let long = |n: usize| format!("name: \"{}\"", "x".repeat(700 + n % 2));
     let outputs = (0..2_000).fold(String::from("nodes:\n"), |mut text, n| {

@@ -1,5 +1,5 @@
-//! Selectors, patterns and schemas that a short file and a small input can make long: each fails its node, names its limit,
-//! and lets others go on meanwhile.
+//! Selectors, patterns and schemas for which a short file and a small input take very long: each fails its node, names
+//! its limit, and does not block others.
 
 mod support;
 
@@ -10,8 +10,8 @@ use std::time::Duration;
 use support::{Case, app};
 use tokio::time::timeout;
 
-/// Far above what any of them takes.
-const CEILING: Duration = Duration::from_mins(1);
+/// Far more than any of them takes.
+const MAX_TIME: Duration = Duration::from_mins(1);
 
 fn flow(node: &str) -> String {
     format!(
@@ -24,7 +24,7 @@ async fn outcome(node: &str, input: Value) -> Outcome {
     let case = Case::text(&flow(node)).input(input);
     let engine: Engine = case.engine();
     let app = app(&case.text);
-    timeout(CEILING, engine.execute(&app, case.context())).await.expect("it ends")
+    timeout(MAX_TIME, engine.execute(&app, case.context())).await.expect("it ends")
 }
 
 fn nested(depth: usize) -> Value {
@@ -47,7 +47,7 @@ fn choice(pattern: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_is_too_long_fails_its_node() {
+async fn computations_that_take_too_long_fail_their_node() {
     let wide: Value = json!({"l": vec![json!({"a": [1, 2, 3], "b": {"c": 1}}); 3_000]});
     let text = |text: String| json!({ "value": text });
     for (node, input) in [
@@ -80,9 +80,9 @@ async fn what_is_too_long_fails_its_node() {
     }
 }
 
-/// The same kinds, as people mean them.
+/// Ordinary computations of the same kinds.
 #[tokio::test]
-async fn what_is_long_and_linear_does_not() {
+async fn long_linear_computations_succeed() {
     let text = |text: String| json!({ "value": text });
     let many: Value = json!({"l": vec![json!({"a": 1}); 100_000]});
     for (node, input) in [
@@ -98,9 +98,9 @@ async fn what_is_long_and_linear_does_not() {
     }
 }
 
-/// What else runs on the thread goes on while they compute.
+/// Other tasks of the thread continue during a computation.
 #[tokio::test]
-async fn nobody_else_waits() {
+async fn a_long_computation_does_not_block_other_tasks() {
     let long = tokio::spawn(outcome_of_the_long());
     let mut ticks = 0;
     while !long.is_finished() {
@@ -117,7 +117,7 @@ async fn outcome_of_the_long() -> Outcome {
 
 async fn checked(schema: &str, input: Map<String, Value>) -> Vec<String> {
     let case = Case::text(&flow(&format!("type: dynamiq.nodes.utils.Input\nschema: {schema}")));
-    let checked = timeout(CEILING, async { case.engine().check_input(&app(&case.text), &input, &[]).await });
+    let checked = timeout(MAX_TIME, async { case.engine().check_input(&app(&case.text), &input, &[]).await });
     let errors = checked.await.expect("it ends").err().unwrap_or_default();
     errors.into_iter().map(|(field, problem)| format!("{field} {problem}")).collect()
 }
@@ -130,7 +130,7 @@ fn map(value: Value) -> Map<String, Value> {
 }
 
 #[tokio::test]
-async fn schemas_are_counted_before_they_are_checked() {
+async fn the_cost_of_a_schema_is_computed_before_the_check() {
     let exponential = "{$ref: '#/$defs/n', $defs: {n: {anyOf: [{properties: {a: {$ref: '#/$defs/n'}}}, \
                        {properties: {a: {$ref: '#/$defs/n'}, b: {type: string}}}]}}}";
     let refused = checked(exponential, map(nested(90))).await;
@@ -144,13 +144,13 @@ async fn schemas_are_counted_before_they_are_checked() {
     let refused = checked(backtracking, map(json!({"l": ["a".repeat(100_000)]}))).await;
     assert!(refused[0].contains("steps"), "{refused:?}");
 
-    // What is long is checked too, and tells its first problem.
+    // A long check reports its first error only.
     let items = vec![json!({"a": 1, "b": "x"}); 40_000];
     let schema = "{properties: {l: {items: {properties: {a: {type: integer}, b: {type: string}}}}}}";
     assert_eq!(checked(schema, map(json!({ "l": items }))).await, [""; 0]);
     let items = vec![json!({"a": "1"}); 40_000];
     assert_eq!(checked(schema, map(json!({ "l": items }))).await, ["l[0].a must be of type integer"]);
-    // And what is not long tells them all, up to a number.
+    // A short check reports all errors, up to a limit.
     let items = vec![json!({"a": "1"}); 1_000];
     assert_eq!(checked(schema, map(json!({ "l": items }))).await.len(), 100);
 }

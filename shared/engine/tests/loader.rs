@@ -1,4 +1,4 @@
-//! Files that do not load say all that is wrong with them, and where.
+//! The errors and warnings of workflow files, and their positions.
 
 mod support;
 
@@ -7,20 +7,20 @@ use runyard_runs::{App, Engine as _};
 use std::sync::{Arc, Mutex};
 use support::{Case, JobsHere, SystemPython, app};
 
-/// What is wrong with `text`, a line each.
+/// The errors of `text`, one per line.
 fn mistakes(text: &str) -> Vec<String> {
-    let errors = Case::text(text).engine().check(&app(text)).expect_err("the file has mistakes");
+    let errors = Case::text(text).engine().check(&app(text)).expect_err("the file has errors");
     errors.to_string().lines().map(str::to_owned).collect()
 }
 
-/// The same for a file of one node and its flow.
+/// Like [`mistakes`], for a file with one node and its flow.
 fn mistakes_of(node: &str) -> Vec<String> {
     let text = format!("nodes:\n  n: {node}\nflows: {{f: {{nodes: [n]}}}}\nworkflows: {{w: {{flow: f}}}}\n");
     mistakes(&text)
 }
 
 #[test]
-fn all_at_once() {
+fn all_errors_are_reported_at_once() {
     let found = mistakes(
         "\
 connections:
@@ -47,15 +47,15 @@ workflows:
 ",
     );
     let expected = [
-        "workflow.yaml:2:14: `dynamiq.connections.OpenAi` is no type of connection",
+        "workflow.yaml:2:14: `dynamiq.connections.OpenAi` is not a connection type",
         "workflow.yaml:4:14: there is no node type `dynamiq.nodes.utils.Imput`; did you mean `dynamiq.nodes.utils.Input`?",
-        "workflow.yaml:8:56: `numeric-graeter-than` is no operator; did you mean `numeric-greater-than`?",
+        "workflow.yaml:8:56: `numeric-graeter-than` is not an operator; did you mean `numeric-greater-than`?",
         "workflow.yaml:12:28: `ch` has no option `bigg`; did you mean `big`?",
         "workflow.yaml:13:16: `a` depends on `inn`, but there is no such node; did you mean `in`?",
         "workflow.yaml:14:39: a selector takes paths and text, but `x` is a number; quote it",
-        "workflow.yaml:15:35: `max_retries` must be a whole number that is not negative, but this is text",
-        "workflow.yaml:15:52: `behavior` is `retrun`, which is none of `raise`, `return`; did you mean `return`?",
-        "workflow.yaml:19:14: nodes depend on each other in a circle: b → c → b",
+        "workflow.yaml:15:35: `max_retries` must be a non-negative integer, but this is text",
+        "workflow.yaml:15:52: `behavior` is `retrun`, which is not one of `raise`, `return`; did you mean `return`?",
+        "workflow.yaml:19:14: nodes depend on each other in a cycle: b → c → b",
         "workflow.yaml:19:32: there is no node `dd`",
     ];
     for (found, expected) in found.iter().zip(expected) {
@@ -65,8 +65,8 @@ workflows:
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one table of mistakes")]
-fn one_by_one() {
+#[expect(clippy::too_many_lines, reason = "one table of errors")]
+fn each_error_has_a_message_and_position() {
     for (node, expected) in [
         ("{}", ":2:6: the node `n` lacks its `type`"),
         (
@@ -81,7 +81,10 @@ fn one_by_one() {
             "{type: dynamiq.nodes.operators.SubWorkflow, flow: ff}",
             ":2:56: there is no flow `ff`; did you mean `f`?",
         ),
-        ("{type: dynamiq.nodes.operators.SubWorkflow, flow: f}", ":2:56: the flow `f` holds itself: f → f"),
+        (
+            "{type: dynamiq.nodes.operators.SubWorkflow, flow: f}",
+            ":2:56: the flow `f` contains itself: f → f",
+        ),
         (
             "{type: dynamiq.nodes.operators.Expression, expressions: [{key: k, expression: 'a +'}]}",
             ":2:84: this is no expression: unexpected end",
@@ -138,11 +141,11 @@ fn one_by_one() {
         ),
         (
             "{type: dynamiq.nodes.operators.Pass, approval: {enabled: true, expires_in_seconds: 1, on_expiry: skip}}",
-            "`on_expiry` is `skip`, which is none of `fail`, `approve`, `deny`",
+            "`on_expiry` is `skip`, which is not one of `fail`, `approve`, `deny`",
         ),
         (
             "{type: dynamiq.nodes.tools.HumanFeedbackTool, action: tell}",
-            "`action` is `tell`, which is none of `ask`, `info`",
+            "`action` is `tell`, which is not one of `ask`, `info`",
         ),
         (
             "{type: dynamiq.nodes.tools.HumanFeedbackTool, expires_in_seconds: 0}",
@@ -152,7 +155,7 @@ fn one_by_one() {
             "{type: dynamiq.nodes.operators.Pass, on: 1}",
             ":2:43: the key `on` is true or false in YAML 1.1; quote it",
         ),
-        ("{type: dynamiq.nodes.operators.Pass, name: a, name: b}", ":2:52: the key `name` stands here twice"),
+        ("{type: dynamiq.nodes.operators.Pass, name: a, name: b}", ":2:52: the key `name` appears twice"),
         (
             "{type: dynamiq.nodes.operators.Pass, name: '${x.y}'}",
             ":2:49: `${x.y}` refers to a value that the file does not have",
@@ -168,7 +171,7 @@ fn one_by_one() {
         ("", ":1:1: the file is empty"),
         ("a: [1, 2", ": this is not YAML: "),
         ("- a", ":1:1: a workflow file must be a mapping, but this is a list"),
-        ("node: {}\nworkflows: {w: {flow: f}}", ":1:1: `node` is no section; did you mean `nodes`?"),
+        ("node: {}\nworkflows: {w: {flow: f}}", ":1:1: `node` is not a section; did you mean `nodes`?"),
         (
             "flows: {f: {nodes: []}}\nworkflows: {a: {flow: f}, b: {flow: f}}",
             ":2:12: the file has several workflows, a, b",
@@ -183,9 +186,9 @@ fn one_by_one() {
     }
 }
 
-/// A few lines of aliases must not become gigabytes.
+/// A few lines of aliases must not expand to gigabytes.
 #[test]
-fn aliases_are_bounded() {
+fn aliases_are_limited() {
     let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for level in 1..9 {
         let items = vec![format!("*a{}", level - 1); 10].join(", ");
@@ -234,7 +237,7 @@ async fn an_app_reads_only_what_it_declares() {
 }
 
 #[tokio::test]
-async fn a_variable_that_changes_is_read_anew_and_a_secret_is_never_shown() {
+async fn a_changed_variable_is_reloaded_and_a_secret_is_never_shown() {
     let value = Arc::new(Mutex::new(Ok(Some("first".to_owned()))));
     let engine = Engine::new(EngineConfig {
         python: Arc::new(SystemPython),
@@ -252,7 +255,7 @@ async fn a_variable_that_changes_is_read_anew_and_a_secret_is_never_shown() {
     let mut app = app("nodes: {n: {type: '${oc.env:KEY,dynamiq.nodes.operators.Pass}'}}\n\
         flows: {f: {nodes: [n]}}\nworkflows: {w: {flow: f}}\n");
     app.env = vec!["KEY".to_owned()];
-    let shown = |app: &App| engine.check(app).expect_err("that is no type").to_string();
+    let shown = |app: &App| engine.check(app).expect_err("an invalid type").to_string();
     assert!(shown(&app).contains("first"), "{}", shown(&app));
     app.secrets = [("KEY".to_owned(), "ssm:/key".parse().expect("a reference"))].into();
     let hidden = shown(&app);
@@ -270,7 +273,7 @@ async fn a_variable_that_changes_is_read_anew_and_a_secret_is_never_shown() {
 }
 
 #[test]
-fn one_of_several_workflows() {
+fn one_of_several_workflows_is_selected_by_id() {
     let text = "\
 nodes:
   a: {type: dynamiq.nodes.operators.Pass}
@@ -284,12 +287,12 @@ workflows: {one: {flow: f}, two: {flow: g}}
     assert!(engine.check(&app).is_ok());
     app.workflow.id = Some("on".into());
     app.version = "2".into();
-    let errors = engine.check(&app).expect_err("there is none").to_string();
+    let errors = engine.check(&app).expect_err("there is no such workflow").to_string();
     assert_eq!(errors, "workflow.yaml:5:12: there is no workflow `on`; did you mean `one`?");
 }
 
 #[test]
-fn warns_of_what_has_no_effect() {
+fn warns_about_parts_without_effect() {
     let text = "\
 vars: {name: A}
 remark: unused
@@ -360,7 +363,7 @@ fn shown(warnings: Vec<Mistake>) -> Vec<String> {
 }
 
 #[test]
-fn warns_of_what_is_misspelt() {
+fn warns_about_misspelled_keys() {
     let text = "\
 nodes:
   l:
@@ -395,8 +398,8 @@ workflows: {w: {flow: f}}
 }
 
 #[tokio::test]
-async fn warns_beside_mistakes() {
-    // What follows the mistake in a node is not read, so nobody knows whether it would be.
+async fn reports_warnings_together_with_errors() {
+    // The rest of a node after an error is not read, so there are no warnings about it.
     let text = "\
 remark: unused
 nodes:

@@ -1,4 +1,4 @@
-//! Operators that wait, hold others or are held: what they record, and what a replay does again.
+//! Operators that wait, or that contain other nodes: what they record, and what a replay repeats.
 
 mod support;
 
@@ -16,7 +16,7 @@ use std::{
 use support::{Case, answer, app};
 use tokio::time::Instant;
 
-/// The time of the runtime, which tests can pause, from some moment on.
+/// The runtime's clock, which tests can pause, from a given start time.
 struct RuntimeClock(Instant, i64);
 
 impl RuntimeClock {
@@ -38,7 +38,7 @@ flows: {f: {nodes: [d]}}
 workflows: {w: {flow: f}}
 ";
 
-/// Runs the hour's Delay from a journal, at a moment; gives its output, and how long that took.
+/// Runs the one-hour Delay from a journal, at a time in seconds. Returns its output, the elapsed time, and the events.
 async fn delayed(journal: Vec<Logged>, at: i64) -> (Value, Duration, Vec<Logged>) {
     let case = Case::text(HOUR).input(json!({"x": 1})).journal(journal).clock(RuntimeClock::at(at));
     let began = Instant::now();
@@ -47,7 +47,7 @@ async fn delayed(journal: Vec<Logged>, at: i64) -> (Value, Duration, Vec<Logged>
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delay_waits_once_for_the_moment_that_it_began_with() {
+async fn a_delay_keeps_its_end_time_after_a_restart() {
     let (output, took, events) = delayed(Vec::new(), 0).await;
     let waited = |seconds: f64| json!({"x": 1, "waited_until": "1970-01-01T01:00:00+00:00", "waited_seconds": seconds});
     assert_eq!((output, took.as_secs()), (waited(3600.0), 3600));
@@ -63,7 +63,7 @@ async fn a_delay_waits_once_for_the_moment_that_it_began_with() {
     assert_eq!((output, took.as_secs()), (waited(3600.0), 0), "a wait that ended is not done again");
 }
 
-/// One flow of these nodes, a second that [`SUB`] names.
+/// A flow of `nodes`, and the flow `sub`, which [`SUB`] names.
 fn flow(nodes: &str, of: &str) -> String {
     format!(
         "nodes:\n{nodes}\nflows: {{f: {{nodes: [{of}]}}, sub: {{nodes: [d]}}}}\nworkflows: {{w: {{flow: f}}}}\n"
@@ -74,7 +74,7 @@ const DELAY: &str = "  d: {type: dynamiq.nodes.operators.Delay, duration_seconds
 const SLOW: &str = "  p: {type: dynamiq.nodes.tools.Python, code: x}";
 const SUB: &str = "  s: {type: dynamiq.nodes.operators.SubWorkflow, flow: sub}";
 
-/// Python that takes this long.
+/// A Python runner that takes this long.
 struct Slow(Duration);
 
 #[async_trait]
@@ -92,7 +92,8 @@ impl PythonRunner for Slow {
     }
 }
 
-/// What comes of it at that moment, by somebody who comes again when it has rested; and how many seconds that took.
+/// The outcome of an execution that begins `at` this time, by a worker that can rest; with the elapsed seconds and the
+/// events.
 async fn outcome(case: Case, at: i64) -> (Outcome, u64, Vec<Logged>) {
     let case = case.clock(RuntimeClock::at(at));
     let began = Instant::now();
@@ -105,14 +106,14 @@ fn resting(seconds: i64) -> Outcome {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_in_which_nothing_goes_on_is_left_until_the_moment() {
+async fn a_run_rests_if_no_node_works() {
     for (nodes, of) in [(DELAY.to_owned(), "d"), (format!("{DELAY}\n{SUB}"), "s")] {
         let text = flow(&nodes, of);
         let (left, took, journal) = outcome(Case::text(&text), 0).await;
         assert_eq!((left, took), (resting(3600), 0), "{text}");
         let again = || Case::text(&text).journal(journal.clone());
         let (early, _, new) = outcome(again(), 3000).await;
-        assert_eq!((early, new.as_slice()), (resting(3600), &[][..]), "who comes early writes nothing");
+        assert_eq!((early, new.as_slice()), (resting(3600), &[][..]), "an early execution records nothing");
         let (Outcome::Completed(_), took, _) = outcome(again(), 3550).await else { panic!("it rests again") };
         assert_eq!(took, 50, "what is left is not worth leaving");
         let (Outcome::Completed(_), took, _) = outcome(again(), 3601).await else { panic!("it rests again") };
@@ -121,14 +122,14 @@ async fn a_run_in_which_nothing_goes_on_is_left_until_the_moment() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_short_delay_is_slept() {
+async fn a_short_delay_sleeps() {
     let text = HOUR.replace("3600", "60");
     let (Outcome::Completed(_), took, _) = outcome(Case::text(&text), 0).await else { panic!("it was left") };
     assert_eq!(took, 60);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delay_passes_while_others_go_on() {
+async fn a_delay_passes_while_other_nodes_work() {
     let text = flow(&format!("{DELAY}\n{SLOW}\n{SUB}"), "d, p, s");
     let slow = |seconds| Arc::new(Slow(Duration::from_secs(seconds)));
     let (left, took, _) = outcome(Case::text(&text).python(slow(600)), 0).await;
@@ -145,7 +146,7 @@ async fn a_delay_passes_while_others_go_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_of_several_moments_counts() {
+async fn a_run_rests_until_the_first_of_several_times() {
     let text = flow(
         "  m: {type: dynamiq.nodes.operators.Map, max_workers: 3, node: {type: dynamiq.nodes.operators.Delay}}",
         "m",
@@ -161,7 +162,7 @@ async fn the_first_of_several_moments_counts() {
     let again = Case::text(&text).input(input([900, 30, 300])).journal(both);
     let (Outcome::Completed(output), _, _) = outcome(again, 900).await else { panic!("all have passed") };
     assert_eq!(output["output"][1]["waited_seconds"], 30.0, "{output}");
-    // One after the other, each from when the one before has ended.
+    // In sequence, each from the end of the previous one.
     let text = text.replace("max_workers: 3", "max_workers: 1");
     let (left, _, _) = outcome(Case::text(&text).input(input([900, 30, 300])), 0).await;
     assert_eq!(left, resting(900));
@@ -176,17 +177,17 @@ async fn a_question_and_a_delay_wait_together() {
     let asked = |events: &[Logged]| events.iter().filter(|logged| logged.body.request().is_some()).count();
     assert_eq!(asked(&journal), 1);
     let (later, _, new) = outcome(Case::text(&text).journal(journal.clone()), 3601).await;
-    assert_eq!((later, asked(&new)), (Outcome::Suspended, 0), "now it waits for the person alone");
+    assert_eq!((later, asked(&new)), (Outcome::Suspended, 0), "now it waits for the person only");
     let answers = journal.iter().filter_map(|asked| answer(asked, &json!({"q": {"is_approved": true}})));
     let answered: Vec<Logged> = journal.iter().cloned().chain(answers).collect();
     let python = Counting::new(0);
     let case = Case::text(&text).journal(answered).python(Arc::clone(&python) as Arc<dyn PythonRunner>);
     assert_eq!(outcome(case, 60).await.0, resting(3600));
-    assert_eq!(python.calls(), 1, "what was answered went on meanwhile");
+    assert_eq!(python.calls(), 1, "the answered branch continued");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_timeout_before_the_moment_is_waited_for() {
+async fn a_run_does_not_rest_beyond_a_timeout() {
     let limited = |seconds: u32| {
         let sub =
             format!("{SUB}, error_handling: {{timeout_seconds: {seconds}}}}}").replace("}, error", ", error");
@@ -230,7 +231,7 @@ impl PythonRunner for Counting {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_further_try_of_a_sub_workflow_runs_its_nodes_again() {
+async fn a_further_attempt_of_a_sub_workflow_runs_its_nodes_again() {
     let text = "
 nodes:
   inner: {type: dynamiq.nodes.tools.Python, code: x}
@@ -261,7 +262,7 @@ workflows: {w: {flow: f}}
 }
 
 #[tokio::test(start_paused = true)]
-async fn outputs_are_kept_where_the_app_and_the_node_say_so() {
+async fn outputs_are_cached_if_the_app_and_the_node_allow_it() {
     let text = "
 nodes:
   kept: {type: dynamiq.nodes.tools.Python, code: x, caching: {enabled: true}, input_transformer: {selector: {x: $.x}}}
@@ -283,7 +284,7 @@ workflows: {w: {flow: f}}
         (1, 3, "of three items two are the same"),
         (1, 3, "all of it is known"),
         (5, 4, "another input"),
-        (1, 7, "three are kept, so each that comes sends away one that is needed next"),
+        (1, 7, "three are kept, so each new one evicts one that is needed next"),
     ] {
         let ended = engine.results(&app, &case(x).context()).await.expect("the file loads");
         assert_eq!(ended.to_json()["status"], "success");
@@ -296,5 +297,5 @@ workflows: {w: {flow: f}}
     app.version = "2".into();
     engine.results(&app, &case(1).context()).await.expect("the file loads");
     engine.results(&app, &case(1).context()).await.expect("the file loads");
-    assert_eq!(python.calls(), 18, "without a cache, nothing is kept");
+    assert_eq!(python.calls(), 18, "without a cache, no output is kept");
 }

@@ -1,5 +1,5 @@
-//! The providers that do not speak as `OpenAI` does: what they are sent, and what is made of what they answer. The answers
-//! have the shapes that the providers document.
+//! Providers with other protocols than `OpenAI`: the requests, and how responses are parsed. The responses have the
+//! shapes that the providers document.
 
 mod support;
 
@@ -12,10 +12,10 @@ use support::{
     provider::{Answer, Provider, Received},
 };
 
-/// Sizes of pieces that cut an answer in its words, its lines and its frames.
+/// Sizes of pieces that split a response within its words, lines and frames.
 const CUTS: &[usize] = &[1, 2, 3, 5, 17, 64, 4096];
 
-/// A flow of one model.
+/// A flow with one model.
 fn flow(class: &str, model: &str, connection: &str, extra: &str) -> String {
     format!(
         "nodes:
@@ -53,44 +53,44 @@ const ALL: &str = "temperature: 0.3
     tools: [{type: function, function: {name: f, description: does, parameters: {type: object, properties: {a: {type: integer}}}}}]
     response_format: {type: json_schema, json_schema: {name: out, schema: {type: object, properties: {x: {type: integer}}}}}";
 
-/// The model of a provider, where to find it left open.
-struct Asked {
+/// A provider's model, without the provider's URL.
+struct ProviderCase {
     class: &'static str,
     model: &'static str,
     connection: &'static str,
-    /// The key of the node that says where the provider is.
-    place: &'static str,
+    /// The node's key for the provider's URL.
+    url_key: &'static str,
 }
 
-const ANTHROPIC: Asked = Asked {
+const ANTHROPIC: ProviderCase = ProviderCase {
     class: "Anthropic",
     model: "claude-sonnet-4-5",
     connection: "{type: dynamiq.connections.Anthropic, api_key: key-a}",
-    place: "api_base",
+    url_key: "api_base",
 };
 
-const GEMINI: Asked = Asked {
+const GEMINI: ProviderCase = ProviderCase {
     class: "Gemini",
     model: "gemini-2.5-flash",
     connection: "{type: dynamiq.connections.Gemini, api_key: key-g}",
-    place: "api_base",
+    url_key: "api_base",
 };
 
-const COHERE: Asked = Asked {
+const COHERE: ProviderCase = ProviderCase {
     class: "Cohere",
     model: "command-a-03-2025",
     connection: "{type: dynamiq.connections.Cohere, api_key: key-c}",
-    place: "api_base",
+    url_key: "api_base",
 };
 
-const BEDROCK: Asked = Asked {
+const BEDROCK: ProviderCase = ProviderCase {
     class: "Bedrock",
     model: "\"anthropic.claude-3-haiku-20240307-v1:0\"",
     connection: "{type: dynamiq.connections.AWS, access_key_id: AKID, secret_access_key: secret, session_token: token, region: eu-west-1}",
-    place: "aws_bedrock_runtime_endpoint",
+    url_key: "aws_bedrock_runtime_endpoint",
 };
 
-/// What came of a call.
+/// The outcome of a call.
 struct Outcome {
     /// The node's result.
     result: Value,
@@ -101,10 +101,10 @@ struct Outcome {
     tokens: (u64, u64, u64),
 }
 
-impl Asked {
+impl ProviderCase {
     async fn ask(&self, extra: &str, answers: Vec<Answer>) -> Outcome {
         let provider = Provider::start(answers).await;
-        let extra = format!("{extra}\n    {}: \"{}\"", self.place, provider.url);
+        let extra = format!("{extra}\n    {}: \"{}\"", self.url_key, provider.url);
         let text = flow(self.class, self.model, self.connection, &extra);
         let case = Case::text(&text).input(json!({"q": "cats"}));
         let context = case.context();
@@ -125,7 +125,7 @@ fn call(id: &str, arguments: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn anthropic_is_asked() {
+async fn calls_anthropic() {
     let answer = json!({
         "type": "message", "role": "assistant", "stop_reason": "tool_use",
         "content": [
@@ -171,13 +171,13 @@ async fn anthropic_is_asked() {
 
 #[tokio::test]
 async fn anthropic_caches_and_answers_in_json_by_a_tool() {
-    let asked = Asked { model: "claude-3-haiku-20240307", ..ANTHROPIC };
+    let provider_case = ProviderCase { model: "claude-3-haiku-20240307", ..ANTHROPIC };
     let answer = json!({
         "stop_reason": "tool_use", "usage": {"input_tokens": 1, "output_tokens": 2},
         "content": [{"type": "tool_use", "id": "t", "name": "answer", "input": {"x": 1}}],
     });
     let extra = "cache_control: {ttl: 1h}\n    response_format: {type: json_schema, json_schema: {name: out, schema: {type: object}}}";
-    let outcome = asked.ask(extra, vec![Answer::json(&answer)]).await;
+    let outcome = provider_case.ask(extra, vec![Answer::json(&answer)]).await;
     assert_eq!(outcome.result["output"], json!({"content": "{\"x\":1}"}));
     let body = &outcome.requests[0].body;
     assert_eq!(
@@ -242,7 +242,7 @@ data: {"type":"message_stop"}
 
 const STREAMING: &str = "streaming: {enabled: true}";
 
-/// What every stream of this file says, however it is cut.
+/// Checks the outcome of a stream of this file, which must not depend on how it is split.
 fn assert_streamed(outcome: &Outcome, id: &str, tokens: (u64, u64, u64), cut: usize) {
     let output = json!({"content": "Grüß dich", "tool_calls": [call(id, &json!({"a": 2}))]});
     assert_eq!(outcome.result["output"], output, "pieces of {cut}");
@@ -260,16 +260,16 @@ async fn anthropic_streams() {
     }
 }
 
-/// The kind of the error, and how many calls it took.
+/// The kind of the error, and the number of calls.
 fn failure(outcome: &Outcome) -> (String, usize) {
     assert_eq!(outcome.result["status"], "failure", "{}", outcome.result);
     (outcome.result["error"]["type"].as_str().expect("a type").to_owned(), outcome.requests.len())
 }
 
 #[tokio::test(start_paused = true)]
-async fn errors_of_every_provider() {
+async fn errors_of_every_provider_are_mapped() {
     let body = json!({"type": "error", "error": {"type": "x", "message": "prompt of doom"}, "message": "prompt of doom"});
-    for asked in [ANTHROPIC, GEMINI, COHERE, BEDROCK] {
+    for provider_case in [ANTHROPIC, GEMINI, COHERE, BEDROCK] {
         for (status, calls, kind) in [
             (400, 1, "BadRequestError"),
             (401, 1, "AuthenticationError"),
@@ -279,8 +279,8 @@ async fn errors_of_every_provider() {
             (503, 3, "ServiceUnavailableError"),
             (529, 3, "InternalServerError"),
         ] {
-            let outcome = asked.ask("", vec![Answer::json(&body).status(status)]).await;
-            assert_eq!(failure(&outcome), (kind.to_owned(), calls), "{} {status}", asked.class);
+            let outcome = provider_case.ask("", vec![Answer::json(&body).status(status)]).await;
+            assert_eq!(failure(&outcome), (kind.to_owned(), calls), "{} {status}", provider_case.class);
             let message = outcome.result["error"]["message"].as_str().expect("a message");
             assert!(message.contains("prompt of doom"), "{message}");
         }
@@ -292,7 +292,7 @@ async fn errors_of_every_provider() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_provider_says_when_to_ask_again() {
+async fn retries_wait_as_long_as_the_provider_requests() {
     let limit = json!({"type": "error", "error": {"type": "rate_limit_error", "message": "slow down"}});
     let begin = tokio::time::Instant::now();
     let outcome = ANTHROPIC
@@ -308,9 +308,9 @@ async fn a_provider_says_when_to_ask_again() {
     assert!(begin.elapsed() >= Duration::from_secs(33));
 }
 
-/// A stream that breaks is asked for again as long as nothing of it was shown.
+/// A broken stream is retried unless a part of it was already shown.
 #[tokio::test(start_paused = true)]
-async fn streams_that_break() {
+async fn broken_streams_are_retried_if_nothing_was_shown() {
     let overloaded = "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}\n\n";
     let good = Answer::events(ANTHROPIC_STREAM);
     let outcome = ANTHROPIC.ask(STREAMING, vec![Answer::events(overloaded), good.clone()]).await;
@@ -328,7 +328,7 @@ async fn streams_that_break() {
 }
 
 #[tokio::test]
-async fn gemini_is_asked() {
+async fn calls_gemini() {
     let answer = json!({
         "candidates": [{"finishReason": "STOP", "content": {"role": "model", "parts": [
             {"text": "hm", "thought": true},
@@ -367,7 +367,7 @@ async fn gemini_is_asked() {
     assert_eq!(outcome.tokens, (100, 10, 60));
 }
 
-/// The signature of the thought behind a call goes back with the call.
+/// The signature of the thought behind a call is returned with the call.
 #[tokio::test]
 async fn gemini_gets_its_signatures_back() {
     let provider = Provider::start(vec![Answer::json(
@@ -394,7 +394,7 @@ async fn gemini_streams() {
 }
 
 #[tokio::test]
-async fn what_a_filter_blocks_is_no_answer() {
+async fn a_response_that_a_filter_blocks_is_an_error() {
     let blocked =
         json!({"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {"promptTokenCount": 5}});
     let outcome = GEMINI.ask("", vec![Answer::json(&blocked)]).await;
@@ -407,7 +407,7 @@ async fn what_a_filter_blocks_is_no_answer() {
 }
 
 #[tokio::test]
-async fn cohere_is_asked() {
+async fn calls_cohere() {
     let answer = json!({
         "id": "1", "finish_reason": "TOOL_CALL",
         "message": {"role": "assistant", "tool_plan": "I will look.", "content": [{"type": "text", "text": "Let me see."}],
@@ -476,7 +476,7 @@ async fn cohere_streams() {
 }
 
 #[tokio::test]
-async fn bedrock_is_asked() {
+async fn calls_bedrock() {
     let answer = json!({
         "output": {"message": {"role": "assistant", "content": [
             {"text": "Let me see."},
@@ -591,15 +591,15 @@ async fn bedrock_streams() {
     assert_eq!(failure(&outcome), ("InternalServerError".to_owned(), 1));
 }
 
-/// What has only a URL is fetched for the models that take none, past the guard.
+/// For models that do not accept URLs, images are fetched, through the egress guard.
 #[tokio::test]
-async fn images_elsewhere() {
+async fn images_are_fetched_for_models_without_urls() {
     let image = Provider::start(vec![Answer::new("image/jpeg", b"jpeg".to_vec())]).await;
     let ok = json!({"candidates": [{"content": {"parts": [{"text": "ok"}]}}]});
     let provider = Provider::start(vec![Answer::json(&ok)]).await;
-    let text = |place: &str| {
+    let text = |origin: &str| {
         flow("Gemini", "gemini-2.5-flash", GEMINI.connection, &format!("api_base: \"{}\"", provider.url))
-            .replace("data:image/png;base64,iVBORw0KGgo=", &format!("{place}/x.jpg"))
+            .replace("data:image/png;base64,iVBORw0KGgo=", &format!("{origin}/x.jpg"))
     };
     let results = Case::text(&text(&image.url)).input(json!({"q": "cats"})).run().await;
     assert_eq!(results["output"]["l"]["output"]["content"], "ok");
@@ -610,9 +610,9 @@ async fn images_elsewhere() {
     assert_eq!(provider.received().len(), 1);
 }
 
-/// A service account's key is traded for a token, once, and the token lets in. The key is made for the test.
+/// A service account's key is exchanged for a token, once, and calls use the token. The key was generated for the test.
 #[tokio::test]
-async fn vertex_takes_a_token() {
+async fn calls_vertex_with_a_token() {
     let made = std::process::Command::new("openssl")
         .args(["genpkey", "-quiet", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"])
         .output();
@@ -637,9 +637,9 @@ async fn vertex_takes_a_token() {
         let results = engine.results(&app, &case.context()).await.expect("the file loads").to_json();
         assert_eq!(results["output"]["l"]["output"]["content"], "ok", "{results}");
     }
-    let asked = token.received();
-    assert_eq!(asked.len(), 1, "the token is kept");
-    let form = asked[0].body.as_str().expect("a form");
+    let token_requests = token.received();
+    assert_eq!(token_requests.len(), 1, "the token is cached");
+    let form = token_requests[0].body.as_str().expect("a form");
     let claim =
         form.strip_prefix("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=");
     assert_eq!(claim.map(|claim| claim.split('.').count()), Some(3), "{form}");

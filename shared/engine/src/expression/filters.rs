@@ -1,6 +1,6 @@
-//! Filters and tests. Those that only need JSON are the templates' own.
+//! Filters and tests. Those that need only JSON are shared with templates.
 
-#![expect(clippy::needless_pass_by_value, reason = "operands are values that nobody needs afterwards")]
+#![expect(clippy::needless_pass_by_value, reason = "operands are not used afterwards")]
 
 use super::{
     eval::{Evaluation, binary, text_of},
@@ -106,7 +106,7 @@ const TESTS: &[&str] = &[
     "upper",
 ];
 
-/// Filters that pass a blank on.
+/// Filters that return a blank value unchanged.
 const OF_TEXT: &[&str] = &["lower", "upper", "trim", "title", "capitalize", "replace", "string"];
 
 pub(super) fn is_filter(name: &str) -> bool {
@@ -136,8 +136,8 @@ impl<'a> Evaluation<'_, 'a> {
         if OF_TEXT.contains(&name) && value.is_blank_marker() {
             return Ok(value);
         }
-        let argument = |place: usize, key: &str| placed.get(place).or_else(|| named(&by_name, key)).cloned();
-        let flag = |place: usize, key: &str| argument(place, key).is_some_and(|flag| flag.is_true());
+        let argument = |index: usize, key: &str| placed.get(index).or_else(|| named(&by_name, key)).cloned();
+        let flag = |index: usize, key: &str| argument(index, key).is_some_and(|flag| flag.is_true());
         match name {
             "d" | "default" => {
                 let replaced =
@@ -165,9 +165,9 @@ impl<'a> Evaluation<'_, 'a> {
             "count" | "length" => self.helper("len", vec![value], Vec::new()),
             "first" | "last" => {
                 let mut items = self.items_of(&value)?;
-                let picked = if name == "last" { items.pop() } else { items.into_iter().next() };
+                let item = if name == "last" { items.pop() } else { items.into_iter().next() };
                 let none = || Val::undefined(format!("No {name} item, sequence was empty."));
-                Ok(picked.unwrap_or_else(none))
+                Ok(item.unwrap_or_else(none))
             }
             "list" => self.items_of(&value).map(Val::List),
             "items" => match value {
@@ -258,7 +258,7 @@ impl<'a> Evaluation<'_, 'a> {
         }
     }
 
-    /// The items of a value, or what an attribute of each holds.
+    /// The items of a value, or the value of an attribute of each item.
     fn members(&self, value: &Val<'a>, attribute: Option<Val<'a>>) -> Result<Vec<Val<'a>>, Fault> {
         let items = self.items_of(value)?;
         match attribute.filter(|attribute| !matches!(attribute, Val::None)) {
@@ -267,7 +267,7 @@ impl<'a> Evaluation<'_, 'a> {
         }
     }
 
-    /// `a.b.0` of a value.
+    /// The member of a value at a path such as `a.b.0`.
     fn member(&self, value: Val<'a>, attribute: &Val<'a>) -> Evaluated<'a> {
         let Val::Text(path) = attribute else { return self.item(value, attribute.clone()) };
         path.split('.').try_fold(value, |here, part| {
@@ -304,7 +304,7 @@ impl<'a> Evaluation<'_, 'a> {
         Ok(Val::Lazy(kept))
     }
 
-    /// Whether a test holds.
+    /// Returns whether a test holds.
     pub(super) fn test(&self, name: &str, value: &Val<'a>, placed: &[Val<'a>]) -> Result<bool, Fault> {
         compute::step(1)?;
         if let Val::Unreadable(unreadable) = value {
@@ -353,7 +353,7 @@ impl<'a> Evaluation<'_, 'a> {
     }
 }
 
-/// A filter of the templates.
+/// Applies a filter of the templates.
 fn by_template<'a>(name: &str, value: Val<'a>, placed: &[Val<'a>], by_name: &Named<'a>) -> Evaluated<'a> {
     let plain = |value: &Val<'a>| match value {
         Val::Missing(missing) if missing.blank => Err((*missing.fault).clone()),
@@ -366,11 +366,11 @@ fn by_template<'a>(name: &str, value: Val<'a>, placed: &[Val<'a>], by_name: &Nam
     if !is_filter(name) {
         return Err(Fault::Failed("TemplateRuntimeError", format!("No filter named '{name}' found.")));
     }
-    let made = template::filter(&plain(&value)?, name, &arguments, &named);
-    let made = made.map_err(|problem| Fault::Failed("ValueError", problem))?;
-    Ok(match (name, made) {
+    let result = template::filter(&plain(&value)?, name, &arguments, &named);
+    let result = result.map_err(|problem| Fault::Failed("ValueError", problem))?;
+    Ok(match (name, result) {
         ("batch" | "slice", Value::Array(items)) => Val::Lazy(items.into_iter().map(Val::owned).collect()),
-        (_, made) => Val::owned(made),
+        (_, result) => Val::owned(result),
     })
 }
 
@@ -418,9 +418,9 @@ pub(super) fn printf(format: &str, values: &[Val<'_>]) -> Result<String, Fault> 
     let mut text = String::new();
     let mut values = values.iter();
     let mut rest = format;
-    while let Some(place) = rest.find('%') {
-        text.push_str(&rest[..place]);
-        rest = &rest[place + 1..];
+    while let Some(start) = rest.find('%') {
+        text.push_str(&rest[..start]);
+        rest = &rest[start + 1..];
         let end = rest
             .find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '-' | '+' | ' ' | '0')))
             .ok_or_else(|| Fault::Failed("ValueError", "incomplete format".into()))?;
@@ -493,14 +493,14 @@ fn directive(spec: &str, letter: char, value: &Val<'_>) -> Result<String, Fault>
 /// A number with a fixed number of digits after the point.
 fn fixed(number: f64, precision: usize) -> Result<String, Fault> {
     compute::make(precision)?;
-    // No float has more digits than these, and the formatting takes no more.
+    // No float has more digits than that, and the formatter does not accept more.
     let native = precision.min(usize::from(u16::MAX));
     let mut written = format!("{number:.native$}");
     written.extend(std::iter::repeat_n('0', precision - native));
     Ok(written)
 }
 
-/// What texts are compared by, unless their case counts.
+/// The key by which values are compared: without case, unless `is_exact`.
 fn folded(value: Val<'_>, is_exact: bool) -> Val<'_> {
     match value {
         Val::Text(text) if !is_exact => Val::Text(text.to_lowercase()),

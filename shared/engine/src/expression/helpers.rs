@@ -1,6 +1,6 @@
 //! The functions that an expression can call.
 
-#![expect(clippy::needless_pass_by_value, reason = "operands are values that nobody needs afterwards")]
+#![expect(clippy::needless_pass_by_value, reason = "operands are not used afterwards")]
 
 use super::{
     dates::{amount, date, quoted},
@@ -11,7 +11,7 @@ use crate::compute;
 use jiff::civil::Date;
 use std::cmp::Ordering;
 
-/// Numbers that `range` gives at most, as Jinja's sandbox allows.
+/// The most numbers that `range` returns, as in Jinja's sandbox.
 const MAX_RANGE: i128 = 100_000;
 
 type Named<'a> = Vec<(String, Val<'a>)>;
@@ -19,9 +19,9 @@ type Named<'a> = Vec<(String, Val<'a>)>;
 impl<'a> Evaluation<'_, 'a> {
     pub(super) fn helper(&self, name: &str, placed: Vec<Val<'a>>, named: Named<'a>) -> Evaluated<'a> {
         compute::step(1)?;
-        let get = |place: usize, key: &str| {
+        let get = |index: usize, key: &str| {
             let by_name = || named.iter().find(|(known, _)| known == key).map(|(_, value)| value.clone());
-            placed.get(place).cloned().or_else(by_name)
+            placed.get(index).cloned().or_else(by_name)
         };
         let first = |key: &str| {
             get(0, key)
@@ -135,7 +135,7 @@ impl<'a> Evaluation<'_, 'a> {
         }
         let last = match self.day(&end) {
             Err(fault @ (Fault::Missing { .. } | Fault::Undefined(_))) => {
-                // Text that it cannot read is met all the same.
+                // Evaluated only to record text that cannot be parsed.
                 let _ = self.day(&start);
                 return Err(fault);
             }
@@ -178,7 +178,7 @@ fn unreadable(value: &Val<'_>, reason: String) -> Unreadable {
     Unreadable { reason, value: value.json().unwrap_or_default() }
 }
 
-/// Why a helper made a blank of a value.
+/// The message of a blank that a helper returned for a value.
 fn found_nothing(what: &str, value: &Val<'_>) -> String {
     match value {
         Val::Missing(missing) => format!("missing value: {what} ({})", missing.fault.message()),
@@ -186,19 +186,19 @@ fn found_nothing(what: &str, value: &Val<'_>) -> String {
     }
 }
 
-/// The least or the greatest.
+/// The minimum or the maximum.
 pub(super) fn extreme(items: Vec<Val<'_>>, wanted: Ordering) -> Evaluated<'_> {
     let sign = if wanted == Ordering::Less { "<" } else { ">" };
     let mut items = items.into_iter();
     let Some(first) = items.next() else { return Ok(Val::None) };
-    let mut best = first.used()?;
+    let mut extremum = first.used()?;
     for item in items {
         let item = item.used()?;
-        if order(&item, &best, sign)? == Some(wanted) {
-            best = item;
+        if order(&item, &extremum, sign)? == Some(wanted) {
+            extremum = item;
         }
     }
-    Ok(best)
+    Ok(extremum)
 }
 
 pub(super) fn absolute(value: Val<'_>) -> Evaluated<'_> {
@@ -211,7 +211,7 @@ pub(super) fn absolute(value: Val<'_>) -> Evaluated<'_> {
     }
 }
 
-/// Python's `round`: halves go to the even side; whole without a number of digits.
+/// Python's `round`: rounds half to even, and returns an integer if no number of digits is given.
 pub(super) fn rounded<'a>(value: Val<'a>, digits: Option<Val<'a>>) -> Evaluated<'a> {
     let digits = match digits.map(Val::used).transpose()? {
         None | Some(Val::None) => None,
@@ -257,7 +257,7 @@ fn whole(number: i128, digits: i32) -> i128 {
 
 fn float(number: f64, digits: i32) -> f64 {
     match usize::try_from(digits) {
-        // Written out, a float is rounded from all its digits, as Python does.
+        // Formatting rounds from all digits of the float, as Python does.
         Ok(digits) if digits < 300 => format!("{number:.digits$}").parse().unwrap_or(number),
         Ok(_) => number,
         Err(_) => {

@@ -12,13 +12,13 @@ pub(super) enum Token {
     End,
 }
 
-/// The longer first.
+/// Longer ones first.
 const SIGNS: &[&str] = &[
     "**", "//", "==", "!=", "<=", ">=", "+", "-", "*", "/", "%", "~", "<", ">", "(", ")", "[", "]", "{", "}",
     ",", ".", ":", "|", "=",
 ];
 
-/// The tokens of `text`, the last one being [`Token::End`]; or what is no token.
+/// The tokens of `text`, the last of which is [`Token::End`]; an error at invalid text.
 pub(super) fn tokens(text: &str) -> Result<Vec<Token>, String> {
     let mut tokens = Vec::new();
     let mut rest = text.trim_start();

@@ -1,4 +1,4 @@
-//! Messages of rules: text with expressions, and with parts that depend on one.
+//! Messages of rules: text with expressions, conditions and loops.
 
 use super::{Expression, Fault, Mode, Val, eval::Evaluation, scope::Scope};
 use crate::compute;
@@ -12,15 +12,15 @@ pub(crate) struct Message(Vec<Piece>);
 enum Piece {
     Text(String),
     Value(Expression),
-    /// The parts, each with its condition, and what stands otherwise.
+    /// The branches with their conditions, and the `else` branch.
     If(Vec<(Expression, Vec<Self>)>, Vec<Self>),
-    /// The names that stand for each item, the items, and what stands for one.
+    /// The loop's variables, the items, and the body.
     For(Vec<String>, Expression, Vec<Self>),
 }
 
 /// How deep parts of a message may nest.
 const MAX_DEPTH: usize = 16;
-/// Bytes that a message may have.
+/// Bytes of a message.
 const MAX_BYTES: usize = 64 << 10;
 
 impl Message {
@@ -30,11 +30,11 @@ impl Message {
         let (pieces, end) = reader.pieces()?;
         match end {
             None => Ok(Self(pieces)),
-            Some(tag) => Err(format!("`{{% {tag} %}}` closes nothing")),
+            Some(tag) => Err(format!("`{{% {tag} %}}` has no opening tag")),
         }
     }
 
-    /// The message over a record.
+    /// Renders the message for a record.
     pub(crate) fn render(&self, scope: &Scope<'_>, today: Date) -> Result<String, Fault> {
         let mut text = String::new();
         render(&self.0, scope, today, &mut text)?;
@@ -46,12 +46,12 @@ fn render(pieces: &[Piece], scope: &Scope<'_>, today: Date, text: &mut String) -
     for piece in pieces {
         compute::step(1)?;
         if text.len() > MAX_BYTES {
-            return Err(Fault::Failed("ValueError", format!("a message has {MAX_BYTES} bytes at most")));
+            return Err(Fault::Failed("ValueError", format!("a message has at most {MAX_BYTES} bytes")));
         }
         match piece {
             Piece::Text(piece) => text.push_str(piece),
             Piece::Value(expression) => match expression.evaluate(scope, today).result? {
-                // A message decides nothing: it prints what a reader could not read as it stands.
+                // A value that could not be parsed is printed unchanged.
                 Val::Unreadable(unreadable) => text.push_str(&Val::owned(unreadable.value).text()),
                 value => text.push_str(&value.text()),
             },
@@ -84,7 +84,7 @@ fn render(pieces: &[Piece], scope: &Scope<'_>, today: Date, text: &mut String) -
 struct Reader<'t> {
     rest: &'t str,
     depth: usize,
-    /// Whether white space before the next text goes.
+    /// Whether white space at the beginning of the next text is removed.
     trim: bool,
 }
 
@@ -165,7 +165,7 @@ impl Reader<'_> {
                     (otherwise, Some(end)) if end == "endif" => Ok(Piece::If(parts, otherwise)),
                     _ => Err("`{% else %}` lacks its `{% endif %}`".into()),
                 },
-                _ => Err(format!("`{{% {end} %}}` closes no `{{% if %}}`")),
+                _ => Err(format!("`{{% {end} %}}` does not close `{{% if %}}`")),
             };
         }
     }

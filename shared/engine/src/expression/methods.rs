@@ -1,4 +1,4 @@
-//! Attributes and methods that Python's values have.
+//! Attributes and methods of Python's values.
 
 use super::value::{Evaluated, Fault, Missing, Val};
 use crate::{compute, template};
@@ -50,8 +50,8 @@ const OF_TEXT: &[&str] = &[
 const OF_MAPPING: &[&str] = &["copy", "get", "items", "keys", "values"];
 const OF_LIST: &[&str] = &["copy", "count", "index"];
 const OF_DATE: &[&str] = &["isoformat", "isoweekday", "replace", "strftime", "weekday"];
-/// What changes a value, which an expression may not.
-const CHANGING: &[&str] = &[
+/// Methods that change a value, which expressions may not call.
+const MUTATING: &[&str] = &[
     "append",
     "clear",
     "extend",
@@ -65,7 +65,7 @@ const CHANGING: &[&str] = &[
     "update",
 ];
 
-/// An attribute of a value that is no entry of a mapping: a part of a date, or a method.
+/// An attribute of a value that is not an entry of a mapping: a part of a date, or a method.
 pub(super) fn attribute<'a>(value: &Val<'a>, name: &str) -> Option<Val<'a>> {
     let methods = match value {
         Val::Date(date) => {
@@ -88,7 +88,7 @@ pub(super) fn attribute<'a>(value: &Val<'a>, name: &str) -> Option<Val<'a>> {
         Val::List(_) | Val::Tuple(_) | Val::Json(Value::Array(_)) => OF_LIST,
         _ => &[],
     };
-    let is_unsafe = name.starts_with("__") || (CHANGING.contains(&name) && !matches!(value, Val::Text(_)));
+    let is_unsafe = name.starts_with("__") || (MUTATING.contains(&name) && !matches!(value, Val::Text(_)));
     if is_unsafe {
         let type_name = value.type_name();
         let message = format!("access to attribute '{name}' of '{type_name}' object is unsafe.");

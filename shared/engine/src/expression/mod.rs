@@ -1,12 +1,12 @@
 //! Expressions over named values: the body of a Jinja variable, computed as Python computes it.
 //!
-//! Three ways to look at what is missing:
+//! There are three ways to treat missing values:
 //!
-//! | mode | whose | what is missing |
+//! | mode | used by | a missing value |
 //! | --- | --- | --- |
-//! | [`Mode::Plain`] | Expression nodes | false, empty, equal to nothing; arithmetic on it fails |
-//! | [`Mode::Strict`] | derived values and messages of Rules | any use of it fails; its members are as missing |
-//! | [`Mode::Check`] | checks of Rules | the same, and null fails too where the check needs the value |
+//! | [`Mode::Plain`] | Expression nodes | is false, empty and equal to nothing; arithmetic fails |
+//! | [`Mode::Strict`] | derived values and messages of Rules | any use fails; its members are missing too |
+//! | [`Mode::Check`] | checks of Rules | as `Strict`; null fails too where the check needs a value |
 
 mod dates;
 mod eval;
@@ -32,7 +32,7 @@ use jiff::civil::Date;
 use notes::Notes;
 use parse::Node;
 
-/// How what is missing is looked at.
+/// How missing values are treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     Plain,
@@ -47,11 +47,11 @@ pub(crate) struct Expression {
     mode: Mode,
     pub(crate) reads: Reads,
     notes: Notes,
-    /// Why every evaluation fails: a name that is read and called.
+    /// Why every evaluation fails, if a name is both read and called.
     clash: Option<String>,
 }
 
-/// What an evaluation gave, and what readers in it met and could not read.
+/// The result of an evaluation, and the values that helpers could not parse.
 #[derive(Debug)]
 pub(crate) struct Outcome<'a> {
     pub(crate) result: Evaluated<'a>,
@@ -81,7 +81,7 @@ impl Expression {
         }
     }
 
-    /// Its value over a record. `today` is what `today()` gives.
+    /// Evaluates the expression for a record. `today` is the value of `today()`.
     pub(crate) fn evaluate<'a>(&self, scope: &Scope<'a>, today: Date) -> Outcome<'a> {
         if let Some(problem) = &self.clash {
             return Outcome { result: Err(Fault::type_error(problem.clone())), misread: Vec::new() };
@@ -91,7 +91,7 @@ impl Expression {
         Outcome { result, misread: evaluation.misread.into_inner() }
     }
 
-    /// Whether it holds over a record, as a verdict sees it: what is lazy is judged by its items, and a method is none.
+    /// Evaluates the verdict of a check: a lazy value counts as the list of its items, and a method is an error.
     pub(crate) fn holds(&self, scope: &Scope<'_>, today: Date) -> (Result<bool, Fault>, Vec<Unreadable>) {
         let Outcome { result, misread } = self.evaluate(scope, today);
         let verdict = result.and_then(|value| match value {

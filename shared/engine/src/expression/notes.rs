@@ -1,5 +1,5 @@
-//! What a check has to know of its parts before it is evaluated: which reads it needs, where the truth of an `and` or an
-//! `or` alone counts, and where the value of a helper comes from.
+//! Static analysis of a check: which reads it needs, where only the truth of an `and` or `or` counts, and where the
+//! values of helpers come from.
 
 use super::{
     parse::{Expr, Node},
@@ -9,20 +9,20 @@ use super::{
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 
-/// Notes on the parts of a check, by their numbers.
+/// Notes on the parts of a check, by node id.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
-    /// Reads that stop the check where nothing is; true for those under a guard, which null does not stop.
+    /// Reads that stop the check if the value is missing. The flag is true for guarded reads, which null does not stop.
     pub(super) needs: HashMap<u32, (Path, bool)>,
     /// Each `and` and `or` of which only the truth counts.
     pub(super) deciding: HashSet<u32>,
     /// Each `or` whose left side could be lazy.
     pub(super) lazy_left: HashSet<u32>,
-    /// Where what a helper makes of its input comes from.
+    /// Helper calls, and where their input comes from.
     pub(super) blanks: HashMap<u32, Source>,
-    /// The dates that `days_between` is given, and where they come from.
+    /// The arguments of `days_between`, and where they come from.
     pub(super) dates: HashMap<u32, Source>,
-    /// Parts whose value says which way the evaluation went.
+    /// Parts whose values determine which branches were taken.
     pub(super) kept: HashSet<u32>,
 }
 
@@ -30,29 +30,29 @@ pub(super) struct Notes {
 #[derive(Clone, Debug)]
 pub(super) enum Source {
     Path(Path),
-    /// All of these at once.
+    /// Several sources together.
     All(Vec<Self>),
-    /// The first if the kept value was true, else the second.
+    /// The first source if the kept value was true, else the second.
     If(u32, Box<Self>, Box<Self>),
     Or(u32, Box<Self>, Box<Self>),
     And(u32, Box<Self>, Box<Self>),
-    /// The value, or the fallback where it replaced the value; whether it replaces what is false too, if that is known.
+    /// The value, or the fallback if it replaced the value. `falsy`: whether it also replaces false values, if known.
     Default {
         kept: u32,
         falsy: Option<bool>,
         value: Box<Self>,
         fallback: Box<Self>,
     },
-    /// The path, or the fallback where the record lacks it.
+    /// The path, or the fallback if the record lacks it.
     Get(Path, Box<Self>),
-    /// The record may not account for it.
+    /// The value may come from elsewhere.
     Unknown,
 }
 
-/// The helpers that make a blank of a blank.
+/// Helpers that return a blank for blank input.
 pub(super) const BLANK_MAKERS: &[&str] = &["text", "number", "date", "first_present"];
 
-/// Filters that give their items one after the other.
+/// Filters with lazy results.
 const LAZY: &[&str] =
     &["select", "reject", "selectattr", "rejectattr", "map", "batch", "slice", "unique", "items", "reverse"];
 
@@ -180,7 +180,7 @@ impl Notes {
                 Expr::Name(_) => self.all(arguments.iter()),
                 _ => Source::Unknown,
             },
-            // A key that is read when the check runs, or a member of what it computes.
+            // A computed key, or a member of a computed value.
             Expr::Attribute(..) | Expr::Item(..) => Source::Unknown,
             _ => self.all(node.children()),
         }

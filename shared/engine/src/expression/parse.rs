@@ -1,18 +1,18 @@
-//! From the text of an expression to its tree, by Jinja's grammar.
+//! Parses an expression, by Jinja's grammar.
 
 use super::lexer::{Token, tokens};
 use serde_json::Value;
 
-/// How deep brackets may nest: each takes all steps of the grammar, and as much stack.
+/// How deep brackets may nest: each level recurses through the whole grammar, which takes stack.
 const MAX_DEPTH: usize = 40;
-/// How high the tree may be: a chain of operators is a tree that leans to one side.
+/// The height of the tree: a chain of operators is a degenerate tree.
 const MAX_HEIGHT: u32 = 256;
-/// Operators and values that one expression may have.
+/// Operators and values of one expression.
 const MAX_NODES: u32 = 1_024;
-/// The longest expression in bytes.
+/// Bytes of an expression.
 const MAX_BYTES: usize = 64 << 10;
 
-/// A part of an expression. The number tells it from the others of its expression.
+/// A part of an expression. `id` is unique within the expression.
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) id: u32,
@@ -51,7 +51,7 @@ pub(super) enum Expr {
     Map(Vec<(Node, Node)>),
 }
 
-/// What a call, a filter or a test is given.
+/// The arguments of a call, a filter or a test.
 #[derive(Debug, Default)]
 pub(super) struct Arguments {
     pub(super) placed: Vec<Node>,
@@ -82,7 +82,7 @@ pub(super) enum Comparison {
 }
 
 impl Node {
-    /// Its parts, in the order in which they stand.
+    /// The node's parts, in the order of the text.
     pub(super) fn children(&self) -> Vec<&Self> {
         match &self.kind {
             Expr::Const(_) | Expr::Name(_) => Vec::new(),
@@ -120,18 +120,18 @@ impl Arguments {
         self.placed.iter().chain(self.named.iter().map(|(_, node)| node))
     }
 
-    /// The argument at a place, or by its name.
-    pub(super) fn get(&self, place: usize, name: &str) -> Option<&Node> {
+    /// The argument at a position, or with a name.
+    pub(super) fn get(&self, index: usize, name: &str) -> Option<&Node> {
         let named = || self.named.iter().find(|(known, _)| known == name).map(|(_, node)| node);
-        self.placed.get(place).or_else(named)
+        self.placed.get(index).or_else(named)
     }
 }
 
-/// Reads a whole expression; the error says what is wrong with it.
+/// Parses a whole expression; the error says what is wrong with it.
 pub(super) fn parse(text: &str) -> Result<Node, String> {
     if text.len() > MAX_BYTES {
         return Err(format!(
-            "it has {} bytes, of {MAX_BYTES} at most; split it into smaller expressions",
+            "it has {} bytes, more than {MAX_BYTES}; split it into smaller expressions",
             text.len()
         ));
     }
@@ -385,7 +385,7 @@ impl Parser {
         self.node(Expr::Tuple(items))
     }
 
-    /// What stands between commas up to `end`.
+    /// Parses a list of expressions up to `end`.
     fn items(&mut self, end: &str) -> Result<Vec<Node>, String> {
         let mut items = Vec::new();
         while !self.take(end) {
@@ -415,9 +415,9 @@ impl Parser {
             if self.take(".") {
                 node = match self.advance() {
                     Token::Name(name) => self.node(Expr::Attribute(Box::new(node), name))?,
-                    Token::Literal(place @ Value::Number(_)) => {
-                        let place = Box::new(self.node(Expr::Const(place))?);
-                        self.node(Expr::Item(Box::new(node), place))?
+                    Token::Literal(index @ Value::Number(_)) => {
+                        let index = Box::new(self.node(Expr::Const(index))?);
+                        self.node(Expr::Item(Box::new(node), index))?
                     }
                     other => {
                         return Err(format!("expected a name or a number after `.`, not {}", shown(&other)));
@@ -444,7 +444,7 @@ impl Parser {
             if self.take(":") {
                 colons += 1;
                 if colons > 2 {
-                    return Err("a slice has two colons at most".into());
+                    return Err("a slice has at most two colons".into());
                 }
                 continue;
             }
@@ -460,7 +460,7 @@ impl Parser {
         }
     }
 
-    /// After the opening bracket.
+    /// Parses arguments after the opening bracket.
     fn arguments(&mut self) -> Result<Arguments, String> {
         let mut arguments = Arguments::default();
         while !self.take(")") {
@@ -475,7 +475,7 @@ impl Parser {
             } else if arguments.named.is_empty() {
                 arguments.placed.push(self.expression()?);
             } else {
-                return Err("an argument by its place follows one by its name".into());
+                return Err("a positional argument follows a named one".into());
             }
             if !self.is(")") {
                 self.expect(",")?;
@@ -484,7 +484,7 @@ impl Parser {
         Ok(arguments)
     }
 
-    /// Filters, tests and calls of what they give.
+    /// Parses filters and tests, and calls of their results.
     fn filters(&mut self, mut node: Node) -> Parsed {
         loop {
             if self.take("|") {

@@ -1,4 +1,4 @@
-//! What an expression reads of a record: the paths it needs, and those it only asks about.
+//! What an expression reads of a record: the paths that it needs, and those that it only tests.
 
 use super::{
     filters,
@@ -7,7 +7,7 @@ use super::{
 };
 use serde_json::Value;
 
-/// The names that expressions know by themselves.
+/// Names that are defined in every expression.
 pub(crate) const GLOBALS: &[&str] = &[
     "has",
     "days_between",
@@ -30,28 +30,28 @@ pub(crate) const GLOBALS: &[&str] = &[
     "namespace",
 ];
 
-/// Helpers whose names a value of the record never had in common with an expression.
+/// Helpers that an expression may not both call and read as a value: such an expression does not compile.
 pub(crate) const RESERVED: &[&str] =
     &["has", "days_between", "date", "today", "len", "abs", "min", "max", "sum", "round"];
 
-/// Tests that ask about a value, which may so be missing.
-const ASKING: &[&str] = &["defined", "undefined", "none", "sameas", "present", "blank"];
+/// Tests of a value that may be missing.
+const TESTS_OF_OPTIONAL: &[&str] = &["defined", "undefined", "none", "sameas", "present", "blank"];
 
-/// What one expression reads.
+/// What an expression reads.
 #[derive(Debug, Default)]
 pub(crate) struct Reads {
     pub(crate) required: Vec<Path>,
     pub(crate) optional: Vec<Path>,
-    /// Helpers that it calls, and names of helpers that it reads as values.
+    /// Helpers that are called, and names of helpers that are read as values.
     pub(crate) called: Vec<String>,
     pub(crate) read: Vec<String>,
-    /// Paths that it calls as if they were helpers.
+    /// Paths that are called as if they were helpers.
     pub(crate) unknown_calls: Vec<Path>,
-    /// Filters and tests that there are not: `("filter", "lowr")`, and whether each stands in a branch.
+    /// Filters and tests that do not exist, as `("filter", "lowr")`, and whether each is in a branch.
     pub(crate) unknown_names: Vec<(&'static str, String, bool)>,
-    /// The parts that read a path which the expression needs, with the path.
+    /// The nodes that read a required path, with the path.
     pub(super) needed: Vec<(u32, Path)>,
-    /// Fallbacks, which guard nothing.
+    /// Paths in fallbacks, which do not guard others.
     lenient: Vec<Path>,
 }
 
@@ -61,7 +61,7 @@ impl Reads {
         for node in nodes {
             reads.collect(node, true, false, false);
         }
-        // What is asked about may be missing, and all under it with it: the question guards them.
+        // A tested path may be missing, and so may all paths under it: the test guards them.
         let (guarded, required): (Vec<Path>, Vec<Path>) = std::mem::take(&mut reads.required)
             .into_iter()
             .partition(|path| reads.optional.iter().any(|guard| path.is_under(guard)));
@@ -87,7 +87,7 @@ impl Reads {
         self.required.iter().chain(&self.optional)
     }
 
-    /// A name that it both reads as a value and calls as a helper.
+    /// A name that is both read as a value and called as a helper.
     pub(crate) fn clash(&self) -> Option<&str> {
         self.read.iter().find(|name| self.called.contains(name)).map(String::as_str)
     }
@@ -115,7 +115,7 @@ impl Reads {
                     }
                     return;
                 }
-                // A method reads the value that it is a method of.
+                // A method reads its value.
                 Expr::Attribute(base, _) => {
                     for part in std::iter::once(base.as_ref()).chain(arguments.iter()) {
                         self.collect(part, required, lenient, in_branch);
@@ -128,7 +128,7 @@ impl Reads {
                     }
                 }
             },
-            Expr::Test(base, name, _) if ASKING.contains(&name.as_str()) => {
+            Expr::Test(base, name, _) if TESTS_OF_OPTIONAL.contains(&name.as_str()) => {
                 return self.collect(base, false, lenient, in_branch);
             }
             Expr::Filter(base, name, arguments) if name == "default" => {
@@ -174,7 +174,7 @@ pub(super) fn path_of(node: &Node) -> Option<Path> {
             let Expr::Const(key) = &key.kind else { return None };
             let segment = match key {
                 Value::String(key) => Segment::Key(key.clone()),
-                Value::Number(place) => Segment::At(place.as_i64()?),
+                Value::Number(index) => Segment::At(index.as_i64()?),
                 _ => return None,
             };
             Some(path_of(base)?.then(segment))

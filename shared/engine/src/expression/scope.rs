@@ -1,4 +1,4 @@
-//! The record that expressions read, and the paths that lead through it.
+//! The record that expressions read, and paths into it.
 
 use super::{
     methods,
@@ -7,11 +7,11 @@ use super::{
 use crate::compute;
 use serde_json::{Map, Value};
 
-/// A record: named inputs, and values that were computed of them.
+/// A record: named inputs, and values that were computed from them.
 #[derive(Debug)]
 pub(crate) struct Scope<'a> {
     pub(crate) input: &'a Map<String, Value>,
-    /// These stand before inputs of the same name.
+    /// Take precedence over inputs with the same name.
     pub(crate) values: Vec<(String, Val<'a>)>,
 }
 
@@ -49,7 +49,7 @@ impl Path {
                 let escaped = key.replace('\\', "\\\\").replace('\'', "\\'");
                 self.text.extend(["['", &escaped, "']"]);
             }
-            Segment::At(place) => self.text.extend(["[", &place.to_string(), "]"]),
+            Segment::At(index) => self.text.extend(["[", &index.to_string(), "]"]),
         }
         self.segments.push(segment);
         self
@@ -66,7 +66,7 @@ impl Path {
         self.segments.starts_with(&prefix.segments)
     }
 
-    /// Whether a step of it reaches for the insides of Python.
+    /// Whether a step is a private attribute of Python.
     pub(crate) fn is_private(&self) -> bool {
         self.segments.iter().any(|segment| matches!(segment, Segment::Key(key) if key.starts_with("__")))
     }
@@ -85,7 +85,7 @@ impl<'a> Scope<'a> {
         value.or_else(|| self.input.get(name).map(Val::from))
     }
 
-    /// The value at a path; nothing if a step of it is missing.
+    /// The value at a path; `None` if a step is missing.
     pub(crate) fn resolve(&self, path: &Path) -> Option<Val<'a>> {
         let mut here = self.get(path.root())?;
         for segment in &path.segments[1..] {
@@ -98,21 +98,21 @@ impl<'a> Scope<'a> {
                     None if here.is_mapping() || key.starts_with('_') => return None,
                     None => methods::attribute(&here, key)?,
                 },
-                Segment::At(place) => match here.entry(&Val::Int(i128::from(*place))) {
+                Segment::At(index) => match here.entry(&Val::Int(i128::from(*index))) {
                     Some(value) => value,
-                    None => at(&here, *place)?,
+                    None => at(&here, *index)?,
                 },
             };
         }
         if matches!(here, Val::Missing(_)) { None } else { Some(here) }
     }
 
-    /// The first of these paths at which nothing is, or null.
+    /// The first path whose value is missing or null.
     pub(crate) fn missing<'p>(&self, paths: impl IntoIterator<Item = &'p Path>) -> Option<&'p Path> {
         paths.into_iter().find(|path| self.resolve(path).is_none_or(|value| value.is_missing()))
     }
 
-    /// The first of these paths that leads to a value that nobody could read.
+    /// The first path whose value could not be parsed.
     pub(crate) fn unreadable<'p>(
         &self,
         paths: impl IntoIterator<Item = &'p Path>,
@@ -128,19 +128,19 @@ impl<'a> Scope<'a> {
     }
 }
 
-/// An item of a list, a tuple or a text; from its end if the place is negative.
-pub(super) fn at<'a>(value: &Val<'a>, place: i64) -> Option<Val<'a>> {
+/// An item of a list, a tuple or a text; counted from the end if the index is negative.
+pub(super) fn at<'a>(value: &Val<'a>, index: i64) -> Option<Val<'a>> {
     if !matches!(value, Val::List(_) | Val::Tuple(_) | Val::Text(_) | Val::Json(Value::Array(_))) {
         return None;
     }
     let length = value.len()?;
-    let place = if place < 0 { i64::try_from(length).ok()?.checked_add(place)? } else { place };
-    let place = usize::try_from(place).ok().filter(|place| *place < length)?;
+    let index = if index < 0 { i64::try_from(length).ok()?.checked_add(index)? } else { index };
+    let index = usize::try_from(index).ok().filter(|index| *index < length)?;
     match value {
-        Val::Text(text) => text.chars().nth(place).map(|character| Val::Text(character.into())),
-        Val::Json(Value::Array(items)) => items.get(place).map(Val::from),
+        Val::Text(text) => text.chars().nth(index).map(|character| Val::Text(character.into())),
+        Val::Json(Value::Array(items)) => items.get(index).map(Val::from),
         Val::List(items) | Val::Tuple(items) => {
-            items.get(place).filter(|item| item.weigh(compute::copy).is_ok()).cloned()
+            items.get(index).filter(|item| item.weigh(compute::copy).is_ok()).cloned()
         }
         _ => None,
     }

@@ -1,4 +1,4 @@
-//! Values as expressions see them: those of JSON, dates, and the ways in which a value can be missing or unreadable.
+//! Values of expressions: JSON, dates, and missing or unreadable values.
 
 use crate::{
     compute::{self, Exceeded},
@@ -8,7 +8,7 @@ use jiff::civil::Date;
 use serde_json::{Map, Number, Value};
 use std::cmp::Ordering;
 
-/// A value. Lists and mappings of the record stay where they are.
+/// A value. Lists and mappings of the record are borrowed.
 #[derive(Clone, Debug)]
 pub(crate) enum Val<'a> {
     None,
@@ -21,50 +21,48 @@ pub(crate) enum Val<'a> {
     List(Vec<Self>),
     Tuple(Vec<Self>),
     Map(Vec<(Self, Self)>),
-    /// What gives its items one after the other: true to Python, whatever it gives.
+    /// A generator: true in Python, whatever its items.
     Lazy(Vec<Self>),
     Date(Date),
     /// Days from one date to another.
     Days(i64),
-    /// Nothing that there is.
     Missing(Missing),
-    /// Something that nobody could read.
     Unreadable(Unreadable),
-    /// A method of a value: what a path ends at that names no data.
+    /// A method of a value, at the end of a path that names no data.
     Method(Box<Self>, String),
 }
 
-/// A value that is not there.
+/// A missing value.
 #[derive(Clone, Debug)]
 pub(crate) struct Missing {
-    /// What using it raises.
+    /// The error of any use.
     pub(crate) fault: Box<Fault>,
-    /// Whether a helper made it of blank input.
+    /// Whether a helper returned it for blank input.
     pub(crate) blank: bool,
 }
 
-/// A value that is there, and that a reader could make nothing of.
+/// A value that a helper could not parse.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Unreadable {
     pub(crate) reason: String,
-    /// What stands there.
+    /// The value in the record.
     pub(crate) value: Value,
 }
 
-/// Why an expression gives no value.
+/// Why an expression has no value.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Fault {
-    /// A value that it needs is missing, at this path if one names it.
+    /// A value that it needs is missing; with the path, if there is one.
     Missing { message: String, path: Option<String> },
-    /// It used a value that is not there.
+    /// It used an undefined value.
     Undefined(String),
-    /// It used a value that nobody could read.
+    /// It used a value that could not be parsed.
     Unreadable(Unreadable),
-    /// Anything else: the name of Python's exception, and what happened.
+    /// Any other error: the name of Python's exception, and its message.
     Failed(&'static str, String),
 }
 
-/// The computation ends anyhow: nothing that catches the fault changes that.
+/// The computation ends in any case, even if the fault is caught.
 impl From<Exceeded> for Fault {
     fn from(exceeded: Exceeded) -> Self {
         Self::Failed("LimitExceededError", exceeded.to_string())
@@ -112,20 +110,20 @@ impl<'a> From<&'a Value> for Val<'a> {
     }
 }
 
-/// About what a value takes by itself.
-const SIZE: usize = 64;
+/// Approximate bytes of a value, without its contents.
+const VALUE_BYTES: usize = 64;
 
 impl<'a> Val<'a> {
-    /// Counts what the value holds by itself, not what it only refers to.
+    /// Charges, by `count`, for what the value owns, not for what it borrows.
     pub(crate) fn weigh(&self, count: fn(usize) -> Result<(), Exceeded>) -> Result<(), Exceeded> {
         match self {
             Self::Text(text) => count(text.len()),
             Self::List(items) | Self::Tuple(items) | Self::Lazy(items) => {
-                count(items.len().saturating_mul(SIZE))?;
+                count(items.len().saturating_mul(VALUE_BYTES))?;
                 items.iter().try_for_each(|item| item.weigh(count))
             }
             Self::Map(entries) => {
-                count(entries.len().saturating_mul(2 * SIZE))?;
+                count(entries.len().saturating_mul(2 * VALUE_BYTES))?;
                 entries.iter().try_for_each(|(key, value)| {
                     key.weigh(count)?;
                     value.weigh(count)
@@ -143,7 +141,7 @@ impl<'a> Val<'a> {
         }
     }
 
-    /// The same, of JSON that belongs to nobody.
+    /// Converts JSON that is not part of the record.
     pub(crate) fn owned(value: Value) -> Self {
         match value {
             Value::Array(items) => Self::List(items.into_iter().map(Self::owned).collect()),
@@ -161,7 +159,7 @@ impl<'a> Val<'a> {
         Self::Missing(Missing { fault: Box::new(Fault::Undefined(message.into())), blank: false })
     }
 
-    /// What a helper makes of blank input.
+    /// A helper's result for blank input.
     pub(crate) fn blank(message: impl Into<String>) -> Self {
         let fault = Fault::Missing { message: message.into(), path: None };
         Self::Missing(Missing { fault: Box::new(fault), blank: true })
@@ -171,12 +169,12 @@ impl<'a> Val<'a> {
         matches!(self, Self::Missing(missing) if missing.blank)
     }
 
-    /// Not defined, or null.
+    /// Whether it is undefined or null.
     pub(crate) fn is_missing(&self) -> bool {
         matches!(self, Self::None | Self::Missing(_))
     }
 
-    /// Missing, or holding nothing: text of spaces, an empty list, a method in place of data.
+    /// Whether it is missing or empty: text of white space, an empty list, a method instead of data.
     pub(crate) fn is_blank(&self) -> bool {
         match self {
             Self::None | Self::Missing(_) | Self::Method(..) => true,
@@ -190,7 +188,7 @@ impl<'a> Val<'a> {
         }
     }
 
-    /// The value, or what using it raises.
+    /// The value; the error of its use if it is missing or unreadable.
     pub(crate) fn used(self) -> Evaluated<'a> {
         match self {
             Self::Missing(missing) => Err(*missing.fault),
@@ -199,10 +197,10 @@ impl<'a> Val<'a> {
         }
     }
 
-    /// Its items, if it can be gone through. Within a computation that has exceeded its budget there are none.
+    /// Its items, if it is iterable. Empty in a computation that has exceeded its budget.
     pub(crate) fn items(&self) -> Option<Vec<Self>> {
-        let counted = match self {
-            Self::Text(text) => compute::make(text.len().saturating_mul(SIZE)),
+        let charged = match self {
+            Self::Text(text) => compute::make(text.len().saturating_mul(VALUE_BYTES)),
             Self::Json(Value::Array(items)) => items.iter().try_for_each(|item| match item {
                 Value::String(text) => compute::copy(text.len()),
                 _ => compute::step(1),
@@ -210,7 +208,7 @@ impl<'a> Val<'a> {
             Self::Json(Value::Object(map)) => map.keys().try_for_each(|key| compute::copy(key.len())),
             value => value.weigh(compute::copy),
         };
-        if counted.is_err() {
+        if charged.is_err() {
             return Some(Vec::new());
         }
         Some(match self {
@@ -223,15 +221,15 @@ impl<'a> Val<'a> {
         })
     }
 
-    /// Its entries, if it is a mapping.
+    /// Its entries, if it is a mapping. Empty in a computation that has exceeded its budget.
     pub(crate) fn entries(&self) -> Option<Vec<(Self, Self)>> {
-        let counted = match self {
+        let charged = match self {
             Self::Json(Value::Object(map)) => map.iter().try_for_each(|(key, value)| {
                 compute::copy(key.len().saturating_add(value.as_str().map_or(0, str::len)))
             }),
             value => value.weigh(compute::copy),
         };
-        if counted.is_err() {
+        if charged.is_err() {
             return self.is_mapping().then(Vec::new);
         }
         match self {
@@ -259,7 +257,7 @@ impl<'a> Val<'a> {
         }
     }
 
-    /// How many it holds.
+    /// The number of its items or characters.
     pub(crate) fn len(&self) -> Option<usize> {
         match self {
             Self::Text(text) => {
@@ -274,7 +272,7 @@ impl<'a> Val<'a> {
         }
     }
 
-    /// Python's `bool(value)`, where nothing that is missing or unreadable stands.
+    /// Python's `bool(value)`, for a value that is neither missing nor unreadable.
     pub(crate) fn is_true(&self) -> bool {
         match self {
             Self::None => false,
@@ -352,8 +350,8 @@ impl<'a> Val<'a> {
         }
     }
 
-    /// The value as JSON has it: what is missing is null, what is lazy a list, a date its text. An error for what nobody
-    /// could read.
+    /// The value as JSON: a missing value as null, a lazy one as a list, a date as text. An error for an unreadable
+    /// value.
     pub(crate) fn json(&self) -> Result<Value, Fault> {
         compute::step(1)?;
         let list = |items: &[Self]| items.iter().map(Self::json).collect::<Result<Vec<_>, _>>();
@@ -386,7 +384,7 @@ impl<'a> Val<'a> {
         })
     }
 
-    /// The value without what is lazy or missing within it, as it is kept for later; dates stay dates.
+    /// Replaces lazy values by lists and missing ones by null, to keep the value for later. Dates stay dates.
     pub(crate) fn concrete(self) -> Evaluated<'a> {
         let list = |items: Vec<Self>| items.into_iter().map(Self::concrete).collect::<Result<Vec<_>, _>>();
         Ok(match self {
@@ -402,7 +400,7 @@ impl<'a> Val<'a> {
         })
     }
 
-    /// As a number, true being 1.
+    /// The value as a number; true is 1.
     pub(crate) fn as_f64(&self) -> Option<f64> {
         match self {
             #[expect(clippy::cast_precision_loss, reason = "as Python converts")]
@@ -413,7 +411,7 @@ impl<'a> Val<'a> {
         }
     }
 
-    /// As a whole number, true being 1.
+    /// The value as an integer; true is 1.
     pub(crate) fn as_int(&self) -> Option<i128> {
         match self {
             Self::Int(number) => Some(*number),
@@ -423,7 +421,7 @@ impl<'a> Val<'a> {
     }
 }
 
-/// Python's `==` between values that are there.
+/// Python's `==` between values that are not missing.
 pub(crate) fn equal(left: &Val<'_>, right: &Val<'_>) -> bool {
     if compute::step(1).is_err() {
         return false;
@@ -469,7 +467,7 @@ fn all_equal(left: &[Val<'_>], right: &[Val<'_>]) -> bool {
     left.len() == right.len() && left.iter().zip(right).all(|(left, right)| equal(left, right))
 }
 
-/// Python's order; an error, naming the sign, for types that have none. `None` beside something that is no number.
+/// Python's order. An error that names the sign for types without an order; `None` if one side is NaN.
 pub(crate) fn order(left: &Val<'_>, right: &Val<'_>, sign: &str) -> Result<Option<Ordering>, Fault> {
     compute::step(1)?;
     if let (Some(left), Some(right)) = (left.as_int(), right.as_int()) {

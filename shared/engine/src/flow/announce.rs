@@ -1,19 +1,19 @@
-//! Calls outside that are not harmless to repeat: in the log before they are made.
+//! External calls that are not safe to repeat: they are logged before they are made.
 
 use super::{Call, Halt, NodeError};
 use runyard_runs::EventBody;
 
 impl Call<'_> {
-    /// Returns when a call may be made that changes something outside, with its idempotency key, `run:step`. In place of
-    /// [`runyard_runs::RunContext::outside`].
+    /// Records that a call with external effects is about to be made, and returns its idempotency key, `run:step`, once
+    /// the call may be made. Replaces [`runyard_runs::RunContext::outside`].
     ///
     /// A call that was in flight when its worker died is made once more, with the same key. If the file says
-    /// `idempotent: false`, or the second was lost as well, the node fails instead: nobody knows what became of it.
+    /// `idempotent: false`, or if the second call was lost as well, the node fails instead: its outcome is unknown.
     pub(crate) async fn announce(&self) -> Result<String, Halt> {
         let Self { run, node, key, .. } = *self;
         let [first, again] = announcements(key);
         let lost = run.recorded(&first);
-        // What a run that this one retries had in flight keeps its key.
+        // A call that was in flight in the run that this run retries keeps its key.
         let idempotency_key = lost
             .as_ref()
             .and_then(|lost| lost.journal.as_str().map(str::to_owned))
@@ -32,7 +32,7 @@ impl Call<'_> {
     }
 }
 
-/// The keys under which the calls of a node are announced.
+/// The journal keys of a node's first and second call.
 pub(super) fn announcements(key: &str) -> [String; 2] {
     [format!("call:{key}"), format!("call:{key}:again")]
 }

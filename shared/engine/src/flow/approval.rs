@@ -1,8 +1,8 @@
-//! `approval`: a person's word before a node is executed.
+//! `approval`: a person approves a node before it is executed.
 //!
-//! What is shown is what is executed: the node's input after its transformer and mapping. It stands in the log with the
-//! question, so that a replay, on another machine or after what stands before the node has changed, executes that and
-//! nothing else.
+//! The input that is shown, the node's input after its transformer and mapping, is the input that is executed. It is
+//! logged with the question. A replay on another machine, or after the nodes before it have changed, executes the
+//! logged input and nothing else.
 
 use super::{Call, NodeError, cache::canonical};
 use crate::template::Template;
@@ -11,58 +11,58 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use std::{fmt::Write as _, sync::Arc, time::Duration};
 
-/// Whom a node waits for before it is executed.
+/// The approval that a node needs before it is executed.
 #[derive(Debug)]
 pub(crate) struct Approval {
     pub(crate) message: Arc<Template>,
-    /// The entries of the input that the answer may change.
+    /// Keys of the input that the answer may change.
     pub(crate) editable: Vec<String>,
-    /// The feedback that approves where the answer does not say whether it does.
+    /// The feedback that means approval if the answer has no `approved`.
     pub(crate) accept_pattern: String,
     pub(crate) expiry: Option<Expiry>,
 }
 
-/// For how long an answer is waited for.
+/// How long to wait for an answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Expiry {
     pub(crate) after: Duration,
     pub(crate) then: Unanswered,
 }
 
-/// What happens if nobody answers in time.
+/// What happens without an answer in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unanswered {
     /// The node fails.
     Fail,
-    /// As if it was approved unchanged.
+    /// The node is executed unchanged, as if approved.
     Approve,
-    /// As if it was denied.
+    /// The node is skipped, as if denied.
     Deny,
 }
 
-/// A call that an agent makes, as who approves it sees it.
+/// A tool call of an agent, as the approver sees it.
 #[derive(Clone, Copy)]
 pub(crate) struct ToolCalled<'a> {
     /// The JSON Schema of the tool's arguments.
     pub(crate) parameters: &'a Value,
-    /// Of one of a server's tools, its name: the node is given `{tool, arguments}`, and the arguments are shown.
+    /// For a tool of a server, its name. The node then takes `{tool, arguments}`, and the arguments are shown.
     pub(crate) listed: Option<&'a str>,
-    /// Told what was approved, before the node is executed with it; again when that is restored.
+    /// Called with the approved input before the node is executed, and again when that is restored.
     pub(crate) approved: &'a (dyn Fn(&Approved) + Send + Sync),
 }
 
 /// An input that was approved.
 pub(crate) struct Approved {
-    /// What the node is executed with.
+    /// The input that the node is executed with.
     pub(crate) input: Arc<Value>,
-    /// The same as it was shown, with what was changed.
+    /// The input as it was shown, with the person's changes.
     pub(crate) params: Map<String, Value>,
-    /// What a person changed.
+    /// The person's changes.
     pub(crate) changes: Vec<Change>,
 }
 
 impl Approved {
-    /// What a model is told of what a person changed; nothing if that is nothing.
+    /// A note for the model about the changes, if there are any.
     pub(crate) fn note(&self) -> Option<String> {
         let changes: Vec<String> = self.changes.iter().map(Change::to_text).collect();
         (!changes.is_empty())
@@ -77,14 +77,14 @@ pub(crate) struct Change {
     pub(crate) to: Value,
 }
 
-/// Characters of a value that a model is told of what was changed.
-const LONGEST_VALUE: usize = 1_000;
+/// Characters of a value that are quoted in [`Approved::note`].
+const MAX_QUOTED_CHARS: usize = 1_000;
 
 impl Change {
     fn to_text(&self) -> String {
         let short = |value: &Value| {
             let text = value.to_string();
-            match text.char_indices().nth(LONGEST_VALUE) {
+            match text.char_indices().nth(MAX_QUOTED_CHARS) {
                 Some((end, _)) => format!("{}…", &text[..end]),
                 None => text,
             }
@@ -96,9 +96,9 @@ impl Change {
     }
 }
 
-/// What came of it.
+/// The result of an approval.
 pub(super) enum Verdict {
-    /// The node is executed with this.
+    /// The node is executed with this input.
     Approved(Approved),
     /// The node is skipped.
     Denied(NodeError),
@@ -108,14 +108,14 @@ pub(super) enum Verdict {
     Pending,
 }
 
-/// The kind of the error of a node that nobody answered in time.
+/// Error kind of a node whose question was not answered in time.
 pub(crate) const INPUT_EXPIRED: &str = "InputExpiredError";
 
-/// Bytes of a schema that a question keeps. A larger one is not kept: then the types of what is shown decide.
-const LONGEST_SCHEMA: usize = 64 << 10;
+/// Bytes of a schema that is kept with a question. A larger one is left out: the types of the shown values then decide.
+const MAX_SCHEMA_BYTES: usize = 64 << 10;
 
 impl Approval {
-    /// Asks for approval of `input`, or gives the verdict that the log has.
+    /// Asks for approval of `input`, or returns the logged verdict.
     pub(super) async fn ask(
         &self,
         call: Call<'_>,
@@ -141,15 +141,15 @@ impl Approval {
                 Unanswered::Approve => {
                     Verdict::Approved(approved(input, recorded.as_ref(), tool, Vec::new()))
                 }
-                Unanswered::Deny => Verdict::Denied(denied("nobody approved it in time")),
+                Unanswered::Deny => Verdict::Denied(denied("it was not approved in time")),
                 Unanswered::Fail => {
-                    Verdict::Failed(NodeError::new(INPUT_EXPIRED, "nobody approved it in time").lasting())
+                    Verdict::Failed(NodeError::new(INPUT_EXPIRED, "it was not approved in time").lasting())
                 }
             },
         }
     }
 
-    /// What was approved, if the log says that it was.
+    /// The approved input, if the log has an approval.
     pub(super) async fn recorded(
         &self,
         call: Call<'_>,
@@ -191,7 +191,7 @@ impl Approval {
             id: RequestId(uuid::Uuid::nil()),
             kind: InputRequestKind::ApprovalRequest,
             prompt: call.services.secrets.hide_in_content(self.message(call, input, &params, tool).await?),
-            // What is not there, and would not be read if it was, cannot be changed.
+            // A name that is neither in the input nor in the schema would have no effect, so it cannot be changed.
             editable_params: self.editable.iter().filter(is_known).cloned().collect(),
             schema,
             accept_pattern: Some(self.accept_pattern.clone()),
@@ -200,7 +200,7 @@ impl Approval {
         })
     }
 
-    /// Of a schema, what tells of the entries that may be changed; empty if it tells nothing.
+    /// The part of a schema that describes the editable keys; empty if it describes none.
     fn schema(&self, parameters: &Value) -> Map<String, Value> {
         let Some(known) = parameters.get("properties").and_then(Value::as_object) else { return Map::new() };
         let of = |name: &String| Some((name.clone(), known.get(name)?.clone()));
@@ -214,8 +214,8 @@ impl Approval {
                 schema.insert(key.to_owned(), definitions.clone());
             }
         }
-        let is_short = serde_json::to_vec(&schema).is_ok_and(|json| json.len() <= LONGEST_SCHEMA);
-        if is_short { schema } else { Map::new() }
+        let fits = serde_json::to_vec(&schema).is_ok_and(|json| json.len() <= MAX_SCHEMA_BYTES);
+        if fits { schema } else { Map::new() }
     }
 
     fn judge(
@@ -226,8 +226,8 @@ impl Approval {
         answer: &Answer,
     ) -> Verdict {
         let feedback = answer.get("feedback").and_then(Value::as_str);
-        let said = answer.get("approved").and_then(Value::as_bool);
-        if !said.unwrap_or(feedback == Some(self.accept_pattern.as_str())) {
+        let is_approved = answer.get("approved").and_then(Value::as_bool);
+        if !is_approved.unwrap_or(feedback == Some(self.accept_pattern.as_str())) {
             return Verdict::Denied(denied(&match feedback {
                 Some(feedback) => format!("it was denied by a person with feedback {feedback}"),
                 None => "it was denied by a person".to_owned(),
@@ -263,10 +263,10 @@ impl Approval {
     }
 }
 
-/// The key of the question about `input`, and the question if the log has it.
+/// The key of the question about `input`, and the question if it is logged.
 ///
-/// An earlier release asked about the input before the node's transformer. What such a question shows counts if it is what
-/// would be shown now; else it is asked anew.
+/// An earlier release asked about the input before the node's transformer. Such a question counts if it shows what
+/// would be shown now; otherwise a new question is asked.
 fn question(call: Call<'_>, input: &Value, tool: Option<ToolCalled<'_>>) -> (String, Option<Recorded>) {
     let key = format!("node:{}:approval", call.key);
     let Some(recorded) = call.run.recorded(&key) else { return (key, None) };
@@ -279,7 +279,7 @@ fn question(call: Call<'_>, input: &Value, tool: Option<ToolCalled<'_>>) -> (Str
     (key, Some(recorded))
 }
 
-/// The input as it is shown.
+/// The part of the input that is shown.
 fn shown(input: &Value, tool: Option<ToolCalled<'_>>) -> Map<String, Value> {
     let part = if tool.is_some_and(|tool| tool.listed.is_some()) { &input["arguments"] } else { input };
     match part {
@@ -288,7 +288,7 @@ fn shown(input: &Value, tool: Option<ToolCalled<'_>>) -> Map<String, Value> {
     }
 }
 
-/// The params as events show them.
+/// The params as events show them: with secrets masked.
 pub(crate) fn hidden(call: Call<'_>, params: Map<String, Value>) -> Map<String, Value> {
     if call.services.secrets.outputs_hold_none() {
         return params;
@@ -301,16 +301,16 @@ pub(crate) fn hidden(call: Call<'_>, params: Map<String, Value>) -> Map<String, 
     }
 }
 
-/// What the node is executed with: what was shown with the question, and what the answer changes of it.
+/// The input that the node is executed with: what the question showed, with the answer's changes.
 fn approved(
     input: &Arc<Value>,
     recorded: Option<&Recorded>,
     tool: Option<ToolCalled<'_>>,
     changes: Vec<(String, Value)>,
 ) -> Approved {
-    let as_now = |asked: &Recorded| asked.journal.is_null() || asked.journal["shown"] == digest(input);
-    let now = recorded.is_none_or(as_now);
-    // Not from the log if it is the same: there, secrets are masked.
+    let is_current = |asked: &Recorded| asked.journal.is_null() || asked.journal["shown"] == digest(input);
+    let now = recorded.is_none_or(is_current);
+    // If the input is unchanged, it is not taken from the log, where secrets are masked.
     let mut params = match recorded.and_then(|asked| asked.body.request()) {
         Some(request) if !now => request.params.clone(),
         _ => shown(input, tool),
@@ -333,7 +333,7 @@ fn approved(
     Approved { input: Arc::new(executed), params, changes }
 }
 
-/// A hash of an input, whatever the order of its entries.
+/// A hash of an input that does not depend on the order of its keys.
 fn digest(input: &Value) -> String {
     let mut text = String::new();
     canonical(input, &mut text);

@@ -1,7 +1,7 @@
-//! Outputs of nodes, kept for runs that give a node the same input.
+//! Outputs of nodes, cached for runs that give a node the same input.
 //!
-//! Kept in the process, for one version of one app: a new version, a changed variable or a restart begins anew. A run of
-//! another user or session never sees them, since a node may depend on whose run it is.
+//! The cache is in the process, for one version of one app: a new version, a changed variable or a restart begins with
+//! an empty one. Users and sessions do not share outputs, because a node may depend on whose run it is.
 
 use super::Node;
 use runyard_runs::{NewRun, OutputCache};
@@ -15,7 +15,7 @@ use std::{
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// Bytes of inputs and outputs that one app's cache keeps.
+/// Bytes of inputs and outputs in one app's cache.
 const MAX_BYTES: usize = 64 << 20;
 
 /// The outputs of one version of an app.
@@ -26,14 +26,15 @@ pub(crate) struct Cache {
     kept: Mutex<Kept>,
 }
 
-/// What an output follows from: the node, whose run it is, and the input.
+/// What determines an output: the node, the run's user and session, and the input.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct CacheKey {
-    /// Where the compiled node is in memory; the cache lives no longer than it.
+    /// The address of the compiled node, which outlives the cache.
     node: usize,
     user: Option<String>,
     session: Option<Uuid>,
-    /// Whether somebody with an access key says that it is this user: nobody else is given that user's outputs.
+    /// Whether a caller with an access key vouches for the user: outputs are not shared with runs without such a
+    /// caller.
     vouched: bool,
     input: Arc<str>,
 }
@@ -41,7 +42,7 @@ pub(crate) struct CacheKey {
 #[derive(Debug, Default)]
 struct Kept {
     outputs: HashMap<CacheKey, Entry>,
-    /// The oldest first. What stands here and not above was replaced.
+    /// The oldest first. Keys that are not in `outputs` were replaced.
     order: VecDeque<(Instant, CacheKey)>,
     bytes: usize,
 }
@@ -96,7 +97,7 @@ impl Cache {
         if let Some(before) = kept.outputs.insert(key, Entry { since, output: Arc::clone(output), bytes }) {
             kept.bytes -= before.bytes;
         }
-        while kept.outputs.len() > self.entries || kept.bytes > MAX_BYTES || kept.is_over(self.kept_for) {
+        while kept.outputs.len() > self.entries || kept.bytes > MAX_BYTES || kept.has_expired(self.kept_for) {
             if !kept.drop_oldest() {
                 break;
             }
@@ -109,11 +110,11 @@ impl Cache {
 }
 
 impl Kept {
-    fn is_over(&self, kept_for: Duration) -> bool {
+    fn has_expired(&self, kept_for: Duration) -> bool {
         self.order.front().is_some_and(|(since, _)| since.elapsed() >= kept_for)
     }
 
-    /// Gives whether there was one.
+    /// Returns whether there was one.
     fn drop_oldest(&mut self) -> bool {
         let Some((since, key)) = self.order.pop_front() else { return false };
         if self.outputs.get(&key).is_some_and(|entry| entry.since == since)

@@ -1,4 +1,4 @@
-//! Dependencies: which outcome of other nodes lets a node run.
+//! Dependencies: which outcomes of other nodes allow a node to run.
 
 use super::{Behavior, FlowNodes, NodeError, Source, Status, node::Node, result::NodeResult};
 use crate::{compute, condition::Condition, nodes::is_option_result};
@@ -9,11 +9,11 @@ use std::sync::Arc;
 /// One dependency of a node.
 #[derive(Debug)]
 pub(crate) struct Depend {
-    /// The place of the node it is about.
+    /// Index of the node depended on.
     pub(crate) node: u32,
     /// The option of a Choice that must have been taken.
     pub(crate) option: Option<String>,
-    /// What must hold for the result.
+    /// The condition that the result must meet.
     pub(crate) condition: Option<Arc<Condition>>,
     /// Whether it is an error edge.
     pub(crate) on_failure: bool,
@@ -25,30 +25,30 @@ impl Depend {
     }
 }
 
-/// What an Output node needs to know to join branches of which only one was taken.
+/// What an Output node needs to join branches of which only one was taken.
 #[derive(Debug, Default)]
 pub(crate) struct Branches {
-    /// The dependencies, by place, that stand on a branch.
+    /// Indexes of the dependencies that are on a branch.
     gated: Vec<u32>,
-    /// The nodes that an error edge leaves.
+    /// Indexes of the nodes with an outgoing error edge.
     error_sources: Vec<u32>,
 }
 
 impl Branches {
-    /// For a node that depends on `depends`.
+    /// The branches before a node with the dependencies `depends`; `all` has the dependencies of each node.
     pub(crate) fn of(depends: &[Depend], all: &[Vec<Depend>]) -> Self {
         let mut error_sources = Vec::new();
-        let mut behind = vec![false; all.len()];
+        let mut upstream = vec![false; all.len()];
         let mut rest: Vec<&Depend> = depends.iter().collect();
         while let Some(depend) = rest.pop() {
             if depend.on_failure {
                 error_sources.push(depend.node);
             }
-            if !std::mem::replace(&mut behind[depend.node as usize], true) {
+            if !std::mem::replace(&mut upstream[depend.node as usize], true) {
                 rest.extend(&all[depend.node as usize]);
             }
         }
-        let gated = gated(&behind, &error_sources, all);
+        let gated = gated(&upstream, &error_sources, all);
         let gated = depends.iter().map(|depend| depend.node).filter(|node| gated[*node as usize]).collect();
         Self { gated, error_sources }
     }
@@ -68,18 +68,18 @@ impl Branches {
     }
 }
 
-/// Which of the nodes that lie `behind` may be skipped because a branch was not taken: those that stand on one, and all that
-/// depends on them.
-fn gated(behind: &[bool], error_sources: &[u32], all: &[Vec<Depend>]) -> Vec<bool> {
+/// Which of the `upstream` nodes may be skipped because a branch was not taken: those on a branch, and all nodes that
+/// depend on them.
+fn gated(upstream: &[bool], error_sources: &[u32], all: &[Vec<Depend>]) -> Vec<bool> {
     let mut dependents = vec![Vec::new(); all.len()];
     let mut gated = vec![false; all.len()];
     let mut next: Vec<u32> = error_sources.to_vec();
-    for (place, depends) in (0..).zip(all).filter(|(place, _): &(u32, _)| behind[*place as usize]) {
+    for (index, depends) in (0..).zip(all).filter(|(index, _): &(u32, _)| upstream[*index as usize]) {
         for depend in depends {
-            dependents[depend.node as usize].push(place);
+            dependents[depend.node as usize].push(index);
         }
         if depends.iter().any(Depend::branches) {
-            next.push(place);
+            next.push(index);
         }
     }
     while let Some(node) = next.pop() {
@@ -90,15 +90,15 @@ fn gated(behind: &[bool], error_sources: &[u32], all: &[Vec<Depend>]) -> Vec<boo
     gated
 }
 
-/// Why a node does not run.
+/// Why a node is not executed.
 pub(crate) enum Refused {
     /// It is skipped.
     Skip(NodeError),
-    /// It fails: a condition could not be told.
+    /// It fails: a condition could not be evaluated.
     Fail(NodeError),
 }
 
-/// Whether a node may run.
+/// Checks that a node's dependencies allow it to run.
 pub(crate) async fn check(run: &RunContext, node: &Node, source: &Source<'_>) -> Result<(), Refused> {
     let result = |depend: &Depend| source.results.get(depend.node);
     let tolerant = node.branches.as_ref().filter(|branches| {

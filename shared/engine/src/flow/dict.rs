@@ -1,17 +1,17 @@
-//! Python's `dict(value)`, which every node's input goes through on its way into the results.
+//! Python's `dict(value)`, which the reference applies to every node's input before it is in the results.
 
 use super::NodeError;
 use crate::python_text;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 
-/// A mapping as it is; a list of pairs as the mapping that they make; else the error that Python raises.
+/// Returns a mapping unchanged, and a list of pairs as a mapping; for other values the error that Python raises.
 pub(super) fn dict(value: &Value) -> Result<Cow<'_, Value>, NodeError> {
     let error = |kind: &'static str| {
         let what = python_text::type_name(value);
         Err(NodeError::new(
             kind,
-            format!("the node's input must be a mapping, but its transformer gives {what}"),
+            format!("the node's input must be a mapping, but its transformer returns {what}"),
         ))
     };
     match value {
@@ -39,7 +39,7 @@ pub(super) fn dict(value: &Value) -> Result<Cow<'_, Value>, NodeError> {
     }
 }
 
-/// A key, as JSON writes it; none for what Python cannot use as a key.
+/// A key as JSON writes it; `None` for a value that Python cannot use as a key.
 fn name(key: &Value) -> Option<String> {
     match key {
         Value::String(text) => Some(text.clone()),

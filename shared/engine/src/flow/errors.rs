@@ -1,4 +1,4 @@
-//! `error_handling`: how long a node may take, how often it is tried, and what its failure means to others.
+//! `error_handling`: a node's timeout and retries, and how its failure affects other nodes.
 
 use super::{Halt, NodeError};
 use std::{
@@ -17,12 +17,12 @@ pub(crate) struct ErrorHandling {
     pub(crate) behavior: Behavior,
 }
 
-/// What the failure of a node means to those that depend on it.
+/// How the failure of a node affects the nodes that depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Behavior {
     /// They are skipped, and the flow fails.
     Raise,
-    /// They run and see it.
+    /// They run, and can read the error.
     Return,
 }
 
@@ -40,8 +40,8 @@ impl Default for ErrorHandling {
 }
 
 impl ErrorHandling {
-    /// Does `work`, which is told how many tries failed before, until it ends well, fails for good, or was tried as often as
-    /// it may be.
+    /// Calls `work` with the number of failed attempts, until it succeeds, fails permanently, or the retries are used
+    /// up.
     pub(crate) async fn attempts<T, W>(
         &self,
         seed: impl Hash + Copy,
@@ -60,7 +60,7 @@ impl ErrorHandling {
             };
             match ended {
                 Err(Halt::Failed(error)) if error.retryable && attempt < self.max_retries => {
-                    tracing::debug!(attempt, error = %error.message, "trying again");
+                    tracing::debug!(attempt, error = %error.message, "node failed; retrying");
                     tokio::time::sleep(self.wait(attempt, seed)).await;
                 }
                 ended => return ended,
@@ -69,20 +69,21 @@ impl ErrorHandling {
         Err(Halt::Stopped)
     }
 
-    /// The wait after the failed attempt `attempt` (from 0): interval × rate^attempt, spread by 10 % so that nodes that
-    /// failed together are not tried together. The spread follows from `seed`, so a run is the same each time.
+    /// The wait after the failed attempt `attempt` (from 0): interval × rate^attempt, with a jitter of 10 % so that
+    /// nodes that failed together do not retry together. The jitter is derived from `seed`, so that replays are
+    /// deterministic.
     pub(crate) fn wait(&self, attempt: u32, seed: impl Hash) -> Duration {
         let mut hasher = DefaultHasher::new();
         (seed, attempt).hash(&mut hasher);
-        let spread = f64::from(u16::try_from(hasher.finish() & 0xffff).unwrap_or(0)) / f64::from(u16::MAX);
+        let jitter = f64::from(u16::try_from(hasher.finish() & 0xffff).unwrap_or(0)) / f64::from(u16::MAX);
         let exponent = i32::try_from(attempt).unwrap_or(i32::MAX);
-        let wait = self.retry_interval * self.backoff_rate.powi(exponent) * (0.9 + 0.2 * spread);
-        let wait = self.max_retry_interval.map_or(wait, |highest| wait.min(highest));
+        let wait = self.retry_interval * self.backoff_rate.powi(exponent) * (0.9 + 0.2 * jitter);
+        let wait = self.max_retry_interval.map_or(wait, |max| wait.min(max));
         seconds(wait)
     }
 }
 
-/// The duration of `seconds`; none if that is not positive, the longest if it is not finite.
+/// The duration of `seconds`: zero if that is not positive, [`Duration::MAX`] if it is not finite.
 pub(crate) fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
 }

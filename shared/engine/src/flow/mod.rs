@@ -1,4 +1,4 @@
-//! Flows: nodes, what they depend on, and the scheduler that runs them.
+//! Flows: nodes, their dependencies, and the scheduler that runs them.
 
 mod announce;
 mod approval;
@@ -49,30 +49,30 @@ pub(crate) struct FlowNodes {
 /// How a flow ended.
 pub(crate) struct FlowEnd {
     pub(crate) results: Results,
-    /// The nodes that ended, in the order in which they did.
+    /// The nodes that ended, in that order.
     pub(crate) order: Vec<u32>,
     pub(crate) stop: Stop,
 }
 
-/// Why a flow does not go on.
+/// Why a flow stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
     /// All nodes have ended.
     Done,
-    /// What is left waits for a person.
+    /// The remaining nodes wait for a person.
     Suspended,
     /// The run is no longer executed here.
     Stopped,
 }
 
 impl FlowNodes {
-    /// `nodes` are sorted out already: unique ids, every dependency among them, no cycle.
+    /// `nodes` must be validated: unique ids, dependencies only among each other, no cycle.
     pub(crate) fn new(nodes: Vec<Node>) -> Self {
-        let by_id = (0..).zip(&nodes).map(|(place, node)| (Arc::clone(&node.id), place)).collect();
+        let by_id = (0..).zip(&nodes).map(|(index, node)| (Arc::clone(&node.id), index)).collect();
         let mut dependents = vec![Vec::new(); nodes.len()];
-        for (place, node) in (0..).zip(&nodes) {
+        for (index, node) in (0..).zip(&nodes) {
             for depend in &node.depends {
-                dependents[depend.node as usize].push(place);
+                dependents[depend.node as usize].push(index);
             }
         }
         Self { nodes, by_id, dependents }
@@ -104,25 +104,25 @@ impl FlowNodes {
 }
 
 impl Flow {
-    /// The nodes whose failure fails the flow: those that raise, unless an error edge took the failure over.
+    /// The nodes whose failure fails the flow: those that raise, unless an error edge handled the failure.
     pub(crate) fn failures(&self, end: &FlowEnd) -> Vec<u32> {
         let mut handled = Vec::new();
-        for (place, node) in self.nodes.iter() {
-            let ran = end.results.get(place).is_some_and(|result| result.status != Status::Skip);
+        for (index, node) in self.nodes.iter() {
+            let ran = end.results.get(index).is_some_and(|result| result.status != Status::Skip);
             if ran {
                 handled
                     .extend(node.depends.iter().filter(|depend| depend.on_failure).map(|depend| depend.node));
             }
         }
-        let failed = |place: &u32| {
-            let Some(result) = end.results.get(*place).filter(|result| result.status == Status::Failure)
+        let failed = |index: &u32| {
+            let Some(result) = end.results.get(*index).filter(|result| result.status == Status::Failure)
             else {
                 return false;
             };
-            let is_taken_over =
-                handled.contains(place) || self.nodes.get(*place).errors.behavior != Behavior::Raise;
-            // Nobody can take over that the run has used what it may.
-            !is_taken_over || result.error.as_ref().is_some_and(|error| error.kind == BUDGET_EXCEEDED)
+            let is_handled =
+                handled.contains(index) || self.nodes.get(*index).errors.behavior != Behavior::Raise;
+            // An exceeded budget of the run cannot be handled.
+            !is_handled || result.error.as_ref().is_some_and(|error| error.kind == BUDGET_EXCEEDED)
         };
         end.order.iter().copied().filter(failed).collect()
     }
@@ -132,9 +132,9 @@ impl Flow {
         let failed: Vec<FailedNode> = self
             .failures(end)
             .into_iter()
-            .map(|place| {
-                let node = self.nodes.get(place);
-                let error = end.results.get(place).and_then(|result| result.error.as_ref());
+            .map(|index| {
+                let node = self.nodes.get(index);
+                let error = end.results.get(index).and_then(|result| result.error.as_ref());
                 FailedNode {
                     id: node.id.to_string(),
                     name: node.name.clone(),
@@ -155,9 +155,9 @@ impl Flow {
         let source = Source { input, nodes: &self.nodes, results: &end.results, seen: &end.order };
         end.order
             .iter()
-            .filter_map(|place| {
-                let result = end.results.get(*place)?;
-                Some((self.nodes.id(*place).to_owned(), source.result_with_input(result)))
+            .filter_map(|index| {
+                let result = end.results.get(*index)?;
+                Some((self.nodes.id(*index).to_owned(), source.result_with_input(result)))
             })
             .collect()
     }

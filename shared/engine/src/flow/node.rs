@@ -1,4 +1,4 @@
-//! One node: what all kinds have in common, and how it is run.
+//! One node: what all kinds share, and how a node is run.
 
 use super::{
     Approval, Approved, Behavior, Branches, CacheKey, Depend, ErrorHandling, FlowNodes, Listed, NodeError,
@@ -36,16 +36,16 @@ pub(crate) struct Node {
     pub(crate) output: Transformer,
     pub(crate) errors: ErrorHandling,
     pub(crate) approval: Option<Approval>,
-    /// Whether a call outside that may have been made already may be made once more.
+    /// Whether an external call that may have been made already may be repeated.
     pub(crate) idempotent: bool,
     pub(crate) depends: Vec<Depend>,
-    /// Only for nodes that join branches.
+    /// Only of nodes that join branches.
     pub(crate) branches: Option<Branches>,
-    /// Whether its outputs may be kept for runs that give it the same input.
+    /// Whether its outputs may be cached.
     pub(crate) cached: bool,
 }
 
-/// A node before its flow is known: what [`Node`] has, without what ties it to others.
+/// A node before its flow is known: a [`Node`] without its dependencies.
 #[derive(Debug)]
 pub(crate) struct NodeSpec {
     pub(crate) id: Arc<str>,
@@ -61,21 +61,21 @@ pub(crate) struct NodeSpec {
     pub(crate) idempotent: bool,
 }
 
-/// What a kind of node does.
+/// The implementation of a node type.
 ///
-/// One file for each kind in `nodes/`. The flow does all that is the same for every kind: dependencies, transformers,
+/// Each kind has a file in `nodes/`. The flow does what is the same for every kind: dependencies, transformers,
 /// timeouts, retries, records and events.
 #[async_trait]
 pub(crate) trait Kind: fmt::Debug + Send + Sync {
-    /// Does it. Called again for each retry.
+    /// Executes the node. Called again for each retry.
     async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt>;
 
-    /// Checks the input against the schema that the kind has, and fills in what it lacks; once, before it is executed.
+    /// Validates the input against the kind's schema, and fills in defaults; called once, before the node is executed.
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
         Ok(input)
     }
 
-    /// Another way to get the output, once all tries have failed.
+    /// Another way to get the output, after all attempts have failed.
     async fn rescue(
         &self,
         _call: Call<'_>,
@@ -85,60 +85,60 @@ pub(crate) trait Kind: fmt::Debug + Send + Sync {
         Err(error.into())
     }
 
-    /// The options that others can depend on.
+    /// The options that other nodes can depend on.
     fn options(&self) -> &[String] {
         &[]
     }
 
-    /// What a model is told of it that may call it as a tool.
+    /// What a model needs to know to call the node as a tool.
     fn offer(&self) -> Offer {
         Offer::default()
     }
 
-    /// Whether it is no tool itself, but stands for those that a server has.
+    /// Whether the node stands for the tools of a server, instead of being a tool itself.
     fn is_server(&self) -> bool {
         false
     }
 
-    /// The tools that it stands for; asked once a run of an agent, and journaled there. A call of one executes the node with
-    /// `{tool, arguments}`.
+    /// The tools of the server. Called once per run of an agent, and journaled there. A call of a tool executes the
+    /// node with `{tool, arguments}`.
     async fn list(&self, _call: Call<'_>) -> Result<Vec<Listed>, Halt> {
         Ok(Vec::new())
     }
 
-    /// The role that it has for the run as a whole.
+    /// The node's role in the run as a whole.
     fn role(&self) -> Role<'_> {
         Role::Step
     }
 }
 
-/// The role of a node for the run as a whole.
+/// The role of a node in the run as a whole.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Role<'a> {
     /// It takes the run's input, which its schema describes.
     Input(Option<&'a crate::schema::Schema>),
-    /// It gives the run's output, and joins branches.
+    /// It returns the run's output, and joins branches.
     Output,
     /// Anything else.
     Step,
 }
 
-/// What a kind of node is given beside its input. Cheap to copy.
+/// What a kind gets in addition to its input. Cheap to copy.
 #[derive(Clone, Copy)]
 pub(crate) struct Call<'a> {
     pub(crate) run: &'a RunContext,
     pub(crate) services: &'a Services,
     pub(crate) rests: &'a Rests,
     pub(crate) node: &'a Node,
-    /// The node's name in the journal, unique in the run: its id, after those of the nodes that it is within.
+    /// The node's key in the journal, unique in the run: its id, preceded by the ids of the nodes that contain it.
     pub(crate) key: &'a str,
-    /// How many tries failed before this one.
+    /// How many attempts failed before this one.
     pub(crate) attempt: u32,
 }
 
 impl Call<'_> {
-    /// What the names of nodes that this one holds begin with in the journal. A further try runs them again, so it names
-    /// them anew: what the failed one recorded stands.
+    /// The journal prefix of the nodes that this one contains. A further attempt runs them again under another prefix,
+    /// so that the records of the failed attempt do not apply.
     pub(crate) fn within(&self) -> String {
         match self.attempt {
             0 => format!("{}/", self.key),
@@ -147,7 +147,7 @@ impl Call<'_> {
     }
 }
 
-/// Why a node gives no output.
+/// Why a node returns no output.
 #[derive(Debug)]
 pub(crate) enum Halt {
     /// It failed.
@@ -179,7 +179,7 @@ pub(crate) enum Ended {
 
 /// Runs a node once its dependencies have ended: restores it from the journal, skips it, or executes it.
 ///
-/// `tool`: whose call it is, if an agent makes it.
+/// `tool`: the tool call, if an agent makes it.
 pub(crate) async fn run_node(call: Call<'_>, source: Source<'_>, tool: Option<ToolCalled<'_>>) -> Ended {
     let Call { run, node, key, rests, .. } = call;
     let _stay = rests.works();
@@ -195,7 +195,7 @@ pub(crate) async fn run_node(call: Call<'_>, source: Source<'_>, tool: Option<To
         if is_handled(node, &source) {
             journal["handled"] = true.into();
         } else {
-            // Tried again by a retry of the run, its calls are no longer in flight.
+            // A retry of the run executes the node again, so its calls are no longer in flight.
             journal["void"] = announcements(key).as_slice().into();
         }
         run.record(&done, body, Some(journal));
@@ -221,7 +221,7 @@ pub(crate) async fn run_node(call: Call<'_>, source: Source<'_>, tool: Option<To
     }
     let mut approved = None;
     if let Some(approval) = &node.approval {
-        // Nobody is asked about what cannot be.
+        // If there is no input, there is nothing to approve.
         let input = match transform(run, node, &source).await {
             Ok(input) => input,
             Err(error) => return failed(run_input(&source), error),
@@ -268,31 +268,31 @@ pub(crate) async fn run_node(call: Call<'_>, source: Source<'_>, tool: Option<To
     }
 }
 
-/// Runs a node that another holds, with `input` as all that it sees; `place` tells it from others in the same holder.
+/// Runs a node that another node contains. It sees `input` only; `position` distinguishes it from others in `holder`.
 pub(crate) async fn run_within(
     holder: Call<'_>,
     node: &Node,
-    place: &str,
+    position: &str,
     input: &Value,
 ) -> Result<Arc<Value>, Halt> {
-    run_held(holder, node, place, input, None).await
+    run_held(holder, node, position, input, None).await
 }
 
-/// [`run_within`] for an agent that calls it as a tool.
+/// Like [`run_within`], for an agent's tool call.
 pub(crate) async fn run_tool(
     holder: Call<'_>,
     node: &Node,
-    place: &str,
+    position: &str,
     input: &Value,
     tool: ToolCalled<'_>,
 ) -> Result<Arc<Value>, Halt> {
-    run_held(holder, node, place, input, Some(tool)).await
+    run_held(holder, node, position, input, Some(tool)).await
 }
 
 async fn run_held(
     holder: Call<'_>,
     node: &Node,
-    place: &str,
+    position: &str,
     input: &Value,
     tool: Option<ToolCalled<'_>>,
 ) -> Result<Arc<Value>, Halt> {
@@ -300,11 +300,11 @@ async fn run_held(
         let message = format!("a node's input must be a mapping, but this is {}", python_text::repr(input));
         return Err(NodeError::new("TypeError", message).into());
     };
-    let key = format!("{}{place}/{}", holder.within(), node.id);
+    let key = format!("{}{position}/{}", holder.within(), node.id);
     let call = Call { node, key: &key, attempt: 0, ..holder };
     let (nodes, results) = (FlowNodes::new(Vec::new()), Results::new(0));
     let source = Source { input, nodes: &nodes, results: &results, seen: &[] };
-    // A node that holds others is itself run by this function, so its future must be kept apart.
+    // Boxed, because a contained node may contain nodes itself, which makes this future recursive.
     match Box::pin(run_node(call, source, tool)).await {
         Ended::With(NodeResult { status: Status::Success, output, .. }) => Ok(output),
         Ended::With(NodeResult { error, .. }) => {
@@ -315,13 +315,13 @@ async fn run_held(
     }
 }
 
-/// Whether others may have gone on from the node's failure: then a retry of the run keeps it.
+/// Whether other nodes may have continued after the node's failure: then a retry of the run keeps the failure.
 fn is_handled(node: &Node, source: &Source<'_>) -> bool {
-    let on_failure = |place: u32| {
-        let dependents = source.nodes.dependents(place).iter();
+    let on_failure = |index: u32| {
+        let dependents = source.nodes.dependents(index).iter();
         dependents
             .flat_map(|dependent| &source.nodes.get(*dependent).depends)
-            .any(|d| d.node == place && d.on_failure)
+            .any(|d| d.node == index && d.on_failure)
     };
     node.errors.behavior == Behavior::Return || source.nodes.find(&node.id).is_some_and(on_failure)
 }
@@ -346,13 +346,13 @@ fn run_input(source: &Source<'_>) -> Input {
 
 /// A node's input.
 struct Inputs {
-    /// As the result of a node that succeeded shows it.
+    /// As the node's result shows it if the node succeeds.
     shown: Input,
-    /// As the node is given it, and as the result of a node that failed shows it.
+    /// As the node is executed with it, and as its result shows it if the node fails.
     given: Arc<Value>,
 }
 
-/// The node's input, as it was `approved` if it had to be; or why there is none, and the input that the result then shows.
+/// The node's input, as `approved` if it needed approval. The error has the input that the node's result shows instead.
 async fn inputs(
     run: &RunContext,
     node: &Node,
@@ -366,7 +366,7 @@ async fn inputs(
     let is_merged = node.input.is_identity() && node.mapping.is_empty() && approved.is_none();
     let given = node.kind.admit(Arc::clone(&transformed)).map_err(|error| (run_input(source), error))?;
     let shown = match dict(&given) {
-        // Built from the other results when somebody wants to see it.
+        // Built from the other results on demand.
         Ok(Cow::Borrowed(_)) if is_merged && Arc::ptr_eq(&given, &transformed) => {
             Input::Merged(source.seen.into())
         }
@@ -379,7 +379,7 @@ async fn inputs(
 
 async fn transform(run: &RunContext, node: &Node, source: &Source<'_>) -> Result<Arc<Value>, NodeError> {
     let mut input = if node.input.is_identity() {
-        // Merged again and again, outputs double from node to node.
+        // Merging outputs that contain merged inputs can double the size from node to node.
         within_limits("input", source.size())?;
         source.without_inputs()
     } else {
@@ -394,7 +394,7 @@ async fn transform(run: &RunContext, node: &Node, source: &Source<'_>) -> Result
     Ok(Arc::new(input))
 }
 
-/// An output that the app's cache has, or else what the node's tries give.
+/// The output from the app's cache, or else that of the node's attempts.
 async fn cached_attempts(call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
     let Some(cache) = call.services.cache.as_ref().filter(|_| call.node.cached) else {
         return attempts(call, input).await;
@@ -414,7 +414,7 @@ async fn attempts(call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt
     let attempt = |attempt| async move {
         let _stay = errors.timeout.map(|limit| call.rests.timeout(call.run.now() + limit));
         let executed = call.node.kind.execute(Call { attempt, ..call }, input).await;
-        // Here, before it is logged that it is tried again.
+        // Masked here, because a retry logs the error.
         executed.map_err(|halt| call.services.secrets.hide_in_halt(halt))
     };
     errors.attempts(seed, attempt).await
@@ -437,7 +437,7 @@ async fn finish(call: Call<'_>, output: Arc<Value>) -> Result<(Arc<Value>, Size)
     Ok((output, size))
 }
 
-/// What a node is given and gives is held in memory, several times at that, and written to the log.
+/// Checks the size of an input or output: it is in memory, several times, and written to the log.
 fn within_limits(what: &str, size: Size) -> Result<(), NodeError> {
     if size.values > MAX_OUTPUT_VALUES {
         let message = format!(
@@ -446,21 +446,21 @@ fn within_limits(what: &str, size: Size) -> Result<(), NodeError> {
         );
         return Err(NodeError::limit_exceeded(message));
     }
-    for (has, most, kind) in
+    for (has, max, kind) in
         [(size.bytes, MAX_OUTPUT_BYTES, "as JSON"), (size.memory, MAX_OUTPUT_MEMORY, "of memory")]
     {
-        if has > most {
-            let most = most >> 20;
+        if has > max {
+            let max = max >> 20;
             let message =
-                format!("the {what} of the node takes more than {most} MiB {kind}: pass on less of it");
+                format!("the {what} of the node takes more than {max} MiB {kind}: pass on less of it");
             return Err(NodeError::limit_exceeded(message));
         }
     }
     Ok(())
 }
 
-/// The result that an earlier execution recorded. The journal holds what cannot be worked out again; a node's input
-/// can, from the nodes that had finished when it began.
+/// The result that an earlier execution recorded. The journal holds only what cannot be computed again. A node's input
+/// can: from the results of the nodes that had finished when it began.
 async fn restore(
     call: Call<'_>,
     source: Source<'_>,
@@ -471,7 +471,7 @@ async fn restore(
     let seen: Vec<u32> = recorded.journal["after"]
         .as_array()?
         .iter()
-        .filter_map(|place| place.as_u64().and_then(|place| u32::try_from(place).ok()))
+        .filter_map(|index| index.as_u64().and_then(|index| u32::try_from(index).ok()))
         .collect();
     let source = Source { seen: &seen, ..source };
     let error = || NodeError::from_json(&recorded.journal["error"]);

@@ -1,16 +1,16 @@
-//! What a model is told of a node that it may call as a tool.
+//! The description of a node for a model that may call it as a tool.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// What a kind of node offers to a model.
+/// A kind's description as a tool.
 #[derive(Clone, Debug)]
 pub(crate) struct Offer {
-    /// What it does and when to use it, unless the file has a `description`.
+    /// What the node does and when to use it. A `description` in the file replaces it.
     pub(crate) description: &'static str,
     /// The JSON Schema of its input: an object.
     pub(crate) parameters: Value,
-    /// Whether several calls of it may be made at the same time, unless the file says so.
+    /// Whether several calls of it may be made concurrently, unless the file says otherwise.
     pub(crate) parallel: bool,
 }
 
@@ -22,7 +22,7 @@ impl Default for Offer {
     }
 }
 
-/// One of the tools that a node stands for.
+/// A tool of a server that a node stands for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Listed {
     pub(crate) name: String,

@@ -1,22 +1,23 @@
-//! What a person may change the params of a question to.
+//! Validates a person's changes to the params of a question.
 
 use crate::schema::Schema;
 use runyard_runs::{FieldErrors, InputRequest};
 use serde_json::{Map, Value};
 use std::mem::discriminant;
 
-/// What is wrong with what a person `changed`, by field: what the question's schema does not take. A param whose schema does
-/// not take what is shown either, or cannot be read, keeps its type instead.
-pub(crate) fn check(asked: &InputRequest, changed: &Map<String, Value>) -> FieldErrors {
+/// Validates the `changed` params against the question's schema; returns the errors by field. If a param's schema
+/// refuses even the shown value, or is invalid, the new value must have the type of the shown one instead.
+pub(crate) fn check(question: &InputRequest, changed: &Map<String, Value>) -> FieldErrors {
     let mut errors = FieldErrors::new();
-    let known = asked.schema.get("properties").and_then(Value::as_object);
+    let known = question.schema.get("properties").and_then(Value::as_object);
     for (name, to) in changed {
         let Some(property) = known.and_then(|known| known.get(name)) else { continue };
-        let shown = asked.params.get(name);
-        let schema = of_one(&asked.schema, name, property);
-        let is_told = |schema: &Schema| shown.is_none_or(|shown| problems(schema, name, shown).is_empty());
+        let shown = question.params.get(name);
+        let schema = of_one(&question.schema, name, property);
+        let applies =
+            |schema: &Schema| shown.is_none_or(|shown| schema_errors(schema, name, shown).is_empty());
         match schema {
-            Some(schema) if is_told(&schema) => errors.extend(problems(&schema, name, to)),
+            Some(schema) if applies(&schema) => errors.extend(schema_errors(&schema, name, to)),
             _ => {
                 let shown = shown.filter(|shown| !shown.is_null());
                 if shown.is_some_and(|shown| discriminant(shown) != discriminant(to)) {
@@ -28,7 +29,7 @@ pub(crate) fn check(asked: &InputRequest, changed: &Map<String, Value>) -> Field
     errors
 }
 
-/// The schema of an object with this property alone, with the definitions that it may name.
+/// The schema of an object with only this property, and with the definitions that it may refer to.
 fn of_one(whole: &Map<String, Value>, name: &str, property: &Value) -> Option<Schema> {
     let properties = Map::from_iter([(name.to_owned(), property.clone())]);
     let mut schema = Map::from_iter([("properties".to_owned(), Value::Object(properties))]);
@@ -37,7 +38,7 @@ fn of_one(whole: &Map<String, Value>, name: &str, property: &Value) -> Option<Sc
     Schema::new(&Value::Object(schema)).ok()
 }
 
-fn problems(schema: &Schema, name: &str, value: &Value) -> FieldErrors {
+fn schema_errors(schema: &Schema, name: &str, value: &Value) -> FieldErrors {
     let mut errors = FieldErrors::new();
     schema.check(&Value::Object(Map::from_iter([(name.to_owned(), value.clone())])), &mut errors);
     errors.into_iter().map(|(field, problem)| (format!("params.{field}"), problem)).collect()
@@ -50,9 +51,9 @@ mod tests {
     use serde_json::{Value, json};
 
     #[test]
-    fn what_the_schema_does_not_take_is_wrong() {
+    fn reports_changes_that_the_schema_refuses() {
         let object = |value: Value| value.as_object().expect("an object").clone();
-        let asked = InputRequest {
+        let question = InputRequest {
             id: RequestId(uuid::Uuid::nil()),
             kind: InputRequestKind::ApprovalRequest,
             prompt: String::new(),
@@ -82,11 +83,11 @@ mod tests {
             ("odd", json!("other"), json!({})),
         ] {
             let changed = |value: &Value| object(json!({name: value}));
-            assert_eq!(check(&asked, &changed(&good)), FieldErrors::new(), "{name} {good}");
-            let errors = check(&asked, &changed(&bad));
+            assert_eq!(check(&question, &changed(&good)), FieldErrors::new(), "{name} {good}");
+            let errors = check(&question, &changed(&bad));
             assert!(errors.keys().all(|field| field.starts_with(&format!("params.{name}"))), "{errors:?}");
             assert_eq!(errors.len(), 1, "{name} {bad}: {errors:?}");
         }
-        assert!(check(&asked, &object(json!({"free": "not for a schema to say"}))).is_empty());
+        assert!(check(&question, &object(json!({"free": "not for a schema to say"}))).is_empty());
     }
 }

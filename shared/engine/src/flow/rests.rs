@@ -1,4 +1,5 @@
-//! What goes on in a run, and what only waits for a moment: once nothing else goes on, the run can be left until then.
+//! Which nodes of a run work, and which only wait for a point in time. Once all of them wait, the run can rest until
+//! the earliest of these times.
 
 use runyard_runs::{RunContext, Timestamp};
 use std::{
@@ -11,32 +12,32 @@ use std::{
     task::Poll,
 };
 
-/// The nodes of one execution that go on, and the moments that others wait for.
+/// The working nodes of one execution, and the times that its other nodes wait for.
 #[derive(Debug, Default)]
 pub(crate) struct Rests {
-    /// Nodes that do something themselves: those that wait for nodes that they hold are not among them.
+    /// Nodes that work themselves. Nodes that wait for nodes that they contain are not counted.
     working: AtomicUsize,
-    /// Raised by every change, so that one that is half done is told from one that is over.
+    /// Incremented by every change, so that a poll can detect changes during it.
     changes: AtomicU64,
     moments: Mutex<Moments>,
 }
 
 #[derive(Debug, Default)]
 struct Moments {
-    /// When what rests goes on.
+    /// When resting nodes continue.
     rests: Vec<Timestamp>,
-    /// When what has a timeout ends, whether it rests or not.
+    /// When nodes with a timeout end, whether they rest or not.
     timeouts: Vec<Timestamp>,
 }
 
-/// Something that goes on or rests, until it is dropped.
+/// A node's work or rest, until it is dropped.
 pub(crate) struct Stay<'a> {
     rests: &'a Rests,
-    what: What,
+    activity: Activity,
 }
 
 #[derive(Clone, Copy)]
-enum What {
+enum Activity {
     Works,
     Holds,
     Rests(Timestamp),
@@ -44,27 +45,28 @@ enum What {
 }
 
 impl Rests {
-    /// A node is being run.
+    /// A node works.
     pub(crate) fn works(&self) -> Stay<'_> {
-        self.begin(What::Works)
+        self.begin(Activity::Works)
     }
 
-    /// A node that is being run waits for nodes that it holds and for nothing else.
+    /// A working node waits only for nodes that it contains.
     pub(crate) fn holds(&self) -> Stay<'_> {
-        self.begin(What::Holds)
+        self.begin(Activity::Holds)
     }
 
-    /// A node that is being run waits for a moment.
+    /// A working node waits for a point in time.
     pub(crate) fn until(&self, moment: Timestamp) -> Stay<'_> {
-        self.begin(What::Rests(moment))
+        self.begin(Activity::Rests(moment))
     }
 
-    /// A node fails at this moment: who is not there then misses it.
+    /// A node's timeout ends at this time. The run must not rest beyond it.
     pub(crate) fn timeout(&self, moment: Timestamp) -> Stay<'_> {
-        self.begin(What::Timeout(moment))
+        self.begin(Activity::Timeout(moment))
     }
 
-    /// Does `work`, unless nothing of it goes on before a moment that is worth leaving the run for: that one then.
+    /// Does `work`. If all its nodes rest until a time that is far enough away to leave the run, returns that time
+    /// instead.
     pub(crate) async fn unless_all_rest<T>(
         &self,
         run: &RunContext,
@@ -80,14 +82,14 @@ impl Rests {
             if self.changes.load(Ordering::Relaxed) == before {
                 return Poll::Ready(Err(until));
             }
-            // A node whose turn has not come yet may have something to do.
+            // Something changed during the poll: other nodes may be ready to work.
             context.waker().wake_by_ref();
             Poll::Pending
         })
         .await
     }
 
-    /// The moment before which nothing goes on, if it is worth leaving the run for.
+    /// The time until which all nodes rest, if it is far enough away to leave the run.
     fn all_rest(&self, run: &RunContext) -> Option<Timestamp> {
         let worth_leaving = run.rests_from()?;
         if self.working.load(Ordering::Relaxed) > 0 {
@@ -99,25 +101,25 @@ impl Rests {
         (!stays && first.since(run.now()) > worth_leaving).then_some(first)
     }
 
-    fn begin(&self, what: What) -> Stay<'_> {
+    fn begin(&self, activity: Activity) -> Stay<'_> {
         self.changes.fetch_add(1, Ordering::Relaxed);
-        match what {
-            What::Works => self.go_on(),
-            What::Holds => self.cease(),
-            What::Rests(moment) => {
+        match activity {
+            Activity::Works => self.begin_work(),
+            Activity::Holds => self.end_work(),
+            Activity::Rests(moment) => {
                 self.moments().rests.push(moment);
-                self.cease();
+                self.end_work();
             }
-            What::Timeout(moment) => self.moments().timeouts.push(moment),
+            Activity::Timeout(moment) => self.moments().timeouts.push(moment),
         }
-        Stay { rests: self, what }
+        Stay { rests: self, activity }
     }
 
-    fn go_on(&self) {
+    fn begin_work(&self) {
         self.working.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn cease(&self) {
+    fn end_work(&self) {
         self.working.fetch_sub(1, Ordering::Relaxed);
     }
 
@@ -130,19 +132,19 @@ impl Drop for Stay<'_> {
     fn drop(&mut self) {
         let rests = self.rests;
         rests.changes.fetch_add(1, Ordering::Relaxed);
-        let forget = |moments: &mut Vec<Timestamp>, moment| {
-            if let Some(place) = moments.iter().position(|found| *found == moment) {
-                moments.swap_remove(place);
+        let remove = |moments: &mut Vec<Timestamp>, moment| {
+            if let Some(index) = moments.iter().position(|found| *found == moment) {
+                moments.swap_remove(index);
             }
         };
-        match self.what {
-            What::Works => rests.cease(),
-            What::Holds => rests.go_on(),
-            What::Rests(moment) => {
-                forget(&mut rests.moments().rests, moment);
-                rests.go_on();
+        match self.activity {
+            Activity::Works => rests.end_work(),
+            Activity::Holds => rests.begin_work(),
+            Activity::Rests(moment) => {
+                remove(&mut rests.moments().rests, moment);
+                rests.begin_work();
             }
-            What::Timeout(moment) => forget(&mut rests.moments().timeouts, moment),
+            Activity::Timeout(moment) => remove(&mut rests.moments().timeouts, moment),
         }
     }
 }

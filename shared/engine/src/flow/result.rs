@@ -1,4 +1,4 @@
-//! What a node ended with, in the reference's shape.
+//! Results of nodes, in the reference's shape.
 
 use super::INPUT_EXPIRED;
 use crate::services::BUDGET_EXCEEDED;
@@ -13,12 +13,12 @@ pub enum Status {
     Success,
     /// With an error.
     Failure,
-    /// It was not run, for what it depends on.
+    /// Not executed, because of its dependencies.
     Skip,
 }
 
 impl Status {
-    /// Its name in the reference.
+    /// The status in the reference: `success`, `failure` or `skip`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Success => "success",
@@ -33,27 +33,27 @@ impl Status {
 pub struct NodeError {
     /// The name of the exception that the reference raises.
     pub kind: Cow<'static, str>,
-    /// What happened.
+    /// What went wrong, without the kind.
     pub message: String,
-    /// Whether an agent may go on after it.
+    /// Whether an agent may continue after the error.
     pub recoverable: bool,
     /// The nodes that made a workflow fail.
     pub failed_nodes: Vec<FailedNode>,
-    /// Whether trying again can help.
+    /// Whether a retry can succeed.
     pub(crate) retryable: bool,
 }
 
-/// The kind of the error of a node that took more steps, time, memory or output than it may.
+/// Error kind of a node that exceeded a limit on steps, time, memory or output.
 pub(crate) const LIMIT_EXCEEDED: &str = "LimitExceededError";
 
 /// A node that made a workflow fail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailedNode {
-    /// Its id.
+    /// The node's id in the file.
     pub id: String,
-    /// Its name, if it has one.
+    /// The node's name, if it has one.
     pub name: Option<String>,
-    /// Why it failed.
+    /// The message of the node's error.
     pub message: String,
 }
 
@@ -68,17 +68,17 @@ impl NodeError {
         }
     }
 
-    /// The same, for good: no retry can mend it.
+    /// Makes the error permanent: no retry can succeed.
     pub(crate) fn lasting(self) -> Self {
         Self { retryable: false, ..self }
     }
 
-    /// A limit was exceeded; the message names it. A retry would exceed it again.
+    /// The error for an exceeded limit, which the message names. Not retried: a retry would exceed it again.
     pub(crate) fn limit_exceeded(message: impl Into<String>) -> Self {
         Self::new(LIMIT_EXCEEDED, message).lasting()
     }
 
-    /// Refuses JSON text that holds more values than a node may give, before memory is spent on them.
+    /// Refuses JSON text with more values than a node's output may have, before memory is allocated for them.
     pub(crate) fn check_json(text: &str) -> Result<(), Self> {
         if holds_more_values(text.as_bytes(), MAX_OUTPUT_VALUES) {
             let message = format!(
@@ -89,7 +89,7 @@ impl NodeError {
         Ok(())
     }
 
-    /// The `code` of the run's error: what callers can act on.
+    /// The `code` of the run's error, for callers.
     pub(crate) fn code(&self) -> &'static str {
         match self.kind.as_ref() {
             BUDGET_EXCEEDED => "budget_exceeded",
@@ -114,7 +114,7 @@ impl NodeError {
         })
     }
 
-    /// What [`NodeError::to_json`] gave for a node.
+    /// Parses what [`NodeError::to_json`] returned for a node.
     pub(crate) fn from_json(value: &Value) -> Self {
         let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
         Self {
@@ -124,7 +124,7 @@ impl NodeError {
     }
 }
 
-/// What a node ended with.
+/// The result of a node.
 #[derive(Clone, Debug)]
 pub(crate) struct NodeResult {
     pub(crate) status: Status,
@@ -135,12 +135,12 @@ pub(crate) struct NodeResult {
     pub(crate) error: Option<NodeError>,
 }
 
-/// What a node was given.
+/// A node's input.
 #[derive(Clone, Debug)]
 pub(crate) enum Input {
-    /// This.
+    /// The value itself.
     Given(Arc<Value>),
-    /// The run's input merged with the results of these nodes, without their inputs; built when it is asked for.
+    /// The run's input merged with the results of these nodes, without their inputs; built on demand.
     Merged(Box<[u32]>),
 }
 

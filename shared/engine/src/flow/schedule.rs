@@ -1,4 +1,4 @@
-//! The scheduler: a node starts the moment the last of its dependencies ends.
+//! The scheduler: a node starts as soon as the last of its dependencies has ended.
 
 use super::{
     Flow, FlowEnd, Rests, Stop,
@@ -12,9 +12,9 @@ use serde_json::{Map, Value};
 use std::collections::VecDeque;
 
 impl Flow {
-    /// Runs all nodes, those that do not depend on each other at the same time, in the caller's own task.
+    /// Runs all nodes in the caller's task; nodes that do not depend on each other run concurrently.
     ///
-    /// `within` names, in the journal, what the flow is part of: empty, or ending in `/`.
+    /// `within` is the journal prefix of what contains the flow: empty, or ending in `/`.
     pub(crate) async fn run(
         &self,
         run: &RunContext,
@@ -24,9 +24,9 @@ impl Flow {
         within: &str,
     ) -> FlowEnd {
         let results = Results::new(self.nodes.len());
-        let mut missing: Vec<usize> = self.nodes.iter().map(|(_, node)| node.depends.len()).collect();
+        let mut waits_for: Vec<usize> = self.nodes.iter().map(|(_, node)| node.depends.len()).collect();
         let mut ready: VecDeque<u32> =
-            self.nodes.iter().filter(|(_, node)| node.depends.is_empty()).map(|(place, _)| place).collect();
+            self.nodes.iter().filter(|(_, node)| node.depends.is_empty()).map(|(index, _)| index).collect();
         let limit = self.max_node_workers.unwrap_or(usize::MAX);
         let mut order: Vec<u32> = Vec::with_capacity(self.nodes.len());
         let mut stop = Stop::Done;
@@ -34,22 +34,22 @@ impl Flow {
             let mut running = FuturesUnordered::new();
             loop {
                 while running.len() < limit
-                    && let Some(place) = ready.pop_front()
+                    && let Some(index) = ready.pop_front()
                 {
                     let seen = order.clone();
-                    let one = self.run_one(place, run, services, rests, input, &results, seen, within);
-                    // Boxed, as the set keeps room for one more than it has.
+                    let one = self.run_one(index, run, services, rests, input, &results, seen, within);
+                    // Boxed, because the set allocates room for one more future than it holds.
                     running.push(Box::pin(one));
                 }
-                let Some((place, ended)) = running.next().await else { break };
+                let Some((index, ended)) = running.next().await else { break };
                 match ended {
                     Ended::With(result) => {
-                        results.set(place, result);
-                        order.push(place);
-                        for dependent in self.nodes.dependents(place) {
-                            let missing = &mut missing[*dependent as usize];
-                            *missing -= 1;
-                            if *missing == 0 {
+                        results.set(index, result);
+                        order.push(index);
+                        for dependent in self.nodes.dependents(index) {
+                            let waits_for = &mut waits_for[*dependent as usize];
+                            *waits_for -= 1;
+                            if *waits_for == 0 {
                                 ready.push_back(*dependent);
                             }
                         }
@@ -65,10 +65,10 @@ impl Flow {
         FlowEnd { results, order, stop }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one call, named where it is made")]
+    #[expect(clippy::too_many_arguments, reason = "the parts of one call, which has a single caller")]
     async fn run_one(
         &self,
-        place: u32,
+        index: u32,
         run: &RunContext,
         services: &Services,
         rests: &Rests,
@@ -77,10 +77,10 @@ impl Flow {
         seen: Vec<u32>,
         within: &str,
     ) -> (u32, Ended) {
-        let node = self.nodes.get(place);
+        let node = self.nodes.get(index);
         let key = format!("{within}{}", node.id);
         let call = Call { run, services, rests, node, key: &key, attempt: 0 };
         let source = Source { input, nodes: &self.nodes, results, seen: &seen };
-        (place, run_node(call, source, None).await)
+        (index, run_node(call, source, None).await)
     }
 }

@@ -1,4 +1,4 @@
-//! A node's source: the run's input, merged with the result of every node of the flow that has finished.
+//! A node's source: the run's input, merged with the results of the flow's finished nodes.
 
 use super::{
     FlowNodes,
@@ -9,7 +9,7 @@ use runyard_runs::Size;
 use serde_json::{Map, Value};
 use std::sync::OnceLock;
 
-/// The results of a flow's nodes, by their place in it.
+/// The results of a flow's nodes, by node index.
 #[derive(Debug)]
 pub(crate) struct Results(Box<[OnceLock<NodeResult>]>);
 
@@ -23,19 +23,19 @@ impl Results {
     }
 
     pub(crate) fn set(&self, node: u32, result: NodeResult) {
-        // A node ends once; a second result would be a bug of the scheduler, and the first stands.
+        // A node ends once; a second result would be a bug in the scheduler, and is ignored.
         let _ = self.0[node as usize].set(result);
     }
 }
 
-/// What one node sees.
+/// The data that a node can read.
 #[derive(Clone, Copy)]
 pub(crate) struct Source<'a> {
     /// The run's input.
     pub(crate) input: &'a Map<String, Value>,
     pub(crate) nodes: &'a FlowNodes,
     pub(crate) results: &'a Results,
-    /// The nodes that had finished, in the order in which they did.
+    /// The nodes that had finished, in that order.
     pub(crate) seen: &'a [u32],
 }
 
@@ -46,31 +46,31 @@ impl<'a> Source<'a> {
         if self.seen.contains(&node) { self.results.get(node) } else { None }
     }
 
-    /// Counts all of it as a computation that goes through it.
+    /// Charges the budget for reading all of the source.
     pub(crate) fn walk(&self) -> Result<(), Exceeded> {
         self.input.values().try_for_each(compute::walk)?;
         for result in self.seen.iter().filter_map(|node| self.results.get(*node)) {
             compute::walk(&result.output)?;
             match &result.input {
                 Input::Given(value) => compute::walk(value)?,
-                // The outputs of those before it, which are counted above, once more.
+                // Contains the outputs of earlier nodes, which are counted above.
                 Input::Merged(seen) => compute::step(seen.len() as u64)?,
             }
         }
         Ok(())
     }
 
-    /// All of it, each result as `{status, input, output, error?}`.
+    /// The whole source, each result as `{status, input, output, error?}`.
     pub(crate) fn with_inputs(&self) -> Value {
         self.merged(|result| self.result_with_input(result))
     }
 
-    /// All of it, each result as `{status, output, error?}`.
+    /// The whole source, each result as `{status, output, error?}`.
     pub(crate) fn without_inputs(&self) -> Value {
         self.merged(NodeResult::without_input)
     }
 
-    /// The size of [`Source::without_inputs`], of all but the run's input.
+    /// The size of [`Source::without_inputs`], not counting the run's input.
     pub(crate) fn size(&self) -> Size {
         let results = self.seen.iter().filter_map(|node| self.results.get(*node));
         results.fold(Size::default(), |sum, result| sum + result.size)
@@ -81,7 +81,7 @@ impl<'a> Source<'a> {
         result.with_input(self.input_of(result))
     }
 
-    /// What a node was given.
+    /// A node's input, built if necessary.
     pub(crate) fn input_of(&self, result: &NodeResult) -> Value {
         match &result.input {
             Input::Given(value) => (**value).clone(),

@@ -1,19 +1,19 @@
-//! What is built of one file: its flows may list the same node many times, and each time it is compiled anew.
+//! Limits on what is compiled of one file: its flows may list the same node many times, and it is compiled each time.
 
 use super::yaml::{self, MAX_BYTES, MAX_VALUES, Size, Yaml};
 
-/// Nodes that the flows of one file may list together.
+/// Nodes that the flows of one file list, in total.
 pub(super) const MAX_NODES: usize = 5_000;
-/// Dependencies that the nodes of one flow may have together.
+/// Dependencies of the nodes of one flow, in total.
 pub(super) const MAX_DEPENDS: usize = 20_000;
 /// Connections of one file.
 pub(super) const MAX_CONNECTIONS: usize = 1_000;
 /// Regular expressions of one file.
 const MAX_PATTERNS: usize = 500;
-/// Bytes that the compiled regular expressions of one file may take together.
+/// Bytes of the compiled regular expressions of one file, in total.
 const MAX_PATTERN_BYTES: usize = 32 << 20;
 
-/// What may still be built.
+/// What may still be compiled.
 #[derive(Clone, Debug)]
 pub(crate) struct Built {
     nodes: usize,
@@ -35,23 +35,23 @@ impl Default for Built {
 }
 
 impl Built {
-    /// Counts a node that a flow lists, before it is built.
+    /// Charges for a node that a flow lists, before it is compiled.
     pub(super) fn node(&mut self, node: &Yaml) -> Result<(), String> {
         let exceeded = || format!("the flows of this file list more than {MAX_NODES} nodes");
         self.nodes = self.nodes.checked_sub(1).ok_or_else(exceeded)?;
         self.left.take(yaml::size(node)).map_err(|what| {
-            format!("the nodes that the flows of this file list hold too many {what} together; list each node in fewer flows")
+            format!("the nodes that the flows of this file list have too many {what} in total; list each node in fewer flows")
         })
     }
 
-    /// Counts a regular expression, before it is compiled.
+    /// Charges for a regular expression, before it is compiled.
     pub(super) fn pattern(&mut self) -> Result<(), String> {
         let exceeded = || format!("this file has more than {MAX_PATTERNS} regular expressions");
         self.patterns = self.patterns.checked_sub(1).ok_or_else(exceeded)?;
         Ok(())
     }
 
-    /// Counts what a regular expression takes, once it is compiled.
+    /// Charges for the size of a compiled regular expression.
     pub(super) fn compiled(&mut self, bytes: usize) -> Result<(), String> {
         let exceeded = || {
             format!(

@@ -1,21 +1,21 @@
-//! Connections: where a node's service is, and how to be let in.
+//! Connections: the URL of a node's service, and its credentials.
 
 use super::{Fields, meant};
 use serde_json::{Map, Value};
 use std::fmt;
 
-/// A connection of a workflow file.
+/// A validated connection of a workflow file.
 #[derive(Clone)]
 pub(crate) struct Connection {
     /// The last part of its type: `OpenAI`, `HttpApiKey`, `Http`.
     pub(crate) class: String,
     pub(crate) url: Option<String>,
     pub(crate) api_key: Option<String>,
-    /// All that the file says of it.
+    /// All fields of the connection in the file.
     pub(crate) fields: Map<String, Value>,
 }
 
-/// Without what may be secret.
+/// Omits fields that may be secret.
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection")
@@ -25,7 +25,7 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// The classes of connections that the reference has.
+/// The connection classes of the reference.
 #[rustfmt::skip]
 const CLASSES: &[&str] = &[
     "AI21", "AWS", "AWSNeptune", "AWSOpenSearch", "AWSRedshift", "AWSTextract", "Anthropic", "Anyscale",
@@ -51,7 +51,7 @@ impl Connection {
         let class = path.rsplit('.').next().unwrap_or(path).to_owned();
         if !path.starts_with("dynamiq.connections.") || !CLASSES.contains(&class.as_str()) {
             let near = meant(&class, CLASSES).replace("did you mean `", "did you mean `dynamiq.connections.");
-            fields.mistake(fields.spot("type"), format!("`{path}` is no type of connection{near}"));
+            fields.mistake(fields.spot("type"), format!("`{path}` is not a connection type{near}"));
             return None;
         }
         let url = fields.text("url").map(str::to_owned);
@@ -60,7 +60,7 @@ impl Connection {
         Some(Self { class, url, api_key, fields })
     }
 
-    /// A field that is text, unless it is absent or empty.
+    /// A text field, unless it is absent or empty.
     pub(crate) fn text(&self, key: &str) -> Option<&str> {
         self.fields.get(key)?.as_str().filter(|text| !text.is_empty())
     }

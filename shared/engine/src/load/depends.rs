@@ -9,7 +9,7 @@ use crate::{
 use serde_json::Value;
 use std::collections::HashSet;
 
-/// A dependency as the file has it.
+/// A dependency of the file; the node is named by its id.
 #[derive(Debug)]
 pub(super) struct DependSpec {
     pub(super) node: String,
@@ -23,7 +23,7 @@ pub(super) struct DependSpec {
 pub(super) fn read(fields: Fields<'_>) -> Vec<DependSpec> {
     let mut depends: Vec<DependSpec> = Vec::new();
     let mut known = HashSet::new();
-    // The reference goes through whatever stands here, and finds nothing in an empty mapping.
+    // The reference iterates over `depends`, and an empty mapping has no items.
     if fields.get("depends").is_some_and(|given| given.is_map() && given.keys().is_empty()) {
         return depends;
     }
@@ -35,7 +35,7 @@ pub(super) fn read(fields: Fields<'_>) -> Vec<DependSpec> {
             continue;
         };
         if !known.insert(node) {
-            item.mistake(item.spot("node"), format!("a dependency on `{node}` stands here already"));
+            item.mistake(item.spot("node"), format!("there is already a dependency on `{node}`"));
         }
         let on_failure = item.choice("trigger", &[("success", false), ("failure", true)]).unwrap_or(false);
         let option = item.text("option").filter(|option| !option.is_empty()).map(str::to_owned);
@@ -55,7 +55,7 @@ pub(super) fn read(fields: Fields<'_>) -> Vec<DependSpec> {
     depends
 }
 
-/// Reads one condition; `None`, and a mistake, if it is none.
+/// Reads one condition; `None`, with a reported error, if it is invalid.
 pub(crate) fn condition(fields: Fields<'_>) -> Option<Condition> {
     if fields.is_full() {
         return None;
@@ -96,13 +96,13 @@ fn comparison(fields: Fields<'_>, operator: &str, value: Value) -> Option<Test> 
     let name = with_path.unwrap_or(operator);
     let found = OPERATORS.iter().find(|(known, _)| *known == name).map(|(_, comparison)| *comparison);
     let found = found.filter(|_| {
-        // Only values that have an order or equality can come from a path.
+        // Only operators of order and equality can take their value from a path.
         with_path.is_none() || !["string-starts-with", "string-ends-with", "string-contains"].contains(&name)
     });
     let Some(comparison) = found else {
         let mut known: Vec<&str> = OPERATORS.iter().map(|(known, _)| *known).collect();
         known.extend(["and", "or", "string-regexp"]);
-        let message = format!("`{operator}` is no operator{}", meant(operator, &known));
+        let message = format!("`{operator}` is not an operator{}", meant(operator, &known));
         fields.mistake(fields.spot("operator"), message);
         return None;
     };

@@ -1,4 +1,4 @@
-//! The file as a whole: connections, prompts, nodes, flows and workflows, and how they refer to each other.
+//! The file as a whole: connections, prompts, nodes, flows and workflows, and the references between them.
 
 use super::{
     Connection, Env, Fields, LoadErrors, Loading, Mistake, Mistakes, Yaml, build_node,
@@ -24,16 +24,16 @@ use std::{
 
 const SECTIONS: &[&str] = &["connections", "prompts", "nodes", "flows", "workflows"];
 
-/// A workflow of a file, and what stands in the file without effect.
+/// A workflow of a file, and the file's warnings.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) workflow: Workflow,
     pub(crate) warnings: Vec<Mistake>,
-    /// The file, with all that it refers to.
+    /// The file, with its references resolved.
     pub(crate) root: Yaml,
 }
 
-/// Loads one workflow of a file, with what the app's configuration has for its requirements.
+/// Loads one workflow of a file, with the app's values for its requirements.
 pub(crate) fn load(
     source: &WorkflowSource,
     requirements: &BTreeMap<String, Value>,
@@ -48,7 +48,7 @@ pub(crate) fn load(
     };
     interpolate(&mut root, env, &mut mistakes);
     let known = resolved(requirements, env, &mut mistakes);
-    // Whatever paths they have, all of them together are one computation.
+    // Their paths share the budget of one computation.
     let resolved = compute::whole("the requirements", || {
         requirements::resolve(&mut root, &known, &mut mistakes);
         Ok(())
@@ -66,7 +66,7 @@ pub(crate) fn load(
             Ok(Loaded { workflow, warnings: mistakes.into_warnings(), root })
         }
         _ => {
-            // Of the rest, nobody knows what would have been read.
+            // Elsewhere it is unknown which keys would have been read.
             if let Some(nodes) = root.peek("nodes") {
                 warnings::ignored(nodes, &mut mistakes);
             }
@@ -75,7 +75,7 @@ pub(crate) fn load(
     }
 }
 
-/// The ids of the workflows of a file; none if it is no workflow file.
+/// The ids of the workflows of a file; empty if it is not a workflow file.
 pub fn workflow_ids(text: &str) -> Vec<String> {
     let root = yaml::read(text, &mut Mistakes::default());
     let section = root.as_ref().and_then(|root| root.get("workflows")?.entries());
@@ -100,7 +100,7 @@ fn resolved(
     requirements.iter().map(one).collect()
 }
 
-/// How deep flows may hold flows.
+/// How deep flows may nest.
 const MAX_NESTED_FLOWS: usize = 16;
 
 const START: super::Spot = super::Spot { line: 1, column: 1 };
@@ -113,11 +113,11 @@ pub(crate) struct Document<'y> {
     nodes: HashMap<&'y str, &'y Yaml>,
     flows: HashMap<&'y str, Fields<'y>>,
     workflows: Vec<(&'y str, Fields<'y>)>,
-    /// The flows that were built, by id; `None` for one with a mistake.
+    /// The compiled flows, by id; `None` for an invalid one.
     built: RefCell<HashMap<String, Option<Arc<Flow>>>>,
 }
 
-/// The flows that are being built, from the innermost out.
+/// The flows that are being compiled, from the innermost outwards.
 #[derive(Clone, Copy)]
 pub(crate) struct Within<'w> {
     flow: &'w str,
@@ -144,7 +144,7 @@ impl<'y> Document<'y> {
             if !SECTIONS.contains(&key.key.as_str())
                 && let Some(near) = nearest(&key.key, SECTIONS)
             {
-                root.mistake(key.key_spot, format!("`{}` is no section; did you mean `{near}`?", key.key));
+                root.mistake(key.key_spot, format!("`{}` is not a section; did you mean `{near}`?", key.key));
             }
         }
         let section = |key: &str| -> Vec<(&'y str, &'y Yaml)> {
@@ -163,7 +163,7 @@ impl<'y> Document<'y> {
         let connections = fields("connections", "connection");
         if connections.len() > MAX_CONNECTIONS {
             let message =
-                format!("the file has {} connections, of {MAX_CONNECTIONS} at most", connections.len());
+                format!("the file has {} connections, more than {MAX_CONNECTIONS}", connections.len());
             root.mistake(root.spot("connections"), message);
             return None;
         }
@@ -231,7 +231,7 @@ impl<'y> Document<'y> {
         Some(Workflow::new((*id).to_owned(), flow?))
     }
 
-    /// Of the nodes that the workflow does not use, only the types are checked.
+    /// Checks the types of the nodes that the workflow does not use.
     fn check_others(&self, loading: &Loading<'_>) {
         for (id, yaml) in &self.nodes {
             if loading.mistakes.borrow().is_full() {
@@ -249,7 +249,7 @@ impl<'y> Document<'y> {
         }
     }
 
-    /// The flow that `fields` name or hold as their `flow`.
+    /// The flow that the field `flow` names or contains.
     pub(crate) fn flow_of(&self, fields: Fields<'_>, loading: &Loading<'_>) -> Option<Arc<Flow>> {
         let given = fields.get("flow")?;
         let Some(id) = given.text() else {
@@ -262,7 +262,7 @@ impl<'y> Document<'y> {
         };
         let outer = loading.within.map(|within| within.ids()).unwrap_or_default();
         if outer.contains(id) {
-            let message = format!("the flow `{id}` holds itself: {} → {id}", outer.join(" → "));
+            let message = format!("the flow `{id}` contains itself: {} → {id}", outer.join(" → "));
             fields.mistake(given.spot, message);
             return None;
         }
@@ -299,7 +299,7 @@ impl<'y> Document<'y> {
                         Err(format!("the id of a node has at most {MAX_KEY_BYTES} bytes"))
                     }
                     Some(id) => Ok((id, item)),
-                    None => Err(format!("a node that stands in {what} itself needs an `id`")),
+                    None => Err(format!("a node that is defined in {what} needs an `id`")),
                 },
                 None => Err(format!("a flow lists ids of nodes, but this is {}", item.kind())),
             };
@@ -325,7 +325,7 @@ impl<'y> Document<'y> {
             let node = Fields::new(yaml, &format!("the node `{id}`"), loading.mistakes);
             depends.push(node.map(depends::read).unwrap_or_default());
             let spec = node.and_then(|node| build_node(id, node, loading));
-            // What comes after a mistake is perhaps not read: it is not without effect for that.
+            // After an error, the rest of the node may be unread. That does not mean that it has no effect.
             if spec.is_none() || loading.mistakes.borrow().count() > before {
                 yaml.hush();
             }
@@ -335,7 +335,7 @@ impl<'y> Document<'y> {
             }
         }
         if depends.iter().map(Vec::len).sum::<usize>() > MAX_DEPENDS {
-            let message = format!("the nodes of {what} have more than {MAX_DEPENDS} dependencies together");
+            let message = format!("the nodes of {what} have more than {MAX_DEPENDS} dependencies in total");
             fields.mistake(fields.spot("nodes"), message);
             return None;
         }
@@ -351,7 +351,7 @@ impl<'y> Document<'y> {
         })
     }
 
-    /// Replaces the ids of dependencies by places in the flow.
+    /// Replaces the node ids of dependencies by indexes in the flow.
     fn resolve(
         &self,
         ids: &[&str],
@@ -359,22 +359,21 @@ impl<'y> Document<'y> {
         specs: &[Option<NodeSpec>],
         flow: Fields<'_>,
     ) -> Option<Vec<Vec<Depend>>> {
-        let places_of: HashMap<&str, usize> =
-            ids.iter().enumerate().map(|(place, id)| (*id, place)).collect();
+        let index_of: HashMap<&str, usize> = ids.iter().enumerate().map(|(index, id)| (*id, index)).collect();
         let mut resolved = Vec::with_capacity(depends.len());
         let mut complete = true;
         for (id, depends) in ids.iter().zip(depends) {
-            let mut places = Vec::with_capacity(depends.len());
+            let mut resolved_depends = Vec::with_capacity(depends.len());
             for depend in depends {
                 if flow.is_full() {
                     return None;
                 }
-                let Some(place) = places_of.get(depend.node.as_str()).copied() else {
+                let Some(index) = index_of.get(depend.node.as_str()).copied() else {
                     flow.mistake(depend.spot, self.missing(id, &depend.node, ids));
                     complete = false;
                     continue;
                 };
-                if let (Some(option), Some(spec)) = (&depend.option, &specs[place])
+                if let (Some(option), Some(spec)) = (&depend.option, &specs[index])
                     && !spec.kind.options().contains(option)
                 {
                     let options: Vec<&str> = spec.kind.options().iter().map(String::as_str).collect();
@@ -382,18 +381,18 @@ impl<'y> Document<'y> {
                         format!("`{}` has no option `{option}`{}", depend.node, meant(option, &options));
                     flow.mistake(depend.option_spot, message);
                 }
-                places.push(Depend {
-                    node: u32::try_from(place).unwrap_or(u32::MAX),
+                resolved_depends.push(Depend {
+                    node: u32::try_from(index).unwrap_or(u32::MAX),
                     option: depend.option,
                     condition: depend.condition.map(Arc::new),
                     on_failure: depend.on_failure,
                 });
             }
-            resolved.push(places);
+            resolved.push(resolved_depends);
         }
         if let Some(cycle) = cycle(&resolved) {
-            let names: Vec<&str> = cycle.into_iter().map(|place| ids[place]).collect();
-            let message = format!("nodes depend on each other in a circle: {}", names.join(" → "));
+            let names: Vec<&str> = cycle.into_iter().map(|index| ids[index]).collect();
+            let message = format!("nodes depend on each other in a cycle: {}", names.join(" → "));
             flow.mistake(flow.spot("nodes"), message);
             return None;
         }
@@ -449,32 +448,32 @@ impl Node {
     }
 }
 
-/// Places that depend on each other in a circle, the first repeated at the end.
+/// Indexes of nodes that depend on each other in a cycle, with the first repeated at the end.
 fn cycle(depends: &[Vec<Depend>]) -> Option<Vec<usize>> {
-    // What is left once all that depends on nothing left is taken away, again and again, holds a circle.
+    // Repeatedly removes nodes that depend on no remaining node. What remains contains a cycle.
     let mut dependents = vec![Vec::new(); depends.len()];
     let mut waits_for: Vec<usize> = depends.iter().map(Vec::len).collect();
-    for (place, depends) in depends.iter().enumerate() {
+    for (index, depends) in depends.iter().enumerate() {
         for depend in depends {
-            dependents[depend.node as usize].push(place);
+            dependents[depend.node as usize].push(index);
         }
     }
-    let mut free: Vec<usize> = (0..depends.len()).filter(|place| waits_for[*place] == 0).collect();
-    while let Some(place) = free.pop() {
-        for dependent in &dependents[place] {
+    let mut ready: Vec<usize> = (0..depends.len()).filter(|index| waits_for[*index] == 0).collect();
+    while let Some(index) = ready.pop() {
+        for dependent in &dependents[index] {
             waits_for[*dependent] -= 1;
             if waits_for[*dependent] == 0 {
-                free.push(*dependent);
+                ready.push(*dependent);
             }
         }
     }
-    let is_left = |place: &usize| waits_for[*place] > 0;
-    let mut path = vec![(0..depends.len()).find(is_left)?];
-    let mut place_in_path = HashMap::from([(path[0], 0)]);
+    let remains = |index: &usize| waits_for[*index] > 0;
+    let mut path = vec![(0..depends.len()).find(remains)?];
+    let mut index_in_path = HashMap::from([(path[0], 0)]);
     loop {
         let last = path[path.len() - 1];
-        let next = depends[last].iter().map(|depend| depend.node as usize).find(is_left)?;
-        if let Some(begin) = place_in_path.insert(next, path.len()) {
+        let next = depends[last].iter().map(|depend| depend.node as usize).find(remains)?;
+        if let Some(begin) = index_in_path.insert(next, path.len()) {
             path.push(next);
             return Some(path.split_off(begin));
         }

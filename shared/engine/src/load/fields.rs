@@ -1,4 +1,4 @@
-//! Reads the fields of a mapping, and reports what is not as it should be.
+//! Reads and validates the fields of a mapping.
 
 use super::{
     Mistakes, Spot, scalar,
@@ -8,7 +8,7 @@ use crate::pattern::Pattern;
 use serde_json::Value;
 use std::cell::RefCell;
 
-/// Entries of a list of mappings: each is compared with those before it where two may not be the same.
+/// Entries of a list of mappings. Limited because lists without duplicates compare each entry with the earlier ones.
 const MAX_ITEMS: usize = 5_000;
 
 /// The fields of one mapping of the file.
@@ -19,7 +19,7 @@ pub(crate) struct Fields<'y> {
 }
 
 impl<'y> Fields<'y> {
-    /// `None`, and a mistake, if `yaml` is no mapping. `what` names it.
+    /// `None`, with a reported error, if `yaml` is not a mapping. `what` names the value in the error.
     pub(crate) fn new(yaml: &'y Yaml, what: &str, mistakes: &'y RefCell<Mistakes>) -> Option<Self> {
         if yaml.is_map() {
             return Some(Self { yaml, mistakes });
@@ -33,12 +33,12 @@ impl<'y> Fields<'y> {
         self.mistakes.borrow_mut().add(spot, message);
     }
 
-    /// Whether the most mistakes that are reported have been found.
+    /// Whether as many errors have been found as are reported at most.
     pub(crate) fn is_full(&self) -> bool {
         self.mistakes.borrow().is_full()
     }
 
-    /// Says what is no mistake, but probably not meant.
+    /// Reports a warning.
     pub(crate) fn warn(&self, spot: Spot, message: String) {
         self.mistakes.borrow_mut().warn(spot, message);
     }
@@ -48,14 +48,14 @@ impl<'y> Fields<'y> {
         self.yaml.get(key).filter(|value| !value.is_null())
     }
 
-    /// Takes fields as known that mean something to the reference or its editors, and nothing here.
+    /// Marks fields as known that the reference or its editors use, but the engine does not.
     pub(crate) fn know(&self, keys: &[&str]) {
         for key in keys {
             self.yaml.ask(key);
         }
     }
 
-    /// Where the field stands, or the mapping if it lacks it.
+    /// The position of the field's value, or of the mapping if the field is missing.
     pub(crate) fn spot(&self, key: &str) -> Spot {
         self.yaml.get(key).map_or(self.yaml.spot, |value| value.spot)
     }
@@ -104,7 +104,7 @@ impl<'y> Fields<'y> {
         number
     }
 
-    /// A whole number that is not negative.
+    /// A non-negative integer.
     pub(crate) fn count(&self, key: &str) -> Option<u32> {
         let value = self.get(key)?;
         let number = match &value.value {
@@ -114,12 +114,12 @@ impl<'y> Fields<'y> {
         };
         let whole = number.filter(|number| number.fract() == 0.0 && (0.0..4e9).contains(number));
         if whole.is_none() {
-            self.wrong(key, "a whole number that is not negative", value);
+            self.wrong(key, "a non-negative integer", value);
         }
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            reason = "whole and within bounds, as just checked"
+            reason = "integral and within bounds, as just checked"
         )]
         whole.map(|number| number as u32)
     }
@@ -137,13 +137,13 @@ impl<'y> Fields<'y> {
         None
     }
 
-    /// Compiles a regular expression that stands as `key`; an error inside if it is none, which counts once it is used. `None`,
-    /// and a mistake, if the file has too many.
+    /// Compiles the regular expression in the field `key`. The inner error, if it is invalid, counts only once it is
+    /// used. `None`, with a reported error, if the file has too many.
     pub(crate) fn pattern(&self, key: &str, text: &str) -> Option<Result<Pattern, String>> {
         self.pattern_at(self.spot(key), || Pattern::python(text))
     }
 
-    /// The same for one that stands at `spot`.
+    /// Like [`Fields::pattern`], for a regular expression at `spot`.
     pub(crate) fn pattern_at(
         &self,
         spot: Spot,
@@ -158,27 +158,27 @@ impl<'y> Fields<'y> {
         compiled.map_err(|problem| mistakes.add(spot, problem)).ok()
     }
 
-    /// The items of a list of mappings; `what` names one.
+    /// The items of a list of mappings; `what` names an item in errors.
     pub(crate) fn items(&self, key: &str, what: &str) -> Vec<Self> {
         let items = self.list(key).unwrap_or_default();
         if items.len() > MAX_ITEMS {
             self.mistake(
                 self.spot(key),
-                format!("`{key}` has {} entries, of {MAX_ITEMS} at most", items.len()),
+                format!("`{key}` has {} entries, more than {MAX_ITEMS}", items.len()),
             );
             return Vec::new();
         }
         items.iter().filter_map(|item| Self::new(item, what, self.mistakes)).collect()
     }
 
-    /// One of a few words.
+    /// The meaning of the field's word, which must be one of `words`.
     pub(crate) fn choice<T: Copy>(&self, key: &str, words: &[(&str, T)]) -> Option<T> {
         let word = self.text(key)?;
         let found = words.iter().find(|(known, _)| *known == word).map(|(_, meaning)| *meaning);
         if found.is_none() {
             let known: Vec<&str> = words.iter().map(|(known, _)| *known).collect();
             let message =
-                format!("`{key}` is `{word}`, which is none of {}{}", quoted(&known), meant(word, &known));
+                format!("`{key}` is `{word}`, which is not one of {}{}", quoted(&known), meant(word, &known));
             self.mistake(self.spot(key), message);
         }
         found
@@ -194,12 +194,12 @@ fn quoted(words: &[&str]) -> String {
     words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// Longer words are nobody's slip of the pen, and of more words none is looked for: what a mistake costs must not grow with
-/// the file.
+/// Limits on the words, and on the number of known words, that are searched for a typo: the cost of an error must not
+/// grow with the file.
 const MAX_WORD: usize = 64;
 const MAX_WORDS: usize = 1_000;
 
-/// `; did you mean …?` if one of `known` is near.
+/// `; did you mean …?` if one of `known` is similar, else empty.
 pub(crate) fn meant(word: &str, known: &[&str]) -> String {
     match nearest(word, known) {
         Some(near) => format!("; did you mean `{near}`?"),
@@ -207,27 +207,30 @@ pub(crate) fn meant(word: &str, known: &[&str]) -> String {
     }
 }
 
-/// The nearest of `known` to `word`, if any is near enough to be meant.
+/// The word of `known` that is most similar to `word`, if it is similar enough to be meant.
 pub(crate) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     if word.len() > MAX_WORD {
         return None;
     }
     let lower = word.to_lowercase();
-    let most = |known: &str| known.chars().count().max(word.chars().count()).div_ceil(3);
+    let max_distance = |known: &str| known.chars().count().max(word.chars().count()).div_ceil(3);
     known
         .iter()
         .take(MAX_WORDS)
-        .filter(|known| known.len() <= 2 * MAX_WORD && known.len().abs_diff(word.len()) <= 2 * most(known))
+        .filter(|known| {
+            known.len() <= 2 * MAX_WORD && known.len().abs_diff(word.len()) <= 2 * max_distance(known)
+        })
         .map(|known| (distance(&lower, &known.to_lowercase()), *known))
-        .filter(|(distance, known)| *distance <= most(known))
+        .filter(|(distance, known)| *distance <= max_distance(known))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, known)| known)
 }
 
-/// The one of `known` that `word` is, but for a letter or two; short words are too near to each other to tell.
+/// The word of `known` that differs from `word` by a letter or two. Short words are too similar to each other to
+/// decide.
 pub(crate) fn misspelt<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     let lower = word.to_lowercase();
-    let most = match word.chars().count() {
+    let max_distance = match word.chars().count() {
         4..7 => 1,
         7..=MAX_WORD => 2,
         _ => return None,
@@ -235,12 +238,12 @@ pub(crate) fn misspelt<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     known
         .iter()
         .map(|known| (distance(&lower, known), *known))
-        .filter(|(distance, known)| *distance <= most && known.len() >= 4)
+        .filter(|(distance, known)| *distance <= max_distance && known.len() >= 4)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, known)| known)
 }
 
-/// How many letters must be put in, taken out or changed.
+/// The Levenshtein distance: how many letters must be inserted, removed or changed.
 fn distance(left: &str, right: &str) -> usize {
     let right: Vec<char> = right.chars().collect();
     let mut row: Vec<usize> = (0..=right.len()).collect();

@@ -1,4 +1,4 @@
-//! `${oc.env:NAME}`, `${oc.env:NAME,default}`, and `${a.b}` for what stands elsewhere in the file.
+//! `${oc.env:NAME}`, `${oc.env:NAME,default}`, and `${a.b}` for a value elsewhere in the file.
 
 use super::{
     Env, Mistakes, Refusal,
@@ -7,7 +7,7 @@ use super::{
 use crate::python_text;
 use std::collections::BTreeSet;
 
-/// How far a reference may lead to others, and how deep `${…}` may stand in `${…}`.
+/// How many references may follow each other, and how deep `${…}` may nest.
 const MAX_REFERENCES: usize = 32;
 
 /// Replaces every interpolation in the values of `root`.
@@ -23,7 +23,7 @@ pub(crate) fn interpolate(root: &mut Yaml, env: &Env<'_>, mistakes: &mut Mistake
     }
 }
 
-/// The same for a value that stands in another file: only variables are resolved.
+/// Like [`interpolate`], for a value of another file: it can refer to variables only.
 pub(crate) fn interpolate_alone(yaml: &mut Yaml, env: &Env<'_>, mistakes: &mut Mistakes) {
     if has_any(yaml) {
         let nothing = Yaml::new(yaml.spot, YamlValue::Null);
@@ -41,12 +41,12 @@ fn has_any(yaml: &Yaml) -> bool {
     }
 }
 
-/// Whether a variable of that name may never be resolved: the platform's credentials and Runyard's own settings.
+/// Whether the variable is never resolved: the platform's credentials and Runyard's own settings.
 pub(crate) fn is_reserved(name: &str) -> bool {
     name.starts_with("AWS_") || name.starts_with("RUNYARD_")
 }
 
-/// A step on the way to a value: a key or a place in a list.
+/// A step of the path to a value: a key or a list index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Step {
     Key(String),
@@ -54,14 +54,14 @@ enum Step {
 }
 
 struct Resolver<'r> {
-    /// The file as it was written.
+    /// The file before interpolation.
     root: &'r Yaml,
     env: &'r Env<'r>,
     /// The sections that are referred to.
     used: BTreeSet<String>,
-    /// How much more may be put in the places of references.
+    /// How much more may be inserted for references.
     left: Size,
-    /// How deep what is resolved stands in what comes out.
+    /// The nesting depth in the result.
     level: usize,
 }
 
@@ -70,7 +70,7 @@ impl<'r> Resolver<'r> {
         Self { root, env, used: BTreeSet::new(), left: Size::OF_A_FILE, level: 0 }
     }
 
-    /// `here` is the way to `yaml`; `depth` says how many references led there.
+    /// `here` is the path to `yaml`, `depth` the number of references that led there.
     fn resolve(&mut self, yaml: &mut Yaml, here: &mut Vec<Step>, depth: usize, mistakes: &mut Mistakes) {
         match &mut yaml.value {
             YamlValue::Text(text) if text.contains("${") => match self.expand(text, here, depth) {
@@ -85,8 +85,8 @@ impl<'r> Resolver<'r> {
             }
             YamlValue::List(items) => {
                 self.level += 1;
-                for (place, item) in items.iter_mut().enumerate() {
-                    here.push(Step::At(place));
+                for (index, item) in items.iter_mut().enumerate() {
+                    here.push(Step::At(index));
                     self.resolve(item, here, depth, mistakes);
                     here.pop();
                 }
@@ -105,7 +105,7 @@ impl<'r> Resolver<'r> {
         }
     }
 
-    /// Counts what a reference or variable gives.
+    /// Charges for what is inserted for a reference or variable.
     fn charge(&mut self, size: Size) -> Result<(), String> {
         self.left.take(size).map_err(too_much)
     }
@@ -125,8 +125,7 @@ impl<'r> Resolver<'r> {
                 rest = &rest[2..];
                 continue;
             }
-            let end =
-                closing(rest).ok_or_else(|| format!("`{}` lacks its closing brace", beginning(rest)))?;
+            let end = closing(rest).ok_or_else(|| format!("`{}` lacks its closing brace", excerpt(rest)))?;
             pieces.push(std::mem::take(&mut literal));
             let body = &rest[2..end];
             let value = self.lookup(body, here, depth)?;
@@ -136,7 +135,9 @@ impl<'r> Resolver<'r> {
             }
             let piece = match value {
                 YamlValue::List(_) | YamlValue::Map(_) => {
-                    return Err(format!("`${{{body}}}` is no plain value, so it cannot stand within text"));
+                    return Err(format!(
+                        "`${{{body}}}` is not a plain value, so it cannot be part of a text"
+                    ));
                 }
                 plain => python_text::str(&Yaml::new(self.root.spot, plain).to_json()),
             };
@@ -151,8 +152,8 @@ impl<'r> Resolver<'r> {
     fn lookup(&mut self, body: &str, here: &[Step], depth: usize) -> Result<YamlValue, String> {
         if depth >= MAX_REFERENCES {
             return Err(format!(
-                "`${{{}}}` refers to itself, or leads over more than {MAX_REFERENCES} references",
-                beginning(body)
+                "`${{{}}}` refers to itself, or follows more than {MAX_REFERENCES} references",
+                excerpt(body)
             ));
         }
         let body = body.trim();
@@ -168,18 +169,19 @@ impl<'r> Resolver<'r> {
             ));
         }
         let YamlValue::Text(path) = self.expand(body, here, depth + 1)? else {
-            return Err(format!("`${{{body}}}` is no reference"));
+            return Err(format!("`${{{body}}}` is not a reference"));
         };
-        let way = way(&path, here).ok_or_else(|| format!("`${{{path}}}` is no reference"))?;
-        let found = follow(self.root, &way)
+        let path_steps =
+            path_steps(&path, here).ok_or_else(|| format!("`${{{path}}}` is not a reference"))?;
+        let found = follow(self.root, &path_steps)
             .ok_or_else(|| format!("`${{{path}}}` refers to a value that the file does not have"))?;
-        if let Some(Step::Key(section)) = way.first() {
+        if let Some(Step::Key(section)) = path_steps.first() {
             self.used.insert(section.clone());
         }
         self.charge(size(found))?;
         let mut found = found.clone();
         let mut mistakes = Mistakes::default();
-        self.resolve(&mut found, &mut way.clone(), depth + 1, &mut mistakes);
+        self.resolve(&mut found, &mut path_steps.clone(), depth + 1, &mut mistakes);
         match mistakes.into_sorted().into_iter().next() {
             Some(mistake) => Err(mistake.message),
             None => Ok(found.value),
@@ -222,42 +224,42 @@ impl<'r> Resolver<'r> {
     }
 }
 
-/// The way that `a.b[0].c` names; `.a` and `..a` begin at the mapping that holds the reference, or further out.
-fn way(path: &str, here: &[Step]) -> Option<Vec<Step>> {
+/// The steps of the path `a.b[0].c`; `.a` and `..a` begin at the mapping that contains the reference, or further out.
+fn path_steps(path: &str, here: &[Step]) -> Option<Vec<Step>> {
     let dots = path.len() - path.trim_start_matches('.').len();
-    let mut way = match dots {
+    let mut path_steps = match dots {
         0 => Vec::new(),
         dots => here.get(..here.len().checked_sub(dots)?)?.to_vec(),
     };
     for part in path[dots..].split('.') {
-        let (name, places) = part.split_once('[').map_or((part, None), |(name, rest)| (name, Some(rest)));
+        let (name, indexes) = part.split_once('[').map_or((part, None), |(name, rest)| (name, Some(rest)));
         if !name.is_empty() {
-            way.push(name.parse().map_or_else(|_| Step::Key(name.to_owned()), Step::At));
-        } else if places.is_none() {
+            path_steps.push(name.parse().map_or_else(|_| Step::Key(name.to_owned()), Step::At));
+        } else if indexes.is_none() {
             return None;
         }
-        for place in places.into_iter().flat_map(|places| places.split('[')) {
-            let place = place.strip_suffix(']')?;
-            way.push(place.parse().map_or_else(|_| Step::Key(place.to_owned()), Step::At));
+        for index in indexes.into_iter().flat_map(|indexes| indexes.split('[')) {
+            let index = index.strip_suffix(']')?;
+            path_steps.push(index.parse().map_or_else(|_| Step::Key(index.to_owned()), Step::At));
         }
     }
-    Some(way)
+    Some(path_steps)
 }
 
-fn follow<'y>(root: &'y Yaml, way: &[Step]) -> Option<&'y Yaml> {
-    way.iter().try_fold(root, |here, step| match (step, &here.value) {
+fn follow<'y>(root: &'y Yaml, path_steps: &[Step]) -> Option<&'y Yaml> {
+    path_steps.iter().try_fold(root, |here, step| match (step, &here.value) {
         (Step::Key(key), _) => here.get(key),
-        (Step::At(place), YamlValue::List(items)) => items.get(*place),
-        (Step::At(place), _) => here.get(&place.to_string()),
+        (Step::At(index), YamlValue::List(items)) => items.get(*index),
+        (Step::At(index), _) => here.get(&index.to_string()),
     })
 }
 
-/// The beginning of a long reference, for a message.
-fn beginning(text: &str) -> &str {
+/// The first 100 bytes of a reference, for error messages.
+fn excerpt(text: &str) -> &str {
     &text[..text.floor_char_boundary(100)]
 }
 
-/// Where the brace that closes `${…` stands.
+/// The index of the brace that closes `${…`.
 fn closing(text: &str) -> Option<usize> {
     let mut depth = 0;
     for (index, character) in text.char_indices() {
@@ -284,13 +286,13 @@ mod tests {
     fn env(name: &str) -> Result<Option<String>, Refusal> {
         match name {
             "URL" => Ok(Some("http://x".into())),
-            "SECRET" => Err(Refusal::Unreadable("the store is away".into())),
+            "SECRET" => Err(Refusal::Unreadable("the store is unavailable".into())),
             name if is_reserved(name) => Err(Refusal::Forbidden(format!("`{name}` may not be read"))),
             _ => Ok(None),
         }
     }
 
-    /// What the key `v` of a file holds, with its interpolations resolved.
+    /// The key `v` of a file, with its interpolations resolved.
     fn expanded(text: &str) -> Result<Value, String> {
         let quoted = text.replace('\'', "''");
         let file =
@@ -309,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn interpolations() {
+    fn resolves_interpolations() {
         for (text, meaning) in [
             ("${oc.env:URL}", json!("http://x")),
             ("${oc.env:URL}/v1", json!("http://x/v1")),
@@ -332,11 +334,11 @@ mod tests {
         for (text, problem) in [
             ("${oc.env:NOPE}", "not set"),
             ("${oc.env:AWS_SECRET_ACCESS_KEY}", "may not be read"),
-            ("${oc.env:SECRET}", "is away"),
-            ("${oc.env:SECRET,none}", "is away"),
+            ("${oc.env:SECRET}", "is unavailable"),
+            ("${oc.env:SECRET,none}", "is unavailable"),
             ("${oc.decode:a}", "not supported"),
             ("${nodes.a}", "refers to a value that the file does not have"),
-            ("x ${a}", "no plain value"),
+            ("x ${a}", "not a plain value"),
             ("${l}", "refers to itself"),
             ("${v}", "refers to itself"),
             ("${oc.env:URL", "closing brace"),

@@ -1,10 +1,10 @@
-//! What is wrong with a workflow file, and where.
+//! Errors and warnings of workflow files, with their positions.
 
 use super::built::Built;
 use saphyr_parser::Marker;
 use std::fmt;
 
-/// A place in a file.
+/// A position in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Spot {
     /// The line, from 1.
@@ -20,31 +20,31 @@ impl Spot {
     }
 }
 
-/// One thing that is wrong with a workflow file.
+/// One error or warning of a workflow file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
-    /// Where.
+    /// Where it is in the file.
     pub spot: Spot,
-    /// What is wrong, and what was probably meant.
+    /// What is wrong, and what was probably meant; without the position.
     pub message: String,
 }
 
-/// All that is wrong with a workflow file, from top to bottom. Shows as one line `file:line:column: message` each.
+/// The errors of a workflow file, from top to bottom. Displayed with one line `file:line:column: message` each.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct LoadErrors {
     /// The file's name.
     pub file: String,
-    /// At least one.
+    /// The errors, at least one.
     pub mistakes: Vec<Mistake>,
-    /// What is probably not meant, as far as the file was read.
+    /// The warnings of the part of the file that was read.
     pub warnings: Vec<Mistake>,
 }
 
 impl LoadErrors {
-    /// The same with the beginnings of long messages.
+    /// Truncates long messages.
     pub(crate) fn shortened(mut self) -> Self {
         for mistake in self.mistakes.iter_mut().chain(&mut self.warnings) {
-            mistake.message = shortened(std::mem::take(&mut mistake.message), MAX_TOLD_BYTES);
+            mistake.message = shortened(std::mem::take(&mut mistake.message), MAX_REPORTED_BYTES);
         }
         self
     }
@@ -62,21 +62,21 @@ impl fmt::Display for LoadErrors {
     }
 }
 
-/// Mistakes, and warnings, that one file is told at most.
+/// Errors that are reported of one file, and as many warnings.
 const MAX_MISTAKES: usize = 100;
-/// The longest message in bytes, as it is kept and as it is told. The first is larger than a secret may be: those are
-/// masked in between, and half of one could not be told.
+/// Bytes of a message when it is kept, and when it is reported. Secrets are masked in between. A kept message may
+/// be longer than any secret, because a truncated secret would not be recognized.
 const MAX_KEPT_BYTES: usize = 128 << 10;
-const MAX_TOLD_BYTES: usize = 600;
+const MAX_REPORTED_BYTES: usize = 600;
 
-/// Collects mistakes, and what is none but probably not meant.
+/// Collects errors and warnings.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Mistakes {
     found: Vec<Mistake>,
     warnings: Vec<Mistake>,
-    /// How many there were, those that are not kept included.
+    /// How many errors there were, including those that are not kept.
     count: usize,
-    /// What has been built of the file.
+    /// How much of the file may still be compiled.
     built: Built,
 }
 
@@ -102,22 +102,22 @@ impl Mistakes {
         self.count == 0
     }
 
-    /// Whether no further mistake is kept, so that looking for more is of no use.
+    /// Whether no further error is kept, so that looking for more is useless.
     pub(crate) fn is_full(&self) -> bool {
         self.found.len() >= MAX_MISTAKES
     }
 
-    /// The same of warnings.
+    /// Whether no further warning is kept.
     pub(super) fn is_tired(&self) -> bool {
         self.warnings.len() >= MAX_MISTAKES
     }
 
-    /// What has been built of the file, to be counted further.
+    /// How much of the file may still be compiled.
     pub(super) fn built(&mut self) -> &mut Built {
         &mut self.built
     }
 
-    /// From top to bottom, each once.
+    /// The errors from top to bottom, without duplicates.
     pub(crate) fn into_sorted(self) -> Vec<Mistake> {
         sorted(self.found)
     }
@@ -128,21 +128,21 @@ impl Mistakes {
 
     pub(crate) fn into_errors(self, file: &str) -> LoadErrors {
         let Self { found: mut mistakes, warnings, .. } = self;
-        // Once the limit is reached, no more are looked for.
+        // Once the limit is reached, validation stops.
         let may_be_more = mistakes.len() >= MAX_MISTAKES;
         mistakes = sorted(mistakes);
         if let Some(last) = mistakes.last().filter(|_| may_be_more) {
-            let message = format!("there may be more mistakes: {MAX_MISTAKES} at most are told");
+            let message = format!("there may be more errors: at most {MAX_MISTAKES} are reported");
             mistakes.push(Mistake { spot: last.spot, message });
         }
         LoadErrors { file: file.to_owned(), mistakes, warnings: sorted(warnings) }
     }
 }
 
-/// The beginning of a long message.
-fn shortened(mut message: String, most: usize) -> String {
-    if message.len() > most {
-        message.truncate(message.floor_char_boundary(most));
+/// Truncates a long message.
+fn shortened(mut message: String, max: usize) -> String {
+    if message.len() > max {
+        message.truncate(message.floor_char_boundary(max));
         message.push('…');
     }
     message

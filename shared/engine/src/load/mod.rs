@@ -1,4 +1,4 @@
-//! Loads workflow files: YAML as the reference reads it, then all that it means, with every mistake at once.
+//! Loads workflow files: parses YAML as the reference does, then validates and compiles it. Reports all errors at once.
 
 mod built;
 mod connection;
@@ -27,16 +27,16 @@ pub(crate) use node::{Loading, build_node, error_handling, expiry, spec, transfo
 pub(crate) use yaml::read as read_yaml;
 pub(crate) use yaml::{Yaml, YamlValue};
 
-/// Resolves environment variables: the value, or nothing if it is not set.
+/// Resolves environment variables: the value, or `None` if it is not set.
 pub(crate) type Env<'e> = dyn Fn(&str) -> Result<Option<String>, Refusal> + Send + Sync + 'e;
 
 /// Why an environment variable is not resolved.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
-    /// The app may not read it: as if it were not set, where the file has a default.
+    /// The app may not read it. If the file has a default, it counts as not set.
     #[error("{0}")]
     Forbidden(String),
-    /// It is set, and cannot be read now. A default would hide that.
+    /// It is set, but cannot be read now. A default does not apply: it would hide the failure.
     #[error("{0}")]
     Unreadable(String),
 }

@@ -1,4 +1,4 @@
-//! Builds one node: what all kinds have in common, then what its kind adds.
+//! Compiles one node: first the fields that all kinds share, then those of its kind.
 
 use super::{Connection, Document, Fields, Mistakes, Within, Yaml};
 use crate::{
@@ -11,21 +11,21 @@ use crate::{
 use serde_json::{Map, Value};
 use std::{cell::RefCell, collections::HashMap, sync::Arc, time::Duration};
 
-/// What nodes of a file can refer to.
+/// The file and its sections, which nodes can refer to.
 pub(crate) struct Loading<'l> {
     pub(crate) mistakes: &'l RefCell<Mistakes>,
     pub(crate) connections: &'l HashMap<String, Option<Connection>>,
     pub(crate) prompts: &'l HashMap<String, &'l Yaml>,
     pub(crate) env: &'l super::Env<'l>,
-    /// The prompt that a node has instead of its own.
+    /// A prompt that replaces the node's own.
     pub(crate) prompt: Option<Arc<Prompt>>,
-    /// The file, for nodes that hold a flow of it.
+    /// The file, for nodes that contain a flow of it.
     pub(crate) document: Option<&'l Document<'l>>,
-    /// The flows that are being built.
+    /// The flows that are being compiled.
     pub(crate) within: Option<&'l Within<'l>>,
 }
 
-/// Builds the node `id`. `None` if it cannot be built; then there is a mistake.
+/// Compiles the node `id`. `None`, with a reported error, if it is invalid.
 pub(crate) fn build_node(id: &str, fields: Fields<'_>, loading: &Loading<'_>) -> Option<NodeSpec> {
     if fields.is_full() {
         return None;
@@ -46,7 +46,7 @@ pub(crate) fn build_node(id: &str, fields: Fields<'_>, loading: &Loading<'_>) ->
     spec(id, type_path, registered, fields, loading)
 }
 
-/// Builds the node `id` of a known type.
+/// Compiles the node `id` of a known type.
 pub(crate) fn spec(
     id: &str,
     type_path: &str,
@@ -68,7 +68,7 @@ pub(crate) fn spec(
     let approval = fields.fields("approval").and_then(approval);
     let cached = fields.fields("caching").and_then(|caching| caching.bool("enabled")).unwrap_or(false);
     if let Some(streaming) = fields.fields("streaming") {
-        streaming.know(STREAMING);
+        streaming.know(STREAMING_KEYS);
     }
     let kind = (registered.build)(id, fields, loading)?;
     let name = fields.text("name").or(registered.name).map(str::to_owned);
@@ -87,20 +87,20 @@ pub(crate) fn spec(
     })
 }
 
-/// What `approval` may say that has no effect here: how people are reached is the server's business.
-const ELSEWHERE: &[&str] = &["event", "feedback_method"];
-/// What it says where it is enabled.
-const ENABLED: &[&str] =
+/// Keys of `approval` without effect: the server decides how people are reached.
+const APPROVAL_WITHOUT_EFFECT: &[&str] = &["event", "feedback_method"];
+/// Keys of `approval` that have an effect if it is enabled.
+const APPROVAL_KEYS: &[&str] =
     &["accept_pattern", "expires_in_seconds", "msg_template", "mutable_data_params", "on_expiry"];
 
-/// The approval that a node waits for, if it is enabled.
+/// The node's approval, if it is enabled.
 fn approval(fields: Fields<'_>) -> Option<Approval> {
-    fields.know(ELSEWHERE);
-    fields.know(ENABLED);
+    fields.know(APPROVAL_WITHOUT_EFFECT);
+    fields.know(APPROVAL_KEYS);
     if fields.bool("enabled") != Some(true) {
         return None;
     }
-    let text = fields.text("msg_template").unwrap_or(APPROVE);
+    let text = fields.text("msg_template").unwrap_or(DEFAULT_MESSAGE);
     let message =
         Template::new(text).map_err(|problem| fields.mistake(fields.spot("msg_template"), problem)).ok()?;
     let editable = fields.list("mutable_data_params").unwrap_or_default();
@@ -113,9 +113,9 @@ fn approval(fields: Fields<'_>) -> Option<Approval> {
     })
 }
 
-const APPROVE: &str = "Approve {{ name or id }}?";
+const DEFAULT_MESSAGE: &str = "Approve {{ name or id }}?";
 
-/// `expires_in_seconds` and `on_expiry`, for what waits for a person; it fails unless the file says otherwise.
+/// Reads `expires_in_seconds` and `on_expiry` of a question to a person. By default, an unanswered question fails.
 pub(crate) fn expiry(fields: Fields<'_>, words: &[(&str, Unanswered)]) -> Option<Expiry> {
     let then = fields.choice("on_expiry", words).unwrap_or(Unanswered::Fail);
     let seconds = fields.float("expires_in_seconds")?;
@@ -127,13 +127,13 @@ pub(crate) fn expiry(fields: Fields<'_>, words: &[(&str, Unanswered)]) -> Option
     Some(Expiry { after: crate::flow::seconds(seconds), then })
 }
 
-/// What `streaming` may say. A model's text is always shown as it comes where `enabled` is true; how it is cut and what
-/// its events are called is the contract's.
-const STREAMING: &[&str] = &["enabled", "event", "include_usage", "min_chunk_chars", "mode", "timeout"];
+/// Keys of `streaming`. With `enabled`, a model's text is streamed. The API's contract defines its chunks and event
+/// names.
+const STREAMING_KEYS: &[&str] = &["enabled", "event", "include_usage", "min_chunk_chars", "mode", "timeout"];
 
 /// Reads `error_handling`.
 pub(crate) fn error_handling(fields: Fields<'_>, default_timeout: Option<Duration>) -> ErrorHandling {
-    // A file that has its own error handling gets none of the kind's, the time limit included.
+    // A node with its own `error_handling` gets no default of its kind, not even the timeout.
     let Some(own) = fields.fields("error_handling") else {
         return ErrorHandling { timeout: default_timeout, ..ErrorHandling::default() };
     };

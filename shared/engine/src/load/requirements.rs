@@ -1,4 +1,4 @@
-//! `{$type, $id, value_path}`: what a file leaves to the app's configuration.
+//! Requirements, `{$type, $id, value_path}`: values that a file takes from the app's configuration.
 
 use super::{
     Mistakes, Spot, meant,
@@ -8,16 +8,16 @@ use crate::transform::{Data, Pointer};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// Keys under which `$type` and `$id` belong to a prompt or a schema.
+/// Keys whose values are not searched for requirements: `$type` and `$id` are part of a prompt or a schema there.
 const OPAQUE: &[&str] = &["prompt", "schema", "response_format"];
 
-/// Puts what the app's configuration has under each requirement's `$id` where the requirement stands.
+/// Replaces each requirement by the app's value for its `$id`.
 pub(super) fn resolve(yaml: &mut Yaml, known: &BTreeMap<String, Value>, mistakes: &mut Mistakes) {
-    put(yaml, known, &mut Size::OF_A_FILE.clone(), mistakes);
+    replace(yaml, known, &mut Size::OF_A_FILE.clone(), mistakes);
 }
 
-/// `left` is how much may still be put in the places of requirements.
-fn put(yaml: &mut Yaml, known: &BTreeMap<String, Value>, left: &mut Size, mistakes: &mut Mistakes) {
+/// `left` is how much may still be inserted for requirements.
+fn replace(yaml: &mut Yaml, known: &BTreeMap<String, Value>, left: &mut Size, mistakes: &mut Mistakes) {
     if let Some(requirement) = Requirement::of(yaml) {
         let value = requirement.value(known).and_then(|value| {
             let value = Yaml::from_json(yaml.spot, &value);
@@ -34,10 +34,10 @@ fn put(yaml: &mut Yaml, known: &BTreeMap<String, Value>, left: &mut Size, mistak
         return;
     }
     match &mut yaml.value {
-        YamlValue::List(items) => items.iter_mut().for_each(|item| put(item, known, left, mistakes)),
+        YamlValue::List(items) => items.iter_mut().for_each(|item| replace(item, known, left, mistakes)),
         YamlValue::Map(entries) => {
             for entry in entries.iter_mut().filter(|entry| !OPAQUE.contains(&entry.key.as_str())) {
-                put(&mut entry.value, known, left, mistakes);
+                replace(&mut entry.value, known, left, mistakes);
             }
         }
         _ => {}
@@ -78,7 +78,7 @@ impl Requirement {
         let pointer = Pointer::new(path);
         let mut found = match pointer.filter_all(Data::Json(value)) {
             Ok(found) => found,
-            Err(error) => return Err(format!("`{path}` is no path: {}", error.message)),
+            Err(error) => return Err(format!("`{path}` is not a path: {}", error.message)),
         };
         match found.len() {
             1 => Ok(found.swap_remove(0).into_owned()),
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_configuration_has_takes_their_place() {
+    fn requirements_are_replaced_by_the_values_of_the_app() {
         let (value, mistakes) = resolved(
             "a: {$type: T, $id: word}\nb: [{$type: T, $id: conn, value_path: $.key.id}]\n\
              schema: {x: {$type: T, $id: word}}\nc: {$id: word}\n",
@@ -132,7 +132,7 @@ mod tests {
             "the requirement `wrd` of type `T` is not among the `requirements` of app.yaml; did you mean `word`?",
             "`$.l[*]` selects 2 values of the requirement `conn`; it must select one",
             "`$.x` selects nothing, since the requirement `word` is a plain value",
-            "`$.[?` is no path: ",
+            "`$.[?` is not a path: ",
         ]) {
             assert!(mistake.starts_with(expected), "{mistake}");
         }

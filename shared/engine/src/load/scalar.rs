@@ -1,5 +1,5 @@
-//! What an unquoted word means in YAML 1.1, as the reference reads it: `no` is false, `017` is 15, `12:30` is 750, `1e3`
-//! is a number, and dates stay text.
+//! The meaning of an unquoted word in YAML 1.1, as the reference reads it: `no` is false, `017` is 15, `12:30` is 750,
+//! `1e3` is a number, and dates stay text.
 
 use super::yaml::YamlValue;
 use saphyr_parser::Tag;
@@ -31,7 +31,7 @@ pub(crate) fn resolve(text: &str) -> Result<YamlValue, String> {
 /// The meaning of a scalar with a tag, like `!!str 5`.
 pub(crate) fn tagged(tag: &Tag, text: &str) -> Result<YamlValue, String> {
     let name = format!("{}{}", tag.handle, tag.suffix);
-    let wrong = || format!("`{text}` is no {}", tag.suffix);
+    let wrong = || format!("`{text}` is not a valid {}", tag.suffix);
     match name.as_str() {
         "!" | "tag:yaml.org,2002:str" => Ok(YamlValue::Text(text.to_owned())),
         "tag:yaml.org,2002:null" => Ok(YamlValue::Null),
@@ -45,7 +45,7 @@ pub(crate) fn tagged(tag: &Tag, text: &str) -> Result<YamlValue, String> {
     }
 }
 
-/// The words for true and false, in the spellings of YAML 1.1.
+/// Parses the words for true and false of YAML 1.1.
 pub(crate) fn boolean(text: &str) -> Option<bool> {
     match text {
         "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => Some(true),
@@ -77,7 +77,7 @@ fn integer(text: &str) -> Option<Number> {
     whole(negative, magnitude)
 }
 
-/// Digits of `base` with `_` anywhere; `None` also past 128 bits.
+/// Digits of `base` with `_` anywhere; `None` also beyond 128 bits.
 fn radix(digits: &str, base: u32) -> Option<u128> {
     let plain: String = digits.chars().filter(|digit| *digit != '_').collect();
     if plain.is_empty() || plain.starts_with(['+', '-']) {
@@ -114,8 +114,8 @@ fn float(text: &str) -> Option<f64> {
     Some(if negative { -magnitude } else { magnitude })
 }
 
-/// `1.5`, `1.`, `1.5e3`, `1e3`, `.5`, `.5e+3`; `signed` tells whether a sign stood before. A word with a dot at its
-/// front has no sign, and a sign in its exponent; one without a dot has an exponent.
+/// `1.5`, `1.`, `1.5e3`, `1e3`, `.5`, `.5e+3`; `signed` is whether a sign precedes it. A number that begins with a dot
+/// has no sign, and its exponent must have one; a number without a dot must have an exponent.
 fn decimal(digits: &str, signed: bool) -> Option<f64> {
     let (mantissa, exponent) = match digits.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => (mantissa, Some(exponent)),

@@ -1,12 +1,12 @@
-//! What stands in a file and has no effect: keys that nobody asked for while it was loaded, and nodes in no flow.
+//! Warnings about parts of a file without effect: keys that the loader did not read, and nodes that are in no flow.
 
 use super::{Mistakes, Yaml, nearest, yaml::Entry};
 use std::collections::BTreeSet;
 
-/// Keys that the reference's editors and exports write into any node, whatever it is.
+/// Keys that the reference's editors and exports write into nodes of any type.
 const SILENT: &[&str] = &["description", "group", "id", "type", "version"];
 
-/// Keys that mean something to the reference, and nothing here.
+/// Keys that the reference uses, but the engine does not.
 const WITHOUT_EFFECT: &[&str] = &[
     "action_type",
     "callbacks",
@@ -24,25 +24,25 @@ const WITHOUT_EFFECT: &[&str] = &[
 
 /// Adds a warning for each key under `root` that has no effect.
 pub(super) fn ignored(root: &Yaml, warnings: &mut Mistakes) {
-    root.unasked(&mut |entry, asked| {
+    root.unasked(&mut |entry, read_keys| {
         if !warnings.is_tired()
-            && let Some(message) = warning(entry, asked)
+            && let Some(message) = warning(entry, read_keys)
         {
             warnings.warn(entry.key_spot, message);
         }
     });
 }
 
-fn warning(entry: &Entry, asked: &BTreeSet<String>) -> Option<String> {
+fn warning(entry: &Entry, read_keys: &BTreeSet<String>) -> Option<String> {
     let key = entry.key.as_str();
-    // A mapping that nobody looked into belongs to a part of the file that is not used at all.
-    if asked.is_empty() || SILENT.contains(&key) {
+    // A mapping of which no key was read is in an unused part of the file.
+    if read_keys.is_empty() || SILENT.contains(&key) {
         return None;
     }
     if WITHOUT_EFFECT.contains(&key) {
         return (!entry.value.is_off()).then(|| format!("`{key}` has no effect here"));
     }
-    let known: Vec<&str> = asked.iter().map(String::as_str).collect();
+    let known: Vec<&str> = read_keys.iter().map(String::as_str).collect();
     let near = nearest(key, &known).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
     Some(format!("nothing reads `{key}` here, so it has no effect{near}"))
 }

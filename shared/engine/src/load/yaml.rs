@@ -1,4 +1,4 @@
-//! Reads YAML as the reference does (`PyYAML` under `OmegaConf`), keeping where everything stands.
+//! Reads YAML as the reference does (`PyYAML` under `OmegaConf`), and keeps the positions of all values.
 
 use super::{Mistakes, Spot, scalar};
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
@@ -8,21 +8,21 @@ use std::{
     collections::{BTreeSet, HashMap},
 };
 
-/// The largest workflow file in bytes.
+/// Bytes of a workflow file.
 pub(super) const MAX_FILE_BYTES: usize = 4 << 20;
-/// Values that one file may hold once its aliases are expanded: a few lines of aliases can otherwise ask for any
-/// amount of memory.
+/// Values of one file with its aliases expanded. Without a limit, a few lines of aliases could use any amount of
+/// memory.
 pub(super) const MAX_VALUES: usize = 200_000;
-/// Bytes of text, keys included, that one file may hold once its aliases are expanded.
+/// Bytes of text of one file, including keys, with its aliases expanded.
 pub(super) const MAX_BYTES: usize = 16 << 20;
 /// How deep values may nest.
 pub(super) const MAX_DEPTH: usize = 64;
-/// The longest key of a mapping in bytes.
+/// Bytes of a key of a mapping.
 pub(super) const MAX_KEY_BYTES: usize = 1_024;
-/// A mapping with more keys is searched by way of an index.
-const FEW: usize = 16;
+/// Mappings with more keys are searched through an index.
+const INDEX_THRESHOLD: usize = 16;
 
-/// How much a value holds, itself included.
+/// The size of a value, itself included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Size {
     pub(super) values: usize,
@@ -30,7 +30,7 @@ pub(super) struct Size {
 }
 
 impl Size {
-    /// What one file may hold.
+    /// The limit of one file.
     pub(super) const OF_A_FILE: Self = Self { values: MAX_VALUES, bytes: MAX_BYTES };
 
     fn add(&mut self, other: Self) {
@@ -46,28 +46,28 @@ impl Size {
     }
 }
 
-/// What [`Size::take`] found too much of, for a message.
+/// The error message for a limit that [`Size::take`] found exceeded.
 pub(super) fn too_much(what: &str) -> String {
-    let most = if what == "values" { MAX_VALUES } else { MAX_BYTES };
-    format!("the file holds more than {most} {what}, each alias and reference counted as what it stands for")
+    let max = if what == "values" { MAX_VALUES } else { MAX_BYTES };
+    format!("the file holds more than {max} {what}, with each alias and reference replaced by its value")
 }
 
-/// A value and where it begins.
+/// A value and the position where it begins.
 #[derive(Clone, Debug)]
 pub(crate) struct Yaml {
     pub(crate) spot: Spot,
     pub(crate) value: YamlValue,
-    asked: Asked,
-    /// The places of a large mapping's entries in the order of their keys, which never change.
+    read_keys: ReadKeys,
+    /// Indexes of a large mapping's entries, sorted by key. The keys never change.
     order: OnceCell<Box<[u32]>>,
 }
 
-/// Which keys of a mapping somebody asked for, whether it has them or not: what nobody asked for has no effect.
+/// The keys of a mapping that the loader has read, whether they exist or not. Other keys have no effect.
 #[derive(Clone, Debug, Default)]
-struct Asked {
+struct ReadKeys {
     all: Cell<bool>,
-    /// Whether it is unknown what else would have been asked for, here and deeper.
-    hushed: Cell<bool>,
+    /// Whether it is unknown which other keys would have been read, here and deeper.
+    suppressed: Cell<bool>,
     keys: RefCell<BTreeSet<String>>,
 }
 
@@ -91,10 +91,10 @@ pub(crate) struct Entry {
 
 impl Yaml {
     pub(crate) fn new(spot: Spot, value: YamlValue) -> Self {
-        Self { spot, value, asked: Asked::default(), order: OnceCell::new() }
+        Self { spot, value, read_keys: ReadKeys::default(), order: OnceCell::new() }
     }
 
-    /// The same as JSON has it, all of it standing at one spot.
+    /// Converts from JSON; all values get the same position.
     pub(crate) fn from_json(spot: Spot, value: &Value) -> Self {
         let value = match value {
             Value::Null => YamlValue::Null,
@@ -120,9 +120,9 @@ impl Yaml {
         matches!(self.value, YamlValue::Map(_))
     }
 
-    /// The entries, for somebody who looks at each of them.
+    /// The entries, all of which then count as read.
     pub(crate) fn entries(&self) -> Option<&[Entry]> {
-        self.asked.all.set(true);
+        self.read_keys.all.set(true);
         match &self.value {
             YamlValue::Map(entries) => Some(entries),
             _ => None,
@@ -134,22 +134,22 @@ impl Yaml {
         self.peek(key)
     }
 
-    /// A value, for somebody who has no use for it.
+    /// A value, which does not count as read.
     pub(crate) fn peek(&self, key: &str) -> Option<&Self> {
         let entries = self.keys();
-        if entries.len() <= FEW {
+        if entries.len() <= INDEX_THRESHOLD {
             return entries.iter().find(|entry| entry.key == key).map(|entry| &entry.value);
         }
         let order = self.order.get_or_init(|| {
             let mut order: Box<[u32]> = (0..).take(entries.len()).collect();
-            order.sort_by_key(|place| &entries[*place as usize].key);
+            order.sort_by_key(|index| &entries[*index as usize].key);
             order
         });
-        let found = order.binary_search_by_key(&key, |place| &entries[*place as usize].key).ok()?;
+        let found = order.binary_search_by_key(&key, |index| &entries[*index as usize].key).ok()?;
         Some(&entries[order[found] as usize].value)
     }
 
-    /// The entries, for somebody who looks at their keys alone.
+    /// The entries, which do not count as read.
     pub(crate) fn keys(&self) -> &[Entry] {
         match &self.value {
             YamlValue::Map(entries) => entries,
@@ -157,27 +157,27 @@ impl Yaml {
         }
     }
 
-    /// Takes a key as known, whatever it holds.
+    /// Counts a key as read.
     pub(crate) fn ask(&self, key: &str) {
-        if self.is_map() && !self.asked.keys.borrow().contains(key) {
-            self.asked.keys.borrow_mut().insert(key.to_owned());
+        if self.is_map() && !self.read_keys.keys.borrow().contains(key) {
+            self.read_keys.keys.borrow_mut().insert(key.to_owned());
         }
     }
 
-    /// Has nothing in it count as unasked.
+    /// Suppresses warnings about keys that are not read, here and deeper.
     pub(crate) fn hush(&self) {
-        self.asked.hushed.set(true);
+        self.read_keys.suppressed.set(true);
     }
 
-    /// The entries that nobody asked for, each with the keys that were asked for beside it; at any depth, but not within
-    /// an entry that nobody asked for.
+    /// Calls `found` for each entry that was not read, with the keys of the same mapping that were read; at any depth,
+    /// but not within an entry that was not read.
     pub(crate) fn unasked<'y>(&'y self, found: &mut impl FnMut(&'y Entry, &BTreeSet<String>)) {
         match &self.value {
-            _ if self.asked.hushed.get() => {}
+            _ if self.read_keys.suppressed.get() => {}
             YamlValue::Map(entries) => {
-                let keys = self.asked.keys.borrow();
+                let keys = self.read_keys.keys.borrow();
                 for entry in entries {
-                    if self.asked.all.get() || keys.contains(&entry.key) {
+                    if self.read_keys.all.get() || keys.contains(&entry.key) {
                         entry.value.unasked(found);
                     } else {
                         found(entry, &keys);
@@ -200,7 +200,7 @@ impl Yaml {
         matches!(self.value, YamlValue::Null)
     }
 
-    /// Whether it says nothing, or no.
+    /// Whether the value is empty or false.
     pub(crate) fn is_off(&self) -> bool {
         match &self.value {
             YamlValue::Null | YamlValue::Bool(false) => true,
@@ -211,7 +211,7 @@ impl Yaml {
         }
     }
 
-    /// What it is, for a message.
+    /// The type of the value, for error messages.
     pub(crate) fn kind(&self) -> &'static str {
         match self.value {
             YamlValue::Null => "nothing",
@@ -223,9 +223,9 @@ impl Yaml {
         }
     }
 
-    /// All of it, for somebody who takes it as it is.
+    /// Converts to JSON; all entries then count as read.
     pub(crate) fn to_json(&self) -> Value {
-        self.asked.all.set(true);
+        self.read_keys.all.set(true);
         match &self.value {
             YamlValue::Null => Value::Null,
             YamlValue::Bool(flag) => Value::Bool(*flag),
@@ -239,12 +239,10 @@ impl Yaml {
     }
 }
 
-/// Reads the one document of `text`. `None` if it is not YAML at all, or holds more than a file may; then a mistake says
-/// why.
+/// Reads the only document of `text`. `None`, with a reported error, if it is not YAML or exceeds a limit.
 pub(crate) fn read(text: &str, mistakes: &mut Mistakes) -> Option<Yaml> {
     if text.len() > MAX_FILE_BYTES {
-        let message =
-            format!("the file has {} bytes, of which {MAX_FILE_BYTES} at most are read", text.len());
+        let message = format!("the file has {} bytes, more than {MAX_FILE_BYTES}", text.len());
         mistakes.add(Spot { line: 1, column: 1 }, message);
         return None;
     }
@@ -262,9 +260,9 @@ pub(crate) fn read(text: &str, mistakes: &mut Mistakes) -> Option<Yaml> {
 struct Reader<'m> {
     mistakes: &'m mut Mistakes,
     open: Vec<Open>,
-    /// What was given a name, with its size: an alias is counted before it is copied.
+    /// Values with an anchor, and their sizes: an alias is charged for before it is copied.
     anchors: HashMap<usize, (Yaml, Size)>,
-    /// What the file may still hold.
+    /// How much the file may still hold.
     left: Size,
     root: Option<Yaml>,
     documents: usize,
@@ -274,7 +272,7 @@ struct Reader<'m> {
 struct Open {
     spot: Spot,
     anchor: usize,
-    /// How much it holds so far.
+    /// Its size so far.
     size: Size,
     content: Content,
 }
@@ -287,7 +285,7 @@ enum Content {
 enum Key {
     Text(String),
     Merge,
-    /// Reported already; its value is read and dropped.
+    /// Invalid and already reported; its value is read and dropped.
     Bad,
 }
 
@@ -295,31 +293,31 @@ enum Key {
 #[derive(Default)]
 struct Entries {
     list: Vec<Entry>,
-    /// Their places by key, once there are many.
+    /// Their indexes by key, once there are many.
     index: HashMap<String, usize>,
 }
 
 impl Entries {
-    fn place_of(&self, key: &str) -> Option<usize> {
-        if self.list.len() <= FEW {
+    fn index_of(&self, key: &str) -> Option<usize> {
+        if self.list.len() <= INDEX_THRESHOLD {
             return self.list.iter().position(|entry| entry.key == key);
         }
         self.index.get(key).copied()
     }
 
-    /// Adds an entry whose key is not there.
+    /// Adds an entry with a new key.
     fn push(&mut self, entry: Entry) {
         self.list.push(entry);
-        if self.list.len() > FEW {
+        if self.list.len() > INDEX_THRESHOLD {
             let unindexed = self.list.iter().enumerate().skip(self.index.len());
-            self.index.extend(unindexed.map(|(place, entry)| (entry.key.clone(), place)));
+            self.index.extend(unindexed.map(|(index, entry)| (entry.key.clone(), index)));
         }
     }
 
-    /// Adds an entry; one of the same key keeps its place and takes its value.
+    /// Adds an entry, or replaces the one with the same key in place.
     fn put(&mut self, entry: Entry) {
-        match self.place_of(&entry.key) {
-            Some(place) => self.list[place] = entry,
+        match self.index_of(&entry.key) {
+            Some(index) => self.list[index] = entry,
             None => self.push(entry),
         }
     }
@@ -345,7 +343,7 @@ impl Reader<'_> {
         self.root
     }
 
-    /// Takes in one event; gives whether reading goes on.
+    /// Processes one event; returns whether to continue.
     fn take(&mut self, event: Event<'_>, spot: Spot) -> bool {
         match event {
             Event::DocumentStart(_) => {
@@ -375,14 +373,14 @@ impl Reader<'_> {
                 }
                 let Some((value, _)) = self.anchors.get(&anchor) else { return false };
                 let value = value.value.clone();
-                return self.place(Yaml::new(spot, value), size, None);
+                return self.insert_value(Yaml::new(spot, value), size, None);
             }
             _ => {}
         }
         true
     }
 
-    /// Counts what is about to be made; a mistake if the file holds too much with it.
+    /// Charges for a value before it is created; reports an error if the file holds too much.
     fn charge(&mut self, spot: Spot, size: Size) -> bool {
         match self.left.take(size) {
             Ok(()) => true,
@@ -421,10 +419,10 @@ impl Reader<'_> {
             }
         };
         let yaml = Yaml::new(spot, value);
-        self.keep(anchor, &yaml, size) && self.place(yaml, size, None)
+        self.keep(anchor, &yaml, size) && self.insert_value(yaml, size, None)
     }
 
-    /// Keeps a value for aliases of it, if it has a name.
+    /// Keeps a value for its aliases, if it has an anchor.
     fn keep(&mut self, anchor: usize, yaml: &Yaml, size: Size) -> bool {
         if anchor == 0 {
             return true;
@@ -459,11 +457,11 @@ impl Reader<'_> {
             YamlValue::Null
         });
         let yaml = Yaml::new(spot, value);
-        self.keep(anchor, &yaml, size) && self.place(yaml, size, plain.then_some(text))
+        self.keep(anchor, &yaml, size) && self.insert_value(yaml, size, plain.then_some(text))
     }
 
-    /// Puts a finished value where it belongs. `plain` is its text if it was written without quotes.
-    fn place(&mut self, yaml: Yaml, size: Size, plain: Option<&str>) -> bool {
+    /// Adds a finished value to the innermost open list or mapping. `plain` is its text if it was not quoted.
+    fn insert_value(&mut self, yaml: Yaml, size: Size, plain: Option<&str>) -> bool {
         let Some(open) = self.open.last_mut() else {
             self.root = Some(yaml);
             return true;
@@ -476,9 +474,8 @@ impl Reader<'_> {
                 Some((Key::Bad, _)) => {}
                 Some((Key::Merge, spot)) => merge(yaml, merged, spot, self.mistakes),
                 Some((Key::Text(name), key_spot)) => {
-                    if own.place_of(&name).is_some() {
-                        self.mistakes
-                            .add(key_spot, format!("the key `{name}` stands here twice; remove one"));
+                    if own.index_of(&name).is_some() {
+                        self.mistakes.add(key_spot, format!("the key `{name}` appears twice; remove one"));
                     } else {
                         own.push(Entry { key: name, key_spot, value: yaml });
                     }
@@ -489,7 +486,7 @@ impl Reader<'_> {
     }
 }
 
-/// How much a value holds.
+/// The size of a value.
 pub(super) fn size(yaml: &Yaml) -> Size {
     let mut all = Size { values: 1, bytes: 0 };
     match &yaml.value {
@@ -528,7 +525,7 @@ fn as_key(yaml: &Yaml, plain: Option<&str>, mistakes: &mut Mistakes) -> Key {
     Key::Bad
 }
 
-/// `<<: *base` or `<<: [*a, *b]`; of several, the earlier wins.
+/// Merges `<<: *base` or `<<: [*a, *b]`; earlier mappings take precedence.
 fn merge(yaml: Yaml, merged: &mut Entries, spot: Spot, mistakes: &mut Mistakes) {
     let sources = match yaml.value {
         YamlValue::Map(entries) => vec![entries],

@@ -1,42 +1,42 @@
-//! What it costs to check a value against a schema, counted before it is checked: the validator cannot be interrupted, and
-//! schemas that refer to themselves can ask for a number of steps that is exponential in the depth of the value.
+//! The cost of checking a value against a schema, computed in advance: the validator cannot be interrupted, and schemas
+//! that refer to themselves can take a number of steps that is exponential in the depth of the value.
 
 use serde_json::{Map, Value};
 use std::{borrow::Cow, collections::HashMap};
 
-/// Values of a schema, and bytes of text in it.
+/// Values, and bytes of text, of a schema.
 const MAX_VALUES: usize = 10_000;
 const MAX_BYTES: usize = 256 << 10;
 /// How deep a schema may nest.
 const MAX_DEPTH: usize = 64;
-/// Regular expressions of a schema, and the longest of them in bytes.
+/// Regular expressions of a schema, and bytes of one of them.
 const MAX_PATTERNS: usize = 100;
-const MAX_PATTERN: usize = 4 << 10;
-/// How often a schema may lead from one of its parts to the next on the way to one value.
-const MAX_WAY: usize = 512;
-/// Steps that looking at a value that holds nothing may take: a schema that needs more leads to itself.
-const MAX_AT_ONCE: u64 = 50_000;
+const MAX_PATTERN_BYTES: usize = 4 << 10;
+/// How many nested subschemas one check may enter.
+const MAX_VISIT_DEPTH: usize = 512;
+/// Steps that checking null may take: a schema that needs more refers to itself endlessly.
+const MAX_NULL_STEPS: u64 = 50_000;
 
-/// Why something is not counted to its end.
+/// Why the cost of a check was not computed completely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exceeded {
     Steps,
-    Way,
+    Depth,
 }
 
-/// The schema as it is compiled, and the parts of it that have a name.
+/// A compiled schema, and its anchors.
 #[derive(Debug)]
 pub(super) struct Cost {
     schema: Value,
     anchors: HashMap<String, String>,
-    /// Steps that a byte of text costs where a pattern is tried on it, in sixteenths.
+    /// Cost of matching a pattern, per byte of text, in sixteenths of a step.
     pub(super) price_of_patterns: u64,
 }
 
 impl Cost {
     /// The error says which limit the schema exceeds.
     pub(super) fn new(schema: Value) -> Result<Self, String> {
-        let mut look = Look {
+        let mut contents = Contents {
             values: 0,
             bytes: 0,
             patterns: 0,
@@ -44,10 +44,10 @@ impl Cost {
             nested_id: false,
             anchors: HashMap::new(),
         };
-        let old =
+        let is_draft_04 =
             schema.get("$schema").and_then(Value::as_str).is_some_and(|draft| draft.contains("draft-04"));
-        look.at(&schema, "", 0, if old { "id" } else { "$id" })?;
-        let Look { refs, nested_id, anchors, .. } = look;
+        contents.at(&schema, "", 0, if is_draft_04 { "id" } else { "$id" })?;
+        let Contents { refs, nested_id, anchors, .. } = contents;
         if nested_id && !refs.is_empty() {
             return Err("a schema with references has one `$id`, at its top".into());
         }
@@ -58,31 +58,31 @@ impl Cost {
                 "`{shown}` refers to nothing in this schema; references to other documents are not followed"
             ));
         }
-        if cost.of(&Value::Null, MAX_AT_ONCE).is_err() {
-            return Err("it leads from one of its parts to the next without end".into());
+        if cost.of(&Value::Null, MAX_NULL_STEPS).is_err() {
+            return Err("its references repeat each other without end".into());
         }
         Ok(cost)
     }
 
-    /// Steps that checking `value` takes at most; an error if they are more than `most`.
-    pub(super) fn of(&self, value: &Value, most: u64) -> Result<u64, Exceeded> {
-        let mut count = Count { cost: self, left: most };
+    /// Upper bound of the steps that checking `value` takes; an error if it exceeds `max`.
+    pub(super) fn of(&self, value: &Value, max: u64) -> Result<u64, Exceeded> {
+        let mut count = Count { cost: self, left: max };
         count.visit(&self.schema, value, 0)?;
-        Ok(most - count.left)
+        Ok(max - count.left)
     }
 
-    /// The part that a reference within the schema leads to.
+    /// The target of a reference within the schema.
     fn target(&self, reference: &str) -> Option<&Value> {
         let fragment = reference.strip_prefix('#')?;
         if fragment.is_empty() || fragment.starts_with('/') {
-            return self.schema.pointer(&decoded(fragment)?);
+            return self.schema.pointer(&percent_decoded(fragment)?);
         }
         self.schema.pointer(self.anchors.get(fragment)?)
     }
 }
 
-/// A fragment without its `%`-escapes.
-fn decoded(fragment: &str) -> Option<Cow<'_, str>> {
+/// Decodes the `%`-escapes of a fragment.
+fn percent_decoded(fragment: &str) -> Option<Cow<'_, str>> {
     if !fragment.contains('%') {
         return Some(Cow::Borrowed(fragment));
     }
@@ -100,8 +100,8 @@ fn decoded(fragment: &str) -> Option<Cow<'_, str>> {
     String::from_utf8(bytes).ok().map(Cow::Owned)
 }
 
-/// What a schema holds.
-struct Look {
+/// The contents of a schema that its limits are about.
+struct Contents {
     values: usize,
     bytes: usize,
     patterns: usize,
@@ -110,8 +110,8 @@ struct Look {
     anchors: HashMap<String, String>,
 }
 
-impl Look {
-    fn at(&mut self, value: &Value, way: &str, depth: usize, id: &str) -> Result<(), String> {
+impl Contents {
+    fn at(&mut self, value: &Value, pointer: &str, depth: usize, id: &str) -> Result<(), String> {
         if depth > MAX_DEPTH {
             return Err(format!("a schema nests at most {MAX_DEPTH} deep"));
         }
@@ -124,16 +124,16 @@ impl Look {
         }
         match value {
             Value::Array(items) => {
-                for (place, item) in items.iter().enumerate() {
-                    self.at(item, &format!("{way}/{place}"), depth + 1, id)?;
+                for (index, item) in items.iter().enumerate() {
+                    self.at(item, &format!("{pointer}/{index}"), depth + 1, id)?;
                 }
             }
             Value::Object(map) => {
                 for (key, value) in map {
                     self.bytes += key.len();
-                    self.word(key, value, way, depth, id)?;
+                    self.word(key, value, pointer, depth, id)?;
                     let key = key.replace('~', "~0").replace('/', "~1");
-                    self.at(value, &format!("{way}/{key}"), depth + 1, id)?;
+                    self.at(value, &format!("{pointer}/{key}"), depth + 1, id)?;
                 }
             }
             _ => {}
@@ -141,13 +141,20 @@ impl Look {
         Ok(())
     }
 
-    fn word(&mut self, key: &str, value: &Value, way: &str, depth: usize, id: &str) -> Result<(), String> {
+    fn word(
+        &mut self,
+        key: &str,
+        value: &Value,
+        pointer: &str,
+        depth: usize,
+        id: &str,
+    ) -> Result<(), String> {
         match (key, value) {
             ("$ref" | "$dynamicRef" | "$recursiveRef", Value::String(reference)) => {
                 self.refs.push(reference.clone());
             }
             ("$anchor" | "$dynamicAnchor", Value::String(name)) => {
-                self.anchors.insert(name.clone(), way.to_owned());
+                self.anchors.insert(name.clone(), pointer.to_owned());
             }
             ("pattern", Value::String(pattern)) => self.pattern(pattern)?,
             ("patternProperties", Value::Object(patterns)) => {
@@ -161,16 +168,16 @@ impl Look {
 
     fn pattern(&mut self, pattern: &str) -> Result<(), String> {
         self.patterns += 1;
-        if self.patterns > MAX_PATTERNS || pattern.len() > MAX_PATTERN {
+        if self.patterns > MAX_PATTERNS || pattern.len() > MAX_PATTERN_BYTES {
             return Err(format!(
-                "a schema has at most {MAX_PATTERNS} patterns of at most {MAX_PATTERN} bytes"
+                "a schema has at most {MAX_PATTERNS} patterns of at most {MAX_PATTERN_BYTES} bytes"
             ));
         }
         Ok(())
     }
 }
 
-/// Words whose schemas are about the very value that the schema around them is about.
+/// Keywords whose subschemas apply to the same value as the schema that contains them.
 const IN_PLACE: &[&str] = &[
     "$ref",
     "$dynamicRef",
@@ -201,24 +208,25 @@ impl Count<'_> {
         self.take(1 + text.len() as u64 * price / 16)
     }
 
-    /// Counts all that a schema may look at in a value: as if nothing in it ended the check early.
-    fn visit(&mut self, schema: &Value, value: &Value, way: usize) -> Result<(), Exceeded> {
-        if way > MAX_WAY {
-            return Err(Exceeded::Way);
+    /// Charges for everything that a check may visit, as if it never ended early.
+    fn visit(&mut self, schema: &Value, value: &Value, depth: usize) -> Result<(), Exceeded> {
+        if depth > MAX_VISIT_DEPTH {
+            return Err(Exceeded::Depth);
         }
         self.take(1)?;
         let Value::Object(schema) = schema else { return Ok(()) };
-        // What no other word has looked at is found out by going through those words once more, and again for the errors.
+        // For `unevaluated…`, the validator checks the in-place keywords once more to find out what they evaluated, and
+        // again for the errors.
         let times = if schema.keys().any(|word| word.starts_with("unevaluated")) { 3 } else { 1 };
         for _ in 0..times {
             for (word, of) in schema.iter().filter(|(word, _)| IN_PLACE.contains(&word.as_str())) {
-                self.in_place(word, of, value, way + 1)?;
+                self.in_place(word, of, value, depth + 1)?;
             }
         }
         for (word, of) in schema {
             match value {
-                Value::Object(map) => self.object(word, of, map, way + 1)?,
-                Value::Array(items) => self.array(word, of, items, way + 1)?,
+                Value::Object(map) => self.object(word, of, map, depth + 1)?,
+                Value::Array(items) => self.array(word, of, items, depth + 1)?,
                 Value::String(text) => match word.as_str() {
                     "pattern" => self.text(text, self.cost.price_of_patterns)?,
                     _ => self.text(text, 1)?,
@@ -233,17 +241,17 @@ impl Count<'_> {
         Ok(())
     }
 
-    fn in_place(&mut self, word: &str, of: &Value, value: &Value, way: usize) -> Result<(), Exceeded> {
+    fn in_place(&mut self, word: &str, of: &Value, value: &Value, depth: usize) -> Result<(), Exceeded> {
         match of {
             Value::String(reference) if word.starts_with('$') => match self.cost.target(reference) {
-                Some(target) => self.visit(target, value, way),
+                Some(target) => self.visit(target, value, depth),
                 None => Ok(()),
             },
-            Value::Array(schemas) => schemas.iter().try_for_each(|schema| self.visit(schema, value, way)),
+            Value::Array(schemas) => schemas.iter().try_for_each(|schema| self.visit(schema, value, depth)),
             Value::Object(schemas) if word.starts_with("depend") => {
-                schemas.values().try_for_each(|schema| self.visit(schema, value, way))
+                schemas.values().try_for_each(|schema| self.visit(schema, value, depth))
             }
-            schema => self.visit(schema, value, way),
+            schema => self.visit(schema, value, depth),
         }
     }
 
@@ -252,14 +260,14 @@ impl Count<'_> {
         word: &str,
         of: &Value,
         map: &Map<String, Value>,
-        way: usize,
+        depth: usize,
     ) -> Result<(), Exceeded> {
         match (word, of) {
             ("properties", Value::Object(schemas)) => {
                 self.take(schemas.len() as u64)?;
                 for (key, schema) in schemas {
                     if let Some(value) = map.get(key) {
-                        self.visit(schema, value, way)?;
+                        self.visit(schema, value, depth)?;
                     }
                 }
                 Ok(())
@@ -268,33 +276,33 @@ impl Count<'_> {
                 for (key, value) in map {
                     for schema in schemas.values() {
                         self.text(key, self.cost.price_of_patterns)?;
-                        self.visit(schema, value, way)?;
+                        self.visit(schema, value, depth)?;
                     }
                 }
                 Ok(())
             }
             ("additionalProperties" | "unevaluatedProperties", schema) => {
                 self.take(map.len() as u64)?;
-                map.values().try_for_each(|value| self.visit(schema, value, way))
+                map.values().try_for_each(|value| self.visit(schema, value, depth))
             }
             ("propertyNames", schema) => {
-                map.keys().try_for_each(|key| self.visit(schema, &Value::String(key.clone()), way))
+                map.keys().try_for_each(|key| self.visit(schema, &Value::String(key.clone()), depth))
             }
             ("required" | "dependentRequired", of) => self.all(of),
             _ => self.take(1),
         }
     }
 
-    fn array(&mut self, word: &str, of: &Value, items: &[Value], way: usize) -> Result<(), Exceeded> {
+    fn array(&mut self, word: &str, of: &Value, items: &[Value], depth: usize) -> Result<(), Exceeded> {
         match (word, of) {
             ("items" | "prefixItems", Value::Array(schemas)) => {
-                schemas.iter().zip(items).try_for_each(|(schema, item)| self.visit(schema, item, way))
+                schemas.iter().zip(items).try_for_each(|(schema, item)| self.visit(schema, item, depth))
             }
             ("items" | "additionalItems" | "unevaluatedItems" | "contains", schema) => {
-                items.iter().try_for_each(|item| self.visit(schema, item, way))
+                items.iter().try_for_each(|item| self.visit(schema, item, depth))
             }
             ("uniqueItems", _) => {
-                // Few are compared in pairs, many are hashed.
+                // The validator compares few items in pairs, and hashes many.
                 for _ in 0..items.len().clamp(1, 16) {
                     items.iter().try_for_each(|item| self.all(item))?;
                 }
@@ -304,7 +312,7 @@ impl Count<'_> {
         }
     }
 
-    /// A step for each value, and for its text.
+    /// Charges for each value, and for its text.
     fn all(&mut self, value: &Value) -> Result<(), Exceeded> {
         match value {
             Value::String(text) => self.text(text, 1),

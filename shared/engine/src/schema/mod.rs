@@ -1,4 +1,4 @@
-//! The schema of an Input node: JSON Schema, with the words that workflow files use for types.
+//! The schema of an Input node: JSON Schema with the type names of workflow files.
 
 mod cost;
 
@@ -12,17 +12,18 @@ use serde_json::{Map, Value, json};
 
 /// Steps that checking one value may take.
 const MAX_STEPS: u64 = 2_000_000;
-/// A check of more steps reports the first problem only, and lets another thread do the work of this one: it takes milliseconds.
+/// A check of more steps takes milliseconds: it reports the first error only, and another thread takes over this one's
+/// tasks.
 const MANY_STEPS: u64 = 20_000;
-/// Fields whose problems are reported.
+/// Fields whose errors are reported.
 const MAX_FIELDS: usize = 100;
-/// The longest problem in bytes.
-const MAX_PROBLEM: usize = 500;
-/// Bytes that a compiled pattern may take, and how often one with look-around or references may go back.
-const PATTERN_SIZE: usize = 256 << 10;
-const BACKTRACKS: usize = 5_000;
-/// What a byte of text costs where such a pattern may be tried on it, in sixteenths of a step.
-const PRICE_OF_BACKTRACKING: u64 = 1_600;
+/// Bytes of an error message.
+const MAX_MESSAGE_BYTES: usize = 500;
+/// Bytes of a compiled pattern, and backtracks of one with look-around or backreferences.
+const MAX_PATTERN_BYTES: usize = 256 << 10;
+const MAX_BACKTRACKS: usize = 5_000;
+/// Cost of such a pattern per byte of text, in sixteenths of a step.
+const BACKTRACKING_COST: u64 = 1_600;
 
 /// A schema, compiled.
 #[derive(Debug)]
@@ -32,7 +33,7 @@ pub(crate) struct Schema {
 }
 
 impl Schema {
-    /// `schema` as the file has it; the error says what is wrong with it.
+    /// Compiles a schema of a file; the error says what is wrong with it.
     pub(crate) fn new(schema: &Value) -> Result<Self, String> {
         let mut schema = schema.clone();
         normalize(&mut schema);
@@ -40,29 +41,30 @@ impl Schema {
             map.entry("type").or_insert_with(|| "object".into());
         }
         let mut cost = Cost::new(schema.clone())?;
-        let linear = PatternOptions::regex().size_limit(PATTERN_SIZE);
+        let linear = PatternOptions::regex().size_limit(MAX_PATTERN_BYTES);
         let validator = if let Ok(validator) =
             jsonschema::options().offline().with_pattern_options(linear).build(&schema)
         {
             validator
         } else {
-            cost.price_of_patterns = PRICE_OF_BACKTRACKING;
-            let fancy = PatternOptions::fancy_regex().backtrack_limit(BACKTRACKS).size_limit(PATTERN_SIZE);
+            cost.price_of_patterns = BACKTRACKING_COST;
+            let fancy =
+                PatternOptions::fancy_regex().backtrack_limit(MAX_BACKTRACKS).size_limit(MAX_PATTERN_BYTES);
             let built = jsonschema::options().offline().with_pattern_options(fancy).build(&schema);
             built.map_err(|error| shortened(error.to_string()))?
         };
         Ok(Self { validator, cost })
     }
 
-    /// Adds what is wrong with `input` to `errors`, by field; the first problem of a field stands.
+    /// Validates `input`, and adds the errors by field. The first error of a field is kept.
     pub(crate) fn check(&self, input: &Value, errors: &mut FieldErrors) {
         let steps = self.cost.of(input, MAX_STEPS);
         if let Err(exceeded) = steps {
-            let problem = match exceeded {
+            let message = match exceeded {
                 Exceeded::Steps => format!("takes more than {MAX_STEPS} steps to check against the schema"),
-                Exceeded::Way => "nests too deep for the schema".into(),
+                Exceeded::Depth => "nests too deep for the schema".into(),
             };
-            errors.entry("input".into()).or_insert(problem);
+            errors.entry("input".into()).or_insert(message);
             return;
         }
         if steps.is_ok_and(|steps| steps > MANY_STEPS) {
@@ -89,18 +91,19 @@ fn add(error: &ValidationError<'_>, errors: &mut FieldErrors) {
     if field.is_empty() {
         "input".clone_into(&mut field);
     }
-    errors.entry(field).or_insert_with(|| shortened(problem(error)));
+    errors.entry(field).or_insert_with(|| shortened(message(error)));
 }
 
-/// The beginning of a long problem.
-fn shortened(mut problem: String) -> String {
-    if problem.len() > MAX_PROBLEM {
-        problem.truncate(problem.floor_char_boundary(MAX_PROBLEM));
-        problem.push('…');
+/// Truncates a long message.
+fn shortened(mut message: String) -> String {
+    if message.len() > MAX_MESSAGE_BYTES {
+        message.truncate(message.floor_char_boundary(MAX_MESSAGE_BYTES));
+        message.push('…');
     }
-    problem
+    message
 }
-/// `a.b[0]`.
+
+/// The path to the invalid value, as `a.b[0]`.
 fn location(error: &ValidationError<'_>) -> String {
     let mut text = String::new();
     for segment in error.instance_path() {
@@ -117,11 +120,11 @@ fn location(error: &ValidationError<'_>) -> String {
     text
 }
 
-fn problem(error: &ValidationError<'_>) -> String {
+fn message(error: &ValidationError<'_>) -> String {
     let count = |value: &dyn std::fmt::Display, what: &str| format!("must have {what} {value}");
     match error.kind() {
         ValidationErrorKind::Required { .. } => "is required".into(),
-        ValidationErrorKind::Type { .. } => type_problem(error),
+        ValidationErrorKind::Type { .. } => type_message(error),
         ValidationErrorKind::Enum { options } => format!("must be one of {options}"),
         ValidationErrorKind::Constant { expected_value } => format!("must be {expected_value}"),
         ValidationErrorKind::MinLength { limit } => count(limit, "a length of at least"),
@@ -138,7 +141,7 @@ fn problem(error: &ValidationError<'_>) -> String {
     }
 }
 
-fn type_problem(error: &ValidationError<'_>) -> String {
+fn type_message(error: &ValidationError<'_>) -> String {
     let text = error.masked().to_string();
     match text.split_once("is not of type") {
         Some((_, types)) => format!("must be of type{}", types.replace('"', "")),
@@ -146,7 +149,7 @@ fn type_problem(error: &ValidationError<'_>) -> String {
     }
 }
 
-/// Replaces the words of workflow files, wherever a type stands, by those of JSON Schema.
+/// Replaces the type names of workflow files by those of JSON Schema, at any depth.
 fn normalize(schema: &mut Value) {
     let Value::Object(map) = schema else { return };
     if let Some(Value::String(word)) = map.get("type") {
@@ -160,7 +163,7 @@ fn normalize(schema: &mut Value) {
             None => {}
         }
     }
-    // A property may be marked `required: true`, as the editors of workflow files do.
+    // Editors of workflow files mark properties with `required: true`.
     if let Some(Value::Object(properties)) = map.get_mut("properties") {
         let required = take_required(properties);
         if !required.is_empty() {
@@ -200,7 +203,7 @@ fn take_required(properties: &mut Map<String, Value>) -> Vec<String> {
     required
 }
 
-/// JSON Schema's name of a type; empty for any type, `None` for what is its own already.
+/// JSON Schema's name of a type: empty for any type, `None` for a name that is unchanged.
 fn json_type(word: &str) -> Option<&'static str> {
     let plain = word.trim().to_ascii_lowercase();
     Some(match plain.as_str() {

@@ -1,4 +1,4 @@
-//! The forms that a secret is written in.
+//! The encoded forms in which a secret may appear.
 
 use super::SHORTEST;
 use crate::python_json;
@@ -7,13 +7,14 @@ use serde_json::Value;
 use std::{collections::BTreeSet, fmt::Write as _};
 
 /// Longer secrets are searched for in pieces of this many bytes.
-const LONGEST: usize = 2048;
-/// Lines of a secret of several lines, such as a private key, that are looked for by themselves: those of at least this many bytes.
-const SHORTEST_LINE: usize = 16;
-/// Characters of Base64 that are told from others.
-const SHORTEST_ENCODED: usize = 8;
+const MAX_PIECE_BYTES: usize = 2048;
+/// Each line of a multi-line secret, such as a private key, is searched for separately if it has at least this many
+/// bytes.
+const MIN_LINE_BYTES: usize = 16;
+/// Characters of Base64 that are specific enough to be masked.
+const MIN_ENCODED_CHARS: usize = 8;
 
-/// All forms of all these secrets.
+/// All forms of the secrets.
 pub(super) fn of_all(secrets: &BTreeSet<String>) -> BTreeSet<String> {
     let mut forms = BTreeSet::new();
     for secret in secrets {
@@ -22,7 +23,7 @@ pub(super) fn of_all(secrets: &BTreeSet<String>) -> BTreeSet<String> {
         if secret.contains(['\n', '\r']) {
             let lines = secret.lines().map(str::trim);
             lines
-                .filter(|line| line.len() >= SHORTEST_LINE && !line.starts_with("-----"))
+                .filter(|line| line.len() >= MIN_LINE_BYTES && !line.starts_with("-----"))
                 .flat_map(pieces)
                 .for_each(|piece| add(piece, &mut forms));
         }
@@ -32,7 +33,7 @@ pub(super) fn of_all(secrets: &BTreeSet<String>) -> BTreeSet<String> {
 
 fn pieces(mut text: &str) -> impl Iterator<Item = &str> {
     std::iter::from_fn(move || {
-        let (piece, rest) = text.split_at(text.floor_char_boundary(LONGEST));
+        let (piece, rest) = text.split_at(text.floor_char_boundary(MAX_PIECE_BYTES));
         text = rest;
         (!piece.is_empty()).then_some(piece)
     })
@@ -76,13 +77,13 @@ fn percent(text: &str, space: &str, kept: &str, lower: bool) -> String {
     encoded
 }
 
-/// The characters that stand for the secret alone, wherever it begins within what is encoded: `before` bytes after a
-/// multiple of three.
+/// The Base64 characters that depend only on the secret, if it begins `before` bytes after a multiple of three in the
+/// encoded text.
 fn base64(secret: &str, before: usize, forms: &mut BTreeSet<String>) {
     let text = [&vec![0; before][..], secret.as_bytes()].concat();
     let encoded = BASE64_STANDARD_NO_PAD.encode(&text);
     let alone = &encoded[(before * 8).div_ceil(6)..text.len() * 8 / 6];
-    if alone.len() >= SHORTEST_ENCODED {
+    if alone.len() >= MIN_ENCODED_CHARS {
         forms.insert(alone.replace('+', "-").replace('/', "_"));
         forms.insert(alone.to_owned());
     }

@@ -1,4 +1,4 @@
-//! Gathers the secrets of an app while its workflow file is loaded.
+//! Collects an app's secrets while its workflow file is loaded.
 
 use super::{SHORTEST, Secrets};
 use crate::load::{Yaml, YamlValue};
@@ -6,7 +6,7 @@ use reqwest::Url;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// What the name of a secret contains.
+/// Parts of names that mark a value as a secret.
 const SECRET_NAMES: &[&str] = &[
     "key",
     "token",
@@ -23,7 +23,7 @@ const SECRET_NAMES: &[&str] = &[
     "dsn",
     "jwt",
 ];
-/// Headers whose values everybody knows.
+/// Headers whose values are not secret.
 const PLAIN_HEADERS: &[&str] = &[
     "accept",
     "accept-charset",
@@ -44,7 +44,7 @@ const PLAIN_HEADERS: &[&str] = &[
     "referer",
     "user-agent",
 ];
-/// Fields of connections that say where a service is or how it is spoken to, and may stand in errors.
+/// Fields of connections that describe a service, and may appear in errors.
 const PLAIN_FIELDS: &[&str] = &[
     "api_type",
     "api_version",
@@ -60,26 +60,26 @@ const PLAIN_FIELDS: &[&str] = &[
     "type",
     "url",
 ];
-/// Bytes of all that is taken from a workflow file: what is looked for costs memory.
-const MOST_BYTES: usize = 128 << 10;
-/// Longer texts are no words.
-const LONGEST_WORD: usize = 12;
-/// How deep values are looked at.
-const DEPTH: usize = 64;
+/// Bytes of the values that are collected from a workflow file. Searching for a value takes memory.
+const MAX_BYTES: usize = 128 << 10;
+/// A text of this many bytes or more is not an ordinary word.
+const WORD_BYTES: usize = 12;
+/// How deep values are searched.
+const MAX_DEPTH: usize = 64;
 
-/// The secrets that were found so far.
+/// The secrets found so far.
 #[derive(Default)]
 pub(crate) struct Gather {
     outputs: BTreeSet<String>,
     others: BTreeSet<String>,
-    /// The values of variables.
+    /// The values of environment variables.
     variables: Vec<String>,
-    /// Bytes that were taken from the file.
+    /// Bytes collected from the file.
     bytes: usize,
 }
 
 impl Gather {
-    /// The value of an environment variable. `is_secret` says that its app keeps it as a secret.
+    /// Adds the value of an environment variable. `is_secret`: whether the app stores it as a secret.
     pub(crate) fn variable(&mut self, name: &str, value: &str, is_secret: bool) {
         if value.trim().len() < SHORTEST {
             return;
@@ -87,7 +87,7 @@ impl Gather {
         self.variables.push(value.trim().to_owned());
         self.add(value, is_secret || is_secret_name(name));
         self.bytes = 0;
-        // An account of Google Cloud, for one, is a mapping.
+        // For example, a service account of Google Cloud is a mapping.
         if let Ok(Value::Object(map)) = serde_json::from_str::<Value>(value) {
             for (name, value) in &map {
                 if let Value::String(text) = value {
@@ -97,9 +97,9 @@ impl Gather {
         }
     }
 
-    /// The connections of a workflow file, wherever they stand in it, and the headers of its nodes.
+    /// Adds the secrets in a workflow file's connections, at any depth, and in the headers of its nodes.
     pub(crate) fn file(&mut self, root: &Yaml) {
-        self.within(root, DEPTH);
+        self.within(root, MAX_DEPTH);
     }
 
     pub(crate) fn done(&self) -> Secrets {
@@ -199,7 +199,7 @@ impl Gather {
         }
         if value.contains("://") && Url::parse(value).is_ok() {
             self.url(value);
-            // Where a service is may be shown; what else the value holds may not.
+            // A URL that is not a secret may be shown, except for the parts added here.
             if !is_secret {
                 return;
             }
@@ -207,7 +207,7 @@ impl Gather {
         self.add_plain(value, is_secret);
     }
 
-    /// Of a URL, scheme and host may be shown.
+    /// Adds the secret parts of a URL. Scheme and host may be shown.
     fn url(&mut self, text: &str) {
         let Ok(url) = Url::parse(text) else { return };
         let written = text.split_once("://").map_or(text, |(_, rest)| rest);
@@ -235,8 +235,8 @@ impl Gather {
     }
 
     fn add_plain(&mut self, value: &str, is_secret: bool) {
-        // The environment comes first, and is small.
-        if value.len() >= SHORTEST && self.bytes + value.len() <= MOST_BYTES {
+        // Variables are added before the file, and are small.
+        if value.len() >= SHORTEST && self.bytes + value.len() <= MAX_BYTES {
             self.bytes += value.len();
             let set = if is_secret && !is_word(value) { &mut self.outputs } else { &mut self.others };
             set.insert(value.to_owned());
@@ -249,7 +249,7 @@ fn is_secret_name(name: &str) -> bool {
     SECRET_NAMES.iter().any(|part| name.contains(part))
 }
 
-/// Whether a text is probably no word but a key: long, without a space, with letters and digits.
+/// Whether a text is probably a key: long, without spaces, with letters and digits.
 fn looks_random(text: &str) -> bool {
     text.len() >= 16
         && text.bytes().all(|byte| byte.is_ascii_graphic())
@@ -258,13 +258,13 @@ fn looks_random(text: &str) -> bool {
         && !text.contains("://")
 }
 
-/// Whether a text is a word, as `ollama` where a server wants some key: outputs may be about that.
+/// Whether a text is a word, such as `ollama` as a placeholder key: outputs may contain it.
 fn is_word(text: &str) -> bool {
-    text.len() < LONGEST_WORD && text.bytes().all(|byte| byte.is_ascii_lowercase())
+    text.len() < WORD_BYTES && text.bytes().all(|byte| byte.is_ascii_lowercase())
 }
 
 fn percent_decoded(text: &str) -> String {
-    // A form has `+` for a space, which user information has not.
+    // In a form, `+` means a space; in user information it does not.
     let form = format!("x={}", text.replace('+', "%2B").replace('&', "%26"));
     let decoded = Url::parse(&format!("http://x/?{form}")).ok();
     let value = decoded.and_then(|url| url.query_pairs().next().map(|(_, value)| value.into_owned()));
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn of_connections_and_headers() {
+    fn finds_secrets_in_connections_and_headers() {
         let secrets = secrets(
             "connections:\n  a: {type: dynamiq.connections.Http, method: DELETE, url: 'https://me:pass%20word@host.example/hooks?token=tok-123&page=second', \
              headers: {Authorization: Bearer abc-def-ghi, Cookie: 'sid=cookie-1; lang=english', Content-Type: application/json}, \
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn of_variables() {
+    fn finds_secrets_in_variables() {
         let account = r#"{"type": "service_account", "private_key": "-----BEGIN KEY-----\nMIIBVQIBADANBgkqhkiG\n-----END KEY-----\n"}"#;
         let secrets = secrets(
             "connections: {a: {type: x, tenant: tenant-of-us}}",

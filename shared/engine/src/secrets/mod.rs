@@ -1,12 +1,12 @@
-//! What an app must not tell: the values of its environment variables and of its connections. Where text leaves the engine
-//! they are replaced with `***`.
+//! An app's secrets: the values of its environment variables and of its connections. In text that leaves the engine,
+//! they are replaced by `***`.
 //!
-//! Two sets are kept, since masking costs more in one place than in the other. *Errors and logs* show none of these
-//! values. *Outputs*, which other nodes work with, show none that is secret by its name or its place (a key, a token, a
-//! password, a header of a connection): an ordinary setting, such as the name of a model, may stand in an output.
+//! There are two sets. In *errors and logs*, all these values are masked. In *outputs*, which other nodes process, only
+//! values are masked that are secret by their name or position (a key, a token, a password, a header of a connection):
+//! an ordinary setting, such as the name of a model, may appear in an output.
 //!
-//! A value is found as it is and as it is written in URLs, JSON, HTML and Base64. Values shorter than [`SHORTEST`] bytes
-//! are not looked for: they would be found everywhere.
+//! A value is found unencoded and as encoded in URLs, JSON, HTML and Base64. Values shorter than [`SHORTEST`] bytes are
+//! not masked: they would match too much.
 
 mod forms;
 mod gather;
@@ -20,17 +20,17 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use serde_json::Value;
 use std::{borrow::Cow, collections::BTreeSet, fmt, sync::Arc};
 
-/// What stands in the place of a secret.
+/// What replaces a secret.
 pub(crate) const MASK: &str = "***";
-/// The length in bytes from which on a value is looked for.
+/// Bytes of the shortest value that is masked.
 pub(crate) const SHORTEST: usize = 6;
 
 /// The secrets of one version of an app.
 #[derive(Default)]
 pub(crate) struct Secrets {
-    /// What errors and logs do not show; more than outputs.
+    /// Values that are masked in errors and logs; includes `outputs`.
     errors: Option<Matcher>,
-    /// What outputs do not show.
+    /// Values that are masked in outputs.
     outputs: Option<Matcher>,
 }
 
@@ -39,7 +39,7 @@ struct Matcher {
     patterns: Vec<String>,
 }
 
-/// Without the secrets.
+/// Omits the secrets.
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Secrets").finish_non_exhaustive()
@@ -47,14 +47,14 @@ impl fmt::Debug for Secrets {
 }
 
 impl Secrets {
-    /// `outputs` are what outputs do not show, `others` what errors do not show either.
+    /// `outputs` are masked everywhere, `others` only in errors and logs.
     fn new(outputs: &BTreeSet<String>, others: &BTreeSet<String>) -> Self {
         let outputs = forms::of_all(outputs);
         let errors = outputs.iter().cloned().chain(forms::of_all(others)).collect();
         Self { errors: Matcher::new(errors), outputs: Matcher::new(outputs) }
     }
 
-    /// A text for an error, an event or a log line.
+    /// Masks a text for an error, an event or a log line.
     pub(crate) fn hide<'t>(&self, text: &'t str) -> Cow<'t, str> {
         match &self.errors {
             Some(matcher) => matcher.hide(text),
@@ -62,7 +62,7 @@ impl Secrets {
         }
     }
 
-    /// The same for a text that is kept.
+    /// Like [`Secrets::hide`], for an owned text.
     pub(crate) fn hide_in_text(&self, text: String) -> String {
         match self.hide(&text) {
             Cow::Owned(hidden) => hidden,
@@ -87,7 +87,7 @@ impl Secrets {
         }
     }
 
-    /// An output. It is copied only if it holds a secret.
+    /// Masks an output. It is copied only if it contains a secret.
     pub(crate) fn hide_in_output(&self, output: Arc<Value>) -> Arc<Value> {
         match &self.outputs {
             Some(matcher) if matcher.occurs_in(&output) => {
@@ -99,19 +99,19 @@ impl Secrets {
         }
     }
 
-    /// Whether there is nothing that outputs do not show.
+    /// Whether nothing is masked in outputs.
     pub(crate) fn outputs_hold_none(&self) -> bool {
         self.outputs.is_none()
     }
 
-    /// A part of an output.
+    /// Masks a part of an output.
     pub(crate) fn hide_in_value(&self, value: &mut Value) {
         if let Some(matcher) = self.outputs.as_ref().filter(|matcher| matcher.occurs_in(value)) {
             matcher.replace_in(value);
         }
     }
 
-    /// A text of an output.
+    /// Masks a text of an output.
     pub(crate) fn hide_in_content(&self, text: String) -> String {
         match self.outputs.as_ref().map(|matcher| matcher.hide(&text)) {
             Some(Cow::Owned(hidden)) => hidden,
@@ -119,7 +119,7 @@ impl Secrets {
         }
     }
 
-    /// What came from outside, which may repeat what it was sent.
+    /// Masks bytes from outside: a response may repeat secrets of its request.
     pub(crate) fn hide_in_bytes(&self, bytes: Vec<u8>) -> Vec<u8> {
         match &self.outputs {
             Some(matcher) if matcher.automaton.is_match(&bytes) => {
@@ -130,23 +130,23 @@ impl Secrets {
         }
     }
 
-    /// Whether a text holds what outputs do not show.
+    /// Whether a text contains a value that is masked in outputs.
     pub(crate) fn occur_in(&self, text: &str) -> bool {
         self.outputs.as_ref().is_some_and(|matcher| matcher.automaton.is_match(text))
     }
 }
 
 impl Matcher {
-    /// Nothing, where there is nothing to look for.
+    /// `None` without patterns.
     fn new(patterns: BTreeSet<String>) -> Option<Self> {
         if patterns.is_empty() {
             return None;
         }
         let patterns: Vec<String> = patterns.into_iter().collect();
-        // Of values that begin alike, the longest: the rest of it would stay otherwise.
+        // Of values with the same beginning, the longest match wins; otherwise the rest of it would be shown.
         let automaton = AhoCorasick::builder()
             .match_kind(MatchKind::LeftmostLongest)
-            // Others are faster, and take a hundred times the memory.
+            // Other kinds are faster, but take a hundred times the memory.
             .kind(Some(AhoCorasickKind::ContiguousNFA))
             .build(&patterns);
         automaton.ok().map(|automaton| Self { automaton, patterns })
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn in_every_form() {
+    fn masks_every_encoded_form() {
         let secret = "p/w+ \"ü\"&x";
         let secrets = secrets(&[secret], &[]);
         for shown in [
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn in_base64_wherever_it_begins() {
+    fn masks_base64_at_any_offset() {
         use base64::{Engine as _, prelude::BASE64_STANDARD, prelude::BASE64_URL_SAFE_NO_PAD};
         let secrets = secrets(&["hunter2-and-more"], &[]);
         for before in ["", "u", "me", "you", "user:"] {
@@ -241,13 +241,13 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_of_those_that_begin_alike() {
+    fn masks_the_longest_match() {
         let secrets = secrets(&["secret", "secret-of-mine"], &["secret-of-mine-too"]);
         assert_eq!(secrets.hide("secret-of-mine-too, secret-of-mine, secret"), "***, ***, ***");
     }
 
     #[test]
-    fn outputs_keep_ordinary_settings() {
+    fn outputs_show_ordinary_settings() {
         let secrets = secrets(&["key-4711"], &["gpt-4o-mini"]);
         let output = json!({"model": "gpt-4o-mini", "echo": ["key-4711"], "key-4711": 1});
         let hidden = secrets.hide_in_output(Arc::new(output));
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_no_secret_is_not_copied() {
+    fn outputs_without_secrets_are_not_copied() {
         let output = Arc::new(json!({"a": ["b"]}));
         assert!(Arc::ptr_eq(&output, &secrets(&["key-4711"], &[]).hide_in_output(Arc::clone(&output))));
         assert!(Arc::ptr_eq(&output, &Secrets::default().hide_in_output(Arc::clone(&output))));

@@ -1,8 +1,8 @@
-//! Hides secrets in a text that comes in pieces.
+//! Masks secrets in a text that arrives in pieces.
 
 use super::{MASK, Secrets};
 
-/// One text. What may be the beginning of a secret is held back until it is known.
+/// The state of one text. A possible beginning of a secret is held back until more text decides.
 #[derive(Debug, Default)]
 pub(crate) struct Veil {
     held: String,
@@ -32,13 +32,13 @@ impl Veil {
         shown
     }
 
-    /// What was held back, once nothing more comes.
+    /// The text that was held back, at the end of the stream.
     pub(crate) fn rest(&mut self, secrets: &Secrets) -> String {
         secrets.hide_in_content(std::mem::take(&mut self.held))
     }
 }
 
-/// Where the end of `text` is the beginning of `secret`, and not all of it; the end, if it is nowhere.
+/// The index of the longest end of `text` that is a proper prefix of `secret`; the length of `text` if there is none.
 fn begins_at(text: &str, secret: &str) -> usize {
     let first = (text.len() + 1).saturating_sub(secret.len());
     (first..text.len())
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn however_it_is_cut() {
+    fn masks_secrets_for_every_size_of_pieces() {
         let set = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
         let secrets = Secrets::new(&set(&["sk-ü-4711", "4711-and-more"]), &set(&[]));
         let text = "sk- sk-ü-471 is not sk-ü-4711, nor sk-ü-4711-and-more, but 4711-and-more; sk-ü";

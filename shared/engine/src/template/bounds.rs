@@ -1,26 +1,26 @@
-//! How large and how deep a template may be, told from its tokens before it is parsed: the parser, and what walks its tree,
-//! recurse as deep as operators follow on each other, and the parser's own limit does not count those.
+//! Limits on the size and depth of a template, checked on its tokens before it is parsed. The parser, and code that
+//! walks its tree, recurse for each operator in a chain, and the parser's own limit does not count those.
 
 use minijinja::{
     machinery::{Token, tokenize},
     syntax::SyntaxConfig,
 };
 
-/// The longest template in bytes.
+/// Bytes of a template.
 const MAX_BYTES: usize = 256 << 10;
-/// How deep blocks may nest, each `elif` counted as one more.
+/// How deep blocks may nest; each `elif` counts as one level.
 const MAX_BLOCKS: usize = 64;
 /// How deep brackets may nest within a tag.
 const MAX_BRACKETS: usize = 32;
-/// Operators, filters, calls and subscripts that may follow on each other within a tag, those around included.
+/// Chained operators, filters, calls and subscripts within a tag, including those of the brackets around them.
 const MAX_CHAIN: usize = 200;
 
-/// The error says which limit a template exceeds. What is no template at all is left to the parser.
+/// The error says which limit a template exceeds. Syntax errors are left to the parser.
 pub(super) fn check(text: &str) -> Result<(), String> {
     if text.len() > MAX_BYTES {
-        return Err(format!("a template has at most {MAX_BYTES} bytes, and this one {}", text.len()));
+        return Err(format!("a template has at most {MAX_BYTES} bytes, but this one has {}", text.len()));
     }
-    // `{{`, `{%` and `{#` alone begin what is not plain text.
+    // Everything but plain text begins with `{{`, `{%` or `{#`.
     if !text.contains('{') {
         return Ok(());
     }
@@ -43,20 +43,21 @@ pub(super) fn check(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// What stands between `{{` or `{%` and its end.
+/// The content of a tag, between `{{` or `{%` and its end.
 #[derive(Default)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts of one tag")]
 struct Tag {
     is_block: bool,
-    /// The word that it begins with was seen.
+    /// Whether its first word was seen.
     began: bool,
-    /// Whether it is a `set`, and whether that has an `=`.
+    /// Whether it is a `set`, and whether it has an `=`.
     sets: bool,
     assigns: bool,
-    /// By open bracket, how many operators have followed on each other there; those outside of all brackets first.
+    /// The length of the current chain of operators in each open bracket.
     chains: Vec<usize>,
-    /// Their sum.
+    /// The sum of `chains` and `outside`.
     chain: usize,
+    /// The length of the current chain outside all brackets.
     outside: usize,
 }
 
@@ -73,7 +74,7 @@ impl Tag {
             Token::ParenClose | Token::BracketClose | Token::BraceClose => {
                 self.chain -= self.chains.pop().unwrap_or(0);
             }
-            // What comes next stands beside what was before.
+            // Ends the chain of this bracket.
             Token::Comma | Token::Colon => {
                 let chain = std::mem::take(self.chains.last_mut().unwrap_or(&mut self.outside));
                 self.chain -= chain;
@@ -106,7 +107,7 @@ impl Tag {
         self.chain += 1;
         if self.chain > MAX_CHAIN {
             return Err(format!(
-                "more than {MAX_CHAIN} operators follow on each other; set names for parts of it"
+                "more than {MAX_CHAIN} operators follow each other; split the expression with `set`"
             ));
         }
         Ok(())
@@ -116,13 +117,13 @@ impl Tag {
 /// The blocks that are open.
 #[derive(Default)]
 struct Blocks {
-    /// How many levels each adds.
+    /// How many levels each open block adds.
     open: Vec<usize>,
     levels: usize,
 }
 
 impl Blocks {
-    /// Takes in the first word of a block tag.
+    /// Processes the first word of a block tag.
     fn word(&mut self, tag: &mut Tag, token: &Token<'_>) -> Option<String> {
         if !tag.is_block || std::mem::replace(&mut tag.began, true) {
             return None;
@@ -154,7 +155,7 @@ impl Blocks {
         *self.open.last_mut()? += 1;
         self.levels += 1;
         (self.levels > MAX_BLOCKS)
-            .then(|| format!("blocks nest deeper than {MAX_BLOCKS}, each `elif` counted as one more"))
+            .then(|| format!("blocks nest deeper than {MAX_BLOCKS} levels; each `elif` counts as one"))
     }
 }
 
@@ -162,7 +163,7 @@ impl Blocks {
 mod tests {
     use super::super::Template;
 
-    /// Compiles on a stack that is smaller than any thread's of the server.
+    /// Compiles on a stack that is smaller than those of the server's threads.
     fn compiled(text: String) -> Result<(), String> {
         let compile = move || Template::new(&text).map(drop);
         let thread = std::thread::Builder::new().stack_size(1 << 20).spawn(compile).expect("a thread");
@@ -170,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_within_the_limits_compiles_on_a_small_stack() {
+    fn templates_within_the_limits_compile_on_a_small_stack() {
         for text in [
             format!("{{{{ {}1{} }}}}", "(".repeat(31), ")".repeat(31)),
             format!("{{{{ {}1 }}}}", "-".repeat(199)),
@@ -195,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_exceeds_them_is_refused_and_does_no_harm() {
+    fn templates_that_exceed_a_limit_are_refused_without_overflow() {
         for (text, problem) in [
             (format!("{{{{ {}1{} }}}}", "(".repeat(100_000), ")".repeat(100_000)), "brackets nest"),
             (format!("{{{{ {}1 }}}}", "-".repeat(200_000)), "operators follow"),

@@ -1,6 +1,6 @@
-//! Filters that Jinja has and the engine's template library lacks or does in another way.
+//! Jinja's filters that the template library lacks or implements differently.
 
-#![expect(clippy::needless_pass_by_value, reason = "filters are called with their arguments' values")]
+#![expect(clippy::needless_pass_by_value, reason = "the library passes arguments to filters by value")]
 
 use super::{FACTOR, KEPT, MEMBER, exceeded, json, printed};
 use crate::{
@@ -36,19 +36,20 @@ pub(super) fn add_to(environment: &mut Environment<'static>) {
     environment.add_filter("wordwrap", wordwrap);
 }
 
-/// The value, counted with all that it holds.
+/// Charges the budget for the value and everything in it.
 fn kept(value: Value) -> Result<Value, Error> {
-    count(&value, 0)?;
+    charge(&value, 0)?;
     Ok(value)
 }
 
-/// The same of what becomes a member of a namespace: not a namespace, which might come to hold itself.
+/// Like [`kept`], for a value that becomes a member of a namespace. Refuses namespaces, which might then contain
+/// themselves.
 fn member(value: Value) -> Result<Value, Error> {
-    count(&value, 1)?;
+    charge(&value, 1)?;
     Ok(value)
 }
 
-/// What is multiplied: no list, which the library repeats a hundred million times for nothing, and then prints.
+/// Refuses a list as a factor: the library would repeat it a hundred million times at no charge, and then print it.
 fn factor(value: Value) -> Result<Value, Error> {
     if value.as_object().is_some() {
         let message = format!("a {} cannot be multiplied in a template", value.kind());
@@ -57,12 +58,12 @@ fn factor(value: Value) -> Result<Value, Error> {
     Ok(value)
 }
 
-fn count(value: &Value, depth: usize) -> Result<(), Error> {
+fn charge(value: &Value, depth: usize) -> Result<(), Error> {
     compute::step(1).map_err(exceeded)?;
     let Some(object) = value.as_object() else { return Ok(()) };
     let wrong = |problem: String| Err(Error::new(ErrorKind::InvalidOperation, problem));
     if depth > 0 && object.type_name().ends_with("::Namespace") {
-        return wrong("a namespace cannot be kept within another value".into());
+        return wrong("a namespace cannot be part of another value".into());
     }
     if depth > MAX_NESTING {
         return wrong(format!("a value is nested deeper than {MAX_NESTING} levels"));
@@ -70,13 +71,13 @@ fn count(value: &Value, depth: usize) -> Result<(), Error> {
     match object.repr() {
         ObjectRepr::Map => {
             for (key, item) in object.try_iter_pairs().into_iter().flatten() {
-                count(&key, depth + 1)?;
-                count(&item, depth + 1)?;
+                charge(&key, depth + 1)?;
+                charge(&item, depth + 1)?;
             }
         }
         ObjectRepr::Seq | ObjectRepr::Iterable => {
             for item in object.try_iter().into_iter().flatten() {
-                count(&item, depth + 1)?;
+                charge(&item, depth + 1)?;
             }
         }
         _ => {}
@@ -84,29 +85,29 @@ fn count(value: &Value, depth: usize) -> Result<(), Error> {
     Ok(())
 }
 
-/// An argument given by place or by name.
-fn given(rest: &Rest<Value>, place: usize, kwargs: &Kwargs, name: &str) -> Result<Option<Value>, Error> {
-    match rest.get(place) {
+/// An argument given by position or by name.
+fn given(rest: &Rest<Value>, index: usize, kwargs: &Kwargs, name: &str) -> Result<Option<Value>, Error> {
+    match rest.get(index) {
         Some(value) => Ok(Some(value.clone())),
         None => kwargs.get(name),
     }
 }
 
-fn argument<T>(rest: &Rest<Value>, place: usize, kwargs: &Kwargs, name: &str, default: T) -> Result<T, Error>
+fn argument<T>(rest: &Rest<Value>, index: usize, kwargs: &Kwargs, name: &str, default: T) -> Result<T, Error>
 where
     T: TryFrom<Value, Error = Error>,
 {
-    given(rest, place, kwargs, name)?.map_or(Ok(default), T::try_from)
+    given(rest, index, kwargs, name)?.map_or(Ok(default), T::try_from)
 }
 
 fn text(
     rest: &Rest<Value>,
-    place: usize,
+    index: usize,
     kwargs: &Kwargs,
     name: &str,
     default: &str,
 ) -> Result<String, Error> {
-    match given(rest, place, kwargs, name)? {
+    match given(rest, index, kwargs, name)? {
         Some(value) => printed(&value),
         None => Ok(default.to_owned()),
     }
@@ -127,13 +128,13 @@ fn center(text: &str, rest: Rest<Value>, kwargs: Kwargs) -> Result<String, Error
     Ok(format!("{}{text}{}", " ".repeat(left), " ".repeat(padding - left)))
 }
 
-/// What HTML gives a meaning to, as entities.
+/// Replaces HTML's special characters by entities.
 fn escape(value: &Value) -> Result<Value, Error> {
     if value.is_safe() {
         return Ok(value.clone());
     }
     let plain = printed(value)?;
-    // An entity has six bytes at most.
+    // An entity has at most six bytes.
     compute::make(plain.len().saturating_mul(6)).map_err(exceeded)?;
     let mut escaped = String::new();
     for character in plain.chars() {
@@ -149,7 +150,7 @@ fn escape(value: &Value) -> Result<Value, Error> {
     Ok(Value::from_safe_string(escaped))
 }
 
-/// `tojson(indent=None)`: sorted keys, ASCII alone, and nothing that HTML gives a meaning to.
+/// `tojson(indent=None)`: with sorted keys, ASCII only, without HTML's special characters.
 fn to_json(value: &Value, rest: Rest<Value>, kwargs: Kwargs) -> Result<Value, Error> {
     let indent: Option<usize> = given(&rest, 0, &kwargs, "indent")?
         .filter(|indent| !indent.is_none())
@@ -157,7 +158,7 @@ fn to_json(value: &Value, rest: Rest<Value>, kwargs: Kwargs) -> Result<Value, Er
         .transpose()?;
     let mut text = String::new();
     write_json(&json(value)?, indent.map(|indent| (indent, 0)), &mut text).map_err(exceeded)?;
-    // An escape has six bytes at most for each that it stands for.
+    // An escape has at most six bytes for each byte that it replaces.
     compute::make(text.len().saturating_mul(6)).map_err(exceeded)?;
     let mut safe = String::with_capacity(text.len());
     for unit in text.encode_utf16() {
@@ -171,7 +172,7 @@ fn to_json(value: &Value, rest: Rest<Value>, kwargs: Kwargs) -> Result<Value, Er
     Ok(Value::from_safe_string(safe))
 }
 
-/// JSON as Python writes it. `indent` is how far each level is set in, and how deep this one is.
+/// Writes JSON as Python does. `indent` is the width of a level, and the depth of this one.
 fn write_json(
     value: &serde_json::Value,
     indent: Option<(usize, usize)>,
@@ -187,7 +188,7 @@ fn write_json(
         Ok(())
     };
     let deeper = indent.map(|(width, level)| (width, level + 1));
-    let between = |place: usize, text: &mut String| match (place, indent) {
+    let between = |index: usize, text: &mut String| match (index, indent) {
         (0, _) => line(1, text),
         (_, None) => {
             text.push_str(", ");
@@ -202,8 +203,8 @@ fn write_json(
     match value {
         serde_json::Value::Array(items) if !items.is_empty() => {
             text.push('[');
-            for (place, item) in items.iter().enumerate() {
-                between(place, text)?;
+            for (index, item) in items.iter().enumerate() {
+                between(index, text)?;
                 write_json(item, deeper, text)?;
             }
             line(0, text)?;
@@ -213,8 +214,8 @@ fn write_json(
             let mut entries: Vec<_> = map.iter().collect();
             entries.sort_unstable_by_key(|(key, _)| *key);
             text.push('{');
-            for (place, (key, value)) in entries.into_iter().enumerate() {
-                between(place, text)?;
+            for (index, (key, value)) in entries.into_iter().enumerate() {
+                between(index, text)?;
                 text.push_str(&serde_json::Value::from(key.as_str()).to_string());
                 text.push_str(": ");
                 write_json(value, deeper, text)?;
@@ -228,7 +229,7 @@ fn write_json(
     Ok(())
 }
 
-/// Python's `repr`; unlike Python's `pprint` it does not break long lines.
+/// Python's `repr`. Unlike Python's `pprint`, it does not break long lines.
 fn pprint(value: &Value) -> Result<String, Error> {
     Ok(python_text::repr(&json(value)?))
 }
@@ -239,7 +240,7 @@ fn truncate(text: &str, rest: Rest<Value>, kwargs: Kwargs) -> Result<String, Err
     let kill_words = argument(&rest, 1, &kwargs, "killwords", false)?;
     let end = self::text(&rest, 2, &kwargs, "end", "...")?;
     let leeway = width(argument(&rest, 3, &kwargs, "leeway", 5)?)?;
-    // Each character is looked at by itself.
+    // A character takes four bytes here.
     compute::make(text.len().saturating_mul(4)).map_err(exceeded)?;
     let characters: Vec<char> = text.chars().collect();
     if characters.len() <= length.saturating_add(leeway) {
@@ -259,7 +260,7 @@ fn wordwrap(text: &str, rest: Rest<Value>, kwargs: Kwargs) -> Result<String, Err
     let width = width(argument(&rest, 0, &kwargs, "width", 79)?)?.max(1);
     let break_long_words = argument(&rest, 1, &kwargs, "break_long_words", true)?;
     let between = self::text(&rest, 2, &kwargs, "wrapstring", "\n")?;
-    // Each character is looked at by itself, and may be a line of its own.
+    // A character takes four bytes here, and may be a line by itself.
     compute::make(text.len().saturating_mul(8)).map_err(exceeded)?;
     let lines: Vec<String> = text.lines().flat_map(|line| wrap(line, width, break_long_words)).collect();
     compute::make(lines.len().saturating_mul(between.len())).map_err(exceeded)?;

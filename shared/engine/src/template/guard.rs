@@ -1,12 +1,12 @@
-//! Has a template ask before it keeps a value that it made of others.
+//! Rewrites a template so that the budget is charged for each value that it builds from others.
 //!
-//! The library charges for what an instruction makes. It does not for what comparing, printing or hashing a list costs
-//! that holds the same list many times over, or itself: forty assignments like `{% set x = [x, x] %}` make one that never
-//! is compared to its end. So values are looked at where they are put together or kept: `[x, x]` becomes
-//! `([x, x]|__kept)`, and the same with what is assigned and with the arguments of macros. The filter counts all that
-//! a value holds, as often as it holds it.
+//! The library charges for what an instruction creates. It does not charge for comparing, printing or hashing a list
+//! that contains the same list many times, or itself: after forty assignments like `{% set x = [x, x] %}`, a comparison
+//! would never end. Therefore values are charged for where they are built or assigned: `[x, x]` becomes `([x,
+//! x]|__kept)`, and likewise assigned values and the parameters of macros. The filter counts everything in a value, as
+//! often as it occurs.
 //!
-//! Lines stay where they are, so that errors name the right one.
+//! Line numbers do not change, so that errors name the right line.
 
 use super::{FACTOR, KEPT, MEMBER};
 use minijinja::{
@@ -18,15 +18,15 @@ use std::ops::Range;
 /// Words after which a value begins.
 const OPERATORS: &[&str] = &["and", "elif", "else", "if", "in", "is", "not", "or"];
 
-/// Words that stand for a value and name no variable.
+/// Words that are values, not names of variables.
 const CONSTANTS: &[&str] = &["False", "None", "True", "false", "none", "true"];
 
-/// The text of a template with the filters in it. A text that is no template stays as it is.
+/// The text of a template with the filters inserted. A text that is not a template is returned unchanged.
 pub(super) fn guarded(text: &str) -> String {
     let mut tokens = Vec::new();
     for token in tokenize(text, false, SyntaxConfig::default()) {
         let Ok((token, span)) = token else { return text.to_owned() };
-        tokens.push(Lexeme { token, place: span.start_offset as usize..span.end_offset as usize });
+        tokens.push(Lexeme { token, span: span.start_offset as usize..span.end_offset as usize });
     }
     let mut guard = Guard { text, tokens: &tokens, added: Vec::new() };
     guard.literals();
@@ -41,14 +41,14 @@ pub(super) fn guarded(text: &str) -> String {
 
 struct Lexeme<'t> {
     token: Token<'t>,
-    place: Range<usize>,
+    span: Range<usize>,
 }
 
-/// A bracket that is not closed yet.
+/// An open bracket.
 #[expect(clippy::struct_excessive_bools, reason = "four independent facts of one bracket")]
 struct Open {
     start: usize,
-    /// Whether it begins a list, a mapping or a tuple, and not an index or the arguments of a call.
+    /// Whether it begins a list, a mapping or a tuple, instead of an index or the arguments of a call.
     is_literal: bool,
     is_round: bool,
     has_comma: bool,
@@ -58,7 +58,7 @@ struct Open {
 struct Guard<'t> {
     text: &'t str,
     tokens: &'t [Lexeme<'t>],
-    /// What is added, and where.
+    /// Insertions, with their byte offsets.
     added: Vec<(usize, String)>,
 }
 
@@ -70,7 +70,7 @@ impl Guard<'_> {
         }
     }
 
-    /// Whether a value ends before this token: then a bracket here belongs to it.
+    /// Whether the previous token ends a value. A bracket here is then an index or a call of that value.
     fn follows_value(&self, at: usize) -> bool {
         let Some(before) = at.checked_sub(1) else { return false };
         match &self.tokens[before].token {
@@ -95,13 +95,13 @@ impl Guard<'_> {
         }
     }
 
-    /// Lists, mappings and tuples that hold variables.
+    /// Guards lists, mappings and tuples that contain variables.
     fn literals(&mut self) {
         let mut open: Vec<Open> = Vec::new();
         for (at, lexeme) in self.tokens.iter().enumerate() {
             match &lexeme.token {
                 Token::BracketOpen | Token::BraceOpen | Token::ParenOpen => open.push(Open {
-                    start: lexeme.place.start,
+                    start: lexeme.span.start,
                     is_literal: !self.follows_value(at),
                     is_round: matches!(lexeme.token, Token::ParenOpen),
                     has_comma: false,
@@ -111,7 +111,7 @@ impl Guard<'_> {
                     let Some(closed) = open.pop() else { continue };
                     if closed.is_literal && closed.has_variable && (closed.has_comma || !closed.is_round) {
                         self.added.push((closed.start, "(".into()));
-                        self.added.push((lexeme.place.end, format!("|{KEPT})")));
+                        self.added.push((lexeme.span.end, format!("|{KEPT})")));
                     }
                 }
                 Token::Comma => {
@@ -119,7 +119,7 @@ impl Guard<'_> {
                         innermost.has_comma = true;
                     }
                 }
-                // What is repeated is folded before anything is charged, unless a filter stands there.
+                // The library folds constant repetitions before it charges, unless a filter is applied.
                 Token::Mul => open.iter_mut().for_each(|open| open.has_variable = true),
                 Token::Ident(word) if !CONSTANTS.contains(word) => {
                     for open in &mut open {
@@ -132,7 +132,7 @@ impl Guard<'_> {
         }
     }
 
-    /// What is multiplied: a list that is repeated is lazy, and costs nothing until it is looked at.
+    /// Guards factors: a repeated list is lazy, and costs nothing until it is read.
     fn factors(&mut self) {
         for at in 1..self.tokens.len() {
             if !matches!(self.tokens[at].token, Token::Mul) {
@@ -159,13 +159,13 @@ impl Guard<'_> {
             }
             for last in [at - 1, end - 1] {
                 if last != at {
-                    self.added.push((self.tokens[last].place.end, format!("|{FACTOR}")));
+                    self.added.push((self.tokens[last].span.end, format!("|{FACTOR}")));
                 }
             }
         }
     }
 
-    /// The token that ends the tag which this token is in.
+    /// The token that ends the tag around this token.
     fn end(&self, mut at: usize) -> Option<usize> {
         while !matches!(self.tokens.get(at)?.token, Token::BlockEnd) {
             at += 1;
@@ -189,11 +189,11 @@ impl Guard<'_> {
         }
     }
 
-    /// Has the value after a sign, up to a token, pass a filter.
+    /// Applies a filter to the value between the token `sign` and the token `end`.
     fn keep(&mut self, sign: usize, end: usize, filter: &str) {
         if sign + 1 < end {
-            self.added.push((self.tokens[sign].place.end, "(".into()));
-            self.added.push((self.tokens[end - 1].place.end, format!(")|{filter}")));
+            self.added.push((self.tokens[sign].span.end, "(".into()));
+            self.added.push((self.tokens[end - 1].span.end, format!(")|{filter}")));
         }
     }
 
@@ -216,12 +216,12 @@ impl Guard<'_> {
         }
     }
 
-    /// Assigns the parameters of a macro, or of the block of a call, to themselves.
+    /// Guards the parameters of a macro, or of the block of a call, by assigning them to themselves.
     fn parameters(&mut self, start: usize, end: usize) {
         let Some(open) = (start..end).find(|at| matches!(self.tokens[*at].token, Token::ParenOpen)) else {
             return;
         };
-        // `{% call name(…) %}` has arguments there, and no parameters.
+        // `{% call name(…) %}` has arguments there, not parameters.
         if self.word(start - 1) == Some("call") && open != start {
             return;
         }
@@ -245,25 +245,25 @@ impl Guard<'_> {
                 names.push(name.to_owned());
             }
         }
-        let Range { start, end } = self.tokens[end].place.clone();
-        // The last tag trims what follows as this one does.
+        let Range { start, end } = self.tokens[end].span.clone();
+        // The last inserted tag ends with the same whitespace control as this one.
         let close = self.text.get(start..end).unwrap_or("%}").trim_start();
         let count = names.len();
-        for (place, name) in names.into_iter().enumerate() {
-            let close = if place + 1 == count { close } else { "%}" };
+        for (index, name) in names.into_iter().enumerate() {
+            let close = if index + 1 == count { close } else { "%}" };
             self.added.push((end, format!("{{% set {name} = {name}|{KEPT} {close}")));
         }
     }
 
     fn written(mut self) -> String {
-        // Stable: what was added first at a place is within what was added there later.
-        self.added.sort_by_key(|(place, _)| *place);
+        // A stable sort: of insertions at the same offset, earlier ones belong inside later ones.
+        self.added.sort_by_key(|(offset, _)| *offset);
         let mut text = String::with_capacity(self.text.len() + 16 * self.added.len());
         let mut done = 0;
-        for (place, added) in &self.added {
-            text.push_str(self.text.get(done..*place).unwrap_or_default());
+        for (offset, added) in &self.added {
+            text.push_str(self.text.get(done..*offset).unwrap_or_default());
             text.push_str(added);
-            done = *place;
+            done = *offset;
         }
         text.push_str(self.text.get(done..).unwrap_or_default());
         text
@@ -275,7 +275,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn asks_where_values_are_kept() {
+    fn guards_values_that_are_built_or_assigned() {
         for (text, expected) in [
             ("{{ a }} [b] {# {% set c = [c, c] %} #}", "{{ a }} [b] {# {% set c = [c, c] %} #}"),
             ("{{ ['a', 1, true] }}{{ a['b'] }}{{ a[b] }}", "{{ ['a', 1, true] }}{{ a['b'] }}{{ a[b] }}"),

@@ -1,4 +1,4 @@
-//! Methods of Python's text and lists that the engine's template library lacks.
+//! Methods of Python's text and lists that the template library lacks.
 
 use super::exceeded;
 use crate::compute::{self, Exceeded};
@@ -8,7 +8,7 @@ use minijinja::{
 };
 use minijinja_contrib::pycompat;
 
-/// The method of a value; an error if there is none.
+/// Calls a method of a value; an error if it has no such method.
 pub(super) fn call(
     state: &mut State<'_, '_>,
     value: &Value,
@@ -23,23 +23,23 @@ pub(super) fn call(
     if let Some(value) = found {
         return Ok(value);
     }
-    foresee(value, method, args).map_err(exceeded)?;
+    charge(value, method, args).map_err(exceeded)?;
     pycompat::unknown_method_callback(state, value, method, args)
 }
 
-/// Counts what a method of the library makes before it makes it, where the library does not.
-fn foresee(value: &Value, method: &str, args: &[Value]) -> Result<(), Exceeded> {
+/// Charges for what a method of the library will create, if the library does not charge itself.
+fn charge(value: &Value, method: &str, args: &[Value]) -> Result<(), Exceeded> {
     let text = value.as_str().unwrap_or_default();
-    let argument = |place: usize| args.get(place).and_then(Value::as_str);
-    let spots = |part: Option<&str>| part.map_or(text.len(), |part| text.matches(part).count());
+    let argument = |position: usize| args.get(position).and_then(Value::as_str);
+    let occurrences = |part: Option<&str>| part.map_or(text.len(), |part| text.matches(part).count());
     compute::make(text.len())?;
     match method {
-        // A list has 24 bytes for each item, and this many at most.
-        "split" => compute::make(spots(argument(0)).saturating_mul(24)),
-        "splitlines" => compute::make(spots(Some("\n")).saturating_mul(24)),
+        // Each item of a list takes 24 bytes. Every occurrence of the separator may add one.
+        "split" => compute::make(occurrences(argument(0)).saturating_mul(24)),
+        "splitlines" => compute::make(occurrences(Some("\n")).saturating_mul(24)),
         "replace" => {
             let longer = argument(1).map_or(0, str::len);
-            compute::make(spots(argument(0)).saturating_mul(longer))
+            compute::make(occurrences(argument(0)).saturating_mul(longer))
         }
         "format" => compute::make(widths(text)),
         "join" => match args.first().and_then(Value::len) {
@@ -51,7 +51,7 @@ fn foresee(value: &Value, method: &str, args: &[Value]) -> Result<(), Exceeded> 
     }
 }
 
-/// The widths and precisions that the fields of a format ask for, in sum.
+/// The sum of the widths and precisions in the fields of a format.
 fn widths(format: &str) -> usize {
     let mut sum = 0_usize;
     let mut number = 0_usize;
@@ -73,10 +73,10 @@ fn widths(format: &str) -> usize {
 }
 
 fn of_text(text: &str, method: &str, args: &[Value]) -> Result<Option<Value>, Error> {
-    let padded = |place: fn(usize, usize) -> usize| -> Result<Value, Error> {
+    let padded = |left_padding: fn(usize, usize) -> usize| -> Result<Value, Error> {
         let (width, fill): (usize, Option<String>) = from_args(args)?;
         let missing = width.saturating_sub(text.chars().count());
-        let left = place(missing, width);
+        let left = left_padding(missing, width);
         let fill = fill.unwrap_or_else(|| " ".into());
         compute::make(missing.saturating_mul(fill.len()).saturating_add(text.len())).map_err(exceeded)?;
         Ok(Value::from(format!("{}{text}{}", fill.repeat(left), fill.repeat(missing - left))))
@@ -104,9 +104,9 @@ fn of_text(text: &str, method: &str, args: &[Value]) -> Result<Option<Value>, Er
             Value::from(swapped.collect::<String>())
         }
         "casefold" => Value::from(text.to_lowercase()),
-        "isalpha" => every(text, char::is_alphabetic),
-        "isspace" => every(text, char::is_whitespace),
-        "isdecimal" => every(text, |character| character.is_ascii_digit()),
+        "isalpha" => all_match(text, char::is_alphabetic),
+        "isspace" => all_match(text, char::is_whitespace),
+        "isdecimal" => all_match(text, |character| character.is_ascii_digit()),
         "removeprefix" => Value::from(text.strip_prefix(one()?.as_str()).unwrap_or(text)),
         "removesuffix" => Value::from(text.strip_suffix(one()?.as_str()).unwrap_or(text)),
         "partition" | "rpartition" => {
@@ -125,15 +125,15 @@ fn of_text(text: &str, method: &str, args: &[Value]) -> Result<Option<Value>, Er
         }
         "index" | "rindex" => {
             let part = one()?;
-            let place = if method == "index" { text.find(&part) } else { text.rfind(&part) };
+            let position = if method == "index" { text.find(&part) } else { text.rfind(&part) };
             let missing = || Error::new(ErrorKind::InvalidOperation, "substring not found");
-            Value::from(text[..place.ok_or_else(missing)?].chars().count())
+            Value::from(text[..position.ok_or_else(missing)?].chars().count())
         }
         _ => return Ok(None),
     }))
 }
 
-fn every(text: &str, is: fn(char) -> bool) -> Value {
+fn all_match(text: &str, is: fn(char) -> bool) -> Value {
     Value::from(!text.is_empty() && text.chars().all(is))
 }
 
@@ -142,10 +142,10 @@ fn of_list(value: &Value, method: &str, args: &[Value]) -> Result<Option<Value>,
         return Ok(None);
     }
     let (wanted,): (Value,) = from_args(args)?;
-    for (place, item) in value.try_iter()?.enumerate() {
+    for (position, item) in value.try_iter()?.enumerate() {
         compute::step(1).map_err(exceeded)?;
         if item == wanted {
-            return Ok(Some(Value::from(place)));
+            return Ok(Some(Value::from(position)));
         }
     }
     Err(Error::new(ErrorKind::InvalidOperation, format!("{} is not in list", super::printed(&wanted)?)))

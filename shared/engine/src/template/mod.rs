@@ -1,5 +1,5 @@
-//! Jinja templates as the reference renders them: values print as Python writes them, and a variable that the input
-//! lacks is an error even where it has a default.
+//! Jinja templates as the reference renders them: values are written as Python writes them, and a variable that is
+//! missing in the input is an error even if it has a default.
 
 mod bounds;
 mod filters;
@@ -23,29 +23,29 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-/// Names that every template knows.
+/// Names that are defined in every template.
 const GLOBALS: &[&str] =
     &["range", "dict", "lipsum", "cycler", "joiner", "namespace", "true", "false", "none"];
 
 const NAME: &str = "template";
 
-/// The filter that everything passes which a template keeps, and the one for members of namespaces. Not for authors.
+/// The filters that charge for assigned values and for members of namespaces. Inserted by [`guard`], not for authors.
 const KEPT: &str = "__kept";
 const MEMBER: &str = "__member";
-/// The filter that what is multiplied passes.
+/// The filter that checks factors.
 const FACTOR: &str = "__factor";
 
-/// How an error names a template that exceeds its budget.
-const WHAT: &str = "the template";
+/// Names the template in the error of an exceeded budget.
+const SUBJECT: &str = "the template";
 
-/// A text of more bytes takes longer than a millisecond to compile.
-const LONG: usize = 8 << 10;
+/// Bytes of a text above which compiling takes longer than a millisecond.
+const LONG_TEXT_BYTES: usize = 8 << 10;
 
 /// A compiled template.
 pub(crate) struct Template {
     environment: Environment<'static>,
     required: BTreeSet<String>,
-    /// All words that stand in it: what is named by none of them it cannot read.
+    /// All words in the text. The template cannot read a variable whose name is not among them.
     words: HashSet<Box<str>>,
 }
 
@@ -70,9 +70,9 @@ static BASE: LazyLock<Environment<'static>> = LazyLock::new(|| {
 });
 
 impl Template {
-    /// Compiles `text`; the error says what is wrong with it, and in which of its lines.
+    /// Compiles `text`; the error names the line.
     pub(crate) fn new(text: &str) -> Result<Self, String> {
-        compute::block_if(text.len() > LONG, || Self::compile(text))
+        compute::block_if(text.len() > LONG_TEXT_BYTES, || Self::compile(text))
     }
 
     fn compile(text: &str) -> Result<Self, String> {
@@ -90,12 +90,12 @@ impl Template {
         Ok(Self { required, words: words.map(Box::from).collect(), environment })
     }
 
-    /// The variables that it needs.
+    /// The variables that the template needs.
     pub(crate) fn required(&self) -> &BTreeSet<String> {
         &self.required
     }
 
-    /// Renders it within its budget. Does not look whether all that it needs is there.
+    /// Renders the template within its budget. Does not check for missing variables.
     pub(crate) async fn render(
         self: &Arc<Self>,
         run: &RunContext,
@@ -107,10 +107,10 @@ impl Template {
             let variables = read.map(|(name, value)| (name.clone(), value.clone())).collect();
             move || template.render_here(&variables)
         };
-        compute::run(run, WHAT, || self.render_here(variables), away).await
+        compute::run(run, SUBJECT, || self.render_here(variables), away).await
     }
 
-    /// The same, where it is a part of a computation already.
+    /// Like [`Template::render`], as part of a computation that is already running.
     pub(crate) fn render_here(
         &self,
         variables: &Map<String, serde_json::Value>,
@@ -118,7 +118,7 @@ impl Template {
         let read: BTreeMap<_, _> =
             variables.iter().filter(|(name, _)| self.words.contains(name.as_str())).collect();
         let fits = read.values().try_for_each(|value| compute::walk(value));
-        fits.map_err(|exceeded| exceeded.error(WHAT))?;
+        fits.map_err(|exceeded| exceeded.error(SUBJECT))?;
         let context = Value::from(Serde(&read));
         let rendered = fueled(&self.environment, |environment| {
             let rendered = environment.get_template(NAME)?.render_captured(context)?;
@@ -136,24 +136,24 @@ impl Template {
     }
 }
 
-/// Does something with as much fuel as the computation has steps left; it says how much it used. What is computed outside
-/// a computation gets none.
+/// Does `work` with as much fuel as the computation has steps left. `work` returns the fuel that it used. Fails outside
+/// a computation.
 fn fueled<T>(
     environment: &Environment<'static>,
     work: impl FnOnce(&Environment<'static>) -> Result<(T, u64), minijinja::Error>,
 ) -> Result<T, minijinja::Error> {
     let left = compute::left().ok_or_else(out_of_fuel)?.steps;
-    let made = if left <= compute::HERE.steps {
+    let result = if left <= compute::HERE.steps {
         work(environment)
     } else {
         let mut environment = environment.clone();
         environment.set_fuel(Some(left));
         work(&environment)
     };
-    match made {
-        Ok((made, used)) => {
+    match result {
+        Ok((result, used)) => {
             compute::step(used).map_err(exceeded)?;
-            Ok(made)
+            Ok(result)
         }
         Err(error) => {
             let causes =
@@ -171,45 +171,45 @@ fn out_of_fuel() -> minijinja::Error {
     minijinja::Error::from(ErrorKind::OutOfFuel)
 }
 
-/// The error of a filter or method that needs more than the computation has left.
+/// The error of a filter or method that needs more than the remaining budget.
 fn exceeded(_: Exceeded) -> minijinja::Error {
     out_of_fuel()
 }
 
-/// Names of the value and the arguments of a call that is made outside a template.
+/// The variable that holds the value of a call that is made outside a template.
 const VALUE: &str = "value";
 
-/// What a filter of the templates makes of a value.
+/// Applies one of the templates' filters to a value.
 pub(crate) fn filter(
     value: &serde_json::Value,
     name: &str,
-    placed: &[serde_json::Value],
+    positional: &[serde_json::Value],
     named: &[(String, serde_json::Value)],
 ) -> Result<serde_json::Value, String> {
-    applied(&format!("{VALUE}|{name}"), value, placed, named)
+    applied(&format!("{VALUE}|{name}"), value, positional, named)
 }
 
-/// What a method of a value gives.
+/// Calls a method of a value.
 pub(crate) fn method(
     value: &serde_json::Value,
     name: &str,
-    placed: &[serde_json::Value],
+    positional: &[serde_json::Value],
     named: &[(String, serde_json::Value)],
 ) -> Result<serde_json::Value, String> {
-    applied(&format!("{VALUE}.{name}"), value, placed, named)
+    applied(&format!("{VALUE}.{name}"), value, positional, named)
 }
 
 fn applied(
     what: &str,
     value: &serde_json::Value,
-    placed: &[serde_json::Value],
+    positional: &[serde_json::Value],
     named: &[(String, serde_json::Value)],
 ) -> Result<serde_json::Value, String> {
     let mut variables = Map::from_iter([(VALUE.to_owned(), value.clone())]);
     let mut arguments = Vec::new();
-    for (place, argument) in placed.iter().enumerate() {
-        arguments.push(format!("a{place}"));
-        variables.insert(format!("a{place}"), argument.clone());
+    for (index, argument) in positional.iter().enumerate() {
+        arguments.push(format!("a{index}"));
+        variables.insert(format!("a{index}"), argument.clone());
     }
     for (name, argument) in named {
         arguments.push(format!("{name}=b_{name}"));
@@ -218,12 +218,13 @@ fn applied(
     let text = format!("{what}({})", arguments.join(", "));
     compute::walk(value).map_err(|exceeded| exceeded.to_string())?;
     let variables = Value::from(Serde(&variables));
-    let made = fueled(&BASE, |environment| {
+    let result = fueled(&BASE, |environment| {
         let compiled = environment.compile_expression(&text)?;
-        // How much it used is not told. Its result says enough, and what it can use at most was limited.
+        // The library does not report the fuel that an expression used. Its result was charged for, and its fuel
+        // limited.
         Ok((json(&compiled.eval(variables)?)?, 1))
     });
-    made.map_err(|error| describe(&error))
+    result.map_err(|error| describe(&error))
 }
 
 fn describe(error: &minijinja::Error) -> String {
@@ -251,7 +252,7 @@ fn printed(value: &Value) -> Result<String, minijinja::Error> {
     })
 }
 
-/// A value of a template as JSON. What is lazy, or stands in it many times, is counted before it is made.
+/// A value of a template as JSON. Lazy and repeated values are charged for before they are created.
 fn json(value: &Value) -> Result<serde_json::Value, minijinja::Error> {
     nested_json(value, 0)
 }
@@ -299,11 +300,11 @@ mod tests {
     fn render(text: &str, variables: &Value) -> Result<String, String> {
         let template = Template::new(text)?;
         let variables = variables.as_object().expect("a mapping");
-        compute::whole(WHAT, || template.render_here(variables)).map_err(|error| error.kind.to_string())
+        compute::whole(SUBJECT, || template.render_here(variables)).map_err(|error| error.kind.to_string())
     }
 
     #[test]
-    fn prints_as_python_does() {
+    fn renders_values_as_python_does() {
         for (text, rendered) in [
             ("{{ n }} {{ f }} {{ t }} {{ l }} {{ d }}", "None 2.0 True [1, 'a', None] {'k': 'v'}"),
             ("{% for i in l %}{{ loop.index }}{{ i }} {% endfor %}", "11 2a 3None "),
@@ -323,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn requires_what_has_a_default_too() {
+    fn requires_variables_with_a_default_too() {
         let template =
             Template::new("{{ a|default('x') }}{% set b = c %}{{ b }}{% for i in range(2) %}{% endfor %}");
         let required = template.expect("it compiles").required;

@@ -1,4 +1,4 @@
-//! What a path matches in JSON, coercions and refusals of `jsonpath-ng` included.
+//! The matches of a path in JSON, with the coercions and errors of `jsonpath-ng`.
 
 use super::path::Path;
 use crate::{
@@ -8,15 +8,15 @@ use crate::{
 use serde_json::Value;
 use std::{borrow::Cow, rc::Rc};
 
-/// Values that one path may look at.
+/// Values that one path may visit.
 const MAX_STEPS: usize = 1_000_000;
-/// How deep following a path may recurse: beyond what paths and JSON may nest together.
+/// How deep following a path may recurse: more than the limits on nested paths and nested JSON in total.
 const MAX_DEPTH: usize = 400;
-/// Values, and bytes of text, that the matches of a path may hold together where it has several.
+/// Values, and bytes of text, in all matches of a path that has several.
 const MAX_VALUES: usize = 1_000_000;
 const MAX_BYTES: usize = 64 << 20;
 
-/// Why a path cannot be followed: the name that Python gives the error, and its message.
+/// Why a path cannot be followed: Python's name of the error, and its message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FindError {
     pub(crate) kind: &'static str,
@@ -28,7 +28,7 @@ impl FindError {
         Self { kind, message: message.into() }
     }
 
-    /// The computation that this is part of has used up what it was given, and says so itself.
+    /// The error if the computation has used up its budget. The computation reports that itself.
     pub(super) fn stopped() -> Self {
         Self::limit("a path or selector took too many steps".into())
     }
@@ -37,13 +37,13 @@ impl FindError {
         Self::new(LIMIT_EXCEEDED, message)
     }
 
-    /// The error of a node, as `wrap` words it; but a limit that was exceeded stays one.
+    /// Converts to a node's error by `wrap`, unless a limit was exceeded.
     pub(crate) fn into_node(self, wrap: impl FnOnce(Self) -> NodeError) -> NodeError {
         if self.kind == LIMIT_EXCEEDED { NodeError::limit_exceeded(self.message) } else { wrap(self) }
     }
 }
 
-/// All that `path` matches in `data`, in order.
+/// All matches of `path` in `data`, in order.
 pub(crate) fn find<'v>(path: &Path, data: &'v Value) -> Result<Vec<Cow<'v, Value>>, FindError> {
     let root = Rc::new(Datum { value: Cow::Borrowed(data), within: None });
     let mut search = Search { steps: MAX_STEPS, depth: 0 };
@@ -56,7 +56,7 @@ pub(crate) fn find<'v>(path: &Path, data: &'v Value) -> Result<Vec<Cow<'v, Value
             compute::walk(value).map_err(|_| FindError::stopped())?;
             if !fits(value, &mut values, &mut bytes) {
                 return Err(FindError::limit(format!(
-                    "what a path selects holds more than {MAX_VALUES} values or {} MiB of text; select less",
+                    "a path selects more than {MAX_VALUES} values or {} MiB of text; select less",
                     MAX_BYTES >> 20
                 )));
             }
@@ -65,7 +65,7 @@ pub(crate) fn find<'v>(path: &Path, data: &'v Value) -> Result<Vec<Cow<'v, Value
     Ok(found)
 }
 
-/// Whether a value fits in what is left, which it is taken from.
+/// Subtracts the size of a value from the remaining `values` and `bytes`; returns whether it fits.
 fn fits(value: &Value, values: &mut usize, bytes: &mut usize) -> bool {
     let mut take = |text: usize| {
         *values = values.checked_sub(1)?;
@@ -83,14 +83,14 @@ fn fits(value: &Value, values: &mut usize, bytes: &mut usize) -> bool {
     }
 }
 
-/// A value and what it was found in.
+/// A value and the value that contains it.
 struct Datum<'v> {
-    /// Owned only if it is a character of a text.
+    /// Owned only for a character of a text.
     value: Cow<'v, Value>,
     within: Option<Found<'v>>,
 }
 
-/// Shared by all that was found in it.
+/// Shared by the values that were found in it.
 type Found<'v> = Rc<Datum<'v>>;
 
 impl<'v> Datum<'v> {
@@ -113,7 +113,7 @@ impl<'v> Datum<'v> {
     }
 }
 
-/// One search, and what it may still cost.
+/// One search, and its remaining budget.
 struct Search {
     steps: usize,
     depth: usize,
@@ -127,7 +127,7 @@ impl Search {
                 compute::step(steps as u64).map_err(|_| FindError::stopped())
             }
             None => Err(FindError::limit(format!(
-                "a path looks at more than {MAX_STEPS} values; use fewer `..` and `*`"
+                "a path visits more than {MAX_STEPS} values; use fewer `..` and `*`"
             ))),
         }
     }
@@ -209,21 +209,21 @@ impl Search {
         }
         let out_of_range =
             |what: &str| Err(FindError::new("IndexError", format!("{what} index out of range")));
-        let beyond = |length: usize| i64::try_from(length).is_ok_and(|length| length <= index);
+        let is_beyond = |length: usize| i64::try_from(length).is_ok_and(|length| length <= index);
         match (datum.borrowed(), &*datum.value) {
-            (Some(Value::Array(items)), _) if beyond(items.len()) => Ok(Vec::new()),
+            (Some(Value::Array(items)), _) if is_beyond(items.len()) => Ok(Vec::new()),
             (Some(Value::Array(items)), _) => match position(index, items.len()) {
                 Some(position) => Ok(vec![datum.child(&items[position])]),
                 None => out_of_range("list"),
             },
-            (Some(Value::Object(map)), _) if beyond(map.len()) => Ok(Vec::new()),
+            (Some(Value::Object(map)), _) if is_beyond(map.len()) => Ok(Vec::new()),
             (Some(Value::Object(_)), _) => Err(FindError::new("KeyError", index.to_string())),
             (_, Value::String(text)) => {
-                // Its characters are counted, and gone through up to the one that is wanted.
+                // Both the length and the character are found by iterating over the text.
                 self.charge(text.len() / 16)?;
                 let length = text.chars().count();
                 match position(index, length) {
-                    _ if beyond(length) => Ok(Vec::new()),
+                    _ if is_beyond(length) => Ok(Vec::new()),
                     Some(position) => {
                         let character = text.chars().nth(position).map(String::from).unwrap_or_default();
                         let value = Cow::Owned(Value::String(character));
@@ -236,7 +236,7 @@ impl Search {
         }
     }
 
-    /// A slice takes what is no list for a list of one.
+    /// A slice treats other values as a list of one item.
     fn slice<'v>(
         &mut self,
         [start, end, step]: [Option<i64>; 3],
@@ -252,11 +252,13 @@ impl Search {
             }
             _ => 1,
         };
-        let places = places(start, end, step, length)?;
-        self.charge(places.len())?;
+        let indexes = slice_indexes(start, end, step, length)?;
+        self.charge(indexes.len())?;
         Ok(match datum.borrowed() {
-            Some(Value::Array(items)) => places.into_iter().map(|place| datum.child(&items[place])).collect(),
-            _ => places.into_iter().map(|_| Rc::clone(datum)).collect(),
+            Some(Value::Array(items)) => {
+                indexes.into_iter().map(|index| datum.child(&items[index])).collect()
+            }
+            _ => indexes.into_iter().map(|_| Rc::clone(datum)).collect(),
         })
     }
 
@@ -284,7 +286,7 @@ impl Search {
     }
 }
 
-/// Whether Python takes the value for false.
+/// Whether the value is false in Python.
 pub(crate) fn is_falsy(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -296,15 +298,17 @@ pub(crate) fn is_falsy(value: &Value) -> bool {
     }
 }
 
-/// A place in a list, counted from the end if negative.
+/// The position in a list of an index, which counts from the end if negative.
 fn position(index: i64, length: usize) -> Option<usize> {
     let length = i64::try_from(length).ok()?;
-    let place = if index < 0 { index + length } else { index };
-    usize::try_from(place).ok().filter(|place| i64::try_from(*place).is_ok_and(|place| place < length))
+    let position = if index < 0 { index + length } else { index };
+    usize::try_from(position)
+        .ok()
+        .filter(|position| i64::try_from(*position).is_ok_and(|position| position < length))
 }
 
-/// The places that `[start:end:step]` takes of a list, as Python counts them.
-fn places(
+/// The indexes that Python's `[start:end:step]` selects in a list.
+fn slice_indexes(
     start: Option<i64>,
     end: Option<i64>,
     step: Option<i64>,
@@ -316,20 +320,20 @@ fn places(
         return Err(FindError::new("ValueError", "slice step cannot be zero"));
     }
     let (lowest, highest) = if step > 0 { (0, length) } else { (-1, length - 1) };
-    let bound = |place: Option<i64>, missing: i64| match place {
+    let bound = |index: Option<i64>, missing: i64| match index {
         None => missing,
-        Some(place) if place < 0 => place.saturating_add(length).max(lowest),
-        Some(place) => place.min(highest),
+        Some(index) if index < 0 => index.saturating_add(length).max(lowest),
+        Some(index) => index.min(highest),
     };
-    let (mut place, end) = if step > 0 {
+    let (mut index, end) = if step > 0 {
         (bound(start, lowest), bound(end, highest))
     } else {
         (bound(start, highest), bound(end, lowest))
     };
-    let mut places = Vec::new();
-    while (step > 0 && place < end) || (step < 0 && place > end) {
-        places.extend(usize::try_from(place));
-        place = place.saturating_add(step);
+    let mut indexes = Vec::new();
+    while (step > 0 && index < end) || (step < 0 && index > end) {
+        indexes.extend(usize::try_from(index));
+        index = index.saturating_add(step);
     }
-    Ok(places)
+    Ok(indexes)
 }

@@ -1,4 +1,4 @@
-//! How data gets from one node to the next: transformers, compiled once for each version of an app.
+//! Transformers, which pass data from one node to the next. Compiled once for each version of an app.
 
 mod find;
 mod path;
@@ -18,7 +18,7 @@ use runyard_runs::RunContext;
 use serde_json::Value;
 use std::{borrow::Cow, sync::Arc};
 
-/// What a transformer reads: plain JSON, or a node's source, which is never built as a whole if that can be avoided.
+/// The data that a transformer reads: plain JSON, or a node's source, which is built as a whole only if necessary.
 #[derive(Clone, Copy)]
 pub(crate) enum Data<'a> {
     Json(&'a Value),
@@ -33,7 +33,7 @@ pub(crate) struct Transformer {
 }
 
 impl Transformer {
-    /// Whether it gives back what it is given.
+    /// Whether it returns its input unchanged.
     pub(crate) fn is_identity(&self) -> bool {
         self.path.is_none() && self.selector.is_none()
     }
@@ -55,10 +55,10 @@ impl Transformer {
                 None => Ok(data.to_json()),
             };
         };
-        let picked = path.filter(data)?;
+        let selected = path.filter(data)?;
         match &self.selector {
-            Some(selector) => selector.apply(Data::Json(&picked)),
-            None => Ok(picked.into_owned()),
+            Some(selector) => selector.apply(Data::Json(&selected)),
+            None => Ok(selected.into_owned()),
         }
     }
 }
@@ -68,7 +68,7 @@ impl<'a> Data<'a> {
         self.whole().into_owned()
     }
 
-    /// All of it; counted before it is built.
+    /// The whole data. Charged for before it is built.
     fn counted(self) -> Result<Cow<'a, Value>, FindError> {
         if let Self::Source(source) = self {
             source.walk().map_err(|_| FindError::stopped())?;

@@ -1,15 +1,15 @@
-//! The dialect of `JSONPath` that workflow files are written in: what `jsonpath-ng` 1.6 reads, parsed to the letter.
+//! The `JSONPath` dialect of workflow files: exactly what `jsonpath-ng` 1.6 accepts.
 //!
-//! Its grammar is unusual, and files rely on it: `.` binds weaker than `|`, `&` and `where`; brackets bind weakest of
-//! all, so `$..a[0]` is `($..a)[0]`; text that its *parser* refuses is a literal, text that its *lexer* refuses fails
-//! the node. So the parser takes one token at a time, and stops at whichever refusal comes first.
+//! Its grammar is unusual, and files rely on it. `.` binds weaker than `|`, `&` and `where`. Brackets bind weakest, so
+//! `$..a[0]` is `($..a)[0]`. Text that its *parser* refuses is a literal; text that its *lexer* refuses fails the node.
+//! Therefore the parser reads one token at a time, and stops at the first error of either.
 
-/// Steps, names and operators that one path may have. Following a path recurses at most so deep.
+/// Steps, names and operators of one path. Following a path recurses at most this deep.
 const MAX_PARTS: usize = 256;
 /// How deep parentheses may nest.
 const MAX_NESTING: usize = 32;
 
-/// A path as parsed.
+/// A parsed path.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Path {
     Root,
@@ -25,14 +25,14 @@ pub(crate) enum Path {
     Intersect(Box<Path>, Box<Path>),
 }
 
-/// Why a text is no path.
+/// Why a text is not a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// It holds a character that no path may hold.
+    /// It contains a character that paths cannot contain.
     Lexer(String),
-    /// Its words do not make a path.
+    /// Its tokens do not form a path.
     Parser(String),
-    /// It is longer or nests deeper than a path may.
+    /// It exceeds the limit on length or nesting.
     Limit(String),
 }
 
@@ -65,8 +65,8 @@ impl Token {
         })
     }
 
-    /// How strongly an operator binds; 0 for what is none.
-    fn strength(&self) -> u8 {
+    /// The precedence of an operator; 0 for other tokens.
+    fn precedence(&self) -> u8 {
         match self {
             Self::DoubleDot => 2,
             Self::Sign('.') => 3,
@@ -106,7 +106,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Counts one more part of the path.
+    /// Counts a part of the path.
     fn part(&mut self) -> Result<(), Refusal> {
         self.parts += 1;
         if self.parts > MAX_PARTS {
@@ -115,7 +115,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// An expression of operators that bind stronger than `floor`.
+    /// Parses an expression of operators with a precedence above `floor`.
     fn expression(&mut self, floor: u8) -> Result<Path, Refusal> {
         let mut left = self.primary()?;
         loop {
@@ -124,12 +124,12 @@ impl Parser<'_> {
                 left = Path::Child(Box::new(left), Box::new(self.brackets()?));
                 continue;
             }
-            let strength = token.strength();
-            if strength <= floor {
+            let precedence = token.precedence();
+            if precedence <= floor {
                 return Ok(left);
             }
             self.ahead = None;
-            let (left_side, right) = (Box::new(left), Box::new(self.expression(strength)?));
+            let (left_side, right) = (Box::new(left), Box::new(self.expression(precedence)?));
             left = match token {
                 Token::DoubleDot => Path::Descendants(left_side, right),
                 Token::Where => Path::Where(left_side, right),
@@ -168,7 +168,7 @@ impl Parser<'_> {
         }
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "stands in arms beside calls that can fail")]
+    #[expect(clippy::unnecessary_wraps, reason = "used in match arms next to calls that can fail")]
     fn skip(&mut self, path: Path) -> Result<Path, Refusal> {
         self.ahead = None;
         Ok(path)
@@ -266,7 +266,7 @@ impl Lexer<'_> {
         taken.to_owned()
     }
 
-    /// A number too large for an index never matches anything; it stays large.
+    /// A number. One that is too large for an index is clamped; it matches nothing.
     fn digits(&mut self) -> i64 {
         self.take(|c| c.is_ascii_digit()).parse().unwrap_or(i64::MAX)
     }

@@ -1,4 +1,4 @@
-//! A path as it stands in a file, ready to be followed.
+//! A path of a file, compiled.
 
 use super::{
     Data, FindError, find,
@@ -8,16 +8,16 @@ use crate::flow::NodeError;
 use serde_json::Value;
 use std::borrow::Cow;
 
-/// A text that is meant as a path. Whether it is one shows when it is followed, as in the reference.
+/// A text that is meant as a path. As in the reference, an invalid path is an error only when it is followed.
 #[derive(Debug)]
 pub(crate) struct Pointer {
     text: String,
-    parsed: Result<Followed, Refusal>,
+    parsed: Result<Parsed, Refusal>,
 }
 
 #[derive(Debug)]
-struct Followed {
-    /// The path as plain steps, if it is that simple.
+struct Parsed {
+    /// The path as plain steps, if it consists of keys and non-negative indexes only.
     steps: Option<Vec<Step>>,
     path: Path,
 }
@@ -30,7 +30,7 @@ pub(super) enum Step {
 
 impl Pointer {
     pub(crate) fn new(text: &str) -> Self {
-        let parsed = path::parse(text).map(|path| Followed { steps: steps(&path), path });
+        let parsed = path::parse(text).map(|path| Parsed { steps: steps(&path), path });
         Self { text: text.to_owned(), parsed }
     }
 
@@ -42,7 +42,7 @@ impl Pointer {
         self.parsed.as_ref().err()
     }
 
-    /// Why it is longer or deeper than a path may be.
+    /// The limit that the path exceeds, if any.
     pub(crate) fn over_limit(&self) -> Option<&str> {
         match self.refusal() {
             Some(Refusal::Limit(problem)) => Some(problem),
@@ -50,29 +50,29 @@ impl Pointer {
         }
     }
 
-    /// All matches.
+    /// All matches; none for an invalid path.
     pub(crate) fn find<'a>(&'a self, data: Data<'a>) -> Result<Vec<Cow<'a, Value>>, FindError> {
-        let Ok(followed) = &self.parsed else { return Ok(Vec::new()) };
-        if let Some(steps) = &followed.steps
+        let Ok(parsed_path) = &self.parsed else { return Ok(Vec::new()) };
+        if let Some(steps) = &parsed_path.steps
             && let Ok(found) = walk(steps, data)
         {
             return Ok(found.into_iter().collect());
         }
         match data.counted()? {
-            Cow::Borrowed(value) => find::find(&followed.path, value),
+            Cow::Borrowed(value) => find::find(&parsed_path.path, value),
             Cow::Owned(value) => {
-                let found = find::find(&followed.path, &value)?;
+                let found = find::find(&parsed_path.path, &value)?;
                 Ok(found.into_iter().map(|value| Cow::Owned(value.into_owned())).collect())
             }
         }
     }
 
-    /// The one match, a list of several, or null; an error if it is no path.
+    /// The only match, a list of several, or null; an error for an invalid path.
     pub(crate) fn filter<'a>(&'a self, data: Data<'a>) -> Result<Cow<'a, Value>, NodeError> {
         self.filter_all(data).map(one_or_list)
     }
 
-    /// All matches; an error if it is no path.
+    /// All matches; an error for an invalid path.
     pub(crate) fn filter_all<'a>(&'a self, data: Data<'a>) -> Result<Vec<Cow<'a, Value>>, NodeError> {
         match self.refusal() {
             Some(Refusal::Lexer(problem)) => return Err(lexer_error(problem)),
@@ -99,7 +99,7 @@ pub(super) fn lexer_error(problem: &str) -> NodeError {
     NodeError::new("JsonPathLexerError", problem.to_owned())
 }
 
-/// One match as it is, several as a list, none as null.
+/// The only match, a list of several, or null.
 pub(super) fn one_or_list(mut found: Vec<Cow<'_, Value>>) -> Cow<'_, Value> {
     match found.len() {
         0 => Cow::Owned(Value::Null),
@@ -131,7 +131,7 @@ fn steps(path: &Path) -> Option<Vec<Step>> {
     collect(path, true, &mut steps).then_some(steps)
 }
 
-/// Not a walk of plain steps after all: the general way must be taken.
+/// The data needs the general search: plain steps do not suffice.
 struct NotPlain;
 
 fn walk<'a>(steps: &[Step], data: Data<'a>) -> Result<Option<Cow<'a, Value>>, NotPlain> {

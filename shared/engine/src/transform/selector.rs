@@ -10,11 +10,11 @@ pub(crate) struct Selector(Vec<(String, Expression)>);
 
 #[derive(Debug)]
 enum Expression {
-    /// Text that its parser refuses.
+    /// Text that the path parser refuses.
     Literal(String),
-    /// A path; if nothing matches, the text itself where `or_text`, else null.
+    /// A path. If nothing matches: the text itself if `or_text`, else null.
     Path { pointer: Pointer, or_text: bool },
-    /// The first of several that is found.
+    /// The first of several that has a value.
     Coalesce(Vec<Candidate>),
 }
 
@@ -29,7 +29,7 @@ impl Selector {
         Self(entries.map(|(key, text)| (key.to_owned(), Expression::new(text))).collect())
     }
 
-    /// The keys whose paths are longer or deeper than a path may be, each with why.
+    /// The keys whose paths exceed a limit, each with the error.
     pub(crate) fn over_limit(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().filter_map(|(key, expression)| Some((key.as_str(), expression.over_limit()?)))
     }
@@ -111,7 +111,7 @@ impl Expression {
 }
 
 impl Candidate {
-    /// `None` for what was meant as a path but is none: it is passed over.
+    /// `None` for an invalid path, which is skipped.
     fn new(text: &str) -> Option<Self> {
         if !is_rooted(text) {
             return Some(Self::Literal(text.to_owned()));
@@ -121,7 +121,7 @@ impl Candidate {
     }
 }
 
-/// Whether a text is meant as a path: `$` or `@`, alone or before `.` or `[`.
+/// Whether a text is meant as a path: `$` or `@`, either alone or followed by `.` or `[`.
 pub(crate) fn is_rooted(text: &str) -> bool {
     text.strip_prefix(['$', '@']).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }

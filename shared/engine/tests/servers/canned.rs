@@ -1,4 +1,4 @@
-//! An HTTP server with canned answers, for services that cannot be had here.
+//! An HTTP server with canned responses, for services that are not available to the tests.
 
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
@@ -7,18 +7,18 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// What is answered to requests whose method and path begin with what stands before the status, the first that fits.
+/// A server with responses `(prefix, status, body)`. The first one whose prefix matches "METHOD path" is used.
 pub(crate) struct Canned {
     pub(crate) url: String,
     requests: Arc<Mutex<Vec<Request>>>,
 }
 
-/// A request as it came.
+/// A received request.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     /// `POST /path?query`.
     pub(crate) line: String,
-    /// In lower case, a line each.
+    /// In lower case, one per line.
     pub(crate) headers: String,
     pub(crate) body: Value,
 }
@@ -28,7 +28,7 @@ impl Canned {
         Self::answering(answers, false).await
     }
 
-    /// With each answer given once.
+    /// Uses each response once.
     pub(crate) async fn start_in_turn(answers: Vec<(&'static str, u16, Value)>) -> Self {
         Self::answering(answers, true).await
     }
@@ -81,8 +81,8 @@ async fn serve(
     let (status, answer) = {
         let mut answers = answers.lock().expect("no test fails in here");
         match answers.iter().position(|(to, _, _)| line.starts_with(to)) {
-            Some(place) if once => (answers[place].1, answers.remove(place).2),
-            Some(place) => (answers[place].1, answers[place].2.clone()),
+            Some(index) if once => (answers[index].1, answers.remove(index).2),
+            Some(index) => (answers[index].1, answers[index].2.clone()),
             None => (404, json!({})),
         }
     };

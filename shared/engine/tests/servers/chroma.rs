@@ -1,4 +1,4 @@
-//! Chroma.
+//! Chroma, against a real server.
 
 use crate::{
     failure, found, ids, node, output,
@@ -45,11 +45,11 @@ async fn write(port: u16, collection: &str, documents: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn finds_what_was_written() {
+async fn finds_written_documents() {
     let Some(port) = port() else { return };
     let mut documents = table()["documents"].clone();
     for document in documents.as_array_mut().expect("documents") {
-        // Lists in the metadata are for newer servers only.
+        // Only newer servers accept lists in the metadata.
         if let Some(metadata) = document["metadata"].as_object_mut() {
             metadata.remove("tags");
         }
@@ -87,7 +87,7 @@ async fn finds_what_was_written() {
 }
 
 #[tokio::test]
-async fn what_is_written_again_replaces() {
+async fn a_second_write_replaces() {
     let Some(port) = port() else { return };
     let document = |content: &str| json!([{"id": "a", "content": content, "embedding": [1.0, 0.0]}]);
     write(port, "again", &document("one")).await;
@@ -99,7 +99,7 @@ async fn what_is_written_again_replaces() {
 }
 
 #[tokio::test]
-async fn says_what_is_wrong() {
+async fn reports_errors() {
     let Some(port) = port() else { return };
     let query = json!({"embedding": [1.0, 0.0]});
     let missing = settings(port, "missing", &json!({}));

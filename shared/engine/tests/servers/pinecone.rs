@@ -1,4 +1,5 @@
-//! Pinecone, with canned answers: it is had as a service only. What it is sent is what the reference's client was seen to send.
+//! Pinecone, with canned responses, because it is available as a service only. The expected requests were recorded from
+//! the reference's client.
 
 use crate::{canned::Canned, failure, found, ids, node, output};
 use serde_json::{Value, json};
@@ -12,7 +13,7 @@ fn settings(url: &str, more: &Value) -> Value {
     settings
 }
 
-/// What Pinecone says of the index, whose host is another server here, as it is there.
+/// Pinecone's description of the index. As with the real service, the index has another host.
 fn index(host: &str) -> Value {
     json!({"name": "kb", "dimension": 2, "metric": "cosine", "host": host, "status": {"ready": true}})
 }
@@ -21,7 +22,7 @@ const WRITER: &str = "writers.PineconeDocumentWriter";
 const RETRIEVER: &str = "retrievers.PineconeDocumentRetriever";
 
 #[tokio::test]
-async fn writes() {
+async fn writes_documents() {
     let data = Canned::start(vec![("POST /vectors/upsert", 200, json!({"upsertedCount": 2}))]).await;
     let control = Canned::start(vec![("GET /indexes/kb", 200, index(&data.url))]).await;
     let documents = json!([
@@ -31,14 +32,17 @@ async fn writes() {
     ]);
     let more = json!({"namespace": "n", "batch_size": 2, "dimension": 2});
     let input = json!({"documents": documents, "content_key": "text"});
-    // The server counts what it wrote.
+    // The server reports how many it wrote.
     assert_eq!(
         output(node(WRITER, &settings(&control.url, &more), &input)).await,
         json!({"upserted_count": 4})
     );
-    let (asked, sent) = (control.requests(), data.requests());
-    assert_eq!(asked.iter().map(|request| request.line.as_str()).collect::<Vec<_>>(), ["GET /indexes/kb"]);
-    assert!(asked[0].headers.contains("api-key: k") && sent[0].headers.contains("api-key: k"));
+    let (control_requests, sent) = (control.requests(), data.requests());
+    assert_eq!(
+        control_requests.iter().map(|request| request.line.as_str()).collect::<Vec<_>>(),
+        ["GET /indexes/kb"]
+    );
+    assert!(control_requests[0].headers.contains("api-key: k") && sent[0].headers.contains("api-key: k"));
     let bodies: Vec<&Value> = sent.iter().map(|request| &request.body).collect();
     assert_eq!(
         bodies,
@@ -53,7 +57,7 @@ async fn writes() {
 }
 
 #[tokio::test]
-async fn makes_the_index_that_lacks() {
+async fn creates_a_missing_index() {
     let data = Canned::start(vec![("POST /vectors/upsert", 200, json!({"upsertedCount": 1}))]).await;
     let control = Canned::start_in_turn(vec![
         ("GET /indexes/kb", 404, json!({"error": {"code": "NOT_FOUND"}})),
@@ -78,7 +82,7 @@ async fn makes_the_index_that_lacks() {
 }
 
 #[tokio::test]
-async fn finds() {
+async fn finds_documents() {
     let matches = json!([
         {"id": "a", "score": 0.9, "values": [], "metadata": {"content": "x", "lang": "en"}},
         {"id": "b", "score": 0.4, "values": []},
@@ -115,14 +119,14 @@ async fn finds() {
 }
 
 #[tokio::test]
-async fn says_what_is_wrong() {
+async fn reports_errors() {
     let control = Canned::start(vec![]).await;
     let query = json!({"embedding": [1.0]});
     let (kind, message) = failure(node(RETRIEVER, &settings(&control.url, &json!({})), &query)).await;
     assert_eq!(kind, "ValueError");
     assert!(message.contains("no index `kb`"), "{message}");
-    let said = json!({"code": 3, "message": "Vector dimension 1 does not match", "details": []});
-    let data = Canned::start(vec![("POST /query", 400, said)]).await;
+    let error = json!({"code": 3, "message": "Vector dimension 1 does not match", "details": []});
+    let data = Canned::start(vec![("POST /query", 400, error)]).await;
     let control = Canned::start(vec![("GET /indexes/kb", 200, index(&data.url))]).await;
     let settings = settings(&control.url, &json!({}));
     let (kind, message) = failure(node(RETRIEVER, &settings, &query)).await;

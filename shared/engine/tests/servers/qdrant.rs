@@ -1,4 +1,5 @@
-//! Qdrant, with canned answers: its server cannot be had here. What it is sent is what the reference's client was seen to send.
+//! Qdrant, with canned responses, because its server is not available to the tests. The expected requests were recorded
+//! from the reference's client.
 
 use crate::{canned::Canned, failure, found, node, output};
 use serde_json::{Value, json};
@@ -28,7 +29,7 @@ const WRITER: &str = "writers.QdrantDocumentWriter";
 const RETRIEVER: &str = "retrievers.QdrantDocumentRetriever";
 
 #[tokio::test]
-async fn writes_into_a_collection_that_it_makes() {
+async fn creates_a_missing_collection_and_writes() {
     let server = Canned::start(vec![
         exists(false),
         ("PUT /collections/kb/points", 200, result(&json!({"status": "completed"}))),
@@ -83,7 +84,7 @@ async fn replaces_no_other_document() {
     .await;
     let document =
         |content: &str| json!({"documents": [{"id": "a", "content": content, "embedding": [1.0]}]});
-    // What was written by a worker that died before it could say so.
+    // A document that was written by a worker that died before it recorded that.
     let written = output(node(WRITER, &settings(&server.url, &json!({})), &document("x"))).await;
     assert_eq!(written, json!({"upserted_count": 1}));
     let (kind, message) = failure(node(WRITER, &settings(&server.url, &json!({})), &document("y"))).await;
@@ -93,7 +94,7 @@ async fn replaces_no_other_document() {
 }
 
 #[tokio::test]
-async fn finds_and_indexes_what_is_filtered_by() {
+async fn finds_documents_and_indexes_filter_fields() {
     let points = json!({"points": [
         {"id": "35b65f33-a679-5e76-af3c-273ea349ede4", "score": 0.9,
          "payload": {"id": "a", "content": "x", "metadata": {"lang": "en"}, "score": null}},
@@ -127,9 +128,9 @@ async fn finds_and_indexes_what_is_filtered_by() {
 }
 
 #[tokio::test]
-async fn says_what_is_wrong() {
-    let said = json!({"status": {"error": "Wrong input: Vector dimension error"}});
-    let server = Canned::start(vec![exists(false), ("POST /collections/kb/points/query", 400, said)]).await;
+async fn reports_errors() {
+    let error = json!({"status": {"error": "Wrong input: Vector dimension error"}});
+    let server = Canned::start(vec![exists(false), ("POST /collections/kb/points/query", 400, error)]).await;
     let settings = settings(&server.url, &json!({}));
     let input = json!({"documents": [{"id": "a", "content": "x"}]});
     let (kind, message) = failure(node(WRITER, &settings, &input)).await;

@@ -1,4 +1,4 @@
-//! Services that are called over HTTP, with canned answers: what they are sent, and what is made of what they say.
+//! Services that are called over HTTP, with canned responses: the requests, and how responses are parsed.
 
 use crate::{
     canned::Canned,
@@ -53,7 +53,7 @@ async fn embeds_with_gemini() {
 }
 
 #[tokio::test]
-async fn an_embedder_asks_again_and_says_why_it_failed() {
+async fn an_embedder_retries_and_reports_its_error() {
     let refusal = json!({"error": {"message": "slow down"}});
     let server = Canned::start(vec![("POST /embeddings", 429, refusal.clone())]).await;
     let settings = json!({"connection": connection("Mistral", &server.url)});
@@ -108,7 +108,7 @@ async fn calls_outside_have_an_idempotency_key() {
     assert!(requests[2].headers.contains("idempotency-key: mine") && requests[2].headers.contains("x-a: c"));
 }
 
-/// The parts of a form with files, a line each: what says which, and what it holds.
+/// The parts of a form with files, one per line: header and content.
 fn parts(request: &Received) -> Vec<String> {
     let content_type = request.header("content-type").unwrap_or_default();
     let boundary = content_type.strip_prefix("multipart/form-data; boundary=").expect("a form with files");
@@ -119,7 +119,7 @@ fn parts(request: &Received) -> Vec<String> {
     parts.map(|part| part.trim_end_matches("\r\n").replace("\r\n\r\n", " = ")).collect()
 }
 
-/// What the reference's client was seen to send: the entries of the form, then each file under one name.
+/// The request recorded from the reference's client: the entries of the form, then all files under one name.
 #[tokio::test]
 async fn uploads_files() {
     let provider = Provider::start(vec![Answer::json(&json!({"ok": true}))]).await;
@@ -163,7 +163,7 @@ async fn uploads_files() {
         ]
     );
     assert_eq!(parts(&requests[1]), [file("up", "one")]);
-    // A text is no file by itself.
+    // A text is not a file.
     let error = &sent(json!({"files": {"up": "none.txt"}})).await["error"];
     assert_eq!(error["type"], "ValidationError", "{error}");
     let error = &sent(json!({"files": {"up": "00000000-0000-0000-0000-000000000009"}})).await["error"];
@@ -172,7 +172,7 @@ async fn uploads_files() {
 }
 
 #[tokio::test]
-async fn an_answer_is_bounded() {
+async fn the_size_of_a_response_is_limited() {
     let server = Canned::start(vec![("GET", 200, json!("x".repeat(17 << 20)))]).await;
     let settings = json!({"connection": {"type": "dynamiq.connections.Http", "method": "GET", "url": server.url.clone()}});
     let (kind, message) = failure(node("tools.HttpApiCall", &settings, &json!({}))).await;

@@ -1,4 +1,4 @@
-//! What a connection sends stays on its origin, and no text shows a secret.
+//! Headers and secrets of a connection are sent to its origin only, and no text shows a secret.
 
 use crate::{
     failure, flow, node, output,
@@ -9,7 +9,7 @@ use crate::{
 };
 use serde_json::{Map, Value, json};
 
-/// One that redirects everything to the same path of another.
+/// A server that redirects every request to the same path of another server.
 async fn redirecting(status: u16, to: &str) -> Provider {
     let answer = Answer::new("text/plain", Vec::new()).status(status);
     Provider::start(vec![answer.header(&format!("location: {to}"))]).await
@@ -27,13 +27,13 @@ fn http(method: &str, url: &str) -> Value {
     }})
 }
 
-/// All that a server was sent, in one text.
+/// All requests to a server, as one text.
 fn sent(provider: &Provider) -> String {
     format!("{:?}", provider.received())
 }
 
 #[tokio::test]
-async fn a_redirect_elsewhere_takes_no_header_no_body_and_no_secret() {
+async fn a_redirect_to_another_origin_gets_no_header_body_or_secret() {
     for status in [301, 302, 303, 307, 308] {
         for method in ["GET", "POST", "DELETE"] {
             let other = answering().await;
@@ -66,7 +66,7 @@ async fn a_redirect_elsewhere_takes_no_header_no_body_and_no_secret() {
 }
 
 #[tokio::test]
-async fn a_redirect_elsewhere_that_repeats_a_secret_is_not_followed() {
+async fn a_redirect_to_another_origin_with_a_secret_is_not_followed() {
     let other = answering().await;
     let first = redirecting(302, &format!("{}/x?again=param-secret", other.url)).await;
     let mut settings = http("GET", &first.url);
@@ -77,7 +77,7 @@ async fn a_redirect_elsewhere_that_repeats_a_secret_is_not_followed() {
 }
 
 #[tokio::test]
-async fn a_redirect_on_the_same_origin_goes_on_as_before() {
+async fn a_redirect_on_the_same_origin_keeps_the_request() {
     let answers = vec![
         Answer::new("text/plain", Vec::new()).status(308).header("location: /there?a=1"),
         Answer::new("text/plain", Vec::new()).status(302).header("location: again"),
@@ -99,9 +99,9 @@ async fn a_redirect_on_the_same_origin_goes_on_as_before() {
     assert_eq!(around.received().len(), 6);
 }
 
-/// Every client goes through the same gate.
+/// All clients use the same guard.
 #[tokio::test]
-async fn no_provider_is_followed_elsewhere_with_what_it_is_asked() {
+async fn a_redirect_of_a_provider_to_another_origin_gets_no_request() {
     let other = answering().await;
     let of = |class: &str, url: &str| json!({"type": format!("dynamiq.connections.{class}"), "api_key": "key-secret", "url": url});
     let prompt = json!({"messages": [{"role": "user", "content": "private text"}]});
@@ -148,14 +148,14 @@ async fn no_provider_is_followed_elsewhere_with_what_it_is_asked() {
         }
         let (_, message) = failure(node(class, &settings, &input)).await;
         assert!(message.contains("another origin"), "{class}: {message}");
-        assert!(!first.received().is_empty(), "{class} was not asked at all: {message}");
+        assert!(!first.received().is_empty(), "{class} was not called: {message}");
         assert_eq!(sent(&other), "[]", "{class}");
         assert!(!message.contains("secret") && !message.contains("elsewhere"), "{class}: {message}");
     }
 }
 
 #[tokio::test]
-async fn a_url_of_the_input_elsewhere_gets_nothing_of_the_connection() {
+async fn an_input_url_of_another_origin_gets_nothing_of_the_connection() {
     let (own, other) = (answering().await, answering().await);
     let port = other.url.rsplit(':').next().expect("a port");
     let own_port = own.url.rsplit(':').next().expect("a port");
@@ -183,7 +183,7 @@ async fn a_url_of_the_input_elsewhere_gets_nothing_of_the_connection() {
     let input = json!({"headers": {"HOST": "evil.example"}});
     let (_, message) = failure(node("tools.HttpApiCall", &settings, &input)).await;
     assert!(message.contains("the header `Host` follows from the URL"), "{message}");
-    // The same origin, however it is written, gets all of it.
+    // The same origin in another notation gets all of it.
     let url = format!("HTTP://127.1:{own_port}/other");
     output(node("tools.HttpApiCall", &settings, &json!({"url": url}))).await;
     let last = format!("{:?}", own.received().last().expect("a request"));
@@ -195,7 +195,7 @@ async fn a_url_of_the_input_elsewhere_gets_nothing_of_the_connection() {
     output(node("tools.HttpApiCall", &settings, &json!({"url": other.url}))).await;
     let last = format!("{:?}", other.received().last().expect("a request"));
     assert!(!last.contains("secret"), "{last}");
-    // Unless the node says one.
+    // Unless the node names one.
     settings["url"] = other.url.as_str().into();
     output(node("tools.HttpApiCall", &settings, &json!({}))).await;
     let last = format!("{:?}", other.received().last().expect("a request"));
@@ -207,10 +207,10 @@ async fn errors_show_scheme_and_host_of_a_url() {
     for (url, shown) in [
         (
             "ftp://me:pass-word@host.example:2121/path-of-it?q=query-of-it",
-            "ftp://host.example:2121 is no http or https URL",
+            "ftp://host.example:2121 is not an HTTP or HTTPS URL",
         ),
-        ("x:path-of-it", "a URL with the scheme `x` is no http or https URL"),
-        ("path-of-it", "the given text is no http or https URL"),
+        ("x:path-of-it", "a URL with the scheme `x` is not an HTTP or HTTPS URL"),
+        ("path-of-it", "the given text is not an HTTP or HTTPS URL"),
         ("http://10.1.2.3/path-of-it?q=query-of-it", "10.1.2.3 is not a public address"),
     ] {
         let (_, message) =
@@ -226,8 +226,8 @@ async fn errors_show_scheme_and_host_of_a_url() {
     assert!(!message.contains("path-of-it") && !message.contains("secret"), "{message}");
 }
 
-/// All that a run tells and keeps: results, events and journal.
-async fn told(case: &Case) -> String {
+/// Everything that a run shows and records: results, events and journal.
+async fn everything_shown(case: &Case) -> String {
     let results = case.run().await;
     let logged: Vec<Value> = case.events().iter().map(|logged| json!(logged)).collect();
     format!("{results}\n{}", Value::from(logged))
@@ -241,7 +241,7 @@ fn reading(headers: &Value, url: &str, more: &Value) -> String {
 }
 
 #[tokio::test]
-async fn what_a_server_repeats_is_masked_in_errors_outputs_events_and_journal() {
+async fn secrets_in_responses_are_masked_in_errors_outputs_events_and_journal() {
     let shown = "dock-4711-secret dock-4711%2Dsecret ZG9jay00NzExLXNlY3JldA== gpt-4o-mini";
     for (status, body) in [
         (401, json!({"error": format!("bad key {shown}")})),
@@ -255,15 +255,15 @@ async fn what_a_server_repeats_is_masked_in_errors_outputs_events_and_journal() 
             &json!({"error_handling": {"behavior": "return"}}),
         );
         let case = Case::text(&text).env("DOCK_KEY", "dock-4711-secret");
-        let told = told(&case).await;
+        let text = everything_shown(&case).await;
         assert_eq!(server.received()[0].header("x-api-key"), Some("dock-4711-secret"));
-        assert!(!told.contains("dock-4711-secret") && !told.contains("ZG9jay00NzExLXNlY3Jld"), "{told}");
-        assert!(told.contains("***") && told.contains("gpt-4o-mini"), "{told}");
+        assert!(!text.contains("dock-4711-secret") && !text.contains("ZG9jay00NzExLXNlY3Jld"), "{text}");
+        assert!(text.contains("***") && text.contains("gpt-4o-mini"), "{text}");
     }
 }
 
 #[tokio::test]
-async fn a_model_that_repeats_its_key_shows_none_of_it() {
+async fn a_key_in_a_models_answer_is_masked() {
     let chunk =
         |text: &str| format!("data: {}\n\n", json!({"choices": [{"index": 0, "delta": {"content": text}}]}));
     let whole = json!({"choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "it is sk-4711-abc"}}]});
@@ -283,19 +283,19 @@ async fn a_model_that_repeats_its_key_shows_none_of_it() {
             "prompt": {"messages": [{"role": "user", "content": "which key?"}]},
         });
         let nodes = Map::from_iter([("n".to_owned(), node("llms.OpenAI", &settings, &json!({})))]);
-        let told = told(&Case::text(&flow(&nodes))).await;
+        let text = everything_shown(&Case::text(&flow(&nodes))).await;
         assert_eq!(provider.received()[0].header("authorization"), Some("Bearer sk-4711-abc"));
-        assert!(told.contains("***") && !told.contains("sk-47") && !told.contains("11-a"), "{told}");
+        assert!(text.contains("***") && !text.contains("sk-47") && !text.contains("11-a"), "{text}");
     }
 }
 
 #[tokio::test]
-async fn what_an_author_lets_out_is_masked_too() {
+async fn secrets_that_an_author_outputs_are_masked_too() {
     let code = "def run(input_data):\n    if input_data.get('fail'):\n        raise ValueError('${oc.env:DB_PASSWORD} for ${oc.env:TENANT}')\n    return ['${oc.env:DB_PASSWORD}', '${oc.env:TENANT}']";
     for (input, expected) in [(json!({}), "acme-inc"), (json!({"fail": true}), "*** for ***")] {
         let nodes = Map::from_iter([("n".to_owned(), node("tools.Python", &json!({"code": code}), &input))]);
         let case = Case::text(&flow(&nodes)).env("DB_PASSWORD", "hunter2").env("TENANT", "acme-inc");
-        let told = told(&case).await;
-        assert!(!told.contains("hunter2") && told.contains("***") && told.contains(expected), "{told}");
+        let text = everything_shown(&case).await;
+        assert!(!text.contains("hunter2") && text.contains("***") && text.contains(expected), "{text}");
     }
 }

@@ -1,4 +1,4 @@
-//! Installs and starts servers. A server ends when this process does.
+//! Installs and starts servers. A server ends when this process ends.
 
 use std::{
     env,
@@ -12,16 +12,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A server starts within seconds, or on a machine with much else to do within this.
-const START: Duration = Duration::from_mins(2);
+/// Timeout for the start of a server, which takes seconds, or longer on a busy machine.
+const START_TIMEOUT: Duration = Duration::from_mins(2);
 
-/// Runs what its arguments say until its standard input ends.
+/// Runs the command in its arguments until its standard input ends.
 const KEEPER: &str = "\"$@\" & child=$!; cat > /dev/null; kill $child; wait $child";
 
-/// Servers that run. Each ends when its standard input does, which is held here.
+/// Running servers. Each ends with its standard input, which is kept open here.
 static RUNNING: Mutex<Vec<Child>> = Mutex::new(Vec::new());
 
-/// Where a server cannot be had, its tests are skipped, and say so; in CI they fail.
+/// Skips the tests of a server that is not available, and prints why; in CI they fail.
 pub(crate) fn had<'r, T>(server: &str, result: &'r Result<T, String>) -> Option<&'r T> {
     match result {
         Ok(server) => Some(server),
@@ -34,14 +34,14 @@ pub(crate) fn had<'r, T>(server: &str, result: &'r Result<T, String>) -> Option<
     }
 }
 
-/// A Python environment under `target/` with these packages, made the first time.
+/// A Python environment under `target/` with these packages, created on first use.
 pub(crate) fn installed(packages: &[&str]) -> Result<PathBuf, String> {
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/servers");
     fs::create_dir_all(&target).map_err(|error| error.to_string())?;
     let target = target.canonicalize().map_err(|error| error.to_string())?;
     let name = packages.join("-").replace("==", "-");
     let (venv, done) = (target.join(&name), target.join(format!("{name}.done")));
-    // One at a time installs, of all processes.
+    // A lock across processes: one installs at a time.
     let lock = File::create(target.join(format!("{name}.lock"))).map_err(|error| error.to_string())?;
     lock.lock().map_err(|error| error.to_string())?;
     if !done.exists() {
@@ -53,15 +53,15 @@ pub(crate) fn installed(packages: &[&str]) -> Result<PathBuf, String> {
     Ok(venv)
 }
 
-/// Runs a command to its end; the error holds the last that it said.
+/// Runs a command to its end; the error contains the end of its output.
 pub(crate) fn run(command: &mut Command) -> Result<(), String> {
     let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{command:?}: {error}"))?;
     if output.status.success() {
         return Ok(());
     }
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    let last: Vec<&str> = said.lines().rev().take(5).collect();
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    let last: Vec<&str> = text.lines().rev().take(5).collect();
     Err(format!("{command:?}: {}", last.into_iter().rev().collect::<Vec<_>>().join(" / ")))
 }
 
@@ -81,12 +81,12 @@ pub(crate) fn start(command: &Command, port: u16) -> Result<(), String> {
         .stderr(other)
         .spawn()
         .map_err(|error| format!("{command:?}: {error}"))?;
-    let until = Instant::now() + START;
+    let until = Instant::now() + START_TIMEOUT;
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
         let ended = child.try_wait().map_err(|error| error.to_string())?.is_some();
         if ended || Instant::now() > until {
-            let said = fs::read_to_string(&log).unwrap_or_default();
-            return Err(format!("{command:?} does not listen: {said}"));
+            let text = fs::read_to_string(&log).unwrap_or_default();
+            return Err(format!("{command:?} does not listen: {text}"));
         }
         thread::sleep(Duration::from_millis(50));
     }
@@ -99,7 +99,7 @@ pub(crate) fn free_port() -> Result<u16, String> {
     Ok(listener.local_addr().map_err(|error| error.to_string())?.port())
 }
 
-/// A path of this process's own, with nothing there.
+/// An unused path for this process.
 pub(crate) fn scratch(name: &str) -> Result<PathBuf, String> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("servers-{}", process::id()));
     fs::create_dir_all(&folder).map_err(|error| error.to_string())?;

@@ -1,4 +1,4 @@
-//! Weaviate, with canned answers: its server cannot be had here.
+//! Weaviate, with canned responses, because its server is not available to the tests.
 
 use crate::{canned::Canned, failure, found, node, output};
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ const WRITER: &str = "writers.WeaviateDocumentWriter";
 const RETRIEVER: &str = "retrievers.WeaviateDocumentRetriever";
 
 #[tokio::test]
-async fn writes() {
+async fn writes_documents() {
     let server = Canned::start(vec![
         ("GET /v1/schema/Kb/tenants", 200, json!([{"name": "other"}])),
         ("GET /v1/schema/Kb", 200, class(&json!({"multiTenancyConfig": {"enabled": true}}))),
@@ -53,7 +53,7 @@ async fn writes() {
     assert!(requests[0].headers.contains("authorization: bearer k"));
     assert_eq!(requests[2].body, json!([{"name": "t1"}]));
     let object = json!({
-        // UUID 5 of the id among names of DNS, as the reference's client makes it.
+        // UUID 5 of the id in the DNS namespace, as in the reference's client.
         "class": "Kb", "id": "4f3f2898-69e3-5a0d-820a-c4e87987dbce", "tenant": "t1", "vectors": {"default": [1.0, 0.5]},
         "properties": {"content": "x", "_original_id": "a", "score": null, "lang": "en"},
     });
@@ -61,7 +61,7 @@ async fn writes() {
 }
 
 #[tokio::test]
-async fn finds() {
+async fn finds_documents() {
     let objects = json!([
         {"content": "x", "_original_id": "a", "lang": "en", "_additional": {"certainty": 0.9}},
         {"content": "y", "_original_id": "b", "lang": null, "_additional": {"certainty": 0.4}},
@@ -89,7 +89,7 @@ async fn finds() {
 }
 
 #[tokio::test]
-async fn says_what_is_wrong() {
+async fn reports_errors() {
     let server = Canned::start(vec![("GET /v1/schema/Kb", 404, json!({}))]).await;
     let query = json!({"embedding": [1.0]});
     let (kind, message) = failure(node(RETRIEVER, &settings(&server.url, &json!({})), &query)).await;

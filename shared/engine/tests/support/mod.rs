@@ -1,4 +1,4 @@
-//! What the tests share: apps out of workflow text, runs without a log, Python by the system's interpreter.
+//! Shared by the tests: apps from workflow text, runs without a log, Python in the system's interpreter.
 
 #![allow(clippy::allow_attributes, dead_code, reason = "each test binary uses a part of it")]
 
@@ -29,7 +29,7 @@ use std::{
 use tokio::{io::AsyncWriteExt, process::Command};
 use uuid::Uuid;
 
-/// Performs jobs in this process: what they give, without the limits of a process of their own.
+/// Performs jobs in this process: with the same results, but without the limits of a separate process.
 pub(crate) struct JobsHere;
 
 #[async_trait]
@@ -53,7 +53,7 @@ pub(crate) fn shared(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests").join(path)
 }
 
-/// What the reference printed.
+/// The reference's output.
 pub(crate) fn golden(name: &str) -> Value {
     let text = std::fs::read_to_string(shared(&format!("dynamiq/golden/{name}.json"))).expect("golden");
     serde_json::from_str(&text).expect("JSON")
@@ -71,7 +71,7 @@ pub(crate) fn app(text: &str) -> App {
     app
 }
 
-/// A run of it without a log.
+/// A run of an app, without a log.
 pub(crate) fn run_of(
     id: u128,
     input: Map<String, Value>,
@@ -99,7 +99,7 @@ pub(crate) fn run_of(
     RunContext::detached(new, Arc::new(Files(files.to_vec())), clock, journal, sink)
 }
 
-/// One workflow and how to run it.
+/// A workflow, and how to run it.
 pub(crate) struct Case {
     pub(crate) text: String,
     input: Map<String, Value>,
@@ -143,7 +143,7 @@ impl Case {
         self
     }
 
-    /// With a file of the run.
+    /// Adds a file of the run.
     pub(crate) fn file(mut self, name: &str, content: impl Into<Bytes>) -> Self {
         let content = content.into();
         let file = File {
@@ -171,19 +171,19 @@ impl Case {
         self
     }
 
-    /// Another run than the first.
+    /// Sets the run's id.
     pub(crate) fn id(mut self, id: u128) -> Self {
         self.id = id;
         self
     }
 
-    /// Whose run it is.
+    /// Sets the run's user, session or origin.
     pub(crate) fn by(mut self, by: impl Fn(&mut NewRun) + Send + Sync + 'static) -> Self {
         self.by = Arc::new(by);
         self
     }
 
-    /// Begins from what an earlier execution recorded.
+    /// Resumes from the journal of an earlier execution.
     pub(crate) fn journal(mut self, journal: Vec<Logged>) -> Self {
         self.journal = journal;
         self
@@ -213,7 +213,7 @@ impl Case {
         results.expect("the file loads").to_json()
     }
 
-    /// How the run ends, or waits, for somebody who comes again when it has rested.
+    /// The run's outcome, by a worker that leaves a run which rests for more than a minute.
     pub(crate) async fn outcome(&self) -> Outcome {
         let app = app(&self.text);
         runyard_runs::Engine::execute(
@@ -224,7 +224,8 @@ impl Case {
         .await
     }
 
-    /// [`Case::run`], where people answer by node, in the reference's form: with a journal as it stands after each answer.
+    /// Like [`Case::run`], with people's answers by node, in the reference's form: resumes from the journal after each
+    /// answer.
     pub(crate) async fn run_with(&mut self, people: &Value) -> Value {
         loop {
             let results = self.run().await;
@@ -238,7 +239,7 @@ impl Case {
         }
     }
 
-    /// The questions that people were asked, by [`Case::run_with`].
+    /// The questions that [`Case::run_with`] answered.
     pub(crate) fn questions(&self) -> Vec<&str> {
         self.journal.iter().filter_map(|asked| Some(asked.body.request()?.prompt.as_str())).collect()
     }
@@ -248,7 +249,7 @@ impl Case {
         &self.journal
     }
 
-    /// Goes on where nobody answered any question in time.
+    /// Resumes after all questions have expired.
     pub(crate) fn expired(mut self) -> Self {
         let asked: Vec<Logged> = self.events.lock().expect("events").drain(..).collect();
         let expired = asked.iter().filter_map(|asked| asked.body.request()).map(|request| Logged {
@@ -267,7 +268,7 @@ impl Case {
     }
 }
 
-/// What the log keeps of a node's answer to a question.
+/// The logged answer to a node's question.
 pub(crate) fn answer(asked: &Logged, people: &Value) -> Option<Logged> {
     let request = asked.body.request()?;
     let node = asked.key.as_deref()?.strip_prefix("node:")?.rsplit_once(':')?.0;
@@ -333,7 +334,7 @@ impl FileStore for Files {
     }
 }
 
-/// The system's `python3`, without any sandbox: the tests' own code only.
+/// The system's `python3`, without a sandbox; for the tests' own code only.
 pub(crate) struct SystemPython;
 
 const DRIVER: &str = "
@@ -381,7 +382,7 @@ impl PythonRunner for SystemPython {
     }
 }
 
-/// Counts what it runs: by the system's `python3`, or as code that gives back its input.
+/// Counts its calls. Runs the code in the system's `python3`, or returns the input.
 #[derive(Default)]
 pub(crate) struct Counted {
     echoes: bool,
@@ -392,22 +393,22 @@ pub(crate) struct Counted {
 }
 
 impl Counted {
-    /// Runs no code: what it is asked to run gives back its input.
+    /// Runs no code: each call returns its input.
     pub(crate) fn echo() -> Arc<Self> {
         Arc::new(Self { echoes: true, ..Self::default() })
     }
 
-    /// Nothing ends before `wanted` have run at the same time.
+    /// No call ends before `wanted` calls are concurrent.
     pub(crate) fn waiting_for(wanted: usize) -> Arc<Self> {
         Arc::new(Self { wanted, ..Self::default() })
     }
 
-    /// How many there were.
+    /// The number of calls.
     pub(crate) fn count(&self) -> usize {
         self.total.load(Ordering::SeqCst)
     }
 
-    /// How many ran at the same time at most.
+    /// The largest number of concurrent calls.
     pub(crate) fn most(&self) -> usize {
         self.most.load(Ordering::SeqCst)
     }
@@ -439,7 +440,7 @@ impl PythonRunner for Counted {
     }
 }
 
-/// The value with its keys in order, and numbers that Python compares as equal alike.
+/// Sorts the keys of a value, and unifies numbers that are equal in Python.
 pub(crate) fn sorted(value: &Value) -> Value {
     match value {
         Value::Object(map) => {
@@ -448,13 +449,13 @@ pub(crate) fn sorted(value: &Value) -> Value {
             json!(sorted)
         }
         Value::Array(items) => items.iter().map(sorted).collect(),
-        // Python compares 1.0 and 1 as equal.
+        // In Python, 1.0 equals 1.
         Value::Number(number) => json!(number.as_f64()),
         other => other.clone(),
     }
 }
 
-/// The piece of an LLM's text that an event is about.
+/// The piece of a model's text in an event.
 pub(crate) fn delta(logged: Logged) -> Option<String> {
     match logged.body {
         EventBody::LlmDelta { delta, .. } => Some(delta),

@@ -1,4 +1,4 @@
-//! A provider of models that gives recorded answers, in turn, over whatever protocol they are recorded from.
+//! A model provider that sends recorded responses in sequence, of any protocol.
 
 use serde_json::Value;
 use std::{
@@ -10,18 +10,18 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// An answer.
+/// A response.
 #[derive(Clone)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     /// Lines that end in `\r\n`.
     pub(crate) headers: String,
     pub(crate) body: Vec<u8>,
-    /// How many bytes come at a time.
+    /// Bytes per chunk.
     pub(crate) piece: usize,
     /// Whether the connection breaks before the end of the body.
     pub(crate) breaks: bool,
-    /// How long the provider thinks.
+    /// Delay before the response.
     pub(crate) after: Duration,
 }
 
@@ -30,7 +30,7 @@ impl Answer {
         Self::new("application/json", body.to_string().into_bytes())
     }
 
-    /// A stream of Server-Sent Events, as they are.
+    /// A stream of Server-Sent Events, sent unchanged.
     pub(crate) fn events(text: &str) -> Self {
         Self::new("text/event-stream", text.as_bytes().to_vec())
     }
@@ -58,14 +58,14 @@ impl Answer {
         Self { after, ..self }
     }
 
-    /// Without the last `bytes`, and without an end.
+    /// Omits the last `bytes` and the end of the body.
     pub(crate) fn broken(mut self, bytes: usize) -> Self {
         self.body.truncate(self.body.len() - bytes);
         Self { breaks: true, ..self }
     }
 }
 
-/// A request, as it came.
+/// A received request.
 #[derive(Clone, Debug)]
 pub(crate) struct Received {
     pub(crate) path: String,
@@ -84,12 +84,12 @@ impl Received {
 pub(crate) struct Provider {
     pub(crate) url: String,
     received: Arc<Mutex<Vec<Received>>>,
-    /// How many requests are unanswered, and the most that were.
+    /// The number of requests in flight, and its maximum.
     open: Arc<Mutex<(usize, usize)>>,
 }
 
 impl Provider {
-    /// One that gives these answers, and the last one again and again.
+    /// Sends these responses in sequence, and then repeats the last one.
     pub(crate) async fn start(answers: Vec<Answer>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -102,7 +102,7 @@ impl Provider {
                 let (received, answers) = (Arc::clone(&shared), answers.clone());
                 let counted = Arc::clone(&counted);
                 tokio::spawn(async move {
-                    // A client that hangs up is no matter.
+                    // A client may disconnect.
                     let _ = serve(stream, &received, &answers, &counted).await;
                 });
             }
@@ -110,7 +110,7 @@ impl Provider {
         Self { url, received, open }
     }
 
-    /// The most requests that were unanswered at the same time.
+    /// The largest number of concurrent requests.
     pub(crate) fn most_at_once(&self) -> usize {
         self.open.lock().expect("requests").1
     }

@@ -1,9 +1,9 @@
-//! A model that answers from a script, over the chat completions API; beside it, as `tests/llm/stub.py` has them,
+//! A model that answers from a script, over the chat completions API. Like `tests/llm/stub.py`, it also serves
 //! embeddings, `/echo` and `/fail/STATUS`.
 //!
-//! An item of the script is a text, or `{content, tool_calls, status, headers, match, repeat}`, calls being
-//! `{name, arguments}` or as they are sent; the first whose `match`
-//! stands in the request is taken, else the first without a `match`.
+//! An item of the script is a text, or `{content, tool_calls, status, headers, match, repeat}`, where calls are
+//! `{name, arguments}` or in the format of the API. The first item whose `match` is in the request is used, else the
+//! first one without a `match`.
 
 use serde_json::{Value, json};
 use sha2::Digest as _;
@@ -17,7 +17,7 @@ const CHUNK: usize = 7;
 
 pub(crate) struct Scripted {
     pub(crate) url: String,
-    /// The same server, for `/echo` and `/fail/STATUS`.
+    /// The server's URL without `/v1`, for `/echo` and `/fail/STATUS`.
     pub(crate) root: String,
     state: Arc<Mutex<State>>,
 }
@@ -25,7 +25,7 @@ pub(crate) struct Scripted {
 struct State {
     script: Vec<Value>,
     requests: Vec<Value>,
-    /// How often `/echo` was called.
+    /// The number of calls of `/echo`.
     echoes: usize,
 }
 
@@ -111,7 +111,7 @@ async fn serve(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     stream.shutdown().await
 }
 
-/// As Python writes JSON.
+/// JSON with Python's spacing.
 fn spaced(value: &Value) -> String {
     let entries: Vec<String> = value
         .as_object()
@@ -122,7 +122,7 @@ fn spaced(value: &Value) -> String {
     format!("{{{}}}", entries.join(", "))
 }
 
-/// Eight numbers a text, from its hash.
+/// Eight numbers per text, derived from its hash.
 fn embeddings(request: &Value) -> Value {
     let one = vec![request["input"].clone()];
     let texts = request["input"].as_array().unwrap_or(&one);
@@ -144,27 +144,27 @@ impl State {
         let text = request.to_string();
         self.requests.push(request);
         let wanted = |item: &Value| item["match"].as_str().is_some_and(|part| text.contains(part));
-        let place = self.script.iter().position(wanted);
-        let place = place.or_else(|| self.script.iter().position(|item| item["match"].is_null()));
-        let item = match place {
-            Some(place) if self.script[place]["repeat"] == true => self.script[place].clone(),
-            Some(place) => self.script.remove(place),
+        let index = self.script.iter().position(wanted);
+        let index = index.or_else(|| self.script.iter().position(|item| item["match"].is_null()));
+        let item = match index {
+            Some(index) if self.script[index]["repeat"] == true => self.script[index].clone(),
+            Some(index) => self.script.remove(index),
             None => json!({"status": 400, "error": "the script is at its end"}),
         };
         with_functions(item, self.requests.len())
     }
 }
 
-/// The item with its `{name, arguments}` as the calls that a model sends; `number` is that of the request.
+/// Converts an item's `{name, arguments}` to the API's format of calls; `number` is the number of the request.
 fn with_functions(mut item: Value, number: usize) -> Value {
     let calls = item.get_mut("tool_calls").and_then(Value::as_array_mut);
-    for (place, call) in calls.into_iter().flatten().enumerate() {
+    for (index, call) in calls.into_iter().flatten().enumerate() {
         if call["function"].is_null() {
             let arguments = match &call["arguments"] {
                 Value::String(text) => text.clone(),
                 arguments => arguments.to_string(),
             };
-            let id = call["id"].as_str().map_or_else(|| format!("call_{number}_{place}"), str::to_owned);
+            let id = call["id"].as_str().map_or_else(|| format!("call_{number}_{index}"), str::to_owned);
             *call = json!({
                 "id": id, "type": "function", "function": {"name": call["name"], "arguments": arguments},
             });
