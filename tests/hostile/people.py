@@ -1,4 +1,4 @@
-"""What people approve, and who may."""
+"""Approvals: the approved values are those that are executed."""
 
 from case import LIMITS, Case
 from workflows import workflow
