@@ -234,8 +234,8 @@ def replay(tools, command):
         status, _, body = send(get, "Control", KEY, RUN)
         check(status == 401 and json.loads(body)["error"]["code"] == "unauthorized", f"without a valid key: {status} {body!r}")
 
-        # First creates a run for the events that need one (only one: both kinds of event have the same idempotency key), then lets
-        # the worker execute it.
+        # First creates a run for the events that need one (only one: both kinds of event have the same idempotency
+        # key), then lets the worker execute it.
         run = RUN
         events.sort(key=lambda file: (file.stem != "create-run-background", file.parent.name != "queue", file.parent.name, file.stem))
         for file in events:

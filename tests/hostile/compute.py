@@ -119,7 +119,8 @@ def widths():
             runs = {app: world.server.start_run(app, world.attacker, data) for app in apps}
             for app, run in runs.items():
                 ended = world.server.wait(app, world.attacker, run)
-                # The error may also be another one: the reference's filters refuse some widths, and some methods do not exist.
+                # The error may also be another one: the reference's filters refuse some widths, and some methods do not
+                # exist.
                 assert ended["status"] == "failed", (app, width, ended["status"], str(ended.get("output"))[:100])
 
     return Case("widths", check, apps)

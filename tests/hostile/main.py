@@ -21,8 +21,8 @@ import secrets_kept
 import small
 
 GROUPS = [compute, files, memory, loading, people, public, secrets_kept, fairness, small]
-# Seconds. A server that hangs does so for many seconds. CI's machines are slow and its build is not optimized, so the limit is
-# generous; the measured times are printed, and docs/figures.md has those of a release build.
+# Seconds. A server that hangs does so for many seconds. CI's machines are slow and its build is not optimized, so the
+# limit is generous; the measured times are printed, and docs/figures.md has those of a release build.
 MAX_ANSWER_SECONDS = 8.0
 
 

@@ -19,8 +19,8 @@ PORTS = {
     "keys": "KeyStore",
 }
 PORT_CALL = re.compile(r"\b(?:self\.|ports\.|api\.|backend\.|shared\.)+(%s)\s*\.(\w+)\(" % "|".join(PORTS))
-# Names that are usually methods of the standard library: `.name(` is followed only from `self` and `service`, within a file, and
-# from a variable that is named like its type.
+# Names that are usually methods of the standard library: `.name(` is followed only from `self` and `service`, within a
+# file, and from a variable that is named like its type.
 COMMON = {"get", "new", "next", "take", "list", "create", "run", "read", "write", "push", "look", "end", "of", "finish", "enter",
           "remove", "open", "delete"}
 

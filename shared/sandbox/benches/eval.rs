@@ -1,5 +1,5 @@
-//! The cost of Python: the latency of a small function in a process forked in advance, and the throughput in evaluations
-//! per second without pauses.
+//! The cost of Python: the latency of a small function in a process forked in advance, and the throughput in
+//! evaluations per second without pauses.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},

@@ -145,8 +145,8 @@ impl Zygote {
         Ok(if seen[0].is_empty() { Woken::Other } else { Woken::Ordered })
     }
 
-    /// Reaps ended processes, and kills those that are overdue or whose caller is gone. `seen` holds two poll results for
-    /// each running process: of the process and of its socket.
+    /// Reaps ended processes, and kills those that are overdue or whose caller is gone. `seen` holds two poll results
+    /// for each running process: of the process and of its socket.
     fn reap(&mut self, seen: &[PollFlags]) -> io::Result<()> {
         let now = Instant::now();
         // From the end, so that `swap_remove` does not move a process that is still to be checked.
@@ -165,7 +165,8 @@ impl Zygote {
             let verdict =
                 if dead { ended.and_then(|(_, status)| verdict(status)) } else { Some(Failure::Timeout) };
             let running = self.running.swap_remove(i);
-            // Without a request there is nobody to answer: the server sees the socket close, and starts another process.
+            // Without a request there is nobody to answer: the server sees the socket close, and starts another
+            // process.
             if running.deadline.is_some()
                 && let Some(failure) = verdict
             {

@@ -89,8 +89,8 @@ impl Forker {
         Ok(Begun { socket: evaluation.socket, count: self.begun.clone() })
     }
 
-    /// Forks the next evaluation in advance, unless others are running: it would compete with them for the processor. If
-    /// that fails, the next evaluation is slower, or reports the error.
+    /// Forks the next evaluation in advance, unless others are running: it would compete with them for the processor.
+    /// If that fails, the next evaluation is slower, or reports the error.
     pub(crate) async fn replace_spare(&self) {
         let spare = || self.spare.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = self.begun.load(Ordering::Relaxed) == 0 && spare().is_none();

@@ -1,8 +1,8 @@
 //! Keeps the objects of an evaluation close together in memory.
 //!
-//! The kernel copies each page that an evaluation shares with its parent process and writes to. Memory that was freed while
-//! the interpreter was warmed is scattered over the heap, and the allocator reuses it first, so each small object of an
-//! evaluation would cost a page copy. With these gaps closed, new objects are allocated side by side at the end.
+//! The kernel copies each page that an evaluation shares with its parent process and writes to. Memory that was freed
+//! while the interpreter was warmed is scattered over the heap, and the allocator reuses it first, so each small object
+//! of an evaluation would cost a page copy. With these gaps closed, new objects are allocated side by side at the end.
 
 /// Bytes from which the allocator takes memory from the system directly.
 const MAX_CHUNK: usize = 120 * 1024;

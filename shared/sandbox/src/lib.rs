@@ -30,14 +30,14 @@
 //! # Repeated code
 //!
 //! Most of the cost of a small function is the same in each evaluation: compiling its code, loading the modules that it
-//! imports, compiling its regular expressions. The second time that an app has the same code evaluated, the zygote forks
-//! a template: a process that does these three things and then forks the evaluations of that code, as the zygote does.
-//! Evaluations stay isolated in the same way:
+//! imports, compiling its regular expressions. The second time that an app has the same code evaluated, the zygote
+//! forks a template: a process that does these three things and then forks the evaluations of that code, as the zygote
+//! does. Evaluations stay isolated in the same way:
 //!
 //! - Each evaluation has a process of its own, forked for it, locked down by the same steps, and ended after it.
 //! - A template runs no user code and gets no input. It sees the text of one code of one app, and keeps only what the
-//!   library would produce from this text in each evaluation. The top-level statements of the code run in each evaluation.
-//!   An evaluation has only a copy of its template's memory, as it was before the fork.
+//!   library would produce from this text in each evaluation. The top-level statements of the code run in each
+//!   evaluation. An evaluation has only a copy of its template's memory, as it was before the fork.
 //! - Before a template reads the text, it takes limits, and a filter that lets it fork, end its evaluations and use the
 //!   sockets that it is given. It cannot open a file or a socket, or start a program. An evaluation has both filters.
 //!

@@ -104,8 +104,8 @@ impl Filter {
         Self::of(rules)
     }
 
-    /// For templates, and for their evaluations until these apply their own: allows what forking, ending and locking down
-    /// an evaluation needs. A process with it cannot open a file or a socket, or start a program.
+    /// For templates, and for their evaluations until these apply their own: allows what forking, ending and locking
+    /// down an evaluation needs. A process with it cannot open a file or a socket, or start a program.
     #[cfg(feature = "interpreter")]
     pub(crate) fn template() -> Result<Self, BackendError> {
         let mut rules = computing()?;
@@ -254,7 +254,8 @@ pub(crate) mod raw {
         }
     }
 
-    /// Removes the runtime's handler of stack overflows: its abort could not be distinguished from that of an allocation.
+    /// Removes the runtime's handler of stack overflows: its abort could not be distinguished from that of an
+    /// allocation.
     pub(crate) fn default_signals() {
         for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGPIPE] {
             // SAFETY: no handler of ours is replaced, and the process has one thread.

@@ -113,8 +113,8 @@ impl Sandbox {
         self.inner.zygote().await.map(|_| ()).map_err(Error::Unavailable)
     }
 
-    /// Returns what the code's `run` returns for `input`. The timeout begins when the evaluation has its permit; permits
-    /// are shared fairly between apps, see [`Turns`].
+    /// Returns what the code's `run` returns for `input`. The timeout begins when the evaluation has its permit;
+    /// permits are shared fairly between apps, see [`Turns`].
     ///
     /// Dropping the future kills the evaluation.
     pub async fn run(
@@ -144,7 +144,8 @@ impl Sandbox {
         let request = [&cpu_seconds.to_le_bytes()[..], &request].concat();
 
         let _turn = self.inner.turns.acquire(app).await;
-        // User code has no effects outside the sandbox, so it can be run again if the process that forked it was killed.
+        // User code has no effects outside the sandbox, so it can be run again if the process that forked it was
+        // killed.
         match self.inner.in_template(app, code, timeout, &request).await {
             Err(AttemptError::ForkerDied) => {}
             Err(AttemptError::Failed(error)) => return Err(error),

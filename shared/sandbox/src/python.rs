@@ -37,8 +37,8 @@ struct Sandbox {
     prepare: PyObjectRef,
 }
 
-/// Code with common operations, run before anything is forked. The interpreter specializes code for the types that it sees
-/// and caches lookups. Done here, no evaluation repeats it, or copies the memory that it is written to.
+/// Code with common operations, run before anything is forked. The interpreter specializes code for the types that it
+/// sees and caches lookups. Done here, no evaluation repeats it, or copies the memory that it is written to.
 const WARM_UP: &str = r#"
 import json, re
 
@@ -110,8 +110,8 @@ impl Python {
         Ok(())
     }
 
-    /// Makes the garbage collector ignore all present objects, so that evaluations neither scan nor copy them, and closes
-    /// the gaps of the heap.
+    /// Makes the garbage collector ignore all present objects, so that evaluations neither scan nor copy them, and
+    /// closes the gaps of the heap.
     fn settle(&self) {
         self.rehearse();
         self.interpreter.enter(|_| gc_state().freeze());

@@ -1,8 +1,8 @@
 //! A template: a process that has compiled one code, and forks its evaluations.
 //!
-//! It never runs that code and never sees an input, so an evaluation cannot leave anything in it for the next. In advance
-//! it does only what depends on the text of the code alone: it compiles the code, loads the modules of the library that
-//! the code imports, and compiles the regular expressions in it.
+//! It never runs that code and never sees an input, so an evaluation cannot leave anything in it for the next. In
+//! advance it does only what depends on the text of the code alone: it compiles the code, loads the modules of the
+//! library that the code imports, and compiles the regular expressions in it.
 
 use std::{
     io, mem,
@@ -22,7 +22,8 @@ use crate::{
 /// A template ends this long after its last evaluation.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Runs in the forked process; `parent` forked it. Returns when the server has closed the socket, or when idle for too long.
+/// Runs in the forked process; `parent` forked it. Returns when the server has closed the socket, or when idle for too
+/// long.
 pub(crate) fn run(zygote: &mut Zygote, parent: Pid, memory_bytes: u64, socket: OwnedFd) -> io::Result<()> {
     rustix::stdio::dup2_stdin(&socket)?;
     // It is closed together with all others below. Closing it later could close a descriptor that reuses its number.

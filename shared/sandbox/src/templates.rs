@@ -41,8 +41,8 @@ impl Templates {
         Self { max, known: Mutex::new(Vec::new()) }
     }
 
-    /// Returns the slot for this code's template, if the code was evaluated before. The caller makes the template if the
-    /// slot is empty.
+    /// Returns the slot for this code's template, if the code was evaluated before. The caller makes the template if
+    /// the slot is empty.
     pub(crate) fn slot(&self, app: u128, code: &str, now: Instant) -> Option<Slot> {
         if self.max == 0 || code.len() > MAX_CODE_BYTES {
             return None;
@@ -80,7 +80,8 @@ impl Templates {
     }
 }
 
-/// Evicts the least recently used template if there are too many: one of the app's own if the app has used up its share.
+/// Evicts the least recently used template if there are too many: one of the app's own if the app has used up its
+/// share.
 fn make_room(known: &mut [Known], app: u128, max: usize) {
     let held = |it: &&mut Known| it.template.is_some();
     let own = known.iter_mut().filter(held).filter(|it| it.app == app).count();

@@ -10,14 +10,14 @@ use tokio::sync::oneshot;
 
 /// A pool of permits that apps share.
 ///
-/// - **A share of the pool.** An app that holds permits gets another one only while more are free than it holds. A single
-///   app gets half of them, each of two busy apps a third, and so on. So a new app gets a permit at once, until about as
-///   many apps hold permits as there are permits. An app that holds none gets any free permit.
-/// - **Round robin.** A permit that becomes free goes to the app that was served least recently, among those that may have
-///   one. Waiters of one app are served in order. The number of waiters of one app does not affect other apps.
+/// - **A share of the pool.** An app that holds permits gets another one only while more are free than it holds. A
+///   single app gets half of them, each of two busy apps a third, and so on. So a new app gets a permit at once, until
+///   about as many apps hold permits as there are permits. An app that holds none gets any free permit.
+/// - **Round robin.** A permit that becomes free goes to the app that was served least recently, among those that may
+///   have one. Waiters of one app are served in order. The number of waiters of one app does not affect other apps.
 ///
-/// Cheap to clone. An app is any number that identifies it; nothing is kept of an app that neither holds nor waits for a
-/// permit.
+/// Cheap to clone. An app is any number that identifies it; nothing is kept of an app that neither holds nor waits for
+/// a permit.
 #[derive(Clone)]
 pub struct Turns {
     state: Arc<Mutex<State>>,

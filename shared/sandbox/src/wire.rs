@@ -1,10 +1,11 @@
 //! The protocol between parent, zygote, templates and evaluations.
 //!
-//! Parent and zygote may briefly be of two consecutive releases: Lambda replaces a function's code and its layers one after
-//! the other. So messages may only gain members, and the other side must work without them; the tests pin the format.
+//! Parent and zygote may briefly be of two consecutive releases: Lambda replaces a function's code and its layers one
+//! after the other. So messages may only gain members, and the other side must work without them; the tests pin the
+//! format.
 //!
-//! A frame is four bytes of length and that many bytes of JSON. What an evaluation writes is not trusted: the user's code
-//! could have written it.
+//! A frame is four bytes of length and that many bytes of JSON. What an evaluation writes is not trusted: the user's
+//! code could have written it.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;

@@ -178,8 +178,8 @@ async fn nothing_is_carried_to_the_next_run() {
     );
 }
 
-/// Evaluated repeatedly, so that a template forks its later evaluations. Each evaluation leaves a mark in many places, and
-/// reports marks of earlier ones.
+/// Evaluated repeatedly, so that a template forks its later evaluations. Each evaluation leaves a mark in many places,
+/// and reports marks of earlier ones.
 const LEAK: &str = "import collections, datetime, decimal, functools, json, math, random, re, string, uuid
 sys = json.codecs.sys
 def f(x=[]): return x

@@ -9,8 +9,8 @@ use std::{
 use super::{ARGUMENT, DONE, Head, PANICKED, TOO_LARGE, UNFILTERED};
 use crate::lockdown::{self, Filter, raw};
 
-/// Performs a job of the program: takes the job's name and input, returns its output. It runs in a process that has only
-/// memory and a clock.
+/// Performs a job of the program: takes the job's name and input, returns its output. It runs in a process that has
+/// only memory and a clock.
 pub type Perform = fn(&str, Vec<u8>) -> Vec<u8>;
 
 /// Becomes a job and never returns, if this process was started as one.

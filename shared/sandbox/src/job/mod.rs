@@ -49,8 +49,8 @@ pub struct JobConfig {
     pub timeout: Duration,
     /// Bytes that a job may return.
     pub max_output_bytes: usize,
-    /// A program whose `main` begins with [`enter_job_if_asked`]. `None`: the running program, whose `main` must then begin
-    /// with it.
+    /// A program whose `main` begins with [`enter_job_if_asked`]. `None`: the running program, whose `main` must then
+    /// begin with it.
     pub program: Option<PathBuf>,
 }
 
