@@ -1,4 +1,5 @@
-"""The second part of tests/replay: sets up an emulator from the template, apps and a key, and sends every event through `sam local`."""
+"""The second part of tests/replay: sets up an emulator from the template, apps and a key, and sends every event
+through `sam local`."""
 
 import base64
 import io
@@ -130,7 +131,8 @@ class SamLocal:
 
 
 def http(raw):
-    """Returns status, headers and body of a response: either JSON, or streamed as a head, eight zero bytes and the body."""
+    """Returns status, headers and body of a response: either JSON, or streamed as a head, eight zero bytes and the
+    body."""
     head, separator, body = raw.partition(b"\0" * 8)
     answer = json.loads(head)
     if not separator:
@@ -163,8 +165,8 @@ CONTROL = {"answer-run", "cancel-run", "create-file", "get-run", "health", "list
 
 
 def filled_in(file, key, run):
-    """Returns the event with an existing key and run instead of the placeholders. A body of a REST API becomes Base64, as this
-    template's gateway sends every body."""
+    """Returns the event with an existing key and run instead of the placeholders. A body of a REST API becomes
+    Base64, as this template's gateway sends every body."""
     event = json.loads(file.read_text().replace(KEY, key).replace(RUN, run))
     if file.parent.name == "rest" and event["body"] is not None and not event["isBase64Encoded"]:
         event |= {"body": base64.b64encode(event["body"].encode()).decode(), "isBase64Encoded": True}

@@ -1,5 +1,5 @@
-"""An emulator of AWS with the stack of template.yaml and the built functions: the queue delivers to the worker, and the sweeper
-runs every minute."""
+"""An emulator of AWS with the stack of template.yaml and the built functions: the queue delivers to the worker, and
+the sweeper runs every minute."""
 
 import contextlib
 import io
@@ -85,8 +85,8 @@ class Cloud:
         return swept
 
     def end_workers(self, how):
-        """Sends a signal to every process of the worker, and returns their number. SIGKILL simulates running out of memory,
-        SIGTERM the platform's shutdown of an idle environment."""
+        """Sends a signal to every process of the worker, and returns their number. SIGKILL simulates running out of
+        memory, SIGTERM the platform's shutdown of an idle environment."""
         ended = 0
         for process in processes(self.names["Worker"]):
             with contextlib.suppress(ProcessLookupError):

@@ -1,4 +1,5 @@
-"""Pastes the commands of the README, the tutorial and docs/people.md into a shell: they work, with the documented results."""
+"""Pastes the commands of the README, the tutorial and docs/people.md into a shell: they work, with the documented
+results."""
 
 import contextlib
 import os
@@ -105,12 +106,12 @@ def test_the_tutorial_works_unchanged(place):
         assert wanted in output, (wanted, output)
     place.kill()
     place.start()
-    answered, *asked, cleaned = commands[second + 1 :]
-    assert '"message":"ok"' in place.paste(answered)
-    output = until(lambda: (output := paste_all(place, asked)) and "completed" in output and output, "the run goes on")
+    approve, *follow, clean_up = commands[second + 1 :]
+    assert '"message":"ok"' in place.paste(approve)
+    output = until(lambda: (output := paste_all(place, follow)) and "completed" in output and output, "the run completes")
     for wanted in ["Your order costs 200 USD.", "approval_request.created", "event: input.received", "event: run.resumed"]:
         assert wanted in output, (wanted, output)
-    place.paste(cleaned)
+    place.paste(clean_up)
     assert not (place.folder / "apps/orders").exists()
 
 

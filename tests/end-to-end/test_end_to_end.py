@@ -38,7 +38,8 @@ def working(api, run, after=0):
 
 @pytest.fixture(scope="session", autouse=True)
 def orphan(api, cloud):
-    """A run whose worker is killed in its second step before the first test: its lease expires while the other tests run."""
+    """A run whose worker is killed in its second step before the first test: its lease expires while the other tests
+    run."""
     run = api.create({"first": 0, "second": 10}, "steps", background=True)["id"]
     until(lambda: completed(api.log(run, "steps"), "first"), "the first step is recorded")
     assert cloud.end_workers(signal.SIGKILL) >= 1

@@ -13,7 +13,8 @@ DELAY = single("operators.Delay", "seconds: 40\n")
 
 
 def served(world, name, text, data, seconds=20):
-    """Checks that the other organization's app is served within `seconds` while the attacker's runs use the resource."""
+    """Checks that the other organization's app is served within `seconds` while the attacker's runs use the
+    resource."""
     if not hasattr(world, "served"):
         world.served = set()
     if name not in world.served:

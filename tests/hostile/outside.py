@@ -7,7 +7,8 @@ import urllib.parse
 
 
 class Outside:
-    """Answers `{"ok": 1}`; `/r?code=N&to=URL` redirects. `answers` holds functions by path, which return status and JSON."""
+    """Answers `{"ok": 1}`; `/r?code=N&to=URL` redirects. `answers` holds functions by path, which return status and
+    JSON."""
 
     def __init__(self, answers=None):
         outside = self

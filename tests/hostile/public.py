@@ -20,13 +20,13 @@ def anonymous_callers_cannot_approve(world):
     server = world.server
     for creator in (None, world.attacker):
         run = server.run("public-ask", creator, {"amount": 10_000})
-        asked = run["input_requests"][0]
-        answer = {"type": "approval", "data": {"request_id": asked["id"], "approved": True}}
+        request = run["input_requests"][0]
+        answer = {"type": "approval", "data": {"request_id": request["id"], "approved": True}}
         path = f"/v1/runs/{run['id']}"
-        status, _, said = server.request("POST", f"{path}/input", answer, app="public-ask")
-        assert status == 401, (creator, status, said)
-        status, _, said = server.request("POST", f"{path}/cancel", b"", app="public-ask")
-        assert status == (200 if creator is None else 401), (creator, status, said)
+        status, _, body = server.request("POST", f"{path}/input", answer, app="public-ask")
+        assert status == 401, (creator, status, body)
+        status, _, body = server.request("POST", f"{path}/cancel", b"", app="public-ask")
+        assert status == (200 if creator is None else 401), (creator, status, body)
         assert server.request("POST", f"{path}/retry", b"", app="public-ask")[0] == 401
         assert server.cancel("public-ask", world.attacker, run["id"]) == 200
 

@@ -288,14 +288,14 @@ pub(crate) fn events(folder: &str) -> Vec<(String, Value)> {
         events.push((path.file_stem().unwrap().to_string_lossy().into_owned(), event));
     }
     events.sort_by(|one, other| one.0.cmp(&other.0));
-    assert!(!events.is_empty(), "there are events in {folder}");
+    assert!(!events.is_empty(), "no events in {folder}");
     events
 }
 
 /// One event.
 pub(crate) fn event(folder: &str, name: &str) -> Value {
     let found = events(folder).into_iter().find(|(found, _)| found == name);
-    found.unwrap_or_else(|| panic!("there is no event {folder}/{name}")).1
+    found.unwrap_or_else(|| panic!("no event {folder}/{name}")).1
 }
 
 /// Returns the event with the id of a run instead of the placeholder.

@@ -1,4 +1,5 @@
-"""The permissions that a port's methods need: the IAM actions of the AWS operations that `shared/aws` calls for them."""
+"""The permissions that a port's methods need: the IAM actions of the AWS operations that `shared/aws` calls for
+them."""
 
 import functools
 import re

@@ -1,4 +1,5 @@
-"""template.yaml as CloudFormation receives it: transformed offline by SAM's own translator, with parameters resolved."""
+"""template.yaml as CloudFormation receives it: transformed offline by SAM's own translator, with parameters
+resolved."""
 
 import copy
 import functools

@@ -8,7 +8,8 @@ MANIFEST = tomllib.loads((ROOT / "Cargo.toml").read_text())
 
 
 def test_sam_builds_with_the_profile_for_a_zip():
-    """SAM's builder calls `cargo lambda build --release` and supports no other profile; cargo-lambda applies these settings."""
+    """SAM's builder calls `cargo lambda build --release` and supports no other profile; cargo-lambda applies these
+    settings."""
     profile = MANIFEST["profile"]["zip"]
     assert profile["inherits"] == "release"
     wanted = {f"profile.release.{name}={value!r}".replace("'", '"') for name, value in profile.items() if name != "inherits"}

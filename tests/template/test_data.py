@@ -90,7 +90,8 @@ test_the_table_is_on_demand_and_recoverable = proves(
 
 
 def table_in_the_code():
-    """Returns the table as `shared/aws/src/table.rs` defines it: keys, attributes, the attribute of expiry, indexes by name."""
+    """Returns the table as `shared/aws/src/table.rs` defines it: keys, attributes, the attribute of expiry, indexes
+    by name."""
     source, _ = rust.files("shared/aws/src")["shared/aws/src/table.rs"]
     constants = dict(re.findall(r'pub const (\w+): &str = "([^"]+)";', source))
 

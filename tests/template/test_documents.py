@@ -23,7 +23,8 @@ per_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda documen
 
 
 def lines(document):
-    """Yields each line with its number and whether it is code: fenced, or indented by four spaces after an empty line."""
+    """Yields each line with its number and whether it is code: fenced, or indented by four spaces after an empty
+    line."""
     fenced, indented, before = False, False, ""
     for number, line in enumerate(document.read_text().splitlines(), 1):
         if line.lstrip().startswith("```"):

@@ -74,7 +74,8 @@ def headers(stack, kind):
 
 
 def refusals_have_the_headers_of_the_contract(stack):
-    """Each has the request id and is readable by pages of all origins; some have `retry-after` or `www-authenticate`."""
+    """Each has the request id and is readable by pages of all origins; some have `retry-after` or
+    `www-authenticate`."""
     for kind in STATUS:
         assert headers(stack, kind).get("x-request-id") == "context.requestId", kind
         assert headers(stack, kind).get("access-control-allow-origin") == "'*'", kind

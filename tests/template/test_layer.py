@@ -9,7 +9,8 @@ LAYER = "PythonLayer"
 
 
 def layers(stack, function):
-    """Returns the function's layers with the interpreter. The translator appends a hash of the content to a layer's name."""
+    """Returns the function's layers with the interpreter. The translator appends a hash of the content to a layer's
+    name."""
     return [layer for layer in stack.properties(function).get("Layers", []) if layer.get("Ref", "").startswith(LAYER)]
 
 

@@ -10,7 +10,8 @@ def the_mapping(stack):
 
 
 def the_visibility_timeout_is_that_of_the_worker(stack):
-    """Lambda refuses a shorter visibility timeout; a longer one only delays, since a lost worker's run is recovered by its lease."""
+    """Lambda refuses a shorter visibility timeout; a longer one only delays, since a lost worker's run is recovered
+    by its lease."""
     assert stack.properties("Queue")["VisibilityTimeout"] == stack.timeout("Worker")
 
 
@@ -53,7 +54,8 @@ test_one_bad_message_fails_no_other = proves(
 
 
 def reserved_concurrency_does_not_starve_the_mapping(stack):
-    """With a reservation below the mapping's concurrency, Lambda throttles its own poller, and messages count as received."""
+    """With a reservation below the mapping's concurrency, Lambda throttles its own poller, and messages count as
+    received."""
     reserved = stack.properties("Worker").get("ReservedConcurrentExecutions")
     assert reserved is None or reserved >= the_mapping(stack)["ScalingConfig"]["MaximumConcurrency"]
 

@@ -11,7 +11,8 @@ CONTROL_URI = STREAM_URI.replace("Stream", "Control")
 
 
 def the_executing_routes_stream(stack):
-    """Routes that execute or follow a run stream for up to 15 minutes, from the function with a timeout of 15 minutes."""
+    """Routes that execute or follow a run stream for up to 15 minutes, from the function with a timeout of 15
+    minutes."""
     routes = stack.routes()
     for route in STREAMED:
         given = routes.get(route, {})
@@ -43,8 +44,8 @@ test_an_idle_stream_stays_open_for_minutes = proves(
 
 
 def other_routes_answer_at_once(stack):
-    """Every other route goes to the control function, and answers within the gateway's 29 s. It streams as well: Lambda limits
-    buffered responses to 6 MB, so a large run could not be fetched."""
+    """Every other route goes to the control function, and answers within the gateway's 29 s. It streams as well:
+    Lambda limits buffered responses to 6 MB, so a large run could not be fetched."""
     for route, given in stack.routes().items():
         if route in STREAMED:
             continue
@@ -65,8 +66,8 @@ test_other_routes_answer_at_once = proves(
 
 
 def serves(routes, method, path):
-    """Returns the integration of a request, assuming that the gateway does not backtrack: at each level it takes the literal
-    child, else the parameter, else the greedy one. A resource without such a method refuses the request."""
+    """Returns the integration of a request, assuming that the gateway does not backtrack: at each level it takes the
+    literal child, else the parameter, else the greedy one. A resource without such a method refuses the request."""
     tree = {}
     for verb, template in routes:
         node = tree

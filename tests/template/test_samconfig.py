@@ -18,7 +18,8 @@ def test_every_option_is_one_of_sams():
 
 
 def test_one_command_deploys():
-    """The configuration has all that SAM would prompt for: the stack's name, a bucket for the code, and consent to create roles."""
+    """The configuration has all that SAM would prompt for: the stack's name, a bucket for the code, and consent to
+    create roles."""
     for name, given in ENVIRONMENTS.items():
         assert given["global"]["parameters"]["stack_name"], name
         assert given["deploy"]["parameters"]["resolve_s3"] is True, name

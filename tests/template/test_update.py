@@ -21,7 +21,8 @@ def references(value):
 
 
 def the_api_is_deployed_when_it_changes(stack):
-    """SAM creates a deployment only when the text of the API changes, so a changed parameter would have no effect on it."""
+    """SAM creates a deployment only when the text of the API changes, so a changed parameter would have no effect on
+    it."""
     used = references(stack.resources["Api"]["Properties"]["Body"])
     assert not used & (set(stack.source["Parameters"]) | set(stack.source["Conditions"])), used
 
@@ -36,7 +37,8 @@ test_the_api_is_deployed_when_it_changes = proves(
 
 
 def parameters_reach_the_functions(stack):
-    """SAM publishes a version for a change of the template, not of a parameter, which would have no effect behind an alias."""
+    """SAM publishes a version for a change of the template, not of a parameter, which would have no effect behind an
+    alias."""
     assert not stack.of("AWS::Lambda::Alias") and not stack.of("AWS::Lambda::Version")
 
 

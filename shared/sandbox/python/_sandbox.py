@@ -77,7 +77,8 @@ _FLAGS = {"compile": 1, "search": 2, "match": 2, "fullmatch": 2, "findall": 2, "
 
 
 def prepare(source):
-    """Runs in a template. Loads the modules that the code imports and compiles its literal patterns; does not run the code.
+    """Runs in a template. Loads the modules that the code imports and compiles its literal patterns; does not run the
+    code.
 
     Keeps only what the library would produce from the same text in each evaluation.
     """
