@@ -1,4 +1,5 @@
-"""The second half of tests/replay: an emulator made from the template, an app, a key, and every event through `sam local`."""
+"""The second part of tests/replay: sets up an emulator from the template, apps and a key, and sends every event
+through `sam local`."""
 
 import base64
 import io
@@ -17,24 +18,24 @@ os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
 os.environ |= {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "SAM_CLI_TELEMETRY": "0"}
 
 FUNCTIONS = ("Stream", "Control", "Worker", "Sweeper")
-# The interpreter of Python nodes: what `tests/replay --dev` takes has it in the functions themselves.
+# The interpreter of Python nodes. The functions of `tests/replay --dev` contain it themselves.
 LAYER = "PythonLayer"
 ZIP_LIMIT = 10_000_000
 NAME = "runyard"
-# The key and the run that stand in the events.
+# The placeholders for key and run in the events.
 KEY = "ry_0000000000000000_" + "0" * 64
 RUN = "01940000-0000-7000-8000-000000000000"
 # An app with a Python node.
 PYTHON = "ticket-triage"
 
 
-def check(holds, message):
-    if not holds:
+def check(condition, message):
+    if not condition:
         raise SystemExit(f"FAILED: {message}")
 
 
 def zips(built, names):
-    """What `sam build` made is small enough to be loaded at a cold start."""
+    """Checks that the zips of `sam build` are small enough for a fast cold start."""
     for name in names:
         program = "bin/runyard-python" if name == LAYER else "bootstrap"
         file = pathlib.Path(built, name, program)
@@ -47,7 +48,7 @@ def zips(built, names):
 
 
 def make(stack, url):
-    """A stack of table, bucket and queue as the template has them; gives the variables that name them."""
+    """Creates a stack of the template's table, bucket and queue; returns the variables that name them."""
     import boto3
 
     kept = ("Table", "Bucket", "BucketPolicy", "Queue", "DeadLetters")
@@ -70,7 +71,7 @@ def make(stack, url):
 
 
 def runyard(command, *arguments, url):
-    """The command line, as an operator of the stack uses it."""
+    """Runs the command line on the stack, as an operator does."""
     environment = os.environ | {"AWS_ENDPOINT_URL": url}
     result = subprocess.run([command, *arguments, "--stack", NAME], env=environment, capture_output=True, text=True, cwd=ROOT)
     check(result.returncode == 0, f"runyard {' '.join(arguments)}: {result.stderr}")
@@ -78,7 +79,7 @@ def runyard(command, *arguments, url):
 
 
 class SamLocal:
-    """`sam local invoke` of the functions as they were built, with what the emulator made in their environment."""
+    """Runs the built functions with `sam local invoke`; their environment names the resources of the emulator."""
 
     def __init__(self, tools, stack, variables, url):
         given = json.loads(json.dumps(stack.source))
@@ -86,7 +87,7 @@ class SamLocal:
             resource = given["Resources"][name]
             resource["Properties"]["CodeUri"] = str(tools / "built" / name)
             resource.pop("Metadata")
-            # sam local sets only what the template names.
+            # `sam local` sets only variables that the template names.
             resource["Properties"].setdefault("Environment", {}).setdefault("Variables", {})["AWS_ENDPOINT_URL"] = url
         layer = given["Resources"][LAYER]
         layer.pop("Metadata")
@@ -116,7 +117,7 @@ class SamLocal:
         self.template.write_text(json.dumps(self.given))
 
     def invoke(self, function, event):
-        """The bytes of the response, and what the function logged."""
+        """Returns the bytes of the response, and the function's log."""
         file = self.tools / "event.json"
         file.write_text(json.dumps(event))
         command = [
@@ -130,7 +131,8 @@ class SamLocal:
 
 
 def http(raw):
-    """Status, headers and body of a response: whole as JSON, or as it streams: a head, eight zero bytes, the body."""
+    """Returns status, headers and body of a response: either JSON, or streamed as a head, eight zero bytes and the
+    body."""
     head, separator, body = raw.partition(b"\0" * 8)
     answer = json.loads(head)
     if not separator:
@@ -141,7 +143,7 @@ def http(raw):
     return answer["statusCode"], headers, body
 
 
-# What each event of the API is answered with.
+# Status and content type of the response to each event of the API.
 ANSWERS = {
     "answer-run": (400, "application/json"),
     "cancel-run": (200, "application/json"),
@@ -158,13 +160,13 @@ ANSWERS = {
     "run-events": (200, "application/json"),
     "stream-run": (200, "text/event-stream"),
 }
-# What is answered by the function that answers at once; the others execute or follow a run.
+# Events for the function that answers at once; the others execute or follow a run.
 CONTROL = {"answer-run", "cancel-run", "create-file", "get-run", "health", "list-runs", "openapi", "retry-run", "run-events"}
 
 
 def filled_in(file, key, run):
-    """The event, with a key and a run that exist in the place of those that stand for them; a body of a REST API as Base64,
-    as this template's gateway sends every body."""
+    """Returns the event with an existing key and run instead of the placeholders. A body of a REST API becomes
+    Base64, as this template's gateway sends every body."""
     event = json.loads(file.read_text().replace(KEY, key).replace(RUN, run))
     if file.parent.name == "rest" and event["body"] is not None and not event["isBase64Encoded"]:
         event |= {"body": base64.b64encode(event["body"].encode()).decode(), "isBase64Encoded": True}
@@ -172,7 +174,7 @@ def filled_in(file, key, run):
 
 
 def for_python(file, key, run=RUN):
-    """The event for the app with a Python node, in the place of echo."""
+    """Returns the event for the app with a Python node instead of echo."""
     event = json.loads(file.read_text().replace(KEY, key).replace(RUN, run).replace("echo.localhost", f"{PYTHON}.localhost"))
     if event["body"] is not None:
         body = json.loads(event["body"])
@@ -182,27 +184,27 @@ def for_python(file, key, run=RUN):
 
 
 def evaluate(local, key):
-    """Python nodes have their interpreter in what executes runs, and a run says so where the layer is missing."""
-    sync, background, look = (ROOT / f"events/rest/{name}.json" for name in ("create-run-sync", "create-run-background", "get-run"))
+    """Checks that Python nodes have their interpreter, and that a run's error reports a missing layer."""
+    sync, background, get = (ROOT / f"events/rest/{name}.json" for name in ("create-run-sync", "create-run-background", "get-run"))
 
-    def ask(function, event):
+    def send(function, event):
         raw, _ = local.invoke(function, event)
         return json.loads(http(raw)[2])["data"]
 
-    run = ask("Stream", for_python(sync, key))
+    run = send("Stream", for_python(sync, key))
     check(run["status"] == "completed", f"a Python node, in Stream: {run}")
-    run = ask("Stream", for_python(background, key))
+    run = send("Stream", for_python(background, key))
     event = json.loads((ROOT / "events/queue/batch-with-a-bad-message.json").read_text())
     event["Records"] = [event["Records"][0] | {"body": run["id"]}]
     local.invoke("Worker", event)
-    run = ask("Control", for_python(look, key, run["id"]))
+    run = send("Control", for_python(get, key, run["id"]))
     check(run["status"] == "completed", f"a Python node, in Worker: {run}")
-    print("Python nodes: as they should be", flush=True)
+    print("Python nodes: ok", flush=True)
     if local.has_layer:
         local.take_layer_away()
-        run = ask("Stream", for_python(sync, key))
+        run = send("Stream", for_python(sync, key))
         check(run["status"] == "failed" and "Python=true" in json.dumps(run["error"]), f"without the layer: {run}")
-        print("Python nodes without their layer: as they should be", flush=True)
+        print("Python nodes without their layer: ok", flush=True)
 
 
 def replay(tools, command):
@@ -222,20 +224,20 @@ def replay(tools, command):
         local = SamLocal(tools, stack, variables, there)
 
         events = sorted((ROOT / "events").rglob("*.json"))
-        check({file.parent.name for file in events} == {"http", "queue", "rest", "schedule", "url"}, "a folder of events is new")
-        def ask(file, function, key, run):
+        check({file.parent.name for file in events} == {"http", "queue", "rest", "schedule", "url"}, "a folder of events is not tested")
+        def send(file, function, key, run):
             raw, log = local.invoke(function, filled_in(file, key, run))
             check('"level":"ERROR"' not in log, f"{file}: {log}")
             status, headers, body = http(raw)
             check("x-request-id" in headers, f"{file}: {headers}")
             return status, headers.get("content-type", ""), body
 
-        look = ROOT / "events/rest/get-run.json"
-        status, _, body = ask(look, "Control", KEY, RUN)
-        check(status == 401 and json.loads(body)["error"]["code"] == "unauthorized", f"without a good key: {status} {body!r}")
+        get = ROOT / "events/rest/get-run.json"
+        status, _, body = send(get, "Control", KEY, RUN)
+        check(status == 401 and json.loads(body)["error"]["code"] == "unauthorized", f"without a valid key: {status} {body!r}")
 
-        # A run is made first, for the events that are about one (once: both kinds of event have the same idempotency key), then
-        # executed by the worker.
+        # First creates a run for the events that need one (only one: both kinds of event have the same idempotency
+        # key), then lets the worker execute it.
         run = RUN
         events.sort(key=lambda file: (file.stem != "create-run-background", file.parent.name != "queue", file.parent.name, file.stem))
         for file in events:
@@ -249,11 +251,11 @@ def replay(tools, command):
                 failed = [one["itemIdentifier"] for one in json.loads(raw)["batchItemFailures"]]
                 wrong = [one["messageId"] for one in event["Records"] if not re.fullmatch(r"[0-9a-f-]{36}", one["body"])]
                 check(wrong and failed == wrong, f"{file}: {raw}")
-                _, _, body = ask(look, "Control", key, run)
+                _, _, body = send(get, "Control", key, run)
                 check(json.loads(body)["data"]["status"] == "completed", f"{file}: after it, {body!r}")
             else:
                 wanted, content_type = ANSWERS[name]
-                status, given, body = ask(file, "Control" if name in CONTROL else "Stream", key, run)
+                status, given, body = send(file, "Control" if name in CONTROL else "Stream", key, run)
                 check(status == wanted and given.startswith(content_type), f"{file}: {status} {given} {body!r}")
                 if name == "create-run-background":
                     made = json.loads(body)["data"]["id"]
@@ -263,7 +265,7 @@ def replay(tools, command):
                     check(json.loads(body)["data"]["status"] == "completed", f"{file}: {body!r}")
                 if name == "create-run-stream":
                     check(b"event: run.started" in body and b"event: run.completed" in body, f"{file}: {body!r}")
-            print(f"{file.relative_to(ROOT)}: as it should be", flush=True)
+            print(f"{file.relative_to(ROOT)}: ok", flush=True)
         evaluate(local, key)
     print(f"{len(events)} passed, 0 failed")
 

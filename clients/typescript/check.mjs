@@ -1,4 +1,4 @@
-// Fails unless src/types.ts is what openapi.json makes, and all of src type-checks.
+// Fails unless src/types.ts is current (generated from openapi.json), and all of src type-checks.
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -7,22 +7,22 @@ import { fileURLToPath } from "node:url";
 
 const here = dirname(fileURLToPath(import.meta.url));
 
-/** Runs a tool of this package; its failure is this script's. */
+/** Runs a tool of this package; returns whether it succeeded. */
 function run(tool, ...args) {
   const { status } = spawnSync(join(here, "node_modules", ".bin", tool), args, { cwd: here, stdio: ["ignore", "ignore", "inherit"] });
   return status === 0;
 }
 
-const place = mkdtempSync(join(tmpdir(), "runyard-types-"));
+const folder = mkdtempSync(join(tmpdir(), "runyard-types-"));
 try {
-  const made = join(place, "types.ts");
-  if (!run("openapi-typescript", "../../openapi.json", "--immutable", "--default-non-nullable=false", "--output", made)) process.exit(1);
-  if (readFileSync(made, "utf8") !== readFileSync(join(here, "src", "types.ts"), "utf8")) {
-    console.error("src/types.ts is not what openapi.json makes: run `npm run generate` and commit it");
+  const generated = join(folder, "types.ts");
+  if (!run("openapi-typescript", "../../openapi.json", "--immutable", "--default-non-nullable=false", "--output", generated)) process.exit(1);
+  if (readFileSync(generated, "utf8") !== readFileSync(join(here, "src", "types.ts"), "utf8")) {
+    console.error("src/types.ts does not match openapi.json: run `npm run generate` and commit it");
     process.exitCode = 1;
   }
 } finally {
-  rmSync(place, { recursive: true, force: true });
+  rmSync(folder, { recursive: true, force: true });
 }
 const { status } = spawnSync(join(here, "node_modules", ".bin", "tsc"), ["--noEmit"], { cwd: here, stdio: "inherit" });
 if (status !== 0) process.exitCode = 1;

@@ -1,7 +1,7 @@
-//! Gathers the standard library that the sandbox knows and freezes it as bytecode into the crate.
+//! Collects the part of the standard library that the sandbox offers and freezes it as bytecode into the crate.
 //!
-//! Only what stands in `LIBRARY` exists for user code: there is no module in the binary that could
-//! open a file or a socket, and the interpreter is built without its own (`host_env` is off).
+//! User code can load only the modules in `LIBRARY`. The binary contains no module that could open a file or a socket,
+//! and the interpreter is built without those of its own (`host_env` is off).
 
 #![cfg_attr(
     not(feature = "interpreter"),
@@ -10,7 +10,7 @@
 
 use std::{env, fs, io, path::Path};
 
-/// Modules and whole packages of the standard library, as it comes with the interpreter.
+/// Modules and whole packages of the standard library that is shipped with the interpreter.
 const LIBRARY: &[&str] = &[
     "__future__.py",
     "_collections_abc.py",
@@ -98,10 +98,10 @@ fn freeze(standard: &Path) -> io::Result<()> {
     for name in LIBRARY {
         copy(&standard.join(name), &library.join(name))?;
     }
-    // Ours come last: they stand in for modules that would otherwise reach the system.
+    // Ours come last: they replace modules that would otherwise access the system.
     copy(Path::new("python"), &library)?;
     println!("cargo::rerun-if-changed=python");
-    // The macro takes nothing but a literal.
+    // The macro accepts only a literal.
     fs::write(
         Path::new(&out).join("library.rs"),
         format!(

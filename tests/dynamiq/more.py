@@ -1,7 +1,7 @@
-"""Writes more/NAME.json, what the reference makes of more/NAME.yaml, for those named (all if none is); agents/NAME likewise.
+"""Writes more/NAME.json, the reference's results of more/NAME.yaml, for the given names (without names, for all); also agents/NAME.
 
-A case's first lines are comments with its input, the script of its model, and perhaps either the answers of people by node,
-if it asks any, or the names of files, which become the input's `files`. Run with the reference's interpreter.
+A case's first lines are comments: its input, the script of its model, and optionally either the answers of people by node, or
+the names of files, which become the input's `files`. Run it with the reference's interpreter.
 """
 import glob, json, logging, os, sys
 here = os.path.dirname(os.path.abspath(__file__)); sys.path.insert(0, os.path.join(here, "..", "llm"))
@@ -19,7 +19,7 @@ from io import BytesIO
 class Encoder(JsonWorkflowEncoder):
     def default(self, value):
         try: return super().default(value)
-        except TypeError: return None  # files in inputs, which no test compares
+        except TypeError: return None  # files in inputs; no test compares them
 def opened(name):
     with open(os.path.join(here, "files", name), "rb") as file: opened = BytesIO(file.read())
     opened.name = name

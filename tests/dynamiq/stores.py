@@ -1,6 +1,6 @@
-"""Writes tables/pgvector.json: what the reference finds in a PostgreSQL with pgvector, for each case.
+"""Writes tables/pgvector.json: the reference's search results in a PostgreSQL with pgvector, for each case.
 
-    PSYCOPG_IMPL=python python stores.py PORT      # on 127.0.0.1, its database empty, its user postgres, without a password
+    PSYCOPG_IMPL=python python stores.py PORT      # on 127.0.0.1, with an empty database, user postgres, no password
 """
 import json, logging, os, sys
 os.environ.update(LITELLM_LOG="ERROR", LITELLM_LOCAL_MODEL_COST_MAP="True"); logging.disable(logging.CRITICAL)
@@ -42,7 +42,7 @@ def ran(node, given):
     if result.status.value != "success": return {"raises": result.error.to_dict()["type"]}
     return {"gives": [{"id": d.id, "score": d.score} for d in result.output["documents"]]}
 def pgvector(port):
-    # A store closes the connection that it shares with others of the same id.
+    # A new connection for each: a store closes its connection, which stores with the same connection id share.
     connection = lambda: PostgreSQL(host="127.0.0.1", port=port, database="postgres", user="postgres", password="")
     writer = PGVectorDocumentWriter(connection=connection(), table_name="table", dimension=3, create_if_not_exist=True, is_postponed_component_init=False)
     assert writer.run({"documents": [dict(d) for d in DOCUMENTS]}).output == {"upserted_count": 5}

@@ -1,5 +1,5 @@
-"""Writes tables/*.json: what the reference makes of selectors, conditions, scalars, values in templates, expressions, rules and the cells of
-decision tables.
+"""Writes tables/*.json: the reference's results for selectors, conditions, scalars, values in templates, expressions, rules, and the
+cells of decision tables.
 
 Run with the reference's interpreter: python tables.py
 """
@@ -13,7 +13,7 @@ from functools import cache
 from jinja2 import Template
 from omegaconf import OmegaConf
 import dynamiq.utils.jsonpath as jsonpath
-jsonpath.parse = cache(jsonpath.parse)  # building the parser anew for each path takes most of the time
+jsonpath.parse = cache(jsonpath.parse)  # rebuilding the parser for each path takes most of the time
 here = os.path.join(os.path.dirname(os.path.abspath(__file__)), "tables")
 
 def tried(work):

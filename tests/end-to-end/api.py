@@ -1,4 +1,4 @@
-"""The API under `cargo lambda watch`, and a client of it."""
+"""The API under `cargo lambda watch`, and a client for it."""
 
 import contextlib
 import json
@@ -13,53 +13,53 @@ from stack import ROOT
 
 TERMINAL = ("completed", "failed", "canceled")
 
-# Everything that is waited for happens within seconds; a machine that is busy gets a minute or two.
-PATIENCE = 120
+# Seconds. Most waits end within seconds; a busy machine may take longer.
+TIMEOUT_SECONDS = 120
 
 
-def until(look, what, seconds=PATIENCE):
-    """What `look` gives as soon as it gives something."""
+def until(condition, what, seconds=TIMEOUT_SECONDS):
+    """Polls `condition` until it returns a true value, and returns this value."""
     end = time.monotonic() + seconds
-    while not (seen := look()):
-        assert time.monotonic() < end, f"in {seconds} s it did not happen that {what}"
+    while not (value := condition()):
+        assert time.monotonic() < end, f"not within {seconds} s: {what}"
         time.sleep(0.2)
-    return seen
+    return value
 
 
 class Api:
     def __init__(self, url, key):
         self.url, self.key = url, key
 
-    def ask(self, method, path, app="echo", key=None, headers=None, **more):
+    def request(self, method, path, app="echo", key=None, headers=None, **more):
         headers = {"Host": f"{app}.localhost", "Authorization": f"Bearer {key or self.key}"} | (headers or {})
-        return requests.request(method, self.url + path, headers=headers, timeout=(10, PATIENCE), **more)
+        return requests.request(method, self.url + path, headers=headers, timeout=(10, TIMEOUT_SECONDS), **more)
 
     def create(self, input, app="echo", **more):
-        """A run, as it is answered: ended, or in the background just made."""
-        answer = self.ask("POST", "/v1/runs", app, json={"input": input} | more)
+        """Creates a run, and returns it as in the response: ended, or just created with `background`."""
+        answer = self.request("POST", "/v1/runs", app, json={"input": input} | more)
         assert answer.status_code == (202 if more.get("background") else 200), answer.text
         return answer.json()["data"]
 
-    def look(self, run, app="echo"):
-        answer = self.ask("GET", f"/v1/runs/{run}", app)
+    def get(self, run, app="echo"):
+        answer = self.request("GET", f"/v1/runs/{run}", app)
         assert answer.status_code == 200, answer.text
         return answer.json()["data"]
 
-    def ended(self, run, app="echo", seconds=PATIENCE):
-        """The run, once it has ended."""
-        def look():
-            seen = self.look(run, app)
-            return seen if seen["status"] in TERMINAL else None
+    def ended(self, run, app="echo", seconds=TIMEOUT_SECONDS):
+        """Waits until the run has ended, and returns it."""
+        def terminal():
+            found = self.get(run, app)
+            return found if found["status"] in TERMINAL else None
 
-        return until(look, f"the run {run} ends", seconds)
+        return until(terminal, f"the run {run} ends", seconds)
 
     def cancel(self, run, app="echo"):
-        answer = self.ask("POST", f"/v1/runs/{run}/cancel", app)
+        answer = self.request("POST", f"/v1/runs/{run}/cancel", app)
         assert (answer.status_code, answer.json()) == (200, {"message": "canceled"}), answer.text
 
     def log(self, run, app="echo"):
-        """The stored events, whose sequence has no gap."""
-        answer = self.ask("GET", f"/v1/runs/{run}/events?page_size=100&sort=sequence", app)
+        """Returns the stored events; checks that their sequence has no gap."""
+        answer = self.request("GET", f"/v1/runs/{run}/events?page_size=100&sort=sequence", app)
         assert answer.status_code == 200, answer.text
         events = answer.json()["data"]
         assert [event["sequence"] for event in events] == list(range(1, len(events) + 1))
@@ -67,21 +67,21 @@ class Api:
 
     @contextlib.contextmanager
     def stream(self, input, app="echo"):
-        """A run and its events, as they come."""
-        with self.ask("POST", "/v1/runs", app, json={"input": input, "stream": True}, stream=True) as answer:
+        """Creates a run with `stream`; returns its id, and its events as they arrive."""
+        with self.request("POST", "/v1/runs", app, json={"input": input, "stream": True}, stream=True) as answer:
             assert answer.status_code == 200, answer.text
             yield answer.headers["location"].rsplit("/", 1)[1], events(answer)
 
     def follow(self, run, app="echo", after=None):
-        """The events of a run that there is, as they come."""
+        """Follows an existing run; returns its events as they arrive."""
         headers = {} if after is None else {"Last-Event-ID": str(after)}
-        with self.ask("GET", f"/v1/runs/{run}/stream", app, headers=headers, stream=True) as answer:
+        with self.request("GET", f"/v1/runs/{run}/stream", app, headers=headers, stream=True) as answer:
             assert answer.status_code == 200, answer.text
             yield from events(answer)
 
 
 def events(answer):
-    """The events of a stream. It is read byte by byte, so that none waits for the next."""
+    """Returns the events of a stream. Reads byte by byte, so that no event is delayed until the next one."""
     assert answer.headers["content-type"].startswith("text/event-stream"), answer.headers
     fields = {}
     for line in answer.iter_lines(chunk_size=1):
@@ -96,18 +96,18 @@ def events(answer):
 
 
 def types(events):
-    """What happened, in order."""
+    """Returns the types of the events, in order."""
     return [event["type"] for event in events]
 
 
 def on_the_stack(cloud):
-    """The environment that the stack gives to its streaming function."""
+    """Returns the environment of the stack's streaming function."""
     return cloud.variables("Stream") | {"RUNYARD_BACKEND": "aws"}
 
 
 @contextlib.contextmanager
 def watched(variables, key, log, command, arguments=()):
-    """`cargo lambda watch` in this environment. `command`: cargo-lambda."""
+    """Runs `cargo lambda watch` with these variables, and returns a client. `command`: cargo-lambda."""
     port = ministack.free_port()
     watch = [command, "lambda", "watch", "-A", "127.0.0.1", "-P", str(port), "--ignore-changes", "--concurrency", "6", *arguments]
     with open(log, "w") as log:
@@ -117,7 +117,7 @@ def watched(variables, key, log, command, arguments=()):
             until(lambda: answers(api, process), "the API answers", 600)
             yield api
         finally:
-            # It and what it started: cargo, and the function.
+            # The whole process group: also cargo and the function.
             os.killpg(process.pid, signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(5)
@@ -129,6 +129,6 @@ def watched(variables, key, log, command, arguments=()):
 def answers(api, process):
     assert process.poll() is None, "cargo lambda watch ended"
     try:
-        return api.ask("GET", "/readyz").status_code == 200
+        return api.request("GET", "/readyz").status_code == 200
     except requests.RequestException:
         return False

@@ -1,5 +1,5 @@
-"""An emulator of AWS with the stack of template.yaml, whose functions are the built ones: what the queue delivers reaches the
-worker, and each minute the sweeper looks."""
+"""An emulator of AWS with the stack of template.yaml and the built functions: the queue delivers to the worker, and
+the sweeper runs every minute."""
 
 import contextlib
 import io
@@ -26,7 +26,7 @@ class Cloud:
         return boto3.client(service, endpoint_url=self.url)
 
     def deploy(self):
-        """All of the template, a key, and the apps, each as an operator does it."""
+        """Deploys the whole template, creates a key, and deploys the apps, as an operator does."""
         stack = Stack(self.point_here)
         template = deployed.template(stack)
         s3 = self.client("s3")
@@ -34,7 +34,7 @@ class Cloud:
         for name, binary in BINARIES.items():
             template["Resources"][name]["Properties"]["Code"]["S3Key"] = binary
             s3.put_object(Bucket="bucket", Key=binary, Body=self.package(binary))
-        # A parameter's value is text to the emulator, which then compares it with a number.
+        # The emulator treats a parameter's value as text, and fails to compare it with a number.
         template["Resources"]["WorkerQueue"]["Properties"] = stack.properties("WorkerQueue")
         cloudformation = self.client("cloudformation")
         cloudformation.create_stack(
@@ -52,11 +52,11 @@ class Cloud:
             self.runyard("apps", "deploy", app)
 
     def point_here(self, template):
-        """Has functions ask the emulator instead of AWS."""
+        """Makes functions call the emulator instead of AWS."""
         template["Globals"]["Function"]["Environment"]["Variables"]["AWS_ENDPOINT_URL"] = self.url
 
     def package(self, binary):
-        """The zip of a function. Not packed: nobody sends it anywhere."""
+        """Returns the zip of a function; not compressed, since it stays on this machine."""
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
             archive.write(self.built / binary, "bootstrap")
@@ -66,18 +66,18 @@ class Cloud:
         return deployed.runyard(self.built / "runyard", *arguments, url=self.url)
 
     def variables(self, function):
-        """The environment that the stack gives to a function."""
+        """Returns the environment of a function of the stack."""
         configuration = self.client("lambda").get_function_configuration(FunctionName=self.names[function])
         return configuration["Environment"]["Variables"]
 
     def messages(self):
-        """How many messages the queue has, those that a worker was given and has not done included."""
+        """Returns the number of messages of the queue, including those in flight and delayed."""
         counts = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessagesDelayed"]
         left = self.client("sqs").get_queue_attributes(QueueUrl=self.names["Queue"], AttributeNames=counts)["Attributes"]
         return sum(int(left[count]) for count in counts)
 
     def sweep(self):
-        """What the sweeper did, looked at now instead of at the next full minute."""
+        """Runs the sweeper now instead of at the next full minute, and returns its counts."""
         tick = (ROOT / "events/schedule/tick.json").read_bytes()
         answer = self.client("lambda").invoke(FunctionName=self.names["Sweeper"], Payload=tick)
         swept = json.load(answer["Payload"])
@@ -85,8 +85,8 @@ class Cloud:
         return swept
 
     def end_workers(self, how):
-        """Sends a signal to every process of the worker: SIGKILL as to one that is out of memory, SIGTERM as to one that the
-        platform is done with. Says how many there were."""
+        """Sends a signal to every process of the worker, and returns their number. SIGKILL simulates running out of
+        memory, SIGTERM the platform's shutdown of an idle environment."""
         ended = 0
         for process in processes(self.names["Worker"]):
             with contextlib.suppress(ProcessLookupError):
@@ -95,7 +95,7 @@ class Cloud:
         return ended
 
     def end_lease(self, run):
-        """Sets a run's `due` to a time long past: whoever holds it has not renewed its lease for a minute."""
+        """Sets a run's `due` to a time long past, as if its worker had not renewed the lease for a minute."""
         self.client("dynamodb").update_item(
             TableName=self.names["Table"],
             Key={"PK": {"S": f"RUN#{run}"}, "SK": {"S": "RUN"}},
@@ -106,20 +106,20 @@ class Cloud:
 
 
 def processes(function):
-    """The processes of a function, without the sandboxes that they started."""
+    """Returns the processes of a function, without the sandboxes that they started."""
     found = {}
     for folder in pathlib.Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, ValueError):
             variables = (folder / "environ").read_bytes().split(b"\0")
             if f"AWS_LAMBDA_FUNCTION_NAME={function}".encode() in variables:
-                # After the name, which may hold anything: the state, and the parent.
+                # The name may contain any character; the state and the parent follow it.
                 found[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
     return [process for process, parent in found.items() if parent not in found]
 
 
 @contextlib.contextmanager
 def running(folder, built):
-    """A cloud with everything deployed. `built`: the folder of cargo's executables."""
+    """Runs a cloud with everything deployed. `built`: the folder of cargo's executables."""
     with ministack.running(folder) as url:
         cloud = Cloud(url, built)
         cloud.deploy()

@@ -25,7 +25,7 @@ def cloud(request):
 @pytest.fixture(scope="session")
 def api(cloud, request):
     option = request.config.option
-    # The same features, so that cargo finds everything built.
+    # The same features as in the build, so that cargo compiles nothing again.
     arguments, log = ["--features", option.features], option.folder / "watch.log"
     with client.watched(client.on_the_stack(cloud), cloud.key, log, option.cargo_lambda, arguments) as api:
         yield api

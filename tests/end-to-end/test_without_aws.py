@@ -1,4 +1,4 @@
-"""`cargo lambda watch` as docs/lambda-local.md has it: SQLite and files, and no AWS at all."""
+"""`cargo lambda watch` as documented in docs/lambda-local.md: on SQLite and files, without AWS."""
 
 import json
 import re
@@ -22,7 +22,7 @@ def api(request, tmp_path_factory):
         yield api
 
 
-def test_the_docs_say_how_it_is_started():
+def test_the_documented_commands_are_those_tested():
     text = (ROOT / "docs/lambda-local.md").read_text()
     assert f"cargo lambda watch -A 127.0.0.1 --concurrency 4 --ignore-changes --env-file {ENVIRONMENT} --features embedded\n" in text
     assert "cargo lambda invoke -A 127.0.0.1 --data-file events/http/create-run-sync.json api\n" in text
@@ -31,7 +31,7 @@ def test_the_docs_say_how_it_is_started():
 def test_a_sync_run_is_answered(api):
     run = api.create({"message": "hello"})
     assert (run["status"], run["output"]) == ("completed", {"message": "hello"})
-    assert api.look(run["id"]) == run
+    assert api.get(run["id"]) == run
 
 
 def test_a_background_run_is_handed_to_the_worker(api):
@@ -39,7 +39,7 @@ def test_a_background_run_is_handed_to_the_worker(api):
     assert api.ended(run["id"])["output"] == {"message": "later"}
 
 
-def test_a_stream_tells_of_a_run_while_it_goes_on(api):
+def test_a_stream_shows_a_whole_run(api):
     with api.stream({"message": "look"}) as (run, events):
         kinds = types(events)
     assert (kinds[0], kinds[-1]) == ("run.started", "run.completed")
@@ -59,9 +59,9 @@ def test_python_nodes_have_their_interpreter(api):
         ("sweeper", "schedule/tick", lambda answer: answer["looked_at"] >= 0),
     ],
 )
-def test_an_event_is_taken_from_its_file(api, request, function, event, answers):
+def test_a_function_accepts_an_event_file(api, request, function, event, answers):
     host, port = re.fullmatch(r"http://([\d.]+):(\d+)/.*", api.url).groups()
     command = [request.config.option.cargo_lambda, "lambda", "invoke", "-A", host, "-P", port]
     command += ["--data-file", f"events/{event}.json", function]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=client.PATIENCE)
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=client.TIMEOUT_SECONDS)
     assert result.returncode == 0 and answers(json.loads(result.stdout)), (result.stdout, result.stderr)

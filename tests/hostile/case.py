@@ -1,4 +1,4 @@
-"""What a case is."""
+"""Cases of the collection."""
 
 import dataclasses
 import os
@@ -7,14 +7,14 @@ import typing
 
 @dataclasses.dataclass
 class Case:
-    """Something hostile, and how the server must take it."""
+    """Something hostile, and the check of how the server handles it."""
 
     name: str
-    # Raises AssertionError if it is not as it must be.
+    # Raises AssertionError if the server handles it wrongly.
     check: typing.Callable
-    # Apps by name: the workflow file, and what app.yaml has beside the rest.
+    # Apps by name: the workflow file, and additional lines of app.yaml.
     apps: dict = dataclasses.field(default_factory=dict)
-    # Whether others are served meanwhile, and how fast.
+    # Whether the service of another organization is measured during the case.
     is_watched: bool = True
 
 
@@ -22,7 +22,7 @@ LIMITS = "limits: {run_seconds: 120, concurrent_runs: 50}\n"
 
 
 def ends_with_a_limit(name, workflow, data=None, attached=None, count=1):
-    """Runs of this workflow fail, and say which limit they exceeded."""
+    """Runs of this workflow fail with `limit_exceeded`."""
 
     def check(world):
         run_all(world, name, data, attached, count, lambda run: is_limit(run))
@@ -31,7 +31,7 @@ def ends_with_a_limit(name, workflow, data=None, attached=None, count=1):
 
 
 def ends(name, workflow, data=None, attached=None, count=1):
-    """Runs of this workflow end, well or not, within the limits."""
+    """Runs of this workflow complete or fail."""
 
     def check(world):
         run_all(world, name, data, attached, count, lambda run: run["status"] in ("completed", "failed"))
@@ -40,7 +40,7 @@ def ends(name, workflow, data=None, attached=None, count=1):
 
 
 def fails(name, workflow, data=None):
-    """Runs of this workflow fail, for whatever reason: depth, steps or memory."""
+    """Runs of this workflow fail, for any reason: depth, steps or memory."""
 
     def check(world):
         run_all(world, name, data, None, 1, lambda run: run["status"] == "failed")
@@ -53,7 +53,7 @@ def is_limit(run):
     return run["status"] == "failed" and error.get("code") == "limit_exceeded"
 
 
-def run_all(world, app, data, attached, count, is_right):
+def run_all(world, app, data, attached, count, is_expected):
     server = world.server
     runs = [server.start_run(app, world.attacker, data or {}, attached) for _ in range(count)]
     try:
@@ -66,4 +66,4 @@ def run_all(world, app, data, attached, count, is_right):
         if os.environ.get("VERBOSE"):
             print("      ", app, run["status"], str(run.get("error") or run.get("output"))[:160])
         shown = {key: str(run.get(key))[:400] for key in ("status", "error", "output")}
-        assert is_right(run), shown
+        assert is_expected(run), shown

@@ -1,4 +1,4 @@
-"""Computations without end: templates, expressions, selectors, regular expressions, schemas, conditions."""
+"""Endless computations: templates, expressions, selectors, regular expressions, schemas, conditions."""
 
 import json
 import time
@@ -32,7 +32,7 @@ def regex(pattern):
 
 
 def guard(pattern):
-    """An agent whose guard refuses the input; its model is never asked."""
+    """An agent whose guard refuses the input; its model is never called."""
     fields = "llm:\n  type: dynamiq.nodes.llms.OpenAI\n  model: m\n"
     fields += "  connection: {type: dynamiq.connections.OpenAI, api_key: k, url: 'http://127.0.0.1:9/v1'}\n"
     fields += f"hooks: [{{type: regex, patterns: [{json.dumps(pattern)}], 'on': [input], message: refused}}]\n"
@@ -46,7 +46,7 @@ def schema(fields):
 
 
 def is_interrupted(how):
-    """A loop that stops within a second or so of a cancel, or of its deadline; its computation too."""
+    """A loop and its computation end within about 1 s of the cancellation or the deadline."""
 
     def check(world):
         server = world.server
@@ -62,13 +62,12 @@ def is_interrupted(how):
         used = server.cpu_seconds() - before
         assert used < 1, f"{used} s of processor time in 2 s after the run had ended"
 
-    # A value that is doubled is as endless as a loop, and may be counted in another way.
     limits = "limits: {run_seconds: 1, concurrent_runs: 50}\n" if how == "deadline" else LIMITS
     return Case(f"endless-{how}", check, {f"endless-{how}": (template(LOOP), limits)})
 
 
 def recursive_schema():
-    """`anyOf` of itself twice: each level of the input doubles the work."""
+    """A recursive `anyOf`: each level of the input doubles the work."""
     again = {"type": "object", "properties": {"a": {"$ref": "#/$defs/n"}}}
     definition = {"anyOf": [{**again, "required": ["b"]}, {**again, "required": ["c"]}, again]}
 
@@ -91,7 +90,7 @@ def unique_items():
 
 
 def widths():
-    """A caller's number as a width, one after the other."""
+    """Templates that use a caller's number as a width."""
     templates = {
         "ljust": "{{ s.ljust(w) }}",
         "rjust": "{{ s.rjust(w) }}",
@@ -120,7 +119,8 @@ def widths():
             runs = {app: world.server.start_run(app, world.attacker, data) for app in apps}
             for app, run in runs.items():
                 ended = world.server.wait(app, world.attacker, run)
-                # What the reference's filters refuse, or what a method does not exist for, is an error of its own.
+                # The error may also be another one: the reference's filters refuse some widths, and some methods do not
+                # exist.
                 assert ended["status"] == "failed", (app, width, ended["status"], str(ended.get("output"))[:100])
 
     return Case("widths", check, apps)
@@ -145,7 +145,7 @@ CASES = [
     ends_with_a_limit("expression-repetition", expression("'a' * w"), {"w": HUGE}),
     ends_with_a_limit("expression-ljust", expression("s.ljust(w)"), {"s": "a", "w": HUGE}),
     ends_with_a_limit("expression-zfill", expression("s.zfill(w)"), {"s": "1", "w": HUGE}),
-    # The reference refuses a range of more than 100,000 by itself.
+    # The reference itself refuses a range of more than 100,000.
     fails("expression-range", expression("range(w)|list|length"), {"w": HUGE}),
     ends_with_a_limit("selector-descent", selector("$..*..*..*"), nested(95)),
     ends_with_a_limit("selector-descent-twice", selector("$..a..a..a..a..a"), nested(95)),

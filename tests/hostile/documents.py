@@ -1,4 +1,4 @@
-"""Small files that want to be large: archives, spreadsheets, PDFs."""
+"""Small files that expand to large ones: archives, spreadsheets, PDFs."""
 
 import io
 import zipfile
@@ -55,13 +55,13 @@ def xlsx(sheet):
 
 
 def wide_sheet(rows):
-    """Columns that each of the rows has in the output, though all but one cell of a row are empty."""
+    """16,384 columns, which each row has in the output, although all but one of its cells are empty."""
     first = "<row>" + "<c><v>1</v></c>" * 16384 + "</row>"
     return xlsx("<sheetData>" + first + "<row><c><v>1</v></c></row>" * rows + "</sheetData>")
 
 
 def far_cell():
-    """Two cells that lie as far apart as cells can."""
+    """Two cells in opposite corners of the largest sheet."""
     cells = '<row r="1"><c r="A1"><v>1</v></c></row><row r="1048576"><c r="XFD1048576"><v>1</v></c></row>'
     return xlsx(f'<dimension ref="A1:XFD1048576"/><sheetData>{cells}</sheetData>')
 
@@ -81,18 +81,18 @@ def pdf(content, entries=b"", extra=()):
         b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
         *extra,
     ]
-    text, places = b"%PDF-1.7\n", []
+    text, offsets = b"%PDF-1.7\n", []
     for number, body in enumerate(objects, 1):
-        places.append(len(text))
+        offsets.append(len(text))
         text += b"%d 0 obj\n" % number + body + b"\nendobj\n"
-    table = b"".join(b"%010d 00000 n \n" % place for place in places)
+    table = b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
     head = b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1)
     tail = b"trailer\n<< /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n" % (len(objects) + 1, len(text))
     return text + head + table + tail
 
 
 def pdf_bomb(mebibytes):
-    """A page whose content is packed twice."""
+    """A page whose content is compressed twice."""
     content = b"BT /F1 12 Tf (" + b"a" * (mebibytes << 20) + b") Tj ET"
     packed = zlib.compress(zlib.compress(content, 9), 9)
     return pdf(packed, b"/Filter [/FlateDecode /FlateDecode]")

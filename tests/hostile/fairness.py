@@ -1,4 +1,4 @@
-"""Strangers who take all that there is of something."""
+"""Callers that use up a shared resource: other organizations are still served."""
 
 import socket
 import time
@@ -13,7 +13,8 @@ DELAY = single("operators.Delay", "seconds: 40\n")
 
 
 def served(world, name, text, data, seconds=20):
-    """The other organization's app of this kind is served although the attacker's hogs are busy."""
+    """Checks that the other organization's app is served within `seconds` while the attacker's runs use the
+    resource."""
     if not hasattr(world, "served"):
         world.served = set()
     if name not in world.served:
@@ -36,7 +37,7 @@ def sleepers(world):
 
 
 def computers(world):
-    """Heavy templates of one app do not keep another one's from being made."""
+    """Heavy templates of one app do not block those of another."""
     runs = [world.server.start_run("hog-template", world.attacker, {}) for _ in range(24)]
     try:
         text = single("transformers.TextTemplate", "template: '{{ a * 30000 }}{% for i in range(60000) %}.{% endfor %}'\n")
@@ -56,7 +57,7 @@ def documents(world):
 
 
 def waiting(world):
-    """Background runs that merely wait hold no worker."""
+    """Background runs that only wait occupy no worker."""
     runs = [world.server.start_run("hog-delay", world.attacker, {}) for _ in range(200)]
     try:
         time.sleep(2)
@@ -70,7 +71,7 @@ def waiting(world):
 
 
 def connections(world):
-    """One peer's idle connections do not keep others out."""
+    """One client's idle connections do not exclude other clients."""
     held = []
     try:
         for _ in range(1500):

@@ -1,4 +1,4 @@
-"""Files that grow when they are read, or that take for ever."""
+"""Files that expand when they are read, or that take very long."""
 
 import time
 
@@ -12,7 +12,7 @@ def converter(kind, fields=""):
 
 
 def canceled_converter():
-    """A converter of a canceled run stops."""
+    """Canceling a run stops its converter."""
 
     def check(world):
         server = world.server

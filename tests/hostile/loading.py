@@ -1,4 +1,4 @@
-"""Files beside a running server that would end it when they are loaded."""
+"""App files that could crash a running server when it loads them."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ def many_nodes(count):
 
 
 def aliases(levels):
-    """Each level holds the one before nine times."""
+    """Each level contains the previous one nine times."""
     text = "a0: &a0 [x]\n"
     for level in range(1, levels):
         text += f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]\n"
@@ -108,7 +108,7 @@ APP_FILES = {
 
 
 def beside(names):
-    """The server goes on when a folder with such a file appears."""
+    """The server survives when a folder with such a file appears."""
 
     def check(world):
         for name in names:
@@ -116,7 +116,7 @@ def beside(names):
                 write_app(world.apps, name, FILES[name], ATTACKER)
             else:
                 write_app(world.apps, name, selector("$.a"), ATTACKER, APP_FILES[name])
-        # A change is seen within a second or so; each of the files is then checked.
+        # The server notices a change within about 1 s, and then checks each file.
         until = time.monotonic() + 8
         while time.monotonic() < until and world.server.alive():
             time.sleep(0.2)
@@ -132,8 +132,8 @@ def beside(names):
 
 
 def checked(world):
-    """`apps check` says what is wrong with each in a bounded time, and is not ended by it."""
-    problems = []
+    """`apps check` reports the errors of each file in bounded time, and does not crash."""
+    failures = []
     for name in [*FILES, *APP_FILES]:
         root = os.path.join(world.server.root, "checked", name)
         extra = APP_FILES.get(name, "")
@@ -143,15 +143,15 @@ def checked(world):
         try:
             ended = subprocess.run(command, capture_output=True, text=True, timeout=30, env={"PATH": os.environ["PATH"]})
         except subprocess.TimeoutExpired:
-            problems.append(f"{name}: not checked within 30 s")
+            failures.append(f"{name}: not checked within 30 s")
             continue
         if ended.returncode < 0 or ended.returncode > 100:
-            problems.append(f"{name}: ended with {ended.returncode}: {ended.stderr[-200:]}")
+            failures.append(f"{name}: ended with {ended.returncode}: {ended.stderr[-200:]}")
         elif time.monotonic() - started > 15:
-            problems.append(f"{name}: {time.monotonic() - started:.1f} s")
+            failures.append(f"{name}: {time.monotonic() - started:.1f} s")
         elif len(ended.stderr) + len(ended.stdout) > 200_000:
-            problems.append(f"{name}: {len(ended.stderr) + len(ended.stdout)} bytes of problems")
-    assert not problems, "\n".join(problems)
+            failures.append(f"{name}: {len(ended.stderr) + len(ended.stdout)} bytes of output")
+    assert not failures, "\n".join(failures)
 
 
 NAMES = [*FILES, *APP_FILES]

@@ -1,4 +1,4 @@
-"""Runs the collection, and ends with an error if anything in it was as it must not be."""
+"""Runs the collection, and exits with an error if a case failed."""
 
 import os
 import sys
@@ -22,13 +22,13 @@ import secrets_kept
 import small
 
 GROUPS = [compute, files, memory, loading, people, public, secrets_kept, fairness, quota, small]
-# A server that freezes does so for seconds, and longer. CI's machines are slow, and its build is not optimized: the figures are
-# printed, and docs/figures.md has those of a release build.
-LONGEST_ANSWER = 8.0
+# Seconds. A server that hangs does so for many seconds. CI's machines are slow and its build is not optimized, so the
+# limit is generous; the measured times are printed, and docs/figures.md has those of a release build.
+MAX_ANSWER_SECONDS = 8.0
 
 
 class World:
-    """The server that the whole collection shares, and a key of each organization."""
+    """The server that all cases share, and a key of each organization."""
 
     def __init__(self, apps):
         root = fresh(os.path.join(FOLDER, "shared"))
@@ -37,7 +37,7 @@ class World:
         for name, (workflow, extra) in apps.items():
             write_app(folder, name, workflow, extra=extra)
         self.apps = folder
-        # An estimate: readers who read nothing were seen to take twice of it.
+        # The server's count of memory is an estimate: clients that read nothing took up to twice as much.
         self.server = Server("shared", folder, arguments=("--memory-mib", "256"))
         self.attacker = self.server.key(ATTACKER)
         self.victim = self.server.key(VICTIM)
@@ -49,7 +49,7 @@ def main():
     if wanted:
         cases = [case for case in cases if any(name in case.name for name in wanted)]
     if not cases:
-        sys.exit("no case has such a name")
+        sys.exit("no such case")
     apps = {name: app for case in cases for name, app in case.apps.items()}
     fresh(FOLDER)
     world = World(apps)
@@ -73,7 +73,7 @@ def main():
             for name in slowest:
                 slowest[name] = max([slowest[name], *getattr(watcher, name)])
             late = max([0.0, *watcher.health, *watcher.echo])
-            if problem is None and (watcher.failures or late > LONGEST_ANSWER):
+            if problem is None and (watcher.failures or late > MAX_ANSWER_SECONDS):
                 problem = f"others waited {late:.2f} s, {watcher.failures[:3]}"
         if not world.server.alive():
             code = world.server.process.returncode

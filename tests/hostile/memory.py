@@ -1,4 +1,4 @@
-"""Requests and runs that take more memory than they look."""
+"""Requests and runs that take more memory than their size suggests."""
 
 import concurrent.futures
 import functools
@@ -14,27 +14,27 @@ PUBLIC = LIMITS + "public: true\n"
 MAP = single("operators.Map", "max_workers: 16\nnode: {type: dynamiq.nodes.operators.Pass}\n")
 
 
-def all_at_once(asks):
-    """Calls these at the same time; fails if one of them did."""
-    with concurrent.futures.ThreadPoolExecutor(len(asks)) as pool:
-        for asked in [pool.submit(ask) for ask in asks]:
-            asked.result()
+def concurrently(calls):
+    """Runs these calls at the same time; raises the error of one that failed."""
+    with concurrent.futures.ThreadPoolExecutor(len(calls)) as pool:
+        for future in [pool.submit(call) for call in calls]:
+            future.result()
 
 
 def answers_of(world, app, bodies, headers=None):
-    """The statuses that anonymous callers get who send these bodies at the same time."""
+    """The statuses that anonymous callers get when they send these bodies at the same time."""
     statuses = []
 
     def send(body):
         status, _, answer = world.server.request("POST", "/v1/runs", body, app=app, headers=headers, timeout=120)
         statuses.append(status)
 
-    all_at_once([functools.partial(send, body) for body in bodies])
+    concurrently([functools.partial(send, body) for body in bodies])
     return statuses
 
 
 def many_values(name, item, around=b'{"input":{"a":[%s]}}'):
-    """4 MiB of JSON that is mostly structure: refused, or held in little memory."""
+    """4 MiB of JSON that is mostly structure is refused, or takes little memory."""
 
     def check(world):
         count = ((4 << 20) - 100) // (len(item) + 1)
@@ -45,7 +45,7 @@ def many_values(name, item, around=b'{"input":{"a":[%s]}}'):
         statuses = answers_of(world, "public", [body] * 8)
         assert set(statuses) <= {200, 400, 413, 503}, statuses
         grown = world.server.status("VmRSS") - before
-        assert grown < 400, f"{grown} MiB more after 8 such requests at once"
+        assert grown < 400, f"{grown} MiB more after 8 concurrent requests"
 
     return Case(name, check, {"public": (ECHO, PUBLIC)})
 
@@ -61,7 +61,7 @@ def multipart_values():
 
 
 def deep_pages():
-    """A page of one event reads one event, however long the log."""
+    """A page of one event reads one event, regardless of the log's length."""
 
     def check(world):
         server = world.server
@@ -69,13 +69,13 @@ def deep_pages():
         server.wait("map", world.attacker, run, 120)
         before = server.status("VmHWM")
 
-        def ask():
+        def read_page():
             status, _, answer = server.request(
                 "GET", f"/v1/runs/{run}/events?page_size=1", app="map", key=world.attacker, timeout=60
             )
             assert status == 200 and len(answer["data"]) == 1, (status, answer)
 
-        all_at_once([ask] * 12)
+        concurrently([read_page] * 12)
         grown = server.status("VmHWM") - before
         assert grown < 100, f"{grown} MiB more for 12 pages of one event"
 
@@ -83,7 +83,7 @@ def deep_pages():
 
 
 def large_pages():
-    """Lists whose runs are large."""
+    """Lists of large runs."""
 
     def check(world):
         server = world.server
@@ -92,14 +92,14 @@ def large_pages():
             assert server.run("large", world.attacker, {"text": text})["status"] == "completed"
         before = server.status("VmHWM")
 
-        def ask():
+        def read_page():
             path = "/v1/runs?page_size=100"
             status, _, answer = server.request("GET", path, app="large", key=world.attacker)
             assert status in (200, 400), status
             if status == 400:
                 assert "page_size" in json.dumps(answer), answer
 
-        all_at_once([ask] * 12)
+        concurrently([read_page] * 12)
         grown = server.status("VmHWM") - before
         assert grown < 500, f"{grown} MiB more for 12 lists"
 
@@ -107,7 +107,7 @@ def large_pages():
 
 
 def slow_readers():
-    """Callers who ask for much and read nothing."""
+    """Clients that request large responses and do not read them."""
 
     def check(world):
         server = world.server
@@ -124,13 +124,13 @@ def slow_readers():
         time.sleep(5)
         grown = server.status("VmRSS") - before
         [connection.close() for connection in sockets]
-        assert grown < 500, f"{grown} MiB more for 180 readers who read nothing"
+        assert grown < 500, f"{grown} MiB more for 180 clients that read nothing"
 
     return Case("slow-readers", check, {"large": (ECHO, LIMITS)})
 
 
 def large_output():
-    """A node that makes much of little, again and again."""
+    """Code with a result that takes much more memory than its JSON text."""
 
     def check(world):
         run = world.server.start_run("python-values", world.attacker, {})
@@ -142,7 +142,7 @@ def large_output():
 
 
 def passed_along():
-    """A large input that many nodes hand on."""
+    """A large input that many nodes pass on."""
     nodes = [("n0", node("operators.Pass"))]
     for number in range(1, 40):
         body = node("operators.Pass", transformer=f"path: $.n{number - 1}.output")

@@ -1,4 +1,4 @@
-"""Servers outside that keep what they were sent."""
+"""Outside servers that record their requests."""
 
 import http.server
 import json
@@ -7,7 +7,8 @@ import urllib.parse
 
 
 class Outside:
-    """Answers `{"ok": 1}`; `/r?code=N&to=URL` redirects. `answers` has functions by path, which give status and JSON."""
+    """Answers `{"ok": 1}`; `/r?code=N&to=URL` redirects. `answers` holds functions by path, which return status and
+    JSON."""
 
     def __init__(self, answers=None):
         outside = self
@@ -48,5 +49,5 @@ class Outside:
         return f"http://{host}:{self.port}{path}"
 
     def seen(self):
-        """All that it was sent, as text."""
+        """All requests that it received, as text."""
         return "\n".join(f"{got['path']} {got['headers']} {got['body']!r}" for got in self.got)

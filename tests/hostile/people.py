@@ -1,4 +1,4 @@
-"""What people approve, and who may."""
+"""Approvals: the approved values are those that are executed."""
 
 from case import LIMITS, Case
 from workflows import workflow
@@ -24,11 +24,11 @@ def approved_is_executed(world):
     server, key = world.server, world.attacker
     for params, executed in (({}, "PAID 10000 to attacker"), ({"amount": 1}, "PAID 1 to attacker")):
         run = server.run("pay", key, {"amount": 5, "to": "my mother"})
-        asked = run["input_requests"][0]
-        assert "10000" in asked["prompt"] and "attacker" in asked["prompt"], asked
-        answer = {"type": "approval", "data": {"request_id": asked["id"], "approved": True, "params": params}}
-        status, _, said = server.request("POST", f"/v1/runs/{run['id']}/input", answer, app="pay", key=key)
-        assert status == 200, said
+        request = run["input_requests"][0]
+        assert "10000" in request["prompt"] and "attacker" in request["prompt"], request
+        answer = {"type": "approval", "data": {"request_id": request["id"], "approved": True, "params": params}}
+        status, _, body = server.request("POST", f"/v1/runs/{run['id']}/input", answer, app="pay", key=key)
+        assert status == 200, body
         ended = server.wait("pay", key, run["id"])
         assert executed in str(ended["output"]), ended
         _, _, events = server.request("GET", f"/v1/runs/{run['id']}/events?page_size=100", app="pay", key=key)

@@ -1,4 +1,4 @@
-"""Secrets of connections: to their origin only, and never shown."""
+"""Secrets of connections: sent to their origin only, and never shown."""
 
 import json
 import os
@@ -22,7 +22,7 @@ def model(kind, connection, fields="model: m\n"):
 
 
 def elsewhere(_world):
-    """Nothing of a connection goes to another origin: not by an url of the input, not by a redirect."""
+    """A connection's secrets are not sent to another origin: neither with a URL of the input nor after a redirect."""
     home, thief = Outside(), Outside()
     there = thief.url("localhost")
 
@@ -48,20 +48,20 @@ def elsewhere(_world):
             f"model: gemini-pro\napi_base: '{home.url(path='/r')}?code=307&to={urllib.parse.quote(there)}'\n",
         ),
     }
-    with_server("elsewhere", apps, lambda server, key: ask_elsewhere(server, key, apps, home, thief))
+    with_server("elsewhere", apps, lambda server, key: check_elsewhere(server, key, apps, home, thief))
 
 
-def ask_elsewhere(server, key, apps, home, thief):
+def check_elsewhere(server, key, apps, home, thief):
     for name in apps:
         data = {"url": thief.url("localhost", "/thief"), "method": "POST"} if name == "url" else {"a": 1}
         server.run(name, key, data, timeout=60)
         for word in ("CONN-SECRET", "private text", "Referer"):
-            assert word not in thief.seen(), f"{name}: {word} came to another origin:\n{thief.seen()}"
+            assert word not in thief.seen(), f"{name}: {word} was sent to another origin:\n{thief.seen()}"
     assert home.got, "no call was made at all"
 
 
 def shown(_world):
-    """Neither errors nor events nor logs show secrets, or more of an URL than its host."""
+    """Errors, events and logs show no secrets, and nothing of a URL but its host."""
     home = Outside()
 
     def refuse(headers, body):
@@ -79,7 +79,7 @@ def shown(_world):
         ),
     }
 
-    def ask(server, access_key):
+    def check(server, access_key):
         for name in apps:
             run = server.run(name, access_key, {"a": 1}, timeout=60)
             assert run["status"] == "failed", run
@@ -88,18 +88,18 @@ def shown(_world):
                 for word in (key, "param-secret-value", "pass-word-secret", "path-secret-value"):
                     assert word not in text, f"{name}: its {what} shows {word}: {text[-600:]}"
 
-    with_server("shown", apps, ask, {"THE_KEY": key}, "env: [THE_KEY]\n")
+    with_server("shown", apps, check, {"THE_KEY": key}, "env: [THE_KEY]\n")
 
 
-def with_server(name, apps, ask, env=None, extra=""):
-    """A server of its own whose nodes may call loopback addresses."""
+def with_server(name, apps, check, env=None, extra=""):
+    """A separate server whose nodes may call loopback addresses."""
     root = fresh(os.path.join(FOLDER, name))
     for app, text in apps.items():
         hosts = 'allow_hosts: ["127.0.0.1", "localhost"]\n'
         write_app(os.path.join(root, "apps"), app, text, extra=LIMITS.replace("120", "15") + hosts + extra)
     server = Server(name, os.path.join(root, "apps"), env=env)
     try:
-        ask(server, server.key("aaaaaaaa-0000-4000-8000-000000000001"))
+        check(server, server.key("aaaaaaaa-0000-4000-8000-000000000001"))
         assert server.alive(), server.logs()[-500:]
     finally:
         server.stop()

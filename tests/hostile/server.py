@@ -1,4 +1,4 @@
-"""A server under a memory limit, what is asked of it, and a watcher who tells whether it still answers others."""
+"""A server with a memory limit, requests to it, and a watcher that measures whether it still serves others."""
 
 import http.client
 import json
@@ -15,7 +15,7 @@ BIN = os.environ["RUNYARD_BIN"]
 FOLDER = os.path.abspath("target/hostile")
 GIB = 1 << 30
 
-# The attacker's organization and another one, which must not notice.
+# The attacker's organization, and another one, which must not be affected.
 ATTACKER = "aaaaaaaa-0000-4000-8000-000000000001"
 VICTIM = "bbbbbbbb-0000-4000-8000-000000000001"
 PROJECTS = {
@@ -30,7 +30,7 @@ def uid(name):
 
 
 def write_app(root, name, workflow, organization=ATTACKER, extra=""):
-    """Makes or replaces an app's folder."""
+    """Creates or replaces an app's folder."""
     folder = os.path.join(root, name)
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, "workflow.yaml"), "w") as file:
@@ -89,7 +89,7 @@ class Server:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     def request(self, method, path, body=None, app=None, key=None, headers=None, timeout=60):
-        """Status, headers in lower case, and the body, parsed if it is JSON."""
+        """Returns the status, the headers with lower-case names, and the body, parsed if it is JSON."""
         connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout)
         sent = {}
         if app:
@@ -114,7 +114,7 @@ class Server:
         return response.status, {key.lower(): value for key, value in response.getheaders()}, text
 
     def raw(self, data, timeout=5):
-        """What comes back for these bytes, until the server closes or says no more."""
+        """Returns the response to these bytes, until the server closes the connection or `timeout` has passed."""
         with socket.create_connection((self.host, self.port), timeout=timeout) as connection:
             connection.sendall(data)
             answer = b""
@@ -128,14 +128,14 @@ class Server:
         return answer
 
     def run(self, app, key, data, timeout=120, **more):
-        """A sync run: the run, or the error of a refused request with its HTTP status."""
+        """Creates a run and waits for it. Returns the run, or the error of a refused request with its HTTP status."""
         status, _, answer = self.request(
             "POST", "/v1/runs", {"input": data, **more}, app=app, key=key, timeout=timeout
         )
         return answer["data"] if status == 200 else {"status": "refused", "http": status, **answer}
 
     def start_run(self, app, key, data, files=None):
-        """A background run's id."""
+        """Creates a background run, and returns its id."""
         if files is None:
             body, headers = {"input": data, "background": True}, {}
         else:
@@ -143,7 +143,7 @@ class Server:
         until = time.monotonic() + 30
         while True:
             status, answered, answer = self.request("POST", "/v1/runs", body, app=app, key=key, headers=headers)
-            # What others hold of the memory is soon given back.
+            # Other requests soon release their memory.
             if status != 503 or time.monotonic() > until:
                 break
             time.sleep(int(answered["retry-after"]))
@@ -161,7 +161,7 @@ class Server:
         return answer["data"]
 
     def wait(self, app, key, run, seconds=90):
-        """The run once it has ended, or as it is after that time."""
+        """Returns the run once it has ended, or in its state after `seconds`."""
         until = time.monotonic() + seconds
         while True:
             found = self.get_run(app, key, run)
@@ -173,7 +173,7 @@ class Server:
         return self.request("POST", f"/v1/runs/{run}/cancel", b"", app=app, key=key)[0]
 
     def status(self, field):
-        """A field of the process's status in MiB."""
+        """Returns a field of the process's status, in MiB."""
         with open(f"/proc/{self.process.pid}/status") as file:
             for line in file:
                 if line.startswith(field + ":"):
@@ -193,7 +193,7 @@ class Server:
             return file.read()
 
     def stop(self, seconds=15):
-        """How long it takes to end after SIGTERM; it is killed after that time."""
+        """Sends SIGTERM, and kills the server after `seconds`. Returns the seconds that it took to end."""
         started = time.monotonic()
         if self.alive():
             self.process.terminate()
@@ -206,20 +206,20 @@ class Server:
 
 
 def multipart(fields, files):
-    """A body and its headers."""
-    edge = "edge-of-a-part"
+    """Returns a multipart body and its headers."""
+    boundary = "boundary-of-a-part"
     body = b""
     for name, value in fields.items():
-        body += f'--{edge}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
+        body += f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
     for name, content in files:
         head = f'Content-Disposition: form-data; name="files"; filename="{name}"'
-        body += f"--{edge}\r\n{head}\r\n\r\n".encode() + content + b"\r\n"
-    body += f"--{edge}--\r\n".encode()
-    return body, {"Content-Type": f"multipart/form-data; boundary={edge}"}
+        body += f"--{boundary}\r\n{head}\r\n\r\n".encode() + content + b"\r\n"
+    body += f"--{boundary}--\r\n".encode()
+    return body, {"Content-Type": f"multipart/form-data; boundary={boundary}"}
 
 
 class Watcher(threading.Thread):
-    """Asks for /healthz, and has another organization's `echo` run, again and again."""
+    """Repeatedly requests /healthz, and runs the `bystander` app of another organization."""
 
     def __init__(self, server, key):
         super().__init__(daemon=True)
@@ -235,11 +235,11 @@ class Watcher(threading.Thread):
                 lambda: self.server.run("bystander", self.key, {"a": 1}, timeout=30)["status"] == "completed",
             )
 
-    def timed(self, into, ask):
+    def timed(self, into, call):
         started = time.monotonic()
         try:
-            if not ask():
-                self.failures.append("another answer than expected")
+            if not call():
+                self.failures.append("unexpected answer")
         except Exception as error:
             self.failures.append(repr(error)[:200])
         into.append(time.monotonic() - started)

@@ -1,4 +1,4 @@
-"""Requests that are half right, and texts that a terminal would obey."""
+"""Malformed request heads, terminal escape sequences, and names of other apps."""
 
 import os
 import re
@@ -35,7 +35,7 @@ def heads(world):
 
 
 ESCAPES = "\x1b]0;pwned\x07\x1b[2J\x1b[31mRED\x9b31m\r\nFAKE completed row\u202e"
-OBEYED = re.compile(rb"\x1b|\x07|\xc2\x9b|\xe2\x80\xae|\r|\nFAKE")
+UNESCAPED = re.compile(rb"\x1b|\x07|\xc2\x9b|\xe2\x80\xae|\r|\nFAKE")
 
 
 def terminal(world):
@@ -47,12 +47,12 @@ def terminal(world):
         ended = subprocess.run([BIN, *command, *url], capture_output=True, timeout=60, env={"PATH": os.environ["PATH"]})
         printed = ended.stdout + ended.stderr
         assert printed.strip(), command
-        found = OBEYED.search(printed)
+        found = UNESCAPED.search(printed)
         assert not found, (command, printed[max(0, found.start() - 60) : found.end() + 60])
 
 
 def names_stay(world):
-    """A new folder takes neither the name nor a host of an app that is served."""
+    """A new folder cannot take the name or a host of an app that is served."""
     server = world.server
     write_app(world.apps, "a-thief", ECHO, ATTACKER, "public: true\nhosts: [bystander.localhost]\n")
     path = os.path.join(world.apps, "another-thief")

@@ -1,4 +1,4 @@
-"""Short ways to write workflow files."""
+"""Builds workflow files."""
 
 
 def indented(text, width):
@@ -6,7 +6,7 @@ def indented(text, width):
 
 
 def workflow(nodes, connections=""):
-    """A workflow of an Input, these nodes in a row, and an Output that gives the last one's output."""
+    """A workflow of an Input, these nodes, and an Output that returns the output of the last one."""
     names = [name for name, _ in nodes]
     text = "connections:\n" + indented(connections, 2) if connections else ""
     text += "nodes:\n  input: {type: dynamiq.nodes.utils.Input}\n"
@@ -19,7 +19,7 @@ def workflow(nodes, connections=""):
 
 
 def node(kind, fields="", transformer="path: $.input.output"):
-    """One node after the Input."""
+    """One node that depends on the Input."""
     return f"type: dynamiq.nodes.{kind}\ndepends: [{{node: input}}]\ninput_transformer: {{{transformer}}}\n{fields}"
 
 

@@ -7,7 +7,7 @@ TABLES = ["app_versions", "runs", "metadata", "log"]
 def literal(value):
     if value is None or isinstance(value, int): return "NULL" if value is None else str(value)
     if isinstance(value, str): return "'" + value.replace("'", "''") + "'"
-    # What is JSON stands as text, so that it can be read; ids are 16 bytes.
+    # JSON is written as readable text; ids are 16 bytes.
     if value[:1] in (b"{", b"["): return "CAST(" + literal(value.decode()) + " AS BLOB)"
     return f"X'{value.hex()}'"
 

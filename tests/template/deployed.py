@@ -1,6 +1,6 @@
-"""The transformed template as CloudFormation carries it out on an emulator, and the command line on what it made.
+"""Deploys the transformed template on an emulator of CloudFormation, and runs the command line on the stack.
 
-The emulator knows neither alarms on several metrics nor ANY methods; the former are left out here.
+The emulator supports neither alarms on several metrics nor ANY methods; the former are left out here.
 """
 
 import copy
@@ -14,7 +14,7 @@ NAME = "runyard"
 
 
 def template(stack, without=()):
-    """What is deployed of a stack."""
+    """Returns the part of a stack that is deployed."""
     given = copy.deepcopy(stack.transformed)
     for name, resource in list(given["Resources"].items()):
         if "Metrics" in resource["Properties"] or name in without:
@@ -23,7 +23,7 @@ def template(stack, without=()):
 
 
 def settled(cloudformation):
-    """The status of the stack once nothing of it is under way, and what failed."""
+    """Waits until the stack is no longer in progress; returns its status and the failed resources."""
     for _ in range(240):
         stack = cloudformation.describe_stacks(StackName=NAME)["Stacks"][0]
         if not stack["StackStatus"].endswith("IN_PROGRESS"):
@@ -35,13 +35,13 @@ def settled(cloudformation):
 
 
 def physical(cloudformation):
-    """What the resources of the stack are called."""
+    """Maps logical ids of the stack's resources to physical ids."""
     resources = cloudformation.describe_stack_resources(StackName=NAME)["StackResources"]
     return {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in resources}
 
 
 def runyard(command, *arguments, url):
-    """What the command line prints to an operator of the stack on the emulator at `url`."""
+    """Runs the command line on the stack of the emulator at `url`; returns what it prints."""
     environment = os.environ | {"AWS_ENDPOINT_URL": url}
     command = [command, *arguments, "--stack", NAME]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=ROOT)

@@ -8,11 +8,11 @@ import re
 from stack import ROOT, source
 
 DOCUMENT = ROOT / "docs" / "deploy.md"
-PLACE = re.compile(r"(?<=<!-- parameters -->\n).*?(?=<!-- /parameters -->)", re.DOTALL)
+PARAMETERS = re.compile(r"(?<=<!-- parameters -->\n).*?(?=<!-- /parameters -->)", re.DOTALL)
 
 
 def table():
-    """The parameters in the order of their groups."""
+    """Returns the table of the parameters, in the order of their groups."""
     template = source()
     lines = ["| parameter | default | meaning |", "| --- | --- | --- |"]
     for group in template["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]:
@@ -24,4 +24,4 @@ def table():
 
 
 if __name__ == "__main__":
-    DOCUMENT.write_text(PLACE.sub(lambda _: table(), DOCUMENT.read_text()))
+    DOCUMENT.write_text(PARAMETERS.sub(lambda _: table(), DOCUMENT.read_text()))

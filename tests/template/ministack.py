@@ -1,4 +1,4 @@
-"""ministack, an emulator of AWS, in a virtual environment of its own and on a free port of 127.0.0.1."""
+"""ministack, an emulator of AWS, in a separate virtual environment, on a free port of 127.0.0.1."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ VENV = ROOT / "target" / PINNED.replace("==", "-")
 
 
 def installed():
-    """The command, installed if it is not there yet."""
+    """Installs the command if necessary, and returns its path."""
     made = VENV / "made-from"
     if not made.exists() or made.read_text() != PINNED:
         subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], check=True)
@@ -35,7 +35,7 @@ def free_port():
 
 @contextlib.contextmanager
 def running(folder, host="127.0.0.1", port=None):
-    """The URL of an emulator that keeps nothing."""
+    """Runs an emulator without persistence, and returns its URL."""
     folder, port = pathlib.Path(folder), port or free_port()
     environment = os.environ | {
         "BIND_HOST": host,

@@ -1,4 +1,5 @@
-"""Which permissions a port's methods need: the AWS operations that `shared/aws` calls for them, and what IAM calls these."""
+"""The permissions that a port's methods need: the IAM actions of the AWS operations that `shared/aws` calls for
+them."""
 
 import functools
 import re
@@ -6,7 +7,7 @@ import re
 import calls
 import rust
 
-# SDK operation → IAM actions. A transaction needs what its members need, which stand in the code as builders.
+# SDK operation → IAM actions. A transaction needs the actions of its members, which the code creates with builders.
 ACTIONS = {
     "batch_get_item": {"dynamodb:BatchGetItem"},
     "batch_write_item": {"dynamodb:BatchWriteItem"},
@@ -43,12 +44,12 @@ MEMBERS = {
     "Put": {"dynamodb:PutItem"},
     "Update": {"dynamodb:UpdateItem"},
 }
-# Any call on one of the SDK's clients, to notice an operation that is not listed above.
+# Any call on a client of the SDK, to detect operations that are not listed above.
 CLIENT = re.compile(r"\b(?:client|dynamodb|s3|sqs|ssm|secrets_manager|secretsmanager)(?:\(\))?\s*\.(\w+)\(\)")
 NO_OPERATION = {"clone", "config"}
-# Where the objects lie that a file of shared/aws is about.
+# File of shared/aws → prefix of the objects that it accesses.
 PREFIXES = {"apps/": "apps/", "files/": "files/", "bodies.rs": "runs/"}
-# Names in shared/aws that are far oftener methods of the standard library or of the SDK's builders.
+# Names in shared/aws that are usually methods of the standard library or of the SDK's builders.
 COMMON = {
     "all", "build", "clear", "complete", "create", "delete", "drop", "entry", "extend", "find", "finish", "first", "get", "insert", "item",
     "items", "key", "keys", "last", "list", "load", "lock", "new", "next", "now", "number", "open", "page", "parse", "put", "query",
@@ -72,15 +73,15 @@ def resource_of(action, file):
 
 
 def needed(roots):
-    """`(resource, action)` of everything that these functions of `shared/aws` may come to call."""
+    """Returns `(resource, action)` of everything that these functions of `shared/aws` may call."""
     found, reached = set(), rust.reachable(edges(), roots)
     for function in reached:
         called = set(re.findall(r"\.(\w+)\(\)", function.code))
         unknown = set(CLIENT.findall(function.code)) - set(ACTIONS) - NO_OPERATION
-        assert not unknown, f"{function}: say in ACTIONS what {unknown} needs"
+        assert not unknown, f"{function}: add the actions of {unknown} to ACTIONS"
         actions = {action for operation in called & set(ACTIONS) for action in ACTIONS[operation]}
         _, code = rust.files(AWS)[function.file]
-        imported = " ".join(re.findall(r"\buse aws_sdk_dynamodb\b[^;]*;", code))  # S3 has a `Delete` of its own
+        imported = " ".join(re.findall(r"\buse aws_sdk_dynamodb\b[^;]*;", code))  # S3 has another `Delete`
         for member, of_member in MEMBERS.items():
             known_as = re.findall(rf"\b{member} as (\w+)", imported) or re.findall(rf"\b{member}\b", imported)
             if any(re.search(rf"\b{name}::builder\(", function.code) for name in known_as):
@@ -95,16 +96,16 @@ def needed(roots):
 
 
 def of_method(method):
-    """The functions that implement `Port::method`, or those by which the port provides it."""
+    """Returns the functions that implement `Port::method`, or those that its default implementation calls."""
     trait, name = method.split("::")
     found = [function for function in edges() if function.trait == trait and function.name == name]
     if not found:
         found = [function for other in calls.provided().get(method, ()) for function in of_method(other)]
-    assert found, f"nothing in {AWS} implements {method}"
+    assert found, f"no function of {AWS} implements {method}"
     return found
 
 
 def of_start():
-    """What opens connections before there is anything to do."""
+    """Returns the function that opens connections at the start."""
     (found,) = [function for function in edges() if function.of == "Aws" and function.name == "warm"]
     return found

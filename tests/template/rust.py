@@ -1,4 +1,4 @@
-"""Reads Rust sources as far as the checks need it: the functions of a file, what they call, which texts they hold."""
+"""Parses Rust sources as far as the checks need it: the functions of a file, their calls, and string literals."""
 
 import dataclasses
 import functools
@@ -20,7 +20,7 @@ BLANKED = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class Function:
-    """One `fn`: where it is, for which type (and trait) it is implemented, and its code without comments and texts."""
+    """One `fn`: its file, the type (and trait) of its `impl`, and its code without comments and strings."""
 
     file: str
     of: str
@@ -33,12 +33,12 @@ class Function:
 
 
 def without_texts(source):
-    """The code with every comment, string and character blanked, at the same places."""
+    """Returns the code with every comment, string and character blanked; positions stay the same."""
     return BLANKED.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), source)
 
 
 def end_of_block(code, start):
-    """The index after the brace that closes the one at or after `start`."""
+    """Returns the index after the brace that closes the first one at or after `start`."""
     depth, index = 0, code.index("{", start)
     while True:
         depth += {"{": 1, "}": -1}.get(code[index], 0)
@@ -48,7 +48,7 @@ def end_of_block(code, start):
 
 
 def without_tests(code):
-    """Blanks what stands behind `#[cfg(test)]`."""
+    """Blanks items with `#[cfg(test)]`."""
     for found in re.finditer(r"#\[cfg\(test\)\]\s*(?:pub(?:\([a-z]+\))? )?(?:mod|impl|fn)\b[^;{]*\{", code):
         end = end_of_block(code, found.start())
         code = code[: found.start()] + re.sub(r"[^\n]", " ", code[found.start() : end]) + code[end:]
@@ -57,11 +57,11 @@ def without_tests(code):
 
 @functools.cache
 def files(*folders):
-    """`path → (source, code)` of every file below these folders, tests and benches left out."""
+    """Maps the path of every file below these folders to `(source, code)`, without tests and benches."""
     found = {}
     for folder in folders:
-        place = ROOT / folder
-        for path in [place] if place.is_file() else sorted(place.rglob("*.rs")):
+        root = ROOT / folder
+        for path in [root] if root.is_file() else sorted(root.rglob("*.rs")):
             if {"tests", "benches"} & set(path.relative_to(ROOT).parts) or path.name == "tests.rs":
                 continue
             source = path.read_text()
@@ -73,7 +73,7 @@ def files(*folders):
 
 @functools.cache
 def functions(*folders):
-    """Every function below these folders."""
+    """Returns every function below these folders."""
     found = []
     for file, (_, code) in files(*folders).items():
         blocks = [
@@ -92,22 +92,23 @@ def functions(*folders):
 
 
 def texts(*folders):
-    """`(file, text)` of every string literal outside of tests."""
+    """Yields `(file, text)` for every string literal outside of tests."""
     for file, (source, code) in files(*folders).items():
         for found in BLANKED.finditer(source):
             text = found["text"] if found["text"] is not None else found["raw"]
-            # What stands in a blanked test has no code around it.
+            # In a blanked test, the line has no code.
             line = code[: found.start()].count("\n")
             if text is not None and code.split("\n")[line].strip():
                 yield file, text
 
 
 def call_graph(everything, common, blanked=lambda code: code):
-    """Function → the functions that it may call, by name.
+    """Maps each function to the functions that it may call, by name.
 
-    `self.name(` and `Self::name(` go to the same type, `Type::name(` and `module::name(` where they say, `name(` to the file's own
-    functions, `variable.name(` to every method of that name; but names in `common`, which are far oftener the standard
-    library's, only within a file and from a variable that is named like its type. A value that is dropped runs its `drop`.
+    `self.name(` and `Self::name(` refer to the same type, `Type::name(` and `module::name(` to that type or module, `name(` to
+    functions of the same file, `variable.name(` to every method of that name. Names in `common`, which are usually the standard
+    library's, are followed only within a file and from a variable that is named like its type. A mention of a type counts as a
+    call of its `drop`.
     """
     by_name = {}
     for function in everything:
@@ -120,14 +121,14 @@ def call_graph(everything, common, blanked=lambda code: code):
                 is_same = called.of == function.of if receiver == "self" else receiver == called.of.lower()
                 is_service = receiver == "service" and called.of == "RunService"
                 is_near = receiver.isidentifier() and called.file == function.file
-                is_told = receiver not in ("self", "service") and called.of
-                if is_same or is_service or is_told and (name not in common or is_near):
+                is_method = receiver not in ("self", "service") and called.of
+                if is_same or is_service or is_method and (name not in common or is_near):
                     calls.add(called)
         for path, name in re.findall(r"(?:(\w+)::)?\b(\w+)(?:::<[^(]*>)?\(", code):
             for called in by_name.get(name, ()):
-                is_there = path and (called.of == path or called.file.endswith((f"/{path}.rs", f"/{path}/mod.rs")))
+                is_at_path = path and (called.of == path or called.file.endswith((f"/{path}.rs", f"/{path}/mod.rs")))
                 is_own = path == "Self" and called.of == function.of
-                if is_there or is_own or not path and not called.of and called.file == function.file:
+                if is_at_path or is_own or not path and not called.of and called.file == function.file:
                     calls.add(called)
         calls |= {drop for drop in by_name.get("drop", ()) if drop.trait == "Drop" and re.search(rf"\b{drop.of}\b", code)}
         edges[function] = calls - {function}
@@ -135,7 +136,7 @@ def call_graph(everything, common, blanked=lambda code: code):
 
 
 def reachable(edges, roots):
-    """Every function that these may come to call, themselves included."""
+    """Returns every function that these may call, including themselves."""
     seen, stack = set(), list(roots)
     while stack:
         function = stack.pop()

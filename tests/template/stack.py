@@ -1,4 +1,5 @@
-"""template.yaml as CloudFormation gets it: transformed offline by SAM's own translator, parameters resolved."""
+"""template.yaml as CloudFormation receives it: transformed offline by SAM's own translator, with parameters
+resolved."""
 
 import copy
 import functools
@@ -14,7 +15,7 @@ FUNCTIONS = ("Stream", "Control", "Worker", "Sweeper")
 
 
 class NoManagedPolicies:
-    """The translator asks for the account's managed policies; a template that names none needs none."""
+    """The translator loads the account's managed policies; the template refers to none."""
 
     def load(self):
         return {}
@@ -50,14 +51,14 @@ class Stack:
         return {name: resource for name, resource in self.resources.items() if resource["Type"] == kind}
 
     def properties(self, name):
-        """A resource's properties, with parameters and conditions resolved."""
+        """Returns a resource's properties, with parameters and conditions resolved."""
         return self.resolve(self.resources[name]["Properties"])
 
     def timeout(self, function):
         return self.properties(function)["Timeout"]
 
     def routes(self):
-        """`(method, path)` → the integration."""
+        """Maps `(method, path)` to the integration."""
         paths = self.properties("Api")["Body"]["paths"]
         return {
             ("ANY" if "any" in method else method.upper(), path): operation["x-amazon-apigateway-integration"]
@@ -89,20 +90,20 @@ class Stack:
         return {key: item for key, item in resolved.items() if item != {"Ref": "AWS::NoValue"}}
 
     def condition(self, name):
-        return self.judge(self.source["Conditions"][name])
+        return self.evaluate(self.source["Conditions"][name])
 
-    def judge(self, expression):
+    def evaluate(self, expression):
         (kind, given), = expression.items()
         if kind == "Fn::Not":
-            return not self.judge(given[0])
+            return not self.evaluate(given[0])
         if kind == "Fn::Equals":
             left, right = (str(self.resolve(side)) for side in given)
             return left == right
-        raise AssertionError(f"the tests do not know {kind} in a condition: teach them")
+        raise AssertionError(f"the tests do not support {kind} in a condition: add it here")
 
 
 def proves(check, **mutations):
-    """A test that the check holds, and that it would notice each of these mutations of the template."""
+    """Returns a test that the check passes, and that it fails for each of these mutations of the template."""
 
     @pytest.mark.parametrize("mutation", [None, *mutations], ids=lambda name: name or "holds")
     def test(mutation):
@@ -118,16 +119,16 @@ def proves(check, **mutations):
 
 
 def put(*path):
-    """A mutation: `put("Queue", "Properties", "VisibilityTimeout", 30)` sets, with `None` at the end it removes."""
+    """Returns a mutation: `put("Queue", "Properties", "VisibilityTimeout", 30)` sets a value, `None` removes it."""
     *keys, last, value = path
 
     def mutate(template):
-        place = template["Resources"]
+        parent = template["Resources"]
         for key in keys:
-            place = place[key]
+            parent = parent[key]
         if value is None:
-            del place[last]
+            del parent[last]
         else:
-            place[last] = value
+            parent[last] = value
 
     return mutate

@@ -1,11 +1,11 @@
-"""Alarms watch metrics that there are, and reach whoever asked for them."""
+"""Alarms watch existing metrics, and notify the configured address."""
 
 import re
 
 import rust
 from stack import FUNCTIONS, Stack, proves, put
 
-# What AWS itself counts, of what the template has.
+# Metrics of AWS itself for the template's resources.
 AWS_METRICS = {
     "AWS/ApiGateway": {"5XXError"},
     "AWS/DynamoDB": {"ReadThrottleEvents", "WriteThrottleEvents"},
@@ -15,7 +15,7 @@ AWS_METRICS = {
 
 
 def watched(alarm):
-    """`(namespace, metric, dimensions)` of each metric that an alarm looks at."""
+    """Returns `(namespace, metric, dimensions)` of each metric that an alarm watches."""
     metrics = [metric["MetricStat"]["Metric"] for metric in alarm.get("Metrics", []) if "MetricStat" in metric] or [alarm]
     return [
         (metric["Namespace"], metric["MetricName"], {d["Name"]: d["Value"] for d in metric.get("Dimensions", [])})
@@ -23,8 +23,8 @@ def watched(alarm):
     ]
 
 
-def alarms_watch_what_there_is(stack):
-    """Each metric is AWS's own or one that the stack makes; each dimension names a resource of the stack."""
+def alarms_watch_existing_metrics(stack):
+    """Each metric is one of AWS or of the stack's filters; each dimension names a resource of the stack."""
     made = {
         transformation["MetricName"]
         for name in stack.of("AWS::Logs::MetricFilter")
@@ -46,7 +46,7 @@ def alarms_watch_what_there_is(stack):
     assert seen["Invocations"] == [{"FunctionName": {"Ref": "Sweeper"}}]
     assert seen["ApproximateNumberOfMessagesVisible"] == [{"QueueName": {"Fn::GetAtt": ["DeadLetters", "QueueName"]}}]
     assert seen["ApproximateAgeOfOldestMessage"] == [{"QueueName": {"Fn::GetAtt": ["Queue", "QueueName"]}}]
-    # An API is known to its metrics by its name.
+    # The metrics of an API have its name as dimension.
     assert seen["5XXError"] == [{"ApiName": stack.properties("Api")["Name"], "Stage": stack.properties("ApiStage")["StageName"]}]
     indexes = [index["IndexName"] for index in stack.properties("Table")["GlobalSecondaryIndexes"]]
     wanted = [{"TableName": {"Ref": "Table"}}] + [{"TableName": {"Ref": "Table"}, "GlobalSecondaryIndexName": i} for i in indexes]
@@ -55,19 +55,19 @@ def alarms_watch_what_there_is(stack):
     assert "Requeued" in seen
 
 
-test_alarms_watch_what_there_is = proves(
-    alarms_watch_what_there_is,
+test_alarms_watch_existing_metrics = proves(
+    alarms_watch_existing_metrics,
     misspelled=put("BacklogAlarm", "Properties", "MetricName", "AgeOfOldestMessage"),
     silent=put("DeadLettersAlarm", "Properties", "AlarmActions", []),
     the_wrong_queue=put("DeadLettersAlarm", "Properties", "Dimensions", [{"Name": "QueueName", "Value": {"Ref": "Queue"}}]),
-    sleeps_with_the_sweeper=put("SweeperSilentAlarm", "Properties", "TreatMissingData", "notBreaching"),
-    an_index_less=lambda template: template["Resources"]["TableThrottlesAlarm"]["Properties"]["Metrics"].pop(),
-    nothing_makes_it=put("Requeued", None),
+    silent_without_the_sweeper=put("SweeperSilentAlarm", "Properties", "TreatMissingData", "notBreaching"),
+    one_index_missing=lambda template: template["Resources"]["TableThrottlesAlarm"]["Properties"]["Metrics"].pop(),
+    without_its_filter=put("Requeued", None),
 )
 
 
-def test_the_sweeper_logs_what_its_metric_is_made_of():
-    """JSON with the fields of an event beside its message, as `shared/boot` sets it up, and a field `requeued`."""
+def test_the_sweeper_logs_the_field_of_its_metric():
+    """`shared/boot` logs JSON with the fields at the top level; the sweeper logs a field `requeued`."""
     _, sweeper = rust.files("functions/sweeper/src")["functions/sweeper/src/main.rs"]
     assert re.search(r"tracing::info!\(\s*requeued = ", sweeper)
     _, logs = rust.files("shared/boot/src")["shared/boot/src/logs.rs"]
@@ -78,7 +78,7 @@ def test_the_sweeper_logs_what_its_metric_is_made_of():
     assert given["LogGroupName"] == Stack().properties("Sweeper")["LoggingConfig"]["LogGroup"]
 
 
-def test_an_address_is_written_to_only_if_there_is_one():
+def test_alarms_are_mailed_only_if_an_address_is_set():
     stack = Stack(AlarmEmail="ops@example.com")
     assert stack.properties("AlarmMail")["Endpoint"] == "ops@example.com" and stack.resources["AlarmMail"]["Condition"] == "HasAlarmEmail"
     assert stack.condition("HasAlarmEmail") and not Stack().condition("HasAlarmEmail")

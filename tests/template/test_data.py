@@ -1,11 +1,11 @@
-"""What holds data outlives the stack, is private, encrypted and recoverable."""
+"""Resources with data outlive the stack, and are private, encrypted and recoverable."""
 
 import re
 
 import rust
 from stack import Stack, proves, put
 
-# Everything in CloudFormation that could hold data of runs; a new kind in the template must be judged here.
+# Resource types that hold data of runs; a type that is new in the template must be added to one of the sets.
 HOLDS_DATA = {"AWS::DynamoDB::Table", "AWS::S3::Bucket", "AWS::S3::BucketPolicy"}
 HOLDS_NONE = {
     "AWS::ApiGateway::Account",
@@ -43,13 +43,13 @@ def data_is_retained(stack):
 
 test_data_is_retained = proves(
     data_is_retained,
-    table_goes_with_the_stack=put("Table", "DeletionPolicy", None),
-    bucket_goes_when_replaced=put("Bucket", "UpdateReplacePolicy", "Delete"),
-    bucket_is_open_afterwards=put("BucketPolicy", "DeletionPolicy", None),
+    table_deleted_with_the_stack=put("Table", "DeletionPolicy", None),
+    bucket_deleted_when_replaced=put("Bucket", "UpdateReplacePolicy", "Delete"),
+    bucket_policy_deleted_with_the_stack=put("BucketPolicy", "DeletionPolicy", None),
     unprotected=put("Table", "Properties", "DeletionProtectionEnabled", False),
 )
 
-# What CloudFormation replaces the resource for, by the reference of each type.
+# Properties whose change makes CloudFormation replace the resource, by the reference of each type.
 REPLACED_FOR = {
     "Table": ("TableName", "KeySchema", "ImportSourceSpecification"),
     "Bucket": ("BucketName", "ObjectLockEnabled"),
@@ -89,8 +89,9 @@ test_the_table_is_on_demand_and_recoverable = proves(
 )
 
 
-def in_the_code():
-    """The table as `shared/aws/src/table.rs` defines it: keys, attributes, what expires, indexes by name."""
+def table_in_the_code():
+    """Returns the table as `shared/aws/src/table.rs` defines it: keys, attributes, the attribute of expiry, indexes
+    by name."""
     source, _ = rust.files("shared/aws/src")["shared/aws/src/table.rs"]
     constants = dict(re.findall(r'pub const (\w+): &str = "([^"]+)";', source))
 
@@ -114,9 +115,9 @@ def keys_of(schema):
     return tuple(key["AttributeName"] for key in schema)
 
 
-def the_table_is_the_codes(stack):
+def the_table_matches_the_code(stack):
     table = stack.properties("Table")
-    keys, attributes, ttl, indexes = in_the_code()
+    keys, attributes, ttl, indexes = table_in_the_code()
     assert keys_of(table["KeySchema"]) == keys
     assert {one["AttributeName"]: one["AttributeType"] for one in table["AttributeDefinitions"]} == attributes
     assert table["TimeToLiveSpecification"] == {"AttributeName": ttl, "Enabled": True}
@@ -131,18 +132,18 @@ def index(number, *path):
     return put("Table", "Properties", "GlobalSecondaryIndexes", number, *path)
 
 
-test_the_table_is_the_codes = proves(
-    the_table_is_the_codes,
+test_the_table_matches_the_code = proves(
+    the_table_matches_the_code,
     another_ttl=put("Table", "Properties", "TimeToLiveSpecification", "AttributeName", "expires"),
     another_type=put("Table", "Properties", "AttributeDefinitions", 2, "AttributeType", "S"),
     another_key=index(0, "KeySchema", 1, "AttributeName", "due"),
     less_projected=index(1, "Projection", "NonKeyAttributes", ["st"]),
-    one_index_less=lambda template: template["Resources"]["Table"]["Properties"]["GlobalSecondaryIndexes"].pop(),
+    one_index_missing=lambda template: template["Resources"]["Table"]["Properties"]["GlobalSecondaryIndexes"].pop(),
 )
 
 
-def what_is_kept_for_days_goes_after_them(stack):
-    """S3 has no time to live of its own for an object: a rule for each choice of days that the code has, and no other."""
+def objects_expire_after_their_days(stack):
+    """S3 has no expiry per object: there is one rule for each number of days in the code, and no other."""
     source, _ = rust.files("shared/aws/src")["shared/aws/src/bodies.rs"]
     days = [int(day) for day in re.search(r"pub const KEPT_DAYS: \[u16; \d+\] = \[([^\]]*)\];", source)[1].split(",") if day.strip()]
     assert len(days) > 5 and 'format!("runs/{}d/' in source
@@ -152,8 +153,8 @@ def what_is_kept_for_days_goes_after_them(stack):
     assert all(rule["Status"] == "Enabled" for rule in rules)
 
 
-test_what_is_kept_for_days_goes_after_them = proves(
-    what_is_kept_for_days_goes_after_them,
+test_objects_expire_after_their_days = proves(
+    objects_expire_after_their_days,
     too_soon=put("Bucket", "Properties", "LifecycleConfiguration", "Rules", 3, "ExpirationInDays", 1),
     never=lambda template: template["Resources"]["Bucket"]["Properties"]["LifecycleConfiguration"]["Rules"].pop(),
     everything=lambda template: template["Resources"]["Bucket"]["Properties"]["LifecycleConfiguration"]["Rules"].append(
@@ -188,8 +189,8 @@ test_the_bucket_is_private = proves(
 )
 
 
-def uploads_that_broke_off_go(stack):
-    """Parts of an upload that nobody completed cost storage and show nowhere."""
+def incomplete_uploads_are_deleted(stack):
+    """Parts of an incomplete upload cost storage and are not listed."""
     rules = stack.properties("Bucket")["LifecycleConfiguration"]["Rules"]
     assert any(
         rule["Status"] == "Enabled" and "Prefix" not in rule
@@ -198,8 +199,8 @@ def uploads_that_broke_off_go(stack):
     )
 
 
-test_uploads_that_broke_off_go = proves(
-    uploads_that_broke_off_go, kept=put("Bucket", "Properties", "LifecycleConfiguration", {"Rules": []})
+test_incomplete_uploads_are_deleted = proves(
+    incomplete_uploads_are_deleted, kept=put("Bucket", "Properties", "LifecycleConfiguration", {"Rules": []})
 )
 
 

@@ -1,4 +1,4 @@
-"""The transformed template as CloudFormation carries it out, on an emulator: it is made, updated, and deleted."""
+"""Creates, updates and deletes the stack of the transformed template on an emulator of CloudFormation."""
 
 import io
 import json
@@ -33,11 +33,11 @@ def client(tmp_path_factory):
 
 
 def template():
-    # Nobody is to take the messages that the tests put into the queue.
+    # No worker must receive the messages that the tests send.
     return json.dumps(deployed.template(Stack(), without=["WorkerQueue"]))
 
 
-def test_a_stack_is_made_updated_and_deleted_and_keeps_its_data(client):
+def test_a_stack_is_created_updated_and_deleted_and_its_data_is_kept(client):
     cloudformation = client("cloudformation")
     cloudformation.create_stack(StackName=NAME, TemplateBody=template(), Capabilities=["CAPABILITY_IAM"])
     assert deployed.settled(cloudformation) == ("CREATE_COMPLETE", [])

@@ -1,10 +1,10 @@
-"""What the docs say of the template is so."""
+"""The documents match the template."""
 
 import re
 import subprocess
 import sys
 
-from document import DOCUMENT, PLACE, table
+from document import DOCUMENT, PARAMETERS, table
 from stack import ROOT, Stack
 
 OPERATE = ROOT / "docs" / "operate.md"
@@ -12,10 +12,10 @@ FIGURES = ROOT / "docs" / "figures"
 
 
 def test_the_table_of_parameters_is_current():
-    assert PLACE.search(DOCUMENT.read_text())[0] == table(), "run tests/template/document.py"
+    assert PARAMETERS.search(DOCUMENT.read_text())[0] == table(), "run tests/template/document.py"
 
 
-def test_every_alarm_says_what_to_do():
+def test_every_alarm_refers_to_instructions():
     """Each alarm's description names a heading of docs/operate.md, and each such heading names its alarm."""
     text = OPERATE.read_text()
     headings = set(re.findall(r"^### (.+)$", text, re.MULTILINE))
@@ -29,7 +29,7 @@ def test_every_alarm_says_what_to_do():
 
 
 def test_names_of_the_template_in_the_docs_are_names_of_the_template():
-    """A parameter, an output or a resource that a command in the docs names is there."""
+    """Every parameter, output and resource that a documented command names exists."""
     stack = Stack()
     known = set(stack.source["Parameters"]) | set(stack.source["Outputs"]) | set(stack.resources)
     for document in (DOCUMENT, OPERATE):
@@ -45,8 +45,8 @@ def test_the_cost_table_is_current():
     assert result.returncode == 0, result.stderr
 
 
-def test_the_cost_table_counts_what_the_template_has():
-    """The defaults that costs are computed for, and the metrics that alarms watch."""
+def test_the_cost_table_matches_the_template():
+    """The costs are computed for the template's defaults and its number of alarm metrics."""
     sys.path.insert(0, str(FIGURES))
     import costs
 
@@ -59,8 +59,8 @@ def test_the_cost_table_counts_what_the_template_has():
     assert costs.ALARM_METRICS == sum(watched)
 
 
-def test_the_next_commands_are_commands():
-    """The outputs, and the same lines in docs/deploy.md: of the app that they deploy, and the key that opens it."""
+def test_the_next_commands_are_documented():
+    """The outputs hold the commands of docs/deploy.md: they create a key for the app that they deploy."""
     outputs = Stack().transformed["Outputs"]
     key, app = (outputs[name]["Value"]["Fn::Sub"].replace("${AWS::StackName}", "runyard") for name in ("CreateKey", "DeployApp"))
     organization = re.search(r"^organization: (\S+)", (ROOT / "apps/echo/app.yaml").read_text(), re.MULTILINE)[1]

@@ -1,6 +1,6 @@
-"""The documents: links and anchors resolve, paths exist, lines are short, what they list is what the code has.
+"""The documents: links and anchors resolve, paths exist, lines are short, lists match the code.
 
-It needs nothing but pytest:
+Needs only pytest:
 
     tests/template/run -k test_documents
 """
@@ -13,17 +13,18 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / ".github").rglob("*.md")])
-LONGEST = 120
+MAX_LINE = 120
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 PATH = re.compile(r"`((?:apps|clients|docs|events|functions|shared|tests)/[\w./-]+)`")
-# Parts of paths that stand for any name.
+# Parts of paths that are placeholders.
 PLACEHOLDER = re.compile(r"\b(?:NAME|GROUP|APP|FILE|my-app|orders)\b|\.{3}")
 
 per_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: str(document.relative_to(ROOT)))
 
 
 def lines(document):
-    """Each line with its number, and whether it is code: fenced, or indented by four after an empty line."""
+    """Yields each line with its number and whether it is code: fenced, or indented by four spaces after an empty
+    line."""
     fenced, indented, before = False, False, ""
     for number, line in enumerate(document.read_text().splitlines(), 1):
         if line.lstrip().startswith("```"):
@@ -42,7 +43,7 @@ def prose(document):
 
 
 def slug(heading):
-    """The anchor that GitHub gives a heading."""
+    """Returns GitHub's anchor for a heading."""
     text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).strip().lower()
     return re.sub(r"[^\w\- ]", "", text).replace(" ", "-")
 
@@ -68,9 +69,9 @@ def test_links_and_anchors_resolve(document):
             path, _, anchor = target.partition("#")
             file = (document.parent / path).resolve() if path else document
             if not file.exists():
-                broken.append(f"{number}: {target}: there is no such file")
+                broken.append(f"{number}: {target}: no such file")
             elif anchor and (file.suffix != ".md" or anchor not in anchors(file)):
-                broken.append(f"{number}: {target}: there is no such heading")
+                broken.append(f"{number}: {target}: no such heading")
     assert not broken, "\n".join(broken)
 
 
@@ -83,11 +84,11 @@ def test_paths_in_the_text_exist(document):
 
 @per_document
 def test_lines_are_short(document):
-    """Every line of the README; elsewhere prose, but for tables and for links that cannot be broken."""
+    """Checks every line of the README; in other documents prose, except tables."""
     is_readme = document == ROOT / "README.md"
     shown = lines(document) if is_readme else ((number, line, False) for number, line in prose(document))
-    long = [number for number, line, _ in shown if len(line) > LONGEST and (is_readme or not line.startswith("|"))]
-    assert not long, f"lines of more than {LONGEST} characters: {long}"
+    long = [number for number, line, _ in shown if len(line) > MAX_LINE and (is_readme or not line.startswith("|"))]
+    assert not long, f"lines of more than {MAX_LINE} characters: {long}"
 
 
 # Phrases that docs/style.md replaces.
@@ -114,7 +115,7 @@ def test_the_readme_is_short_and_has_the_two_commands():
 
 
 def sources(*folders):
-    """The text of the Rust files, without tests at the end of a file."""
+    """Returns the text of the Rust files, without tests at the end of a file."""
     files = [file for folder in folders for file in ROOT.glob(f"{folder}/src/**/*.rs")]
     return "\n".join(file.read_text().split("#[cfg(test)]\nmod tests")[0] for file in sorted(files))
 

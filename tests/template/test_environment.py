@@ -6,16 +6,16 @@ import rust
 from stack import FUNCTIONS, proves, put
 
 FOLDER = {"Stream": "functions/api/src", "Control": "functions/api/src", "Worker": "functions/worker/src", "Sweeper": "functions/sweeper/src"}
-# What a deployed function leaves at its default.
+# Variables that are not set for deployed functions, and why.
 UNSET = {
-    "RUNYARD_BACKEND": "aws by default, which is what is deployed",
-    "RUNYARD_LOG": "a filter for one investigation; LogLevel sets AWS_LAMBDA_LOG_LEVEL",
-    "OTEL_SERVICE_NAME": "the name of the function by default",
-    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "the same for traces alone, and there is nothing else",
+    "RUNYARD_BACKEND": "the default is aws",
+    "RUNYARD_LOG": "a filter for single investigations; LogLevel sets AWS_LAMBDA_LOG_LEVEL",
+    "OTEL_SERVICE_NAME": "the default is the name of the function",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "the general endpoint suffices, since only traces are exported",
 }
 # The ports on SQLite, which the deployed zip does not contain.
 EMBEDDED = re.compile(r"shared/boot/src/embedded(/.*|\.rs)")
-# Read by lambda_http: without it the path of a REST event gets the stage in front.
+# Read by lambda_http: without it, the path of a REST event begins with the stage.
 OF_LIBRARIES = {"Stream": {"AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH"}, "Control": {"AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH"}}
 
 
@@ -28,42 +28,42 @@ def read_by(function):
     }
 
 
-def variables_are_those_that_the_code_reads(stack):
+def variables_match_the_code(stack):
     for function in FUNCTIONS:
         given = set(stack.properties(function)["Environment"]["Variables"])
         read = read_by(function)
-        assert {"RUNYARD_TABLE", "RUNYARD_BUCKET", "RUNYARD_QUEUE_URL"} <= read, "the reading of the sources is blind"
+        assert {"RUNYARD_TABLE", "RUNYARD_BUCKET", "RUNYARD_QUEUE_URL"} <= read, "the parser misses variables"
         wanted = read - set(UNSET) | OF_LIBRARIES.get(function, set())
-        assert not wanted - given, f"{function} reads what is not set: {sorted(wanted - given)}"
+        assert not wanted - given, f"{function} reads variables that are not set: {sorted(wanted - given)}"
         assert not given - wanted, f"{function} does not read {sorted(given - wanted)}"
 
 
-test_variables_are_those_that_the_code_reads = proves(
-    variables_are_those_that_the_code_reads,
+test_variables_match_the_code = proves(
+    variables_match_the_code,
     one_missing=put("Stream", "Properties", "Environment", "Variables", "RUNYARD_ROLE", None),
     one_too_many=put("Worker", "Properties", "Environment", {"Variables": {"RUNYARD_COLOR": "blue"}}),
     the_stage_in_the_path=put("Control", "Properties", "Environment", "Variables", "AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH", None),
 )
 
 
-def test_what_is_left_unset_is_read_at_all():
+def test_unset_variables_are_read():
     read = set().union(*(read_by(function) for function in FUNCTIONS))
     assert set(UNSET) <= read, set(UNSET) - read
 
 
-def both_api_functions_answer_as_they_go(stack):
-    """The gateway takes from both what is sent as it comes to be, and nothing else."""
+def both_api_functions_stream(stack):
+    """The gateway expects streamed responses from both."""
     for function in ("Stream", "Control"):
         assert stack.properties(function)["Environment"]["Variables"].get("RUNYARD_ROLE") == "stream"
 
 
-test_both_api_functions_answer_as_they_go = proves(
-    both_api_functions_answer_as_they_go,
+test_both_api_functions_stream = proves(
+    both_api_functions_stream,
     whole=put("Control", "Properties", "Environment", "Variables", "RUNYARD_ROLE", "control"),
 )
 
 
-def variables_point_at_what_the_stack_makes(stack):
+def variables_name_resources_of_the_stack(stack):
     for function in FUNCTIONS:
         given = stack.properties(function)["Environment"]["Variables"]
         assert given["RUNYARD_TABLE"] == {"Ref": "Table"} and given["RUNYARD_BUCKET"] == {"Ref": "Bucket"}
@@ -76,8 +76,8 @@ def variables_point_at_what_the_stack_makes(stack):
         )
 
 
-test_variables_point_at_what_the_stack_makes = proves(
-    variables_point_at_what_the_stack_makes,
+test_variables_name_resources_of_the_stack = proves(
+    variables_name_resources_of_the_stack,
     dead_letters=lambda template: template["Globals"]["Function"]["Environment"]["Variables"].update(
         RUNYARD_QUEUE_URL={"Ref": "DeadLetters"}
     ),

@@ -1,4 +1,4 @@
-"""What API Gateway answers by itself is in the API's error format."""
+"""Responses of API Gateway itself have the API's error format."""
 
 import json
 import re
@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from stack import ROOT, proves, put
 
-# What the gateway says in place of a function, and the status that the contract knows for it.
+# The gateway's own responses, and their status in the contract.
 STATUS = {
     "DEFAULT_4XX": 400,
     "UNAUTHORIZED": 401,
@@ -25,7 +25,7 @@ STATUS = {
     "INTEGRATION_FAILURE": 503,
     "INTEGRATION_TIMEOUT": 504,
 }
-# Reason phrases as the `http` crate has them, which the API's own errors use.
+# Reason phrases of the `http` crate, which the API's own errors use.
 PHRASE = {413: "Payload Too Large"}
 
 
@@ -40,7 +40,7 @@ def body(response):
 
 
 def refusals_are_in_the_error_format(stack):
-    """Code, message, details by field, request id; as `ErrorResponse` of the document says."""
+    """Code, message, details by field and request id match `ErrorResponse` of openapi.json."""
     schemas = json.loads((ROOT / "openapi.json").read_text())["components"]["schemas"]
     known = schemas["ErrorBody"]["properties"]
     assert set(responses(stack)) == set(STATUS)
@@ -74,7 +74,8 @@ def headers(stack, kind):
 
 
 def refusals_have_the_headers_of_the_contract(stack):
-    """The request's id on each, when to come back, how to sign in; and a page may read them."""
+    """Each has the request id and is readable by pages of all origins; some have `retry-after` or
+    `www-authenticate`."""
     for kind in STATUS:
         assert headers(stack, kind).get("x-request-id") == "context.requestId", kind
         assert headers(stack, kind).get("access-control-allow-origin") == "'*'", kind
@@ -89,15 +90,15 @@ test_refusals_have_the_headers_of_the_contract = proves(
 )
 
 
-def too_large_names_the_way_out(stack):
-    """Where the request never arrives, only the gateway can say how else to send a file."""
+def too_large_names_the_alternative(stack):
+    """The request does not reach a function, so the gateway must name the other ways to send a file."""
     text = body(responses(stack)["REQUEST_TOO_LARGE"])["error"]["details"]["body"]
     for word in ("4 MiB", "POST /v1/files", "name, size, mime_type", "file_ids"):
         assert word in text, word
 
 
-test_too_large_names_the_way_out = proves(
-    too_large_names_the_way_out,
+test_too_large_names_the_alternative = proves(
+    too_large_names_the_alternative,
     silent=answer(
         "REQUEST_TOO_LARGE",
         ResponseTemplates={"application/json": '{"error":{"details":{"body":"too large"}}}'},

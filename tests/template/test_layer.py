@@ -1,4 +1,4 @@
-"""The interpreter of Python nodes comes as a layer, to the functions that execute runs and to no other."""
+"""The interpreter of Python nodes is a layer of the functions that execute runs, and of no other."""
 
 import re
 
@@ -9,11 +9,12 @@ LAYER = "PythonLayer"
 
 
 def layers(stack, function):
-    """How many layers of ours a function has. The translator names a layer after what is in it."""
+    """Returns the function's layers with the interpreter. The translator appends a hash of the content to a layer's
+    name."""
     return [layer for layer in stack.properties(function).get("Layers", []) if layer.get("Ref", "").startswith(LAYER)]
 
 
-def what_executes_has_the_interpreter(stack):
+def executors_have_the_interpreter(stack):
     assert {function for function in FUNCTIONS if layers(stack, function)} == EXECUTORS
     (made,) = stack.of("AWS::Lambda::LayerVersion")
     assert all(layers(stack, function) == [{"Ref": made}] for function in EXECUTORS)
@@ -21,8 +22,8 @@ def what_executes_has_the_interpreter(stack):
     assert properties["CompatibleArchitectures"] == [stack.parameters["Architecture"]]
 
 
-test_what_executes_has_the_interpreter = proves(
-    what_executes_has_the_interpreter,
+test_executors_have_the_interpreter = proves(
+    executors_have_the_interpreter,
     none=put("Worker", "Properties", "Layers", None),
     everywhere=put("Control", "Properties", "Layers", [{"Ref": LAYER}]),
     another_architecture=put(LAYER, "Properties", "CompatibleArchitectures", ["arm64"]),
@@ -36,20 +37,20 @@ def test_without_python_nodes_no_function_loads_it():
     assert not stack.condition(stack.resources[made]["Condition"])
 
 
-def test_a_collector_comes_beside_it():
+def test_a_collector_is_an_additional_layer():
     collector = "arn:aws:lambda:eu-central-1:123456789012:layer:collector:1"
     of = Stack(CollectorLayer=collector).properties
     assert collector in of("Stream")["Layers"] and len(of("Stream")["Layers"]) == 2
     assert of("Control")["Layers"] == [collector]
 
 
-def test_it_has_the_program_that_the_functions_start():
-    """`/opt` is where Lambda unpacks a layer; `sam build` calls the target that is named after it."""
+def test_the_layer_has_the_program_that_the_functions_start():
+    """Lambda unpacks a layer in `/opt`; `sam build` makes the target that is named after the layer."""
     wanted = re.search(r'const LAYER: &str = "/opt/([^"]+)"', (ROOT / "shared/boot/src/engine.rs").read_text())[1]
     makefile = (ROOT / "functions/python/Makefile").read_text()
     assert re.search(rf"^build-{LAYER}:$", makefile, re.MULTILINE)
     assert re.search(rf'^\tmv .* "\$\(ARTIFACTS_DIR\)/{wanted}"$', makefile, re.MULTILINE)
     layer = Stack().source["Resources"][LAYER]
-    # In the workspace: its manifest and lockfile are not in the layer's folder, which is all that SAM would copy.
+    # Built in the workspace: by default SAM copies only the layer's folder, which lacks manifest and lockfile.
     assert layer["Metadata"] == {"BuildMethod": "makefile", "WorkingDirectory": "."}
     assert layer["Properties"]["ContentUri"] == "functions/python"

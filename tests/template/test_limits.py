@@ -1,4 +1,4 @@
-"""Time-outs, visibility and concurrency fit each other."""
+"""Timeouts, visibility and concurrency match each other."""
 
 from stack import FUNCTIONS, proves, put
 
@@ -9,30 +9,31 @@ def the_mapping(stack):
     return stack.properties(mappings[0])
 
 
-def a_message_hides_as_long_as_its_worker_may_run(stack):
-    """Lambda refuses less; more would only delay, as a dead worker's run is recovered by its lease."""
+def the_visibility_timeout_is_that_of_the_worker(stack):
+    """Lambda refuses a shorter visibility timeout; a longer one only delays, since a lost worker's run is recovered
+    by its lease."""
     assert stack.properties("Queue")["VisibilityTimeout"] == stack.timeout("Worker")
 
 
-test_a_message_hides_as_long_as_its_worker_may_run = proves(
-    a_message_hides_as_long_as_its_worker_may_run,
+test_the_visibility_timeout_is_that_of_the_worker = proves(
+    the_visibility_timeout_is_that_of_the_worker,
     short=put("Queue", "Properties", "VisibilityTimeout", 60),
     long=put("Worker", "Properties", "Timeout", 600),
 )
 
 
-def executors_have_the_longest_time_there_is(stack):
-    """An executor hands over 60 s before its end, so what it has is what a step may take."""
+def executors_have_the_longest_timeout(stack):
+    """An executor hands over 60 s before its end, so its timeout limits the duration of a step."""
     assert stack.timeout("Stream") == stack.timeout("Worker") == 900
 
 
-test_executors_have_the_longest_time_there_is = proves(
-    executors_have_the_longest_time_there_is, short=put("Worker", "Properties", "Timeout", 300)
+test_executors_have_the_longest_timeout = proves(
+    executors_have_the_longest_timeout, short=put("Worker", "Properties", "Timeout", 300)
 )
 
 
-def one_bad_message_takes_no_other_along(stack):
-    """Partial batch responses, a bounded number of workers, and an end for what always fails."""
+def one_bad_message_fails_no_other(stack):
+    """Partial batch responses, a limited number of workers, and a dead letter queue for messages that always fail."""
     mapping = the_mapping(stack)
     assert mapping["EventSourceArn"] == {"Fn::GetAtt": ["Queue", "Arn"]}
     assert mapping["FunctionName"] == {"Ref": "Worker"}
@@ -44,8 +45,8 @@ def one_bad_message_takes_no_other_along(stack):
     assert redrive["maxReceiveCount"] >= 3
 
 
-test_one_bad_message_takes_no_other_along = proves(
-    one_bad_message_takes_no_other_along,
+test_one_bad_message_fails_no_other = proves(
+    one_bad_message_fails_no_other,
     whole_batches_fail=put("Worker", "Properties", "Events", "Queue", "Properties", "FunctionResponseTypes", None),
     unbounded=put("Worker", "Properties", "Events", "Queue", "Properties", "ScalingConfig", None),
     for_ever=put("Queue", "Properties", "RedrivePolicy", "maxReceiveCount", 1),
@@ -53,7 +54,8 @@ test_one_bad_message_takes_no_other_along = proves(
 
 
 def reserved_concurrency_does_not_starve_the_mapping(stack):
-    """A reservation under the mapping's concurrency has Lambda throttle its own poller, and messages count as received."""
+    """With a reservation below the mapping's concurrency, Lambda throttles its own poller, and messages count as
+    received."""
     reserved = stack.properties("Worker").get("ReservedConcurrentExecutions")
     assert reserved is None or reserved >= the_mapping(stack)["ScalingConfig"]["MaximumConcurrency"]
 
@@ -64,14 +66,14 @@ test_reserved_concurrency_does_not_starve_the_mapping = proves(
 )
 
 
-def streams_do_not_lock_out_a_cancel(stack):
-    """The control function has executions of its own; the streaming one has none reserved from all others."""
+def streams_do_not_block_a_cancellation(stack):
+    """The control function has reserved executions; the streaming one has no reservation."""
     assert stack.properties("Control").get("ReservedConcurrentExecutions", 0) >= 10
     assert "ReservedConcurrentExecutions" not in stack.properties("Stream")
 
 
-test_streams_do_not_lock_out_a_cancel = proves(
-    streams_do_not_lock_out_a_cancel,
+test_streams_do_not_block_a_cancellation = proves(
+    streams_do_not_block_a_cancellation,
     shared=put("Control", "Properties", "ReservedConcurrentExecutions", None),
 )
 
@@ -87,8 +89,8 @@ test_a_dead_letter_outlives_its_queue = proves(
 )
 
 
-def the_sweeper_ends_before_it_begins_again(stack):
-    """Each minute, one sweep, without retries that pile up."""
+def sweeps_do_not_overlap(stack):
+    """One sweep per minute, without retries that accumulate."""
     (rule,) = stack.of("AWS::Events::Rule")
     given = stack.properties(rule)
     assert given["ScheduleExpression"] == "rate(1 minute)"
@@ -98,20 +100,20 @@ def the_sweeper_ends_before_it_begins_again(stack):
     assert stack.properties(config)["MaximumRetryAttempts"] == 0
 
 
-test_the_sweeper_ends_before_it_begins_again = proves(
-    the_sweeper_ends_before_it_begins_again,
+test_sweeps_do_not_overlap = proves(
+    sweeps_do_not_overlap,
     overlaps=put("Sweeper", "Properties", "Timeout", 300),
     rare=put("Sweeper", "Properties", "Events", "Tick", "Properties", "Schedule", "rate(5 minutes)"),
 )
 
 
-def functions_have_the_memory_that_a_start_needs(stack):
-    """At 128 MB the first call of the SDK takes most of a second."""
+def functions_have_enough_memory_for_a_fast_start(stack):
+    """With 128 MB the first call of the SDK takes most of a second."""
     assert all(stack.properties(name)["MemorySize"] >= 512 for name in FUNCTIONS)
     for parameter in ("Memory", "WorkerMemory"):
         assert stack.source["Parameters"][parameter]["MinValue"] >= 512
 
 
-test_functions_have_the_memory_that_a_start_needs = proves(
-    functions_have_the_memory_that_a_start_needs, small=put("Control", "Properties", "MemorySize", 128)
+test_functions_have_enough_memory_for_a_fast_start = proves(
+    functions_have_enough_memory_for_a_fast_start, small=put("Control", "Properties", "MemorySize", 128)
 )

@@ -19,7 +19,7 @@ def test_the_template_is_valid():
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_lint_would_notice(tmp_path):
+def test_lint_detects_an_error(tmp_path):
     text = TEMPLATE.read_text()
     broken = tmp_path / "template.yaml"
     broken.write_text(text.replace("BillingMode: PAY_PER_REQUEST", "BillingMode: PAY_PER_GUESS"))

@@ -1,4 +1,4 @@
-"""Each function may do just what its code calls: nothing is missing, and nothing is to spare."""
+"""Each function's role allows exactly the actions that its code calls."""
 
 import re
 
@@ -8,13 +8,13 @@ import pytest
 import rust
 from stack import FUNCTIONS, Stack, proves, put
 
-# What the platform does in a function's name, beside what its code calls.
+# Actions of the platform with a function's role, beside those of its code.
 LOGS = {("logs", "logs:CreateLogStream"), ("logs", "logs:PutLogEvents")}
 POLLER = {("queue", f"sqs:{action}") for action in ("DeleteMessage", "GetQueueAttributes", "ReceiveMessage")}
 
 
 def routes():
-    """`(method, path)` → handler, as the router has them."""
+    """Maps `(method, path)` to the router's handler."""
     file = "shared/http/src/routes/mod.rs"
     source, _ = rust.files("shared/http/src")[file]
     found = {}
@@ -26,7 +26,7 @@ def routes():
 
 
 def handlers(stack, function):
-    """The handlers of the routes that the gateway sends to this function."""
+    """Returns the handlers of the routes that the gateway sends to this function."""
     gateway, found = stack.routes(), []
     for (method, path), (module, name) in routes().items():
         given = gateway.get((method, path)) or gateway.get(("ANY", path)) or gateway["ANY", "/{proxy+}"]
@@ -36,7 +36,7 @@ def handlers(stack, function):
 
 
 def port_methods(stack, function):
-    """What a function may call of the ports."""
+    """Returns the ports' methods that a function may call."""
     service = {one.name: one for one in calls.graph() if one.of == "RunService"}
     roots = {"Worker": [service["work"]], "Sweeper": [service["sweep"]]}.get(function) or handlers(stack, function)
     assert roots
@@ -44,7 +44,7 @@ def port_methods(stack, function):
 
 
 def needed(stack, function):
-    """`(resource, action)` of everything that the function's code may come to call."""
+    """Returns `(resource, action)` of everything that the function's code may call."""
     roots = [one for method in port_methods(stack, function) for one in permissions.of_method(method)]
     found = permissions.needed([permissions.of_start(), *roots]) | LOGS
     return found | POLLER if function == "Worker" else found
@@ -62,7 +62,7 @@ RESOURCES = {
 
 
 def allowed(stack, function):
-    """`(resource, action)` of everything that the function's role allows; every resource is one of ours, by name."""
+    """Returns `(resource, action)` of everything that the function's role allows; known resources by name."""
     role = stack.properties(f"{function}Role")
     assert stack.properties(function)["Role"] == {"Fn::GetAtt": [f"{function}Role", "Arn"]}
     assert not role.get("ManagedPolicyArns")
@@ -80,11 +80,11 @@ def allowed(stack, function):
     return found
 
 
-def policies_are_what_the_code_calls(stack):
+def policies_match_the_code(stack):
     for function in FUNCTIONS:
         given, wanted = allowed(stack, function), needed(stack, function)
-        assert not wanted - given, f"{function} calls what its role does not allow: {sorted(wanted - given)}"
-        assert not given - wanted, f"{function}'s role allows what its code does not call: {sorted(given - wanted)}"
+        assert not wanted - given, f"{function} needs actions that its role does not allow: {sorted(wanted - given)}"
+        assert not given - wanted, f"{function}'s role allows actions that it does not need: {sorted(given - wanted)}"
 
 
 def grant(function, *actions, on=None):
@@ -103,8 +103,8 @@ def revoke(function, action):
     return mutate
 
 
-test_policies_are_what_the_code_calls = proves(
-    policies_are_what_the_code_calls,
+test_policies_match_the_code = proves(
+    policies_match_the_code,
     one_too_many=grant("Stream", "dynamodb:DeleteTable"),
     a_wildcard=grant("Worker", "s3:*", on={"Fn::Sub": "${Bucket.Arn}/*"}),
     everything=grant("Control", "dynamodb:GetItem", on="*"),
@@ -120,13 +120,13 @@ test_policies_are_what_the_code_calls = proves(
 
 
 def test_every_method_of_a_port_is_called_by_some_function():
-    """If not, the reading of the sources is blind there, or the method is dead."""
+    """Otherwise the parser misses a call, or the method is unused."""
     stack = Stack()
     called = set().union(*(port_methods(stack, function) for function in FUNCTIONS))
     assert calls.methods() - called == set()
 
 
-def test_only_the_account_of_the_stack_may_take_a_role():
+def test_only_services_may_assume_a_role():
     stack = Stack()
     for name in stack.of("AWS::IAM::Role"):
         (statement,) = stack.properties(name)["AssumeRolePolicyDocument"]["Statement"]
@@ -135,8 +135,8 @@ def test_only_the_account_of_the_stack_may_take_a_role():
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_reading_the_sources_finds_what_is_known(function):
-    """A few things that are so for certain: a reading that lost them would make the comparison above worthless."""
+def test_the_parser_finds_known_calls(function):
+    """A parser that misses known calls would make the comparison above worthless."""
     stack = Stack()
     methods = port_methods(stack, function)
     assert ("RunStore::due" in methods) == (function == "Sweeper")

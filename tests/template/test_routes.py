@@ -1,4 +1,4 @@
-"""Which function a request reaches, and how its response comes back."""
+"""Which function a request reaches, and how its response is transferred."""
 
 import json
 import re
@@ -11,7 +11,8 @@ CONTROL_URI = STREAM_URI.replace("Stream", "Control")
 
 
 def the_executing_routes_stream(stack):
-    """What executes or follows a run streams, for 15 minutes, from the function that may take 15 minutes."""
+    """Routes that execute or follow a run stream for up to 15 minutes, from the function with a timeout of 15
+    minutes."""
     routes = stack.routes()
     for route in STREAMED:
         given = routes.get(route, {})
@@ -31,20 +32,20 @@ test_the_executing_routes_stream = proves(
 )
 
 
-def a_silent_stream_lives_for_minutes(stack):
+def an_idle_stream_stays_open_for_minutes(stack):
     """An edge-optimized endpoint, SAM's default, cuts after 30 s of silence; a regional one after 5 min."""
     assert stack.properties("Api").get("EndpointConfiguration", {}).get("Types") == ["REGIONAL"]
 
 
-test_a_silent_stream_lives_for_minutes = proves(
-    a_silent_stream_lives_for_minutes,
+test_an_idle_stream_stays_open_for_minutes = proves(
+    an_idle_stream_stays_open_for_minutes,
     edge=put("Api", "Properties", "EndpointConfiguration", None),
 )
 
 
-def all_else_answers_at_once(stack):
-    """Every other route goes to the control function, and answers before the gateway's 29 s are over. It streams as well: an
-    answer that is sent whole ends at Lambda's 6 MB, and would leave a large run that nobody can fetch."""
+def other_routes_answer_at_once(stack):
+    """Every other route goes to the control function, and answers within the gateway's 29 s. It streams as well:
+    Lambda limits buffered responses to 6 MB, so a large run could not be fetched."""
     for route, given in stack.routes().items():
         if route in STREAMED:
             continue
@@ -53,8 +54,8 @@ def all_else_answers_at_once(stack):
         assert given.get("timeoutInMillis", 29_000) == 29_000 >= stack.timeout("Control") * 1000, route
 
 
-test_all_else_answers_at_once = proves(
-    all_else_answers_at_once,
+test_other_routes_answer_at_once = proves(
+    other_routes_answer_at_once,
     slower_than_the_gateway=put("Control", "Properties", "Timeout", 30),
     whole=put("Control", "Properties", "Events", "Run", "Properties", "ResponseTransferMode", None),
     for_15_minutes=put("Control", "Properties", "Events", "Rest", "Properties", "TimeoutInMillis", 900_000),
@@ -65,8 +66,8 @@ test_all_else_answers_at_once = proves(
 
 
 def serves(routes, method, path):
-    """The integration of a request if the gateway never goes back up: at each level the literal child, else the parameter,
-    else the greedy one; and a resource that is there because of a deeper one, but has no such method itself, refuses."""
+    """Returns the integration of a request, assuming that the gateway does not backtrack: at each level it takes the
+    literal child, else the parameter, else the greedy one. A resource without such a method refuses the request."""
     tree = {}
     for verb, template in routes:
         node = tree
@@ -93,7 +94,7 @@ def serves(routes, method, path):
 
 
 def every_route_of_the_document_is_served(stack):
-    """Each path of openapi.json, each level above it, and what is no route at all reaches a function of ours."""
+    """Each path of openapi.json, each level above it, and unknown paths reach one of the functions."""
     routes = stack.routes()
     document = json.loads((ROOT / "openapi.json").read_text())
     wanted = {
@@ -140,7 +141,7 @@ def test_the_gateway_may_call_what_it_routes_to():
 
 
 def bodies_of_4_mib_fit(stack):
-    """Lambda takes 6 MB of JSON. A body as Base64 grows by a third whatever it holds; as text, quotes would double."""
+    """Lambda accepts 6 MB of JSON. Base64 always grows a body by a third; as text, quotes would double in size."""
     assert stack.properties("Api").get("BinaryMediaTypes") == ["*~1*"]
     lambda_takes, heads = 6 * 1024 * 1024, 128 * 1024
     assert 4 * 1024 * 1024 * 4 / 3 + heads < lambda_takes
@@ -152,7 +153,7 @@ test_bodies_of_4_mib_fit = proves(
 
 
 def no_second_stage_is_made(stack):
-    """Without a version of OpenAPI, SAM makes a stage named `Stage` beside ours."""
+    """Without a version of OpenAPI, SAM creates an additional stage named `Stage`."""
     assert stack.properties("Api")["Body"].get("openapi", "").startswith("3.")
     deployments = stack.of("AWS::ApiGateway::Deployment").values()
     assert deployments and all("StageName" not in deployment["Properties"] for deployment in deployments)

@@ -1,4 +1,4 @@
-"""samconfig.toml says what SAM and the template know."""
+"""samconfig.toml uses only options of SAM and parameters of the template."""
 
 import tomllib
 
@@ -18,7 +18,8 @@ def test_every_option_is_one_of_sams():
 
 
 def test_one_command_deploys():
-    """A stack's name, a bucket for the code, and that roles may be made: all that SAM would ask for."""
+    """The configuration has all that SAM would prompt for: the stack's name, a bucket for the code, and consent to
+    create roles."""
     for name, given in ENVIRONMENTS.items():
         assert given["global"]["parameters"]["stack_name"], name
         assert given["deploy"]["parameters"]["resolve_s3"] is True, name
@@ -27,7 +28,7 @@ def test_one_command_deploys():
     assert len(set(stacks)) == len(stacks)
 
 
-def test_every_override_is_a_parameter_that_takes_the_value():
+def test_every_override_is_a_valid_value_of_a_parameter():
     for given in ENVIRONMENTS.values():
         for override in given["deploy"]["parameters"].get("parameter_overrides", []):
             name, value = override.split("=", 1)

@@ -1,4 +1,4 @@
-"""A deployment takes effect, and disturbs nothing that is under way."""
+"""A deployment takes effect, and does not disturb running work."""
 
 import re
 
@@ -6,7 +6,7 @@ from stack import FUNCTIONS, Stack, proves, put
 
 
 def references(value):
-    """Every name that a value takes from elsewhere in the template."""
+    """Returns every name in the template that a value refers to."""
     if isinstance(value, list):
         return {name for item in value for name in references(item)}
     if not isinstance(value, dict):
@@ -21,7 +21,8 @@ def references(value):
 
 
 def the_api_is_deployed_when_it_changes(stack):
-    """SAM makes a deployment when the text of the API changes, so what a parameter gives would not arrive."""
+    """SAM creates a deployment only when the text of the API changes, so a changed parameter would have no effect on
+    it."""
     used = references(stack.resources["Api"]["Properties"]["Body"])
     assert not used & (set(stack.source["Parameters"]) | set(stack.source["Conditions"])), used
 
@@ -36,7 +37,8 @@ test_the_api_is_deployed_when_it_changes = proves(
 
 
 def parameters_reach_the_functions(stack):
-    """SAM publishes a version for a change of the template, not of a parameter: behind an alias it would not arrive."""
+    """SAM publishes a version for a change of the template, not of a parameter, which would have no effect behind an
+    alias."""
     assert not stack.of("AWS::Lambda::Alias") and not stack.of("AWS::Lambda::Version")
 
 
@@ -55,7 +57,7 @@ def test_a_change_of_the_routes_makes_a_deployment():
 
 
 def every_parameter_is_used(stack):
-    """And each has a default, so that one command deploys."""
+    """Each parameter is used, and has a default, so that one command deploys."""
     elsewhere = {key: value for key, value in stack.source.items() if key not in ("Parameters", "Metadata", "Rules")}
     conditions = str(stack.source["Conditions"])
     for name, parameter in stack.source["Parameters"].items():
@@ -70,7 +72,7 @@ test_every_parameter_is_used = proves(
 )
 
 
-def test_every_parameter_stands_in_a_group():
+def test_every_parameter_is_in_a_group():
     stack = Stack()
     groups = stack.source["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
     listed = [name for group in groups for name in group["Parameters"]]
@@ -78,7 +80,7 @@ def test_every_parameter_stands_in_a_group():
 
 
 def test_functions_are_built_from_the_workspace():
-    """One binary a function, two functions of one binary; SAM's builder knows no other property than `Binary`."""
+    """Each function names its binary, and two share one. SAM's builder supports only the property `Binary`."""
     stack = Stack()
     built = {}
     for name in FUNCTIONS:
@@ -90,8 +92,8 @@ def test_functions_are_built_from_the_workspace():
     assert built["Worker"] == ("functions/worker", "worker") and built["Sweeper"] == ("functions/sweeper", "sweeper")
 
 
-def logs_are_json_and_end(stack):
-    """Each function logs JSON to a group of its own that forgets."""
+def logs_are_json_and_expire(stack):
+    """Each function logs JSON to its own log group, which has a retention."""
     for name in FUNCTIONS:
         logging = stack.properties(name)["LoggingConfig"]
         assert logging["LogFormat"] == "JSON" and logging["LogGroup"] == {"Ref": f"{name}Logs"}, name
@@ -102,8 +104,8 @@ def logs_are_json_and_end(stack):
     assert "authorization" not in setting["Format"].lower()
 
 
-test_logs_are_json_and_end = proves(
-    logs_are_json_and_end,
+test_logs_are_json_and_expire = proves(
+    logs_are_json_and_expire,
     text=put("Sweeper", "Properties", "LoggingConfig", "LogFormat", "Text"),
     kept_for_ever=put("WorkerLogs", "Properties", "RetentionInDays", 3653),
 )

@@ -1,4 +1,4 @@
-/** Uses the definitions as a client would; the compiler is the test. */
+/** Uses the definitions as a client would; it passes if it compiles. */
 
 import type {
   AnswerInput,
@@ -13,11 +13,11 @@ import type {
   TerminalEvent,
 } from "./index.js";
 
-/** Fails to compile where two types are not the same. */
+/** `true` if two types are the same, else `false`. */
 type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
 const holds = <T extends true>(value: T): T => value;
 
-// The smallest request, and one with everything.
+// A request with only the required field, and one with all fields.
 export const smallest: CreateRun = { input: {} };
 export const largest: CreateRun = {
   input: { ticket: "My invoice is wrong", nested: { list: [1, null, "x"] } },
@@ -30,7 +30,7 @@ export const largest: CreateRun = {
 };
 // @ts-expect-error: `input` is required
 export const without: CreateRun = { user_id: "u-17" };
-// @ts-expect-error: labels are strings
+// @ts-expect-error: metadata values are strings
 export const label: CreateRun = { input: {}, metadata: { n: 1 } };
 
 export const feedback: AnswerInput = { type: "human_feedback", data: { request_id: "…", feedback: "yes" } };
@@ -43,14 +43,14 @@ export const choices: AnswerInput = {
   type: "human_feedback",
   data: { request_id: "…", answers: [{ question_id: "0", selected: ["red"] }] },
 };
-// @ts-expect-error: an approval is approved or not
+// @ts-expect-error: `approved` is a boolean
 export const unclear: AnswerInput = { type: "approval", data: { request_id: "…", approved: "yes" } };
 
 export const query: ListRunsQuery = { status: ["failed", "awaiting_input"], sort: "-started_at", page_size: 100 };
 // @ts-expect-error: no such status
 export const badQuery: ListRunsQuery = { status: ["done"] };
 
-/** What a run came to; fields without a value are left out, so they are optional. */
+/** The result of a run. Fields without a value are omitted, so they are optional. */
 export function outcome({ data: run }: RunAnswer): unknown {
   switch (run.status) {
     case "completed":
@@ -67,7 +67,7 @@ export function outcome({ data: run }: RunAnswer): unknown {
   }
 }
 
-/** A line for each event. Without a `default`, a type that is left out does not compile. */
+/** A line for each event. Without a `default`, a missing type does not compile. */
 export function line(event: RunEvent): string {
   switch (event.type) {
     case "run.started":

@@ -1,4 +1,4 @@
-/** The Runs API in TypeScript: every request and response body, and every event, by readable names. */
+/** The Runs API in TypeScript: readable names for every request and response body, and every event. */
 
 import type { components, operations } from "./types.js";
 
@@ -6,7 +6,7 @@ export type { components, operations, paths } from "./types.js";
 
 type Schemas = components["schemas"];
 
-// What is sent.
+// Requests.
 export type CreateRun = Schemas["CreateRun"];
 export type CreateRunForm = Schemas["CreateRunForm"];
 export type UploadFileForm = Schemas["UploadFileForm"];
@@ -16,7 +16,7 @@ export type ListRunsQuery = NonNullable<operations["list_runs"]["parameters"]["q
 export type ListRunEventsQuery = NonNullable<operations["list_run_events"]["parameters"]["query"]>;
 export type StreamRunQuery = NonNullable<operations["stream_run"]["parameters"]["query"]>;
 
-// What is answered.
+// Responses.
 export type Run = Schemas["Run"];
 export type RunStatus = Schemas["RunStatus"];
 export type RunError = Schemas["RunError"];
@@ -34,7 +34,7 @@ export type Message = Schemas["Message"];
 export type ErrorResponse = Schemas["ErrorResponse"];
 export type ErrorBody = Schemas["ErrorBody"];
 
-// Events: `RunEvent` is the union, told apart by `type`.
+// Events: `RunEvent` is a union, discriminated by `type`.
 export type RunEvent = Schemas["RunEvent"];
 export type RunEventType = RunEvent["type"];
 /** The event of one type: `EventOf<"node.completed">`. */

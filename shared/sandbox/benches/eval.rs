@@ -1,5 +1,5 @@
-//! What Python costs: a small function in a process that was forked before, and how many evaluations a second there are when
-//! they come without a pause.
+//! The cost of Python: the latency of a small function in a process forked in advance, and the throughput in
+//! evaluations per second without pauses.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -45,7 +45,7 @@ fn one(criterion: &mut Criterion) {
             bencher.to_async(&runtime).iter_custom(async |times: u64| {
                 let mut took = Duration::ZERO;
                 for _ in 0..times {
-                    // Between two nodes something else happens: the next process is forked meanwhile.
+                    // The time between two nodes, in which the next process is forked.
                     tokio::time::sleep(Duration::from_millis(5)).await;
                     let start = Instant::now();
                     sandbox
@@ -60,7 +60,7 @@ fn one(criterion: &mut Criterion) {
     }
 }
 
-/// 16 callers, each with the next evaluation as soon as it has an answer.
+/// 16 callers, each of which starts its next evaluation as soon as it has a result.
 fn many(criterion: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let sandbox = sandbox();

@@ -1,13 +1,13 @@
-"""What of the sandbox is best said in Python.
+"""The part of the sandbox that is written in Python.
 
-None of this is a wall: code that gets around it finds no module that could do harm, and the process
-that it runs in is locked from outside. It gives authors clear messages and JSON from their objects.
+None of this is a security boundary: code that bypasses it finds no module that could do harm, and its process is locked
+down from outside. It provides clear error messages and converts objects to JSON.
 """
 
 import builtins
 import sys
 
-# Loaded once, before the fork, so that no evaluation pays for them.
+# Loaded once, before the fork, so that evaluations need not load them.
 import collections.abc
 import encodings
 import encodings.ascii
@@ -50,8 +50,8 @@ for _name in ("open", "input", "breakpoint", "exit", "quit", "help"):
         delattr(builtins, _name)
 
 
-class _Nowhere(io.TextIOBase):
-    """What is printed goes nowhere: there is no descriptor for it."""
+class _NullStream(io.TextIOBase):
+    """Discards what is printed: no descriptor exists for it."""
 
     def write(self, text):
         return len(text)
@@ -60,26 +60,27 @@ class _Nowhere(io.TextIOBase):
         pass
 
 
-sys.stdout = sys.stderr = _Nowhere()
+sys.stdout = sys.stderr = _NullStream()
 
 
 def begin():
-    """Runs in each evaluation before its code: what must differ from one to the next."""
+    """Runs in each evaluation before its code: resets what must differ between evaluations."""
     random.seed()
 
 
-# So many expressions are compiled ahead, of so many characters together.
-_MOST_PATTERNS = 64
-_MOST_CHARACTERS = 16 * 1024
+# Limits on the expressions compiled in advance: their number, and their characters in total.
+_MAX_PATTERNS = 64
+_MAX_CHARACTERS = 16 * 1024
 
-# The place of `flags` among the arguments of a function of `re`.
+# The position of `flags` among the arguments of a function of `re`.
 _FLAGS = {"compile": 1, "search": 2, "match": 2, "fullmatch": 2, "findall": 2, "finditer": 2, "split": 3, "sub": 4, "subn": 4}
 
 
 def prepare(source):
-    """Runs in a template, on code that it does not run: loads what the code imports, compiles its literal patterns.
+    """Runs in a template. Loads the modules that the code imports and compiles its literal patterns; does not run the
+    code.
 
-    All that is kept is what the library would make of the same text in each evaluation again.
+    Keeps only what the library would produce from the same text in each evaluation.
     """
     characters = patterns = 0
     pending = [compile(source, "<node>", "exec", 0x400)]
@@ -91,10 +92,10 @@ def prepare(source):
                 _load(alias.name)
         elif kind == "ImportFrom" and not node.level:
             _load(node.module)
-        elif kind == "Call" and patterns < _MOST_PATTERNS and (literal := _pattern(node)):
+        elif kind == "Call" and patterns < _MAX_PATTERNS and (literal := _pattern(node)):
             characters += len(literal[0])
-            if characters > _MOST_CHARACTERS:
-                patterns = _MOST_PATTERNS
+            if characters > _MAX_CHARACTERS:
+                patterns = _MAX_PATTERNS
                 continue
             patterns += 1
             try:
@@ -115,17 +116,17 @@ def _load(name):
 
 
 def _pattern(call):
-    """Pattern and flags of a call like `re.search("a", text, re.I)`, if they are literals."""
+    """Returns pattern and flags of a call like `re.search("a", text, re.I)`, if they are literals."""
     function = call.func
     if type(function).__name__ != "Attribute" or type(function.value).__name__ != "Name":
         return None
-    place = _FLAGS.get(function.attr)
-    if function.value.id != "re" or place is None or not call.args:
+    position = _FLAGS.get(function.attr)
+    if function.value.id != "re" or position is None or not call.args:
         return None
     pattern = getattr(call.args[0], "value", None)
     if type(call.args[0]).__name__ != "Constant" or not isinstance(pattern, (str, bytes)):
         return None
-    given = call.args[place : place + 1] + [it.value for it in call.keywords if it.arg == "flags"]
+    given = call.args[position : position + 1] + [it.value for it in call.keywords if it.arg == "flags"]
     flags = _flags(given[0]) if given else 0
     return None if flags is None else (pattern, flags)
 
@@ -142,12 +143,12 @@ def _flags(node):
 
 
 def node():
-    """A random node id with the multicast bit, for `uuid1`: there is no network card to ask."""
+    """Returns a random node id with the multicast bit, for `uuid1`: the sandbox has no network card."""
     return random.getrandbits(48) | (1 << 40)
 
 
 _VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
-# By name, since there is no such object before its module is loaded, and most code loads none of them.
+# By name, since most code does not load these modules, and their classes do not exist before.
 _TEXTS = {
     ("datetime", "timedelta"),
     ("_pydatetime", "timedelta"),
@@ -159,7 +160,7 @@ _TEXTS = {
 
 
 def plain(value):
-    """An object that JSON lacks as one that it has."""
+    """Converts an object without a JSON equivalent to one that has one."""
     kind = type(value)
     if isinstance(value, enum.Enum):
         return value.value

@@ -1,4 +1,4 @@
-"""What `dataclasses`, `enum` and `typing` need of `inspect`; the real one loads a compiler's worth of modules."""
+"""The part of `inspect` that `dataclasses`, `enum` and `typing` use; the original loads many more modules."""
 
 import types
 

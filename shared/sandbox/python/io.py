@@ -1,4 +1,4 @@
-"""Streams in memory, without any that could be a file."""
+"""In-memory streams only, no files."""
 
 import abc
 

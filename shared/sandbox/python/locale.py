@@ -1,4 +1,4 @@
-"""The C locale and no other, for `calendar` and `_strptime`."""
+"""Only the C locale, for `calendar` and `_strptime`."""
 
 LC_CTYPE, LC_NUMERIC, LC_TIME, LC_COLLATE, LC_MONETARY, LC_MESSAGES, LC_ALL = range(7)
 

@@ -1,6 +1,6 @@
-"""The little of `os` that the standard library's own modules ask for; none of it reaches the system.
+"""The part of `os` that modules of the standard library use; none of it accesses the system.
 
-User code cannot import it. `urandom` is put in by the host.
+User code cannot import it. The host adds `urandom`.
 """
 
 name = "posix"

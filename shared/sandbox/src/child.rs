@@ -1,4 +1,4 @@
-//! The zygote, and templates, which are zygotes of one code: what forks evaluations and ends them.
+//! The zygote, and templates, which are zygotes for one code: they fork evaluations and end them.
 
 use std::{
     io::{self, IoSliceMut},
@@ -22,12 +22,12 @@ use crate::{
     wire::{self, ARGUMENT, Failure, Hello, Order, Reply},
 };
 
-/// Answers code in the interpreter's stead, so that a test can see what native code could do there.
+/// Answers code instead of the interpreter, so that a test can see what native code could do in an evaluation.
 pub(crate) type Probe = fn(&str) -> Option<serde_json::Value>;
 
-/// Becomes the sandbox and never returns, if this process was started to be one.
+/// Becomes the sandbox and never returns, if this process was started as one.
 ///
-/// The first thing in `main`, before there is a thread, a runtime or a parsed argument.
+/// Must be the first statement of `main`: before any thread or runtime is started and any argument is parsed.
 pub fn enter_if_asked() {
     enter_with_probe(|_| None);
 }
@@ -39,7 +39,7 @@ pub fn enter_with_probe(probe: Probe) {
         let code = match Zygote::warm(probe) {
             Ok(mut zygote) => i32::from(zygote.serve().is_err()),
             Err(error) => {
-                // The server may be gone already.
+                // The server may already be gone.
                 let _ = tell(&Hello::Failed(error.to_string()));
                 1
             }
@@ -50,30 +50,29 @@ pub fn enter_with_probe(probe: Probe) {
 
 pub(crate) struct Zygote {
     own: Pid,
-    /// What every evaluation has mapped before it begins: mostly the program, and not the user code's doing.
+    /// The address space that every evaluation has before it begins: mostly the program, not caused by user code.
     pub(crate) mapped_bytes: u64,
     pub(crate) python: Python,
     pub(crate) probe: Probe,
-    /// `None` where the kernel takes none.
+    /// `None` if the kernel refuses it.
     pub(crate) filter: Option<Filter>,
-    /// How long it serves without a request. `None`: until the server is gone.
-    patience: Option<Duration>,
+    /// Ends after this long without a request. `None`: runs until the server is gone.
+    idle_timeout: Option<Duration>,
     running: Vec<Running>,
 }
 
-/// A process that was forked: an evaluation or a template.
+/// A forked process: an evaluation or a template.
 struct Running {
     id: u64,
     pid: Pid,
     process: OwnedFd,
-    /// The process's end of its socket. It tells when the server has let go of the other, and takes
-    /// what an evaluation could not say itself.
+    /// The process's end of its socket. It shows when the server has closed the other end, and carries the failure that
+    /// an evaluation could not report itself.
     socket: OwnedFd,
-    /// `None` before it has a request. A template has none.
+    /// `None` until it has a request, and for templates.
     deadline: Option<Instant>,
 }
 
-/// What a forked process is to become.
 enum Task {
     Evaluation,
     Template,
@@ -93,26 +92,26 @@ impl Zygote {
             python,
             probe,
             filter: filtered.then_some(filter),
-            patience: None,
+            idle_timeout: None,
             running: Vec::new(),
         })
     }
 
-    /// Until the server is gone. Whatever fails here ends the zygote, and with it all that it forked.
+    /// Serves until the server is gone. An error here ends the zygote, and with it all processes that it forked.
     pub(crate) fn serve(&mut self) -> io::Result<()> {
         let control = io::stdin();
         let control = control.as_fd();
         loop {
             match self.wait(control)? {
-                Woken::Bored => return Ok(()),
-                Woken::Busy => {}
+                Woken::Idle => return Ok(()),
+                Woken::Other => {}
                 Woken::Ordered => match receive(control)? {
-                    Received::Nothing => return Ok(()),
+                    Received::Closed => return Ok(()),
                     Received::Fork { id, memory_bytes, task, socket } => {
                         self.fork(id, memory_bytes, &task, socket)?;
                     }
                     Received::Start { id, timeout } => {
-                        // It may have died meanwhile, and its socket tells.
+                        // If it has died, its socket reports that.
                         if let Some(running) = self.running.iter_mut().find(|it| it.id == id) {
                             running.deadline = Some(Instant::now() + timeout);
                         }
@@ -122,11 +121,11 @@ impl Zygote {
         }
     }
 
-    /// Waits until something is to be done, and does what concerns those that run.
+    /// Waits for an order, a deadline or the end of a forked process, and handles the latter two.
     fn wait(&mut self, control: BorrowedFd<'_>) -> io::Result<Woken> {
         let next = self.running.iter().filter_map(|it| it.deadline).min();
-        // With nothing under way, a spare at most, it is bored after a while.
-        let until = next.or_else(|| self.patience.map(|it| Instant::now() + it));
+        // With nothing running but a spare, the idle timeout applies.
+        let until = next.or_else(|| self.idle_timeout.map(|it| Instant::now() + it));
         let timeout = until.map(|it| it.saturating_duration_since(Instant::now()));
         let timeout = timeout.and_then(|it| Timespec::try_from(it).ok());
         let mut polled = Vec::with_capacity(1 + 2 * self.running.len());
@@ -136,20 +135,21 @@ impl Zygote {
             polled.push(PollFd::new(&running.socket, PollFlags::empty()));
         }
         match rustix::event::poll(&mut polled, timeout.as_ref()) {
-            Ok(0) if next.is_none() => return Ok(Woken::Bored),
+            Ok(0) if next.is_none() => return Ok(Woken::Idle),
             Ok(_) => {}
-            Err(rustix::io::Errno::INTR) => return Ok(Woken::Busy),
+            Err(rustix::io::Errno::INTR) => return Ok(Woken::Other),
             Err(error) => return Err(error.into()),
         }
         let seen: Vec<_> = polled.iter().map(PollFd::revents).collect();
         self.reap(&seen[1..])?;
-        Ok(if seen[0].is_empty() { Woken::Busy } else { Woken::Ordered })
+        Ok(if seen[0].is_empty() { Woken::Other } else { Woken::Ordered })
     }
 
-    /// Buries the dead, kills the late and those that nobody waits for. `seen` is what there is of process and socket of each.
+    /// Reaps ended processes, and kills those that are overdue or whose caller is gone. `seen` holds two poll results
+    /// for each running process: of the process and of its socket.
     fn reap(&mut self, seen: &[PollFlags]) -> io::Result<()> {
         let now = Instant::now();
-        // From the end, so that removing one moves none that is still to be looked at.
+        // From the end, so that `swap_remove` does not move a process that is still to be checked.
         for (i, seen) in seen.chunks(2).enumerate().rev() {
             let running = &self.running[i];
             let dead = !seen[0].is_empty();
@@ -165,12 +165,13 @@ impl Zygote {
             let verdict =
                 if dead { ended.and_then(|(_, status)| verdict(status)) } else { Some(Failure::Timeout) };
             let running = self.running.swap_remove(i);
-            // One that had no request yet is no answer to any: the server sees its socket close, and takes another.
+            // Without a request there is nobody to answer: the server sees the socket close, and starts another
+            // process.
             if running.deadline.is_some()
                 && let Some(failure) = verdict
             {
                 let frame = wire::frame(&Reply::Failure(failure))?;
-                // The server may have gone, or be deaf: then nobody wants to know.
+                // Fails if the server is gone or does not read: then the failure is not needed.
                 let _ = rustix::net::send(&running.socket, &frame, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
             }
         }
@@ -191,16 +192,16 @@ impl Zygote {
         raw::exit(i32::from(!matches!(done, Ok(Ok(())))))
     }
 
-    /// In a forked process: what it takes to serve as a zygote of its own.
-    pub(crate) fn settle(&mut self, mapped_bytes: u64, patience: Duration) {
+    /// In a forked process: prepares it to serve as a zygote itself.
+    pub(crate) fn settle(&mut self, mapped_bytes: u64, idle_timeout: Duration) {
         self.own = rustix::process::getpid();
         self.mapped_bytes = mapped_bytes;
-        self.patience = Some(patience);
+        self.idle_timeout = Some(idle_timeout);
     }
 
-    /// In a forked process: drops what it has of its siblings, to which it has no right.
+    /// In a forked process: drops its handles on sibling processes, which it must not control.
     pub(crate) fn forget_siblings(&mut self) {
-        // Their descriptors are closed with all others.
+        // Their descriptors are closed together with all others.
         for running in std::mem::take(&mut self.running) {
             std::mem::forget((running.process, running.socket));
         }
@@ -208,14 +209,14 @@ impl Zygote {
 }
 
 enum Woken {
-    /// There is an order.
+    /// An order can be received.
     Ordered,
-    Busy,
-    /// Nobody wanted anything for as long as it waits.
-    Bored,
+    Other,
+    /// The idle timeout has passed.
+    Idle,
 }
 
-/// Whether the system call filter can be had here; found out in a process that is thrown away.
+/// Whether the kernel accepts the system call filter; tried in a process that is then discarded.
 fn filter_works(filter: &Filter) -> io::Result<bool> {
     let Some(pid) = raw::fork()? else { raw::exit(i32::from(filter.apply().is_err())) };
     let status = rustix::process::waitpid(Some(pid), WaitOptions::empty())?;
@@ -228,7 +229,7 @@ pub(crate) fn tell(hello: &Hello) -> io::Result<()> {
 
 enum Received {
     /// The server is gone.
-    Nothing,
+    Closed,
     Fork {
         id: u64,
         memory_bytes: u64,
@@ -248,10 +249,10 @@ fn receive(control: BorrowedFd<'_>) -> io::Result<Received> {
     let mut into = [IoSliceMut::new(&mut bytes)];
     let received = rustix::net::recvmsg(control, &mut into, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
     if received.bytes == 0 {
-        return Ok(Received::Nothing);
+        return Ok(Received::Closed);
     }
     if received.bytes != Order::LENGTH || received.flags.contains(ReturnFlags::CTRUNC) {
-        return Err(io::Error::other("half an order"));
+        return Err(io::Error::other("incomplete order"));
     }
     let socket = ancillary.drain().find_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut sockets) => sockets.next(),
@@ -267,11 +268,11 @@ fn receive(control: BorrowedFd<'_>) -> io::Result<Received> {
         (Order::Start { id, timeout_ms }, _) => {
             Received::Start { id, timeout: Duration::from_millis(timeout_ms) }
         }
-        _ => return Err(io::Error::other("an order without a socket")),
+        _ => return Err(io::Error::other("order without a socket")),
     })
 }
 
-/// What to tell the server of an evaluation that ended; nothing if it could tell by itself.
+/// The failure to report for an evaluation that ended; `None` if it reported its result itself.
 fn verdict(status: WaitStatus) -> Option<Failure> {
     let Some(signal) = status.terminating_signal() else {
         let code = status.exit_status().unwrap_or(-1);
@@ -279,9 +280,9 @@ fn verdict(status: WaitStatus) -> Option<Failure> {
     };
     Some(match signal {
         libc::SIGXCPU => Failure::Timeout,
-        // A panic unwinds, so what aborts is an allocation that failed.
+        // A panic unwinds, so only a failed allocation aborts.
         libc::SIGABRT => Failure::Memory,
-        // The stack ended before the interpreter noticed.
+        // The stack overflowed before the interpreter reached its recursion limit.
         libc::SIGSEGV | libc::SIGBUS => Failure::Recursion,
         _ => Failure::Crashed(format!("signal {signal}")),
     })

@@ -1,4 +1,4 @@
-//! Between JSON and Python's objects.
+//! Conversion between JSON and Python objects.
 
 use std::fmt::Write as _;
 
@@ -8,13 +8,13 @@ use rustpython_vm::{
 };
 use serde_json::Value;
 
-/// Well under what a reader of JSON takes (128 in `serde_json`).
+/// Well below the nesting that JSON parsers accept (128 in `serde_json`).
 const MAX_DEPTH: usize = 100;
 
-/// Why an object is no JSON.
+/// Why an object cannot become JSON.
 pub(crate) enum Refused {
     Why(String),
-    /// Python code that ran on the way raised.
+    /// Python code that ran during the conversion raised an exception.
     Raised(PyBaseExceptionRef),
 }
 
@@ -24,7 +24,7 @@ impl From<PyBaseExceptionRef> for Refused {
     }
 }
 
-/// A new Python object of `value`.
+/// Converts `value` to a new Python object.
 pub(crate) fn to_python(value: Value, vm: &VirtualMachine) -> PyResult {
     Ok(match value {
         Value::Null => vm.ctx.none(),
@@ -53,7 +53,7 @@ pub(crate) fn to_python(value: Value, vm: &VirtualMachine) -> PyResult {
     })
 }
 
-/// The JSON text of `object`, which never grows past `limit`; `plain` is Python's part of it.
+/// Converts `object` to JSON text of at most `limit` bytes; `plain` is the function of `_sandbox.py` for other types.
 pub(crate) fn to_json(
     object: &PyObject,
     limit: usize,
@@ -125,7 +125,7 @@ impl Writer<'_> {
     }
 
     fn string(&mut self, text: &PyStr) -> Result<(), Refused> {
-        // Before it is copied: it may be as large as memory allows.
+        // Checked before the copy: the text may be as large as memory allows.
         if self.text.len() + text.byte_len() > self.limit {
             return Err(self.too_large());
         }
@@ -140,14 +140,14 @@ impl Writer<'_> {
         }
         let int = int.as_bigint();
         let mut text = String::new();
-        // Larger ones are not written at all: it takes time quadratic in their length.
+        // Larger integers are refused: formatting them takes time quadratic in their length.
         let written = if let Ok(int) = i64::try_from(int) {
             write!(text, "{int}")
         } else if let Ok(int) = u64::try_from(int) {
             write!(text, "{int}")
         } else {
             return Err(Refused::Why(
-                "the result has an integer of more than 64 bits; return it as text".to_owned(),
+                "the result has an integer of more than 64 bits: return it as text".to_owned(),
             ));
         };
         written.map_err(|error| Refused::Why(error.to_string()))?;
@@ -155,7 +155,7 @@ impl Writer<'_> {
     }
 
     fn float(&mut self, float: f64) -> Result<(), Refused> {
-        // `Value` makes null of what is not finite.
+        // `Value` turns NaN and infinities into null.
         self.push(&Value::from(float).to_string())
     }
 

@@ -2,54 +2,54 @@ use std::io;
 
 use crate::wire::Failure;
 
-/// Why there is no result, in words for the author of the code.
+/// Why there is no result; the texts are for the author of the code.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The code raised an exception; prints as Python's `str(exception)`.
     #[error("{message}")]
     Raised {
-        /// The exception's class, as `ValueError`.
+        /// The exception's class, such as `ValueError`.
         kind: String,
         /// `str(exception)`, cut off after 8 KiB.
         message: String,
-        /// The last line of the user's own code on the way.
+        /// The innermost line of the user's own code in the traceback.
         line: Option<u32>,
     },
     /// The code does not compile.
     #[error("{message}")]
     Syntax {
-        /// What the compiler says.
+        /// The compiler's message.
         message: String,
-        /// Where.
+        /// The line of the error, from 1.
         line: Option<u32>,
     },
     /// It defines no `run`.
     #[error("The 'run' function is not defined in the provided code.")]
     NoRun,
-    /// It ran into its deadline and was killed.
+    /// It was killed at its deadline.
     #[error("the code ran longer than its time limit")]
     Timeout,
-    /// It wanted more memory than it may have.
+    /// It exceeded its memory limit.
     #[error("the code used more memory than its limit")]
     Memory,
-    /// It called itself too deeply.
+    /// It exceeded the recursion limit.
     #[error("maximum recursion depth exceeded")]
     Recursion,
     /// Its result cannot become JSON, or is too large.
     #[error("{0}")]
     Output(String),
-    /// Its code and input together are too large.
+    /// The code and its input together are too large.
     #[error("code and input have {bytes} bytes, {limit} are allowed")]
     Input {
-        /// The limit in bytes.
+        /// Bytes of code and input together.
         bytes: usize,
-        /// Allowed.
+        /// Bytes allowed.
         limit: usize,
     },
     /// The process that ran it died.
     #[error("the sandbox process died: {0}")]
     Crashed(String),
-    /// There is no sandbox to run it.
+    /// The sandbox did not start.
     #[error("the sandbox cannot be started")]
     Unavailable(#[source] io::Error),
 }

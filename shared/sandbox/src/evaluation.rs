@@ -1,4 +1,4 @@
-//! One evaluation: what a forked process does from its birth to its answer.
+//! One evaluation: what a forked process does from the fork to its answer.
 
 use std::{
     io, mem,
@@ -14,16 +14,16 @@ use crate::{
     wire::{self, Failure, Reply, Request},
 };
 
-/// In the forked process; `parent` forked it.
+/// Runs in the forked process; `parent` forked it.
 pub(crate) fn run(zygote: &Zygote, parent: Pid, memory_bytes: u64, socket: OwnedFd) -> io::Result<()> {
     rustix::stdio::dup2_stdin(&socket)?;
-    // Closed with all the others below, and its number may be another's by then.
+    // It is closed together with all others below. Closing it later could close a descriptor that reuses its number.
     mem::forget(socket);
     let socket = io::stdin();
     let socket = socket.as_fd();
     lockdown::evaluation(parent, zygote.mapped_bytes.saturating_add(memory_bytes))?;
     if !is_asked(socket)? {
-        // Makes its own copy of the memory that any evaluation writes to, while nobody waits.
+        // Before the request arrives, copies the memory pages that every evaluation writes to.
         zygote.python.rehearse();
     }
 
@@ -43,9 +43,9 @@ pub(crate) fn run(zygote: &Zygote, parent: Pid, memory_bytes: u64, socket: Owned
     write_all(socket, &reply)
 }
 
-/// Whether its request is there already.
+/// Whether the request has arrived.
 fn is_asked(socket: BorrowedFd<'_>) -> io::Result<bool> {
-    // To poll takes a limit on descriptors that leaves some.
+    // `poll` would fail: the limit on descriptors is 0.
     let mut first = [0; 1];
     match rustix::net::recv(socket, &mut first, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
         Ok(_) => Ok(true),
@@ -54,7 +54,7 @@ fn is_asked(socket: BorrowedFd<'_>) -> io::Result<bool> {
     }
 }
 
-/// The seconds of processor time, and the body of the frame after them.
+/// Reads the limit on processor time in seconds, and the body of the frame that follows it.
 pub(crate) fn read_request(socket: BorrowedFd<'_>) -> io::Result<(u32, Vec<u8>)> {
     let mut head = [[0; 4]; 2];
     read_exact(socket, head.as_flattened_mut())?;

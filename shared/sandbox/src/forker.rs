@@ -23,22 +23,22 @@ use tokio::{
 
 use crate::wire::{self, Hello, Order, Template};
 
-/// A template takes a few milliseconds; code that needs longer to compile does without.
+/// A template takes a few milliseconds; code that takes longer to compile gets none.
 const TEMPLATE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Any number of tasks may order evaluations at the same time: an order is one record.
+/// Any number of tasks may order evaluations concurrently: an order is one record.
 #[derive(Debug)]
 pub(crate) struct Forker {
     control: UnixStream,
-    /// Forked before it is needed, since a fork takes longer than a small function.
+    /// Forked in advance, since a fork takes longer than a small function.
     spare: Mutex<Option<Evaluation>>,
-    /// How many of its evaluations are under way.
+    /// Number of its running evaluations.
     begun: Arc<AtomicUsize>,
     last_id: AtomicU64,
     memory_bytes: u64,
 }
 
-/// An evaluation that is under way. Dropped, it is killed.
+/// A running evaluation. Dropping it kills the process.
 #[derive(Debug)]
 pub(crate) struct Begun {
     pub(crate) socket: UnixStream,
@@ -51,7 +51,7 @@ impl Drop for Begun {
     }
 }
 
-/// A forked process that waits for its request.
+/// A forked process that is waiting for its request.
 #[derive(Debug)]
 struct Evaluation {
     id: u64,
@@ -70,13 +70,13 @@ impl Forker {
         }
     }
 
-    /// What the process says of itself.
+    /// Receives the process's greeting.
     pub(crate) async fn hello(&mut self) -> io::Result<Hello> {
         let hello = receive(&mut self.control, 64 * 1024).await?;
         Ok(serde_json::from_slice(&hello)?)
     }
 
-    /// Has an evaluation started.
+    /// Starts an evaluation.
     pub(crate) async fn begin(&self, timeout: Duration) -> io::Result<Begun> {
         let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
         let evaluation = match spare {
@@ -89,27 +89,27 @@ impl Forker {
         Ok(Begun { socket: evaluation.socket, count: self.begun.clone() })
     }
 
-    /// Has the next evaluation forked, unless others are under way: beside these it would take their processor, and what it
-    /// does ahead is no gain where another waits for it. Without it the next one is slower, or finds out what is wrong.
+    /// Forks the next evaluation in advance, unless others are running: it would compete with them for the processor.
+    /// If that fails, the next evaluation is slower, or reports the error.
     pub(crate) async fn replace_spare(&self) {
         let spare = || self.spare.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = self.begun.load(Ordering::Relaxed) == 0 && spare().is_none();
         if wanted && let Ok(evaluation) = self.prepare().await {
-            // Another task may have had the same thought: then one of the two ends unused.
+            // Another task may have done the same: then one of the two ends unused.
             spare().get_or_insert(evaluation);
         }
     }
 
-    /// Has a template of `code` made, if the code compiles.
+    /// Makes a template of `code`; an error if the code does not compile.
     pub(crate) async fn template(&self, code: &str) -> io::Result<Self> {
         let (id, memory_bytes) = (self.next_id(), self.memory_bytes);
         let control = self.fork(Order::Template { id, memory_bytes }).await?;
         let mut template = Self::new(control, memory_bytes);
-        let told = wire::frame(&Template { template: code.into() })?;
-        // The four bytes before it are an evaluation's.
-        let told = [&[0; 4][..], &told].concat();
+        let frame = wire::frame(&Template { template: code.into() })?;
+        // Four zero bytes in place of an evaluation's limit on processor time.
+        let request = [&[0; 4][..], &frame].concat();
         let ready = async {
-            template.control.write_all(&told).await?;
+            template.control.write_all(&request).await?;
             template.hello().await
         };
         match time::timeout(TEMPLATE_TIMEOUT, ready).await?? {
@@ -128,7 +128,7 @@ impl Forker {
         self.last_id.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Sends an order with one end of a new socket; gives the other.
+    /// Sends an order with one end of a new socket pair, and returns the other end.
     async fn fork(&self, order: Order) -> io::Result<UnixStream> {
         let (ours, theirs) = StdStream::pair()?;
         ours.set_nonblocking(true)?;
@@ -158,11 +158,11 @@ impl Forker {
     }
 }
 
-/// One frame; what is written may come from hostile code, so its length is believed up to `limit` and a bit.
+/// Reads one frame. It may come from hostile code, so a length of more than `limit` and 64 KiB is an error.
 pub(crate) async fn receive(socket: &mut UnixStream, limit: usize) -> io::Result<Vec<u8>> {
     let length = socket.read_u32_le().await? as usize;
     if length > limit.saturating_add(64 * 1024) {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "its answer is too long"));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the answer is too long"));
     }
     let mut body = vec![0; length];
     socket.read_exact(&mut body).await?;

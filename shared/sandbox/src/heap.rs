@@ -1,23 +1,23 @@
-//! Where the memory lies that evaluations write to.
+//! Keeps the objects of an evaluation close together in memory.
 //!
-//! An evaluation pays for each page that it writes to and has in common with the process that forked it: the kernel copies it.
-//! What was freed while the interpreter was warmed lies scattered over the whole heap, and an allocator hands it out first, so
-//! that each small object of an evaluation cost a page of its own. With the gaps gone, new objects lie side by side at the end.
+//! The kernel copies each page that an evaluation shares with its parent process and writes to. Memory that was freed
+//! while the interpreter was warmed is scattered over the heap, and the allocator reuses it first, so each small object
+//! of an evaluation would cost a page copy. With these gaps closed, new objects are allocated side by side at the end.
 
-/// From here on the allocator takes memory from the system directly.
-const LARGEST: usize = 120 * 1024;
-/// The smallest chunk that there is.
-const SMALLEST: usize = 16;
-/// Where sizes are too many to try each.
-const SMALL: usize = 1024;
+/// Bytes from which the allocator takes memory from the system directly.
+const MAX_CHUNK: usize = 120 * 1024;
+/// The allocator's smallest chunk.
+const MIN_CHUNK: usize = 16;
+/// Up to this size every chunk size is tried; above it, only some.
+const MAX_EXACT: usize = 1024;
 
-/// Takes what is free between what is in use out of circulation, for good: a few hundred kilobytes.
+/// Allocates the free chunks between those in use and leaks them: a few hundred kilobytes.
 pub(crate) fn close_gaps() {
-    // What cannot be had from a gap comes from the end of the heap, as this does.
-    let end: Vec<u8> = Vec::with_capacity(LARGEST);
+    // An allocation that fits no gap comes from the end of the heap, as this one does.
+    let end: Vec<u8> = Vec::with_capacity(MAX_CHUNK);
     let end = end.as_ptr().addr();
-    let mut size = LARGEST;
-    while size >= SMALLEST {
+    let mut size = MAX_CHUNK;
+    while size >= MIN_CHUNK {
         loop {
             let gap: Vec<u8> = Vec::with_capacity(size);
             if gap.as_ptr().addr() >= end {
@@ -25,6 +25,6 @@ pub(crate) fn close_gaps() {
             }
             std::mem::forget(gap);
         }
-        size -= if size > SMALL { size / 8 / 16 * 16 } else { 16 };
+        size -= if size > MAX_EXACT { size / 8 / 16 * 16 } else { 16 };
     }
 }

@@ -1,4 +1,4 @@
-//! What a process gives up before it sees user code.
+//! The privileges that a process drops before it reads user code.
 
 use std::{
     collections::BTreeMap,
@@ -15,12 +15,12 @@ use seccompiler::{
     SeccompCondition as Condition, SeccompFilter, SeccompRule as Rule,
 };
 
-/// Deep enough for Python's own recursion limit, which must come first, in an unoptimised build too.
+/// Large enough that Python reaches its recursion limit first, even in an unoptimized build.
 const STACK_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Taken by the zygote, and inherited by all that it forks.
 pub(crate) fn zygote() -> io::Result<()> {
-    // A terminal's Ctrl-C is for the server alone; the group is what the server kills.
+    // Ctrl-C in a terminal must reach the server only. The server kills this process group.
     rustix::process::setsid()?;
     raw::close_from(3)?;
     raw::default_signals();
@@ -33,16 +33,16 @@ pub(crate) fn zygote() -> io::Result<()> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     limit(Resource::Core, 0)?;
     limit(Resource::Fsize, 0)?;
-    // Short of memory, the kernel is to take these before the server. Not allowed everywhere.
+    // When memory is short, the kernel should kill these before the server. Not permitted everywhere.
     let _ = fs::write("/proc/self/oom_score_adj", "1000");
-    // Grows on demand, so only what recursion uses is ever there. Where the hard limit is lower, that holds.
+    // The stack grows on demand, so recursion alone determines what it uses. A lower hard limit is kept.
     let hard = rustix::process::getrlimit(Resource::Stack).maximum;
     let stack = hard.map_or(STACK_BYTES, |hard| hard.min(STACK_BYTES));
     rustix::process::setrlimit(Resource::Stack, Rlimit { current: Some(stack), maximum: Some(stack) })
         .map_err(Into::into)
 }
 
-/// Taken by an evaluation as soon as it is forked; its socket stands at descriptor 0.
+/// Taken by an evaluation as soon as it is forked; its socket is descriptor 0.
 pub(crate) fn evaluation(zygote: rustix::process::Pid, address_space: u64) -> io::Result<()> {
     die_with(zygote)?;
     raw::close_from(1)?;
@@ -53,32 +53,32 @@ pub(crate) fn evaluation(zygote: rustix::process::Pid, address_space: u64) -> io
     limit(Resource::Nofile, 0)
 }
 
-/// Taken by a template as soon as it is forked; its control socket stands at descriptor 0.
+/// Taken by a template as soon as it is forked; its control socket is descriptor 0.
 #[cfg(feature = "interpreter")]
 pub(crate) fn template(zygote: rustix::process::Pid, address_space: u64) -> io::Result<()> {
     die_with(zygote)?;
     raw::close_from(1)?;
-    // Its evaluations have what they may use on top of what it has by then.
+    // Only the soft limit: its evaluations set their own, on top of what the template has mapped by then.
     let soft = Rlimit { current: Some(address_space), maximum: None };
     rustix::process::setrlimit(Resource::As, soft)?;
     limit(Resource::Memlock, 0)?;
     limit(Resource::Msgqueue, 0)?;
-    // Two for each of its evaluations, of which there are never as many.
+    // Two for each of its evaluations, of which there are never that many.
     limit(Resource::Nofile, 1024)
 }
 
 fn die_with(parent: rustix::process::Pid) -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    // It may have died before that.
+    // The parent may have died before that.
     if rustix::process::getppid() != Some(parent) {
         return Err(io::Error::other("the process that forked this one is gone"));
     }
     Ok(())
 }
 
-/// The last thing before user code is looked at.
+/// The last step before user code is read.
 pub(crate) fn before_user_code(cpu_seconds: u64, filter: Option<&Filter>) -> io::Result<()> {
-    // A backstop: the zygote kills by the clock. Rehearsal took less than the second that is added.
+    // A second line of defense: the zygote enforces the deadline. The added second covers the rehearsal.
     limit(Resource::Cpu, cpu_seconds.saturating_add(1))?;
     filter.map_or(Ok(()), Filter::apply)
 }
@@ -87,13 +87,13 @@ pub(crate) fn before_user_code(cpu_seconds: u64, filter: Option<&Filter>) -> io:
 pub(crate) struct Filter(BpfProgram);
 
 impl Filter {
-    /// Stands for the id of the process that takes the filter; no process has it.
+    /// Placeholder for the id of the process that applies the filter; no process has this id.
     const OWN: u32 = 0x7fff_0b5e;
 
     /// For evaluations.
     pub(crate) fn evaluation() -> Result<Self, BackendError> {
         let mut rules = computing()?;
-        // Its socket, which is all it has, and the question whether a descriptor is open (of a debug build).
+        // Its socket, which is its only descriptor, and checking whether a descriptor is open (debug builds do).
         let socket = || Condition::new(0, Len::Dword, Op::Eq, 0);
         rules.insert(libc::SYS_read, vec![Rule::new(vec![socket()?])?]);
         rules.insert(libc::SYS_write, vec![Rule::new(vec![socket()?])?]);
@@ -104,8 +104,8 @@ impl Filter {
         Self::of(rules)
     }
 
-    /// For templates, and so for their evaluations until they take their own: what forking, ending and locking down an
-    /// evaluation takes. No file and no socket can be opened, and no program started.
+    /// For templates, and for their evaluations until these apply their own: allows what forking, ending and locking
+    /// down an evaluation needs. A process with it cannot open a file or a socket, or start a program.
     #[cfg(feature = "interpreter")]
     pub(crate) fn template() -> Result<Self, BackendError> {
         let mut rules = computing()?;
@@ -125,7 +125,7 @@ impl Filter {
             libc::SYS_seccomp,
             libc::SYS_sendto,
             libc::SYS_set_robust_list,
-            // Its evaluations abort by it, and their own filter leaves them no other target.
+            // Evaluations abort with it; their own filter allows no other target.
             libc::SYS_tgkill,
             libc::SYS_wait4,
             libc::SYS_write,
@@ -151,7 +151,7 @@ impl Filter {
         filter.try_into().map(Self)
     }
 
-    /// From now on, for this process and all that it forks.
+    /// Applies the filter to this process and all that it forks from now on.
     pub(crate) fn apply(&self) -> io::Result<()> {
         let mut program = self.0.clone();
         let own = std::process::id();
@@ -160,7 +160,7 @@ impl Filter {
     }
 }
 
-/// What every process of the sandbox may do.
+/// The system calls that every process of the sandbox may make.
 fn computing() -> Result<BTreeMap<i64, Vec<Rule>>, BackendError> {
     let any = Vec::new;
     let mut rules: BTreeMap<i64, Vec<Rule>> = [
@@ -187,7 +187,7 @@ fn computing() -> Result<BTreeMap<i64, Vec<Rule>>, BackendError> {
     ]
     .map(|call| (call, any()))
     .into();
-    // Memory that can be written can never be run.
+    // No memory can be made executable.
     let not_executable =
         |argument| Condition::new(argument, Len::Dword, Op::MaskedEq(flag(libc::PROT_EXEC)), 0);
     let anonymous =
@@ -208,12 +208,12 @@ fn limit(resource: Resource, to: u64) -> io::Result<()> {
     rustix::process::setrlimit(resource, Rlimit { current: Some(to), maximum: Some(to) }).map_err(Into::into)
 }
 
-/// Where the size of this process's address space stands.
+/// The file with the size of this process's address space.
 pub(crate) fn open_statm() -> io::Result<File> {
     File::open("/proc/self/statm")
 }
 
-/// The size of this process's address space.
+/// The size of this process's address space, in bytes.
 pub(crate) fn mapped_bytes(mut statm: File) -> io::Result<u64> {
     let mut text = [0; 128];
     let length = statm.read(&mut text)?;
@@ -226,7 +226,7 @@ pub(crate) fn mapped_bytes(mut statm: File) -> io::Result<u64> {
     Ok(pages * rustix::param::page_size() as u64)
 }
 
-/// The calls that have no safe form.
+/// System calls without a safe wrapper.
 pub(crate) mod raw {
     #![expect(unsafe_code, reason = "fork, close_range, signal and _exit have no safe wrapper")]
 
@@ -238,7 +238,7 @@ pub(crate) mod raw {
     /// `None` in the child.
     #[cfg(any(test, feature = "interpreter"))]
     pub(crate) fn fork() -> io::Result<Option<Pid>> {
-        // SAFETY: the zygote has one thread, so the child's copy of every lock and of the allocator is whole.
+        // SAFETY: the zygote has one thread, so the child's copy of every lock and of the allocator is consistent.
         match unsafe { libc::fork() } {
             -1 => Err(io::Error::last_os_error()),
             pid => Ok(Pid::from_raw(pid)),
@@ -254,7 +254,8 @@ pub(crate) mod raw {
         }
     }
 
-    /// Undoes the runtime's handler of stack overflows: its abort could not be told from an allocation's.
+    /// Removes the runtime's handler of stack overflows: its abort could not be distinguished from that of an
+    /// allocation.
     pub(crate) fn default_signals() {
         for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGPIPE] {
             // SAFETY: no handler of ours is replaced, and the process has one thread.
@@ -266,7 +267,7 @@ pub(crate) mod raw {
 
     /// Ends the process without running a destructor.
     pub(crate) fn exit(code: i32) -> ! {
-        // SAFETY: always is.
+        // SAFETY: `_exit` has no preconditions.
         unsafe { libc::_exit(code) }
     }
 }
@@ -278,7 +279,7 @@ mod tests {
     use super::raw;
 
     #[test]
-    fn without_the_filter_there_is_still_no_descriptor_to_be_had() {
+    fn no_descriptor_can_be_opened_without_the_filter() {
         let own = rustix::process::getpid();
         let Some(pid) = raw::fork().unwrap() else {
             let locked = super::evaluation(own, 1 << 40).is_ok();

@@ -1,4 +1,4 @@
-//! The server's side: starts the zygote, gives evaluations to it or to a template, and waits for what they say.
+//! The server's side: starts the zygote, sends evaluations to it or to a template, and waits for their results.
 
 use std::{
     io,
@@ -27,32 +27,33 @@ use crate::{
     wire::{self, ARGUMENT, Hello, Reply, Request},
 };
 
-/// The zygote kills by the clock; this much later the server takes it for hung, and kills that too.
+/// The zygote enforces deadlines. This long after a missed one, the server considers the zygote hung and kills it.
 const GRACE: Duration = Duration::from_secs(2);
-/// Far beyond what a run may take.
-const LONGEST: Duration = Duration::from_hours(24);
-/// A cold start takes a tenth of a second; a machine that swaps takes longer.
+/// Far longer than a run may take.
+const MAX_TIMEOUT: Duration = Duration::from_hours(24);
+/// A cold start takes 0.1 s; longer on a machine that swaps.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Limits, and what to start.
+/// Limits of evaluations, and the program to start.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Evaluations at once, of which no owner gets more than half; more wait for their turn.
+    /// Number of concurrent evaluations, at most half of them for one app; further ones wait for a permit.
     pub max_processes: usize,
-    /// Codes that have a process of their own, which has compiled them, while they are evaluated again and again; an owner has
-    /// half of these at most. 0: none.
+    /// Number of templates, at most half of them for one app: processes that have compiled code that is evaluated
+    /// repeatedly. 0 disables them.
     pub max_templates: usize,
-    /// What one evaluation may use beyond what the interpreter itself takes.
+    /// Bytes of memory that one evaluation may use beyond what the interpreter itself takes.
     pub memory_bytes: u64,
-    /// Code and input together.
+    /// Bytes of code and input together.
     pub max_input_bytes: usize,
-    /// The result as JSON text.
+    /// Bytes of the result as JSON text.
     pub max_output_bytes: usize,
-    /// A program whose `main` begins with `enter_if_asked`. `None` stands for the running program, whose `main` then does.
+    /// A program whose `main` begins with `enter_if_asked`. `None`: the running program, whose `main`
+    /// must then begin with it.
     pub program: Option<PathBuf>,
-    /// Makes this process's memory unreadable to others of its user (`PR_SET_DUMPABLE` 0), the sandbox
-    /// among them, should code ever break out of the interpreter and the filter. The price: no core dumps,
-    /// no debugger, and a `/proc/<pid>` that belongs to root.
+    /// Makes this process's memory unreadable to other processes of its user (`PR_SET_DUMPABLE` 0). This includes the
+    /// sandbox, in case code breaks out of the interpreter and the filter. The price: no core dumps, no debugger, and a
+    /// `/proc/<pid>` that belongs to root.
     pub hide_server: bool,
 }
 
@@ -70,7 +71,7 @@ impl Default for Config {
     }
 }
 
-/// How `run` gets its input.
+/// How the code's `run` gets its input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arguments {
     /// `run({"a": 1})`
@@ -79,7 +80,7 @@ pub enum Arguments {
     Named,
 }
 
-/// Evaluates Python; cheap to clone. Starts nothing before the first evaluation.
+/// Evaluates Python; cheap to clone. Starts no process before the first evaluation.
 #[derive(Debug, Clone)]
 pub struct Sandbox {
     inner: Arc<Inner>,
@@ -100,25 +101,25 @@ struct Zygote {
 }
 
 impl Sandbox {
-    /// A sandbox with its own processes and limits.
+    /// Creates a sandbox with its own processes and limits.
     pub fn new(config: Config) -> Self {
         let turns = Turns::new(config.max_processes);
         let templates = Templates::new(config.max_templates);
         Self { inner: Arc::new(Inner { config, turns, templates, zygote: Mutex::new(None) }) }
     }
 
-    /// Starts what the first evaluation would start.
+    /// Starts the processes that the first evaluation would start.
     pub async fn warm(&self) -> Result<(), Error> {
         self.inner.zygote().await.map(|_| ()).map_err(Error::Unavailable)
     }
 
-    /// What the code's `run` gives for `input`. The timeout begins when it is this evaluation's turn; turns are shared
-    /// fairly between owners, see [`Turns`].
+    /// Returns what the code's `run` returns for `input`. The timeout begins when the evaluation has its permit;
+    /// permits are shared fairly between apps, see [`Turns`].
     ///
     /// Dropping the future kills the evaluation.
     pub async fn run(
         &self,
-        owner: u128,
+        app: u128,
         code: &str,
         input: &Map<String, Value>,
         arguments: Arguments,
@@ -138,75 +139,77 @@ impl Sandbox {
             max_output_bytes: config.max_output_bytes,
         });
         let request = request.map_err(|error| Error::Unavailable(error.into()))?;
-        let timeout = timeout.clamp(Duration::from_millis(1), LONGEST);
+        let timeout = timeout.clamp(Duration::from_millis(1), MAX_TIMEOUT);
         let cpu_seconds = u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
         let request = [&cpu_seconds.to_le_bytes()[..], &request].concat();
 
-        let _turn = self.inner.turns.acquire(owner).await;
-        // Code that reaches nothing outside can be run again if what forked it was killed under it.
-        match self.inner.in_template(owner, code, timeout, &request).await {
-            Err(Lost::Forker) => {}
-            Err(Lost::Because(error)) => return Err(error),
+        let _turn = self.inner.turns.acquire(app).await;
+        // User code has no effects outside the sandbox, so it can be run again if the process that forked it was
+        // killed.
+        match self.inner.in_template(app, code, timeout, &request).await {
+            Err(AttemptError::ForkerDied) => {}
+            Err(AttemptError::Failed(error)) => return Err(error),
             Ok(value) => return Ok(value),
         }
-        self.inner.in_zygote(timeout, &request).await.map_err(|lost| match lost {
-            Lost::Forker => Error::Crashed("the sandbox was killed twice".to_owned()),
-            Lost::Because(error) => error,
+        self.inner.in_zygote(timeout, &request).await.map_err(|error| match error {
+            AttemptError::ForkerDied => Error::Crashed("the sandbox was killed twice".to_owned()),
+            AttemptError::Failed(error) => error,
         })
     }
 
-    /// The zygote's process, if one runs.
+    /// The id of the zygote's process, if one is running.
     pub async fn process_id(&self) -> Option<u32> {
         self.inner.zygote.lock().await.as_ref().and_then(|it| it.child.id())
     }
 }
 
-enum Lost {
-    /// The process that forked it, and not by this evaluation's doing.
-    Forker,
-    Because(Error),
+/// Why an attempt gave no value.
+enum AttemptError {
+    /// The process that forked the evaluation died, and the evaluation did not cause it.
+    ForkerDied,
+    Failed(Error),
 }
 
-impl From<Error> for Lost {
+impl From<Error> for AttemptError {
     fn from(error: Error) -> Self {
-        Self::Because(error)
+        Self::Failed(error)
     }
 }
 
 impl Inner {
-    /// In a template, if the code came before; else, or where it has none, as any.
+    /// Evaluates in a template, if the code was evaluated before and has one; otherwise in the zygote.
     async fn in_template(
         &self,
-        owner: u128,
+        app: u128,
         code: &str,
         timeout: Duration,
         request: &[u8],
-    ) -> Result<Value, Lost> {
-        let Some(slot) = self.templates.slot(owner, code, Instant::now()) else {
+    ) -> Result<Value, AttemptError> {
+        let Some(slot) = self.templates.slot(app, code, Instant::now()) else {
             return self.in_zygote(timeout, request).await;
         };
         let made = slot.get_or_init(async || match self.zygote().await {
-            // Without one it is slower, or finds out what is wrong.
+            // Without a template the evaluation is slower, or reports the error.
             Ok(zygote) => zygote.forker.template(code).await.ok(),
             Err(_) => None,
         });
         let Some(template) = made.await else { return self.in_zygote(timeout, request).await };
         let ended = match template.begin(timeout).await {
             Ok(begun) => self.evaluate(begun, template, timeout, request).await,
-            Err(_) => Err(Stuck::Forker),
+            Err(_) => Err(EvaluationError::ForkerDied),
         };
-        ended.map_err(|stuck| {
-            if !matches!(stuck, Stuck::Because(_)) {
-                self.templates.forget(owner, code);
+        ended.map_err(|error| {
+            if !matches!(error, EvaluationError::Failed(_)) {
+                self.templates.forget(app, code);
             }
-            stuck.into()
+            error.into()
         })
     }
 
-    async fn in_zygote(&self, timeout: Duration, request: &[u8]) -> Result<Value, Lost> {
+    async fn in_zygote(&self, timeout: Duration, request: &[u8]) -> Result<Value, AttemptError> {
         let (zygote, begun) = self.begin(timeout).await.map_err(Error::Unavailable)?;
         let ended = self.evaluate(begun, &zygote.forker, timeout, request).await;
-        if matches!(ended, Err(Stuck::Late)) {
+        if matches!(ended, Err(EvaluationError::Overdue)) {
             tracing::warn!("the python sandbox did not keep a deadline, starting another");
             self.discard(&zygote).await;
             zygote.kill();
@@ -214,38 +217,40 @@ impl Inner {
         ended.map_err(Into::into)
     }
 
-    /// What comes of an evaluation that has begun.
+    /// Sends the request to a started evaluation, and waits for its result.
     async fn evaluate(
         &self,
         mut begun: Begun,
         forker: &Forker,
         timeout: Duration,
         request: &[u8],
-    ) -> Result<Value, Stuck> {
+    ) -> Result<Value, EvaluationError> {
         let limit = self.config.max_output_bytes;
-        let told = async {
-            // An evaluation that died early has said why, or its forker has.
+        let reply = async {
+            // If the evaluation died early, it or its forker has sent the reason.
             let _ = begun.socket.write_all(request).await;
             forker::receive(&mut begun.socket, limit).await
         };
-        let told = time::timeout(timeout + GRACE, told).await.map_err(|_| Stuck::Late)?;
+        let reply = time::timeout(timeout + GRACE, reply).await.map_err(|_| EvaluationError::Overdue)?;
         drop(begun);
         forker.replace_spare().await;
-        match told {
+        match reply {
             Ok(reply) => match serde_json::from_slice(&reply) {
                 Ok(Reply::Value(value)) => serde_json::from_str(value.get())
-                    .map_err(|error| Stuck::Because(Error::Output(error.to_string()))),
-                Ok(Reply::Failure(failure)) => Err(Stuck::Because(failure.into())),
-                Err(error) => Err(Stuck::Because(Error::Crashed(format!("its answer is no json: {error}")))),
+                    .map_err(|error| EvaluationError::Failed(Error::Output(error.to_string()))),
+                Ok(Reply::Failure(failure)) => Err(EvaluationError::Failed(failure.into())),
+                Err(error) => {
+                    Err(EvaluationError::Failed(Error::Crashed(format!("the answer is not JSON: {error}"))))
+                }
             },
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                Err(Stuck::Because(Error::Crashed(error.to_string())))
+                Err(EvaluationError::Failed(Error::Crashed(error.to_string())))
             }
-            Err(_) => Err(Stuck::Forker),
+            Err(_) => Err(EvaluationError::ForkerDied),
         }
     }
 
-    /// Has an evaluation started in the zygote.
+    /// Starts an evaluation in the zygote.
     async fn begin(&self, timeout: Duration) -> io::Result<(Arc<Zygote>, Begun)> {
         let zygote = self.zygote().await?;
         if let Ok(begun) = zygote.forker.begin(timeout).await {
@@ -258,7 +263,7 @@ impl Inner {
         Ok((zygote, begun))
     }
 
-    /// The zygote that runs. It may be dead: then nothing begins in it.
+    /// Returns the current zygote, or starts one. It may be dead: then no evaluation can be started in it.
     async fn zygote(&self) -> io::Result<Arc<Zygote>> {
         let mut zygote = self.zygote.lock().await;
         match &*zygote {
@@ -267,7 +272,7 @@ impl Inner {
         }
     }
 
-    /// The next evaluation starts another, unless one was started already.
+    /// Drops this zygote, so that the next evaluation starts another; does nothing if it has been replaced already.
     async fn discard(&self, which: &Arc<Zygote>) {
         self.zygote.lock().await.take_if(|it| Arc::ptr_eq(it, which));
     }
@@ -278,7 +283,7 @@ impl Inner {
         }
         let (ours, theirs) = StdStream::pair()?;
         ours.set_nonblocking(true)?;
-        // The executable that runs, even if its file was replaced since.
+        // The running executable, even if its file has been replaced.
         let program = self.config.program.clone().unwrap_or_else(|| "/proc/self/exe".into());
         let child = Command::new(program)
             .arg(ARGUMENT)
@@ -300,37 +305,37 @@ impl Inner {
             }
             Hello::Failed(why) => return Err(io::Error::other(why)),
         }
-        // Those that there were ended with the zygote before.
+        // The previous templates ended with the previous zygote.
         self.templates.clear();
         Ok(zygote)
     }
 }
 
 /// Why an evaluation gave no value.
-enum Stuck {
-    /// It was lost with the process that forked it.
-    Forker,
+enum EvaluationError {
+    /// The process that forked it died.
+    ForkerDied,
     /// It was not ended at its deadline.
-    Late,
-    Because(Error),
+    Overdue,
+    Failed(Error),
 }
 
-impl From<Stuck> for Lost {
-    fn from(stuck: Stuck) -> Self {
-        match stuck {
-            Stuck::Forker => Self::Forker,
-            Stuck::Late => Self::Because(Error::Timeout),
-            Stuck::Because(error) => Self::Because(error),
+impl From<EvaluationError> for AttemptError {
+    fn from(error: EvaluationError) -> Self {
+        match error {
+            EvaluationError::ForkerDied => Self::ForkerDied,
+            EvaluationError::Overdue => Self::Failed(Error::Timeout),
+            EvaluationError::Failed(error) => Self::Failed(error),
         }
     }
 }
 
 impl Zygote {
-    /// With all that it forked, templates and what these forked too.
+    /// Kills the zygote and all that it forked, including templates and their evaluations.
     fn kill(&self) {
         let group = self.child.id().and_then(|it| rustix::process::Pid::from_raw(it.cast_signed()));
         if let Some(group) = group {
-            // Gone already is as good.
+            // Fails if all of them are gone already.
             let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         }
     }

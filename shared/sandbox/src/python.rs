@@ -1,4 +1,4 @@
-//! The interpreter: warmed in the zygote, made ready for one code in a template, used once in each evaluation.
+//! The interpreter: warmed in the zygote, prepared for one code in a template, used once in each evaluation.
 
 use rustpython_vm::{
     AsObject, Interpreter, PyObjectRef, PyRef, PyResult, Settings, VirtualMachine,
@@ -16,16 +16,16 @@ use crate::{
     wire::{Failure, Request},
 };
 
-/// What tracebacks call the user's code.
+/// The file name of user code in tracebacks.
 const SOURCE: &str = "<node>";
-/// Longer messages are cut: they go into a log that is kept.
+/// Longer messages are cut: they are stored in a run's log.
 const MAX_MESSAGE_BYTES: usize = 8 * 1024;
 
-/// An interpreter with the library loaded.
+/// An interpreter that has loaded the library.
 pub(crate) struct Python {
     interpreter: Interpreter,
     sandbox: Sandbox,
-    /// What a template has compiled: the code and its text.
+    /// The text of a template's code, and the compiled code.
     prepared: Option<(String, PyRef<PyCode>)>,
     rehearsal: PyRef<PyCode>,
 }
@@ -37,9 +37,9 @@ struct Sandbox {
     prepare: PyObjectRef,
 }
 
-/// What much code does; run before anything is forked. The interpreter rewrites what it runs for the types that it sees, and
-/// remembers what it looked up: done here, each evaluation neither does it again nor copies the memory that it is written to.
-const PRACTICE: &str = r#"
+/// Code with common operations, run before anything is forked. The interpreter specializes code for the types that it
+/// sees and caches lookups. Done here, no evaluation repeats it, or copies the memory that it is written to.
+const WARM_UP: &str = r#"
 import json, re
 
 WORDS = {"a": ["b", "c"], "d": ["e"]}
@@ -66,14 +66,14 @@ def run(data):
     again = json.loads(json.dumps({"n": round(total, 2), "w": words[:3], "b": best == "a"}))
     return {"best": best, "line": f"{total:.2f} {best!r}", "found": found and found.group(1), **again}
 "#;
-/// Enough for the interpreter to have made up its mind.
-const PRACTICES: usize = 20;
+/// Enough runs for the interpreter to have specialized the code.
+const WARM_UP_RUNS: usize = 20;
 
-/// What stands for user code in an evaluation of our own.
+/// The code of a rehearsal: an evaluation that has the same effects on memory as one of user code.
 const REHEARSAL: &str = "def run(data):\n    return {'a': [1, 2.5, f'{data}']}\n";
 
 impl Python {
-    /// Takes some ten milliseconds.
+    /// Takes tens of milliseconds.
     pub(crate) fn warm() -> Result<Self, String> {
         let mut settings = Settings::default();
         settings.isolated = true;
@@ -90,18 +90,18 @@ impl Python {
             .enter(|vm| vm.compile(REHEARSAL, Mode::Exec, SOURCE.to_owned()))
             .map_err(|error| error.to_string())?;
         let python = Self { interpreter, sandbox, prepared: None, rehearsal };
-        // It forgets what was looked up, so it comes first.
+        // First, since it clears the caches of lookups.
         python.interpreter.enter(|_| gc_state().collect_force(2));
-        python.practice().map_err(|failure| format!("{failure:?}"))?;
+        python.warm_up().map_err(|failure| format!("{failure:?}"))?;
         python.settle();
         Ok(python)
     }
 
-    /// Does ahead what depends on the text of the code alone. Runs none of it.
+    /// Does in advance what depends on the text of the code alone. Does not run the code.
     pub(crate) fn prepare(&mut self, code: &str) -> Result<(), ()> {
         let prepared = self.interpreter.enter(|vm| {
             let compiled = vm.compile(code, Mode::Exec, SOURCE.to_owned()).map_err(|_| ())?;
-            // What fails here is left to the evaluations.
+            // Errors are ignored: the evaluations will report them.
             let _ = self.sandbox.prepare.call((vm.ctx.new_str(code),), vm);
             Ok(compiled)
         })?;
@@ -110,33 +110,33 @@ impl Python {
         Ok(())
     }
 
-    /// Has the garbage collector pass over what is there now, so that evaluations neither search nor copy it, and what they
-    /// allocate lie together.
+    /// Makes the garbage collector ignore all present objects, so that evaluations neither scan nor copy them, and
+    /// closes the gaps of the heap.
     fn settle(&self) {
         self.rehearse();
         self.interpreter.enter(|_| gc_state().freeze());
         heap::close_gaps();
     }
 
-    /// Evaluates code of our own until nothing about it is new.
-    fn practice(&self) -> Result<(), Failure> {
+    /// Runs the warm-up code until the interpreter has specialized it.
+    fn warm_up(&self) -> Result<(), Failure> {
         let input =
             RawValue::from_string(r#"{"s": "A b", "t": "C, d", "n": [1, 2.5, null, true]}"#.to_owned());
         let input = input.map_err(|error| Failure::Crashed(error.to_string()))?;
         self.interpreter.enter(|vm| {
             let code = vm
-                .compile(PRACTICE, Mode::Exec, SOURCE.to_owned())
+                .compile(WARM_UP, Mode::Exec, SOURCE.to_owned())
                 .map_err(|error| Failure::Crashed(error.to_string()))?;
-            for _ in 0..PRACTICES {
+            for _ in 0..WARM_UP_RUNS {
                 let request =
-                    Request { code: PRACTICE.into(), input: &input, named: false, max_output_bytes: 1024 };
+                    Request { code: WARM_UP.into(), input: &input, named: false, max_output_bytes: 1024 };
                 self.run(&request, code.clone(), vm).map_err(|stopped| stopped.failure(vm))?;
             }
             Ok(())
         })
     }
 
-    /// The JSON text of what the code's `run` gives. Runs user code: never to be called in the zygote.
+    /// Returns the result of the code's `run` as JSON text. Runs user code: must not be called in the zygote.
     pub(crate) fn evaluate(&self, request: &Request<'_>) -> Result<Box<RawValue>, Failure> {
         self.interpreter.enter(|vm| {
             let code = self.compiled(&request.code, vm)?;
@@ -144,10 +144,10 @@ impl Python {
         })
     }
 
-    /// An evaluation of our own.
+    /// Evaluates trusted code, so that the memory that every evaluation writes to is allocated or copied.
     pub(crate) fn rehearse(&self) {
         let input = RawValue::from_string("{\"a\": [1, \"b\"]}".to_owned());
-        // It can only fail for want of memory, and then the real one will too.
+        // It can fail only from lack of memory, and then the real evaluation will too.
         let _ = input.is_ok_and(|input| {
             let request =
                 Request { code: REHEARSAL.into(), input: &input, named: false, max_output_bytes: 1024 };
@@ -163,7 +163,7 @@ impl Python {
     ) -> Result<Box<RawValue>, Stopped> {
         self.sandbox.begin.call((), vm)?;
         let input: Value = serde_json::from_str(request.input.get())
-            .map_err(|error| Failure::Crashed(format!("the input is no json: {error}")))?;
+            .map_err(|error| Failure::Crashed(format!("the input is not JSON: {error}")))?;
         let input = convert::to_python(input, vm)?;
 
         let globals = vm.ctx.new_dict();
@@ -252,7 +252,7 @@ fn urandom(count: usize, vm: &VirtualMachine) -> PyResult<PyBytesRef> {
 
 fn named(input: PyObjectRef, vm: &VirtualMachine) -> PyResult<FuncArgs> {
     let input: PyDictRef =
-        input.downcast().map_err(|_| vm.new_type_error("the input is no object".to_owned()))?;
+        input.downcast().map_err(|_| vm.new_type_error("the input is not an object".to_owned()))?;
     let arguments = input
         .into_iter()
         .filter_map(|(key, value)| Some((key.downcast_ref::<PyStr>()?.to_str()?.to_owned(), value)))
@@ -274,7 +274,7 @@ fn failure(exception: &PyBaseExceptionRef, vm: &VirtualMachine) -> Failure {
     }
 }
 
-/// `str(exception)`; user code may run, and its own failure is no message.
+/// Returns `str(exception)`. This may run user code; if that fails, the message is empty.
 fn message(exception: &PyBaseExceptionRef, vm: &VirtualMachine) -> String {
     match exception.as_object().str(vm) {
         Ok(text) if text.byte_len() <= MAX_MESSAGE_BYTES => text.to_string_lossy().into_owned(),
@@ -283,7 +283,7 @@ fn message(exception: &PyBaseExceptionRef, vm: &VirtualMachine) -> String {
     }
 }
 
-/// The innermost line of the user's own code: the library's mean nothing to them.
+/// Returns the innermost line of the user's own code: lines of the library do not help its author.
 fn line(exception: &PyBaseExceptionRef) -> Option<u32> {
     let mut line = None;
     let mut next = exception.__traceback__();

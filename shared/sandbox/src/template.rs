@@ -1,8 +1,8 @@
-//! A template: a process that has compiled one code, and forks the evaluations of it.
+//! A template: a process that has compiled one code, and forks its evaluations.
 //!
-//! It never runs any of that code and never sees an input, so there is nothing that one evaluation could leave in it for the
-//! next. What it does ahead is what depends on the text of the code alone: it compiles it, loads the modules of the library
-//! that the code imports, and compiles the regular expressions that stand in it.
+//! It never runs that code and never sees an input, so an evaluation cannot leave anything in it for the next. In
+//! advance it does only what depends on the text of the code alone: it compiles the code, loads the modules of the
+//! library that the code imports, and compiles the regular expressions in it.
 
 use std::{
     io, mem,
@@ -20,12 +20,13 @@ use crate::{
 };
 
 /// A template ends this long after its last evaluation.
-const PATIENCE: Duration = Duration::from_secs(30);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// In the forked process; `parent` forked it. Returns when the server has no more use of it.
+/// Runs in the forked process; `parent` forked it. Returns when the server has closed the socket, or when idle for too
+/// long.
 pub(crate) fn run(zygote: &mut Zygote, parent: Pid, memory_bytes: u64, socket: OwnedFd) -> io::Result<()> {
     rustix::stdio::dup2_stdin(&socket)?;
-    // Closed with all the others below, and its number may be another's by then.
+    // It is closed together with all others below. Closing it later could close a descriptor that reuses its number.
     mem::forget(socket);
     zygote.forget_siblings();
     lockdown::template(parent, zygote.mapped_bytes.saturating_add(memory_bytes))?;
@@ -34,12 +35,12 @@ pub(crate) fn run(zygote: &mut Zygote, parent: Pid, memory_bytes: u64, socket: O
         Filter::template().map_err(io::Error::other)?.apply()?;
     }
 
-    let (_, told) = evaluation::read_request(io::stdin().as_fd())?;
-    let told: Template<'_> = serde_json::from_slice(&told)?;
-    // Code that does not compile says why in an evaluation.
-    zygote.python.prepare(&told.template).map_err(|()| io::Error::other("the code does not compile"))?;
-    drop(told);
-    zygote.settle(lockdown::mapped_bytes(statm)?, PATIENCE);
+    let (_, request) = evaluation::read_request(io::stdin().as_fd())?;
+    let request: Template<'_> = serde_json::from_slice(&request)?;
+    // An evaluation will report why the code does not compile.
+    zygote.python.prepare(&request.template).map_err(|()| io::Error::other("the code does not compile"))?;
+    drop(request);
+    zygote.settle(lockdown::mapped_bytes(statm)?, IDLE_TIMEOUT);
     child::tell(&Hello::Ready)?;
     zygote.serve()
 }

@@ -1,4 +1,4 @@
-//! Which code has a template.
+//! Decides which code has a template.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -9,90 +9,92 @@ use tokio::sync::OnceCell;
 
 use crate::forker::Forker;
 
-/// What was evaluated longer ago is as good as new. A template ends by itself after as long; see there.
-const REMEMBERED: Duration = Duration::from_secs(25);
-/// The number of codes that are remembered.
-const MOST_KNOWN: usize = 64;
-/// Longer code has no template: it is remembered as a whole.
-const MOST_CODE_BYTES: usize = 64 * 1024;
+/// How long code is remembered after its last evaluation. Less than the time after which an idle template ends.
+const RETENTION: Duration = Duration::from_secs(25);
+/// Number of codes that are remembered.
+const MAX_KNOWN: usize = 64;
+/// Longer code gets no template, since its whole text would have to be remembered.
+const MAX_CODE_BYTES: usize = 64 * 1024;
 
-/// The codes that were evaluated lately, each owner's apart, and the templates of those that came more than once.
+/// The codes that each app evaluated recently, and the templates of those that were evaluated more than once.
 #[derive(Debug)]
 pub(crate) struct Templates {
-    /// The most templates at a time, half of them for one owner.
-    most: usize,
+    /// Maximum number of templates, half of them for one app.
+    max: usize,
     known: Mutex<Vec<Known>>,
 }
 
 #[derive(Debug)]
 struct Known {
-    owner: u128,
+    app: u128,
     code: Box<str>,
     used: Instant,
-    /// Since it came a second time.
+    /// Set from the second evaluation on.
     template: Option<Slot>,
 }
 
-/// A template that is there, is being made, or cannot be had.
+/// A template: ready, being made, or `None` if it could not be made.
 pub(crate) type Slot = Arc<OnceCell<Option<Forker>>>;
 
 impl Templates {
-    pub(crate) fn new(most: usize) -> Self {
-        Self { most, known: Mutex::new(Vec::new()) }
+    pub(crate) fn new(max: usize) -> Self {
+        Self { max, known: Mutex::new(Vec::new()) }
     }
 
-    /// The place of the template of this code, if it came before. The caller makes the template if there is none.
-    pub(crate) fn slot(&self, owner: u128, code: &str, now: Instant) -> Option<Slot> {
-        if self.most == 0 || code.len() > MOST_CODE_BYTES {
+    /// Returns the slot for this code's template, if the code was evaluated before. The caller makes the template if
+    /// the slot is empty.
+    pub(crate) fn slot(&self, app: u128, code: &str, now: Instant) -> Option<Slot> {
+        if self.max == 0 || code.len() > MAX_CODE_BYTES {
             return None;
         }
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|it| now.saturating_duration_since(it.used) < REMEMBERED);
-        let found = known.iter_mut().position(|it| it.owner == owner && *it.code == *code);
-        let Some(at) = found else {
-            if known.len() >= MOST_KNOWN {
-                // Those that were used longest ago stand in front.
+        known.retain(|it| now.saturating_duration_since(it.used) < RETENTION);
+        let found = known.iter_mut().position(|it| it.app == app && *it.code == *code);
+        let Some(index) = found else {
+            if known.len() >= MAX_KNOWN {
+                // The least recently used code is first.
                 known.remove(0);
             }
-            known.push(Known { owner, code: code.into(), used: now, template: None });
+            known.push(Known { app, code: code.into(), used: now, template: None });
             return None;
         };
-        let mut one = known.remove(at);
-        one.used = now;
-        if one.template.is_none() {
-            make_room(&mut known, owner, self.most);
+        let mut entry = known.remove(index);
+        entry.used = now;
+        if entry.template.is_none() {
+            make_room(&mut known, app, self.max);
         }
-        let slot = one.template.get_or_insert_default().clone();
-        known.push(one);
+        let slot = entry.template.get_or_insert_default().clone();
+        known.push(entry);
         Some(slot)
     }
 
-    /// All templates ended.
+    /// Forgets all codes, because all templates have ended.
     pub(crate) fn clear(&self) {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// The template ended: the code is as new.
-    pub(crate) fn forget(&self, owner: u128, code: &str) {
+    /// Forgets this code, because its template has ended.
+    pub(crate) fn forget(&self, app: u128, code: &str) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|it| it.owner != owner || *it.code != *code);
+        known.retain(|it| it.app != app || *it.code != *code);
     }
 }
 
-/// Takes the template that was used longest ago from its code, if there are too many: the owner's own if it has its share.
-fn make_room(known: &mut [Known], owner: u128, most: usize) {
+/// Evicts the least recently used template if there are too many: one of the app's own if the app has used up its
+/// share.
+fn make_room(known: &mut [Known], app: u128, max: usize) {
     let held = |it: &&mut Known| it.template.is_some();
-    let own = known.iter_mut().filter(held).filter(|it| it.owner == owner).count();
+    let own = known.iter_mut().filter(held).filter(|it| it.app == app).count();
     let all = known.iter_mut().filter(held).count();
-    let victim = if own >= (most / 2).max(1) {
-        known.iter_mut().filter(held).find(|it| it.owner == owner)
-    } else if all >= most {
+    let victim = if own >= (max / 2).max(1) {
+        known.iter_mut().filter(held).find(|it| it.app == app)
+    } else if all >= max {
         known.iter_mut().find(held)
     } else {
         None
     };
     if let Some(victim) = victim {
-        // What runs in it holds it until it has ended.
+        // Running evaluations keep it alive until they have ended.
         victim.template = None;
     }
 }
@@ -104,50 +106,50 @@ mod tests {
     fn with_templates(templates: &Templates) -> Vec<(u128, String)> {
         let known = templates.known.lock().unwrap();
         let held = known.iter().filter(|it| it.template.is_some());
-        held.map(|it| (it.owner, it.code.to_string())).collect()
+        held.map(|it| (it.app, it.code.to_string())).collect()
     }
 
     #[test]
-    fn code_has_a_template_from_its_second_evaluation_on_until_it_rests() {
+    fn code_has_a_template_from_its_second_evaluation_until_it_is_forgotten() {
         let (templates, now) = (Templates::new(8), Instant::now());
         assert!(templates.slot(1, "a", now).is_none());
-        assert!(templates.slot(2, "a", now).is_none(), "another's is another");
+        assert!(templates.slot(2, "a", now).is_none(), "the code of another app counts separately");
         let slot = templates.slot(1, "a", now).unwrap();
-        assert!(Arc::ptr_eq(&slot, &templates.slot(1, "a", now + REMEMBERED / 2).unwrap()));
-        assert!(templates.slot(1, "a", now + REMEMBERED * 2).is_none());
-        assert!(!Arc::ptr_eq(&slot, &templates.slot(1, "a", now + REMEMBERED * 2).unwrap()));
+        assert!(Arc::ptr_eq(&slot, &templates.slot(1, "a", now + RETENTION / 2).unwrap()));
+        assert!(templates.slot(1, "a", now + RETENTION * 2).is_none());
+        assert!(!Arc::ptr_eq(&slot, &templates.slot(1, "a", now + RETENTION * 2).unwrap()));
         templates.forget(1, "a");
-        assert!(templates.slot(1, "a", now + REMEMBERED * 2).is_none());
-        let long = "#".repeat(MOST_CODE_BYTES + 1);
+        assert!(templates.slot(1, "a", now + RETENTION * 2).is_none());
+        let long = "#".repeat(MAX_CODE_BYTES + 1);
         assert!(templates.slot(1, &long, now).is_none() && templates.slot(1, &long, now).is_none());
         assert!(Templates::new(0).slot(1, "a", now).is_none());
     }
 
     #[test]
-    fn an_owner_takes_its_own_templates_place_and_no_others() {
+    fn an_app_over_its_share_evicts_only_its_own_templates() {
         let (templates, now) = (Templates::new(4), Instant::now());
-        for owner in [1, 2] {
+        for app in [1, 2] {
             for code in ["a", "b", "c"] {
-                assert!(templates.slot(owner, code, now).is_none());
-                assert!(templates.slot(owner, code, now).is_some());
+                assert!(templates.slot(app, code, now).is_none());
+                assert!(templates.slot(app, code, now).is_some());
             }
         }
-        let expected = [(1, "b"), (1, "c"), (2, "b"), (2, "c")].map(|(owner, code)| (owner, code.to_owned()));
+        let expected = [(1, "b"), (1, "c"), (2, "b"), (2, "c")].map(|(app, code)| (app, code.to_owned()));
         assert_eq!(with_templates(&templates), expected);
-        // A third owner takes the place of the one that was used longest ago.
+        // A third app evicts the least recently used template.
         templates.slot(1, "b", now);
         templates.slot(3, "a", now);
         templates.slot(3, "a", now);
-        let expected = [(2, "b"), (2, "c"), (1, "b"), (3, "a")].map(|(owner, code)| (owner, code.to_owned()));
+        let expected = [(2, "b"), (2, "c"), (1, "b"), (3, "a")].map(|(app, code)| (app, code.to_owned()));
         assert_eq!(with_templates(&templates), expected);
     }
 
     #[test]
-    fn only_so_many_codes_are_remembered() {
+    fn the_number_of_remembered_codes_is_limited() {
         let (templates, now) = (Templates::new(4), Instant::now());
         for i in 0..1000 {
             assert!(templates.slot(1, &i.to_string(), now).is_none());
         }
-        assert_eq!(templates.known.lock().unwrap().len(), MOST_KNOWN);
+        assert_eq!(templates.known.lock().unwrap().len(), MAX_KNOWN);
     }
 }

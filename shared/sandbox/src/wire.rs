@@ -1,22 +1,23 @@
-//! What parent, zygote, templates and evaluations say to each other.
+//! The protocol between parent, zygote, templates and evaluations.
 //!
-//! Parent and zygote may be of neighboring releases for a moment: Lambda exchanges a function's code and its layers one after the
-//! other. So what is said here only ever gains members, which the other side does without; the tests hold its form.
+//! Parent and zygote may briefly be of two consecutive releases: Lambda replaces a function's code and its layers one
+//! after the other. So messages may only gain members, and the other side must work without them; the tests pin the
+//! format.
 //!
-//! A frame is its length as four bytes and that many bytes of JSON. What an evaluation writes is not
-//! trusted: it is as if the user's code had written it.
+//! A frame is four bytes of length and that many bytes of JSON. What an evaluation writes is not trusted: the user's
+//! code could have written it.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// The hidden first argument that makes a program the sandbox of another.
+/// The hidden first argument that makes a program the zygote of another.
 pub(crate) const ARGUMENT: &str = "__python-sandbox";
 
-/// From the zygote, once it is warm or knows that it never will be.
+/// The first message of the zygote or a template, once it is ready or has failed.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Hello {
     Ready,
-    /// But the kernel refuses the system call filter.
+    /// Ready, but the kernel refuses the system call filter.
     Unfiltered,
     Failed(String),
 }
@@ -24,18 +25,18 @@ pub(crate) enum Hello {
 /// A record on the control socket of the zygote, or of a template.
 #[derive(Clone, Copy)]
 pub(crate) enum Order {
-    /// Fork an evaluation that talks on the descriptor that comes along, with a memory limit of its own.
+    /// Fork an evaluation with this memory limit, whose socket is the descriptor sent along.
     Prepare { id: u64, memory_bytes: u64 },
-    /// Fork a template, whose control socket is the descriptor that comes along. A zygote of an earlier release forks an
-    /// evaluation instead, which cannot read what a template is told and ends.
+    /// Fork a template, whose control socket is the descriptor sent along. A zygote of an earlier release forks an
+    /// evaluation instead, which cannot parse a template's request and ends.
     Template { id: u64, memory_bytes: u64 },
-    /// It gets its request now, and has to end within the timeout.
+    /// The evaluation gets its request now, and must end within the timeout.
     Start { id: u64, timeout_ms: u64 },
 }
 
 impl Order {
     pub(crate) const LENGTH: usize = 16;
-    /// In the amount of memory, which is never as much.
+    /// A flag in the amount of memory, which is never that large.
     const TEMPLATE: u64 = 1 << 63;
 
     pub(crate) fn to_bytes(self) -> [u8; Self::LENGTH] {
@@ -50,7 +51,7 @@ impl Order {
         bytes
     }
 
-    /// What it is shows in whether a descriptor came along.
+    /// `prepare`: whether a descriptor was sent along, which distinguishes the orders.
     #[cfg(feature = "interpreter")]
     pub(crate) fn from_bytes(bytes: [u8; Self::LENGTH], prepare: bool) -> Self {
         let [id, amount] = [0, 8].map(|at| {
@@ -68,34 +69,34 @@ impl Order {
     }
 }
 
-/// What a template is told first, preceded by four bytes as a [`Request`] is. It answers with a [`Hello`].
+/// The first message to a template, preceded by four bytes as a [`Request`] is. The template answers with a [`Hello`].
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Template<'a> {
-    /// The code that it is to compile.
+    /// The code to compile.
     #[serde(borrow)]
     pub(crate) template: std::borrow::Cow<'a, str>,
 }
 
-/// What to evaluate. Before its frame stand four bytes: the seconds of processor time that it may take.
+/// What to evaluate. Its frame is preceded by four bytes: the limit on processor time, in seconds.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Request<'a> {
     #[serde(borrow)]
     pub(crate) code: std::borrow::Cow<'a, str>,
     #[serde(borrow)]
     pub(crate) input: &'a RawValue,
-    /// Whether the input's members are the arguments of `run`, instead of the one argument.
+    /// Whether the input's members are keyword arguments of `run`, instead of the input being its only argument.
     pub(crate) named: bool,
     pub(crate) max_output_bytes: usize,
 }
 
-/// What came of it.
+/// The result of an evaluation.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Reply<'a> {
     Value(#[serde(borrow)] &'a RawValue),
     Failure(Failure),
 }
 
-/// [`crate::Error`], as far as it is made on the other side.
+/// The variants of [`crate::Error`] that the other side reports.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Failure {
     Raised { kind: String, message: String, line: Option<u32> },
@@ -108,7 +109,7 @@ pub(crate) enum Failure {
     Crashed(String),
 }
 
-/// A frame of `body`.
+/// Encodes `body` as a frame.
 pub(crate) fn frame(body: &impl Serialize) -> serde_json::Result<Vec<u8>> {
     let mut frame = vec![0; 4];
     serde_json::to_writer(&mut frame, body)?;
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parent_says_what_the_release_before_said() {
+    fn messages_of_a_parent_are_those_of_the_previous_release() {
         assert_eq!(ARGUMENT, "__python-sandbox");
         let input = RawValue::from_string(r#"{"a":1}"#.to_owned()).unwrap();
         let request = Request { code: "c".into(), input: &input, named: true, max_output_bytes: 9 };
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sandbox_says_what_the_release_before_said() {
+    fn messages_of_a_sandbox_are_those_of_the_previous_release() {
         let hellos = [Hello::Ready, Hello::Unfiltered, Hello::Failed("f".to_owned())];
         assert_eq!(text(&hellos), r#"["Ready","Unfiltered",{"Failed":"f"}]"#);
         let value = RawValue::from_string("[1]".to_owned()).unwrap();
@@ -159,20 +160,20 @@ mod tests {
             Failure::Recursion,
             Failure::Crashed("c".to_owned()),
         ];
-        let said = concat!(
+        let expected = concat!(
             r#"[{"Raised":{"kind":"K","message":"m","line":2}},{"Syntax":{"message":"m","line":null}},{"Output":"o"},"#,
             r#""NoRun","Timeout","Memory","Recursion",{"Crashed":"c"}]"#,
         );
-        assert_eq!(text(&failures), said);
+        assert_eq!(text(&failures), expected);
     }
 
     #[test]
-    fn an_earlier_sandbox_takes_no_template_for_a_request() {
+    fn an_earlier_sandbox_does_not_parse_a_template_as_a_request() {
         assert!(serde_json::from_str::<Request<'_>>(r#"{"template":"c"}"#).is_err());
     }
 
     #[test]
-    fn what_a_later_release_adds_is_passed_over() {
+    fn members_of_later_releases_are_ignored() {
         let later = r#"{"code":"c","later":[1],"input":{},"named":false,"max_output_bytes":9}"#;
         let request: Request<'_> = serde_json::from_str(later).unwrap();
         assert_eq!((&*request.code, request.max_output_bytes), ("c", 9));

@@ -1,4 +1,4 @@
-//! Code that means harm, and code that a broken interpreter could run.
+//! Hostile code, and native code that could run in a broken interpreter.
 
 #![allow(clippy::unwrap_used, clippy::allow_attributes, reason = "a test may panic")]
 
@@ -13,7 +13,7 @@ use serde_json::json;
 const SHORT: Duration = Duration::from_millis(300);
 
 #[tokio::test]
-async fn time_has_a_limit_that_code_cannot_move() {
+async fn time_has_a_limit_that_code_cannot_change() {
     let sandbox = sandbox();
     sandbox.warm().await.unwrap();
     for code in [
@@ -47,11 +47,11 @@ async fn memory_has_a_limit() {
         "def run(d): return 1 << 10 ** 11",
     ] {
         let error = one(&sandbox, code).await;
-        let fine = matches!(&error, Error::Memory)
+        let expected = matches!(&error, Error::Memory)
             || matches!(&error, Error::Raised { kind, .. } if kind == "OverflowError");
-        assert!(fine, "{code}: {error:?}");
+        assert!(expected, "{code}: {error:?}");
     }
-    // And what may be used, can.
+    // All of the limit can be used.
     let code = "def run(d): return len(bytes(50_000_000))";
     assert_eq!(run(&sandbox, code).await.unwrap(), json!(50_000_000));
 }
@@ -70,7 +70,7 @@ async fn recursion_has_a_limit() {
         let error = one(&sandbox, code).await;
         assert!(matches!(error, Error::Recursion), "{code}: {error:?}");
     }
-    // A limit that code lifts for itself, and one in the compiler.
+    // A recursion limit raised by the code itself, and the compiler's own limit.
     let source = format!("def run(d): return {}1{}", "(".repeat(100_000), ")".repeat(100_000));
     for code in [
         source.as_str(),
@@ -89,7 +89,7 @@ async fn recursion_has_a_limit() {
 }
 
 #[tokio::test]
-async fn output_and_messages_and_input_have_a_limit() {
+async fn output_messages_and_input_have_limits() {
     let sandbox = Sandbox::new(Config { max_output_bytes: 1000, max_input_bytes: 5000, ..config() });
     for code in [
         "def run(d): return 'a' * 10_000",
@@ -108,7 +108,7 @@ async fn output_and_messages_and_input_have_a_limit() {
 }
 
 #[tokio::test]
-async fn nothing_leads_outside() {
+async fn code_has_no_access_to_the_system() {
     let sandbox = sandbox();
     for module in [
         "os",
@@ -151,7 +151,7 @@ async fn nothing_leads_outside() {
         let error = one(&sandbox, code).await;
         assert!(matches!(error, Error::Raised { .. }), "{code}: {error:?}");
     }
-    // Around the guard of imports there is a hollow `os`, and nothing else.
+    // Bypassing the import guard yields only a stripped `os`.
     let code = "import json\ndef run(d):\n    m = json.codecs.sys.modules\n    return [len(m['os'].environ), hasattr(m['os'], 'open'), 'posix' in m, '_socket' in m]";
     assert_eq!(run(&sandbox, code).await.unwrap(), json!([0, false, false, false]));
 }
@@ -171,11 +171,15 @@ async fn nothing_is_carried_to_the_next_run() {
         'leak' in json.codecs.sys.modules, math.pi > 3.1, json.dumps({})]";
     assert_eq!(run(&sandbox, look).await.unwrap(), json!([0, false, false, false, false, true, "{}"]));
     let code = "import random, uuid\ndef run(d): return [random.random(), uuid.uuid4(), uuid.uuid1().node]";
-    assert_ne!(run(&sandbox, code).await.unwrap(), run(&sandbox, code).await.unwrap(), "the same dice twice");
+    assert_ne!(
+        run(&sandbox, code).await.unwrap(),
+        run(&sandbox, code).await.unwrap(),
+        "the random state is repeated"
+    );
 }
 
-/// The same code again and again, so that a template forks its later evaluations: each looks for what one before it left, in
-/// every place that it can think of, and leaves it.
+/// Evaluated repeatedly, so that a template forks its later evaluations. Each evaluation leaves a mark in many places,
+/// and reports marks of earlier ones.
 const LEAK: &str = "import collections, datetime, decimal, functools, json, math, random, re, string, uuid
 sys = json.codecs.sys
 def f(x=[]): return x
@@ -214,16 +218,16 @@ async fn nothing_is_carried_from_one_evaluation_of_a_code_to_the_next() {
     let sandbox = sandbox();
     let mut dice = std::collections::BTreeSet::new();
     for round in 0..6 {
-        // One after the other, and some at a time.
+        // Sequential rounds of concurrent evaluations.
         let runs = (0..=round).map(|i| {
             let sandbox = sandbox.clone();
             tokio::spawn(async move { run_as(&sandbox, i % 2, LEAK).await })
         });
         for run in runs.collect::<Vec<_>>() {
             let result = run.await.unwrap().unwrap();
-            assert_eq!(result[0], json!([]), "found what an evaluation before it left");
+            assert_eq!(result[0], json!([]), "found a mark of an earlier evaluation");
             for die in 1..4 {
-                assert!(dice.insert(result[die].to_string()), "the same dice twice: {result}");
+                assert!(dice.insert(result[die].to_string()), "the random state is repeated: {result}");
             }
         }
     }
@@ -255,7 +259,7 @@ async fn a_template_changes_no_answer() {
             assert_eq!(format!("{:?}", run(&sandbox, code).await), first, "{:.80}", code);
         }
     }
-    // A limit on memory holds there too, and so does one on time.
+    // The limits on memory and time hold in templates too.
     for _ in 0..3 {
         let code = "def run(d):\n    x = []\n    while True: x.append(bytes(1_000_000))";
         assert!(matches!(one(&sandbox, code).await, Error::Memory));
@@ -265,7 +269,7 @@ async fn a_template_changes_no_answer() {
 }
 
 #[tokio::test]
-async fn a_killed_template_is_made_again() {
+async fn a_killed_template_is_replaced() {
     let sandbox = sandbox();
     let code = "def run(d): return d['q']";
     run(&sandbox, code).await.unwrap();
@@ -273,7 +277,7 @@ async fn a_killed_template_is_made_again() {
     assert!(templates(zygote).is_empty(), "the first evaluation is the zygote's own");
     let mut seen = Vec::new();
     for _ in 0..3 {
-        // Whether it is seen before or in the middle of an evaluation that the template is gone: there is an answer.
+        // The template's death may be noticed before or during an evaluation; each evaluation has a result.
         for _ in 0..4 {
             run(&sandbox, code).await.unwrap();
         }
@@ -304,13 +308,13 @@ async fn a_broken_interpreter_finds_a_locked_process() {
         assert!(matches!(one(&sandbox, "probe: lie").await, Error::Crashed(_)));
     }
     assert_eq!(run(&sandbox, "def run(d): return 1").await.unwrap(), json!(1));
-    // Nobody of our user reads our memory.
+    // Other processes of the same user cannot read our memory.
     let hidden = rustix::process::dumpable_behavior().unwrap();
     assert_eq!(hidden, rustix::process::DumpableBehavior::NotDumpable);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sleeper_blocks_nobody_and_a_dropped_run_dies() {
+async fn sleeping_code_blocks_no_other_and_a_dropped_run_is_killed() {
     let sandbox = sandbox();
     sandbox.warm().await.unwrap();
     let start = Instant::now();
@@ -331,7 +335,7 @@ async fn a_sleeper_blocks_nobody_and_a_dropped_run_dies() {
         let sandbox = sandbox.clone();
         async move { run(&sandbox, "def run(d):\n    while True: pass").await }
     });
-    // The one that spins; there is always a spare too.
+    // The spinning evaluation; there is also a spare.
     eventually(|| children(zygote).iter().any(|it| state(*it) == Some('R'))).await;
     let victims = children(zygote);
     spinning.abort();
@@ -339,7 +343,7 @@ async fn a_sleeper_blocks_nobody_and_a_dropped_run_dies() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sleepers_of_one_owner_leave_room_for_others() {
+async fn sleeping_code_of_one_app_leaves_room_for_others() {
     let sandbox = Sandbox::new(Config { max_processes: 8, ..config() });
     let sleepers: Vec<_> = (0..40)
         .map(|i| {
@@ -348,16 +352,16 @@ async fn sleepers_of_one_owner_leave_room_for_others() {
             tokio::spawn(async move { run_as(&sandbox, 1 + i / 20, code).await })
         })
         .collect();
-    // Two owners have what they may have, and many more wait.
+    // Two apps hold all permits that they may have, and many evaluations wait.
     eventually_async(async || {
         let Some(zygote) = sandbox.process_id().await else { return false };
-        // Six evaluations, and a template of each owner.
+        // Six evaluations, and a template of each app.
         descendants(zygote).iter().filter(|it| state(**it) == Some('S')).count() >= 8
     })
     .await;
-    for owner in 3..6 {
-        let value = run_as(&sandbox, owner, "def run(d): return d['q']").await;
-        assert_eq!(value.unwrap(), json!("hi"), "none of the sleepers ended meanwhile");
+    for app in 3..6 {
+        let value = run_as(&sandbox, app, "def run(d): return d['q']").await;
+        assert_eq!(value.unwrap(), json!("hi"), "app {app} gets a permit while the others sleep");
     }
     assert!(sleepers.iter().all(|it| !it.is_finished()));
     for sleeper in sleepers {
@@ -366,7 +370,7 @@ async fn sleepers_of_one_owner_leave_room_for_others() {
 }
 
 #[tokio::test]
-async fn a_killed_sandbox_comes_back_and_a_dropped_one_leaves_nothing() {
+async fn a_killed_sandbox_is_restarted_and_a_dropped_one_leaves_no_process() {
     let sandbox = sandbox();
     assert_eq!(run(&sandbox, "def run(d): return 1").await.unwrap(), json!(1));
     let first = sandbox.process_id().await.unwrap();
@@ -374,7 +378,7 @@ async fn a_killed_sandbox_comes_back_and_a_dropped_one_leaves_nothing() {
     assert_eq!(run(&sandbox, "def run(d): return 2").await.unwrap(), json!(2));
     let second = sandbox.process_id().await.unwrap();
     assert_ne!(first, second);
-    // In the middle of an evaluation: it is run again.
+    // Killed during an evaluation: the evaluation is repeated.
     let code = "import time\ndef run(d):\n    time.sleep(0.3)\n    return 3";
     let (value, ()) = tokio::join!(run(&sandbox, code), async {
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -390,7 +394,7 @@ async fn a_killed_sandbox_comes_back_and_a_dropped_one_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_program_without_the_hook_is_told_apart() {
+async fn a_program_that_does_not_become_the_sandbox_is_unavailable() {
     let sandbox = Sandbox::new(Config { program: Some("/bin/true".into()), ..config() });
     assert!(matches!(one(&sandbox, "def run(d): return 1").await, Error::Unavailable(_)));
 }
@@ -401,12 +405,12 @@ fn kill(pid: u32) {
 }
 
 fn children(pid: u32) -> Vec<u32> {
-    // One that is gone has none.
+    // A process that is gone has none.
     let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     children.split_whitespace().map(|it| it.parse().unwrap()).collect()
 }
 
-/// Those of its children that have a child: a spare at least.
+/// The children that have children themselves: at least a spare.
 fn templates(zygote: u32) -> Vec<u32> {
     children(zygote).into_iter().filter(|it| !children(*it).is_empty()).collect()
 }
@@ -427,7 +431,7 @@ async fn eventually(mut holds: impl FnMut() -> bool) {
 async fn eventually_async(mut holds: impl AsyncFnMut() -> bool) {
     let start = Instant::now();
     while !holds().await {
-        assert!(start.elapsed() < Duration::from_secs(5), "it never came to pass");
+        assert!(start.elapsed() < Duration::from_secs(5), "not within 5 s");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Python as people write it in workflows.
+//! Python as it is written in workflows.
 
 #![allow(clippy::unwrap_used, clippy::too_many_lines, clippy::allow_attributes, reason = "a test may panic")]
 
@@ -9,7 +9,7 @@ use runyard_sandbox::{Arguments, Error};
 use serde_json::{Value, json};
 
 #[tokio::test]
-async fn what_nodes_do() {
+async fn common_python_works() {
     let sandbox = sandbox();
     for (code, expected) in [
         ("def run(d): return d['q'] + '!'", json!("hi!")),
@@ -125,7 +125,7 @@ async fn what_nodes_do() {
 }
 
 #[tokio::test]
-async fn errors_say_what_an_author_needs() {
+async fn errors_have_kind_message_and_line() {
     let sandbox = sandbox();
     let error = one(&sandbox, "def run(d): raise ValueError('x')").await;
     assert!(matches!(&error, Error::Raised { kind, line: Some(1), .. } if kind == "ValueError"), "{error:?}");
@@ -164,7 +164,7 @@ async fn input_may_come_as_named_arguments() {
     assert_eq!(value, json!([1, [2], 3]));
 }
 
-/// A node that only checks code compiles it here, and runs nothing of it.
+/// A node that only checks code compiles it in the sandbox, and does not run it.
 #[tokio::test]
 async fn code_is_checked_without_being_run() {
     let sandbox = sandbox();

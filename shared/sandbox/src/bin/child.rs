@@ -1,5 +1,5 @@
-//! What the tests and benches start as the sandbox: the real one, and probes that stand for an interpreter that
-//! was broken out of.
+//! The program that tests and benches start as the sandbox: the real sandbox, with probes that simulate code that has
+//! broken out of the interpreter.
 
 #![expect(unsafe_code, reason = "the point is to make raw system calls")]
 
@@ -17,7 +17,7 @@ fn probe(code: &str) -> Option<Value> {
         "abort" => std::process::abort(),
         "exit" => std::process::exit(7),
         "panic" => panic!("as asked"),
-        // A length that promises 4 GiB, and then silence.
+        // Announces an answer of 4 GiB, then sends nothing.
         "lie" => {
             let lie = u32::MAX.to_le_bytes();
             // SAFETY: the buffer outlives the call.
@@ -30,9 +30,9 @@ fn probe(code: &str) -> Option<Value> {
     }
 }
 
-/// The error number that each call fails with, 0 for one that succeeds.
+/// The error number of each call; 0 if it succeeds.
 fn system_calls() -> Value {
-    let parent = 1; // Whoever it is: process 1 is somebody else's too.
+    let parent = 1; // Any process of others will do; process 1 always exists.
     let path = c"/proc/self/environ".as_ptr() as usize;
     let calls = [
         ("open", libc::SYS_openat, [libc::AT_FDCWD.cast_unsigned() as usize, path, 0]),
@@ -70,8 +70,8 @@ fn system_calls() -> Value {
         ("getpid", libc::SYS_getpid, [0, 0, 0]),
     ];
     let answers = calls.map(|(name, number, [a, b, c])| {
-        // SAFETY: all that could write to memory is refused before it looks at its arguments, and a null
-        // pointer is an error.
+        // SAFETY: calls that could write to memory are refused before they read their arguments, and a null pointer is
+        // an error.
         let answer = unsafe { libc::syscall(number, a, b, c, 0x22_usize, usize::MAX, 0_usize) };
         let error = std::io::Error::last_os_error().raw_os_error();
         (name.to_owned(), json!(if answer < 0 { error } else { Some(0) }))
@@ -80,6 +80,6 @@ fn system_calls() -> Value {
 }
 
 fn descriptors() -> Value {
-    // SAFETY: asks, and changes nothing.
+    // SAFETY: F_GETFD only reads.
     (0..4096).filter(|it| unsafe { libc::fcntl(*it, libc::F_GETFD) } >= 0).collect()
 }

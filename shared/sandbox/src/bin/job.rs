@@ -1,4 +1,4 @@
-//! What the tests of jobs start: the real thing around work that means harm.
+//! The program that tests of jobs start: real jobs that do hostile work.
 
 use std::{
     fs::File,
@@ -10,7 +10,7 @@ use runyard_sandbox::{JobConfig, Jobs};
 
 fn main() {
     runyard_sandbox::enter_job_if_asked(perform);
-    // As a server, which starts a job that never ends.
+    // Otherwise it acts as a server, which starts a job that never ends.
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let jobs = Jobs::new(JobConfig::default());
     let done = runtime.block_on(async { jobs.turn(1).await.run("spin", b"").await });
@@ -44,7 +44,7 @@ fn perform(job: &str, input: Vec<u8>) -> Vec<u8> {
     }
 }
 
-#[expect(unconditional_recursion, reason = "the point is to end the stack")]
+#[expect(unconditional_recursion, reason = "must overflow the stack")]
 fn recurse(depth: u64) -> u64 {
     black_box(recurse(black_box(depth + 1)) + 1)
 }

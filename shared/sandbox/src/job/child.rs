@@ -1,4 +1,4 @@
-//! What a job's process does.
+//! The child side of jobs.
 
 use std::{
     io::{self, Read, Write},
@@ -6,16 +6,16 @@ use std::{
     panic::{self, AssertUnwindSafe},
 };
 
-use super::{ARGUMENT, DONE, Head, PANICKED, TOO_MUCH, UNFILTERED};
+use super::{ARGUMENT, DONE, Head, PANICKED, TOO_LARGE, UNFILTERED};
 use crate::lockdown::{self, Filter, raw};
 
-/// What a program does for its jobs: given a job's name and input, its output. It runs in a process that has nothing but
-/// memory and a clock.
+/// Performs a job of the program: takes the job's name and input, returns its output. It runs in a process that has
+/// only memory and a clock.
 pub type Perform = fn(&str, Vec<u8>) -> Vec<u8>;
 
-/// Becomes a job and never returns, if this process was started to be one.
+/// Becomes a job and never returns, if this process was started as one.
 ///
-/// The first thing in `main`, before there is a thread, a runtime or a parsed argument.
+/// Must be the first statement of `main`: before any thread or runtime is started and any argument is parsed.
 pub fn enter_job_if_asked(perform: Perform) {
     if std::env::args_os().nth(1).is_some_and(|it| it == ARGUMENT) {
         raw::exit(i32::from(serve(perform).is_err()));
@@ -46,7 +46,7 @@ fn serve(perform: Perform) -> io::Result<()> {
     let input = read(head.input_bytes)?;
     let done = panic::catch_unwind(AssertUnwindSafe(|| perform(&job, input)));
     let (kind, output) = match done {
-        Ok(output) if output.len() as u64 > head.max_output_bytes => (TOO_MUCH, Vec::new()),
+        Ok(output) if output.len() as u64 > head.max_output_bytes => (TOO_LARGE, Vec::new()),
         Ok(output) => (DONE, output),
         Err(_) => (PANICKED, Vec::new()),
     };
@@ -56,7 +56,7 @@ fn serve(perform: Perform) -> io::Result<()> {
     socket.write_all(&output)
 }
 
-/// The descriptor that is all there is, without a buffer between.
+/// The process's only descriptor, unbuffered.
 struct Socket(io::Stdin);
 
 impl Read for Socket {

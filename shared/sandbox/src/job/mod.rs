@@ -1,12 +1,12 @@
-//! Jobs: work on untrusted data that nothing could interrupt, in processes that can be killed.
+//! Jobs: work on untrusted data that cannot be interrupted, in processes that can be killed.
 //!
 //! ```text
-//! server ── a socket for each job ──> job   one process for each
+//! server ── one socket per job ──> job   one process per job
 //! ```
 //!
-//! A job is the server's own executable started anew ([`enter_job_if_asked`] stands at the start of its `main`), with an
-//! empty environment and one socket. It takes the limits and the system call filter of an evaluation, and only then
-//! reads what it is to do. It is killed when nobody waits for it, at its deadline, and when the server dies.
+//! A job is a new process of the server's own executable ([`enter_job_if_asked`] is the first statement of its `main`),
+//! with an empty environment and one socket. It takes the limits and the system call filter of an evaluation, and only
+//! then reads its job and input. It is killed when its caller is gone, at its deadline, and when the server dies.
 
 mod child;
 mod process;
@@ -35,22 +35,22 @@ use process::Starter;
 /// The hidden first argument that makes a program a job.
 const ARGUMENT: &str = "__job";
 
-/// The kernel's limit on processor time ends a job that the server's clock did not; it is this much later.
+/// How much later than the server's deadline the kernel's limit on processor time ends a job.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Limits of jobs, and what to start.
+/// Limits of jobs, and the program to start.
 #[derive(Debug, Clone)]
 pub struct JobConfig {
-    /// Jobs at once, of which no owner gets more than half; more wait for their turn.
+    /// Number of concurrent jobs, at most half of them for one app; further ones wait for a permit.
     pub max_processes: usize,
-    /// What one job may use beyond what the program itself takes, its input included.
+    /// Bytes of memory that one job may use beyond what the program itself takes, its input included.
     pub memory_bytes: u64,
     /// How long one may take, from its start.
     pub timeout: Duration,
-    /// How much may come of it.
+    /// Bytes that a job may return.
     pub max_output_bytes: usize,
-    /// A program whose `main` begins with [`enter_job_if_asked`]. `None` stands for the running program, whose `main` then
-    /// does.
+    /// A program whose `main` begins with [`enter_job_if_asked`]. `None`: the running program, whose `main` must then
+    /// begin with it.
     pub program: Option<PathBuf>,
 }
 
@@ -66,36 +66,36 @@ impl Default for JobConfig {
     }
 }
 
-/// Why a job gave nothing.
+/// Why a job returned no output.
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {
-    /// It ran into its deadline and was killed.
+    /// It was killed at its deadline.
     #[error("the job took longer than {} s", .limit.as_secs_f64())]
     Timeout {
         /// How long it may take.
         limit: Duration,
     },
-    /// It wanted more memory, or a deeper stack, than it may have.
+    /// It exceeded its memory limit or overflowed its stack.
     #[error("the job used more than {limit} bytes of memory")]
     Memory {
-        /// How much it may use.
+        /// Bytes that it may use.
         limit: u64,
     },
-    /// More came of it than may.
-    #[error("the job gave more than {limit} bytes")]
+    /// Its output is too large.
+    #[error("the job returned more than {limit} bytes")]
     Output {
-        /// How much may come of it.
+        /// Bytes that it may return.
         limit: usize,
     },
     /// It panicked, or its process died in another way.
     #[error("the job's process died: {0}")]
     Crashed(String),
-    /// There is no process to perform it.
+    /// Its process did not start.
     #[error("the job's process cannot be started")]
     Unavailable(#[source] io::Error),
 }
 
-/// Performs jobs; cheap to clone. Starts nothing before the first.
+/// Performs jobs; cheap to clone. Starts no process before the first job.
 #[derive(Debug, Clone)]
 pub struct Jobs {
     inner: Arc<Inner>,
@@ -109,7 +109,7 @@ struct Inner {
     has_warned: AtomicBool,
 }
 
-/// The right to perform one job now. What a job needs is best read into memory only then.
+/// A permit for one job. Read a job's input into memory only after acquiring it.
 #[derive(Debug)]
 pub struct JobTurn {
     inner: Arc<Inner>,
@@ -117,21 +117,21 @@ pub struct JobTurn {
 }
 
 impl Jobs {
-    /// Jobs with limits of their own.
+    /// Creates jobs with the limits of `config`.
     pub fn new(config: JobConfig) -> Self {
         let turns = Turns::new(config.max_processes);
         let inner = Inner { config, turns, starter: Starter::default(), has_warned: AtomicBool::new(false) };
         Self { inner: Arc::new(inner) }
     }
 
-    /// Waits until `owner` may perform a job; turns are shared fairly between owners, see [`Turns`].
-    pub async fn turn(&self, owner: u128) -> JobTurn {
-        JobTurn { inner: Arc::clone(&self.inner), _turn: self.inner.turns.acquire(owner).await }
+    /// Waits for a permit for `app`; permits are shared fairly between apps, see [`Turns`].
+    pub async fn turn(&self, app: u128) -> JobTurn {
+        JobTurn { inner: Arc::clone(&self.inner), _turn: self.inner.turns.acquire(app).await }
     }
 }
 
 impl JobTurn {
-    /// What the program's [`Perform`] gives for this job and input. Dropping the future kills the process.
+    /// Returns the output of the program's [`Perform`] for this job and input. Dropping the future kills the process.
     ///
     /// # Errors
     ///
@@ -140,10 +140,10 @@ impl JobTurn {
         let config = &self.inner.config;
         let (mut process, socket) =
             self.inner.starter.start(config.program.clone()).await.map_err(JobError::Unavailable)?;
-        let told = time::timeout(config.timeout, self.inner.talk(socket, &mut process, job, input)).await;
-        // Whatever it does still, it is not waited for.
+        let reply = time::timeout(config.timeout, self.inner.talk(socket, &mut process, job, input)).await;
+        // It may still run, but its output is no longer needed.
         let _ = process.start_kill();
-        told.unwrap_or(Err(JobError::Timeout { limit: config.timeout }))
+        reply.unwrap_or(Err(JobError::Timeout { limit: config.timeout }))
     }
 }
 
@@ -165,33 +165,33 @@ impl Inner {
             job_bytes: job.len() as u64,
             input_bytes: input.len() as u64,
         };
-        let told = async {
-            // One that died early has said why, or its end tells.
+        let reply = async {
+            // If the job died early, its reply or its exit status tells why.
             let _ = socket.write_all(&head.to_bytes()).await;
             let _ = socket.write_all(job.as_bytes()).await;
             let _ = socket.write_all(input).await;
             let (kind, length) = (socket.read_u8().await?, socket.read_u64_le().await?);
-            // What runs there may be anything by now.
+            // The job may be compromised, so its reply is not trusted.
             let length = usize::try_from(length).ok().filter(|length| *length <= config.max_output_bytes);
             let length = length.ok_or(io::ErrorKind::InvalidData)?;
             let mut output = Vec::new();
             let read = (&mut socket).take(length as u64).read_to_end(&mut output).await?;
             if read == length { Ok((kind, output)) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
         };
-        let told: io::Result<(u8, Vec<u8>)> = told.await;
-        let Ok((kind, output)) = told else { return Err(self.why(process.wait().await)) };
+        let reply: io::Result<(u8, Vec<u8>)> = reply.await;
+        let Ok((kind, output)) = reply else { return Err(self.exit_error(process.wait().await)) };
         if kind & UNFILTERED != 0 && !self.has_warned.swap(true, Ordering::Relaxed) {
             tracing::warn!("the kernel refuses a system call filter: jobs run on resource limits alone");
         }
         match kind & !UNFILTERED {
             DONE => Ok(output),
-            TOO_MUCH => Err(JobError::Output { limit: config.max_output_bytes }),
-            _ => Err(JobError::Crashed("it panicked".to_owned())),
+            TOO_LARGE => Err(JobError::Output { limit: config.max_output_bytes }),
+            _ => Err(JobError::Crashed("panic".to_owned())),
         }
     }
 
-    /// Why a process ended before it said anything.
-    fn why(&self, status: io::Result<std::process::ExitStatus>) -> JobError {
+    /// The error for a process that ended without a reply.
+    fn exit_error(&self, status: io::Result<std::process::ExitStatus>) -> JobError {
         use std::os::unix::process::ExitStatusExt as _;
 
         let status = match status {
@@ -200,12 +200,12 @@ impl Inner {
         };
         match status.signal() {
             Some(libc::SIGXCPU) => JobError::Timeout { limit: self.config.timeout },
-            // A panic unwinds, so what aborts is an allocation that failed; and the stack is memory too.
+            // A panic unwinds, so only a failed allocation aborts. A stack overflow counts as memory too.
             Some(libc::SIGABRT | libc::SIGSEGV | libc::SIGBUS) => {
                 JobError::Memory { limit: self.config.memory_bytes }
             }
             Some(libc::SIGKILL) => {
-                JobError::Crashed("it was killed, maybe because the machine is out of memory".to_owned())
+                JobError::Crashed("killed by SIGKILL: the machine may be out of memory".to_owned())
             }
             Some(signal) => JobError::Crashed(format!("signal {signal}")),
             None if status.success() => {
@@ -218,12 +218,12 @@ impl Inner {
 }
 
 const DONE: u8 = 0;
-const TOO_MUCH: u8 = 1;
+const TOO_LARGE: u8 = 1;
 const PANICKED: u8 = 2;
-/// Added to the others: the kernel refused the filter.
+/// A flag on the others: the kernel refused the filter.
 const UNFILTERED: u8 = 0x80;
 
-/// What a job is told first. Job and input follow, as they are.
+/// The first message to a job. The raw bytes of its name and input follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Head {
     /// The process that started it.
@@ -243,22 +243,22 @@ impl Head {
         bytes[..4].copy_from_slice(&self.server.to_le_bytes());
         bytes[4..8].copy_from_slice(&self.cpu_seconds.to_le_bytes());
         let rest = [self.memory_bytes, self.max_output_bytes, self.job_bytes, self.input_bytes];
-        for (place, number) in bytes[8..].chunks_exact_mut(8).zip(rest) {
-            place.copy_from_slice(&number.to_le_bytes());
+        for (chunk, number) in bytes[8..].chunks_exact_mut(8).zip(rest) {
+            chunk.copy_from_slice(&number.to_le_bytes());
         }
         bytes
     }
 
     fn from_bytes(bytes: [u8; Self::LENGTH]) -> Self {
-        let half = |at: usize| u32::from_le_bytes(std::array::from_fn(|place| bytes[at + place]));
-        let whole = |at: usize| u64::from_le_bytes(std::array::from_fn(|place| bytes[at + place]));
+        let u32_at = |offset: usize| u32::from_le_bytes(std::array::from_fn(|i| bytes[offset + i]));
+        let u64_at = |offset: usize| u64::from_le_bytes(std::array::from_fn(|i| bytes[offset + i]));
         Self {
-            server: half(0),
-            cpu_seconds: half(4),
-            memory_bytes: whole(8),
-            max_output_bytes: whole(16),
-            job_bytes: whole(24),
-            input_bytes: whole(32),
+            server: u32_at(0),
+            cpu_seconds: u32_at(4),
+            memory_bytes: u64_at(8),
+            max_output_bytes: u64_at(16),
+            job_bytes: u64_at(24),
+            input_bytes: u64_at(32),
         }
     }
 }
@@ -268,7 +268,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_head_is_read_as_it_was_written() {
+    fn head_round_trips() {
         let head = Head {
             server: 1,
             cpu_seconds: 2,

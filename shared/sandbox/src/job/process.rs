@@ -18,10 +18,10 @@ use tokio::{
 
 use super::ARGUMENT;
 
-/// A thread that starts processes, from the first to the last.
+/// A thread that starts all processes of jobs.
 ///
-/// The kernel kills a process whose parent dies (`PR_SET_PDEATHSIG`), and takes for the parent the thread that started
-/// it: a thread of a pool, which may end before, will not do. Nor does a start hold up anybody else here.
+/// The kernel kills a process whose parent dies (`PR_SET_PDEATHSIG`), and the parent is the thread that started it. A
+/// thread of a pool will not do, since it may end earlier. A start on this thread also blocks no async thread.
 #[derive(Debug, Default)]
 pub(super) struct Starter {
     orders: Mutex<Option<mpsc::Sender<Order>>>,
@@ -34,7 +34,7 @@ struct Order {
 }
 
 impl Starter {
-    /// A process that is killed when it is dropped, and the socket that it has.
+    /// Starts a process, which is killed when dropped; returns it and the other end of its socket.
     pub(super) async fn start(&self, program: Option<PathBuf>) -> io::Result<(Child, UnixStream)> {
         let (started, starting) = oneshot::channel();
         self.order(Order { program, runtime: Handle::current(), started })?;
@@ -52,7 +52,7 @@ impl Starter {
             thread::Builder::new().name("jobs".to_owned()).spawn(move || {
                 for order in receiver {
                     let _runtime = order.runtime.enter();
-                    // Nobody waits any more: then it is dropped here, and killed.
+                    // If the caller is gone, this drops the process, which kills it.
                     let _ = order.started.send(spawn(order.program));
                 }
             })?;
@@ -64,7 +64,7 @@ impl Starter {
 
 fn spawn(program: Option<PathBuf>) -> io::Result<(Child, StdStream)> {
     let (ours, theirs) = StdStream::pair()?;
-    // The executable that runs, even if its file was replaced since.
+    // The running executable, even if its file has been replaced.
     let child = Command::new(program.unwrap_or_else(|| "/proc/self/exe".into()))
         .arg(ARGUMENT)
         .env_clear()

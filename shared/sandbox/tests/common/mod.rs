@@ -1,4 +1,4 @@
-#![allow(dead_code, clippy::allow_attributes, reason = "each test binary uses its part")]
+#![allow(dead_code, clippy::allow_attributes, reason = "each test binary uses only a part")]
 
 use std::time::Duration;
 
@@ -23,18 +23,18 @@ pub(crate) async fn run(sandbox: &Sandbox, code: &str) -> Result<Value, Error> {
     run_for(sandbox, code, LONG).await
 }
 
-pub(crate) async fn run_as(sandbox: &Sandbox, owner: u128, code: &str) -> Result<Value, Error> {
-    sandbox.run(owner, code, &input(), Arguments::One, LONG).await
+pub(crate) async fn run_as(sandbox: &Sandbox, app: u128, code: &str) -> Result<Value, Error> {
+    sandbox.run(app, code, &input(), Arguments::One, LONG).await
 }
 
 pub(crate) async fn run_for(sandbox: &Sandbox, code: &str, timeout: Duration) -> Result<Value, Error> {
     sandbox.run(1, code, &input(), Arguments::One, timeout).await
 }
 
-/// The error of code that must not succeed.
+/// The error of code that must fail.
 pub(crate) async fn one(sandbox: &Sandbox, code: &str) -> Error {
     match run(sandbox, code).await {
-        Ok(value) => panic!("{code}\ngave {value}"),
+        Ok(value) => panic!("{code}\nreturned {value}"),
         Err(error) => error,
     }
 }
