@@ -1,6 +1,7 @@
 //! What it costs to check a value against a schema, counted before it is checked: the validator cannot be interrupted, and
 //! schemas that refer to themselves can ask for a number of steps that is exponential in the depth of the value.
 
+use crate::pattern::{LACKS_GROUP, lacks_group};
 use serde_json::{Map, Value};
 use std::{borrow::Cow, collections::HashMap};
 
@@ -165,6 +166,9 @@ impl Look {
             return Err(format!(
                 "a schema has at most {MAX_PATTERNS} patterns of at most {MAX_PATTERN} bytes"
             ));
+        }
+        if lacks_group(pattern) {
+            return Err(format!("`{}`: {LACKS_GROUP}", &pattern[..pattern.floor_char_boundary(100)]));
         }
         Ok(())
     }
