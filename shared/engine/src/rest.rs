@@ -49,6 +49,11 @@ impl From<Unanswered> for Failure {
     }
 }
 
+/// A member out of an answer; null if there is none. The answer may be no object: then `answer[key].take()` panics.
+pub(crate) fn taken(answer: &mut Value, key: &str) -> Value {
+    answer.get_mut(key).map(Value::take).unwrap_or_default()
+}
+
 /// Makes a request with the app's client, to the URL that was checked; then sends it. `silence` is how long nothing may
 /// come, before the answer and between its pieces.
 pub(crate) async fn call(

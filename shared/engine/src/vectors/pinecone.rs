@@ -6,6 +6,7 @@ use crate::{
     flow::Call,
     load::{Fields, Loading},
     nodes::connection::{Setting, connection},
+    rest::taken,
 };
 use async_trait::async_trait;
 use reqwest::{Method, StatusCode};
@@ -238,7 +239,7 @@ impl VectorStore for Pinecone {
         }
         let api = self.api(call, None).await?;
         let mut answer = self.asked(call, &api, "/query", &body).await?;
-        let Value::Array(found) = answer["matches"].take() else { return Ok(Vec::new()) };
+        let Value::Array(found) = taken(&mut answer, "matches") else { return Ok(Vec::new()) };
         let content = query.columns.content.unwrap_or(&self.content);
         Ok(found.into_iter().map(|found| document(found, content)).collect())
     }
@@ -249,7 +250,7 @@ impl VectorStore for Pinecone {
 }
 
 fn document(mut found: Value, content: &str) -> Document {
-    let Value::Object(mut metadata) = found["metadata"].take() else {
+    let Value::Object(mut metadata) = taken(&mut found, "metadata") else {
         let id = found["id"].as_str().map(str::to_owned);
         return Document { id, score: found["score"].as_f64(), ..Document::default() };
     };

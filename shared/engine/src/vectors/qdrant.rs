@@ -10,7 +10,7 @@ use crate::{
     flow::Call,
     load::{Fields, Loading},
     nodes::connection::{Setting, connection},
-    rest::Answer,
+    rest::{Answer, taken},
 };
 use async_trait::async_trait;
 use reqwest::{Method, StatusCode, Url};
@@ -91,7 +91,7 @@ impl Qdrant {
         body: Option<&Value>,
     ) -> Result<Value, StoreError> {
         let mut answer = self.api.json(call, method, &self.path(path), body).await?;
-        Ok(answer["result"].take())
+        Ok(taken(&mut answer, "result"))
     }
 
     /// Sees to it that the collection is there.
@@ -214,7 +214,9 @@ impl VectorStore for Qdrant {
             body["score_threshold"] = threshold.into();
         }
         let mut answer = self.found(call, &body).await?;
-        let Value::Array(points) = answer["result"]["points"].take() else { return Ok(Vec::new()) };
+        let Value::Array(points) = taken(&mut taken(&mut answer, "result"), "points") else {
+            return Ok(Vec::new());
+        };
         let content = query.columns.content.unwrap_or(&self.content);
         Ok(points.into_iter().map(|point| document(point, content)).collect())
     }
@@ -230,7 +232,7 @@ impl VectorStore for Qdrant {
 }
 
 fn document(mut point: Value, content: &str) -> Document {
-    let mut payload = match point["payload"].take() {
+    let mut payload = match taken(&mut point, "payload") {
         Value::Object(payload) => payload,
         _ => Map::new(),
     };
