@@ -103,6 +103,9 @@ impl Multipart {
         loop {
             let padding = self.buffer.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
             match &self.buffer[padding..] {
+                _ if padding >= HEADER_BYTES => {
+                    return Err(broken("a boundary is followed by too many blanks"));
+                }
                 [b'-', b'-', ..] if padding == 0 => {
                     self.at = At::End;
                     return Ok(true);
@@ -111,7 +114,7 @@ impl Multipart {
                     let _ = self.buffer.split_to(padding);
                     return Ok(false);
                 }
-                [] | [b'-' | b'\r'] if padding < HEADER_BYTES => self.read().await?,
+                [] | [b'-' | b'\r'] => self.read().await?,
                 _ => return Err(broken("a boundary is followed by neither a line break nor `--`")),
             }
         }
@@ -131,7 +134,8 @@ impl Multipart {
                 let _ = self.buffer.split_to(END.len());
                 return Ok(headers);
             }
-            if self.buffer.len() > HEADER_BYTES {
+            // However the body is cut: what ends the headers may have come in part.
+            if self.buffer.len() >= HEADER_BYTES + END.len() {
                 break;
             }
             searched = self.buffer.len().saturating_sub(END.len() - 1);
