@@ -91,34 +91,43 @@ fn escape_controls(text: &str) -> String {
     escaped
 }
 
+/// The brackets that would close what is open at the end of `text`, the outermost first.
+fn open_in(text: &str) -> Vec<char> {
+    let mut open = Vec::new();
+    let mut string = Quoted::default();
+    for character in text.chars() {
+        match character {
+            _ if string.holds(character) => {}
+            '{' => open.push('}'),
+            '[' => open.push(']'),
+            '}' | ']' => drop(open.pop()),
+            _ => {}
+        }
+    }
+    open
+}
+
 /// The text up to its last whole member, with all that is open closed.
 fn cut(text: &str) -> Option<String> {
-    let mut open: Vec<char> = Vec::new();
     let mut string = Quoted::default();
-    // Where the last whole member ends, and what was open there.
-    let mut whole: Option<(usize, Vec<char>)> = None;
+    // Where the last whole member ends.
+    let mut whole = None;
     for (place, character) in text.char_indices() {
         if string.holds(character) {
             continue;
         }
         match character {
-            '{' | '[' => {
-                open.push(if character == '{' { '}' } else { ']' });
-                whole = Some((place + 1, open.clone()));
-            }
-            '}' | ']' => {
-                open.pop();
-                whole = Some((place + 1, open.clone()));
-            }
+            '{' | '[' | '}' | ']' => whole = Some(place + 1),
             // What stands before a comma is whole, and only that: a number may go on at the end of the text.
-            ',' => whole = Some((place, open.clone())),
+            ',' => whole = Some(place),
             _ => {}
         }
     }
     if !string.inside && text.ends_with(['"', '}', ']']) {
-        whole = Some((text.len(), open));
+        whole = Some(text.len());
     }
-    let (end, open) = whole?;
+    let end = whole?;
+    let open = open_in(&text[..end]);
     // What breaks off must have begun well.
     let rest = text[end..].trim_start_matches([',', ' ', '\n', '\t']);
     if open.last() == Some(&'}') && !rest.is_empty() && !rest.starts_with('"') {

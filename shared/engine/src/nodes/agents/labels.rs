@@ -9,13 +9,19 @@ const INPUT: &str = "Action Input:";
 const ANSWER: &str = "Answer:";
 const FILES: &str = "\nOutput Files:";
 
+/// The text is gone through for each `Action Input:`.
+const MAX_INPUTS: usize = 32;
+
 /// What the model wants.
 pub(super) fn parse(text: &str) -> Result<Step, Unparsed> {
     if text.contains(ANSWER) {
         return Ok(Step::Answer(answer(text)));
     }
     let mut calls = Vec::new();
-    for (place, _) in text.match_indices(INPUT) {
+    for (number, (place, _)) in text.match_indices(INPUT).enumerate() {
+        if number == MAX_INPUTS {
+            return Err(Unparsed::new(format!("there are more than {MAX_INPUTS} `Action Input:`")));
+        }
         let Some(name) = action(&text[..place]) else { continue };
         let input = input(name, &text[place + INPUT.len()..])?;
         calls.push(Wanted { thought: thought(text), name: name.to_owned(), input, id: None });
