@@ -29,6 +29,8 @@ mod egress;
 mod engine;
 mod expression;
 mod flow;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod html;
 mod job;
 #[cfg(test)]

@@ -4,10 +4,13 @@
 //! A session lasts for one list or one call, as the reference has it: nothing is kept between the steps of a run, and any
 //! worker can go on with the next.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+
 use crate::{
     egress::{Http, Place, explain},
     llm::sse::Events,
-    rest::{Failure, MAX_ANSWER},
+    rest::{Failure, MAX_ANSWER, taken},
 };
 use reqwest::{
     Method, Response, Url,
@@ -242,7 +245,7 @@ fn result(mut message: Value) -> Result<Value, Error> {
         let text = error["message"].as_str().unwrap_or("it says no more than that it failed");
         return Err(Error::Answered(text.to_owned()));
     }
-    Ok(message["result"].take())
+    Ok(taken(&mut message, "result"))
 }
 
 fn reply(message: &Value) -> Value {

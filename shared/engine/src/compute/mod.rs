@@ -50,6 +50,22 @@ pub(crate) fn attempt<T>(here: impl FnOnce() -> Result<T, NodeError>) -> Option<
     meter::within(Limits { budget: HERE, stop: None }, here).ok()
 }
 
+/// Runs a computation of a fuzz target: within a tenth of the steps, since instrumented code takes several times as long.
+///
+/// # Panics
+///
+/// If the computation does, which elsewhere only fails its node.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzzed<T>(job: impl FnOnce() -> Result<T, NodeError>) -> Result<T, NodeError> {
+    let budget = meter::Budget { steps: WHOLE.steps / 10, ..WHOLE };
+    let ended = meter::within(Limits { budget, stop: None }, job)
+        .unwrap_or_else(|exceeded| Err(exceeded.error("the computation")));
+    if let Err(error) = &ended {
+        assert_ne!(*error, meter::panicked(), "a computation panicked");
+    }
+    ended
+}
+
 /// Runs a computation within the whole budget where it is: for what cannot wait.
 pub(crate) fn whole<T>(what: &str, job: impl FnOnce() -> Result<T, NodeError>) -> Result<T, NodeError> {
     meter::within(Limits { budget: WHOLE, stop: None }, job)

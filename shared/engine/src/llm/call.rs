@@ -12,6 +12,8 @@ use std::time::Duration;
 
 /// How much of an error's text is kept.
 const MAX_ERROR_TEXT: usize = 2000;
+/// Tokens that one answer may be counted with: what a provider tells beyond that is wrong, and sums of it would overflow.
+const MOST_TOKENS: u64 = 1 << 40;
 /// How many bytes of an error are read.
 const MAX_ERROR: usize = 256 << 10;
 
@@ -96,6 +98,11 @@ async fn beginning(mut response: Response) -> Vec<u8> {
         text.extend_from_slice(&piece[..piece.len().min(MAX_ERROR - text.len())]);
     }
     text
+}
+
+/// A number of tokens that a provider tells; nothing if it is none.
+pub(super) fn tokens(told: &Value) -> Option<u64> {
+    told.as_u64().map(|tokens| tokens.min(MOST_TOKENS))
 }
 
 fn retry_after(response: &Response) -> Option<Duration> {

@@ -19,6 +19,8 @@ use std::{
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 /// A token is not used any more so long before it ends.
 const MARGIN: Duration = Duration::from_mins(1);
+/// Seconds that a token is good for at most, whatever the service says: there are none that last longer.
+const LONGEST: u64 = 86_400;
 
 /// A service account, and its token as long as it is good.
 pub(crate) struct Account {
@@ -68,7 +70,8 @@ impl Account {
         let Some(token) = answer["access_token"].as_str() else {
             return Err(LlmError::connection("the token service gave no token".into()));
         };
-        let good = Duration::from_secs(answer["expires_in"].as_u64().unwrap_or(3600)).saturating_sub(MARGIN);
+        let seconds = answer["expires_in"].as_u64().unwrap_or(3600).min(LONGEST);
+        let good = Duration::from_secs(seconds).saturating_sub(MARGIN);
         *self.token.lock().unwrap_or_else(PoisonError::into_inner) =
             Some((token.to_owned(), Instant::now() + good));
         Ok(token.to_owned())

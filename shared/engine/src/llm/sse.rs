@@ -5,7 +5,7 @@ use crate::egress::explain;
 use reqwest::Response;
 
 /// The most that a stream may hold, in bytes: some 250,000 pieces.
-const MAX_STREAM: usize = 64 << 20;
+pub(super) const MAX_STREAM: usize = 64 << 20;
 
 /// Gives the data of each event to `add`, until it says that this was the last or the stream ends.
 pub(super) async fn each(

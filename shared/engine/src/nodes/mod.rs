@@ -4,7 +4,7 @@
 //! its fields, and put that into the `NODES` of its group.
 
 mod admit;
-mod agents;
+pub(crate) mod agents;
 pub(crate) mod connection;
 mod converters;
 mod embedders;
