@@ -44,6 +44,10 @@ fn object(part: &[u8]) -> Map<String, Value> {
 }
 
 /// A workflow file.
+///
+/// # Panics
+///
+/// If a promise is broken.
 pub fn workflow(input: &[u8]) {
     let env = |name: &str| match name {
         "SET" => Ok(Some("value".to_owned())),
@@ -82,6 +86,10 @@ pub fn selector(input: &[u8]) {
 }
 
 /// A template, and its variables.
+///
+/// # Panics
+///
+/// If a promise is broken.
 pub fn template(input: &[u8]) {
     let [written, variables] = parts(input);
     let Ok(template) = Template::new(&text(written)) else { return };
@@ -128,6 +136,10 @@ pub fn condition(input: &[u8]) {
 }
 
 /// A regular expression, the text that it is tried on, and what takes the place of its matches.
+///
+/// # Panics
+///
+/// If a promise is broken.
 pub fn pattern(input: &[u8]) {
     let [written, searched, with] = parts(input);
     let (searched, with) = (text(searched), text(with));

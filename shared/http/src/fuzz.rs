@@ -20,6 +20,10 @@ use uuid::Uuid;
 pub const TARGETS: &[Target] = &[("multipart", multipart), ("query", query)];
 
 /// The content type of a body, how it is cut, and the body.
+///
+/// # Panics
+///
+/// If a promise is broken.
 pub fn multipart(input: &[u8]) {
     let [kind, cuts, content] = parts(input);
     let Ok(kind) = HeaderValue::from_bytes(kind) else { return };
@@ -51,6 +55,10 @@ fn read(boundary: &str, pieces: Vec<Vec<u8>>) -> Result<Vec<(Part, Vec<u8>)>, St
 }
 
 /// A query string, of a list of runs.
+///
+/// # Panics
+///
+/// If a promise is broken.
 pub fn query(input: &[u8]) {
     let Ok(uri) = Uri::try_from([b"/v1/runs?", input].concat()) else { return };
     let mut plain = Query::of(&uri);

@@ -7,6 +7,10 @@ use runyard_fuzzing::{Target, parts, text};
 pub const TARGETS: &[Target] = &[("json", json)];
 
 /// How many values a text may hold, and the text.
+///
+/// # Panics
+///
+/// If a promise is broken.
 pub fn json(input: &[u8]) {
     let [most, written] = parts(input);
     let most = text(most).trim().parse().unwrap_or(1_000);

@@ -9,6 +9,10 @@ use runyard_runs::{AppId, ListQuery, PageStart, Sort, SortBy};
 use uuid::Uuid;
 
 /// A cursor, the user whose runs are listed, and their order. `HASH` in the cursor stands for what names the query.
+///
+/// # Panics
+///
+/// If a promise is broken.
 pub fn cursor(input: &[u8]) {
     let [written, user, sort] = parts(input);
     let by = |byte: &u8| match byte {

@@ -14,6 +14,10 @@ use std::{
 
 /// The protocol's name, before `whole` if it is no stream; how the answer is cut; and the answer. Of Bedrock's protocol each
 /// line is a message: the type of an event, and its content.
+///
+/// # Panics
+///
+/// If a promise is broken.
 pub fn streams(input: &[u8]) {
     let [head, cuts, content] = parts(input);
     let head = text(head);

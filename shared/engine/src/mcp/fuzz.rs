@@ -13,6 +13,10 @@ use serde_json::json;
 use std::{convert::Infallible, time::Duration};
 
 /// The content type of an answer, how it is cut, and the answer.
+///
+/// # Panics
+///
+/// If a promise is broken.
 pub fn mcp(input: &[u8]) {
     let [kind, cuts, content] = parts(input);
     let pieces = pieces(cuts, content);

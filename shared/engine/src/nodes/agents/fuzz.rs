@@ -11,6 +11,10 @@ use runyard_fuzzing::{parts, pieces, text};
 use serde_json::json;
 
 /// The mode's name and that of a function, how the reply is cut, and the reply: text, or the function's arguments.
+///
+/// # Panics
+///
+/// If a promise is broken.
 pub fn replies(input: &[u8]) {
     let [head, cuts, content] = parts(input);
     let head = text(head);
