@@ -19,6 +19,8 @@ mod apps;
 mod database;
 mod embedded;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod keys;
 mod memories;
 mod private;

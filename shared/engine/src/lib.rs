@@ -33,6 +33,8 @@ mod egress;
 mod engine;
 mod expression;
 mod flow;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod html;
 mod job;
 #[cfg(test)]

@@ -4,10 +4,13 @@
 //! A session lasts for one list or one call, as in the reference: nothing is kept between the steps of a run, so any
 //! worker can continue with the next.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+
 use crate::{
     egress::{Http, Place, explain},
     llm::sse::Events,
-    rest::{Failure, MAX_ANSWER},
+    rest::{Failure, MAX_ANSWER, taken},
 };
 use reqwest::{
     Method, Response, Url,
@@ -244,7 +247,7 @@ fn result(mut message: Value) -> Result<Value, Error> {
         let text = error["message"].as_str().unwrap_or("the error has no message");
         return Err(Error::Answered(text.to_owned()));
     }
-    Ok(message["result"].take())
+    Ok(taken(&mut message, "result"))
 }
 
 fn reply(message: &Value) -> Value {

@@ -5,7 +5,7 @@
 //! position of the text in turn, with a limit on backtracks per position.
 
 use crate::{compute, flow::NodeError};
-use fancy_regex::{CompileError, Error, Regex, RegexBuilder, RegexInput};
+use fancy_regex::{CompileError, Error, Expr, Regex, RegexBuilder, RegexInput};
 use std::{
     fmt,
     ops::Range,
@@ -92,6 +92,9 @@ impl Pattern {
     ) -> Result<Self, String> {
         if text.len() > MAX_LENGTH {
             return Err(format!("a regular expression has at most {MAX_LENGTH} bytes"));
+        }
+        if lacks_group(pattern) {
+            return Err(LACKS_GROUP.into());
         }
         let engine = Engine::new(pattern, ignore_case)?;
         let before_break = before_break.map(|pattern| (pattern, OnceLock::new()));
@@ -210,6 +213,32 @@ fn build(pattern: &str, ignore_case: bool, backtracks: usize) -> Result<Regex, E
         .max_prog_size(MAX_PROGRAM)
         .backtrack_limit(backtracks)
         .build()
+}
+
+/// What is wrong with a pattern that [`lacks_group`].
+pub(crate) const LACKS_GROUP: &str = "a condition asks for a group that is not there";
+
+/// Whether a pattern has a condition, `(?(9)…)`, on a group that it has not: the library compiles it, and panics once it is
+/// tried.
+pub(crate) fn lacks_group(pattern: &str) -> bool {
+    fn look(expr: &Expr, groups: &mut usize, asked: &mut usize) {
+        match expr {
+            Expr::Group(_) => *groups += 1,
+            Expr::BackrefExistsCondition { group, .. } => *asked = (*asked).max(*group),
+            _ => {}
+        }
+        if !expr.is_leaf_node() {
+            expr.children_iter().for_each(|child| look(child, groups, asked));
+        }
+    }
+    if !pattern.contains("(?(") {
+        return false;
+    }
+    // What is no pattern is told when it is compiled.
+    let Ok(tree) = Expr::parse_tree(pattern) else { return false };
+    let (mut groups, mut asked) = (0, 0);
+    look(&tree.expr, &mut groups, &mut asked);
+    asked > groups
 }
 
 fn described(error: &Error) -> String {
@@ -465,6 +494,7 @@ mod tests {
             format!("{}a{}", "(".repeat(5_000), ")".repeat(5_000)),
             "[".into(),
             "a{99999999999}".into(),
+            "(a)?(?(9)b|c)".into(),
         ] {
             let refusal = Pattern::python(&pattern).expect_err(&pattern[..20.min(pattern.len())]);
             assert!(refusal.len() < 600, "{refusal}");

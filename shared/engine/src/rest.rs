@@ -49,6 +49,11 @@ impl From<Unanswered> for Failure {
     }
 }
 
+/// Takes a member out of an answer; null if it has none. `answer[key].take()` would panic if the answer is not an object.
+pub(crate) fn taken(answer: &mut Value, key: &str) -> Value {
+    answer.get_mut(key).map(Value::take).unwrap_or_default()
+}
+
 /// Builds a request with the app's client, to the checked URL, and sends it. `silence` is the timeout until the answer
 /// begins, and between its pieces.
 pub(crate) async fn call(

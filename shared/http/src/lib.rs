@@ -31,6 +31,8 @@ mod envelope;
 mod error;
 mod fields;
 mod form;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod idempotency;
 mod multipart;
 mod query;

@@ -108,6 +108,9 @@ impl Multipart {
         loop {
             let padding = self.buffer.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
             match &self.buffer[padding..] {
+                _ if padding >= HEADER_BYTES => {
+                    return Err(broken("a boundary is followed by too many blanks"));
+                }
                 [b'-', b'-', ..] if padding == 0 => {
                     self.at = At::End;
                     return Ok(true);
@@ -116,7 +119,7 @@ impl Multipart {
                     let _ = self.buffer.split_to(padding);
                     return Ok(false);
                 }
-                [] | [b'-' | b'\r'] if padding < HEADER_BYTES => self.read().await?,
+                [] | [b'-' | b'\r'] => self.read().await?,
                 _ => return Err(broken("a boundary is followed by neither a line break nor `--`")),
             }
         }
@@ -136,7 +139,8 @@ impl Multipart {
                 let _ = self.buffer.split_to(END.len());
                 return Ok(headers);
             }
-            if self.buffer.len() > HEADER_BYTES {
+            // However the body is cut: what ends the headers may have come in part.
+            if self.buffer.len() >= HEADER_BYTES + END.len() {
                 break;
             }
             searched = self.buffer.len().saturating_sub(END.len() - 1);

@@ -330,7 +330,7 @@ impl RunContext {
             {
                 let mut state = self.shared.lock();
                 let used = Spending {
-                    tokens: state.usage.total.input_tokens + state.usage.total.output_tokens,
+                    tokens: state.usage.total.input_tokens.saturating_add(state.usage.total.output_tokens),
                     nanodollars: state.usage.total.cost_nanodollars.unwrap_or(0),
                 };
                 let (calls, reserved) = state.reserved;

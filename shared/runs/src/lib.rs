@@ -20,6 +20,8 @@ mod engine;
 mod entry;
 mod event;
 mod file;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod id;
 mod json;
 mod key;

@@ -206,15 +206,20 @@ impl CacheWrites {
 }
 
 impl ModelUsage {
+    /// What providers tell is not to be trusted: a sum that is too large stays at the largest.
     fn add(&mut self, other: &Self) {
-        self.llm_calls += other.llm_calls;
-        self.input_tokens += other.input_tokens;
-        self.output_tokens += other.output_tokens;
-        self.cached_tokens += other.cached_tokens;
-        self.cache_writes.short += other.cache_writes.short;
-        self.cache_writes.long += other.cache_writes.long;
+        for (sum, more) in [
+            (&mut self.llm_calls, other.llm_calls),
+            (&mut self.input_tokens, other.input_tokens),
+            (&mut self.output_tokens, other.output_tokens),
+            (&mut self.cached_tokens, other.cached_tokens),
+            (&mut self.cache_writes.short, other.cache_writes.short),
+            (&mut self.cache_writes.long, other.cache_writes.long),
+        ] {
+            *sum = sum.saturating_add(more);
+        }
         if let Some(cost) = other.cost_nanodollars {
-            self.cost_nanodollars = Some(self.cost_nanodollars.unwrap_or(0) + cost);
+            self.cost_nanodollars = Some(self.cost_nanodollars.unwrap_or(0).saturating_add(cost));
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Apps: a folder each, with `app.yaml` and a workflow file.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod load;
 mod manifest;
 mod problem;

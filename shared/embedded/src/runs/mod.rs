@@ -2,6 +2,8 @@
 
 mod cursor;
 mod expire;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod list;
 mod orphans;
 mod range;

@@ -71,6 +71,22 @@ pub(crate) fn block_if<T>(is_long: bool, job: impl FnOnce() -> T) -> T {
     if is_long { block_in_place(job) } else { job() }
 }
 
+/// Runs a computation of a fuzz target: within a tenth of the steps, since instrumented code takes several times as long.
+///
+/// # Panics
+///
+/// If the computation does, which elsewhere only fails its node.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzzed<T>(job: impl FnOnce() -> Result<T, NodeError>) -> Result<T, NodeError> {
+    let budget = meter::Budget { steps: WHOLE.steps / 10, ..WHOLE };
+    let ended = meter::within(Limits { budget, stop: None }, job)
+        .unwrap_or_else(|exceeded| Err(exceeded.error("the computation")));
+    if let Err(error) = &ended {
+        assert_ne!(*error, meter::panicked(), "a computation panicked");
+    }
+    ended
+}
+
 /// Runs a computation within the whole budget on the current thread, which must not be an async one.
 pub(crate) fn whole<T>(what: &str, job: impl FnOnce() -> Result<T, NodeError>) -> Result<T, NodeError> {
     meter::within(Limits { budget: WHOLE, stop: None }, job)

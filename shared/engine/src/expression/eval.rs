@@ -549,7 +549,7 @@ pub(super) fn days(from: Date, to: Date) -> i64 {
     from.until(to).map_or(0, |span| i64::from(span.get_days()))
 }
 
-fn too_large() -> Fault {
+pub(super) fn too_large() -> Fault {
     Fault::Failed("OverflowError", "the number is too large".into())
 }
 

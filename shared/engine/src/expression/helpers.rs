@@ -4,7 +4,7 @@
 
 use super::{
     dates::{amount, date, quoted},
-    eval::{Evaluation, binary, days},
+    eval::{Evaluation, binary, days, too_large},
     value::{Evaluated, Fault, Unreadable, Val, order},
 };
 use crate::compute;
@@ -226,7 +226,8 @@ pub(super) fn rounded<'a>(value: Val<'a>, digits: Option<Val<'a>>) -> Evaluated<
     };
     match (value, digits) {
         (Val::Bool(flag), _) => Ok(Val::Int(flag.into())),
-        (Val::Int(number), digits) => Ok(Val::Int(digits.map_or(number, |digits| whole(number, digits)))),
+        (Val::Int(number), None) => Ok(Val::Int(number)),
+        (Val::Int(number), Some(digits)) => whole(number, digits).map(Val::Int).ok_or_else(too_large),
         (Val::Float(number), None) => {
             #[expect(clippy::cast_possible_truncation, reason = "within bounds, as just checked")]
             let rounded = (number.abs() < 1e38).then(|| number.round_ties_even() as i128);
@@ -241,18 +242,19 @@ pub(super) fn rounded<'a>(value: Val<'a>, digits: Option<Val<'a>>) -> Evaluated<
     }
 }
 
-fn whole(number: i128, digits: i32) -> i128 {
+/// Nothing if it is too large.
+fn whole(number: i128, digits: i32) -> Option<i128> {
     let Some(unit) = u32::try_from(-i64::from(digits)).ok().and_then(|power| 10_i128.checked_pow(power))
     else {
-        return if digits >= 0 { number } else { 0 };
+        return Some(if digits >= 0 { number } else { 0 });
     };
     let (floor, rest) = (number.div_euclid(unit), number.rem_euclid(unit));
-    let up = match (rest * 2).cmp(&unit) {
+    let up = match rest.cmp(&(unit - rest)) {
         Ordering::Less => false,
         Ordering::Equal => floor % 2 != 0,
         Ordering::Greater => true,
     };
-    (floor + i128::from(up)) * unit
+    (floor + i128::from(up)).checked_mul(unit)
 }
 
 fn float(number: f64, digits: i32) -> f64 {
@@ -261,7 +263,10 @@ fn float(number: f64, digits: i32) -> f64 {
         Ok(digits) if digits < 300 => format!("{number:.digits$}").parse().unwrap_or(number),
         Ok(_) => number,
         Err(_) => {
-            let unit = 10_f64.powi(-digits);
+            let unit = 10_f64.powi(digits.saturating_neg());
+            if number.is_finite() && unit.is_infinite() {
+                return 0.0_f64.copysign(number);
+            }
             (number / unit).round_ties_even() * unit
         }
     }

@@ -151,6 +151,8 @@ fn of_date<'a>(date: Date, name: &str, placed: &[Val<'a>]) -> Evaluated<'a> {
         "isoweekday" => Val::Int(date.weekday().to_monday_one_offset().into()),
         "strftime" => {
             let Some(Val::Text(format)) = placed.first() else { return Err(too_few(name)) };
+            // A field of two characters may be written with as many as this for each.
+            compute::make(format.len().saturating_mul(64))?;
             let written = jiff::fmt::strtime::format(format, date);
             Val::Text(written.map_err(|error| Fault::Failed("ValueError", error.to_string()))?)
         }

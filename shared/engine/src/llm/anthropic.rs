@@ -1,14 +1,18 @@
 //! Anthropic's Messages API.
 
 use super::{
-    Endpoint, LlmError, Pieces, Reply, Request, claude,
+    Endpoint, LlmError, Pieces, Reply, Request,
+    call::tokens,
+    claude,
     content::{Part, arguments, parts, schema, text},
     gathered::Gathered,
     sse,
 };
 use crate::egress::Http;
+use reqwest::Response;
 use runyard_runs::{CacheWrites, ModelUsage};
 use serde_json::{Map, Value, json};
+use std::collections::HashMap;
 
 const VERSION: &str = "2023-06-01";
 /// The `anthropic-beta` header of requests with a schema for the answer.
@@ -31,9 +35,20 @@ pub(super) async fn ask(
             if has_schema { post.header("anthropic-beta", SCHEMA_BETA) } else { post }
         })
         .await?;
+    read(endpoint, request.stream, answer_tool, response, piece).await
+}
+
+/// Reads an answer.
+pub(super) async fn read(
+    endpoint: &Endpoint,
+    stream: bool,
+    answer_tool: Option<&'static str>,
+    response: Response,
+    piece: &Pieces<'_>,
+) -> Result<Reply, LlmError> {
     let mut gathered = Gathered::new(piece).answered_by(answer_tool);
-    if request.stream {
-        let mut blocks = Vec::new();
+    if stream {
+        let mut blocks = HashMap::new();
         sse::each(endpoint, response, |data| add(&mut gathered, &mut blocks, endpoint, data)).await?;
     } else {
         let answer = endpoint.json(response).await?;
@@ -281,7 +296,7 @@ fn whole(gathered: &mut Gathered<'_>, block: &Value) {
 /// call.
 fn add(
     gathered: &mut Gathered<'_>,
-    blocks: &mut Vec<(u64, usize)>,
+    blocks: &mut HashMap<u64, usize>,
     endpoint: &Endpoint,
     data: &str,
 ) -> Result<bool, LlmError> {
@@ -294,7 +309,7 @@ fn add(
             match block["type"].as_str() {
                 Some("tool_use") => {
                     let call_index = gathered.calls();
-                    blocks.push((index, call_index));
+                    blocks.entry(index).or_insert(call_index);
                     let text = |key: &str| block[key].as_str().unwrap_or_default();
                     gathered.call(call_index, text("id"), text("name"), "");
                 }
@@ -309,7 +324,7 @@ fn add(
                 "text_delta" => gathered.text(text("text")),
                 "thinking_delta" => gathered.thought(text("thinking")),
                 "input_json_delta" => {
-                    if let Some((_, call_index)) = blocks.iter().find(|(known, _)| *known == index) {
+                    if let Some(call_index) = blocks.get(&index) {
                         gathered.call(*call_index, "", "", text("partial_json"));
                     }
                 }
@@ -341,10 +356,10 @@ fn reason(reason: &Value) -> Option<String> {
 
 /// Later counts include the earlier ones. The API's `input_tokens` do not include cached tokens.
 fn count(known: &mut ModelUsage, usage: &Value) {
-    let number = |key: &str| usage[key].as_u64();
+    let number = |key: &str| tokens(&usage[key]);
     if let Some(input) = number("input_tokens") {
         let written = number("cache_creation_input_tokens").unwrap_or(0);
-        let long = usage["cache_creation"]["ephemeral_1h_input_tokens"].as_u64().unwrap_or(0).min(written);
+        let long = tokens(&usage["cache_creation"]["ephemeral_1h_input_tokens"]).unwrap_or(0).min(written);
         known.cached_tokens = number("cache_read_input_tokens").unwrap_or(0);
         known.cache_writes = CacheWrites { short: written - long, long };
         known.input_tokens = input + known.cached_tokens + written;

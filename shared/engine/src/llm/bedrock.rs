@@ -5,16 +5,19 @@
 use super::{
     Endpoint, LlmError, Pieces, Reply, Request,
     aws::{Keys, path_segment},
-    call::error_text,
+    call::{error_text, tokens},
     claude,
     content::{self, Part, arguments, parts, schema, text},
     gathered::Gathered,
+    sse::MAX_STREAM_BYTES,
 };
 use crate::egress::{Http, explain};
 use aws_smithy_eventstream::frame::{DecodedFrame, MessageFrameDecoder};
 use bytes::{Buf, BytesMut};
+use reqwest::Response;
 use runyard_runs::{CacheWrites, ModelUsage};
 use serde_json::{Map, Value, json};
+use std::collections::HashMap;
 
 /// The tool through which a model answers in JSON: the API only accepts schemas of tools.
 const ANSWER_TOOL: &str = "answer";
@@ -48,8 +51,19 @@ pub(super) async fn ask(
                 .body(body)
         })
         .await?;
+    read(endpoint, request.stream, answer_tool, response, piece).await
+}
+
+/// Reads an answer.
+pub(super) async fn read(
+    endpoint: &Endpoint,
+    is_stream: bool,
+    answer_tool: Option<&'static str>,
+    response: Response,
+    piece: &Pieces<'_>,
+) -> Result<Reply, LlmError> {
     let mut gathered = Gathered::new(piece).answered_by(answer_tool);
-    if request.stream {
+    if is_stream {
         stream(&mut gathered, endpoint, response).await?;
     } else {
         let answer = endpoint.json(response).await?;
@@ -284,13 +298,18 @@ fn whole(gathered: &mut Gathered<'_>, block: &Value) {
 async fn stream(
     gathered: &mut Gathered<'_>,
     endpoint: &Endpoint,
-    mut response: reqwest::Response,
+    mut response: Response,
 ) -> Result<(), LlmError> {
     let mut decoder = MessageFrameDecoder::new();
     let mut buffer = BytesMut::new();
+    let mut left = MAX_STREAM_BYTES;
     // Maps the index of a block to that of its tool call.
-    let mut blocks = Vec::new();
+    let mut blocks = HashMap::new();
     while let Some(bytes) = response.chunk().await.map_err(|error| LlmError::broken(explain(&error)))? {
+        left = left.checked_sub(bytes.len()).ok_or_else(|| {
+            let most = MAX_STREAM_BYTES >> 20;
+            LlmError::refused(format!("the stream of {} is longer than {most} MiB", endpoint.provider))
+        })?;
         buffer.extend_from_slice(&bytes);
         loop {
             let frame = decoder.decode_frame(&mut buffer).map_err(|error| {
@@ -323,14 +342,14 @@ async fn stream(
     Ok(())
 }
 
-fn add(gathered: &mut Gathered<'_>, blocks: &mut Vec<(u64, usize)>, kind: &str, event: &Value) {
+fn add(gathered: &mut Gathered<'_>, blocks: &mut HashMap<u64, usize>, kind: &str, event: &Value) {
     let index = event["contentBlockIndex"].as_u64().unwrap_or(0);
     match kind {
         "contentBlockStart" => {
             let call = &event["start"]["toolUse"];
             if call.is_object() {
                 let call_index = gathered.calls();
-                blocks.push((index, call_index));
+                blocks.entry(index).or_insert(call_index);
                 let text = |key: &str| call[key].as_str().unwrap_or_default();
                 gathered.call(call_index, text("toolUseId"), text("name"), "");
             }
@@ -342,7 +361,7 @@ fn add(gathered: &mut Gathered<'_>, blocks: &mut Vec<(u64, usize)>, kind: &str, 
             }
             gathered.thought(delta["reasoningContent"]["text"].as_str().unwrap_or_default());
             if let Some(arguments) = delta["toolUse"]["input"].as_str()
-                && let Some((_, call_index)) = blocks.iter().find(|(known, _)| *known == index)
+                && let Some(call_index) = blocks.get(&index)
             {
                 gathered.call(*call_index, "", "", arguments);
             }
@@ -365,7 +384,7 @@ fn reason(reason: &Value) -> Option<String> {
 
 /// The API's `inputTokens` do not include cached tokens.
 fn usage(usage: &Value) -> ModelUsage {
-    let count = |key: &str| usage[key].as_u64().unwrap_or(0);
+    let count = |key: &str| tokens(&usage[key]).unwrap_or(0);
     let (cached, written) = (count("cacheReadInputTokens"), count("cacheWriteInputTokens"));
     ModelUsage {
         input_tokens: count("inputTokens") + cached + written,

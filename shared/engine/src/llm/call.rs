@@ -12,6 +12,8 @@ use std::time::Duration;
 
 /// Characters of an error's text that are kept.
 const MAX_ERROR_TEXT: usize = 2000;
+/// The most tokens that one response may count: a higher count is wrong, and sums of such counts would overflow.
+const MAX_TOKENS: u64 = 1 << 40;
 /// How much of an error response is read.
 const MAX_ERROR_BYTES: usize = 256 << 10;
 
@@ -102,6 +104,11 @@ async fn read_start(mut response: Response) -> Vec<u8> {
         text.extend_from_slice(&piece[..piece.len().min(MAX_ERROR_BYTES - text.len())]);
     }
     text
+}
+
+/// A number of tokens that a provider tells; nothing if it is none.
+pub(super) fn tokens(told: &Value) -> Option<u64> {
+    told.as_u64().map(|tokens| tokens.min(MAX_TOKENS))
 }
 
 fn retry_after(response: &Response) -> Option<Duration> {

@@ -2,11 +2,13 @@
 
 use super::{
     Endpoint, LlmError, Pieces, Reply, Request,
+    call::tokens,
     content::{schema, text},
     gathered::Gathered,
     sse,
 };
 use crate::egress::Http;
+use reqwest::Response;
 use runyard_runs::ModelUsage;
 use serde_json::{Map, Value, json};
 
@@ -19,8 +21,18 @@ pub(super) async fn ask(
 ) -> Result<Reply, LlmError> {
     let body = body(endpoint, request);
     let response = endpoint.post(http, &endpoint.url, |post| post.json(&body)).await?;
+    read(endpoint, request.stream, response, piece).await
+}
+
+/// Reads an answer.
+pub(super) async fn read(
+    endpoint: &Endpoint,
+    stream: bool,
+    response: Response,
+    piece: &Pieces<'_>,
+) -> Result<Reply, LlmError> {
     let mut gathered = Gathered::new(piece);
-    if request.stream {
+    if stream {
         sse::each(endpoint, response, |data| add(&mut gathered, endpoint, data)).await?;
     } else {
         let answer = endpoint.json(response).await?;
@@ -146,7 +158,8 @@ fn end(gathered: &mut Gathered<'_>, endpoint: &Endpoint, end: &Value) -> Result<
         clippy::cast_sign_loss,
         reason = "counts are integers and not negative"
     )]
-    let count = |value: &Value| value.as_f64().unwrap_or(0.0).max(0.0) as u64;
+    let count =
+        |value: &Value| tokens(&Value::from(value.as_f64().unwrap_or(0.0).max(0.0) as u64)).unwrap_or(0);
     gathered.usage = ModelUsage {
         input_tokens: count(&counts["input_tokens"]),
         output_tokens: count(&counts["output_tokens"]),

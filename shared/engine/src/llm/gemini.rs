@@ -2,12 +2,14 @@
 
 use super::{
     Endpoint, LlmError, Pieces, Reply, Request,
+    call::tokens,
     content::{self, Part, arguments, parts, schema, text},
     gathered::Gathered,
     google::Account,
     sse,
 };
 use crate::egress::Http;
+use reqwest::Response;
 use runyard_runs::ModelUsage;
 use serde_json::{Map, Value, json};
 
@@ -41,8 +43,18 @@ pub(super) async fn ask(
             }
         })
         .await?;
+    read(endpoint, request.stream, response, piece).await
+}
+
+/// Reads an answer.
+pub(super) async fn read(
+    endpoint: &Endpoint,
+    stream: bool,
+    response: Response,
+    piece: &Pieces<'_>,
+) -> Result<Reply, LlmError> {
     let mut gathered = Gathered::new(piece);
-    if request.stream {
+    if stream {
         sse::each(endpoint, response, |data| {
             let chunk = endpoint.piece(data)?;
             if chunk["error"].is_object() {
@@ -249,7 +261,7 @@ fn reason(reason: &str, has_calls: bool) -> &'static str {
 
 /// Thinking tokens are charged as output.
 fn usage(usage: &Value) -> ModelUsage {
-    let count = |key: &str| usage[key].as_u64().unwrap_or(0);
+    let count = |key: &str| tokens(&usage[key]).unwrap_or(0);
     ModelUsage {
         input_tokens: count("promptTokenCount") + count("toolUsePromptTokenCount"),
         output_tokens: count("candidatesTokenCount") + count("thoughtsTokenCount"),

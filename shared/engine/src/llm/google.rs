@@ -19,6 +19,8 @@ use std::{
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 /// A token is not used within this time before its expiry.
 const EXPIRY_MARGIN: Duration = Duration::from_mins(1);
+/// The longest lifetime of a token in seconds, whatever the service reports.
+const MAX_LIFETIME_SECONDS: u64 = 86_400;
 
 /// A service account, and its token while it is valid.
 pub(crate) struct Account {
@@ -68,8 +70,8 @@ impl Account {
         let Some(token) = answer["access_token"].as_str() else {
             return Err(LlmError::connection("the token service returned no token".into()));
         };
-        let lifetime =
-            Duration::from_secs(answer["expires_in"].as_u64().unwrap_or(3600)).saturating_sub(EXPIRY_MARGIN);
+        let seconds = answer["expires_in"].as_u64().unwrap_or(3600).min(MAX_LIFETIME_SECONDS);
+        let lifetime = Duration::from_secs(seconds).saturating_sub(EXPIRY_MARGIN);
         *self.token.lock().unwrap_or_else(PoisonError::into_inner) =
             Some((token.to_owned(), Instant::now() + lifetime));
         Ok(token.to_owned())

@@ -15,6 +15,8 @@ mod claude;
 mod cohere;
 mod content;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod gathered;
 mod gemini;
 mod google;
@@ -159,8 +161,9 @@ impl Reply {
     /// The tool calls, with their arguments parsed if they are JSON.
     pub(crate) fn parsed_calls(&self) -> Vec<Value> {
         let parse = |mut call: Value| {
-            let arguments = &mut call["function"]["arguments"];
-            if let Some(parsed) = arguments.as_str().and_then(|text| serde_json::from_str(text).ok()) {
+            if let Some(arguments) = call.pointer_mut("/function/arguments")
+                && let Some(parsed) = arguments.as_str().and_then(|text| serde_json::from_str(text).ok())
+            {
                 *arguments = parsed;
             }
             call

@@ -1,7 +1,14 @@
 //! The chat completions API of `OpenAI` and most other providers, each with its own dialect.
 
-use super::{Endpoint, LlmError, Pieces, Reply, Request, call::error_text, content, gathered::Gathered, sse};
+use super::{
+    Endpoint, LlmError, Pieces, Reply, Request,
+    call::{error_text, tokens},
+    content,
+    gathered::Gathered,
+    sse,
+};
 use crate::egress::Http;
+use reqwest::Response;
 use runyard_runs::ModelUsage;
 use serde_json::{Map, Value, json};
 
@@ -55,7 +62,17 @@ pub(super) async fn ask(
 ) -> Result<Reply, LlmError> {
     let body = body(endpoint, accent, request);
     let response = endpoint.post(http, &endpoint.url, |post| post.json(&body)).await?;
-    if !request.stream {
+    read(endpoint, request.stream, response, piece).await
+}
+
+/// Reads an answer.
+pub(super) async fn read(
+    endpoint: &Endpoint,
+    stream: bool,
+    response: Response,
+    piece: &Pieces<'_>,
+) -> Result<Reply, LlmError> {
+    if !stream {
         return reply(endpoint, &endpoint.json(response).await?);
     }
     let mut gathered = Gathered::new(piece);
@@ -109,9 +126,11 @@ fn reply(endpoint: &Endpoint, answer: &Value) -> Result<Reply, LlmError> {
         return Err(LlmError::connection(format!("{} answered without a choice: {text}", endpoint.provider)));
     }
     let message = &choice["message"];
+    let calls = message["tool_calls"].as_array().into_iter().flatten();
     Ok(Reply {
         content: message["content"].as_str().map(str::to_owned),
-        tool_calls: message["tool_calls"].as_array().cloned().unwrap_or_default(),
+        // What is no object is no call, and nobody who changes one expects it.
+        tool_calls: calls.filter(|call| call.is_object()).cloned().collect(),
         finish_reason: choice["finish_reason"].as_str().map(str::to_owned),
         usage: ModelUsage { llm_calls: 1, ..usage(&answer["usage"]) },
         citations: citations(answer),
@@ -123,9 +142,9 @@ fn citations(answer: &Value) -> Option<Value> {
 }
 
 fn usage(usage: &Value) -> ModelUsage {
-    let count = |value: &Value| value.as_u64().unwrap_or(0);
+    let count = |value: &Value| tokens(value).unwrap_or(0);
     // DeepSeek has its own field for cached tokens.
-    let cached = usage["prompt_tokens_details"]["cached_tokens"].as_u64();
+    let cached = tokens(&usage["prompt_tokens_details"]["cached_tokens"]);
     ModelUsage {
         input_tokens: count(&usage["prompt_tokens"]),
         output_tokens: count(&usage["completion_tokens"]),

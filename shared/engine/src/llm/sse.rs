@@ -5,7 +5,7 @@ use crate::egress::explain;
 use reqwest::Response;
 
 /// Size of a stream: about 250,000 pieces.
-const MAX_STREAM_BYTES: usize = 64 << 20;
+pub(super) const MAX_STREAM_BYTES: usize = 64 << 20;
 
 /// Passes the data of each event to `add`, until that returns true or the stream ends.
 pub(super) async fn each(

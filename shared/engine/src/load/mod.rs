@@ -23,7 +23,7 @@ pub(crate) use interpolate::is_reserved;
 pub(crate) use mistakes::Mistakes;
 pub use mistakes::{LoadErrors, Mistake, Spot};
 pub(crate) use node::{Loading, build_node, error_handling, expiry, spec, transformer};
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) use yaml::read as read_yaml;
 pub(crate) use yaml::{Yaml, YamlValue};
 

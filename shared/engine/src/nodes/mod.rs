@@ -4,7 +4,7 @@
 //! from its fields, and add that to the `NODES` of its group.
 
 mod admit;
-mod agents;
+pub(crate) mod agents;
 pub(crate) mod connection;
 mod converters;
 mod embedders;

@@ -1,6 +1,7 @@
 //! The cost of checking a value against a schema, computed in advance: the validator cannot be interrupted, and schemas
 //! that refer to themselves can take a number of steps that is exponential in the depth of the value.
 
+use crate::pattern::{LACKS_GROUP, lacks_group};
 use serde_json::{Map, Value};
 use std::{borrow::Cow, collections::HashMap};
 
@@ -172,6 +173,9 @@ impl Contents {
             return Err(format!(
                 "a schema has at most {MAX_PATTERNS} patterns of at most {MAX_PATTERN_BYTES} bytes"
             ));
+        }
+        if lacks_group(pattern) {
+            return Err(format!("`{}`: {LACKS_GROUP}", &pattern[..pattern.floor_char_boundary(100)]));
         }
         Ok(())
     }

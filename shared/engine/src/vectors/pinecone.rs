@@ -6,6 +6,7 @@ use crate::{
     flow::Call,
     load::{Fields, Loading},
     nodes::connection::{Setting, connection},
+    rest::taken,
 };
 use async_trait::async_trait;
 use reqwest::{Method, StatusCode};
@@ -244,7 +245,7 @@ impl VectorStore for Pinecone {
         }
         let api = self.api(call, None).await?;
         let mut answer = self.call_index(call, &api, "/query", &body).await?;
-        let Value::Array(hits) = answer["matches"].take() else { return Ok(Vec::new()) };
+        let Value::Array(hits) = taken(&mut answer, "matches") else { return Ok(Vec::new()) };
         let content = query.columns.content.unwrap_or(&self.content);
         Ok(hits.into_iter().map(|hit| document(hit, content)).collect())
     }
@@ -255,7 +256,7 @@ impl VectorStore for Pinecone {
 }
 
 fn document(mut hit: Value, content: &str) -> Document {
-    let Value::Object(mut metadata) = hit["metadata"].take() else {
+    let Value::Object(mut metadata) = taken(&mut hit, "metadata") else {
         let id = hit["id"].as_str().map(str::to_owned);
         return Document { id, score: hit["score"].as_f64(), ..Document::default() };
     };

@@ -11,7 +11,7 @@ use crate::{
     flow::Call,
     load::{Fields, Loading},
     nodes::connection::{Setting, connection},
-    rest::Answer,
+    rest::{Answer, taken},
 };
 use async_trait::async_trait;
 use reqwest::{Method, StatusCode, Url};
@@ -92,7 +92,7 @@ impl Qdrant {
         body: Option<&Value>,
     ) -> Result<Value, StoreError> {
         let mut answer = self.api.json(call, method, &self.path(path), body).await?;
-        Ok(answer["result"].take())
+        Ok(taken(&mut answer, "result"))
     }
 
     /// Ensures that the collection exists.
@@ -221,7 +221,9 @@ impl VectorStore for Qdrant {
             body["score_threshold"] = threshold.into();
         }
         let mut answer = self.search_with_indexes(call, &body).await?;
-        let Value::Array(points) = answer["result"]["points"].take() else { return Ok(Vec::new()) };
+        let Value::Array(points) = taken(&mut taken(&mut answer, "result"), "points") else {
+            return Ok(Vec::new());
+        };
         let content = query.columns.content.unwrap_or(&self.content);
         Ok(points.into_iter().map(|point| document(point, content)).collect())
     }
@@ -237,7 +239,7 @@ impl VectorStore for Qdrant {
 }
 
 fn document(mut point: Value, content: &str) -> Document {
-    let mut payload = match point["payload"].take() {
+    let mut payload = match taken(&mut point, "payload") {
         Value::Object(payload) => payload,
         _ => Map::new(),
     };

@@ -66,7 +66,7 @@ pub(crate) async fn handle(
 }
 
 /// The query, and its page's number unless it begins at a cursor.
-fn parse(app: AppId, uri: &Uri) -> Result<(ListQuery, Option<u64>), Error> {
+pub(crate) fn parse(app: AppId, uri: &Uri) -> Result<(ListQuery, Option<u64>), Error> {
     let mut query = Query::of(uri);
     let page = query.page();
     let mut statuses = Vec::new();

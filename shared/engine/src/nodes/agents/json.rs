@@ -91,34 +91,43 @@ fn escape_controls(text: &str) -> String {
     escaped
 }
 
+/// The brackets that would close those left open at the end of `text`, the outermost first.
+fn open_in(text: &str) -> Vec<char> {
+    let mut open = Vec::new();
+    let mut string = Quoted::default();
+    for character in text.chars() {
+        match character {
+            _ if string.holds(character) => {}
+            '{' => open.push('}'),
+            '[' => open.push(']'),
+            '}' | ']' => drop(open.pop()),
+            _ => {}
+        }
+    }
+    open
+}
+
 /// The text up to its last complete member, with all open brackets closed.
 fn cut(text: &str) -> Option<String> {
-    let mut open: Vec<char> = Vec::new();
     let mut string = Quoted::default();
-    // Where the last complete member ends, and which brackets were open there.
-    let mut whole: Option<(usize, Vec<char>)> = None;
+    // Where the last complete member ends.
+    let mut whole = None;
     for (index, character) in text.char_indices() {
         if string.holds(character) {
             continue;
         }
         match character {
-            '{' | '[' => {
-                open.push(if character == '{' { '}' } else { ']' });
-                whole = Some((index + 1, open.clone()));
-            }
-            '}' | ']' => {
-                open.pop();
-                whole = Some((index + 1, open.clone()));
-            }
+            '{' | '[' | '}' | ']' => whole = Some(index + 1),
             // Only a comma shows that a number is complete: at the end of the text it may be cut off.
-            ',' => whole = Some((index, open.clone())),
+            ',' => whole = Some(index),
             _ => {}
         }
     }
     if !string.inside && text.ends_with(['"', '}', ']']) {
-        whole = Some((text.len(), open));
+        whole = Some(text.len());
     }
-    let (end, open) = whole?;
+    let end = whole?;
+    let open = open_in(&text[..end]);
     // The part that is cut off must begin as a valid key.
     let rest = text[end..].trim_start_matches([',', ' ', '\n', '\t']);
     if open.last() == Some(&'}') && !rest.is_empty() && !rest.starts_with('"') {

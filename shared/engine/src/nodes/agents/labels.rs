@@ -9,13 +9,19 @@ const INPUT: &str = "Action Input:";
 const ANSWER: &str = "Answer:";
 const FILES: &str = "\nOutput Files:";
 
+/// The most `Action Input:` of a reply: the text before each is searched.
+const MAX_INPUTS: usize = 32;
+
 /// Parses a reply into a step.
 pub(super) fn parse(text: &str) -> Result<Step, Unparsed> {
     if text.contains(ANSWER) {
         return Ok(Step::Answer(answer(text)));
     }
     let mut calls = Vec::new();
-    for (index, _) in text.match_indices(INPUT) {
+    for (number, (index, _)) in text.match_indices(INPUT).enumerate() {
+        if number == MAX_INPUTS {
+            return Err(Unparsed::new(format!("there are more than {MAX_INPUTS} `Action Input:`")));
+        }
         let Some(name) = action(&text[..index]) else { continue };
         let input = input(name, &text[index + INPUT.len()..])?;
         calls.push(Wanted { thought: thought(text), name: name.to_owned(), input, id: None });

@@ -15,6 +15,8 @@ mod calls;
 mod conversation;
 mod desk;
 mod fit;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod hooks;
 mod input;
 mod json;

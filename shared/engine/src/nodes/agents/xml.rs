@@ -12,6 +12,9 @@ const OPAQUE: &[&str] = &["action_input", "thought", "answer", "output_files"];
 const OF_ANSWER: &[&str] = &["thought", "answer", "output", "output_files"];
 const OF_CALL: &[&str] = &["thought", "answer", "action", "action_input", "output"];
 
+/// Bytes of an entity, from its `&` to its `;`.
+const MAX_ENTITY_BYTES: usize = 11;
+
 /// Parses a reply into a step.
 pub(super) fn parse(text: &str) -> Result<Step, Unparsed> {
     let text = unwrapped(text);
@@ -98,24 +101,40 @@ fn content<'t>(text: &'t str, tag: &str) -> Option<&'t str> {
 /// Escapes those of `tags` that are only mentioned: opening tags that are not closed, and closing tags that were not
 /// opened.
 fn escape_mentions(text: &str, tags: &[&str]) -> String {
-    let mut open: Vec<(&str, usize, usize)> = Vec::new();
+    let mut open: Vec<(usize, usize, usize)> = Vec::new();
+    // How many of each tag are open: what is not is not looked for.
+    let mut counts = vec![0_usize; tags.len()];
     let mut mentions: Vec<(usize, usize)> = Vec::new();
+    let mut end = 0;
     for (start, _) in text.match_indices('<') {
-        let Some(length) = text[start..].find('>') else { break };
-        let end = start + length + 1;
+        // Many may begin before the same end.
+        if end <= start {
+            let Some(length) = text[start..].find('>') else { break };
+            end = start + length + 1;
+        }
         let inner = &text[start + 1..end - 1];
         let (name, closes) = inner.strip_prefix('/').map_or((inner, false), |name| (name, true));
-        let Some(tag) = tags.iter().find(|tag| {
-            name.strip_prefix(**tag).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '/']))
+        let Some(tag) = tags.iter().position(|tag| {
+            name.strip_prefix(tag).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '/']))
         }) else {
             continue;
         };
         if !closes {
             open.push((tag, start, end));
-        } else if let Some(own) = open.iter().rposition(|(name, ..)| name == tag) {
-            mentions.extend(open.drain(own..).skip(1).map(|(_, start, end)| (start, end)));
-        } else {
-            mentions.push((start, end));
+            counts[tag] += 1;
+            continue;
+        }
+        let own = if counts[tag] > 0 { open.iter().rposition(|(known, ..)| *known == tag) } else { None };
+        match own {
+            Some(own) => {
+                for (place, (tag, start, end)) in open.drain(own..).enumerate() {
+                    counts[tag] -= 1;
+                    if place > 0 {
+                        mentions.push((start, end));
+                    }
+                }
+            }
+            None => mentions.push((start, end)),
         }
     }
     mentions.extend(open.into_iter().map(|(_, start, end)| (start, end)));
@@ -165,8 +184,9 @@ fn unescape(text: &str) -> String {
         plain.push_str(&rest[..start]);
         rest = &rest[start..];
         let entity = rest
-            .find(';')
-            .filter(|end| *end <= 10)
+            .bytes()
+            .take(MAX_ENTITY_BYTES)
+            .position(|byte| byte == b';')
             .and_then(|end| Some((character(&rest[1..end])?, end + 1)));
         let (character, length) = entity.unwrap_or(('&', 1));
         plain.push(character);
