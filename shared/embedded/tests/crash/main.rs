@@ -148,7 +148,7 @@ fn a_database_of_a_later_release_is_refused() {
     let refused = Embedded::open(dir.path(), Arc::new(SystemClock), &SystemIds, Options::default());
     let error = refused.err().unwrap();
     assert!(matches!(error, Error::Newer { found: 999, .. }), "{error}");
-    assert!(error.to_string().contains("use the release that made it"), "{error}");
+    assert!(error.to_string().contains("use the release that created it"), "{error}");
 }
 
 #[tokio::test]
