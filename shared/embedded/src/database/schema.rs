@@ -20,7 +20,7 @@ pub(super) fn connect(path: &Path, cache_kib: u32) -> Result<Connection, rusqlit
     connection.set_prepared_statement_cache_capacity(64);
     // Without it SQLite plans a statement again whenever the value of its LIMIT is bound.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-    // Log entries of about 1 KiB fit into a page of 8 KiB; with pages of 4 KiB each would need an overflow page.
+    // Log entries of about 1 KiB fit into a page of 8 KiB. With 4 KiB each would need an overflow page.
     connection.pragma_update(None, "page_size", 8192)?;
     connection.pragma_update(None, "cache_size", -i64::from(cache_kib))?;
     connection.pragma_update(None, "mmap_size", 0)?;
@@ -63,8 +63,8 @@ fn version(connection: &Connection) -> Result<i64, rusqlite::Error> {
 /// Ids are stored as their 16 bytes, times as milliseconds since 1970, statuses as the numbers of `runs::row`.
 ///
 /// `reported` is in every index for lists, so that each filter can be combined with any statuses: a list over several
-/// statuses merges one ordered range of the index per status. `log` holds the entries and, with `first` = 0, the request
-/// as JSON. `garbage` lists deleted runs whose logs are still to be removed.
+/// statuses merges one ordered range of the index per status. `log` holds the entries and, with `first` = 0, the
+/// request as JSON. `garbage` lists deleted runs whose logs are still to be removed.
 const V1: &str = "
 CREATE TABLE runs (
     id BLOB NOT NULL PRIMARY KEY,

@@ -280,9 +280,9 @@ impl Loop {
         Ok(())
     }
 
-    /// Requests a copy of the WAL into the database, which runs in parallel with the writes and costs them little. Under
-    /// a steady load that copy never catches up: once the WAL is long, copies it here. A WAL that is copied whole starts
-    /// over.
+    /// Requests a copy of the WAL into the database, which runs in parallel with the writes and costs them little.
+    /// Under a steady load that copy never catches up: once the WAL is long, copies it here. A WAL that was copied
+    /// completely starts over.
     fn keep_wal_short(&mut self) {
         let pages = WAL_PAGES.get();
         if pages < self.copied {
