@@ -1,4 +1,4 @@
-//! Permissions of the data directory: only its owner may read it, whatever the umask and whoever created it.
+//! Permissions of the data directory: only its owner may read it, whatever the umask and its creator.
 
 use std::{
     fs::{self, File, OpenOptions, Permissions},

@@ -237,7 +237,7 @@ mod tests {
 
     async fn fill(queue: &Queue, of: AppId, numbers: std::ops::Range<u128>) {
         for number in numbers {
-            queue.enqueue(of, run(number), Duration::ZERO).await.expect("there is room");
+            queue.enqueue(of, run(number), Duration::ZERO).await.expect("it is enqueued");
         }
     }
 
@@ -282,9 +282,9 @@ mod tests {
         fill(&queue, app(1), 0..3).await;
         fill(&queue, app(2), 3..6).await;
         for number in [100, 101] {
-            queue.enqueue_first(app(2), run(number), Duration::ZERO).await.expect("there is room");
+            queue.enqueue_first(app(2), run(number), Duration::ZERO).await.expect("it is enqueued");
         }
-        queue.enqueue_first(app(3), run(102), Duration::ZERO).await.expect("there is room");
+        queue.enqueue_first(app(3), run(102), Duration::ZERO).await.expect("it is enqueued");
         let mut taken = Vec::new();
         while let Some(next) = queue.receive().now_or_never() {
             taken.push(next.1.0.as_u128());

@@ -110,29 +110,29 @@ pub async fn without_a_key_nobody_acts_on_a_key_holders_run(world: World) {
     let created = world.service.create(&world.app, anonymous).await.expect("it is accepted");
     let anonymous = world.service.settled(created, Duration::from_secs(30)).await.expect("the store answers");
     let holders = world.waiting(commands).await;
-    let nobody = Actor::default;
+    let without_key = Actor::default;
     let service = world.another_service();
     assert_eq!(world.get(anonymous.new.id).await.new.origin, Origin::Anonymous);
     assert_eq!(world.get(holders.new.id).await.new.origin, Origin::Key);
 
     let id = holders.new.id;
-    let canceled = service.cancel(&world.app, id, &nobody()).await;
+    let canceled = service.cancel(&world.app, id, &without_key()).await;
     assert!(matches!(canceled, Err(CancelError::KeyNeeded)), "{canceled:?}");
     let asked = holders.input_requests[0].id;
-    let answered = service.answer(&world.app, id, asked, nobody(), |_| Ok(json!("yes"))).await;
+    let answered = service.answer(&world.app, id, asked, without_key(), |_| Ok(json!("yes"))).await;
     assert!(matches!(answered, Err(InputError::KeyNeeded)), "{answered:?}");
 
     let id = anonymous.new.id;
     let asked = anonymous.input_requests[0].id;
     service
-        .answer(&world.app, id, asked, nobody(), |_| Ok(json!("yes")))
+        .answer(&world.app, id, asked, without_key(), |_| Ok(json!("yes")))
         .await
         .expect("the answer is accepted");
     world.work_once(&service).await;
     let run = world.get(id).await;
     let approval = &run.input_requests[0];
     let answer = json!({"approved": true, "params": {"amount": 4}});
-    let approved = service.answer(&world.app, id, approval.id, nobody(), |_| Ok(answer.clone())).await;
+    let approved = service.answer(&world.app, id, approval.id, without_key(), |_| Ok(answer.clone())).await;
     assert!(matches!(approved, Err(InputError::KeyNeeded)), "{approved:?}");
     let by = Actor { user_id: Some("u-17".to_owned()), ..somebody() };
     service
@@ -150,7 +150,7 @@ pub async fn without_a_key_nobody_acts_on_a_key_holders_run(world: World) {
     let changes = json!({"amount": {"from": 5, "to": 4}});
     assert_eq!(
         received.collect::<Vec<_>>(),
-        [(None, json!({}), nobody()), (Some(true), changes, by)],
+        [(None, json!({}), without_key()), (Some(true), changes, by)],
         "the log has the decisions and who made them"
     );
 }

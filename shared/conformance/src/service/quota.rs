@@ -66,7 +66,8 @@ pub async fn uploads_share_what_is_left(world: World) {
     let mut three = service.arriving(&world.app);
     assert!(service.receive(&world.app, &mut three, left + 1).await.is_err());
     drop(three);
-    let run = service.create(&world.app, request(Mode::Background, json!([]))).await.expect("there is room");
+    let run =
+        service.create(&world.app, request(Mode::Background, json!([]))).await.expect("the quota allows it");
     assert_eq!(run.run.status, RunStatus::Created);
 }
 

@@ -59,8 +59,8 @@ pub async fn suspects_are_executed_one_at_a_time(world: World) {
     }
     let first = first.expect("one of them is executed");
     let second = if first == suspects[0] { suspects[1] } else { suspects[0] };
-    let beside = world.created(Mode::Background, json!([{"step": "a"}])).await.run.new.id;
-    world.until(beside, has("run.completed")).await;
+    let other = world.created(Mode::Background, json!([{"step": "a"}])).await.run.new.id;
+    world.until(other, has("run.completed")).await;
     world.until(second, |events| events.iter().filter(|event| event.body.is_claim()).count() == 3).await;
     let head = world.backend.runs.head(first).await.expect("the store answers").expect("the run");
     assert_eq!(head.record.attempts, LOST_ONE, "the first one was cleared before the second one began");

@@ -258,7 +258,7 @@ impl Reader {
                 let is_inside =
                     Path::new(&file).components().all(|part| matches!(part, Component::Normal(_)));
                 if !is_inside || file.is_empty() {
-                    let message = format!("\"{file}\" is not in the app's folder: name a file there");
+                    let message = format!("\"{file}\" is not in the app's folder: name a file in it");
                     return self.complain(node.at, message);
                 }
                 file
