@@ -1,4 +1,4 @@
-//! What the service itself costs a run: the ports are in memory, the engine does next to nothing.
+//! The cost of the service itself per run: the ports are in memory, and the engine does almost nothing.
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use runyard_conformance::{

@@ -24,7 +24,7 @@ fn content(size: usize) -> Vec<u8> {
     (0..size).map(|at| u8::try_from((at * 31 + at / 251) % 256).unwrap_or(0)).collect()
 }
 
-/// Stores a file that comes in pieces of this size.
+/// Stores a file in pieces of `piece` bytes.
 async fn store_file(store: &Store, file: NewFile, content: &[u8], piece: usize) -> runyard_runs::File {
     let mut upload = store.create(file).await.unwrap();
     for piece in content.chunks(piece.max(1)) {
@@ -37,7 +37,7 @@ async fn read(store: &Store, app: AppId, id: FileId) -> Option<Vec<Bytes>> {
     Some(store.open(app, id).await.unwrap()?.try_collect().await.unwrap())
 }
 
-/// Files of any size come back as they were stored, in pieces of 64 KiB at most.
+/// Files of any size are read as they were stored, in pieces of at most 64 KiB.
 pub async fn what_is_stored_is_read_in_pieces(store: Store) {
     let app = make::app();
     for (size, piece) in [
@@ -61,7 +61,7 @@ pub async fn what_is_stored_is_read_in_pieces(store: Store) {
     }
 }
 
-/// A file does not exist before its upload is finished, and never if that was dropped.
+/// A file does not exist before its upload is finished, and never if the upload was dropped.
 pub async fn an_unfinished_upload_leaves_nothing(store: Store) {
     let app = make::app();
     let file = new_file(app);
@@ -77,7 +77,7 @@ pub async fn an_unfinished_upload_leaves_nothing(store: Store) {
     assert_eq!(read(&store, app, file.id).await.unwrap().concat(), b"the second attempt");
 }
 
-/// Another app neither sees a file nor deletes it.
+/// Another app can neither read nor delete a file.
 pub async fn files_belong_to_one_app(store: Store) {
     let (app, other) = (make::app(), make::app());
     let file = new_file(app);
@@ -88,7 +88,7 @@ pub async fn files_belong_to_one_app(store: Store) {
     assert_eq!(read(&store, app, file.id).await.unwrap().concat(), b"mine");
 }
 
-/// A name is kept as it is, whatever it looks like.
+/// Any name is stored unchanged.
 pub async fn names_are_never_paths(store: Store) {
     let app = make::app();
     for name in [
@@ -109,8 +109,8 @@ pub async fn names_are_never_paths(store: Store) {
     }
 }
 
-/// A deleted file is gone; one that expired goes with the next sweep; others stay. A store whose backend removes what
-/// expired by itself may remove none.
+/// A deleted file no longer exists; an expired file is removed by the next sweep; other files stay. A store whose
+/// backend removes expired files itself may remove none.
 pub async fn deleted_and_expired_files_are_gone(store: Store) {
     let app = make::app();
     let kept = new_file(app);

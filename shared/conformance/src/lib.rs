@@ -1,13 +1,13 @@
 //! What each port of `runyard-runs` promises, as tests that every implementation passes.
 //!
-//! A test is an `async fn` that takes the port as a trait object and panics where a promise is broken. It makes its own
-//! apps and runs, with new ids, so that it can be pointed at a store that holds others'. The macros
-//! ([`run_store_tests`], [`unreadable_run_tests`], [`file_store_tests`], [`memory_store_tests`], [`storage_usage_tests`],
-//! [`open_streams_tests`], [`queue_tests`]) make a `#[tokio::test]` of each, so that an
-//! implementation cannot leave one out.
+//! A test is an `async fn` that takes the port as a trait object and panics if a promise is broken. It creates its own
+//! apps and runs, with new ids, so that it also works on a store that holds other data. The macros
+//! ([`run_store_tests`], [`unreadable_run_tests`], [`file_store_tests`], [`memory_store_tests`],
+//! [`storage_usage_tests`], [`open_streams_tests`], [`queue_tests`]) define a `#[tokio::test]` for each, so that an
+//! implementation cannot omit one.
 //!
-//! Knows no implementation. What the ports leave open is not tested: in which order runs of the same millisecond are
-//! listed, and whether an append to a run that does not exist is refused or merely never seen.
+//! Depends on no implementation. Does not test what the ports leave open: the order of runs of the same millisecond in
+//! a list, and whether an append to a run that does not exist is refused or has no effect.
 
 #![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "these are tests")]
 
@@ -25,8 +25,8 @@ pub mod streams;
 pub mod unreadable;
 pub mod usage;
 
-/// A `#[tokio::test]` for each promise of `RunStore`. Takes the name of an `async fn() -> (Arc<dyn RunStore>, T)` that gives
-/// an empty store, and what must live as long as it.
+/// A `#[tokio::test]` for each promise of `RunStore`. Takes the name of an `async fn() -> (Arc<dyn RunStore>, T)` that
+/// returns an empty store, and a value that must live as long as the store.
 #[macro_export]
 macro_rules! run_store_tests {
     ($fixture:ident) => {
@@ -71,7 +71,8 @@ macro_rules! file_store_tests {
     };
 }
 
-/// A `#[tokio::test]` for each promise of `MemoryStore`. Takes the name of an `async fn() -> (Arc<dyn MemoryStore>, T)`.
+/// A `#[tokio::test]` for each promise of `MemoryStore`. Takes the name of an
+/// `async fn() -> (Arc<dyn MemoryStore>, T)`.
 #[macro_export]
 macro_rules! memory_store_tests {
     ($fixture:ident) => {
@@ -94,7 +95,8 @@ macro_rules! storage_usage_tests {
     };
 }
 
-/// A `#[tokio::test]` for each promise of `OpenStreams`. Takes the name of an `async fn() -> (Arc<dyn OpenStreams>, T)`.
+/// A `#[tokio::test]` for each promise of `OpenStreams`. Takes the name of an
+/// `async fn() -> (Arc<dyn OpenStreams>, T)`.
 #[macro_export]
 macro_rules! open_streams_tests {
     ($fixture:ident) => {
@@ -104,7 +106,8 @@ macro_rules! open_streams_tests {
     };
 }
 
-/// A `#[tokio::test]` for each promise of `RunQueue`. Takes the name of an `async fn() -> (Ends, T)`, see [`queue::Ends`].
+/// A `#[tokio::test]` for each promise of `RunQueue`. Takes the name of an `async fn() -> (Ends, T)`, see
+/// [`queue::Ends`].
 #[macro_export]
 macro_rules! queue_tests {
     ($fixture:ident) => {
@@ -114,7 +117,7 @@ macro_rules! queue_tests {
     };
 }
 
-/// Makes the tests of one module of this crate. For the macros above.
+/// Defines the tests of one module of this crate, for the macros above.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! tests {

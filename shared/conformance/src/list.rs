@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 type Store = Arc<dyn RunStore>;
 
-/// The newest runs of an app.
+/// A query for the newest runs of an app.
 pub fn query(app: AppId) -> ListQuery {
     ListQuery {
         app,
@@ -42,23 +42,23 @@ fn sessions() -> [Uuid; 2] {
     [Uuid::from_u128(1), Uuid::from_u128(2)]
 }
 
-fn labels() -> [(String, String); 4] {
+fn metadata_values() -> [(String, String); 4] {
     [("a", "1"), ("a", "2"), ("b", "1"), ("%", "_")].map(|(key, value)| (key.to_owned(), value.to_owned()))
 }
 
-/// A run that differs from others in all that is listed by, with many ties.
-fn some_run(app: AppId, dice: &mut Dice) -> NewRun {
+/// A run with random values of all fields that lists sort and filter by, with many ties.
+fn random_run(app: AppId, dice: &mut Dice) -> NewRun {
     let mut run = make::run(app);
     run.created_at = Timestamp(NOW.0 + i64::try_from(dice.below(40)).unwrap_or(0));
     run.user_id = (!dice.one(3)).then(|| dice.pick(&USERS).to_owned());
     run.session_id = dice.one(2).then(|| dice.pick(&sessions()));
-    run.metadata = labels().into_iter().filter(|_| dice.one(3)).collect();
+    run.metadata = metadata_values().into_iter().filter(|_| dice.one(3)).collect();
     run.retry_of = dice.one(4).then(|| make::run(app).id);
     run.origin = dice.pick(&[Origin::Key, Origin::Anonymous, Origin::RetriedAnonymous]);
     run
 }
 
-fn some_standing(dice: &mut Dice) -> RecordChange {
+fn random_change(dice: &mut Dice) -> RecordChange {
     let status = dice.pick(&STATUSES);
     RecordChange {
         status: Some(status),
@@ -69,17 +69,17 @@ fn some_standing(dice: &mut Dice) -> RecordChange {
     }
 }
 
-/// Makes `count` runs, some of which moved from one status to another. Gives them as they are stored.
-async fn some_runs(store: &Store, app: AppId, count: usize) -> Vec<StoredRun> {
+/// Creates `count` runs and changes the status of some. Returns them as they are stored.
+async fn create_random_runs(store: &Store, app: AppId, count: usize) -> Vec<StoredRun> {
     let runs = at_once(count, |index| {
         let store = Arc::clone(store);
         async move {
             let mut dice = Dice::new(index as u64);
-            let new = some_run(app, &mut dice);
+            let new = random_run(app, &mut dice);
             let mut record = make::record();
-            some_standing(&mut dice).apply(&mut record);
+            random_change(&mut dice).apply(&mut record);
             if !dice.one(3) {
-                // Only what has not ended can move on.
+                // The status of an ended run cannot change.
                 record = make::record();
             }
             assert_eq!(store.create(&new, &record).await.unwrap(), Create::Done);
@@ -89,7 +89,7 @@ async fn some_runs(store: &Store, app: AppId, count: usize) -> Vec<StoredRun> {
                 let change = if record.ended_at.is_some() {
                     RecordChange::default()
                 } else {
-                    some_standing(&mut dice)
+                    random_change(&mut dice)
                 };
                 store.commit(&entry, &change, &Guard::Always).await.unwrap();
                 change.apply(&mut record);
@@ -99,15 +99,15 @@ async fn some_runs(store: &Store, app: AppId, count: usize) -> Vec<StoredRun> {
         }
     })
     .await;
-    // Another app's, which never show.
+    // Runs of other apps, which are never listed.
     let mut dice = Dice::new(1);
     for _ in 0..10 {
-        store.create(&some_run(make::app(), &mut dice), &make::record()).await.unwrap();
+        store.create(&random_run(make::app(), &mut dice), &make::record()).await.unwrap();
     }
     runs
 }
 
-fn some_query(app: AppId, dice: &mut Dice) -> ListQuery {
+fn random_query(app: AppId, dice: &mut Dice) -> ListQuery {
     let mut query = query(app);
     query.statuses = ReportedStatus::ALL.into_iter().filter(|_| dice.one(3)).collect();
     if dice.one(3) {
@@ -115,7 +115,7 @@ fn some_query(app: AppId, dice: &mut Dice) -> ListQuery {
     }
     query.user_id = dice.one(3).then(|| dice.pick(&[USERS[0], USERS[1], USERS[2], "nobody"]).to_owned());
     query.session_id = dice.one(4).then(|| dice.pick(&sessions()));
-    query.metadata = labels().into_iter().filter(|_| dice.one(8)).collect();
+    query.metadata = metadata_values().into_iter().filter(|_| dice.one(8)).collect();
     let sort = |by, dice: &mut Dice| Sort { by, descending: dice.one(2) };
     query.sort = match dice.below(6) {
         0..3 => vec![sort(SortBy::StartedAt, dice)],
@@ -127,7 +127,7 @@ fn some_query(app: AppId, dice: &mut Dice) -> ListQuery {
     query
 }
 
-/// All pages, walked by cursor; `None` if the order is not served.
+/// Reads all pages by cursor; `None` if the order is not supported.
 async fn walk(store: &Store, query: &ListQuery) -> Option<Vec<RunPage>> {
     let mut query = query.clone();
     let mut pages = Vec::new();
@@ -153,15 +153,14 @@ fn ids<'r>(runs: impl IntoIterator<Item = &'r StoredRun>) -> Vec<RunId> {
     runs.into_iter().map(|run| run.new.id).collect()
 }
 
-/// Whatever is asked for, the list holds what a naive program would find, in order, and counts it; by cursor and by
-/// number of page.
+/// For any query, the list has the runs, order and count that a naive implementation finds, by cursor and by offset.
 pub async fn lists_are_as_the_model_says(store: Store) {
     let app = make::app();
-    let runs = some_runs(&store, app, 300).await;
+    let runs = create_random_runs(&store, app, 300).await;
     let mut dice = Dice::new(42);
     let mut served = 0;
     for _ in 0..150 {
-        let query = some_query(app, &mut dice);
+        let query = random_query(app, &mut dice);
         let Some(pages) = walk(&store, &query).await else { continue };
         served += 1;
         let expected: Vec<_> = runs.iter().filter(|run| matches(&query, run)).collect();
@@ -184,10 +183,10 @@ pub async fn lists_are_as_the_model_says(store: Store) {
         let expected: Vec<_> = listed.iter().copied().skip(offset).take(query.page_size as usize).collect();
         assert_eq!(ids(&page.runs), ids(expected), "{numbered:?}");
     }
-    assert!(served >= 75, "`started_at` is always served");
+    assert!(served >= 75, "`started_at` is always supported");
 }
 
-/// A walk meets every run once, although most lie in the same millisecond.
+/// All pages together have every run once, although most runs have the same millisecond.
 pub async fn pages_walk_every_run_once(store: Store) {
     let app = make::app();
     let mut all = HashSet::new();
@@ -208,10 +207,10 @@ pub async fn pages_walk_every_run_once(store: Store) {
     assert_eq!(empty, RunPage { runs: vec![], total_count: 0, capped: false, next_cursor: None });
 }
 
-/// Runs that are created during a walk, or change their status, neither hide others nor bring any back.
+/// If runs are created or change their status between pages, no other run is missing or listed twice.
 pub async fn a_walk_is_not_disturbed_by_new_runs(store: Store) {
     let app = make::app();
-    let before = some_runs(&store, app, 80).await;
+    let before = create_random_runs(&store, app, 80).await;
     for descending in [true, false] {
         let mut query = ListQuery { page_size: 9, ..query(app) };
         query.sort[0].descending = descending;
@@ -225,9 +224,9 @@ pub async fn a_walk_is_not_disturbed_by_new_runs(store: Store) {
             let page = store.list(&query).await.unwrap();
             walked.extend(ids(&page.runs));
             for _ in 0..3 {
-                store.create(&some_run(app, &mut dice), &make::record()).await.unwrap();
+                store.create(&random_run(app, &mut dice), &make::record()).await.unwrap();
                 let moved = dice.pick(&before).new.id;
-                store.update(moved, &some_standing(&mut dice), &Guard::Always).await.unwrap();
+                store.update(moved, &random_change(&mut dice), &Guard::Always).await.unwrap();
             }
             match page.next_cursor {
                 Some(cursor) => query.start = PageStart::Cursor(cursor),
@@ -235,12 +234,12 @@ pub async fn a_walk_is_not_disturbed_by_new_runs(store: Store) {
             }
         }
         let unique: HashSet<_> = walked.iter().copied().collect();
-        assert_eq!(unique.len(), walked.len(), "none twice");
-        assert!(present.iter().all(|run| unique.contains(run)), "none missing");
+        assert_eq!(unique.len(), walked.len(), "no run is listed twice");
+        assert!(present.iter().all(|run| unique.contains(run)), "no run is missing");
     }
 }
 
-/// `total_count` is exact up to the cap and says when there are more; pages go on beyond it by cursor.
+/// `total_count` is exact up to the cap, and `capped` is set beyond it; pages continue beyond the cap.
 pub async fn total_counts_are_capped(store: Store) {
     const AT_ONCE: usize = 250;
     let app = make::app();
@@ -279,10 +278,10 @@ pub async fn total_counts_are_capped(store: Store) {
     }
 }
 
-/// A cursor of another query, or none at all, is refused; the size of the page may change.
+/// A cursor of another query, or an invalid one, is refused; the page size may change.
 pub async fn cursors_belong_to_their_query(store: Store) {
     let app = make::app();
-    some_runs(&store, app, 30).await;
+    create_random_runs(&store, app, 30).await;
     let query = ListQuery { page_size: 5, ..query(app) };
     let cursor = store.list(&query).await.unwrap().next_cursor.unwrap();
     let with = |text: &str| ListQuery { start: PageStart::Cursor(text.to_owned()), ..query.clone() };
@@ -293,7 +292,7 @@ pub async fn cursors_belong_to_their_query(store: Store) {
         ListQuery { statuses: vec![ReportedStatus::Failed], ..with(&cursor) },
         ListQuery { user_id: Some("ann".to_owned()), ..with(&cursor) },
         ListQuery { session_id: Some(sessions()[0]), ..with(&cursor) },
-        ListQuery { metadata: vec![labels()[0].clone()], ..with(&cursor) },
+        ListQuery { metadata: vec![metadata_values()[0].clone()], ..with(&cursor) },
         ListQuery { sort: ascending, ..with(&cursor) },
         with(""),
         with("no cursor"),
@@ -306,10 +305,10 @@ pub async fn cursors_belong_to_their_query(store: Store) {
     }
 }
 
-/// An order is either served as it is asked for or refused with what is served; the plain ones are always served.
+/// An order is either supported, or refused with a message that lists the supported orders.
 pub async fn what_is_not_served_is_refused(store: Store) {
     let app = make::app();
-    some_runs(&store, app, 50).await;
+    create_random_runs(&store, app, 50).await;
     let by = [SortBy::StartedAt, SortBy::EndedAt, SortBy::Status];
     for (first, second) in by.into_iter().flat_map(|first| by.map(|second| (first, second))) {
         for descending in [true, false] {
@@ -329,8 +328,8 @@ pub async fn what_is_not_served_is_refused(store: Store) {
     }
 }
 
-/// A page whose runs hold more than a page may is refused before they are read, and the caller told to ask for less; a run
-/// alone is given always.
+/// A page whose runs are larger than the limit in total is refused before they are read; a page of one run is never
+/// refused.
 pub async fn pages_of_very_large_runs_are_refused(store: Store) {
     let app = make::app();
     let mut ids = Vec::new();
@@ -349,7 +348,7 @@ pub async fn pages_of_very_large_runs_are_refused(store: Store) {
     let rest = ListQuery { page_size: 4, start: PageStart::Cursor(page.next_cursor.unwrap()), ..query(app) };
     let page = store.list(&rest).await.unwrap();
     assert_eq!(page.runs.iter().map(|run| run.new.id).collect::<Vec<_>>(), ids[1..]);
-    // What a run gave counts as well.
+    // Outputs count as well.
     let small = make::app();
     for _ in 0..2 {
         let run = make::run(small);

@@ -9,8 +9,8 @@ use std::{
 
 type Store = Arc<dyn RunStore>;
 
-/// A wait that is never reached unless a promise is broken.
-const LONG: Duration = Duration::from_mins(1);
+/// A timeout that is only reached if a promise is broken.
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A second create under the same id changes nothing.
 pub async fn create_is_put_if_absent(store: Store) {
@@ -25,7 +25,7 @@ pub async fn create_is_put_if_absent(store: Store) {
     assert_eq!((stored.new, stored.record, stored.last), (run, record(), None));
 }
 
-/// Of many that create the same run, one does.
+/// Of many concurrent creates of one run, exactly one succeeds.
 pub async fn creators_race_for_one_run(store: Store) {
     let app = make::app();
     let id = make::run(app).id;
@@ -41,7 +41,7 @@ pub async fn creators_race_for_one_run(store: Store) {
     assert_eq!(store.get(id).await.unwrap().unwrap().new, done[0].1);
 }
 
-/// A second append at the same place changes nothing, and the record stays as it is.
+/// A second append to the same slot changes nothing, and no append changes the record.
 pub async fn append_is_put_if_absent(store: Store) {
     let run = make::run(make::app());
     store.create(&run, &record()).await.unwrap();
@@ -54,7 +54,7 @@ pub async fn append_is_put_if_absent(store: Store) {
     assert_eq!((log.entries, log.record, log.more), (vec![first], record(), false));
 }
 
-/// Of many that append at the same place, one does, and its entry is there.
+/// Of many concurrent appends to one slot, exactly one succeeds, and its entry is stored.
 pub async fn writers_race_for_one_place(store: Store) {
     let run = make::run(make::app());
     store.create(&run, &record()).await.unwrap();
@@ -62,7 +62,7 @@ pub async fn writers_race_for_one_place(store: Store) {
         let appends = at_once(16, |index| {
             let store = Arc::clone(&store);
             let entry = checkpoints(run.id, first, claim(), 1, index);
-            // Half of them together with the record.
+            // Half of them commit the record, too.
             async move {
                 let append = if index % 2 == 0 {
                     store.append(&entry).await.unwrap()
@@ -81,10 +81,10 @@ pub async fn writers_race_for_one_place(store: Store) {
     }
 }
 
-/// Writers that append wherever the log ends make a log without a gap, each entry of theirs in it once.
+/// Writers that append at the end of the log produce a log without gaps, which has each of their entries once.
 pub async fn writers_race_through_a_log(store: Store) {
     const WRITERS: usize = 6;
-    const EACH: u64 = 8;
+    const ENTRIES_PER_WRITER: u64 = 8;
     let run = make::run(make::app()).id;
     let mut new = make::run(make::app());
     new.id = run;
@@ -93,7 +93,7 @@ pub async fn writers_race_through_a_log(store: Store) {
         let (store, writer) = (Arc::clone(&store), claim());
         async move {
             let mut next: Sequence = 1;
-            for nonce in 0..EACH {
+            for nonce in 0..ENTRIES_PER_WRITER {
                 loop {
                     let mut entry = checkpoints(run, next, writer, index % 3 + 1, 10);
                     entry.nonce = nonce;
@@ -102,7 +102,7 @@ pub async fn writers_race_through_a_log(store: Store) {
                         break;
                     }
                     let log = store.read(run, next).await.unwrap().unwrap();
-                    next = log.entries.last().expect("the place was taken").last() + 1;
+                    next = log.entries.last().expect("the slot was taken").last() + 1;
                 }
             }
             writer
@@ -118,11 +118,11 @@ pub async fn writers_race_through_a_log(store: Store) {
     for writer in writers {
         let nonces: Vec<_> =
             log.entries.iter().filter(|entry| entry.writer == writer).map(|entry| entry.nonce).collect();
-        assert_eq!(nonces, (0..EACH).collect::<Vec<_>>());
+        assert_eq!(nonces, (0..ENTRIES_PER_WRITER).collect::<Vec<_>>());
     }
 }
 
-/// Entries come back as they were written, and every read tells the same.
+/// Entries are read as they were written, and all reads agree.
 pub async fn what_is_written_is_read(store: Store) {
     let mut run = make::run(make::app());
     run.user_id = Some("user / \u{1f642}\0".to_owned());
@@ -148,7 +148,7 @@ pub async fn what_is_written_is_read(store: Store) {
     assert_eq!(store.read(run.id, 0).await.unwrap().unwrap().entries, written);
 }
 
-/// A read from the middle of an entry begins with that entry; one from beyond the end is empty.
+/// A read from the middle of an entry begins with that entry; a read after the end is empty.
 pub async fn read_starts_at_the_entry_that_holds_a_sequence(store: Store) {
     let run = make::run(make::app());
     store.create(&run, &record()).await.unwrap();
@@ -166,13 +166,13 @@ pub async fn read_starts_at_the_entry_that_holds_a_sequence(store: Store) {
     }
 }
 
-/// A range ends with the entry that holds its end; in pieces of no bytes, entries come one by one.
+/// A range ends with the entry that contains its end; with a limit of 0 bytes, entries are read one by one.
 pub async fn ranges_are_read_alone(store: Store) {
     let run = make::run(make::app());
     store.create(&run, &record()).await.unwrap();
     // 1 | 2 3 4 | 5 6 | 7 | 8 | 9 | 10 | 11
-    let places = [(1, 1), (2, 3), (5, 2), (7, 1), (8, 1), (9, 1), (10, 1), (11, 1)];
-    for (first, count) in places {
+    let slots = [(1, 1), (2, 3), (5, 2), (7, 1), (8, 1), (9, 1), (10, 1), (11, 1)];
+    for (first, count) in slots {
         store.append(&checkpoints(run.id, first, claim(), count, 0)).await.unwrap();
     }
     let firsts = |log: &LogRead| log.entries.iter().map(|entry| entry.first).collect::<Vec<_>>();
@@ -180,7 +180,7 @@ pub async fn ranges_are_read_alone(store: Store) {
         for to in from..=13 {
             let range = LogRange { from, to, bytes: 1 << 20 };
             let log = store.read_range(run.id, range).await.unwrap().unwrap();
-            let expected: Vec<Sequence> = places
+            let expected: Vec<Sequence> = slots
                 .iter()
                 .filter(|(first, count)| first + *count as Sequence > from && *first <= to)
                 .map(|(first, _)| *first)
@@ -201,7 +201,7 @@ pub async fn ranges_are_read_alone(store: Store) {
     }
 }
 
-/// A log of several MiB comes whole and in order, at once or in pieces of 1 MiB at least.
+/// A log of several MiB is read completely and in order, at once or in pieces of at least 1 MiB.
 pub async fn long_logs_are_read_in_pieces(store: Store) {
     let run = make::run(make::app());
     store.create(&run, &record()).await.unwrap();
@@ -216,7 +216,7 @@ pub async fn long_logs_are_read_in_pieces(store: Store) {
     loop {
         let log = store.read(run.id, read.len() as u64 + 1).await.unwrap().unwrap();
         assert!(!log.entries.is_empty());
-        assert!(log.entries.len() >= 33 || !log.more, "a piece is 1 MiB at least");
+        assert!(log.entries.len() >= 33 || !log.more, "a piece has at least 1 MiB");
         read.extend(log.entries);
         if !log.more {
             break;
@@ -227,7 +227,7 @@ pub async fn long_logs_are_read_in_pieces(store: Store) {
     assert_eq!(store.read_range(run.id, range).await.unwrap().unwrap().entries, written[39..41]);
 }
 
-/// Where no run was created there is none, and nothing can be written.
+/// A run that was not created cannot be read or written.
 pub async fn there_is_no_run_where_none_was_created(store: Store) {
     let id = make::run(make::app()).id;
     let entry = entry(id, 1, claim(), vec![EventBody::RunStarted]);
@@ -240,7 +240,7 @@ pub async fn there_is_no_run_where_none_was_created(store: Store) {
     assert_eq!(store.get(id).await.unwrap(), None);
 }
 
-/// Who waits for a log to grow hears of it, and only of that log.
+/// A task that waits for a log to grow is woken when it does.
 pub async fn changed_wakes_on_an_append(store: Store) {
     let app = make::app();
     let (run, other) = (make::run(app), make::run(app));
@@ -252,37 +252,37 @@ pub async fn changed_wakes_on_an_append(store: Store) {
             let id = run.id;
             tokio::spawn(async move {
                 let begun = Instant::now();
-                store.changed(id, first - 1, LONG).await;
+                store.changed(id, first - 1, TIMEOUT).await;
                 begun.elapsed()
             })
         };
-        // In half the rounds it waits already, in the others it may or may not.
+        // In half of the rounds the task is waiting by now, in the others it may or may not be.
         if first % 2 == 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         store.append(&checkpoints(other.id, first, claim(), 1, 0)).await.unwrap();
         store.append(&checkpoints(run.id, first, claim(), 1, 0)).await.unwrap();
-        assert!(waiting.await.unwrap() < LONG / 2);
+        assert!(waiting.await.unwrap() < TIMEOUT / 2);
     }
 }
 
-/// Who waits for what is there already does not wait.
+/// A wait for an entry that exists returns at once.
 pub async fn changed_returns_at_once_if_the_log_is_ahead(store: Store) {
     let run = make::run(make::app());
     store.create(&run, &record()).await.unwrap();
     store.append(&checkpoints(run.id, 1, claim(), 3, 0)).await.unwrap();
     let begun = Instant::now();
     for after in 0..3 {
-        store.changed(run.id, after, LONG).await;
+        store.changed(run.id, after, TIMEOUT).await;
     }
-    assert!(begun.elapsed() < LONG / 2);
+    assert!(begun.elapsed() < TIMEOUT / 2);
 }
 
-/// Who waits for nothing stops when the time is up.
+/// A wait for an entry that is never appended ends after the given time.
 pub async fn changed_gives_up_in_time(store: Store) {
     let run = make::run(make::app());
     store.create(&run, &record()).await.unwrap();
-    let waited = tokio::time::timeout(LONG, async {
+    let waited = tokio::time::timeout(TIMEOUT, async {
         store.changed(run.id, 0, Duration::from_millis(20)).await;
         store.changed(RunId(make::claim().0), 0, Duration::from_millis(20)).await;
     });

@@ -7,7 +7,7 @@ use runyard_runs::{
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// 2026-06-10T09:15:21Z. Tests are in the past, so that a store that judges by its own clock shows it.
+/// 2026-06-10T09:15:21Z. Tests use a time in the past, to detect a store that wrongly uses its own clock.
 pub const NOW: Timestamp = Timestamp(1_781_082_921_000);
 
 /// A new app.
@@ -20,7 +20,7 @@ pub fn claim() -> ClaimId {
     ClaimId(SystemIds.random())
 }
 
-/// A run without anything optional, created at [`NOW`].
+/// A run without optional fields, created at [`NOW`].
 pub fn run(app: AppId) -> NewRun {
     NewRun {
         id: RunId(SystemIds.ordered()),
@@ -57,14 +57,14 @@ pub fn record() -> Record {
     }
 }
 
-/// An entry with these events. Its state is what they make of a new run.
+/// An entry with these events. Its state is that of a new run after them.
 pub fn entry(run: RunId, first: Sequence, writer: ClaimId, events: Vec<EventBody>) -> Entry {
     let events: Vec<_> = events.into_iter().map(Logged::from).collect();
     let state = LogState::default().after(writer, first, NOW, &events);
     Entry { run, first, version: ENTRY_VERSION, writer, nonce: first, at: NOW, state, events }
 }
 
-/// An entry with `count` checkpoints, and a journal of `bytes` bytes.
+/// An entry with `count` checkpoints, the first of which has a journal of about `bytes` bytes.
 pub fn checkpoints(run: RunId, first: Sequence, writer: ClaimId, count: usize, bytes: usize) -> Entry {
     let mut entry = entry(run, first, writer, vec![EventBody::RunCheckpoint; count]);
     entry.events[0].key = Some(format!("step {first}"));
@@ -72,7 +72,7 @@ pub fn checkpoints(run: RunId, first: Sequence, writer: ClaimId, count: usize, b
     entry
 }
 
-/// The change that rides with an entry after which the run has ended.
+/// The change of the record that belongs to an entry with a terminal event.
 pub fn ended(entry: &Entry) -> RecordChange {
     RecordChange {
         upto: Some(entry.last()),
@@ -85,7 +85,7 @@ pub fn ended(entry: &Entry) -> RecordChange {
     }
 }
 
-/// Runs `count` futures of `make` at the same time, on all threads.
+/// Runs `count` futures from `make` concurrently, each in a task.
 pub async fn at_once<T, F>(count: usize, mut make: impl FnMut(usize) -> F) -> Vec<T>
 where
     T: Send + 'static,

@@ -1,6 +1,6 @@
-//! The ports in memory: the plainest implementation of their promises, for tests.
+//! The ports in memory: the simplest implementation of their promises, for tests.
 //!
-//! Nothing is durable, and every run is looked at by every listing.
+//! Nothing is durable, and every list scans all runs.
 
 use crate::unreadable::{Damage, How};
 use async_trait::async_trait;
@@ -29,31 +29,32 @@ use tokio::sync::{Notify, mpsc};
 
 /// [`RunStore`] in memory.
 ///
-/// Panics if a writer leaves a gap in a log, which no rule of the protocol lets one do.
+/// Panics if a writer leaves a gap in a log: the protocol never does.
 #[derive(Default)]
 pub struct MemoryRuns {
     state: Mutex<Runs>,
     changed: Notify,
     gaps: bool,
-    /// Whether no log can be read.
+    /// Whether reads of logs fail.
     failing: AtomicBool,
-    /// The runs of which nothing can be read.
+    /// The runs whose reads fail.
     damaged: Mutex<HashSet<RunId>>,
     usage: Arc<MemoryUsage>,
 }
 
 impl MemoryRuns {
-    /// The same for the suite of the port, which promises nothing of gaps: it is the writers that leave none.
+    /// A store that allows gaps, for the suite of the port: the port does not promise that there are none, the writers
+    /// avoid them.
     pub fn with_gaps() -> Self {
         Self { gaps: true, ..Self::default() }
     }
 
-    /// The same, counted there.
+    /// Counts stored bytes in `usage`.
     pub fn counted_by(self, usage: &Arc<MemoryUsage>) -> Self {
         Self { usage: Arc::clone(usage), ..self }
     }
 
-    /// From now on, whether logs cannot be read.
+    /// Sets whether reads of logs fail.
     pub fn fail(&self, failing: bool) {
         self.failing.store(failing, Relaxed);
     }
@@ -101,10 +102,10 @@ impl Stored {
         if !guard.holds(&self.record) {
             return Append::Refused;
         }
-        if self.log.iter().any(|there| there.first == entry.first) {
+        if self.log.iter().any(|existing| existing.first == entry.first) {
             return Append::Taken;
         }
-        assert!(gaps || entry.first == self.end() + 1, "nobody writes past the end of the log");
+        assert!(gaps || entry.first == self.end() + 1, "a writer has left a gap in the log");
         self.log.push(entry.clone());
         usage.change(self.new.app, self.new.expires_at, json_bytes(&serde_json::to_vec(entry)));
         if let Some(change) = change {
@@ -177,7 +178,7 @@ impl RunStore for MemoryRuns {
 
     async fn read_range(&self, run: RunId, range: LogRange) -> Result<Option<LogRead>, StoreError> {
         if self.failing.load(Relaxed) {
-            return Err(StoreError::Unknown("the table does not answer".into()));
+            return Err(StoreError::Unknown("the store is set to fail".into()));
         }
         self.readable(run)?;
         let state = lock(&self.state);
@@ -281,13 +282,13 @@ impl RunStore for MemoryRuns {
     }
 }
 
-/// Bytes of input and output.
+/// The bytes of a run in a page: its request and its last entry, as JSON.
 fn content(run: &StoredRun) -> usize {
     let input = serde_json::to_vec(&run.new).map_or(0, |json| json.len());
     input + run.last.as_ref().map_or(0, |entry| serde_json::to_vec(entry).map_or(0, |json| json.len()))
 }
 
-/// Names the query that a cursor belongs to: all of it but the page.
+/// Identifies the query that a cursor belongs to: a hash over all of it except the page.
 fn cursor_prefix(query: &ListQuery) -> String {
     let whole = ListQuery { start: PageStart::Offset(0), page_size: 0, ..query.clone() };
     let mut hasher = DefaultHasher::new();
@@ -295,7 +296,7 @@ fn cursor_prefix(query: &ListQuery) -> String {
     format!("{:x}:", hasher.finish())
 }
 
-/// Whether a run is one of those that are asked for.
+/// Whether a run matches a query.
 pub fn matches(query: &ListQuery, run: &StoredRun) -> bool {
     let status = run.record.status.reported(run.record.unanswered);
     run.new.app == query.app
@@ -305,21 +306,21 @@ pub fn matches(query: &ListQuery, run: &StoredRun) -> bool {
         && query.metadata.iter().all(|(key, value)| run.new.metadata.get(key) == Some(value))
 }
 
-/// Which of two runs comes first; ties go by id, in the direction of the last term.
+/// The order of two runs in a list; ties are ordered by id, in the direction of the last term.
 pub fn order(query: &ListQuery, a: &StoredRun, b: &StoredRun) -> Ordering {
     let mut descending = false;
     for sort in &query.sort {
         descending = sort.descending;
-        let turn = |order: Ordering| if sort.descending { order.reverse() } else { order };
+        let directed = |order: Ordering| if sort.descending { order.reverse() } else { order };
         let order = match sort.by {
-            SortBy::StartedAt => turn(a.new.created_at.cmp(&b.new.created_at)),
+            SortBy::StartedAt => directed(a.new.created_at.cmp(&b.new.created_at)),
             SortBy::EndedAt => match (a.record.ended_at, b.record.ended_at) {
-                (Some(a), Some(b)) => turn(a.cmp(&b)),
+                (Some(a), Some(b)) => directed(a.cmp(&b)),
                 (a, b) => a.is_none().cmp(&b.is_none()),
             },
             SortBy::Status => {
                 let status = |run: &StoredRun| run.record.status.reported(run.record.unanswered);
-                turn(status(a).cmp(&status(b)))
+                directed(status(a).cmp(&status(b)))
             }
         };
         if order.is_ne() {
@@ -344,7 +345,7 @@ impl Default for MemoryQueue {
 }
 
 impl MemoryQueue {
-    /// The next message.
+    /// Waits for the next message.
     pub async fn receive(&self) -> RunId {
         let received = self.receiver.lock().await.recv().await;
         received.expect("the sender lives as long as the receiver")
@@ -386,7 +387,7 @@ impl StorageUsage for MemoryUsage {
     }
 }
 
-/// What is counted beside content.
+/// Bytes counted per run or file in addition to its content.
 const RECORD: i64 = RECORD_BYTES.cast_signed();
 
 fn json_bytes(json: &serde_json::Result<Vec<u8>>) -> i64 {
@@ -407,12 +408,12 @@ pub struct MemoryFiles {
 }
 
 impl MemoryFiles {
-    /// None, counted there.
+    /// An empty store that counts stored bytes in `usage`.
     pub fn counted_by(usage: &Arc<MemoryUsage>) -> Self {
         Self { usage: Arc::clone(usage), ..Self::default() }
     }
 
-    /// How many files there are.
+    /// The number of stored files.
     pub fn count(&self) -> usize {
         lock(&self.files).len()
     }
@@ -499,7 +500,7 @@ pub struct MemoryKeys {
 }
 
 impl MemoryKeys {
-    /// Keeps a key.
+    /// Stores a key.
     pub fn insert(&self, key: AccessKey) {
         lock(&self.keys).insert(key.id.clone(), key);
     }

@@ -1,19 +1,19 @@
-//! Lists as a naive program makes them.
+//! Filter and order of lists, as a naive implementation.
 
 use runyard_runs::{ListQuery, ReportedStatus, Sort, SortBy, StoredRun};
 use std::cmp::Ordering;
 
-/// Whether a run is on the list.
+/// Whether a run matches a query.
 pub(crate) fn matches(query: &ListQuery, run: &StoredRun) -> bool {
-    let has_label = |(key, value): &(String, String)| run.new.metadata.get(key) == Some(value);
+    let has_value = |(key, value): &(String, String)| run.new.metadata.get(key) == Some(value);
     run.new.app == query.app
         && (query.statuses.is_empty() || query.statuses.contains(&status(run)))
         && query.user_id.as_ref().is_none_or(|user| run.new.user_id.as_ref() == Some(user))
         && query.session_id.is_none_or(|session| run.new.session_id == Some(session))
-        && query.metadata.iter().all(has_label)
+        && query.metadata.iter().all(has_value)
 }
 
-/// How two runs lie in an order. What lies equal may come either way.
+/// Compares two runs in an order. Equal runs may be listed in either order.
 pub(crate) fn compare(sort: &[Sort], one: &StoredRun, other: &StoredRun) -> Ordering {
     sort.iter().fold(Ordering::Equal, |so_far, term| so_far.then_with(|| compare_by(*term, one, other)))
 }
@@ -34,7 +34,7 @@ fn status(run: &StoredRun) -> ReportedStatus {
     run.record.status.reported(run.record.unanswered)
 }
 
-/// The same numbers each time: splitmix64.
+/// A reproducible random number generator: splitmix64.
 pub(crate) struct Dice(u64);
 
 impl Dice {
@@ -50,12 +50,12 @@ impl Dice {
         usize::try_from((mixed ^ (mixed >> 31)) % bound as u64).unwrap_or(0)
     }
 
-    /// Whether one of `in_how_many` comes up.
-    pub(crate) fn one(&mut self, in_how_many: usize) -> bool {
-        self.below(in_how_many) == 0
+    /// Returns true with probability 1/`sides`.
+    pub(crate) fn one(&mut self, sides: usize) -> bool {
+        self.below(sides) == 0
     }
 
-    /// One of these.
+    /// A random item of `from`.
     pub(crate) fn pick<T: Clone>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())].clone()
     }

@@ -1,4 +1,4 @@
-//! `RunQueue`, with a way to receive, which is the platform's business.
+//! `RunQueue`, and how workers receive from it, which the port does not define.
 
 use crate::make;
 use async_trait::async_trait;
@@ -9,28 +9,28 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The other end of a queue.
+/// The receiving end of a queue.
 #[async_trait]
 pub trait Receive: Send + Sync {
-    /// The next run; waits until there is one.
+    /// Waits for the next run.
     async fn receive(&self) -> (AppId, RunId);
 }
 
-/// Both ends of a queue that nobody else uses.
+/// Both ends of a queue that only the test uses.
 pub struct Ends {
-    /// The port.
+    /// The sending end: the port.
     pub queue: Arc<dyn RunQueue>,
-    /// The other end.
+    /// The receiving end.
     pub receive: Arc<dyn Receive>,
 }
 
-const LONG: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 async fn receive(ends: &Ends) -> (AppId, RunId) {
-    tokio::time::timeout(LONG, ends.receive.receive()).await.expect("what is enqueued is delivered")
+    tokio::time::timeout(TIMEOUT, ends.receive.receive()).await.expect("what is enqueued is delivered")
 }
 
-/// Every run arrives, whether somebody waits for it or it waits.
+/// Every run is delivered, whether a receiver is already waiting or not.
 pub async fn what_is_enqueued_is_delivered(ends: Ends) {
     let ends = Arc::new(ends);
     let runs: HashSet<_> = (0..100).map(|_| (make::app(), make::run(make::app()).id)).collect();
@@ -50,7 +50,7 @@ pub async fn what_is_enqueued_is_delivered(ends: Ends) {
     assert_eq!(received, runs);
 }
 
-/// Several that receive share what there is; none of it waits while one of them is idle.
+/// Several receivers share the runs; no run waits while a receiver is idle.
 pub async fn receivers_share_the_work(ends: Ends) {
     let ends = Arc::new(ends);
     let tasks: Vec<_> = (0..8)
@@ -72,7 +72,7 @@ pub async fn receivers_share_the_work(ends: Ends) {
     assert_eq!(received, runs);
 }
 
-/// A delayed run does not come early, and does not hold up others.
+/// A delayed run is not delivered early, and does not delay others.
 pub async fn a_delayed_run_comes_late(ends: Ends) {
     const DELAY: Duration = Duration::from_secs(1);
     let (app, late, now) = (make::app(), make::run(make::app()).id, make::run(make::app()).id);
@@ -84,7 +84,7 @@ pub async fn a_delayed_run_comes_late(ends: Ends) {
     assert!(begun.elapsed() >= DELAY);
 }
 
-/// An app with many runs does not keep another's waiting until it is through.
+/// An app with many runs does not delay those of another app until all its own are delivered.
 pub async fn apps_take_turns(ends: Ends) {
     let (busy, quiet) = (make::app(), make::app());
     for _ in 0..100 {

@@ -1,4 +1,4 @@
-//! `RunStore`: records, their guards, and what rides with them.
+//! `RunStore`: records, guards, idempotency keys, due and expired runs.
 
 use crate::make::{self, NOW, at_once, checkpoints, claim, ended, entry, record};
 use runyard_runs::{
@@ -13,7 +13,7 @@ async fn of(store: &Store, run: RunId) -> Record {
     store.head(run).await.unwrap().unwrap().record
 }
 
-/// Whatever fails of place and guard, nothing is written; else both the entry and the record are.
+/// If the slot is taken or the guard does not hold, nothing is written; otherwise both the entry and the record are.
 pub async fn commit_is_all_or_nothing(store: Store) {
     let run = make::run(make::app());
     let owner = claim();
@@ -42,12 +42,12 @@ pub async fn commit_is_all_or_nothing(store: Store) {
     let again = entry(run.id, 1, owner, vec![EventBody::RunCanceled]);
     assert_eq!(store.commit(&again, &ended(&again), &Guard::Owner(owner)).await.unwrap(), Append::Taken);
     let neither = store.commit(&again, &ended(&again), &stranger).await.unwrap();
-    assert_ne!(neither, Append::Done, "either may be told");
+    assert_ne!(neither, Append::Done, "Refused and Taken are both allowed");
     let log = store.read(run.id, 1).await.unwrap().unwrap();
     assert_eq!((log.record, log.entries), (after, vec![first]));
 }
 
-/// Each guard holds exactly when it says so, for commits and updates alike.
+/// Each guard has the result of [`Guard::holds`], for commits and updates.
 pub async fn guards_are_judged_on_the_record(store: Store) {
     let (mine, other) = (claim(), claim());
     let later = Timestamp(NOW.0 + 1);
@@ -70,7 +70,7 @@ pub async fn guards_are_judged_on_the_record(store: Store) {
             let holds = guard.holds(&before);
             let update = store.update(run.id, &nothing, &guard).await.unwrap();
             assert_eq!(update == Update::Done, holds, "{guard:?} on {before:?}");
-            // The update has raised `rev`.
+            // The update has incremented `rev`.
             let guard = if guard == Guard::Rev(7) { Guard::Rev(8) } else { guard };
             let entry = entry(run.id, 1, mine, vec![EventBody::RunStarted]);
             let commit = store.commit(&entry, &nothing, &guard).await.unwrap();
@@ -80,23 +80,23 @@ pub async fn guards_are_judged_on_the_record(store: Store) {
     }
 }
 
-/// Another's lease is free at the very millisecond of `due`, not one before, and never if nothing is due.
+/// A lease of another claim is free from the millisecond of `due` on, not before, and never without a `due`.
 pub async fn a_lease_is_free_when_it_is_due(store: Store) {
     let run = make::run(make::app());
     let before = Record { owner: Some(claim()), due: Some(NOW), ..record() };
     store.create(&run, &before).await.unwrap();
-    let taking = |now| Guard::LeaseFree { claim: claim(), now };
+    let lease_free = |now| Guard::LeaseFree { claim: claim(), now };
     let nothing = RecordChange::default();
     let early = Timestamp(NOW.0 - 1);
-    assert_eq!(store.update(run.id, &nothing, &taking(early)).await.unwrap(), Update::Refused);
-    assert_eq!(store.update(run.id, &nothing, &taking(NOW)).await.unwrap(), Update::Done);
+    assert_eq!(store.update(run.id, &nothing, &lease_free(early)).await.unwrap(), Update::Refused);
+    assert_eq!(store.update(run.id, &nothing, &lease_free(NOW)).await.unwrap(), Update::Done);
     let forever = RecordChange { due: Field::Clear, ..Default::default() };
     store.update(run.id, &forever, &Guard::Always).await.unwrap();
     let late = Timestamp(NOW.0 + 1_000_000_000);
-    assert_eq!(store.update(run.id, &nothing, &taking(late)).await.unwrap(), Update::Refused);
+    assert_eq!(store.update(run.id, &nothing, &lease_free(late)).await.unwrap(), Update::Refused);
 }
 
-/// An update changes what it names and nothing else, and raises `rev`.
+/// An update changes only the fields that it sets, and increments `rev`.
 pub async fn updates_change_what_they_say(store: Store) {
     let mut run = make::run(make::app());
     run.user_id = Some("u".to_owned());
@@ -127,7 +127,7 @@ pub async fn updates_change_what_they_say(store: Store) {
     assert_eq!(store.get(run.id).await.unwrap().unwrap().new, run);
 }
 
-/// Of many that write on the same `rev`, one does.
+/// Of many concurrent writes that are guarded by the same `rev`, exactly one succeeds.
 pub async fn a_guard_lets_one_of_many_through(store: Store) {
     let run = make::run(make::app());
     store.create(&run, &record()).await.unwrap();
@@ -139,7 +139,7 @@ pub async fn a_guard_lets_one_of_many_through(store: Store) {
                 let done = if index % 2 == 0 {
                     store.update(id, &change, &Guard::Rev(rev)).await.unwrap() == Update::Done
                 } else {
-                    // Each at a place of its own, so that the guard alone decides.
+                    // Each has its own slot, so that only the guard decides.
                     let first = rev * 100 + index as Sequence;
                     let entry = checkpoints(id, first, claim, 1, 0);
                     store.commit(&entry, &change, &Guard::Rev(rev)).await.unwrap() == Append::Done
@@ -155,7 +155,7 @@ pub async fn a_guard_lets_one_of_many_through(store: Store) {
     }
 }
 
-/// A key stays bound to what it was bound to first, until that is void.
+/// A key stays bound to its first run until the binding is no longer valid.
 pub async fn idempotency_keys_bind_once(store: Store) {
     let item = |key: u8, request: u8, bound_at: i64, valid_since: i64| {
         let mut bytes = [key; 32];
@@ -177,8 +177,8 @@ pub async fn idempotency_keys_bind_once(store: Store) {
     assert_eq!(store.bind(&again(2, 1100, 600)).await.unwrap(), first, "bound");
     assert_eq!(store.bind(&again(2, 1500, 1000)).await.unwrap(), first, "not bound before `valid_since`");
     let late = again(3, 1501, 1001);
-    assert_eq!(store.bind(&late).await.unwrap(), late, "void");
-    assert_eq!(store.bind(&again(4, 1502, 1002)).await.unwrap(), late, "bound anew");
+    assert_eq!(store.bind(&late).await.unwrap(), late, "the binding is no longer valid");
+    assert_eq!(store.bind(&again(4, 1502, 1002)).await.unwrap(), late, "bound again");
     let other = item(2, 1, 1600, 1100);
     assert_eq!(store.bind(&other).await.unwrap(), other, "another key");
 
@@ -196,10 +196,10 @@ pub async fn idempotency_keys_bind_once(store: Store) {
     assert!(bound.iter().all(|item| *item == bound[0]));
 }
 
-/// Runs are given from their `due` on, the longest due first, and never when they have none.
+/// A run is returned from its `due` on, the longest due first, and never without a `due`.
 pub async fn due_runs_come_longest_due_first(store: Store) {
     let app = make::app();
-    // Long ago, before what other tests make.
+    // Long ago, before the runs of other tests.
     let at = |offset: i64| Timestamp(1_000_000 + offset);
     let mut runs = Vec::new();
     for offset in [5, 1, 9, 3, 7] {
@@ -231,8 +231,8 @@ pub async fn due_runs_come_longest_due_first(store: Store) {
     assert_eq!(due(at(100), 100).await, [ids[3], never.id, ids[4], ids[1]]);
 }
 
-/// An ended run that expired is removed whole; one that lives, or has not expired, stays. A store whose backend does it by
-/// itself may remove none.
+/// An ended run that expired is removed completely; a run that has not ended, or not expired, stays. A store whose
+/// backend removes expired runs itself may remove none.
 pub async fn ended_runs_expire_with_all_that_is_theirs(store: Store) {
     let app = make::app();
     let now = Timestamp(2_000_000);
@@ -259,17 +259,17 @@ pub async fn ended_runs_expire_with_all_that_is_theirs(store: Store) {
         return;
     }
     assert_eq!(deleted, 1);
-    assert_eq!(store.get(runs[0]).await.unwrap(), None, "what expired first goes first");
+    assert_eq!(store.get(runs[0]).await.unwrap(), None, "the run that expired first is deleted first");
     assert!(store.get(runs[2]).await.unwrap().is_some());
     assert_eq!(store.delete_expired(now, 100).await.unwrap(), 1);
     assert_eq!(store.delete_expired(now, 100).await.unwrap(), 0);
-    for gone in [runs[0], runs[2]] {
-        assert_eq!(store.get(gone).await.unwrap(), None);
-        assert_eq!(store.head(gone).await.unwrap(), None);
-        assert_eq!(store.read(gone, 1).await.unwrap(), None);
+    for deleted in [runs[0], runs[2]] {
+        assert_eq!(store.get(deleted).await.unwrap(), None);
+        assert_eq!(store.head(deleted).await.unwrap(), None);
+        assert_eq!(store.read(deleted, 1).await.unwrap(), None);
     }
-    for there in [runs[1], runs[3]] {
-        assert!(store.read(there, 1).await.unwrap().is_some_and(|log| log.entries.len() >= 300));
+    for kept in [runs[1], runs[3]] {
+        assert!(store.read(kept, 1).await.unwrap().is_some_and(|log| log.entries.len() >= 300));
     }
     let mut query = crate::list::query(app);
     query.user_id = Some("u".to_owned());

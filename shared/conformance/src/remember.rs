@@ -1,4 +1,4 @@
-//! `MemoryStore`: what was said comes back, newest first within a limit, to the same conversation alone.
+//! `MemoryStore`: returns the newest turns of a conversation, within a limit, and of no other conversation.
 
 use crate::make;
 use runyard_runs::{MemoryScope, MemoryStore, MemoryTurn, RunId, Timestamp};
@@ -6,7 +6,7 @@ use serde_json::json;
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// When the turns of a test expire: in the year 2286, as a store judges by its own clock.
+/// When the turns of a test expire: in the year 2286, because a store uses its own clock.
 const LATER: Timestamp = Timestamp(9_999_999_999_000);
 
 fn scope() -> MemoryScope {
@@ -18,7 +18,7 @@ fn scope() -> MemoryScope {
     }
 }
 
-/// A turn of two messages, `number` milliseconds after the first.
+/// A turn of two messages, `number` milliseconds after [`make::NOW`].
 fn turn(number: i64) -> MemoryTurn {
     MemoryTurn {
         run: RunId(Uuid::from_u128(7)),
@@ -32,7 +32,7 @@ fn turn(number: i64) -> MemoryTurn {
     }
 }
 
-/// The newest turns come back, oldest first: as few as hold the messages that are asked for.
+/// The newest turns are returned, oldest first: the smallest number of turns with the requested number of messages.
 pub async fn the_newest_are_remembered(store: Arc<dyn MemoryStore>) {
     let scope = scope();
     assert_eq!(store.recent(&scope, 10).await.unwrap(), []);
@@ -46,7 +46,7 @@ pub async fn the_newest_are_remembered(store: Arc<dyn MemoryStore>) {
     assert_eq!(store.recent(&scope, 0).await.unwrap(), []);
 }
 
-/// What is large comes back whole.
+/// Large turns are returned completely.
 pub async fn long_turns_are_remembered(store: Arc<dyn MemoryStore>) {
     let scope = scope();
     let long =
@@ -56,7 +56,7 @@ pub async fn long_turns_are_remembered(store: Arc<dyn MemoryStore>) {
     assert_eq!(store.recent(&scope, 10).await.unwrap(), [long, turn(2)]);
 }
 
-/// A run that is executed again keeps nothing twice.
+/// A run that is executed again does not store a turn twice.
 pub async fn a_turn_is_kept_once(store: Arc<dyn MemoryStore>) {
     let scope = scope();
     for _ in 0..2 {
@@ -65,18 +65,18 @@ pub async fn a_turn_is_kept_once(store: Arc<dyn MemoryStore>) {
     assert_eq!(store.recent(&scope, 10).await.unwrap(), [turn(1)]);
 }
 
-/// As the run that it was said in.
+/// An expired turn is not returned.
 pub async fn what_has_expired_is_forgotten(store: Arc<dyn MemoryStore>) {
     let scope = scope();
     let expired = MemoryTurn { expires_at: Timestamp(1), ..turn(2) };
-    for said in [turn(1), expired, turn(3)] {
-        store.keep(&scope, said).await.unwrap();
+    for turn in [turn(1), expired, turn(3)] {
+        store.keep(&scope, turn).await.unwrap();
     }
     assert_eq!(store.recent(&scope, 10).await.unwrap(), [turn(1), turn(3)]);
-    assert_eq!(store.recent(&scope, 4).await.unwrap(), [turn(1), turn(3)], "it does not count");
+    assert_eq!(store.recent(&scope, 4).await.unwrap(), [turn(1), turn(3)], "the expired turn does not count");
 }
 
-/// Another user, session, agent or app remembers nothing of it.
+/// A turn is not returned to another user, session, agent or app.
 pub async fn conversations_are_apart(store: Arc<dyn MemoryStore>) {
     let own = scope();
     store.keep(&own, turn(1)).await.unwrap();

@@ -1,4 +1,4 @@
-//! Runs that cannot be read, by a later release's doing or a damaged disk's: they are nobody's trouble but their own.
+//! Runs that cannot be read, because of a later release or a damaged disk: they do not affect other runs.
 
 use crate::{
     list::query,
@@ -13,25 +13,25 @@ use runyard_runs::{
 };
 use std::{sync::Arc, time::Duration};
 
-/// What may be wrong with a run.
+/// How a run is damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
-    /// Its last entry is of a format that this release does not know.
+    /// Its last entry has a format that this release does not know.
     LaterVersion,
-    /// Its last entry is no entry at all.
+    /// Its last entry is not a valid entry.
     Entry,
-    /// Its record is not one.
+    /// Its record is invalid.
     Record,
-    /// What was asked for is gone.
+    /// Its request is missing.
     Content,
 }
 
 const ALL: [How; 4] = [How::LaterVersion, How::Entry, How::Record, How::Content];
 
-/// Damages what a store keeps.
+/// Damages stored runs.
 #[async_trait]
 pub trait Damage: Send + Sync {
-    /// Has `run`, which has an entry, be unreadable.
+    /// Makes `run`, which has one entry, unreadable.
     async fn damage(&self, run: RunId, how: How);
 }
 
@@ -39,13 +39,14 @@ pub trait Damage: Send + Sync {
 pub struct Damaged {
     /// The port.
     pub runs: Arc<dyn RunStore>,
-    /// What damages it.
+    /// Damages runs of the store.
     pub damage: Arc<dyn Damage>,
 }
 
-/// One run for each kind of damage, each due at `due`, with a good one before and after it.
+/// Creates one run for each kind of damage, due from `due` on, with an intact run before and after each. Returns the
+/// intact and the damaged ones.
 async fn runs(store: &Damaged, app: AppId, due: Timestamp, ends: bool) -> (Vec<RunId>, Vec<RunId>) {
-    let (mut good, mut bad) = (Vec::new(), Vec::new());
+    let (mut intact, mut damaged) = (Vec::new(), Vec::new());
     let mut make = async |how: Option<How>, offset: i64| {
         let mut run = make::run(app);
         run.created_at = Timestamp(run.created_at.0 + offset);
@@ -68,9 +69,9 @@ async fn runs(store: &Damaged, app: AppId, due: Timestamp, ends: bool) -> (Vec<R
         match how {
             Some(how) => {
                 store.damage.damage(run.id, how).await;
-                bad.push(run.id);
+                damaged.push(run.id);
             }
-            None => good.push(run.id),
+            None => intact.push(run.id),
         }
     };
     make(None, 0).await;
@@ -78,13 +79,13 @@ async fn runs(store: &Damaged, app: AppId, due: Timestamp, ends: bool) -> (Vec<R
         make(Some(how), offset).await;
         make(None, offset + 1).await;
     }
-    (good, bad)
+    (intact, damaged)
 }
 
-/// The others are listed, by every order and filter, and pages go on after it. Who asks for it is told that it cannot be read.
+/// Other runs are listed, with and without a filter, and pages continue after the damaged run. Reading it is an error.
 pub async fn an_unreadable_run_is_left_out_of_lists(store: Damaged) {
     let app = make::app();
-    let (good, bad) = runs(&store, app, make::NOW, false).await;
+    let (intact, damaged) = runs(&store, app, make::NOW, false).await;
     for user_id in [None, Some("u".to_owned())] {
         for page_size in [1, 3, 100] {
             let mut query = query(app);
@@ -94,62 +95,62 @@ pub async fn an_unreadable_run_is_left_out_of_lists(store: Damaged) {
             let mut listed = Vec::new();
             loop {
                 let page = store.runs.list(&query).await.unwrap();
-                assert!(page.total_count >= good.len() as u64);
+                assert!(page.total_count >= intact.len() as u64);
                 listed.extend(page.runs.into_iter().map(|run| run.new.id));
                 let Some(next) = page.next_cursor else { break };
                 query.start = PageStart::Cursor(next);
             }
-            let readable = |id: &RunId| !bad.contains(id);
-            assert_eq!(listed.iter().copied().filter(readable).collect::<Vec<_>>(), good);
-            for (id, how) in bad.iter().zip(ALL) {
+            let readable = |id: &RunId| !damaged.contains(id);
+            assert_eq!(listed.iter().copied().filter(readable).collect::<Vec<_>>(), intact);
+            for (id, how) in damaged.iter().zip(ALL) {
                 assert!(!listed.contains(id), "{how:?}");
             }
         }
     }
-    for (id, how) in bad.iter().zip(ALL) {
+    for (id, how) in damaged.iter().zip(ALL) {
         assert!(matches!(store.runs.get(*id).await, Err(StoreError::Failed(_))), "{how:?}");
     }
 }
 
-/// It is due, can be put off, and is due again then. One that is not due stays as it is.
+/// A damaged run is due, can be postponed, and is due again later. A run that is not due is not postponed.
 pub async fn an_unreadable_run_is_postponed(store: Damaged) {
     let app = make::app();
     let at = Timestamp(1_000_000);
-    let (good, bad) = runs(&store, app, at, false).await;
+    let (intact, damaged) = runs(&store, app, at, false).await;
     let due = async |now| {
         let due = store.runs.due(now, 1_000).await.unwrap();
         due.into_iter().filter(|(of, _)| *of == app).map(|(_, run)| run).collect::<Vec<_>>()
     };
     let soon = Timestamp(at.0 + 100);
     let later = Timestamp(at.0 + 1_000);
-    assert_eq!(due(soon).await.len(), good.len() + bad.len());
-    for (run, how) in bad.iter().zip(ALL) {
+    assert_eq!(due(soon).await.len(), intact.len() + damaged.len());
+    for (run, how) in damaged.iter().zip(ALL) {
         assert_eq!(store.runs.postpone(*run, soon, later).await.unwrap(), Update::Done, "{how:?}");
         assert_eq!(store.runs.postpone(*run, soon, later).await.unwrap(), Update::Refused, "{how:?}");
     }
-    assert_eq!(due(soon).await, good);
+    assert_eq!(due(soon).await, intact);
     let then = due(later).await;
-    assert_eq!((&then[..good.len()], then.len()), (&good[..], good.len() + bad.len()));
-    let nobody = make::run(app).id;
-    assert_eq!(store.runs.postpone(nobody, soon, later).await.unwrap(), Update::Refused);
+    assert_eq!((&then[..intact.len()], then.len()), (&intact[..], intact.len() + damaged.len()));
+    let unknown = make::run(app).id;
+    assert_eq!(store.runs.postpone(unknown, soon, later).await.unwrap(), Update::Refused);
 }
 
-/// What expired is removed, it and the others. A store whose backend does it by itself may remove none.
+/// Expired runs are removed, damaged or not. A store whose backend removes expired runs itself may remove none.
 pub async fn an_unreadable_run_stops_no_expiry(store: Damaged) {
     let app = make::app();
-    let (good, bad) = runs(&store, app, make::NOW, true).await;
+    let (intact, damaged) = runs(&store, app, make::NOW, true).await;
     let deleted = store.runs.delete_expired(Timestamp(2_000), 100).await.unwrap();
     if deleted == 0 {
         return;
     }
-    assert_eq!(deleted, good.len() + bad.len());
-    for run in good.into_iter().chain(bad) {
+    assert_eq!(deleted, intact.len() + damaged.len());
+    for run in intact.into_iter().chain(damaged) {
         assert!(store.runs.head(run).await.unwrap().is_none());
     }
 }
 
-/// The sweeper counts them, leaves them for later, each time for longer, and sees to the others. However many they are,
-/// they do not stand in the others' way.
+/// The sweeper counts damaged runs, postpones them, each time for longer, and handles the others. Any number of damaged
+/// runs does not block the others.
 pub async fn an_unreadable_run_stops_no_sweep(store: Damaged) {
     let queue = Arc::<MemoryQueue>::default();
     let world = World::new(Backend {
@@ -161,7 +162,7 @@ pub async fn an_unreadable_run_stops_no_sweep(store: Damaged) {
         keep: Box::new(()),
     });
     // Long ago: the longest due come first.
-    let (good, bad) = runs(&store, make::app(), Timestamp(1_000_000), false).await;
+    let (intact, damaged) = runs(&store, make::app(), Timestamp(1_000_000), false).await;
     let mut unreadable = 0;
     let mut requeued = 0;
     for _ in 0..20 {
@@ -172,10 +173,14 @@ pub async fn an_unreadable_run_stops_no_sweep(store: Damaged) {
             break;
         }
     }
-    // A store may tell how a run stands without what was asked for: these are past their last day, and end.
-    assert!(unreadable == bad.len() || unreadable == bad.len() - 1, "{unreadable} of {}", bad.len());
-    assert_eq!(unreadable + requeued, bad.len() + good.len());
-    for (run, how) in bad.iter().zip(ALL).filter(|(_, how)| *how != How::Content) {
+    // A store may know a run's state without its request: the run has expired, so the sweeper ends it.
+    assert!(
+        unreadable == damaged.len() || unreadable == damaged.len() - 1,
+        "{unreadable} of {}",
+        damaged.len()
+    );
+    assert_eq!(unreadable + requeued, damaged.len() + intact.len());
+    for (run, how) in damaged.iter().zip(ALL).filter(|(_, how)| *how != How::Content) {
         assert!(matches!(world.service().work(*run).await, Err(StoreError::Failed(_))), "{how:?}");
     }
     for minutes in [1, 2, 4] {

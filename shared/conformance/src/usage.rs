@@ -1,4 +1,4 @@
-//! `StorageUsage`, and that what the stores of a backend keep is counted.
+//! `StorageUsage`: the data in the stores of a backend is counted.
 
 use crate::make::{self, NOW};
 use runyard_runs::{
@@ -10,18 +10,18 @@ use std::sync::Arc;
 
 const DAY: i64 = 86_400_000;
 
-/// What stands beside content in what is stored as JSON, at most.
-const FRAME: u64 = 1000;
+/// Maximum JSON around the content of a stored item, in bytes.
+const MAX_JSON_OVERHEAD: u64 = 1000;
 
-/// The stores of one backend, and what tells how much they keep.
+/// The stores of one backend, and how much they store.
 pub struct Counted {
-    /// Keeps runs.
+    /// The store of runs.
     pub runs: Arc<dyn RunStore>,
-    /// Keeps files.
+    /// The store of files.
     pub files: Arc<dyn FileStore>,
-    /// Keeps what agents remember, if the backend does.
+    /// The store of agents' memory, if the backend has one.
     pub memories: Option<Arc<dyn MemoryStore>>,
-    /// Tells how much.
+    /// How much each app has stored.
     pub usage: Arc<dyn StorageUsage>,
 }
 
@@ -51,20 +51,23 @@ impl Counted {
     }
 }
 
-/// `now` is `before` and so many bytes of content.
+/// Asserts that `now` is `before` plus `content` bytes and the overhead of one item.
 fn assert_more(before: u64, now: u64, content: u64) {
     let added = now - before;
-    assert!((content..content + RECORD_BYTES + FRAME).contains(&added), "{added} bytes for {content}");
+    assert!(
+        (content..content + RECORD_BYTES + MAX_JSON_OVERHEAD).contains(&added),
+        "{added} bytes for {content}"
+    );
 }
 
-/// Input, log, files and what agents remember; each app by itself.
+/// Inputs, logs, files and agents' memory count, separately for each app.
 pub async fn what_is_stored_is_counted(stores: Counted) {
     let (app, other) = (make::app(), make::app());
     assert_eq!((stores.of(app).await, stores.of(other).await), (0, 0));
     let run = stores.run(app, 20_000).await;
     let with_input = stores.of(app).await;
     assert_more(0, with_input, 20_000);
-    // As large as what lies apart from the table on some backends.
+    // Large enough that some backends store it outside their table.
     stores.runs.append(&make::checkpoints(run.id, 1, make::claim(), 1, 50_000)).await.unwrap();
     let with_entry = stores.of(app).await;
     assert_more(with_input, with_entry, 50_000);
@@ -76,7 +79,7 @@ pub async fn what_is_stored_is_counted(stores: Counted) {
     let with_file = stores.of(app).await;
     assert_eq!(with_file - with_end, 30_000 + RECORD_BYTES);
     stores.file(app, 0, run.expires_at).await;
-    assert_eq!(stores.of(app).await - with_file, RECORD_BYTES, "no number of empty files is free");
+    assert_eq!(stores.of(app).await - with_file, RECORD_BYTES, "empty files count, too");
     if let Some(memories) = &stores.memories {
         let before = stores.of(app).await;
         let scope = MemoryScope { app, agent: "a".into(), user_id: Some("u".into()), session_id: None };
@@ -91,7 +94,7 @@ pub async fn what_is_stored_is_counted(stores: Counted) {
     assert_eq!(stores.of(other).await, 0);
 }
 
-/// A run that is there already, a place that is taken, an upload that is given up.
+/// A run that exists already, an append to a taken slot, and a dropped upload do not count.
 pub async fn what_is_not_stored_is_not_counted(stores: Counted) {
     let app = make::app();
     let run = stores.run(app, 10).await;
@@ -116,7 +119,7 @@ pub async fn what_is_not_stored_is_not_counted(stores: Counted) {
     assert_eq!(stores.of(app).await, before);
 }
 
-/// However late it is deleted.
+/// Data counts until the end of the day on which it expires, even if it is deleted later.
 pub async fn days_that_are_over_count_no_more(stores: Counted) {
     let app = make::app();
     let run = stores.run(app, 1_000).await;
@@ -130,7 +133,7 @@ pub async fn days_that_are_over_count_no_more(stores: Counted) {
     assert_eq!(stores.at(app, Timestamp(last_day + 2 * DAY)).await, 0);
 }
 
-/// A sweep after their last day changes nothing about what is counted.
+/// Removing expired runs after that day does not change the counters.
 pub async fn expired_runs_are_swept_out_of_the_count(stores: Counted) {
     let app = make::app();
     let run = stores.run(app, 1_000).await;
@@ -145,7 +148,7 @@ pub async fn expired_runs_are_swept_out_of_the_count(stores: Counted) {
     assert!(stores.at(app, later).await > 0);
 }
 
-/// Once, however often it is deleted.
+/// A deleted file is subtracted once, even if it is deleted again.
 pub async fn a_deleted_file_counts_no_more(stores: Counted) {
     let app = make::app();
     let kept = stores.file(app, 1_000, Timestamp(NOW.0 + DAY)).await;
@@ -159,7 +162,7 @@ pub async fn a_deleted_file_counts_no_more(stores: Counted) {
     assert_eq!(stores.of(app).await, before);
 }
 
-/// None is lost, and none counted twice.
+/// No concurrent write is lost or counted twice.
 pub async fn writes_at_the_same_time_are_all_counted(stores: Counted) {
     let app = make::app();
     let run = stores.run(app, 10).await;

@@ -1,4 +1,4 @@
-//! The suite against the plainest implementation: what fails here is wrong in the suite or the service.
+//! The suite of the use cases on the simplest implementation: a failure here is an error of the suite or the service.
 
 use runyard_conformance::{
     memory::{MemoryFiles, MemoryQueue, MemoryRuns, MemoryUsage},

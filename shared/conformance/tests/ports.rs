@@ -1,4 +1,4 @@
-//! The suite of the ports against the plainest implementation: what fails here is wrong in the suite.
+//! The suite of the ports on the simplest implementation: a failure here is an error of the suite.
 
 use runyard_conformance::{
     memory::{MemoryFiles, MemoryRuns, MemoryUsage},

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 /// The ports on one data directory. Cheap to clone.
 ///
-/// The database is closed, its log copied into it, when the last port is dropped.
+/// When the last port is dropped, the WAL is copied into the database, and the database is closed.
 #[derive(Clone)]
 pub struct Embedded {
     home: Arc<Home>,
@@ -22,14 +22,14 @@ pub struct Embedded {
     keys: Arc<Keys>,
 }
 
-/// What may be chosen. The defaults suit a server.
+/// Sizes of the database's threads and caches. The defaults suit a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Threads that read, 1 at least.
+    /// Number of reader threads, at least 1.
     pub readers: usize,
-    /// Page cache of each of them in KiB. What is not in it is mostly in the operating system's.
+    /// Page cache of each reader thread, in KiB. Other pages are mostly in the operating system's cache.
     pub reader_cache_kib: u32,
-    /// Page cache of the thread that writes, in KiB.
+    /// Page cache of the writer thread, in KiB.
     pub writer_cache_kib: u32,
 }
 
@@ -42,16 +42,16 @@ impl Default for Options {
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A directory or lock cannot be made.
+    /// A directory, file or lock cannot be created or used.
     #[error("cannot use the data directory {path}: {source}", path = path.display())]
     DataDir {
-        /// What was to be made.
+        /// The directory that was needed.
         path: PathBuf,
-        /// Why it was not.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// A later release made the database.
-    #[error("{path} has schema {found}, and this release knows {known}: use the release that made it, or another data directory", path = path.display())]
+    /// The database has the schema of a later release.
+    #[error("{path} has schema {found}, but this release supports at most {known}: use the release that created it, or another data directory", path = path.display())]
     Newer {
         /// The database.
         path: PathBuf,
@@ -60,13 +60,13 @@ pub enum Error {
         /// The latest schema that this release knows.
         known: i64,
     },
-    /// The file system has no shared memory, as some network file systems.
-    #[error("{} cannot have a write-ahead log: keep the data directory on a local file system", .0.display())]
+    /// The file system does not support shared memory, like some network file systems.
+    #[error("{} does not support a write-ahead log: keep the data directory on a local file system", .0.display())]
     NoWal(PathBuf),
     /// SQLite failed.
     #[error("cannot open the database: {0}")]
     Sqlite(#[from] rusqlite::Error),
-    /// A thread was not started.
+    /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),
     /// The database failed right after it was opened.
@@ -74,7 +74,7 @@ pub enum Error {
     Store(#[from] StoreError),
 }
 
-/// What the ports share.
+/// State that the ports share.
 pub(crate) struct Home {
     pub(crate) dir: PathBuf,
     pub(crate) database: Database,
@@ -85,8 +85,8 @@ pub(crate) struct Home {
 }
 
 impl Embedded {
-    /// Opens a data directory, made if need be. Only its owner may read it and what lies in it (0700 and 0600), also if it
-    /// was there before. Runs and uploads of processes that died are seen to.
+    /// Opens a data directory; creates it if it does not exist. Makes it and its content readable by the owner only
+    /// (0700 and 0600), also if it existed before. Makes the runs of dead processes due, and removes their uploads.
     pub fn open(
         data_dir: &Path,
         clock: Arc<dyn Clock>,
@@ -123,39 +123,39 @@ impl Embedded {
         })
     }
 
-    /// Keeps runs.
+    /// The store of runs.
     pub fn runs(&self) -> Arc<Runs> {
         Arc::clone(&self.runs)
     }
 
-    /// Keeps files.
+    /// The store of files.
     pub fn files(&self) -> Arc<Files> {
         Arc::clone(&self.files)
     }
 
-    /// Brings runs to this process's workers.
+    /// The queue of this process's workers.
     pub fn queue(&self) -> Arc<Queue> {
         Arc::clone(&self.queue)
     }
 
-    /// Keeps access keys.
+    /// The store of access keys.
     pub fn keys(&self) -> Arc<Keys> {
         Arc::clone(&self.keys)
     }
 
-    /// Keeps what agents remember.
+    /// The store of agents' memory.
     pub fn memories(&self) -> Arc<Memories> {
         Arc::new(Memories::new(Arc::clone(&self.home)))
     }
 
-    /// Tells how much is stored.
+    /// How much each app has stored.
     pub fn usage(&self) -> Arc<Usage> {
         Arc::new(Usage::new(Arc::clone(&self.home)))
     }
 
-    /// Makes the runs of processes that have died due, and removes what their uploads left; gives the number of runs.
+    /// Makes the runs of dead processes due, and removes their unfinished uploads. Returns the number of runs.
     ///
-    /// Costs next to nothing if there are none: call it each second, beside the sweeper.
+    /// Cheap if no process has died: call it every second, in addition to the sweeper.
     pub async fn suspect_dead_workers(&self) -> Result<usize, StoreError> {
         let home = Arc::clone(&self.home);
         tokio::task::spawn_blocking(move || home.suspect_lock_files())
@@ -169,7 +169,7 @@ impl Embedded {
 }
 
 impl Home {
-    /// Looks at each worker that has a lock file.
+    /// Checks every worker that has a lock file.
     fn suspect_lock_files(&self) -> Result<usize, StoreError> {
         let mut due = 0;
         for id in worker::known(&workers_dir(&self.dir)).map_err(failed)? {
@@ -178,7 +178,7 @@ impl Home {
         Ok(due)
     }
 
-    /// Looks at each worker that holds a run: a copied data directory has no lock files.
+    /// Checks every worker that holds a run: a copied data directory has no lock files.
     fn suspect_owners(&self) -> Result<(), StoreError> {
         for id in self.database.write_blocking(crate::runs::owning_workers)? {
             self.suspect(id)?;

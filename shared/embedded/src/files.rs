@@ -1,8 +1,8 @@
 //! Files.
 //!
-//! A file being stored lies in `<data>/uploads/<worker>/<app>.<file>`. To finish it is to link it to its place in
-//! `<data>/files`, to write its row, which makes it exist, and to remove the first name, in this order: whatever dies in
-//! between leaves the first name, which leads to the rest.
+//! The content of an upload is in `<data>/uploads/<worker>/<app>.<file>`. Finishing it links the content to its path in
+//! `<data>/files`, inserts the row, which makes the file exist, and removes the first name, in this order. A crash in
+//! between leaves the first name, from which the rest is found and cleaned up.
 
 use crate::{
     database::Fault,
@@ -24,13 +24,13 @@ use std::{
 };
 use uuid::Uuid;
 
-/// Bytes that are gathered before they are written.
-const WRITE: usize = 256 << 10;
+/// Bytes that are buffered before they are written.
+const BUFFER_BYTES: usize = 256 << 10;
 
-/// The largest piece that is given.
-const READ: usize = 64 << 10;
+/// The largest piece that a read returns.
+const MAX_PIECE_BYTES: usize = 64 << 10;
 
-/// [`FileStore`] on the file system; what is known of a file is in SQLite.
+/// [`FileStore`] on the file system; name, type, size and expiry of a file are in SQLite.
 pub struct Files {
     home: Arc<Home>,
 }
@@ -66,10 +66,10 @@ impl FileStore for Files {
         id: FileId,
     ) -> Result<Option<BoxStream<'static, Result<Bytes, StoreError>>>, StoreError> {
         let Some(file) = self.get(app, id).await? else { return Ok(None) };
-        let path = place(&self.home.dir, app, id);
+        let path = content_path(&self.home.dir, app, id);
         let content = match blocking(move || fs::File::open(path).map(Arc::new)).await {
             Ok(content) => content,
-            // It was deleted since.
+            // It was deleted after the lookup.
             Err(_) if self.get(app, id).await?.is_none() => return Ok(None),
             Err(error) => return Err(error),
         };
@@ -116,11 +116,11 @@ impl FileStore for Files {
 }
 
 impl Files {
-    /// Removes a file that is marked as deleted. The mark goes last: a crash before that leaves it to the next
-    /// [`FileStore::delete_expired`].
+    /// Removes the content of a file that is marked as deleted, then its row. After a crash in between, the next
+    /// [`FileStore::delete_expired`] removes the row.
     async fn remove(&self, app: AppId, id: FileId) -> Result<(), StoreError> {
-        let path = place(&self.home.dir, app, id);
-        blocking(move || remove_if_there(&path)).await?;
+        let path = content_path(&self.home.dir, app, id);
+        blocking(move || remove_if_exists(&path)).await?;
         let unmark = move |connection: &Connection| {
             let sql = "DELETE FROM files WHERE app = ?1 AND id = ?2 AND deleted = 1";
             connection.prepare_cached(sql)?.execute(params![app.0, id.0])?;
@@ -130,15 +130,15 @@ impl Files {
     }
 }
 
-/// A file being stored.
+/// An upload in progress.
 struct Receiving {
     home: Arc<Home>,
     file: NewFile,
-    /// Absent while a thread writes it, and after that failed.
+    /// `None` while a thread writes, and after a write has failed.
     part: Option<Part>,
 }
 
-/// What has come so far. Dropped, it is removed.
+/// The content received so far. Its file is removed on drop.
 struct Part {
     path: PathBuf,
     content: fs::File,
@@ -157,7 +157,7 @@ impl Upload for Receiving {
     async fn write(&mut self, piece: Bytes) -> Result<(), StoreError> {
         let mut part = self.part.take().ok_or_else(broken)?;
         part.size += piece.len() as u64;
-        if part.buffer.len() + piece.len() <= WRITE {
+        if part.buffer.len() + piece.len() <= BUFFER_BYTES {
             part.buffer.extend_from_slice(&piece);
             self.part = Some(part);
             return Ok(());
@@ -174,7 +174,7 @@ impl Upload for Receiving {
     async fn finish(mut self: Box<Self>) -> Result<File, StoreError> {
         let part = self.part.take().ok_or_else(broken)?;
         let (home, file) = (Arc::clone(&self.home), self.file.clone());
-        // In a task of its own, so that it is not left half done if nobody waits for it any more.
+        // In a separate task, so that it is completed even if the caller is canceled.
         let finished = tokio::spawn(finish(home, file, part));
         finished.await.map_err(|error| StoreError::Unknown(error.into()))?
     }
@@ -190,7 +190,7 @@ impl Part {
 
 async fn finish(home: Arc<Home>, file: NewFile, mut part: Part) -> Result<File, StoreError> {
     let size = part.size;
-    let to = place(&home.dir, file.app, file.id);
+    let to = content_path(&home.dir, file.app, file.id);
     let part = blocking(move || {
         part.flush()?;
         part.content.sync_all()?;
@@ -208,14 +208,14 @@ async fn finish(home: Arc<Home>, file: NewFile, mut part: Part) -> Result<File, 
     };
     let written = home.database.write_then(insert, |()| ()).await;
     if let Err(StoreError::Failed(_)) = &written {
-        let to = place(&home.dir, app, id);
-        let _ = blocking(move || remove_if_there(&to)).await;
+        let to = content_path(&home.dir, app, id);
+        let _ = blocking(move || remove_if_exists(&to)).await;
     }
     drop(part);
     written.map(|()| row)
 }
 
-/// Removes what the uploads of a dead process left. Blocks.
+/// Removes the unfinished uploads of a dead process. Blocks.
 pub(crate) fn remove_uploads(home: &Home, worker: Uuid) -> Result<(), StoreError> {
     let dir = uploads_dir(&home.dir).join(worker.to_string());
     let entries = match fs::read_dir(&dir) {
@@ -234,10 +234,10 @@ pub(crate) fn remove_uploads(home: &Home, worker: Uuid) -> Result<(), StoreError
             let exists =
                 home.database.write_blocking(move |connection| Ok(find(connection, app, id)?.is_some()))?;
             if !exists {
-                remove_if_there(&place(&home.dir, app, id)).map_err(failed)?;
+                remove_if_exists(&content_path(&home.dir, app, id)).map_err(failed)?;
             }
         }
-        remove_if_there(&entry.path()).map_err(failed)?;
+        remove_if_exists(&entry.path()).map_err(failed)?;
     }
     fs::remove_dir(&dir).map_err(failed)
 }
@@ -250,7 +250,7 @@ fn pieces(
         if at >= size {
             return Ok(None);
         }
-        let length = READ.min(usize::try_from(size - at).unwrap_or(READ));
+        let length = MAX_PIECE_BYTES.min(usize::try_from(size - at).unwrap_or(MAX_PIECE_BYTES));
         let read = move || {
             let mut piece = vec![0; length];
             content.read_exact_at(&mut piece, at)?;
@@ -289,8 +289,8 @@ fn find(connection: &Connection, app: AppId, id: FileId) -> Result<Option<File>,
     Ok(file.optional()?)
 }
 
-/// Where a file's content lies. Made of ids alone: a file's name is never a path.
-fn place(data_dir: &Path, app: AppId, id: FileId) -> PathBuf {
+/// The path of a file's content. Built from ids only: the name that a caller gave is never part of a path.
+fn content_path(data_dir: &Path, app: AppId, id: FileId) -> PathBuf {
     data_dir.join("files").join(app.to_string()).join(id.to_string())
 }
 
@@ -298,15 +298,15 @@ fn link_durably(from: &Path, to: &Path) -> io::Result<()> {
     let Some(dir) = to.parent() else { return Err(io::ErrorKind::InvalidInput.into()) };
     if !dir.exists() {
         private::directory(dir)?;
-        if let Some(above) = dir.parent() {
-            fs::File::open(above)?.sync_all()?;
+        if let Some(parent) = dir.parent() {
+            fs::File::open(parent)?.sync_all()?;
         }
     }
     fs::hard_link(from, to)?;
     fs::File::open(dir)?.sync_all()
 }
 
-fn remove_if_there(path: &Path) -> io::Result<()> {
+fn remove_if_exists(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

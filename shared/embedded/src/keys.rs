@@ -12,25 +12,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a key is answered from memory.
-const REMEMBERED: Duration = Duration::from_secs(15);
+/// How long a key is cached.
+const CACHE_TTL: Duration = Duration::from_secs(15);
 
-/// Keys that are cached.
+/// Maximum number of cached keys.
 const CAPACITY: usize = 1024;
 
-/// [`KeyStore`] on SQLite, and what an operator does with keys.
+/// [`KeyStore`] on SQLite, and an operator's operations on keys.
 pub struct Keys {
     home: Arc<Home>,
-    /// Keys that exist. That one does not is never remembered: it may be made the next moment.
-    known: Mutex<HashMap<String, (Instant, AccessKey)>>,
+    /// Keys that exist. That a key does not exist is never cached: it may be created at any time.
+    cached: Mutex<HashMap<String, (Instant, AccessKey)>>,
 }
 
 impl Keys {
     pub(crate) fn new(home: Arc<Home>) -> Self {
-        Self { home, known: Mutex::default() }
+        Self { home, cached: Mutex::default() }
     }
 
-    /// Makes a key and stores what is stored of it. The credential is known to the caller only.
+    /// Creates a key and stores it without its secret. Only the returned credential contains the secret.
     pub async fn create(
         &self,
         ids: &dyn Ids,
@@ -43,7 +43,7 @@ impl Keys {
         Ok((credential, key))
     }
 
-    /// All keys, the oldest first.
+    /// Returns all keys, oldest first.
     pub async fn list(&self) -> Result<Vec<AccessKey>, StoreError> {
         let work = |connection: &Connection| {
             let mut statement = connection.prepare(&format!("{SELECT} ORDER BY created_at, id"))?;
@@ -53,7 +53,7 @@ impl Keys {
         self.home.database.read(work).await
     }
 
-    /// Revokes a key, at the latest 15 s later in other processes; gives whether there is one with this public part.
+    /// Revokes the key with this public part; other processes notice within 15 s. Returns whether the key exists.
     pub async fn revoke(&self, id: &str) -> Result<bool, StoreError> {
         let (key, now) = (id.to_owned(), self.home.clock.now());
         let work = move |connection: &Connection| {
@@ -66,35 +66,35 @@ impl Keys {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, (Instant, AccessKey)>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.cached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[async_trait]
 impl KeyStore for Keys {
     async fn find(&self, id: &str) -> Result<Option<AccessKey>, StoreError> {
-        if let Some((since, key)) = self.lock().get(id)
-            && since.elapsed() < REMEMBERED
+        if let Some((read_at, key)) = self.lock().get(id)
+            && read_at.elapsed() < CACHE_TTL
         {
             return Ok(Some(key.clone()));
         }
-        let asked = Instant::now();
+        let read_at = Instant::now();
         let wanted = id.to_owned();
         let work = move |connection: &Connection| {
             let mut statement = connection.prepare_cached(&format!("{SELECT} WHERE id = ?1"))?;
             Ok(statement.query_row([wanted], key).optional()?)
         };
         let found = self.home.database.read(work).await?;
-        let mut known = self.lock();
+        let mut cached = self.lock();
         match &found {
             Some(key) => {
-                if known.len() >= CAPACITY {
-                    known.clear();
+                if cached.len() >= CAPACITY {
+                    cached.clear();
                 }
-                known.insert(id.to_owned(), (asked, key.clone()));
+                cached.insert(id.to_owned(), (read_at, key.clone()));
             }
             None => {
-                known.remove(id);
+                cached.remove(id);
             }
         }
         Ok(found)

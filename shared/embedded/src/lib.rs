@@ -1,17 +1,21 @@
 //! The ports of `runyard-runs` on SQLite and the file system, for one machine.
 //!
-//! Promises: what a write acknowledged is on disk and survives `kill -9` and power loss (WAL, `synchronous=FULL`); one
-//! fsync serves all writes that wait for it; several processes may share a data directory; the runs of a process that
-//! died are due as soon as another one looks ([`Embedded::suspect_dead_workers`]); memory is bounded, however many
-//! runs are stored.
+//! Promises:
 //!
-//! Knows `runyard-runs` only: nothing of HTTP, of how a workflow runs, or of the process that it lives in. It
-//! starts no task and watches no file; its threads are one that writes and a few that read.
+//! - An acknowledged write is on disk and survives `kill -9` and power loss (WAL, `synchronous=FULL`).
+//! - One fsync serves all writes that wait for it.
+//! - Several processes may share a data directory.
+//! - The runs of a dead process become due when another process checks for it ([`Embedded::suspect_dead_workers`]).
+//! - Memory is bounded, however many runs are stored.
+//!
+//! Knows `runyard-runs` only: nothing about HTTP, the execution of workflows, or the process that it is part of. It
+//! watches no file and has no periodic task. Its threads: one that writes, one that copies the WAL, and a few that
+//! read.
 //!
 //! ```text
-//! <data>/runyard.db            runs, logs, keys, app versions, what is known of files, what agents remember, how much apps store
+//! <data>/runyard.db            runs, logs, keys, app versions, file metadata, agents' memory, bytes stored by each app
 //! <data>/files/<app>/<file>    file contents
-//! <data>/uploads/<worker>/     files being stored by a live process
+//! <data>/uploads/<worker>/     unfinished uploads of a live process
 //! <data>/workers/<worker>.lock held (flock) by a live process
 //! ```
 

@@ -1,4 +1,4 @@
-//! What agents remember.
+//! The memory of agents.
 
 use crate::{database::Fault, embedded::Home, usage::Tally};
 use async_trait::async_trait;
@@ -6,7 +6,7 @@ use runyard_runs::{MemoryScope, MemoryStore, MemoryTurn, StoreError};
 use rusqlite::{Connection, params};
 use std::sync::Arc;
 
-/// [`MemoryStore`] on SQLite. What expired is removed with the runs that did.
+/// [`MemoryStore`] on SQLite. Expired turns are removed together with expired runs.
 pub struct Memories {
     home: Arc<Home>,
 }
@@ -20,7 +20,7 @@ impl Memories {
 #[async_trait]
 impl MemoryStore for Memories {
     async fn recent(&self, scope: &MemoryScope, messages: usize) -> Result<Vec<MemoryTurn>, StoreError> {
-        let (scope, now) = (name(scope)?, self.home.clock.now());
+        let (scope, now) = (scope_key(scope)?, self.home.clock.now());
         let work = move |connection: &Connection| {
             let sql =
                 "SELECT turn FROM memories WHERE scope = ?1 AND expires_at > ?2 ORDER BY at DESC, id DESC";
@@ -41,7 +41,7 @@ impl MemoryStore for Memories {
     }
 
     async fn keep(&self, scope: &MemoryScope, turn: MemoryTurn) -> Result<(), StoreError> {
-        let (app, scope) = (scope.app, name(scope)?);
+        let (app, scope) = (scope.app, scope_key(scope)?);
         let content = serde_json::to_string(&turn).map_err(Fault::from)?;
         let work = move |connection: &Connection, tally: &mut Tally| {
             let kept = connection
@@ -58,7 +58,7 @@ impl MemoryStore for Memories {
     }
 }
 
-/// A scope as it is stored.
-fn name(scope: &MemoryScope) -> Result<String, StoreError> {
+/// The key of a scope in the database: the scope as JSON.
+fn scope_key(scope: &MemoryScope) -> Result<String, StoreError> {
     Ok(serde_json::to_string(scope).map_err(Fault::from)?)
 }

@@ -11,14 +11,14 @@ use std::{
 use tokio::{sync::Notify, time::Instant};
 use tracing::warn;
 
-/// The most runs that wait; any further one is found later by its `due`. 16 bytes each, 40 while delayed.
+/// Maximum number of waiting runs; any further one is found later by its `due`. 16 bytes each, 40 while delayed.
 const CAPACITY: usize = 1 << 20;
 
 /// [`RunQueue`] in memory, for the workers of this process.
 ///
-/// It is lost with the process on purpose: a run is on disk before it comes here, and its `due` brings it back. Apps
-/// take turns, so that one with many runs does not keep another's waiting, and no app has all the workers. Runs that have
-/// lost a worker go before all others.
+/// It is intentionally lost with the process: a run is on disk before it is enqueued, and is enqueued again once it is
+/// due. Apps take turns, so that an app with many runs does not delay the others or take all workers. Runs that have
+/// lost a worker come before all others.
 #[derive(Default)]
 pub struct Queue {
     state: Mutex<State>,
@@ -34,14 +34,14 @@ struct State {
     len: usize,
     /// How many of the runs that are ready have lost a worker.
     resumed: usize,
-    /// How many runs of each app workers have at the moment.
+    /// How many runs of each app workers hold.
     taken: HashMap<AppId, usize>,
 }
 
-/// The runs of one app, each kind in its order.
+/// The waiting runs of one app, new and resumed ones in the order of their arrival.
 #[derive(Default)]
 struct Ready {
-    /// Those that have lost a worker.
+    /// Runs that have lost a worker.
     resumed: VecDeque<RunId>,
     new: VecDeque<RunId>,
 }
@@ -52,7 +52,7 @@ impl Ready {
     }
 }
 
-/// A run that a worker has, until this is dropped.
+/// A run that a worker holds, until this is dropped.
 pub struct Taken {
     queue: Arc<Queue>,
     app: AppId,
@@ -73,34 +73,33 @@ impl Taken {
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        self.queue.lock().give_back(self.app);
+        self.queue.lock().release(self.app);
         self.queue.changed.notify_one();
     }
 }
 
 impl Queue {
-    /// The next run for a worker, of an app whose workers have less than `most` at the moment; waits until there is one.
-    /// Safe to cancel.
-    pub async fn take(self: &Arc<Self>, most: usize) -> Taken {
-        let (app, run) = self.next(most).await;
+    /// Waits for the next run of an app of which workers hold fewer than `limit` runs. Cancel-safe.
+    pub async fn take(self: &Arc<Self>, limit: usize) -> Taken {
+        let (app, run) = self.next(limit).await;
         Taken { queue: Arc::clone(self), app, run }
     }
 
-    /// The next run, for who does not tell when it is done. Safe to cancel.
+    /// Waits for the next run of any app, for a caller that does not report when it is done. Cancel-safe.
     pub async fn receive(&self) -> (AppId, RunId) {
         let (app, run) = self.next(usize::MAX).await;
-        self.lock().give_back(app);
+        self.lock().release(app);
         (app, run)
     }
 
-    async fn next(&self, most: usize) -> (AppId, RunId) {
+    async fn next(&self, limit: usize) -> (AppId, RunId) {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
             let until = {
                 let mut state = self.lock();
-                if let Some(next) = state.next(Instant::now(), most) {
+                if let Some(next) = state.next(Instant::now(), limit) {
                     if state.len > 0 {
                         self.changed.notify_one();
                     }
@@ -117,12 +116,12 @@ impl Queue {
         }
     }
 
-    /// How many runs wait, delayed ones included.
+    /// The number of waiting runs, including delayed ones.
     pub fn len(&self) -> usize {
         self.lock().len
     }
 
-    /// Whether none waits.
+    /// Whether no run is waiting.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -178,14 +177,14 @@ impl State {
         }
     }
 
-    fn next(&mut self, now: Instant, most: usize) -> Option<(AppId, RunId)> {
+    fn next(&mut self, now: Instant, limit: usize) -> Option<(AppId, RunId)> {
         while let Some(Reverse((at, app, run, resumes))) = self.delayed.peek().copied()
             && at <= now
         {
             self.delayed.pop();
             self.make_ready(app, run, resumes);
         }
-        let has_room = |app: &AppId| self.taken.get(app).is_none_or(|taken| *taken < most);
+        let has_room = |app: &AppId| self.taken.get(app).is_none_or(|taken| *taken < limit);
         let resumes = |app: &AppId| self.ready.get(app).is_some_and(|runs| !runs.resumed.is_empty());
         let first = if self.resumed > 0 {
             self.turns.iter().position(|app| has_room(app) && resumes(app))
@@ -212,7 +211,7 @@ impl State {
         Some((app, run))
     }
 
-    fn give_back(&mut self, app: AppId) {
+    fn release(&mut self, app: AppId) {
         if let Some(taken) = self.taken.get_mut(&app) {
             *taken -= 1;
             if *taken == 0 {
@@ -238,21 +237,21 @@ mod tests {
 
     async fn fill(queue: &Queue, of: AppId, numbers: std::ops::Range<u128>) {
         for number in numbers {
-            queue.enqueue(of, run(number), Duration::ZERO).await.expect("there is room");
+            queue.enqueue(of, run(number), Duration::ZERO).await.expect("it is enqueued");
         }
     }
 
     #[tokio::test]
-    async fn no_app_has_all_the_workers() {
+    async fn an_app_cannot_take_all_workers() {
         let queue = Arc::new(Queue::default());
         fill(&queue, app(1), 0..10).await;
         let mut held = Vec::new();
         for number in 0..3 {
             let taken = queue.take(3).await;
-            assert_eq!((taken.app(), taken.run()), (app(1), run(number)), "in its order");
+            assert_eq!((taken.app(), taken.run()), (app(1), run(number)), "in the order of arrival");
             held.push(taken);
         }
-        assert!(queue.take(3).now_or_never().is_none(), "the rest is others'");
+        assert!(queue.take(3).now_or_never().is_none(), "the other workers are left to other apps");
         fill(&queue, app(2), 10..11).await;
         let other = queue.take(3).await;
         assert_eq!((other.app(), other.run()), (app(2), run(10)));
@@ -262,7 +261,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_worker_that_waits_hears_of_room() {
+    async fn a_waiting_worker_is_woken_when_its_app_is_below_the_limit() {
         let queue = Arc::new(Queue::default());
         fill(&queue, app(1), 0..2).await;
         let held = queue.take(1).await;
@@ -274,18 +273,18 @@ mod tests {
         assert!(!waiting.is_finished());
         drop(held);
         let next = tokio::time::timeout(Duration::from_mins(1), waiting).await;
-        assert_eq!(next.expect("it is told").expect("no panic"), run(1));
+        assert_eq!(next.expect("the worker is woken").expect("no panic"), run(1));
     }
 
     #[tokio::test]
-    async fn what_has_lost_its_worker_goes_first() {
+    async fn runs_that_lost_a_worker_come_first() {
         let queue = Arc::new(Queue::default());
         fill(&queue, app(1), 0..3).await;
         fill(&queue, app(2), 3..6).await;
         for number in [100, 101] {
-            queue.enqueue_first(app(2), run(number), Duration::ZERO).await.expect("there is room");
+            queue.enqueue_first(app(2), run(number), Duration::ZERO).await.expect("it is enqueued");
         }
-        queue.enqueue_first(app(3), run(102), Duration::ZERO).await.expect("there is room");
+        queue.enqueue_first(app(3), run(102), Duration::ZERO).await.expect("it is enqueued");
         let mut taken = Vec::new();
         while let Some(next) = queue.receive().now_or_never() {
             taken.push(next.1.0.as_u128());
@@ -293,6 +292,9 @@ mod tests {
         let (first, then) = taken.split_at(3);
         assert_eq!(first, [100, 102, 101]);
         assert_eq!(then.len(), 6);
-        assert!(then.iter().filter(|number| **number < 3).is_sorted(), "each app's in their order: {then:?}");
+        assert!(
+            then.iter().filter(|number| **number < 3).is_sorted(),
+            "the runs of an app stay in order: {then:?}"
+        );
     }
 }

@@ -1,7 +1,9 @@
-//! How much apps have stored: a counter for each app and day of expiry, in the database, and in memory as of the last commit.
+//! How much apps have stored: one counter per app and day of expiry, in the database, and in memory as of the last
+//! commit.
 //!
-//! The thread that writes counts what a transaction stores in that transaction, all of it together, so that the counters are
-//! exact and cost one statement a transaction. Nothing is subtracted when runs expire: a counter goes with its day.
+//! The writer thread adds up what a transaction stores and updates the counters in the same transaction: they are
+//! exact, and cost one statement per transaction and counter. Nothing is subtracted when runs expire: a counter is
+//! removed once its day is over.
 
 use crate::{database::Fault, embedded::Home};
 use async_trait::async_trait;
@@ -12,7 +14,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// [`StorageUsage`] on SQLite. Answers from memory.
+/// [`StorageUsage`] on SQLite, read from memory.
 pub struct Usage {
     home: Arc<Home>,
 }
@@ -30,22 +32,22 @@ impl StorageUsage for Usage {
     }
 }
 
-/// What one transaction stores.
+/// The bytes that one transaction stores, by app and day of expiry.
 #[derive(Default)]
 pub(crate) struct Tally(HashMap<(AppId, i64), i64>);
 
 impl Tally {
-    /// Counts content of an app, in bytes, that is kept until `expires_at`.
+    /// Counts bytes of an app that are kept until `expires_at`.
     pub(crate) fn add(&mut self, app: AppId, expires_at: Timestamp, bytes: usize) {
         self.change(app, expires_at, i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
-    /// Counts something new: its content, and what is kept about it.
+    /// Counts a new item: its content and [`RECORD_BYTES`] for its record.
     pub(crate) fn add_record(&mut self, app: AppId, expires_at: Timestamp, bytes: u64) {
         self.change(app, expires_at, record(bytes));
     }
 
-    /// Takes back what [`Tally::add_record`] counted.
+    /// Subtracts what [`Tally::add_record`] counted.
     pub(crate) fn remove_record(&mut self, app: AppId, expires_at: Timestamp, bytes: u64) {
         self.change(app, expires_at, -record(bytes));
     }
@@ -55,7 +57,7 @@ impl Tally {
         *counted = counted.saturating_add(bytes);
     }
 
-    /// Writes it; gives the counters that it changed, as they are now.
+    /// Updates the counters in the database. Returns those that changed, with their new values.
     pub(crate) fn write(self, connection: &Connection) -> Result<Vec<Counter>, Fault> {
         let mut changed = Vec::with_capacity(self.0.len());
         for ((app, day), bytes) in self.0 {
@@ -83,12 +85,12 @@ pub(crate) struct Counter {
     bytes: i64,
 }
 
-/// All counters, as of the last commit that this process knows of.
+/// All counters, as of the last commit that this process has seen.
 #[derive(Default)]
 pub(crate) struct Counters(Mutex<HashMap<AppId, BTreeMap<i64, i64>>>);
 
 impl Counters {
-    /// Reads all of them: at the start, and after other processes wrote.
+    /// Reads all counters: at the start, and after writes of other processes.
     pub(crate) fn load(&self, connection: &Connection) -> Result<(), Fault> {
         let mut loaded: HashMap<AppId, BTreeMap<i64, i64>> = HashMap::new();
         let mut statement = connection.prepare_cached("SELECT app, day, bytes FROM stored_bytes")?;
@@ -100,7 +102,7 @@ impl Counters {
         Ok(())
     }
 
-    /// Takes over what a transaction has changed.
+    /// Sets the counters that a transaction has changed.
     pub(crate) fn set(&self, changed: Vec<Counter>) {
         let mut counters = self.lock();
         for Counter { app, day, bytes } in changed {
@@ -115,12 +117,12 @@ impl Counters {
         bytes.fold(0, u64::saturating_add)
     }
 
-    /// Whether there are some of days before `today`.
+    /// Whether there are counters of days before `today`.
     pub(crate) fn has_past(&self, today: i64) -> bool {
         self.lock().values().any(|days| days.first_key_value().is_some_and(|(day, _)| *day < today))
     }
 
-    /// Forgets those of days before `today`, which were removed.
+    /// Drops the counters of days before `today`, which were removed from the database.
     pub(crate) fn forget_past(&self, today: i64) {
         self.lock().retain(|_, days| {
             *days = days.split_off(&today);
@@ -133,7 +135,7 @@ impl Counters {
     }
 }
 
-/// Removes the counters of days before `today`.
+/// Removes the counters of days before `today` from the database.
 pub(crate) fn remove_past(connection: &Connection, today: i64) -> Result<(), Fault> {
     connection.prepare_cached("DELETE FROM stored_bytes WHERE day < ?1")?.execute([today])?;
     Ok(())

@@ -1,4 +1,5 @@
-//! Which processes that share a data directory are alive: each holds a lock that the kernel drops with it.
+//! Which of the processes that share a data directory are alive: each holds a lock, which the kernel releases when it
+//! dies.
 
 use crate::private;
 use std::{
@@ -9,21 +10,21 @@ use std::{
 };
 use uuid::Uuid;
 
-/// This process, as long as it lives: `<data>/workers/<id>.lock`, locked.
+/// The lock of this process, `<data>/workers/<id>.lock`, held as long as it lives.
 pub(crate) struct Worker {
     pub(crate) id: Uuid,
     _lock: File,
 }
 
 impl Worker {
-    /// Begins the life of worker `id`. It ends with the process or when this is dropped; the file stays, so that
-    /// another process finds what it left.
+    /// Creates and locks the file of worker `id`. The lock is released when the process ends or this is dropped; the
+    /// file stays, so that another process can clean up after the worker.
     pub(crate) fn start(dir: &Path, id: Uuid) -> io::Result<Self> {
         let path = lock_path(dir, id);
         loop {
             let lock = private::file(&path)?;
             lock.lock()?;
-            // Whoever looked between these two steps took it for a dead worker's file, and removed it.
+            // A process that checked between these two steps took it for the file of a dead worker, and removed it.
             if lock.metadata()?.nlink() > 0 {
                 return Ok(Self { id, _lock: lock });
             }
@@ -31,14 +32,14 @@ impl Worker {
     }
 }
 
-/// A worker that is dead for good: its lock is held here, so that nobody else buries it meanwhile.
+/// A dead worker. Its lock is held here, so that no other process cleans up after it at the same time.
 pub(crate) struct Dead {
     path: PathBuf,
     _lock: Option<File>,
 }
 
 impl Dead {
-    /// The worker `id`, if it is dead.
+    /// Returns worker `id` if it is dead.
     pub(crate) fn find(dir: &Path, id: Uuid) -> io::Result<Option<Self>> {
         let path = lock_path(dir, id);
         let lock = match File::open(&path) {
@@ -55,13 +56,13 @@ impl Dead {
         }
     }
 
-    /// Forgets it, once its runs are due.
+    /// Removes its lock file. Call this once its runs are due.
     pub(crate) fn bury(self) {
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// The workers that have a lock file, dead or alive.
+/// Returns the workers that have a lock file, dead or alive.
 pub(crate) fn known(dir: &Path) -> io::Result<Vec<Uuid>> {
     let mut ids = Vec::new();
     for file in fs::read_dir(dir)? {

@@ -37,7 +37,7 @@ async fn name_on(apps: &Apps, host: &str) -> Option<String> {
 }
 
 #[tokio::test]
-async fn hosts_find_apps() {
+async fn a_host_selects_an_app() {
     let (embedded, _data, dir) = open();
     write(dir.path(), "b", 2, "name: Beta\nhosts: [beta.example.com]");
     write(dir.path(), "c", 3, "");
@@ -92,7 +92,7 @@ async fn a_run_stays_on_its_version() {
 }
 
 #[tokio::test]
-async fn a_problem_keeps_the_last_good_version() {
+async fn an_app_with_a_problem_keeps_its_last_valid_version() {
     let (embedded, _data, dir) = open();
     write(dir.path(), "a", 1, "");
     write(dir.path(), "b", 2, "");
@@ -109,18 +109,18 @@ async fn a_problem_keeps_the_last_good_version() {
         messages(&problems, dir.path()),
         [
             "a/app.yaml:4:1: there is no key `publik`: did you mean `public`?".to_owned(),
-            "b/workflow.yaml: there is no such file: put it there, or name another".to_owned(),
-            format!("c/app.yaml: id {} is that of the app in \"b\" already: each app has its own", Uuid::from_u128(2)),
-            "d/app.yaml: host a.localhost is that of the app in \"a\" already: each app has its own".to_owned(),
-            "e/app.yaml: host b.localhost is that of the app in \"b\" already: each app has its own".to_owned(),
-            "no name/app.yaml:1:1: the folder's name \"no name\" is no name for an app: say `name`, of letters, digits, \
+            "b/workflow.yaml: file not found: create it, or name another".to_owned(),
+            format!("c/app.yaml: id {} already belongs to the app in \"b\": each app needs its own", Uuid::from_u128(2)),
+            "d/app.yaml: host a.localhost already belongs to the app in \"a\": each app needs its own".to_owned(),
+            "e/app.yaml: host b.localhost already belongs to the app in \"b\": each app needs its own".to_owned(),
+            "no name/app.yaml:1:1: the folder name \"no name\" is not a valid app name: set `name`, from letters, digits, \
              `-` and `_`"
                 .to_owned(),
         ]
     );
     assert_eq!(apps.list().await.unwrap(), before);
-    let (good, problems) = Apps::check(dir.path()).unwrap();
-    assert_eq!((good.len(), problems.len()), (3, 3), "c, d and e are good where a and b are not there");
+    let (valid, problems) = Apps::check(dir.path()).unwrap();
+    assert_eq!((valid.len(), problems.len()), (3, 3), "c, d and e are valid if a and b are not served");
 }
 
 #[tokio::test]
@@ -135,7 +135,7 @@ async fn a_former_version_loses_what_the_current_one_lost() {
     let (apps, _) = Apps::open(dir.path(), &embedded, None).unwrap();
     let old = apps.by_host("").await.unwrap().unwrap();
     write(dir.path(), "a", 1, "env: [KEPT, NEW]\nallow_hosts: [10.0.0.2]");
-    // Whoever has not read the files yet leaves a newer version all that it has.
+    // A process that has not read the new files does not restrict a newer version.
     let (elsewhere, _) = Apps::open(dir.path(), &embedded, None).unwrap();
     let new = elsewhere.by_host("").await.unwrap().unwrap();
     assert_eq!(apps.version(new.id, &new.version).await.unwrap().unwrap().env, ["KEPT", "NEW"]);
@@ -145,7 +145,7 @@ async fn a_former_version_loses_what_the_current_one_lost() {
         assert_eq!((&held.env, &held.allow_hosts), (&vec!["KEPT".to_owned()], &vec!["10.0.0.2".to_owned()]));
         assert_eq!((&held.version, held.limits.run_seconds), (&old.version, 9));
     }
-    // Given back, it is there again.
+    // Granted again, it is available again.
     write(dir.path(), "a", 1, "env: [KEPT, GONE]\nallow_hosts: [10.0.0.1, 10.0.0.2]");
     apps.reload().unwrap();
     assert_eq!(apps.version(old.id, &old.version).await.unwrap(), Some(old));
@@ -157,7 +157,7 @@ async fn a_served_app_keeps_its_hosts() {
     write(dir.path(), "m", 1, "hosts: [m.example.com]");
     write(dir.path(), "n", 2, "hosts: [n.example.com]");
     let (apps, _) = Apps::open(dir.path(), &embedded, None).unwrap();
-    // Folders that come before those that are served, by name, and want what those have.
+    // New folders that come first by name, and whose ids or hosts belong to served apps.
     write(dir.path(), "a", 1, "name: other");
     write(dir.path(), "b", 3, "hosts: [m.example.com]");
     write(dir.path(), "c", 4, "hosts: [n.localhost]");
@@ -178,19 +178,19 @@ async fn a_served_app_keeps_its_hosts() {
     ] {
         assert_eq!(name_on(&apps, host).await.as_deref(), Some(name), "{host}");
     }
-    // A served app that wants what another has stays as it was, host by host, and nobody is left without a host.
+    // A served app that claims a host of another one stays unchanged, with all its hosts.
     write(dir.path(), "n", 2, "hosts: [m.example.com]");
     assert_eq!(apps.reload().unwrap().len(), 5);
     assert_eq!(name_on(&apps, "m.example.com").await.as_deref(), Some("m"));
     assert_eq!(name_on(&apps, "n.example.com").await.as_deref(), Some("n"));
-    // What one gives up, another may take, at once too.
+    // A host that one app gives up is free for another one, in the same reload.
     for folder in ["a", "b", "c", "d"] {
         fs::remove_dir_all(dir.path().join(folder)).unwrap();
     }
     write(dir.path(), "m", 1, "");
     assert_eq!(apps.reload().unwrap(), []);
     assert_eq!(name_on(&apps, "m.example.com").await.as_deref(), Some("n"));
-    // But not while the one that gave it up has a problem, and so keeps it.
+    // Unless the app that gives it up has a problem, and therefore keeps it.
     write(dir.path(), "n", 2, "");
     apps.reload().unwrap();
     write(dir.path(), "m", 1, "hosts: [m.example.com]");
@@ -202,7 +202,7 @@ async fn a_served_app_keeps_its_hosts() {
 }
 
 #[tokio::test]
-async fn nobody_answers_for_an_app_that_is_gone_or_broken() {
+async fn no_app_answers_at_the_host_of_a_removed_or_invalid_app() {
     let (embedded, _data, dir) = open();
     for (folder, id) in [("a", 1), ("b", 2), ("c", 3)] {
         write(dir.path(), folder, id, if folder == "b" { "hosts: [b.example.com]" } else { "" });
@@ -212,7 +212,7 @@ async fn nobody_answers_for_an_app_that_is_gone_or_broken() {
     assert_eq!(problems.len(), 1);
     assert_eq!(name_on(&apps, "c.localhost").await, None);
     fs::remove_dir_all(dir.path().join("b")).unwrap();
-    fs::write(dir.path().join("c/workflow.yaml"), "# right\n").unwrap();
+    fs::write(dir.path().join("c/workflow.yaml"), "# valid\n").unwrap();
     apps.reload().unwrap();
     for host in ["b.localhost", "b.example.com"] {
         assert_eq!(name_on(&apps, host).await, None, "{host}");
@@ -222,7 +222,7 @@ async fn nobody_answers_for_an_app_that_is_gone_or_broken() {
 }
 
 #[tokio::test]
-async fn keys_are_made_listed_and_revoked() {
+async fn keys_are_created_listed_and_revoked() {
     let (embedded, _data, _apps) = open();
     let keys = embedded.keys();
     let scope = Scope { organization: OrganizationId(Uuid::from_u128(5)), project: None };

@@ -26,7 +26,7 @@ async fn damaged_runs() -> (Damaged, (Embedded, TempDir)) {
     (Damaged { runs: embedded.runs(), damage }, (embedded, dir))
 }
 
-/// Another hand on the database.
+/// A direct connection to the database, past the store.
 struct Database(PathBuf);
 
 #[async_trait]
@@ -93,9 +93,9 @@ runyard_conformance::memory_store_tests!(memories);
 runyard_conformance::storage_usage_tests!(counted);
 runyard_conformance::queue_tests!(run_queue);
 
-/// What agents remember of a run leaves the disk when the run does.
+/// Expired memory of agents is removed together with expired runs.
 #[tokio::test]
-async fn what_has_expired_leaves_the_disk() {
+async fn expired_memories_are_deleted_from_disk() {
     let (embedded, dir) = open();
     let scope =
         MemoryScope { app: make::app(), agent: "a".into(), user_id: Some("u".into()), session_id: None };
@@ -119,9 +119,9 @@ async fn what_has_expired_leaves_the_disk() {
     }
 }
 
-/// The port leaves it open how much a read gives; here memory is bounded.
+/// The port does not define how much a read returns; this implementation bounds its memory.
 #[tokio::test]
-async fn a_long_log_is_never_held_whole() {
+async fn a_long_log_is_read_in_parts() {
     let (store, keep) = runs().await;
     let run = make::run(make::app());
     store.create(&run, &make::record()).await.expect("it is created");
@@ -129,14 +129,14 @@ async fn a_long_log_is_never_held_whole() {
         let entry = make::checkpoints(run.id, first, make::claim(), 1, 30_000);
         store.append(&entry).await.expect("it is appended");
     }
-    let log = store.read(run.id, 1).await.expect("it is read").expect("there is a run");
+    let log = store.read(run.id, 1).await.expect("it is read").expect("the run exists");
     assert!(log.more && (33..60).contains(&log.entries.len()));
     drop(keep);
 }
 
-/// A database of an earlier release is counted once, when it is opened.
+/// The data of an earlier release is counted once, when the database is opened.
 #[tokio::test]
-async fn what_earlier_releases_stored_is_counted() {
+async fn data_of_earlier_releases_is_counted() {
     let (counted, (embedded, dir)) = counted().await;
     let run = make::run(make::app());
     counted.runs.create(&run, &make::record()).await.expect("it is created");
@@ -159,7 +159,9 @@ async fn what_earlier_releases_stored_is_counted() {
     assert!(bytes > 100_000);
     drop((counted, embedded));
     let database = rusqlite::Connection::open(dir.path().join("runyard.db")).expect("the database");
-    database.execute_batch("DROP TABLE stored_bytes; PRAGMA user_version = 2").expect("it is an earlier one");
+    database
+        .execute_batch("DROP TABLE stored_bytes; PRAGMA user_version = 2")
+        .expect("the schema is that of an earlier release");
     drop(database);
     for _ in 0..2 {
         let usage = open_in(&dir).usage();
@@ -169,9 +171,9 @@ async fn what_earlier_releases_stored_is_counted() {
     }
 }
 
-/// Processes that share a data directory see what the others store when they write themselves.
+/// Processes that share a data directory count each other's data when they write.
 #[tokio::test]
-async fn what_other_processes_store_is_counted() {
+async fn data_of_other_processes_is_counted() {
     let (one, dir) = open();
     let other = open_in(&dir);
     let app = make::app();
@@ -179,7 +181,7 @@ async fn what_other_processes_store_is_counted() {
     other.runs().create(&make::run(app), &make::record()).await.expect("it is created");
     let of_one = one.usage().stored_bytes(app, make::NOW).await.expect("it is known");
     let of_both = other.usage().stored_bytes(app, make::NOW).await.expect("it is known");
-    assert_eq!(of_both, 2 * of_one, "of the same day at once");
+    assert_eq!(of_both, 2 * of_one, "counters that this process adds to are exact at once");
     tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     one.runs().create(&make::run(make::app()), &make::record()).await.expect("it is created");
     assert_eq!(one.usage().stored_bytes(app, make::NOW).await.expect("it is known"), of_both);

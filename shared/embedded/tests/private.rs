@@ -1,4 +1,4 @@
-//! Nobody but its owner reads a data directory.
+//! Only its owner can read a data directory.
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
@@ -12,7 +12,7 @@ use std::{
 };
 use uuid::Uuid;
 
-/// All that lies in a directory, and itself, with their modes.
+/// A path and everything below it, with types and modes.
 fn modes(path: &Path) -> Vec<(PathBuf, bool, u32)> {
     let found = fs::symlink_metadata(path).unwrap();
     let mut all = vec![(path.to_owned(), found.is_dir(), found.permissions().mode() & 0o777)];
@@ -43,7 +43,7 @@ async fn store(embedded: &Embedded, id: u128) {
 }
 
 #[tokio::test]
-async fn a_directory_is_closed_whoever_made_it() {
+async fn an_existing_directory_is_made_private() {
     let temporary = tempfile::tempdir().unwrap();
     let data = temporary.path().join("data");
     fs::create_dir(&data).unwrap();
@@ -51,9 +51,9 @@ async fn a_directory_is_closed_whoever_made_it() {
     let open = || Embedded::open(&data, Arc::new(SystemClock), &SystemIds, Options::default()).unwrap();
     let embedded = open();
     store(&embedded, 1).await;
-    assert!(data.join("runyard.db-wal").is_file(), "there is a log to look at");
+    assert!(data.join("runyard.db-wal").is_file(), "the WAL exists");
     assert_eq!(open_to_others(&data), []);
-    // What an earlier release left, or a copy that was made with another umask.
+    // Files as an earlier release left them, or a copy with another umask.
     for (path, is_dir, _) in modes(&data) {
         fs::set_permissions(path, fs::Permissions::from_mode(if is_dir { 0o755 } else { 0o644 })).unwrap();
     }

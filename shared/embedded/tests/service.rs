@@ -1,4 +1,4 @@
-//! What the use cases promise, on SQLite and the file system.
+//! The conformance suite of the use cases, on SQLite and the file system.
 
 use runyard_conformance::{service::Backend, service_conformance};
 use runyard_embedded::{Embedded, Options};

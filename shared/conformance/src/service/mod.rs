@@ -1,6 +1,7 @@
-//! What the use cases promise on every backend: [`RunService`] on real ports, with a scripted engine.
+//! What the use cases promise on every backend: tests of [`RunService`] on the backend's ports, with a scripted engine.
 //!
-//! A backend calls [`service_conformance!`](crate::service_conformance) with what makes a fresh [`Backend`].
+//! A backend calls [`service_conformance!`](crate::service_conformance) with an expression that creates a new
+//! [`Backend`].
 
 mod people;
 mod quota;
@@ -36,15 +37,15 @@ use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use uuid::Uuid;
 
-/// The ports of a backend, fresh for each test, and how its workers receive.
+/// The ports of a backend, new for each test, and how its workers receive messages.
 pub struct Backend {
-    /// Keeps runs.
+    /// The store of runs.
     pub runs: Arc<dyn RunStore>,
-    /// Keeps files.
+    /// The store of files.
     pub files: Arc<dyn FileStore>,
-    /// Tells how much is stored.
+    /// How much each app has stored.
     pub usage: Arc<dyn StorageUsage>,
-    /// Brings runs to workers.
+    /// The queue of runs for workers.
     pub queue: Arc<dyn RunQueue>,
     /// Waits for the next message of `queue`.
     pub receive: Arc<dyn Fn() -> BoxFuture<'static, RunId> + Send + Sync>,
@@ -52,7 +53,7 @@ pub struct Backend {
     pub keep: Box<dyn Send + Sync>,
 }
 
-/// Makes a `#[tokio::test]` of every promise in this module; the expression gives a fresh [`Backend`].
+/// Defines a `#[tokio::test]` for every promise in this module; the expression creates a new [`Backend`].
 #[macro_export]
 macro_rules! service_conformance {
     ($backend:expr) => {
@@ -140,7 +141,7 @@ fn an_app(name: &str, limits: Limits) -> Arc<App> {
 }
 
 impl World {
-    /// A world with an app that has `limits` of its own.
+    /// A world with an app that has the default limits.
     pub fn new(backend: Backend) -> Self {
         Self::with(backend, Limits::default())
     }
@@ -194,7 +195,7 @@ impl World {
         &self.service
     }
 
-    /// Its clock.
+    /// The clock of all its processes.
     pub fn clock(&self) -> &MovedClock {
         &self.clock
     }
@@ -207,23 +208,23 @@ impl World {
         self.create(mode, commands).await.expect("the run is accepted")
     }
 
-    /// One run of these commands, to its end.
+    /// Executes a run of these commands until it ends or pauses.
     pub async fn sync(&self, commands: Value) -> Run {
         let created = self.created(Mode::Sync, commands).await;
         self.service.settled(created, Duration::from_secs(30)).await.expect("the store answers")
     }
 
-    /// Has a worker do the next message.
+    /// Handles the next message with a worker of `service`.
     async fn work_once(&self, service: &RunService) {
         let run = tokio::time::timeout(Duration::from_secs(10), (self.backend.receive)()).await;
         service.work(run.expect("a message comes")).await.expect("the store answers");
     }
 
     async fn get(&self, id: RunId) -> Run {
-        self.service.get(&self.app, id).await.expect("the run is there")
+        self.service.get(&self.app, id).await.expect("the run exists")
     }
 
-    /// Waits until the run's events satisfy `enough`.
+    /// Waits until the run's events satisfy `enough`; panics after about 10 s.
     async fn until(&self, id: RunId, enough: impl Fn(&[RunEvent]) -> bool) {
         for _ in 0..1000 {
             if enough(&self.events(id).await) {
@@ -231,15 +232,15 @@ impl World {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        panic!("it never came: {:#?}", self.events(id).await);
+        panic!("the condition was never met: {:#?}", self.events(id).await);
     }
 
     async fn events(&self, id: RunId) -> Vec<RunEvent> {
-        let page = self.service.events(&self.app, id, 1, 100, false).await.expect("the run is there");
+        let page = self.service.events(&self.app, id, 1, 100, false).await.expect("the run exists");
         page.events
     }
 
-    /// The whole log of an ended run, checked: gapless, one terminal event, nothing after it.
+    /// Returns the event names of an ended run. Asserts that there are no gaps, and one terminal event, the last one.
     async fn sealed(&self, id: RunId) -> Vec<String> {
         let events = self.events(id).await;
         for (event, sequence) in events.iter().zip(1..) {
@@ -247,7 +248,10 @@ impl World {
         }
         let ends = events.iter().filter(|event| event.body.ends_as().is_some()).count();
         assert_eq!(ends, 1, "one terminal event: {events:#?}");
-        assert!(events.last().expect("events").body.ends_as().is_some(), "it is the last: {events:#?}");
+        assert!(
+            events.last().expect("events").body.ends_as().is_some(),
+            "the terminal event is the last one: {events:#?}"
+        );
         events.iter().map(|event| event.body.name().to_owned()).collect()
     }
 }
@@ -274,7 +278,7 @@ fn has(name: &'static str) -> impl Fn(&[RunEvent]) -> bool {
     move |events| events.iter().any(|event| event.body.name() == name)
 }
 
-/// One run, done at once.
+/// A synchronous run returns its output.
 pub async fn a_sync_run_gives_its_output(world: World) {
     let run = world.sync(json!([1, {"step": "a"}, "b"])).await;
     assert_eq!((run.status, run.output.as_deref()), (RunStatus::Completed, Some(&json!([1, "a", "b"]))));
@@ -284,7 +288,7 @@ pub async fn a_sync_run_gives_its_output(world: World) {
     assert_eq!(world.sealed(run.new.id).await, ["run.started", "run.checkpoint", "run.completed"]);
 }
 
-/// A failure is an answer.
+/// A failed run is returned with its error.
 pub async fn a_failed_run_says_why(world: World) {
     let run = world.sync(json!([{"fail": "no luck"}])).await;
     assert_eq!(run.status, RunStatus::Failed);
@@ -292,14 +296,14 @@ pub async fn a_failed_run_says_why(world: World) {
     assert_eq!(world.sealed(run.new.id).await, ["run.started", "run.failed"]);
 }
 
-/// The process goes on.
+/// A panic of the engine fails its run; the process goes on.
 pub async fn a_panic_fails_the_run_alone(world: World) {
     let run = world.sync(json!([{"panic": "oh"}])).await;
     assert_eq!(run.error.expect("an error").code, "internal_error");
     assert_eq!(world.sync(json!([])).await.status, RunStatus::Completed);
 }
 
-/// Created, then a worker.
+/// A background run is created, and a worker executes it.
 pub async fn a_background_run_is_created_then_done_by_a_worker(world: World) {
     let created = world.created(Mode::Background, json!([{"step": "a"}])).await;
     let id = created.run.new.id;
@@ -307,13 +311,13 @@ pub async fn a_background_run_is_created_then_done_by_a_worker(world: World) {
     assert_eq!(world.get(id).await.status, RunStatus::Created);
     world.work_once(&world.service).await;
     let run = world.service.settled(created, Duration::ZERO).await.expect("the store answers");
-    assert_eq!(run.status, RunStatus::Completed, "it looks once, however short the time");
-    world.service.work(id).await.expect("a message too many is simply done");
+    assert_eq!(run.status, RunStatus::Completed, "the run is read once, even with a timeout of zero");
+    world.service.work(id).await.expect("a duplicate message does nothing");
     assert_eq!(world.engine.begun("a"), 1);
     world.sealed(id).await;
 }
 
-/// Written first, shown second, each once.
+/// A stream has every event once, after it was written to the log.
 pub async fn a_stream_gives_every_event_once(world: World) {
     let commands = json!([{"say": "a"}, {"wait_ms": 30}, {"say": "b"}, {"wait_ms": 150}, {"say": "c"}]);
     let created = world.created(Mode::Stream, commands).await;
@@ -323,33 +327,33 @@ pub async fn a_stream_gives_every_event_once(world: World) {
     while let Some(event) = stream.next().await {
         let event = event.expect("the store answers");
         let stored = world.events(id).await;
-        assert!(stored.contains(&event), "what is shown is in the log: {event:?}");
+        assert!(stored.contains(&event), "a streamed event is in the log: {event:?}");
         seen.push(event);
     }
     assert_eq!(seen, world.events(id).await);
     world.sealed(id).await;
 }
 
-/// From the start, and from in between.
+/// A stream that begins after the end of the run, or within its log, has the same events.
 pub async fn a_late_follower_sees_the_same(world: World) {
     let run = world.sync(json!([{"say": "a"}, {"say": "b"}])).await;
     let all = world.events(run.new.id).await;
     for after in 0..all.len() as u64 {
-        let stream = world.service.follow(&world.app, run.new.id, after).await.expect("the run is there");
+        let stream = world.service.follow(&world.app, run.new.id, after).await.expect("the run exists");
         let seen: Vec<RunEvent> = stream.map(|event| event.expect("the store answers")).collect().await;
         assert_eq!(seen, all[usize::try_from(after).expect("small")..]);
     }
 }
 
-/// Nothing is stored of a bad request.
+/// An invalid request stores nothing.
 pub async fn input_is_checked_before_anything_is_stored(world: World) {
     let error = world.create(Mode::Sync, json!("x")).await.err();
-    let Some(CreateError::Invalid(fields)) = error else { panic!("it was accepted") };
+    let Some(CreateError::Invalid(fields)) = error else { panic!("an invalid request was accepted") };
     assert_eq!(fields["do"], "must be a list of commands");
     assert_eq!(world.service.list(&newest(&world)).await.expect("a page").total_count, 0);
 }
 
-/// Within 2 s, whoever cancels.
+/// A cancel ends a run that is waiting for a call outside within 2 s, from any process.
 pub async fn a_cancel_ends_a_silent_call(world: World) {
     for service in [world.service.clone(), world.another_service()] {
         let created = world.created(Mode::Sync, json!([{"wait_ms": 60_000}, {"step": "never"}])).await;
@@ -367,15 +371,15 @@ pub async fn a_cancel_ends_a_silent_call(world: World) {
     assert_eq!(world.engine.begun("never"), 0);
 }
 
-/// A no-op.
+/// Canceling an ended run is a no-op.
 pub async fn a_cancel_of_a_finished_run_changes_nothing(world: World) {
     let run = world.sync(json!([])).await;
-    world.service.cancel(&world.app, run.new.id, &somebody()).await.expect("200");
+    world.service.cancel(&world.app, run.new.id, &somebody()).await.expect("it is a no-op");
     assert_eq!(world.get(run.new.id).await.status, RunStatus::Completed);
     world.sealed(run.new.id).await;
 }
 
-/// A dropped connection changes nothing.
+/// A run goes on if its caller's connection is dropped.
 pub async fn a_dropped_caller_changes_nothing(world: World) {
     for mode in [Mode::Sync, Mode::Stream] {
         let created = world.created(mode, json!([{"wait_ms": 100}, "end"])).await;
@@ -394,7 +398,7 @@ async fn asked(world: &World) -> (RunId, runyard_runs::InputRequest) {
     (run.new.id, run.input_requests[0].clone())
 }
 
-/// The run waits without a process, and goes on where it stood.
+/// A question pauses the run without a process; the answer resumes it from its log.
 pub async fn a_question_pauses_and_its_answer_resumes(world: World) {
     let (id, request) = asked(&world).await;
     assert_eq!(request.prompt, "well?");
@@ -403,7 +407,7 @@ pub async fn a_question_pauses_and_its_answer_resumes(world: World) {
         .service
         .answer(&world.app, id, request.id, somebody(), |_| Ok(json!("yes")))
         .await
-        .expect("it is taken");
+        .expect("the answer is accepted");
     world.work_once(&world.another_service()).await;
     let run = world.get(id).await;
     assert_eq!(run.output.as_deref(), Some(&json!(["before", "yes", "after"])));
@@ -413,7 +417,7 @@ pub async fn a_question_pauses_and_its_answer_resumes(world: World) {
     assert!(order.is_sorted_by_key(|name| names.iter().position(|found| found == name)), "{names:?}");
 }
 
-/// By whoever comes first.
+/// Of concurrent answers to one question, exactly one is accepted.
 pub async fn an_answer_is_taken_once(world: World) {
     let (id, request) = asked(&world).await;
     let answers = (0..4).map(|n| {
@@ -435,7 +439,7 @@ pub async fn an_answer_is_taken_once(world: World) {
     assert!(matches!(late, Err(InputError::Invalid(_))));
 }
 
-/// Its record hears of it.
+/// Canceling a paused run updates its record, too.
 pub async fn a_paused_run_can_be_canceled(world: World) {
     let (id, _) = asked(&world).await;
     world.service.cancel(&world.app, id, &somebody()).await.expect("it is canceled");
@@ -447,7 +451,7 @@ pub async fn a_paused_run_can_be_canceled(world: World) {
     );
 }
 
-/// What a deployment does to runs in flight.
+/// A shutdown, as in a deployment, hands over the runs of the process, and another one continues them.
 pub async fn a_shutdown_hands_over_and_nothing_is_repeated(world: World) {
     let created = world.created(Mode::Sync, json!([{"step": "a"}, {"wait_ms": 2000}, {"step": "b"}])).await;
     let id = created.run.new.id;
@@ -456,13 +460,14 @@ pub async fn a_shutdown_hands_over_and_nothing_is_repeated(world: World) {
     assert!(matches!(world.create(Mode::Sync, json!([])).await, Err(CreateError::ShuttingDown)));
     assert_eq!(world.get(id).await.status, RunStatus::Started);
     world.work_once(&world.another_service()).await;
-    let run = world.service.settled(created, Duration::from_secs(1)).await.expect("as a reader");
+    let run = world.service.settled(created, Duration::from_secs(1)).await.expect("the run is read");
     assert_eq!(run.status, RunStatus::Completed);
     assert_eq!((world.engine.begun("a"), world.engine.begun("b")), (1, 1));
     world.sealed(id).await;
 }
 
-/// As on a platform with a time limit for a request or a message; other executions of the process go on.
+/// An execution hands over when its time ends, as on a platform that limits the time of a request or message; other
+/// executions of the process go on.
 pub async fn an_execution_hands_over_when_its_time_ends(world: World) {
     let commands = json!([{"step": "a"}, {"wait_ms": 2000}, {"step": "b"}]);
     let short = world.service.until(world.clock.now() + Duration::from_millis(400));
@@ -474,26 +479,31 @@ pub async fn an_execution_hands_over_when_its_time_ends(world: World) {
         tokio::time::timeout(Duration::from_secs(10), (world.backend.receive)()).await.expect("a message");
     assert_eq!(message, id);
     let head = world.backend.runs.head(id).await.expect("the store answers").expect("the run");
-    assert_eq!((head.record.status, head.record.owner), (RunStatus::Started, None), "the lease is given up");
-    // A worker with as little time journals what it can, and gives it back as well.
+    assert_eq!((head.record.status, head.record.owner), (RunStatus::Started, None), "the lease is released");
+    // A worker with little time journals what it can, and hands over as well.
     let short = world.another_service().until(world.clock.now() + Duration::from_millis(200));
     short.work(id).await.expect("the store answers");
     assert_eq!(world.get(id).await.status, RunStatus::Started);
     world.work_once(&world.another_service()).await;
-    let run = world.service.settled(created, Duration::from_secs(1)).await.expect("as a reader");
+    let run = world.service.settled(created, Duration::from_secs(1)).await.expect("the run is read");
     assert_eq!(run.status, RunStatus::Completed);
     assert_eq!((world.engine.begun("a"), world.engine.begun("b")), (1, 1));
     world.sealed(id).await;
     let other = world.service.settled(other, Duration::from_secs(10)).await.expect("the store answers");
-    assert_eq!(world.sealed(other.new.id).await, ["run.started", "run.completed"], "its time was its own");
-    // With no time at all nothing is begun, and nothing is lost.
+    assert_eq!(
+        world.sealed(other.new.id).await,
+        ["run.started", "run.completed"],
+        "it had its own time limit"
+    );
+    // Without any time nothing is begun, and nothing is lost.
     let none = world.another_service().until(world.clock.now());
     let created = none.create(&world.app, request(Mode::Stream, commands)).await.expect("it is accepted");
     world.work_once(&world.service).await;
     world.sealed(created.run.new.id).await;
 }
 
-/// Who goes on has nothing to write before its step is done, and holds the run all the same: else the sweeper brings it to another.
+/// A worker that continues a run claims it before its step is done, even if it has nothing else to write: otherwise the
+/// sweeper would give the run to another worker.
 pub async fn a_silent_worker_claims_what_was_handed_over(world: World) {
     let created = world.created(Mode::Sync, json!([{"step": "a"}, {"compute_ms": 3000}])).await;
     let id = created.run.new.id;
@@ -502,14 +512,14 @@ pub async fn a_silent_worker_claims_what_was_handed_over(world: World) {
     let other = world.another_service();
     let claimed = async {
         world.until(id, has("run.resumed")).await;
-        assert_eq!(world.get(id).await.status, RunStatus::Started, "long before its step is done");
+        assert_eq!(world.get(id).await.status, RunStatus::Started, "claimed long before its step is done");
     };
     tokio::join!(world.work_once(&other), claimed);
     assert_eq!(world.engine.begun("a"), 1);
     world.sealed(id).await;
 }
 
-/// A process that stands still between two requests must not answer before.
+/// `idle` waits for all executions: a process that is frozen between requests must not answer before.
 pub async fn a_service_is_idle_once_nothing_is_executed(world: World) {
     let soon = Duration::from_secs(10);
     tokio::time::timeout(soon, world.service.idle()).await.expect("nothing was begun");
@@ -520,7 +530,7 @@ pub async fn a_service_is_idle_once_nothing_is_executed(world: World) {
     }
 }
 
-/// A worker that hangs (or is gone) is superseded; when it wakes, it stops.
+/// A worker that hangs, or has died, is replaced; if it continues, it stops.
 pub async fn a_lost_worker_is_replaced_and_nothing_is_repeated(world: World) {
     let created = world.created(Mode::Sync, json!([{"step": "a"}, {"step": "b", "wait_ms": 700}, "c"])).await;
     let id = created.run.new.id;
@@ -537,7 +547,7 @@ pub async fn a_lost_worker_is_replaced_and_nothing_is_repeated(world: World) {
     assert_eq!(other.sweep(10).await.expect("the store answers").requeued, 0);
 }
 
-/// No run is ever stuck, and none kills workers for ever.
+/// A run whose workers die fails after five of them: it is neither stuck nor retried forever.
 pub async fn five_lost_workers_fail_the_run(world: World) {
     let world = world.limited(Limits { run_seconds: 86_400, ..Limits::default() });
     let created = world.created(Mode::Sync, json!([{"wait_ms": 600_000}])).await;
@@ -565,7 +575,7 @@ pub async fn five_lost_workers_fail_the_run(world: World) {
     workers.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
-/// `limits.run_seconds`.
+/// A run that exceeds `limits.run_seconds` fails.
 pub async fn a_run_that_takes_too_long_fails(world: World) {
     let world = world.limited(Limits { run_seconds: 1, ..Limits::default() });
     let run = world.sync(json!([{"wait_ms": 60_000}])).await;
@@ -573,7 +583,7 @@ pub async fn a_run_that_takes_too_long_fails(world: World) {
     world.sealed(run.new.id).await;
 }
 
-/// `limits.run_bytes`.
+/// A run whose log exceeds `limits.run_bytes` fails.
 pub async fn a_log_that_grows_too_long_fails_the_run(world: World) {
     let world = world.limited(Limits { run_bytes: 10_000, ..Limits::default() });
     let say = |characters| json!({ "say": "x".repeat(characters) });
@@ -586,7 +596,7 @@ pub async fn a_log_that_grows_too_long_fails_the_run(world: World) {
     assert_eq!(world.sync((0..9).map(|_| say(100)).collect()).await.status, RunStatus::Completed);
 }
 
-/// Nothing waits for ever.
+/// A paused run fails when it expires.
 pub async fn a_paused_run_fails_on_its_last_day(world: World) {
     let (id, _) = asked(&world).await;
     assert_eq!(world.service.sweep(10).await.expect("the store answers").requeued, 0);
@@ -604,7 +614,7 @@ fn keyed(key: &str, request_hash: u8, commands: Value) -> CreateRun {
     CreateRun { idempotency: Some(idempotency), ..request(Mode::Sync, commands) }
 }
 
-/// Also when the requests come at the same time.
+/// Requests with the same idempotency key get the same run, also if they are concurrent.
 pub async fn a_key_gives_the_same_run(world: World) {
     let first = (0..4).map(|_| world.service.create(&world.app, keyed("k", 1, json!([{"step": "a"}]))));
     let first = futures::future::join_all(first).await;
@@ -622,14 +632,14 @@ pub async fn a_key_gives_the_same_run(world: World) {
     assert!(!later.replayed, "a key is kept for 24 h");
 }
 
-/// 409.
+/// Another request with the same idempotency key is a conflict (409).
 pub async fn a_key_does_not_serve_two_requests(world: World) {
     let first = world.service.create(&world.app, keyed("k", 1, json!([]))).await.expect("accepted");
     let other = world.service.create(&world.app, keyed("k", 2, json!([1]))).await;
     assert!(matches!(other, Err(CreateError::Conflict { run }) if run == first.run.new.id));
 }
 
-/// `limits.concurrent_runs`: 429 for who waits, patience for who does not.
+/// `limits.concurrent_runs`: a synchronous run is refused (429), a background run waits in the queue.
 pub async fn an_app_has_so_many_runs_at_once(world: World) {
     let world = world.limited(Limits { concurrent_runs: 1, ..Limits::default() });
     let first = world.created(Mode::Sync, json!([{"wait_ms": 800}])).await;
@@ -644,10 +654,10 @@ pub async fn an_app_has_so_many_runs_at_once(world: World) {
             return;
         }
     }
-    panic!("it never ran");
+    panic!("the background run was never executed");
 }
 
-/// 404.
+/// Another app's run is not found (404).
 pub async fn a_foreign_app_sees_nothing(world: World) {
     let id = world.sync(json!([])).await.new.id;
     let foreign = an_app("foreign", Limits::default());
@@ -660,7 +670,7 @@ pub async fn a_foreign_app_sees_nothing(world: World) {
     assert!(matches!(world.service.follow(&foreign, id, 0).await, Err(GetError::NotFound)));
 }
 
-/// Either way round.
+/// Events are paged in both directions.
 pub async fn events_come_in_pages(world: World) {
     let steps: Vec<Value> = (0..23).map(|n| json!({ "step": n.to_string() })).collect();
     let id = world.sync(steps.into()).await.new.id;
@@ -680,17 +690,23 @@ pub async fn events_come_in_pages(world: World) {
     }
 }
 
-/// Unless it is one event. Large events lie in entries of their own, so that who reads one does not read all.
+/// A page of very large events is refused, unless it has one event. Large events have separate entries, so that a read
+/// of one does not read all.
 pub async fn pages_of_very_large_events_are_refused(world: World) {
     use runyard_runs::service::events::Error;
     let say = "x".repeat(900_000);
     let id = world.sync((0..6).map(|_| json!({ "say": say })).collect()).await.new.id;
     let page = async |page, size| world.service.events(&world.app, id, page, size, false).await;
     assert!(matches!(page(1, 25).await, Err(Error::TooLarge)));
-    let (some, last) = (page(1, 5).await.expect("they fit"), page(8, 1).await.expect("the end"));
+    let (some, last) =
+        (page(1, 5).await.expect("the page is small enough"), page(8, 1).await.expect("the end"));
     assert_eq!((some.events.len(), some.total_count, last.events.len()), (5, 8, 1));
     let large = world.sync(json!([{ "say": "x".repeat(5_000_000) }])).await.new.id;
-    let page = world.service.events(&world.app, large, 2, 1, false).await.expect("one is given always");
+    let page = world
+        .service
+        .events(&world.app, large, 2, 1, false)
+        .await
+        .expect("a page of one event is never refused");
     assert_eq!(page.events.len(), 1);
     let mut entries = 0;
     let mut next = 1;
@@ -718,7 +734,7 @@ fn newest(world: &World) -> runyard_runs::ListQuery {
     }
 }
 
-/// As they stand.
+/// Lists have the current status of runs.
 pub async fn runs_are_listed(world: World) {
     let done = world.sync(json!(["x"])).await;
     // Ids of one millisecond are random, so the order of runs that were created within it is not defined.

@@ -1,4 +1,4 @@
-//! `limits.stored_bytes`.
+//! The quota of an app: `limits.stored_bytes`.
 
 use super::{World, an_app, request};
 use runyard_runs::{
@@ -18,8 +18,8 @@ fn limited(world: World) -> World {
     world.limited(Limits { stored_bytes: QUOTA, ..Limits::default() })
 }
 
-/// An app at its quota creates no runs, in any way, and stores nothing of them; what it has goes on, and so do others. What
-/// has expired counts no more.
+/// An app at its quota cannot create or retry runs, and stores nothing of refused ones; its accepted runs go on, and so
+/// do other apps. Expired data no longer counts.
 pub async fn an_app_at_its_quota_creates_no_runs(world: World) {
     let world = limited(world);
     let failed = world.sync(json!([{"fail": "no luck"}])).await;
@@ -40,12 +40,12 @@ pub async fn an_app_at_its_quota_creates_no_runs(world: World) {
     assert!(world.service.left_to_store(&other).await.is_ok());
     let ended = world.service.settled(waiting, Duration::from_secs(10)).await.expect("the store answers");
     assert_eq!(ended.status, RunStatus::Completed);
-    // Its last day, and the rest of that.
+    // Its lifetime, and the rest of its last day.
     world.clock.forward(world.app.lifetime() + Duration::from_hours(24));
     assert_eq!(world.sync(json!([])).await.status, RunStatus::Completed);
 }
 
-/// Uploads under way count before they are stored: not all of them get what is left for one.
+/// Uploads in progress count before they are stored: concurrent uploads share the remaining bytes.
 pub async fn uploads_share_what_is_left(world: World) {
     let world = limited(world);
     let left = world.service.left_to_store(&world.app).await.expect("all is left");
@@ -57,7 +57,7 @@ pub async fn uploads_share_what_is_left(world: World) {
     let refused = service.receive(&world.app, &mut two, 100_000).await;
     assert!(matches!(refused, Err(QuotaError::Exceeded(_))), "{refused:?}");
     drop(two);
-    service.receive(&world.app, &mut one, 300_000).await.expect("there is room again");
+    service.receive(&world.app, &mut one, 300_000).await.expect("it fits again");
     drop(one);
     assert_eq!(service.left_to_store(&world.app).await.expect("all is left"), QUOTA);
     store_file(&world, &world.app, 900_000).await;
@@ -66,7 +66,8 @@ pub async fn uploads_share_what_is_left(world: World) {
     let mut three = service.arriving(&world.app);
     assert!(service.receive(&world.app, &mut three, left + 1).await.is_err());
     drop(three);
-    let run = service.create(&world.app, request(Mode::Background, json!([]))).await.expect("there is room");
+    let run =
+        service.create(&world.app, request(Mode::Background, json!([]))).await.expect("the quota allows it");
     assert_eq!(run.run.status, RunStatus::Created);
 }
 

@@ -1,4 +1,4 @@
-//! Answers and claims of the same moment.
+//! Races of answers and claims.
 
 use super::{World, somebody};
 use async_trait::async_trait;
@@ -14,24 +14,24 @@ use std::{
     time::Duration,
 };
 
-type Meanwhile = BoxFuture<'static, ()>;
+type Action = BoxFuture<'static, ()>;
 
-/// A store in which something happens just before a certain entry is written.
-struct Meeting {
+/// A store that executes an action once, just before it writes an entry with a certain event.
+struct Interceptor {
     inner: Arc<dyn RunStore>,
     at: fn(&EventBody) -> bool,
-    meanwhile: Mutex<Option<Meanwhile>>,
+    action: Mutex<Option<Action>>,
 }
 
 impl World {
-    /// A process for which `meanwhile` happens once, just before it writes an entry with such an event.
-    fn meeting(&self, at: fn(&EventBody) -> bool, meanwhile: Meanwhile) -> RunService {
+    /// A process that executes `action` once, just before it writes an entry with such an event.
+    fn intercepted(&self, at: fn(&EventBody) -> bool, action: Action) -> RunService {
         let inner = Arc::clone(&self.backend.runs);
-        let runs = Arc::new(Meeting { inner, at, meanwhile: Mutex::new(Some(meanwhile)) });
+        let runs = Arc::new(Interceptor { inner, at, action: Mutex::new(Some(action)) });
         Self::service_of(runs, &self.backend, &self.engine, &self.clock, &self.app)
     }
 
-    /// A run that asks two people, after both of which a step follows.
+    /// A run with two questions, each followed by a step.
     async fn two_questions(&self) -> (RunId, [runyard_runs::InputRequest; 2]) {
         let ask = |name: &str| json!([{"ask": name}, {"step": name, "wait_ms": 200}]);
         let run = self.waiting(json!([{"branches": [ask("one"), ask("two")]}])).await;
@@ -39,14 +39,14 @@ impl World {
         (run.new.id, requests)
     }
 
-    /// Both answers were heard, whatever messages are left.
-    async fn both_are_heard(&self, id: RunId) {
+    /// Handles the remaining messages until the run completes. Asserts that it used both answers.
+    async fn completes_with_both_answers(&self, id: RunId) {
         for round in 0.. {
             if self.get(id).await.status == RunStatus::Completed {
                 break;
             }
-            assert!(round < 100, "it waits for ever: {:#?}", self.events(id).await);
-            // Its worker may be at it still.
+            assert!(round < 100, "the run does not complete: {:#?}", self.events(id).await);
+            // Without a message, a worker may still be executing the run.
             let message = tokio::time::timeout(Duration::from_millis(100), (self.backend.receive)()).await;
             if let Ok(run) = message {
                 self.another_service().work(run).await.expect("the store answers");
@@ -59,28 +59,28 @@ impl World {
     }
 }
 
-/// The answer takes the place of a claim that is on its way: the worker goes on from both.
+/// An answer takes the slot just before a claim is written: the worker continues with both answers.
 pub async fn an_answer_comes_just_before_a_claim(world: World) {
     let (id, [one, two]) = world.two_questions().await;
-    world.answer(id, &one, json!(1)).await.expect("it is taken");
+    world.answer(id, &one, json!(1)).await.expect("the answer is accepted");
     let (other, app) = (world.another_service(), Arc::clone(&world.app));
-    let meanwhile = async move {
-        other.answer(&app, id, two.id, somebody(), |_| Ok(json!(2))).await.expect("it is taken");
+    let action = async move {
+        other.answer(&app, id, two.id, somebody(), |_| Ok(json!(2))).await.expect("the answer is accepted");
     };
-    world.work_once(&world.meeting(EventBody::is_claim, Box::pin(meanwhile))).await;
-    assert_eq!(world.count(id, "run.resumed").await, 1, "the one worker heard of both");
-    world.both_are_heard(id).await;
+    world.work_once(&world.intercepted(EventBody::is_claim, Box::pin(action))).await;
+    assert_eq!(world.count(id, "run.resumed").await, 1, "one worker has both answers");
+    world.completes_with_both_answers(id).await;
 }
 
-/// A claim takes the place of an answer that is on its way, by a worker that had read the log before it.
+/// A claim takes the slot just before an answer is written, by a worker that has read the log without it.
 pub async fn an_answer_comes_just_after_a_claim(world: World) {
     let (id, [one, two]) = world.two_questions().await;
-    world.answer(id, &one, json!(1)).await.expect("it is taken");
+    world.answer(id, &one, json!(1)).await.expect("the answer is accepted");
     let (worker, reader, app) = (world.another_service(), world.another_service(), Arc::clone(&world.app));
-    let meanwhile = async move {
+    let action = async move {
         tokio::spawn(async move { worker.work(id).await });
         let claimed = async || {
-            let page = reader.events(&app, id, 1, 100, true).await.expect("the run is there");
+            let page = reader.events(&app, id, 1, 100, true).await.expect("the run exists");
             page.events.iter().any(|event| event.body == EventBody::RunResumed)
         };
         while !claimed().await {
@@ -88,26 +88,29 @@ pub async fn an_answer_comes_just_after_a_claim(world: World) {
         }
     };
     let is_answer = |body: &EventBody| matches!(body, EventBody::InputReceived { .. });
-    let answering = world.meeting(is_answer, Box::pin(meanwhile));
-    answering.answer(&world.app, id, two.id, somebody(), |_| Ok(json!(2))).await.expect("it is taken");
-    world.both_are_heard(id).await;
+    let answering = world.intercepted(is_answer, Box::pin(action));
+    answering
+        .answer(&world.app, id, two.id, somebody(), |_| Ok(json!(2)))
+        .await
+        .expect("the answer is accepted");
+    world.completes_with_both_answers(id).await;
 }
 
-impl Meeting {
-    async fn meet(&self, entry: &Entry) {
-        let meanwhile = if entry.events.iter().any(|logged| (self.at)(&logged.body)) {
-            self.meanwhile.lock().unwrap_or_else(PoisonError::into_inner).take()
+impl Interceptor {
+    async fn intercept(&self, entry: &Entry) {
+        let action = if entry.events.iter().any(|logged| (self.at)(&logged.body)) {
+            self.action.lock().unwrap_or_else(PoisonError::into_inner).take()
         } else {
             None
         };
-        if let Some(meanwhile) = meanwhile {
-            meanwhile.await;
+        if let Some(action) = action {
+            action.await;
         }
     }
 }
 
 #[async_trait]
-impl RunStore for Meeting {
+impl RunStore for Interceptor {
     async fn create(&self, run: &NewRun, record: &Record) -> Result<Create, StoreError> {
         self.inner.create(run, record).await
     }
@@ -117,7 +120,7 @@ impl RunStore for Meeting {
     }
 
     async fn append(&self, entry: &Entry) -> Result<Append, StoreError> {
-        self.meet(entry).await;
+        self.intercept(entry).await;
         self.inner.append(entry).await
     }
 
@@ -127,7 +130,7 @@ impl RunStore for Meeting {
         change: &RecordChange,
         guard: &Guard,
     ) -> Result<Append, StoreError> {
-        self.meet(entry).await;
+        self.intercept(entry).await;
         self.inner.commit(entry, change, guard).await
     }
 

@@ -1,4 +1,4 @@
-//! Waiting for a moment: without a process, and not past what comes before it.
+//! Resting: a run waits for a point in time without a process, and wakes earlier for answers, expiries and cancels.
 
 use super::{World, has, somebody};
 use futures::StreamExt;
@@ -12,15 +12,17 @@ use std::time::Duration;
 const HOUR: u64 = 3_600_000;
 
 impl World {
-    /// With a day for each run.
+    /// Allows each run a day.
     fn patient(self) -> Self {
         self.limited(Limits { run_seconds: 86_400, ..Limits::default() })
     }
 
-    /// A run of these commands once it rests.
+    /// Executes a run of these commands until it rests.
     async fn resting(&self, commands: Value) -> Created {
         let created = self.created(Mode::Sync, commands).await;
-        tokio::time::timeout(Duration::from_secs(10), self.service.idle()).await.expect("nobody holds it");
+        tokio::time::timeout(Duration::from_secs(10), self.service.idle())
+            .await
+            .expect("no process executes it");
         let head = self.head(created.run.new.id).await;
         assert_eq!((head.record.status, head.record.owner), (RunStatus::Started, None));
         created
@@ -30,7 +32,7 @@ impl World {
         self.backend.runs.head(id).await.expect("the store answers").expect("the run")
     }
 
-    /// The sweeper finds `runs` runs, and workers do what it enqueues.
+    /// Sweeps, asserts that `runs` runs are enqueued, and executes each with a new worker.
     async fn swept(&self, runs: usize) {
         assert_eq!(self.service.sweep(10).await.expect("the store answers").requeued, runs);
         for _ in 0..runs {
@@ -39,36 +41,36 @@ impl World {
     }
 }
 
-/// The sweeper finds it when it is time, and not before; nothing is repeated, and no worker was lost.
+/// The sweeper enqueues a resting run at its time, and not before; nothing is repeated, and no worker counts as lost.
 pub async fn a_run_rests_without_a_process(world: World) {
     let world = world.patient();
     let created = world.resting(json!([{"step": "a"}, {"rest_ms": HOUR}, {"step": "b"}])).await;
     let id = created.run.new.id;
-    let due = world.head(id).await.record.due.expect("somebody looks at it");
+    let due = world.head(id).await.record.due.expect("the run is due");
     let left = due.since(world.clock.now());
     assert!(left > Duration::from_mins(58) && left <= Duration::from_hours(1), "{left:?}");
     world.swept(0).await;
     world.clock.forward(Duration::from_mins(61));
     world.swept(1).await;
-    let run = world.service.settled(created, Duration::from_secs(1)).await.expect("as a reader");
+    let run = world.service.settled(created, Duration::from_secs(1)).await.expect("the run is read");
     assert_eq!(run.output.as_deref(), Some(&json!(["a", "rested", "b"])));
     assert_eq!((world.engine.begun("a"), world.engine.begun("b")), (1, 1));
     let names = world.sealed(id).await;
-    assert!(!names.iter().any(|name| name == "run.paused"), "nobody was asked: {names:?}");
+    assert!(!names.iter().any(|name| name == "run.paused"), "the run did not pause: {names:?}");
 }
 
-/// By the queue, where the moment is near enough for it.
+/// The queue wakes a run that rests for a short time.
 pub async fn a_run_is_woken_on_the_moment(world: World) {
     let created = world.resting(json!([{"rest_ms": 1500}, "end"])).await;
     let id = created.run.new.id;
-    let due = world.head(id).await.record.due.expect("somebody looks at it");
+    let due = world.head(id).await.record.due.expect("the run is due");
     world.work_once(&world.another_service()).await;
     assert!(world.clock.now() >= due);
     assert_eq!(world.get(id).await.output.as_deref(), Some(&json!(["rested", "end"])));
     world.sealed(id).await;
 }
 
-/// A stream goes on over it.
+/// A stream continues while the run rests, and after.
 pub async fn a_follower_sees_a_run_that_rested_end(world: World) {
     let world = world.patient();
     let created = world.created(Mode::Stream, json!([{"step": "a"}, {"rest_ms": HOUR}, {"step": "b"}])).await;
@@ -85,7 +87,7 @@ pub async fn a_follower_sees_a_run_that_rested_end(world: World) {
     world.sealed(id).await;
 }
 
-/// However often: a message that comes twice, a process that looks at what it does not have to.
+/// A worker that gets a resting run too early changes nothing, however often: messages may be duplicates.
 pub async fn who_comes_early_changes_nothing(world: World) {
     let world = world.patient();
     let created = world.resting(json!([{"step": "a"}, {"rest_ms": HOUR}, {"step": "b"}])).await;
@@ -102,7 +104,7 @@ pub async fn who_comes_early_changes_nothing(world: World) {
     world.sealed(id).await;
 }
 
-/// Each goes on at once, more often than workers may be lost; the run pauses only when its moment has passed.
+/// Each answer resumes its branch at once, more often than workers may be lost; the run pauses only after its rest.
 pub async fn answers_wake_a_run_that_rests(world: World) {
     let world = world.patient();
     let asks = (0..8).map(|n| json!([{"ask": n.to_string()}, {"step": n.to_string()}]));
@@ -113,40 +115,40 @@ pub async fn answers_wake_a_run_that_rests(world: World) {
     assert_eq!((run.status, run.reported_status()), (RunStatus::Started, ReportedStatus::AwaitingInput));
     let (last, first) = run.input_requests.split_last().expect("questions");
     for request in first {
-        world.answer(id, request, json!("yes")).await.expect("it is taken");
+        world.answer(id, request, json!("yes")).await.expect("the answer is accepted");
         world.work_once(&world.another_service()).await;
-        assert_eq!(world.engine.begun(&request.prompt), 1, "it goes on at once");
+        assert_eq!(world.engine.begun(&request.prompt), 1, "the branch goes on at once");
         assert_eq!(world.get(id).await.status, RunStatus::Started);
     }
     assert_eq!(world.engine.begun("rested"), 0);
     world.clock.forward(Duration::from_mins(61));
     world.swept(1).await;
     assert_eq!((world.get(id).await.status, world.engine.begun("rested")), (RunStatus::Paused, 1));
-    world.answer(id, last, json!("yes")).await.expect("it is taken");
+    world.answer(id, last, json!("yes")).await.expect("the answer is accepted");
     world.work_once(&world.another_service()).await;
     assert_eq!(world.get(id).await.status, RunStatus::Completed);
     world.sealed(id).await;
 }
 
-/// Its message may be: the run is due all the same.
+/// An answer to a resting run makes it due: it is not lost with the message.
 pub async fn an_answer_to_a_run_that_rests_is_not_lost(world: World) {
     let world = world.patient();
     let branches = json!([[{"ask": "well?"}, {"step": "after"}], [{"rest_ms": HOUR}]]);
     let created = world.resting(json!([{"branches": branches}])).await;
     let id = created.run.new.id;
     let requests = world.get(id).await.input_requests;
-    world.answer(id, &requests[0], json!("yes")).await.expect("it is taken");
+    world.answer(id, &requests[0], json!("yes")).await.expect("the answer is accepted");
     let message = tokio::time::timeout(Duration::from_secs(10), (world.backend.receive)()).await;
-    assert_eq!(message.expect("a message"), id, "and its worker dies");
+    assert_eq!(message.expect("a message"), id, "the message is lost");
     world.swept(1).await;
     assert_eq!(world.engine.begun("after"), 1);
-    let left = world.head(id).await.record.due.expect("it rests on").since(world.clock.now());
+    let left = world.head(id).await.record.due.expect("it still rests").since(world.clock.now());
     assert!(left > Duration::from_mins(58), "{left:?}");
     world.service.cancel(&world.app, id, &somebody()).await.expect("it is canceled");
     world.sealed(id).await;
 }
 
-/// On its own moment, which comes first.
+/// A question of a resting run expires at its own time, before the rest ends.
 pub async fn a_request_expires_while_the_run_rests(world: World) {
     let world = world.patient();
     let branches = json!([[{"ask": "well?", "expires_ms": 600_000}, {"step": "after"}], [{"rest_ms": HOUR}]]);
@@ -165,7 +167,7 @@ pub async fn a_request_expires_while_the_run_rests(world: World) {
     world.sealed(id).await;
 }
 
-/// As one that is queued can.
+/// A resting run can be canceled, like a queued one.
 pub async fn a_run_that_rests_can_be_canceled(world: World) {
     let world = world.patient();
     let created = world.resting(json!([{"rest_ms": HOUR}, {"step": "never"}])).await;
@@ -174,12 +176,12 @@ pub async fn a_run_that_rests_can_be_canceled(world: World) {
     assert_eq!(world.head(id).await.record.due, None);
     world.clock.forward(Duration::from_mins(61));
     world.swept(0).await;
-    world.another_service().work(id).await.expect("a message too many is simply done");
+    world.another_service().work(id).await.expect("a duplicate message does nothing");
     assert_eq!(world.engine.begun("never"), 0);
     assert_eq!(world.sealed(id).await.last().map(String::as_str), Some("run.canceled"));
 }
 
-/// `limits.run_seconds`: unlike waiting for people.
+/// `limits.run_seconds` counts the time for which a run rests, unlike the time for which it waits for people.
 pub async fn resting_is_counted(world: World) {
     let world = world.limited(Limits { run_seconds: 600, ..Limits::default() });
     let created = world.resting(json!([{"rest_ms": HOUR}, {"step": "never"}])).await;
@@ -191,7 +193,7 @@ pub async fn resting_is_counted(world: World) {
     world.sealed(id).await;
 }
 
-/// A process that ends while others of the run's branches go on does not forget what rests.
+/// A run that is handed over while one branch rests and another executes still rests afterwards.
 pub async fn a_run_that_is_handed_over_while_it_rests_goes_on(world: World) {
     let world = world.patient();
     let branches = json!([[{"step": "slow", "wait_ms": 2000}], [{"rest_ms": HOUR}]]);

@@ -1,4 +1,4 @@
-//! Retries: what a new run keeps of one that failed or was canceled.
+//! Retries: what a new run keeps of a failed or canceled one.
 
 use super::{World, asked, somebody};
 use runyard_runs::{
@@ -17,7 +17,7 @@ impl World {
         self.service.retry(&self.app, run, None).await
     }
 
-    /// A run of these commands that failed.
+    /// Executes a run of these commands, which must fail.
     async fn failed(&self, commands: Value) -> RunId {
         let run = self.sync(commands).await;
         assert_eq!(run.status, RunStatus::Failed);
@@ -25,7 +25,7 @@ impl World {
     }
 }
 
-/// Nothing that was recorded is paid for again, and no person is asked again.
+/// A retry does not repeat recorded steps or answered questions.
 pub async fn a_retry_keeps_what_is_done(world: World) {
     let (id, request) = {
         let run = world.sync(json!([{"step": "a"}, {"ask": "well?"}, {"step": "b"}, {"flaky": "c"}])).await;
@@ -35,7 +35,7 @@ pub async fn a_retry_keeps_what_is_done(world: World) {
         .service
         .answer(&world.app, id, request.id, somebody(), |_| Ok(json!("yes")))
         .await
-        .expect("it is taken");
+        .expect("the answer is accepted");
     world.work_once(&world.service).await;
     assert_eq!(world.get(id).await.status, RunStatus::Failed);
     let created = world.retry(id).await.expect("it is accepted");
@@ -52,10 +52,10 @@ pub async fn a_retry_keeps_what_is_done(world: World) {
     assert_eq!((world.engine.begun("a"), world.engine.begun("b"), world.engine.begun("c")), (1, 1, 2));
     let names = world.sealed(retry).await;
     assert_eq!(names[0], "run.started", "{names:?}");
-    assert_eq!(world.get(id).await.status, RunStatus::Failed, "the old run stays as it is");
+    assert_eq!(world.get(id).await.status, RunStatus::Failed, "the old run is unchanged");
 }
 
-/// A question that nobody answered is another one in another run.
+/// A retry repeats an unanswered question with a new id.
 pub async fn a_canceled_run_asks_anew_when_it_is_retried(world: World) {
     let (id, request) = asked(&world).await;
     world.service.cancel(&world.app, id, &somebody()).await.expect("it is canceled");
@@ -68,14 +68,14 @@ pub async fn a_canceled_run_asks_anew_when_it_is_retried(world: World) {
         .service
         .answer(&world.app, retry, asked.id, somebody(), |_| Ok(json!("yes")))
         .await
-        .expect("it is taken");
+        .expect("the answer is accepted");
     world.work_once(&world.another_service()).await;
     assert_eq!(world.get(retry).await.output.as_deref(), Some(&json!(["before", "yes", "after"])));
     assert_eq!(world.engine.begun("before"), 1);
     world.sealed(retry).await;
 }
 
-/// 400, and 404.
+/// Retrying a run that has not failed is invalid (400), an unknown one is not found (404).
 pub async fn what_has_not_failed_is_not_retried(world: World) {
     let completed = world.sync(json!([1])).await.new.id;
     let (paused, _) = asked(&world).await;
@@ -87,7 +87,7 @@ pub async fn what_has_not_failed_is_not_retried(world: World) {
     assert!(matches!(world.retry(RunId(Uuid::nil())).await, Err(RetryError::NotFound)));
 }
 
-/// Also when the requests come at the same time.
+/// Retries with the same idempotency key get the same run, also if they are concurrent.
 pub async fn a_key_gives_the_same_retry(world: World) {
     let id = world.failed(json!([{"step": "a"}, {"flaky": "b"}])).await;
     let key = || Some(Idempotency { key: "k".to_owned(), caller: "me".to_owned(), request: [7; 32] });
@@ -100,7 +100,7 @@ pub async fn a_key_gives_the_same_retry(world: World) {
     assert_eq!(world.engine.begun("a"), 1);
 }
 
-/// From nothing it would pay for everything again.
+/// A retry fails if the old run was deleted before it began: it would have to repeat all steps.
 pub async fn a_retry_of_what_is_gone_says_so(world: World) {
     let id = world.failed(json!([{"step": "a"}, {"flaky": "b"}])).await;
     world.clock.forward(Duration::from_hours(20));
@@ -108,7 +108,7 @@ pub async fn a_retry_of_what_is_gone_says_so(world: World) {
     world.clock.forward(Duration::from_hours(6));
     world.service.sweep(10).await.expect("the store answers");
     if world.service.get(&world.app, id).await.is_ok() {
-        // A store whose backend removes what expired by itself goes by its own clock.
+        // A store whose backend removes expired runs itself uses its own clock.
         return;
     }
     world.work_once(&world.service).await;

@@ -1,4 +1,4 @@
-//! An engine whose workflow is the run's own input, and a clock that can be moved.
+//! An engine whose workflow is the input of the run, and a clock that can be moved.
 
 use async_trait::async_trait;
 use futures::future::{BoxFuture, join_all};
@@ -16,28 +16,28 @@ use std::{
     time::Duration,
 };
 
-/// Executes `input.do`, a list of commands in order; the output is the list of what they gave.
+/// Executes `input.do`, a list of commands, in order; the output is the list of their results.
 ///
 /// | command | what it does |
 /// | --- | --- |
-/// | `{"say": text}` | emits it as `llm.delta`, after a call outside was allowed |
-/// | `{"step": key, "wait_ms": n}` | a journaled step of `n` ms; counted when it begins; gives the key |
-/// | `{"wait_ms": n}` | a silent call outside |
-/// | `{"compute_ms": n}` | computes for `n` ms, and calls nothing outside |
-/// | `{"ask": prompt, "expires_ms": n}` | asks a person; gives the answer, or `"expired"` |
-/// | `{"approve": params, "editable": [name, …], "schema": …, "accept_pattern": …}` | asks for approval; gives the answer |
-/// | `{"rest_ms": n}` | waits for a moment without a process; gives `"rested"` |
-/// | `{"branches": [commands, …]}` | does several lists at the same time; gives the list of their outputs |
-/// | `{"fail": message}`, `{"panic": message}` | ends so |
-/// | `{"flaky": key}` | fails the first time that it is begun; then gives the key |
-/// | anything else | is given as it is |
+/// | `{"say": text}` | emits the text as `llm.delta`, after [`RunContext::outside`]; returns the command |
+/// | `{"step": key, "wait_ms": n}` | a journaled step of `n` ms, counted when it begins; returns the key |
+/// | `{"wait_ms": n}` | a call outside of `n` ms without events; returns the command |
+/// | `{"compute_ms": n}` | computes for `n` ms without a call outside; returns the command |
+/// | `{"ask": prompt, "expires_ms": n}` | asks a person; returns the answer, or `"expired"` |
+/// | `{"approve": params, "editable": [name, …], "schema": …, "accept_pattern": …}` | asks for approval; returns the answer |
+/// | `{"rest_ms": n}` | rests for `n` ms; returns `"rested"` |
+/// | `{"branches": [commands, …]}` | executes several lists concurrently; returns the list of their outputs |
+/// | `{"fail": message}`, `{"panic": message}` | fails or panics with the message |
+/// | `{"flaky": key}` | fails the first time, then returns the key |
+/// | anything else | returns the command |
 #[derive(Debug, Default)]
 pub struct Scripted {
     begun: Mutex<HashMap<String, u32>>,
 }
 
 impl Scripted {
-    /// How often the step with this key was begun.
+    /// How often the step with this key has begun.
     pub fn begun(&self, key: &str) -> u32 {
         self.begun.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied().unwrap_or(0)
     }
@@ -46,23 +46,23 @@ impl Scripted {
         *self.begun.lock().unwrap_or_else(PoisonError::into_inner).entry(key.to_owned()).or_default() += 1;
     }
 
-    /// Does a list of commands that stands at `place` in the input.
+    /// Executes a list of commands; `path` is its path in the input.
     fn commands<'a>(
         &'a self,
         run: &'a RunContext,
-        place: String,
+        path: String,
         commands: &'a [Value],
     ) -> BoxFuture<'a, Result<Value, Outcome>> {
         Box::pin(async move {
             let mut output = Vec::new();
             for (index, command) in commands.iter().enumerate() {
-                output.push(self.command(run, &format!("{place}{index}"), command).await?);
+                output.push(self.command(run, &format!("{path}{index}"), command).await?);
             }
             Ok(output.into())
         })
     }
 
-    async fn command(&self, run: &RunContext, place: &str, command: &Value) -> Result<Value, Outcome> {
+    async fn command(&self, run: &RunContext, path: &str, command: &Value) -> Result<Value, Outcome> {
         let text = |name: &str| command.get(name).and_then(Value::as_str);
         let millis =
             |name: &str| Duration::from_millis(command.get(name).and_then(Value::as_u64).unwrap_or(0));
@@ -91,7 +91,7 @@ impl Scripted {
                 expires_at: (!expires_in.is_zero()).then(|| run.now() + expires_in),
             };
             let asked = |request| EventBody::AgentHumanFeedbackRequested { request };
-            return match run.ask(&format!("ask:{place}"), request, asked) {
+            return match run.ask(&format!("ask:{path}"), request, asked) {
                 Asked::Answered(answer) => Ok(answer),
                 Asked::Expired => Ok(Value::from("expired")),
                 Asked::Pending => Err(Outcome::Suspended),
@@ -110,13 +110,13 @@ impl Scripted {
                 expires_at: None,
             };
             let asked = |request| EventBody::ApprovalRequestCreated { request };
-            return match run.ask(&format!("approve:{place}"), request, asked) {
+            return match run.ask(&format!("approve:{path}"), request, asked) {
                 Asked::Answered(answer) => Ok(answer),
                 Asked::Expired => Ok(Value::from("expired")),
                 Asked::Pending => Err(Outcome::Suspended),
             };
         } else if let Some(ms) = command.get("rest_ms").and_then(Value::as_u64) {
-            let key = format!("rest:{place}");
+            let key = format!("rest:{path}");
             let Some(recorded) = run.recorded(&key) else {
                 let until = run.now() + Duration::from_millis(ms);
                 run.record(&key, EventBody::RunCheckpoint, Some(until.0.into()));
@@ -128,10 +128,10 @@ impl Scripted {
         } else if let Some(branches) = command.get("branches").and_then(Value::as_array) {
             let branches = branches.iter().enumerate().map(|(index, commands)| {
                 let commands = commands.as_array().map(Vec::as_slice).unwrap_or_default();
-                self.commands(run, format!("{place}.{index}."), commands)
+                self.commands(run, format!("{path}.{index}."), commands)
             });
-            // Those that do not wait go on.
-            return together(join_all(branches).await);
+            // Branches that do not wait go on.
+            return combined(join_all(branches).await);
         } else if let Some(key) = text("flaky") {
             self.begin(key);
             if self.begun(key) == 1 {
@@ -152,8 +152,9 @@ impl Scripted {
     }
 }
 
-/// What several branches come to: a failure, else the first moment that one waits for, else a person.
-fn together(branches: Vec<Result<Value, Outcome>>) -> Result<Value, Outcome> {
+/// The outcome of several branches: a failure, else the earliest end of a rest, else a suspension, else the list of
+/// their outputs.
+fn combined(branches: Vec<Result<Value, Outcome>>) -> Result<Value, Outcome> {
     let mut outputs = Vec::new();
     let mut waits = None;
     for branch in branches {
@@ -195,21 +196,21 @@ impl Engine for Scripted {
     }
 }
 
-/// The system's clock, moved.
+/// The system's clock plus an offset.
 #[derive(Debug, Default)]
 pub struct MovedClock {
-    by_ms: AtomicI64,
+    offset_ms: AtomicI64,
 }
 
 impl MovedClock {
-    /// Moves it forward.
+    /// Moves the clock forward.
     pub fn forward(&self, by: Duration) {
-        self.by_ms.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::Relaxed);
+        self.offset_ms.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::Relaxed);
     }
 }
 
 impl Clock for MovedClock {
     fn now(&self) -> Timestamp {
-        Timestamp(SystemClock.now().0 + self.by_ms.load(Ordering::Relaxed))
+        Timestamp(SystemClock.now().0 + self.offset_ms.load(Ordering::Relaxed))
     }
 }

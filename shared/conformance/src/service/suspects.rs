@@ -1,4 +1,4 @@
-//! Runs that have lost workers: who is executed beside whom.
+//! Suspects: runs that have lost workers, and which runs are executed next to them.
 
 use super::{World, has, somebody};
 use runyard_runs::{Limits, RunId, RunService, RunStatus, protocol::LOST_ONE, service::create::Mode};
@@ -7,8 +7,8 @@ use std::{sync::Arc, time::Duration};
 use tokio::task::JoinHandle;
 
 impl World {
-    /// A worker of `service` takes whatever comes.
-    fn works(&self, service: &RunService) -> JoinHandle<()> {
+    /// Starts a worker of `service` that handles all messages, concurrently.
+    fn start_worker(&self, service: &RunService) -> JoinHandle<()> {
         let (service, receive) = (service.clone(), Arc::clone(&self.backend.receive));
         tokio::spawn(async move {
             loop {
@@ -23,8 +23,8 @@ impl World {
     }
 }
 
-/// Two runs that have lost two workers each are executed one after the other, though one worker would take both; what has
-/// lost none goes on beside them.
+/// Two runs that have lost two workers each are executed one after the other, although one worker takes both messages.
+/// A run that has lost none is executed at the same time.
 pub async fn suspects_are_executed_one_at_a_time(world: World) {
     let world = world.limited(Limits { run_seconds: 86_400, ..Limits::default() });
     let mut suspects = Vec::new();
@@ -32,7 +32,7 @@ pub async fn suspects_are_executed_one_at_a_time(world: World) {
         suspects.push(world.created(Mode::Background, json!([{"wait_ms": 600_000}])).await.run.new.id);
     }
     for claims in 1..=2 {
-        let lost = world.works(&world.another_service());
+        let lost = world.start_worker(&world.another_service());
         for run in &suspects {
             world
                 .until(*run, |events| events.iter().filter(|event| event.body.is_claim()).count() == claims)
@@ -44,7 +44,7 @@ pub async fn suspects_are_executed_one_at_a_time(world: World) {
         assert_eq!(swept.requeued, 2);
     }
     let process = world.another_service();
-    let works = world.works(&process);
+    let worker = world.start_worker(&process);
     let mut first = None;
     for _ in 0..1_000 {
         for run in &suspects {
@@ -59,19 +59,19 @@ pub async fn suspects_are_executed_one_at_a_time(world: World) {
     }
     let first = first.expect("one of them is executed");
     let second = if first == suspects[0] { suspects[1] } else { suspects[0] };
-    let beside = world.created(Mode::Background, json!([{"step": "a"}])).await.run.new.id;
-    world.until(beside, has("run.completed")).await;
+    let other = world.created(Mode::Background, json!([{"step": "a"}])).await.run.new.id;
+    world.until(other, has("run.completed")).await;
     world.until(second, |events| events.iter().filter(|event| event.body.is_claim()).count() == 3).await;
     let head = world.backend.runs.head(first).await.expect("the store answers").expect("the run");
-    assert_eq!(head.record.attempts, LOST_ONE, "it was cleared before the next began");
+    assert_eq!(head.record.attempts, LOST_ONE, "the first one was cleared before the second one began");
     for run in [first, second] {
         process.cancel(&world.app, run, &somebody()).await.expect("it is canceled");
         world.sealed(run).await;
     }
-    works.abort();
+    worker.abort();
 }
 
-/// A process that ends takes its runs along to the next, and none is nearer to failing for it.
+/// A shutdown hands over the runs of the process, and does not count as a lost worker.
 pub async fn shutdowns_accuse_nobody(world: World) {
     let created = world.created(Mode::Sync, json!([{"wait_ms": 600_000}])).await;
     let id = created.run.new.id;
@@ -79,9 +79,9 @@ pub async fn shutdowns_accuse_nobody(world: World) {
     world.service.shut_down().await;
     for claims in 2..=7 {
         let process = world.another_service();
-        let works = world.works(&process);
+        let worker = world.start_worker(&process);
         world.until(id, |events| events.iter().filter(|event| event.body.is_claim()).count() == claims).await;
-        works.abort();
+        worker.abort();
         process.shut_down().await;
         let head = world.backend.runs.head(id).await.expect("the store answers").expect("the run");
         assert_eq!((head.record.attempts, head.record.status), (0, RunStatus::Started));

@@ -1,4 +1,4 @@
-//! A data directory with many runs, written by SQL: through the store it would take minutes.
+//! A data directory with many runs, inserted by SQL: through the store this would take minutes.
 
 use runyard_embedded::{Embedded, Options};
 use runyard_runs::{AppId, SystemClock, SystemIds};
@@ -7,7 +7,7 @@ use std::{fs, path::Path, sync::Arc, time::Duration};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-/// Beside the build, on a disk: the temporary directory may be in memory.
+/// In the build directory, on a disk: the system's temporary directory may be in memory.
 pub(crate) fn directory() -> TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory")
 }
@@ -18,7 +18,7 @@ pub(crate) fn open(dir: &Path) -> Embedded {
 
 pub(crate) const APP: AppId = AppId(Uuid::from_u128(7));
 
-/// CPU time of the threads of this name. The machine may have other things to do; this tells the work from the wait.
+/// CPU time of the threads with this name, which excludes waiting and other processes.
 pub(crate) fn cpu_of(thread: &str) -> Duration {
     let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten().map(|task| task.path());
     let named =
@@ -27,14 +27,14 @@ pub(crate) fn cpu_of(thread: &str) -> Duration {
     Duration::from_nanos(stats.filter_map(|stat| stat.split(' ').next()?.parse::<u64>().ok()).sum())
 }
 
-/// The memory that this process holds.
+/// Resident memory of this process, as text.
 pub(crate) fn resident() -> String {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default().trim().to_owned()
 }
 
-/// `count` runs of [`APP`], one each 100 ms. Of 100 runs 90 completed, 5 failed, and 1 each is in the other states; 30 are of
-/// user `big`, 20 of session 1, 50 have `env=prod`, and each has one of 1,000 `customer`s.
+/// Inserts `count` runs of [`APP`], one every 100 ms. Of 100 runs, 90 completed, 5 failed, and 1 is in each other
+/// state; 30 are of user `big`, 20 of session 1, 50 have `env=prod`, and each has one of 1,000 `customer`s.
 pub(crate) fn fill(dir: &Path, count: u64) {
     drop(open(dir));
     let connection = Connection::open(dir.join("runyard.db")).expect("it opens");

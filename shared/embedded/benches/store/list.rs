@@ -1,4 +1,4 @@
-//! A page of 25 of 1,000,000 runs (`RUNS` says how many), with its count: the first one and one in the middle.
+//! Lists a page of 25 of 1,000,000 runs (or `RUNS`), with the count: the first page and one in the middle.
 
 use crate::data;
 use criterion::Criterion;
@@ -30,7 +30,7 @@ pub(crate) fn run(criterion: &mut Criterion) {
                 });
             });
             let cpu = data::cpu_of("runyard-read").saturating_sub(before) / pages.max(1);
-            println!("    the reading thread: {} µs of CPU a page", cpu.as_micros());
+            println!("    the reader threads: {} µs of CPU per page", cpu.as_micros());
         };
         bench(format!("{name}, first page"), &query);
         if let Some(cursor) = cursor {

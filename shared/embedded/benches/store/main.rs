@@ -1,4 +1,4 @@
-//! How fast the store is. `cargo bench -p runyard-embedded -- FILTER`.
+//! Benchmarks of the store. `cargo bench -p runyard-embedded -- FILTER`.
 
 mod data;
 mod list;

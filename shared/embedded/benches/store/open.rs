@@ -1,4 +1,4 @@
-//! From nothing to the first answer, with 100,000 runs stored (`RUNS` says how many).
+//! From opening the data directory to the first answer, with 100,000 runs stored (or `RUNS`).
 
 use crate::data;
 use criterion::Criterion;

@@ -1,5 +1,5 @@
-//! A run is created and ended, the two writes of a synchronous run, by 1, 16 and 256 callers at a time. µs a run; beside it,
-//! the CPU time of the thread that writes.
+//! Creates and ends a run, the two writes of a synchronous run, by 1, 16 and 256 concurrent callers. Reports µs per
+//! run, and the CPU time of the writer thread.
 
 use crate::data;
 use criterion::{Criterion, Throughput};
@@ -30,7 +30,7 @@ pub(crate) fn run(criterion: &mut Criterion) {
             });
         });
         let cpu = data::cpu_of("runyard-write").saturating_sub(before);
-        println!("    the writing thread: {} µs of CPU a run", cpu.as_micros() / u128::from(runs.max(1)));
+        println!("    the writer thread: {} µs of CPU per run", cpu.as_micros() / u128::from(runs.max(1)));
     }
     group.finish();
     let size: u64 = fs::metadata(dir.path().join("runyard.db")).map_or(0, |file| file.len());

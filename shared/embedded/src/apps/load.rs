@@ -1,4 +1,4 @@
-//! Reading a folder of apps.
+//! Reads a folder of apps.
 
 use super::{
     AppsError, Check, Problem,
@@ -16,19 +16,19 @@ use std::{
     sync::Arc,
 };
 
-/// The largest `app.yaml` in bytes.
-const MANIFEST_BYTES: u64 = 64 << 10;
+/// Maximum size of `app.yaml`.
+const MAX_MANIFEST_BYTES: u64 = 64 << 10;
 
-/// The largest workflow file in bytes.
-const WORKFLOW_BYTES: u64 = 4 << 20;
+/// Maximum size of a workflow file.
+const MAX_WORKFLOW_BYTES: u64 = 4 << 20;
 
-/// What a folder of apps holds, by the apps' folders.
+/// The apps of a folder, by the names of their own folders, and the problems found.
 pub(super) struct Loaded {
     pub(super) apps: BTreeMap<String, Arc<App>>,
     pub(super) problems: Vec<Problem>,
 }
 
-/// Reads every `<dir>/*/app.yaml`. An app with a problem is as it was `before`, if it was there.
+/// Reads every `<dir>/*/app.yaml`. An app with a problem stays as it was in `before`, if it is there.
 pub(super) fn load(
     dir: &Path,
     before: &BTreeMap<String, Arc<App>>,
@@ -40,17 +40,17 @@ pub(super) fn load(
     for folder in &folders {
         match one(&dir.join(folder), folder, check) {
             Ok(app) => drop(read.insert(folder.as_str(), Arc::new(app))),
-            Err(wrong) => drop(problems.insert(folder.clone(), wrong)),
+            Err(found) => drop(problems.insert(folder.clone(), found)),
         }
     }
     let app_of = |read: &BTreeMap<&str, Arc<App>>, folder: &str| {
         read.get(folder).or_else(|| before.get(folder)).map(Arc::clone)
     };
-    // To refuse one leaves it with what it had before, which another may want: looked at until nobody has to give way.
+    // A refused app keeps what it had before, which may clash with another one: repeat until nothing clashes.
     while let Some((loser, clash)) = clash(&folders, before, |folder| app_of(&read, folder)) {
         let path = dir.join(&loser).join("app.yaml");
         problems.entry(loser.clone()).or_default().push(Complaint::of_file(clash).about(&path));
-        // Those that were served before do not clash: whoever gives way has something new.
+        // Apps as they were served before do not clash: the refused app is a new one.
         if read.remove(loser.as_str()).is_none() {
             break;
         }
@@ -59,47 +59,47 @@ pub(super) fn load(
     Ok(Loaded { apps, problems: problems.into_values().flatten().collect() })
 }
 
-/// The first folder that has to give way, and why: its app has something that only one can have, and that another has
-/// already. An app that is served keeps what it has; of others the first by folder has it.
+/// The first folder whose app must be refused, and why: its id or a host of it belongs to another app. An app that is
+/// served keeps its id and hosts; among other apps, the first by folder gets them.
 fn clash(
     folders: &[String],
     before: &BTreeMap<String, Arc<App>>,
     app_of: impl Fn(&str) -> Option<Arc<App>>,
 ) -> Option<(String, String)> {
     let mut taken = HashMap::<String, &String>::new();
-    let had_it = |folder: &String, thing: &str| {
-        before.get(folder).is_some_and(|app| things(app).any(|known| known == thing))
+    let had = |folder: &String, claimed: &str| {
+        before.get(folder).is_some_and(|app| exclusive(app).any(|known| known == claimed))
     };
     for folder in folders {
         let Some(app) = app_of(folder) else { continue };
-        for thing in things(&app) {
-            let Some(owner) = taken.get(&thing).copied().filter(|owner| *owner != folder) else {
-                taken.insert(thing, folder);
+        for claimed in exclusive(&app) {
+            let Some(owner) = taken.get(&claimed).copied().filter(|owner| *owner != folder) else {
+                taken.insert(claimed, folder);
                 continue;
             };
-            let (loser, owner) = if had_it(folder, &thing) && !had_it(owner, &thing) {
+            let (loser, owner) = if had(folder, &claimed) && !had(owner, &claimed) {
                 (owner, folder)
             } else {
                 (folder, owner)
             };
-            let why = format!("{thing} is that of the app in \"{owner}\" already: each app has its own");
+            let why = format!("{claimed} already belongs to the app in \"{owner}\": each app needs its own");
             return Some((loser.clone(), why));
         }
     }
     None
 }
 
-/// What only one app can have.
-fn things(app: &App) -> impl Iterator<Item = String> + '_ {
+/// The id and hosts of an app, which no other app can have.
+fn exclusive(app: &App) -> impl Iterator<Item = String> + '_ {
     [format!("id {}", app.id)].into_iter().chain(hosts(app).map(|host| format!("host {host}")))
 }
 
-/// The hosts that an app answers on.
+/// The hosts at which an app answers.
 pub(super) fn hosts(app: &App) -> impl Iterator<Item = String> + '_ {
     [format!("{}.localhost", app.name.to_lowercase())].into_iter().chain(app.hosts.iter().cloned())
 }
 
-/// The host of the app in the folder that a path of `dir` leads into, unless its `app.yaml` names it.
+/// The default host of the app to whose folder in `dir` a path belongs.
 pub(super) fn host_of_folder(dir: &Path, path: &Path) -> Option<String> {
     let folder = path.strip_prefix(dir).ok()?.components().next()?.as_os_str().to_str()?;
     Some(format!("{}.localhost", folder.to_lowercase()))
@@ -107,12 +107,11 @@ pub(super) fn host_of_folder(dir: &Path, path: &Path) -> Option<String> {
 
 pub(super) fn no_default(dir: &Path, name: &str, apps: &[&Arc<App>]) -> Problem {
     let names: Vec<_> = apps.iter().map(|app| app.name.as_str()).collect();
-    let message =
-        format!("the default app \"{name}\" is not among the apps: choose one of {}", names.join(", "));
+    let message = format!("the default app \"{name}\" does not exist: choose one of {}", names.join(", "));
     Complaint::of_file(message).about(dir)
 }
 
-/// The names of the folders that hold an `app.yaml`, sorted.
+/// The names of the folders that contain an `app.yaml`, sorted.
 fn folders(dir: &Path) -> io::Result<Vec<String>> {
     let mut folders = Vec::new();
     for entry in fs::read_dir(dir)? {
@@ -127,25 +126,25 @@ fn folders(dir: &Path) -> io::Result<Vec<String>> {
     Ok(folders)
 }
 
-/// The app of one folder, with this name.
+/// Reads and checks the app in the folder `path`, whose name is `folder`.
 pub(super) fn one(path: &Path, folder: &str, check: &Check) -> Result<App, Vec<Problem>> {
     let app = read(path, folder)?;
-    let wrong = |error: runyard_runs::BoxError| {
+    let problem = |error: runyard_runs::BoxError| {
         vec![Complaint::of_file(error.to_string()).about(&path.join(&app.workflow.file))]
     };
-    check(&app).map_err(wrong)?;
+    check(&app).map_err(problem)?;
     Ok(app)
 }
 
-/// The same, without a look at its workflow.
+/// [`one`] without a check of its workflow.
 pub(super) fn read(path: &Path, folder: &str) -> Result<App, Vec<Problem>> {
     let file = path.join("app.yaml");
-    let text = read_text(&file, MANIFEST_BYTES).map_err(|complaint| vec![complaint.about(&file)])?;
+    let text = read_text(&file, MAX_MANIFEST_BYTES).map_err(|complaint| vec![complaint.about(&file)])?;
     let manifest = manifest::read(&text, folder).map_err(|complaints| {
         complaints.into_iter().map(|complaint| complaint.about(&file)).collect::<Vec<_>>()
     })?;
     let file = path.join(&manifest.workflow_file);
-    let text = read_text(&file, WORKFLOW_BYTES).map_err(|complaint| vec![complaint.about(&file)])?;
+    let text = read_text(&file, MAX_WORKFLOW_BYTES).map_err(|complaint| vec![complaint.about(&file)])?;
     Ok(app(manifest, &text))
 }
 
@@ -200,18 +199,18 @@ fn version(app: &App) -> String {
     })
 }
 
-fn read_text(file: &Path, most: u64) -> Result<String, Complaint> {
+fn read_text(file: &Path, max_bytes: u64) -> Result<String, Complaint> {
     let unreadable = |error: io::Error| Complaint::of_file(unreadable(&error));
-    // What is no file may never end, or never begin.
+    // Reading anything but a regular file may block or never end.
     if !fs::metadata(file).map_err(unreadable)?.is_file() {
-        return Err(Complaint::of_file("this is no file: put one there"));
+        return Err(Complaint::of_file("not a regular file: replace it by one"));
     }
     let mut text = String::new();
-    // It may grow while it is read: more than the limit is not read in any case.
-    let read = fs::File::open(file).and_then(|file| file.take(most + 1).read_to_string(&mut text));
-    if text.len() as u64 > most || fs::metadata(file).is_ok_and(|metadata| metadata.len() > most) {
+    // The file may grow while it is read: never read more than the limit.
+    let read = fs::File::open(file).and_then(|file| file.take(max_bytes + 1).read_to_string(&mut text));
+    if text.len() as u64 > max_bytes || fs::metadata(file).is_ok_and(|metadata| metadata.len() > max_bytes) {
         return Err(Complaint::of_file(format!(
-            "the file has more than {most} bytes, which is the most that is read"
+            "the file is larger than the limit of {max_bytes} bytes: make it smaller"
         )));
     }
     read.map_err(unreadable)?;
@@ -220,7 +219,7 @@ fn read_text(file: &Path, most: u64) -> Result<String, Complaint> {
 
 fn unreadable(error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::NotFound => "there is no such file: put it there, or name another".to_owned(),
+        io::ErrorKind::NotFound => "file not found: create it, or name another".to_owned(),
         io::ErrorKind::InvalidData => "the file is not UTF-8: save it as UTF-8".to_owned(),
         _ => format!("the file cannot be read: {error}"),
     }

@@ -1,4 +1,4 @@
-//! What `app.yaml` may say.
+//! The keys and values of `app.yaml`.
 
 use super::{
     problem::Complaint,
@@ -12,7 +12,7 @@ use std::{
 };
 use uuid::Uuid;
 
-/// What `app.yaml` says.
+/// The content of `app.yaml`.
 #[derive(Debug, PartialEq)]
 pub(super) struct Manifest {
     pub(super) id: AppId,
@@ -50,20 +50,20 @@ const KEYS: [&str; 14] = [
     "cache",
 ];
 const CACHE_KEYS: [&str; 2] = ["seconds", "entries"];
-/// Outputs that a cache keeps unless it says how many.
-const CACHE_ENTRIES: u32 = 1_000;
+/// Default number of outputs that a cache keeps.
+const DEFAULT_CACHE_ENTRIES: u32 = 1_000;
 const WORKFLOW_KEYS: [&str; 2] = ["file", "id"];
-/// Where a deployment to AWS may take the value of a variable from.
+/// From where a deployment to AWS can take the value of a variable.
 const SECRET_STORES: [&str; 2] = ["secretsmanager", "ssm"];
 const PRICE_KEYS: [&str; 3] = ["input", "output", "cached"];
 const LIMIT_KEYS: [&str; 7] =
     ["run_seconds", "input_bytes", "concurrent_runs", "run_bytes", "stored_bytes", "tokens", "cost_usd"];
 
-/// Reads `app.yaml`; all that is wrong with it, if anything is.
+/// Parses `app.yaml`; returns all errors at once.
 pub(super) fn read(text: &str, folder: &str) -> Result<Manifest, Vec<Complaint>> {
     let root = yaml::parse(text).map_err(|complaint| vec![complaint])?;
     let Some(root) = root.filter(|root| !root.is_null()) else {
-        return Err(vec![Complaint::of_file(format!("the file is empty: it says {}", KEYS.join(", ")))]);
+        return Err(vec![Complaint::of_file(format!("the file is empty: its keys are {}", KEYS.join(", ")))]);
     };
     let mut reader = Reader::default();
     let manifest = reader.manifest(&root, folder);
@@ -88,7 +88,7 @@ impl Reader {
             Some(node) => self.name(node),
             None if is_name(folder) => Some(folder.to_owned()),
             None => self.complain(root.at, format!(
-                "the folder's name \"{folder}\" is no name for an app: say `name`, of letters, digits, `-` and `_`"
+                "the folder name \"{folder}\" is not a valid app name: set `name`, from letters, digits, `-` and `_`"
             )),
         };
         let public = fields.get("public").map_or(Some(false), |node| self.boolean(node));
@@ -125,14 +125,14 @@ impl Reader {
         })
     }
 
-    /// What models cost, by name: `{input, output, cached}`.
+    /// Prices by model: `{input, output, cached}`, in US dollars per million tokens.
     fn prices(&mut self, node: Option<&Node>) -> Option<BTreeMap<String, Price>> {
         let mut prices = BTreeMap::new();
         let Some(node) = node else { return Some(prices) };
         let Value::Map(pairs) = &node.value else {
             return self.complain(
                 node.at,
-                "`prices` wants US dollars for a million tokens by model, as in `gpt-4o: {input: 2.5, output: 10, cached: 1.25}`",
+                "`prices` must be US dollars per million tokens by model, as in `gpt-4o: {input: 2.5, output: 10, cached: 1.25}`",
             );
         };
         for (key, value) in pairs {
@@ -141,7 +141,7 @@ impl Reader {
             let mut dollars = |name: &str| fields.get(name).map(|node| self.dollars(node));
             let (input, output, cached) = (dollars("input"), dollars("output"), dollars("cached"));
             let (Some(input), Some(output)) = (input, output) else {
-                self.complain::<()>(value.at, format!("`prices.{model}` wants `input` and `output`"));
+                self.complain::<()>(value.at, format!("`prices.{model}` must have `input` and `output`"));
                 continue;
             };
             let (Some(input), Some(output)) = (input, output) else { continue };
@@ -150,13 +150,13 @@ impl Reader {
         Some(prices)
     }
 
-    /// What stands for the requirements of the workflow file: any values, by `$id`.
+    /// Values for the requirements of the workflow file, by `$id`.
     fn requirements(&mut self, node: Option<&Node>) -> Option<BTreeMap<String, serde_json::Value>> {
         let Some(node) = node else { return Some(BTreeMap::new()) };
         let Value::Map(pairs) = &node.value else {
             return self.complain(
                 node.at,
-                "`requirements` wants a value for each `$id`, as in `my-connection: {…}`",
+                "`requirements` must have a value for each `$id`, as in `my-connection: {…}`",
             );
         };
         let mut requirements = BTreeMap::new();
@@ -165,7 +165,7 @@ impl Reader {
             let value = self.json(value);
             let Some(id) = self.text(id) else { continue };
             if requirements.insert(id.clone(), value).is_some() {
-                self.complain::<()>(at, format!("`requirements.{id}` stands here a second time: keep one"));
+                self.complain::<()>(at, format!("`requirements.{id}` is given twice: keep one"));
             }
         }
         Some(requirements)
@@ -200,24 +200,24 @@ impl Reader {
     fn cache(&mut self, node: &Node) -> Option<OutputCache> {
         let fields = self.fields(node, "cache.", &CACHE_KEYS)?;
         let Some(seconds) = fields.get("seconds") else {
-            return self.complain(node.at, "`cache.seconds` is missing: say how long an output is kept");
+            return self.complain(node.at, "`cache.seconds` cannot be blank: set how long an output is kept");
         };
         let seconds = self.integer(seconds, 1..=30 * 86_400)?;
         let entries = match fields.get("entries") {
             Some(node) => u32::try_from(self.integer(node, 1..=100_000)?).ok()?,
-            None => CACHE_ENTRIES,
+            None => DEFAULT_CACHE_ENTRIES,
         };
         Some(OutputCache { seconds, entries })
     }
 
-    /// The names that an app may read, and where the values of some of them are kept.
+    /// The variables that an app may read, and where the values of some of them are kept.
     fn env(&mut self, node: Option<&Node>) -> (Vec<String>, BTreeMap<String, SecretReference>) {
         let (mut names, mut secrets) = (Vec::new(), BTreeMap::new());
         for node in self.items(node, "env") {
             let (name, reference) = match &node.value {
                 Value::Map(pairs) if pairs.len() == 1 => (&pairs[0].0, Some(&pairs[0].1)),
                 Value::Map(_) => {
-                    self.complain::<()>(node.at, "give each name an item of its own: `- NAME: ssm:/name`");
+                    self.complain::<()>(node.at, "write one item per name: `- NAME: ssm:/name`");
                     continue;
                 }
                 _ => (node, None),
@@ -225,7 +225,7 @@ impl Reader {
             let at = name.at;
             let Some(name) = self.env_name(name) else { continue };
             if names.contains(&name) {
-                self.complain::<()>(at, format!("`{name}` stands here a second time: keep one"));
+                self.complain::<()>(at, format!("`{name}` is given twice: keep one"));
                 continue;
             }
             if let Some(reference) = reference {
@@ -241,10 +241,10 @@ impl Reader {
         let text = self.text(node)?;
         match text.parse::<SecretReference>() {
             Ok(reference) if SECRET_STORES.contains(&reference.store.as_str()) => Some(reference),
-            // The text is not shown: somebody may have written the secret itself.
+            // Do not show the text: it may be the secret itself.
             _ => self.complain(
                 node.at,
-                "say where the value is kept, never the value: `secretsmanager:NAME`, `secretsmanager:NAME#FIELD` for one \
+                "name the place where the value is kept, not the value itself: `secretsmanager:NAME`, `secretsmanager:NAME#FIELD` for one \
                  field of a JSON secret, or `ssm:/NAME`",
             ),
         }
@@ -258,7 +258,7 @@ impl Reader {
                 let is_inside =
                     Path::new(&file).components().all(|part| matches!(part, Component::Normal(_)));
                 if !is_inside || file.is_empty() {
-                    let message = format!("\"{file}\" is not in the app's folder: name a file there");
+                    let message = format!("\"{file}\" is not in the app's folder: name a file in it");
                     return self.complain(node.at, message);
                 }
                 file
@@ -296,16 +296,16 @@ impl Reader {
         Some(limits)
     }
 
-    /// The fields of a map that has no others than `known`, without those that are null.
+    /// The fields of a map that are not null; a key that is not in `known` is an error.
     fn fields<'n>(&mut self, node: &'n Node, path: &str, known: &[&'static str]) -> Option<Fields<'n>> {
         let Value::Map(pairs) = &node.value else {
             let what = if path.is_empty() { "the file" } else { path.trim_end_matches('.') };
-            return self.complain(node.at, format!("{what} wants keys and values: {}", known.join(", ")));
+            return self.complain(node.at, format!("{what} must be a map with keys of {}", known.join(", ")));
         };
         let mut fields = Fields::default();
         for (key, value) in pairs {
             let Value::Scalar { text, .. } = &key.value else {
-                self.complain::<()>(key.at, "a key is a plain word");
+                self.complain::<()>(key.at, "a key must be a plain word");
                 continue;
             };
             let Some(name) = known.iter().find(|name| *name == text) else {
@@ -313,7 +313,7 @@ impl Reader {
                 continue;
             };
             if fields.get(name).is_some() {
-                self.complain::<()>(key.at, format!("`{path}{name}` stands here a second time: keep one"));
+                self.complain::<()>(key.at, format!("`{path}{name}` is given twice: keep one"));
             } else if !value.is_null() {
                 fields.0.push((name, value));
             }
@@ -323,7 +323,7 @@ impl Reader {
 
     fn required(&mut self, fields: &Fields<'_>, at: Place, name: &str) -> Option<Uuid> {
         let Some(node) = fields.get(name) else {
-            return self.complain(at, format!("`{name}` is missing: give a UUID, as `uuidgen` makes them"));
+            return self.complain(at, format!("`{name}` cannot be blank: make a UUID with `uuidgen`"));
         };
         let text = self.text(node)?;
         match text.parse() {
@@ -339,7 +339,7 @@ impl Reader {
         }
         self.complain(
             node.at,
-            "`name` is made of 1 to 63 letters, digits, `-` and `_`: it is also a host's first label",
+            "`name` must be 1 to 63 letters, digits, `-` and `_`: it is also the first label of a host",
         )
     }
 
@@ -351,7 +351,7 @@ impl Reader {
         }
         self.complain(
             node.at,
-            format!("\"{host}\" is no host: give its name alone, without scheme, port or path"),
+            format!("\"{host}\" is not a host: write its name only, without scheme, port or path"),
         )
     }
 
@@ -359,14 +359,14 @@ impl Reader {
         let name = self.text(node)?;
         let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
         if name.is_empty() || !name.bytes().all(is_word) || name.as_bytes()[0].is_ascii_digit() {
-            return self.complain(node.at, format!("\"{name}\" is no name of an environment variable"));
+            return self.complain(node.at, format!("\"{name}\" is not a valid environment variable: use letters, digits and `_`, no digit first"));
         }
         let upper = name.to_uppercase();
         if upper.starts_with("AWS_") || upper.starts_with("RUNYARD_") {
             return self.complain(
                 node.at,
                 format!(
-                    "an app never sees `{name}`: names that begin with AWS_ or RUNYARD_ belong to the server"
+                    "`{name}` is not available to apps: names that begin with AWS_ or RUNYARD_ belong to the server"
                 ),
             );
         }
@@ -387,7 +387,7 @@ impl Reader {
             None => &[],
             Some((Value::List(items), _)) => items,
             Some((_, at)) => {
-                self.complain::<()>(at, format!("`{name}` wants a list, as in `{name}: [a, b]`"));
+                self.complain::<()>(at, format!("`{name}` must be a list, as in `{name}: [a, b]`"));
                 &[]
             }
         }
@@ -396,7 +396,7 @@ impl Reader {
     fn text(&mut self, node: &Node) -> Option<String> {
         match &node.value {
             Value::Scalar { text, .. } => Some(text.clone()),
-            _ => self.complain(node.at, "a text is wanted here"),
+            _ => self.complain(node.at, "must be a string"),
         }
     }
 
@@ -404,7 +404,7 @@ impl Reader {
         match self.text(node)?.as_str() {
             "true" => Some(true),
             "false" => Some(false),
-            _ => self.complain(node.at, "`true` or `false` is wanted here"),
+            _ => self.complain(node.at, "must be `true` or `false`"),
         }
     }
 
@@ -413,10 +413,7 @@ impl Reader {
         if number.is_some() {
             return number;
         }
-        self.complain(
-            node.at,
-            format!("a whole number from {} to {} is wanted here", range.start(), range.end()),
-        )
+        self.complain(node.at, format!("must be an integer from {} to {}", range.start(), range.end()))
     }
 
     fn dollars(&mut self, node: &Node) -> Option<f64> {
@@ -424,7 +421,7 @@ impl Reader {
         if number.is_some() {
             return number;
         }
-        self.complain(node.at, "an amount in US dollars is wanted here, from 0 to 1000000, as in `2.5`")
+        self.complain(node.at, "must be an amount in US dollars from 0 to 1000000, as in `2.5`")
     }
 
     fn complain<T>(&mut self, at: Place, message: impl Into<String>) -> Option<T> {
@@ -453,11 +450,11 @@ fn unknown_key(path: &str, key: &str, known: &[&str]) -> String {
         Some((distance, name)) if distance <= 1 + key.chars().count() / 4 => {
             format!("there is no key `{path}{key}`: did you mean `{name}`?")
         }
-        _ => format!("there is no key `{path}{key}`: known are {}", known.join(", ")),
+        _ => format!("there is no key `{path}{key}`: known keys are {}", known.join(", ")),
     }
 }
 
-/// How many letters must be put in, left out or changed to make one word of the other.
+/// The edit distance of two words: how many letters must be inserted, removed or replaced.
 fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();
@@ -487,7 +484,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_everything_that_a_manifest_may_say() {
+    fn every_key_is_read() {
         let text = format!(
             "{IDS}name: Echo-2\npublic: true\nhosts: [Echo.Example.com]\nworkflow: {{file: flows/w.yaml, id: main}}\n\
              limits:\n  run_seconds: 60\n  run_bytes: 1000000\n  stored_bytes: 2000000\n  tokens: 500\n  cost_usd: 0.25\nprices: {{'m:1': {{input: 2.5, output: 10}}}}\nretention_days: 7\nenv:\n  - OPENAI_API_KEY\n\
@@ -525,7 +522,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_may_say_where_its_value_is_kept() {
+    fn a_variable_can_name_where_its_value_is_kept() {
         let text = format!(
             "{IDS}env:\n  - MODEL\n  - OPENAI_API_KEY: secretsmanager:prod/openai#api_key\n  - TOKEN: ssm:/prod/token\n"
         );
@@ -543,19 +540,19 @@ mod tests {
     }
 
     #[test]
-    fn says_where_and_what_to_do() {
+    fn errors_have_a_position_and_advice() {
         assert_eq!(
             complaints("retension_days: 3\nlimits:\n  run_seconds: 86401\n  tokns: 5\npublic: yes\n"),
             [
                 "f:4:1: there is no key `retension_days`: did you mean `retention_days`?",
-                "f:8:9: `true` or `false` is wanted here",
+                "f:8:9: must be `true` or `false`",
                 "f:7:3: there is no key `limits.tokns`: did you mean `tokens`?",
-                "f:6:16: a whole number from 1 to 86400 is wanted here",
+                "f:6:16: must be an integer from 1 to 86400",
             ]
         );
         assert_eq!(
             complaints("colour: red\n"),
-            [format!("f:4:1: there is no key `colour`: known are {}", KEYS.join(", "))]
+            [format!("f:4:1: there is no key `colour`: known keys are {}", KEYS.join(", "))]
         );
         assert_eq!(complaints("env: [aws_secret_access_key, RUNYARD_KEY, 1A, FINE]\n").len(), 3);
         for wrong in [

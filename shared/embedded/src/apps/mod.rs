@@ -1,4 +1,4 @@
-//! Apps: a folder each, with `app.yaml` and a workflow file.
+//! Apps: one folder each, with `app.yaml` and a workflow file.
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
@@ -23,25 +23,25 @@ use std::{
 
 /// [`AppStore`] on a folder of apps, `<dir>/*/app.yaml`.
 ///
-/// The files are read by [`Apps::open`] and [`Apps::reload`] and at no other time. Each version that was ever current
-/// is kept in the database: a run stays on its own.
+/// Only [`Apps::open`] and [`Apps::reload`] deploy what is in the files. Each version that was ever current is kept in
+/// the database: a run stays on its version.
 pub struct Apps {
     dir: PathBuf,
     default_app: Option<String>,
     check: Check,
     home: Arc<Home>,
     current: RwLock<Arc<Current>>,
-    /// Versions that are not current any more, and that were asked for.
+    /// Cache of former versions that were requested.
     former: Mutex<HashMap<(AppId, String), Arc<App>>>,
 }
 
-/// Says what is wrong with an app's workflow, which this crate does not read.
+/// Checks an app's workflow, which this crate does not parse; an error becomes a problem of the app.
 pub type Check = Box<dyn Fn(&App) -> Result<(), BoxError> + Send + Sync>;
 
-/// Former versions that are cached.
-const FORMER: usize = 64;
+/// Maximum number of cached former versions.
+const MAX_FORMER: usize = 64;
 
-/// Why no app can be found at all.
+/// Why apps cannot be read or stored at all.
 #[derive(Debug, thiserror::Error)]
 pub enum AppsError {
     /// The folder cannot be read.
@@ -49,10 +49,10 @@ pub enum AppsError {
     Folder {
         /// The folder.
         path: PathBuf,
-        /// Why not.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The versions were not stored.
+    /// The versions of the apps cannot be stored.
     #[error("cannot store the apps: {0}")]
     Store(#[from] StoreError),
 }
@@ -62,13 +62,13 @@ struct Current {
     by_folder: BTreeMap<String, Arc<App>>,
     by_host: HashMap<String, Arc<App>>,
     default: Option<Arc<App>>,
-    /// Hosts on which the default app does not answer: those of apps that are gone or have a problem.
+    /// Hosts at which the default app does not answer: those of apps that were removed or have a problem.
     closed: HashSet<String>,
 }
 
 impl Apps {
-    /// Loads the apps of a folder. `default_app` names the app that answers on all other hosts; without it that is the
-    /// first by name, as long as it is there. An app with a problem is left out, and nobody answers on its host.
+    /// Loads the apps of a folder. `default_app` is the name of the app that answers at all other hosts; without it,
+    /// the first app by name does, as long as it exists. An app with a problem is left out; no app answers at its host.
     pub fn open(
         dir: &Path,
         embedded: &Embedded,
@@ -77,7 +77,7 @@ impl Apps {
         Self::open_checked(dir, embedded, default_app, Box::new(|_| Ok(())))
     }
 
-    /// [`Apps::open`], where what `check` refuses is a problem of the app too, now and at each reload.
+    /// [`Apps::open`] with a check: its errors are problems of the app, now and at each reload.
     pub fn open_checked(
         dir: &Path,
         embedded: &Embedded,
@@ -96,25 +96,25 @@ impl Apps {
         Ok((apps, problems))
     }
 
-    /// Reads the apps of a folder without deploying them: those that are good, and what is wrong with the others.
+    /// Reads the apps of a folder without deploying them. Returns the valid ones, and the problems of the others.
     pub fn check(dir: &Path) -> Result<(Vec<App>, Vec<Problem>), AppsError> {
         Self::check_with(dir, &(Box::new(|_: &App| Ok(())) as Check))
     }
 
-    /// [`Apps::check`], where what `check` refuses is a problem of the app too.
+    /// [`Apps::check`] with a check: its errors are problems of the app.
     pub fn check_with(dir: &Path, check: &Check) -> Result<(Vec<App>, Vec<Problem>), AppsError> {
         let Loaded { apps, problems, .. } = load::load(dir, &BTreeMap::new(), check)?;
         Ok((apps.into_values().map(|app| App::clone(&app)).collect(), problems))
     }
 
-    /// Reads one app, from its own folder; or what is wrong with it, to which `check` has a say. Deploys nothing.
+    /// Reads one app from its folder without deploying it. Returns its problems, including errors of `check`.
     pub fn read(folder: &Path, check: &Check) -> Result<App, Vec<Problem>> {
         let name = folder.file_name().map(|name| name.to_string_lossy().into_owned());
         load::one(folder, &name.unwrap_or_default(), check)
     }
 
-    /// Reads the files again and makes what they say current, all at once. An app whose files have a problem stays as it
-    /// is; one whose folder is gone answers no longer. Blocks for the files and a write.
+    /// Reads the files again and deploys all apps at once. An app whose files have a problem stays unchanged; one whose
+    /// folder was removed no longer answers. Blocks for file access and a write to the database.
     pub fn reload(&self) -> Result<Vec<Problem>, AppsError> {
         let before = self.current();
         let Loaded { apps, mut problems } = load::load(&self.dir, &before.by_folder, &self.check)?;
@@ -128,11 +128,11 @@ impl Apps {
         let mut by_name: Vec<_> = apps.values().collect();
         by_name.sort_unstable_by(|one, other| one.name.cmp(&other.name));
         let default = match &self.default_app {
-            // A folder that comes later does not take the place of the one that answers so far.
+            // The default app does not change when a folder is added.
             None => {
-                let answers =
+                let is_default =
                     |app: &&&Arc<App>| before.default.as_ref().is_some_and(|known| known.id == app.id);
-                by_name.iter().find(answers).or(by_name.first()).copied()
+                by_name.iter().find(is_default).or(by_name.first()).copied()
             }
             Some(name) => {
                 let named = by_name.iter().find(|app| app.name == *name).copied();
@@ -142,7 +142,7 @@ impl Apps {
                 named
             }
         };
-        // What an app answered on, or would if it were right, is no other app's.
+        // A host at which an app answered, or would answer if it were valid, never falls to the default app.
         let mut closed = before.closed.clone();
         closed.extend(before.by_host.keys().cloned());
         closed.extend(problems.iter().filter_map(|problem| load::host_of_folder(&self.dir, &problem.path)));
@@ -181,7 +181,7 @@ impl AppStore for Apps {
             return Ok(Some(Arc::clone(current)));
         }
         let Some(found) = self.former(app, version).await? else { return Ok(None) };
-        // Another process may have read the files since this one did.
+        // Another process may have read the files later than this one.
         let (path, name) = (self.dir.join(folder), folder.clone());
         let now = tokio::task::spawn_blocking(move || load::read(&path, &name).map(|app| app.version)).await;
         let is_newer = matches!(now, Ok(Ok(now)) if now == version);
@@ -196,7 +196,7 @@ impl AppStore for Apps {
 }
 
 impl Apps {
-    /// A version that is not current, as it was.
+    /// Returns a version that is not current, as it was deployed.
     async fn former(&self, app: AppId, version: &str) -> Result<Option<Arc<App>>, StoreError> {
         let key = (app, version.to_owned());
         if let Some(found) = self.former.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
@@ -206,7 +206,7 @@ impl Apps {
         let found = self.home.database.read(move |connection| find(connection, wanted.0, &wanted.1)).await?;
         let Some(found) = found.map(Arc::new) else { return Ok(None) };
         let mut former = self.former.lock().unwrap_or_else(PoisonError::into_inner);
-        if former.len() >= FORMER {
+        if former.len() >= MAX_FORMER {
             former.clear();
         }
         former.insert(key, Arc::clone(&found));

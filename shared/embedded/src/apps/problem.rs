@@ -1,4 +1,4 @@
-//! What is wrong with an app's files.
+//! Problems of an app's files.
 
 use super::yaml::Place;
 use std::{
@@ -6,12 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What is wrong with an app's file, and what to do.
+/// A problem of an app's file or folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The file or folder.
     pub path: PathBuf,
-    /// Line and column, from 1, where one is to blame.
+    /// Line and column, from 1, if the problem has a position.
     pub place: Option<(usize, usize)>,
     /// What is wrong, and what to do.
     pub message: String,
@@ -27,7 +27,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A problem of a file that is known from elsewhere.
+/// A problem of a file whose path the caller knows.
 #[derive(Debug)]
 pub(super) struct Complaint {
     place: Option<Place>,

@@ -1,9 +1,9 @@
-//! YAML as a tree that knows its lines, for messages that point at them.
+//! YAML as a tree with line numbers, for error messages.
 
 use super::problem::Complaint;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
-/// A value and where it stands.
+/// A value and its position.
 pub(super) struct Node {
     pub(super) at: Place,
     pub(super) value: Value,
@@ -28,19 +28,19 @@ impl Node {
     }
 }
 
-/// How deep values may nest: what walks a tree, and drops it, recurses.
+/// Maximum nesting of values: walking and dropping a tree recurses.
 const MAX_DEPTH: usize = 64;
 
-/// Reads the one document of `text`; `None` if it is empty.
+/// Parses the only document of `text`; `None` if it is empty.
 pub(super) fn parse(text: &str) -> Result<Option<Node>, Complaint> {
     let mut open: Vec<(Place, Open)> = Vec::new();
     let mut root = None;
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| {
             let at = Place { line: error.marker().line(), column: error.marker().col() + 1 };
-            Complaint::at(at, format!("this is no YAML: {}", error.info()))
+            Complaint::at(at, format!("invalid YAML: {}", error.info()))
         })?;
-        let at = place(span);
+        let at = position(span);
         let opens = matches!(event, Event::SequenceStart(..) | Event::MappingStart(..));
         if opens && open.len() >= MAX_DEPTH {
             return Err(Complaint::at(at, format!("values nest deeper than {MAX_DEPTH} levels")));
@@ -64,10 +64,13 @@ pub(super) fn parse(text: &str) -> Result<Option<Node>, Complaint> {
                 None => continue,
             },
             Event::Alias(_) => {
-                return Err(Complaint::at(at, "write the value out: aliases are not read here"));
+                return Err(Complaint::at(at, "aliases are not supported: write the value out"));
             }
             Event::DocumentStart(_) if root.is_some() => {
-                return Err(Complaint::at(at, "keep one document in this file: here a second one begins"));
+                return Err(Complaint::at(
+                    at,
+                    "a second document begins here: keep one document in this file",
+                ));
             }
             _ => continue,
         };
@@ -83,13 +86,13 @@ pub(super) fn parse(text: &str) -> Result<Option<Node>, Complaint> {
     Ok(root)
 }
 
-/// A list or map whose end has not come.
+/// A list or map whose end has not been read.
 enum Open {
     List(Vec<Node>),
-    /// The fields, and the key whose value has not come.
+    /// The fields, and the key whose value has not been read.
     Map(Vec<(Node, Node)>, Option<Node>),
 }
 
-fn place(span: Span) -> Place {
+fn position(span: Span) -> Place {
     Place { line: span.start.line(), column: span.start.col() + 1 }
 }

@@ -1,4 +1,4 @@
-//! One SQLite database: a thread that writes, with group commit, and threads that read.
+//! One SQLite database: a writer thread with group commit, and reader threads.
 
 mod fault;
 mod reader;
@@ -26,7 +26,7 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    /// Opens the database at `path`, made or migrated if need be.
+    /// Opens the database at `path`; creates or migrates it if needed.
     pub(crate) fn open(
         path: &Path,
         options: &Options,
@@ -50,9 +50,9 @@ impl Database {
         })
     }
 
-    /// Does `work` in a transaction, and answers once it is on disk.
+    /// Executes `work` in a transaction, and returns once that is on disk.
     ///
-    /// `work` may be done again from the start if the transaction that it shared with others failed.
+    /// `work` may be called again from the start if the transaction that it shared with other work failed.
     pub(crate) async fn write<T: Send + 'static>(
         &self,
         mut work: impl FnMut(&Connection) -> Result<T, Fault> + Send + 'static,
@@ -60,8 +60,8 @@ impl Database {
         self.write_then(move |connection, _| work(connection), |_| ()).await
     }
 
-    /// The same for what counts as stored by an app; `then` is called once it is on disk, also if nobody waits for the answer
-    /// any more.
+    /// [`Database::write`] of bytes that count as stored by an app. `then` is called once they are on disk, also if the
+    /// caller was canceled.
     pub(crate) async fn write_then<T: Send + 'static>(
         &self,
         work: impl FnMut(&Connection, &mut Tally) -> Result<T, Fault> + Send + 'static,
@@ -74,10 +74,10 @@ impl Database {
             }
             let _ = reply.send(outcome);
         });
-        answer.await.unwrap_or_else(|_| Err(gone()))
+        answer.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    /// [`Database::write`], blocking the thread.
+    /// [`Database::write`], which blocks the thread.
     pub(crate) fn write_blocking<T: Send + 'static>(
         &self,
         mut work: impl FnMut(&Connection) -> Result<T, Fault> + Send + 'static,
@@ -87,30 +87,30 @@ impl Database {
         self.writer.send(work, move |outcome| {
             let _ = reply.send(outcome);
         });
-        answer.recv().unwrap_or_else(|_| Err(gone()))
+        answer.recv().unwrap_or_else(|_| Err(closed()))
     }
 
-    /// Does `work` on a connection that reads; it sees all that was acknowledged before.
+    /// Executes `work` on a reader thread; it sees all writes that were acknowledged before.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.readers.send(Box::new(move |connection| {
-            // Who has gone away is not read for.
+            // Skip the read if its caller is gone.
             if !reply.is_closed() {
                 let _ = reply.send(work(connection));
             }
         }));
-        answer.await.map_err(|_| gone())?.map_err(StoreError::from)
+        answer.await.map_err(|_| closed())?.map_err(StoreError::from)
     }
 
-    /// Has the writing thread look for other processes' writes as long as somebody waits for them.
+    /// Makes the writer thread check for writes of other processes, as long as a task waits for them.
     pub(crate) fn watch(&self) {
         self.writer.wake();
     }
 }
 
-fn gone() -> StoreError {
+fn closed() -> StoreError {
     StoreError::Unknown("the database is closed".into())
 }

@@ -1,4 +1,4 @@
-//! The threads that read.
+//! The reader threads.
 
 use rusqlite::Connection;
 use std::{
@@ -10,7 +10,7 @@ use std::{
 
 type Job = Box<dyn FnOnce(&Connection) + Send>;
 
-/// A few threads with a connection each, which take jobs in the order in which they came.
+/// A few threads with one connection each, which execute jobs in the order of arrival.
 pub(crate) struct Readers {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,

@@ -1,39 +1,39 @@
-//! How the data lies in SQLite.
+//! The schema and settings of the database.
 
 use crate::Error;
 use rusqlite::{Connection, TransactionBehavior, config::DbConfig};
 use std::{path::Path, time::Duration};
 
-/// The schema that this release knows, kept in `PRAGMA user_version`.
+/// The schema version of this release, stored in `PRAGMA user_version`.
 const VERSION: i64 = 3;
 
 /// How long a write waits for another process.
-const BUSY: Duration = Duration::from_secs(10);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// `steps[n]` brings a database of version n to n + 1.
+/// `STEPS[n]` migrates a database from version n to n + 1.
 const STEPS: [&str; 3] = [V1, V2, V3];
 
-/// A connection with this release's settings.
+/// Opens a connection with the settings of this release.
 pub(super) fn connect(path: &Path, cache_kib: u32) -> Result<Connection, rusqlite::Error> {
     let connection = Connection::open(path)?;
-    connection.busy_timeout(BUSY)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(64);
-    // Without it SQLite plans a statement anew each time that the value of its LIMIT is bound.
+    // Without it SQLite plans a statement again whenever the value of its LIMIT is bound.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-    // Log entries of about 1 KiB lie within a page of 8 KiB; with 4 KiB each would take a page more to overflow to.
+    // Log entries of about 1 KiB fit into a page of 8 KiB. With 4 KiB each would need an overflow page.
     connection.pragma_update(None, "page_size", 8192)?;
     connection.pragma_update(None, "cache_size", -i64::from(cache_kib))?;
     connection.pragma_update(None, "mmap_size", 0)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "foreign_keys", false)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
-    // Checkpoints are the writing thread's business.
+    // The writer thread decides when to checkpoint.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
     Ok(connection)
 }
 
-/// Brings the database at `path` to this release's schema.
+/// Migrates the database at `path` to the schema of this release.
 pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), Error> {
     let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
     if mode != "wal" {
@@ -42,7 +42,7 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), Er
     if version(connection)? == VERSION {
         return Ok(());
     }
-    // Another process may be doing the same: look again with the lock held.
+    // Another process may have migrated it: check again with the lock held.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found = version(&transaction)?;
     let Some(steps) = usize::try_from(found).ok().and_then(|found| STEPS.get(found..)) else {
@@ -60,11 +60,11 @@ fn version(connection: &Connection) -> Result<i64, rusqlite::Error> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
-/// Ids are their 16 bytes, times are milliseconds, statuses the numbers of `runs::row`.
+/// Ids are stored as their 16 bytes, times as milliseconds since 1970, statuses as the numbers of `runs::row`.
 ///
-/// `reported` stands in every index that lists, so that each filter goes together with any statuses: a list over
-/// several statuses merges one ordered range of the index for each. `log` holds what was asked for as JSON
-/// under `first` = 0, beside the entries. `garbage` names deleted runs whose logs are still to be removed.
+/// `reported` is in every index for lists, so that each filter can be combined with any statuses: a list over several
+/// statuses merges one ordered range of the index per status. `log` holds the entries and, with `first` = 0, the
+/// request as JSON. `garbage` lists deleted runs whose logs are still to be removed.
 const V1: &str = "
 CREATE TABLE runs (
     id BLOB NOT NULL PRIMARY KEY,
@@ -151,7 +151,7 @@ CREATE TABLE access_keys (
 ) WITHOUT ROWID;
 ";
 
-/// `scope` is a conversation as JSON, `turn` what was said as JSON.
+/// `scope` is a conversation as JSON, `turn` its messages as JSON.
 const V2: &str = "
 CREATE TABLE memories (
     scope TEXT NOT NULL,
@@ -164,8 +164,8 @@ CREATE TABLE memories (
 CREATE INDEX memories_by_expiry ON memories (expires_at);
 ";
 
-/// `day` is the one on which what is counted expires, in days since 1970; 1024 is `RECORD_BYTES`. What is there is counted
-/// once: a pass over the log that reads no entry (SQLite has the length of a blob before its content).
+/// `day` is the day on which the counted bytes expire, in days since 1970; 1024 is `RECORD_BYTES`. Existing data is
+/// counted once, in a pass over the log that reads no entry (SQLite stores the length of a blob before its content).
 const V3: &str = "
 CREATE TABLE stored_bytes (
     app BLOB NOT NULL,

@@ -1,4 +1,4 @@
-//! The thread that writes: what waits goes into one transaction, so that one fsync serves many.
+//! The writer thread: all waiting writes go into one transaction, so that one fsync serves many.
 
 use super::Fault;
 use crate::{
@@ -18,22 +18,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The most writes that share a transaction.
-const BATCH: usize = 256;
+/// Maximum number of writes in a transaction.
+const MAX_BATCH: usize = 256;
 
-/// How often other processes' writes are looked for while somebody waits for them.
-const POLL: Duration = Duration::from_millis(150);
+/// How often to check for writes of other processes while a task waits for them.
+const POLL_INTERVAL: Duration = Duration::from_millis(150);
 
-/// How often other processes' counts are read at most. Those that this process adds to are exact whenever it does.
-const COUNT: Duration = Duration::from_secs(1);
+/// Minimum interval between reads of other processes' counters. A counter is exact whenever this process adds to it.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Pages of WAL after which they are copied into the database: 8 MiB.
-const COPY_AT: i32 = 1024;
+/// Pages of WAL, 8 MiB, after which they are copied into the database.
+const COPY_PAGES: i32 = 1024;
 
-/// Pages of WAL after which writes wait for the copy: 32 MiB.
-const COPY_NOW_AT: i32 = 4096;
+/// Pages of WAL, 32 MiB, after which writes wait for the copy.
+const COPY_NOW_PAGES: i32 = 4096;
 
-/// The writing thread. Dropped, it does what was sent before and closes the database.
+/// The writer thread. On drop, executes what was sent before and closes the database.
 pub(super) struct Writer {
     jobs: Option<Sender<Message>>,
     thread: Option<JoinHandle<()>>,
@@ -46,18 +46,18 @@ enum Message {
 }
 
 impl Writer {
-    /// Starts it. Another thread, on `copies`, copies the WAL into the database.
+    /// Starts the thread, and another one that copies the WAL into the database over the connection `copies`.
     pub(super) fn start(
         mut connection: Connection,
         copies: Connection,
         waiters: Arc<Waiters>,
         counters: Arc<Counters>,
     ) -> Result<Self, Error> {
-        // One request is enough: a copy under way is not asked for again.
+        // One pending request is enough: further ones would only repeat the copy.
         let (copy, requests) = mpsc::sync_channel(1);
         let copies = thread::Builder::new().name("runyard-copy".to_owned()).spawn(move || {
             while let Ok(()) = requests.recv() {
-                // Another process may be at it.
+                // It fails if another process is copying.
                 let _ = self::copy(&copies, "PASSIVE");
             }
         });
@@ -66,14 +66,14 @@ impl Writer {
         connection.wal_hook(Some(note_wal_pages))?;
         let thread = thread::Builder::new().name("runyard-write".to_owned()).spawn(move || {
             let now = Instant::now();
-            let counted = (now, 0);
+            let reloaded = (now, 0);
             Loop {
                 connection,
                 queue,
                 waiters,
                 counters,
-                counted,
-                looked: now,
+                reloaded,
+                checked: now,
                 data_version: 0,
                 copied: 0,
                 copy,
@@ -84,7 +84,7 @@ impl Writer {
         Ok(Self { jobs: Some(jobs), thread: Some(thread), copies: Some(copies) })
     }
 
-    /// Does `work`, and gives `answer` what came of it once that is on disk.
+    /// Executes `work`, and calls `answer` with the outcome once it is on disk.
     pub(super) fn send<T: Send + 'static>(
         &self,
         work: impl FnMut(&Connection, &mut Tally) -> Result<T, Fault> + Send + 'static,
@@ -111,12 +111,12 @@ impl Drop for Writer {
     }
 }
 
-/// Work to be done in a transaction.
+/// Work in a transaction.
 trait Job: Send {
-    /// Does it; done again, it starts over.
+    /// Executes the work. May be called again: it then starts over.
     fn work(&mut self, connection: &Connection, tally: &mut Tally) -> Result<(), Fault>;
 
-    /// Tells who waits what came of it.
+    /// Sends the outcome to the caller.
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>);
 }
 
@@ -139,7 +139,7 @@ where
 
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>) {
         let Self { answer, done, .. } = *self;
-        answer(outcome.and_then(|()| done.ok_or_else(super::gone)));
+        answer(outcome.and_then(|()| done.ok_or_else(super::closed)));
     }
 }
 
@@ -148,23 +148,24 @@ struct Loop {
     queue: Receiver<Message>,
     waiters: Arc<Waiters>,
     counters: Arc<Counters>,
-    /// When other processes' counts were last read, and the `data_version` then.
-    counted: (Instant, i64),
-    looked: Instant,
+    /// When other processes' counters were last read, and the `data_version` at that time.
+    reloaded: (Instant, i64),
+    /// When writes of other processes were last checked for.
+    checked: Instant,
     data_version: i64,
-    /// Pages of WAL when a copy was last asked for.
+    /// Pages of WAL when a copy was last requested.
     copied: i32,
     copy: SyncSender<()>,
 }
 
 impl Loop {
     fn run(mut self) {
-        let mut batch = Vec::with_capacity(BATCH);
+        let mut batch = Vec::with_capacity(MAX_BATCH);
         while let Some(message) = self.next() {
             if let Message::Job(job) = message {
                 batch.push(job);
             }
-            while batch.len() < BATCH
+            while batch.len() < MAX_BATCH
                 && let Ok(message) = self.queue.try_recv()
             {
                 if let Message::Job(job) = message {
@@ -174,30 +175,30 @@ impl Loop {
             if !batch.is_empty() {
                 self.execute(&mut batch);
             }
-            if !self.waiters.is_empty() && self.looked.elapsed() >= POLL {
-                self.look();
+            if !self.waiters.is_empty() && self.checked.elapsed() >= POLL_INTERVAL {
+                self.check_others();
             }
         }
         let _ = copy(&self.connection, "TRUNCATE");
     }
 
-    /// The next message; in between, looks for other processes' writes. `None` when the database is to be closed.
+    /// Waits for the next message, and checks for writes of other processes. `None` when the database is to be closed.
     fn next(&mut self) -> Option<Message> {
         loop {
             if self.waiters.is_empty() {
                 return self.queue.recv().ok();
             }
-            match self.queue.recv_timeout(POLL.saturating_sub(self.looked.elapsed())) {
+            match self.queue.recv_timeout(POLL_INTERVAL.saturating_sub(self.checked.elapsed())) {
                 Ok(message) => return Some(message),
-                Err(RecvTimeoutError::Timeout) => self.look(),
+                Err(RecvTimeoutError::Timeout) => self.check_others(),
                 Err(RecvTimeoutError::Disconnected) => return None,
             }
         }
     }
 
-    /// Wakes those whose logs have grown by other processes' writes. (`data_version` does not move by one's own.)
-    fn look(&mut self) {
-        self.looked = Instant::now();
+    /// Wakes the tasks whose logs have grown by writes of other processes. (Own writes do not change `data_version`.)
+    fn check_others(&mut self) {
+        self.checked = Instant::now();
         match self.version() {
             Ok(version) if version == self.data_version => {}
             Ok(version) => {
@@ -220,7 +221,7 @@ impl Loop {
                 let error = StoreError::from(fault);
                 batch.drain(..).zip([error]).for_each(|(job, error)| job.answer(Err(error)));
             }
-            // One of them has spoilt it for all: each on its own.
+            // One job failed the transaction of all: execute each in its own.
             Err((Stage::Work, _)) => {
                 for job in std::mem::take(batch) {
                     self.execute(&mut vec![job]);
@@ -243,31 +244,31 @@ impl Loop {
         let changed = tally.write(&self.connection).map_err(|fault| self.roll_back(Stage::Work, fault))?;
         self.statement("COMMIT").map_err(|fault| self.roll_back(Stage::Commit, fault))?;
         self.counters.set(changed);
-        self.count_others();
+        self.reload_counters();
         Ok(())
     }
 
-    /// Reads the counters again if other processes wrote. (They may have counted what this one never writes to.)
-    fn count_others(&mut self) {
-        let (at, version) = self.counted;
-        if at.elapsed() < COUNT {
+    /// Reads the counters again if other processes wrote: they may count for apps that this process never writes for.
+    fn reload_counters(&mut self) {
+        let (at, version) = self.reloaded;
+        if at.elapsed() < RELOAD_INTERVAL {
             return;
         }
-        self.counted.0 = Instant::now();
+        self.reloaded.0 = Instant::now();
         match self.version() {
             Ok(now) if now == version => {}
             Ok(now) => match self.counters.load(&self.connection) {
-                Ok(()) => self.counted.1 = now,
+                Ok(()) => self.reloaded.1 = now,
                 Err(error) => {
-                    tracing::warn!(%error, "other processes' counts of what is stored were not read");
+                    tracing::warn!(%error, "cannot read the counters of other processes");
                 }
             },
-            Err(error) => tracing::warn!(%error, "it is not known whether other processes wrote"),
+            Err(error) => tracing::warn!(%error, "cannot check whether other processes wrote"),
         }
     }
 
     fn roll_back(&self, stage: Stage, fault: Fault) -> (Stage, Fault) {
-        // After some errors SQLite has done it by itself.
+        // After some errors SQLite has rolled back already.
         if !self.connection.is_autocommit() {
             let _ = self.statement("ROLLBACK");
         }
@@ -279,21 +280,22 @@ impl Loop {
         Ok(())
     }
 
-    /// Has the WAL copied into the database beside the writes, which costs them little. What never catches up with a
-    /// steady stream of writes is finished here once the WAL is long: a WAL that is copied whole starts over.
+    /// Requests a copy of the WAL into the database, which runs in parallel with the writes and costs them little.
+    /// Under a steady load that copy never catches up: once the WAL is long, copies it here. A WAL that was copied
+    /// completely starts over.
     fn keep_wal_short(&mut self) {
         let pages = WAL_PAGES.get();
         if pages < self.copied {
             self.copied = 0;
         }
-        if pages - self.copied < COPY_AT {
+        if pages - self.copied < COPY_PAGES {
             return;
         }
         self.copied = pages;
-        if pages < COPY_NOW_AT {
+        if pages < COPY_NOW_PAGES {
             let _ = self.copy.try_send(());
         } else if let Err(error) = copy(&self.connection, "PASSIVE") {
-            tracing::warn!(%error, "the WAL was not copied into the database");
+            tracing::warn!(%error, "cannot copy the WAL into the database");
         }
     }
 }
@@ -310,7 +312,7 @@ thread_local! {
     static WAL_PAGES: Cell<i32> = const { Cell::new(0) };
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "SQLite's hook asks for this form")]
+#[expect(clippy::unnecessary_wraps, reason = "SQLite's hook requires this signature")]
 fn note_wal_pages(_: &mut Wal, pages: i32) -> Result<(), rusqlite::Error> {
     WAL_PAGES.set(pages);
     Ok(())

@@ -1,11 +1,11 @@
-//! Where a page of a list ended, as text for its caller.
+//! Cursors: where a page of a list ended, as text for the caller.
 
 use runyard_runs::{ListQuery, SortBy};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use uuid::Uuid;
 
-/// Names the query that a cursor belongs to: all of it but the page.
+/// Identifies the query that a cursor belongs to: a hash over all of it except the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct QueryHash([u8; 8]);
 
@@ -39,11 +39,10 @@ impl QueryHash {
 /// The last row of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cursor {
-    /// The part of the order that it lies in.
+    /// The index of its part of the order.
     pub(super) part: u8,
-    /// The time that this part is ordered by.
+    /// The row's time, by which its part is ordered.
     pub(super) time: i64,
-    /// The run.
     pub(super) run: Uuid,
 }
 
@@ -63,7 +62,7 @@ impl Cursor {
         })
     }
 
-    /// Reads a cursor of this query; `None` if it is none.
+    /// Parses a cursor of this query; `None` if the text is not one.
     pub(super) fn decode(text: &str, query: QueryHash) -> Option<Self> {
         let text: &[u8; LENGTH * 2] = text.as_bytes().try_into().ok()?;
         let mut bytes = [0; LENGTH];

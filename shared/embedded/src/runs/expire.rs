@@ -1,4 +1,4 @@
-//! Removing what expired, in steps that are short enough for other writes to get in between.
+//! Removes expired data, in steps that are short enough for other writes to get in between.
 
 use super::{int, row::run_id, statement, write};
 use crate::{database::Fault, embedded::Home, usage::remove_past};
@@ -6,19 +6,19 @@ use runyard_runs::{AppId, RunId, StoreError, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::BTreeMap;
 
-/// Runs that are removed in one step,
-const RUNS_A_STEP: usize = 32;
+/// Maximum number of runs that one step removes.
+const RUNS_PER_STEP: usize = 32;
 
-/// and rows of their logs, or of what agents remembered in them.
-const ROWS_A_STEP: i64 = 256;
+/// Maximum number of rows of logs, or of agents' memory, that one step removes.
+const ROWS_PER_STEP: i64 = 256;
 
-/// Ended runs that expired disappear first, their logs after that, and what agents remember of them; and the counters of
-/// days that are over.
+/// Removes ended runs that expired, then their logs, expired memory of agents, and the counters of past days. Returns
+/// the number of runs.
 pub(super) async fn delete_expired(home: &Home, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
     let database = &home.database;
     let mut deleted = 0;
     while deleted < limit {
-        let step = RUNS_A_STEP.min(limit - deleted);
+        let step = RUNS_PER_STEP.min(limit - deleted);
         let removed = database.write(move |connection| remove_runs(connection, now, step)).await?;
         deleted += removed;
         if removed < step {
@@ -26,7 +26,7 @@ pub(super) async fn delete_expired(home: &Home, now: Timestamp, limit: usize) ->
         }
     }
     while database.write(remove_log_rows).await? {}
-    while database.write(move |connection| forget(connection, now)).await? {}
+    while database.write(move |connection| remove_memories(connection, now)).await? {}
     let today = now.day();
     if home.counters.has_past(today) {
         database.write(move |connection| remove_past(connection, today)).await?;
@@ -45,20 +45,20 @@ fn remove_runs(connection: &Connection, now: Timestamp, limit: usize) -> Result<
         Ok((run_id(row, 0)?, AppId(row.get(1)?), row.get(2)?, row.get(3)?))
     })?
     .filter_map(|row| {
-        row.inspect_err(|error| tracing::error!(%error, "an expired run's row names no run")).ok()
+        row.inspect_err(|error| tracing::error!(%error, "an expired run's row has no valid id")).ok()
     })
     .collect();
     for (run, app, reported, created_at) in &runs {
-        // Labels that cannot be read leave rows in an index that name no run: lists pass them over.
-        let labels = match write::metadata(connection, *run) {
-            Ok(labels) => labels,
+        // Metadata that cannot be read leaves index rows without a run, which lists skip.
+        let metadata = match write::metadata(connection, *run) {
+            Ok(metadata) => metadata,
             Err(Fault::Json(error)) => {
-                tracing::warn!(%run, %error, "an expired run's labels cannot be read");
+                tracing::warn!(%run, %error, "an expired run's metadata cannot be read");
                 BTreeMap::default()
             }
             Err(fault) => return Err(fault),
         };
-        for (key, value) in labels {
+        for (key, value) in metadata {
             statement(
                 connection,
                 "DELETE FROM metadata WHERE app = ?1 AND key = ?2 AND value = ?3 AND reported = ?4 \
@@ -73,9 +73,9 @@ fn remove_runs(connection: &Connection, now: Timestamp, limit: usize) -> Result<
     Ok(runs.len())
 }
 
-/// Removes some rows of the logs of deleted runs; gives whether there may be more.
+/// Removes some log rows of deleted runs. Returns whether there may be more.
 fn remove_log_rows(connection: &Connection) -> Result<bool, Fault> {
-    let mut left = ROWS_A_STEP;
+    let mut left = ROWS_PER_STEP;
     while left > 0 {
         let run: Option<RunId> = statement(connection, "SELECT run FROM garbage LIMIT 1")?
             .query_row((), |row| run_id(row, 0))
@@ -94,13 +94,13 @@ fn remove_log_rows(connection: &Connection) -> Result<bool, Fault> {
     Ok(true)
 }
 
-/// Removes some of what agents remembered of runs that expired; gives whether there may be more.
-fn forget(connection: &Connection, now: Timestamp) -> Result<bool, Fault> {
+/// Removes some expired memory of agents. Returns whether there may be more.
+fn remove_memories(connection: &Connection, now: Timestamp) -> Result<bool, Fault> {
     let removed = statement(
         connection,
         "DELETE FROM memories WHERE (scope, at, id) IN (SELECT scope, at, id FROM memories \
          INDEXED BY memories_by_expiry WHERE expires_at <= ?1 LIMIT ?2)",
     )?
-    .execute(params![now.0, ROWS_A_STEP])?;
-    Ok(int(removed as u64) == ROWS_A_STEP)
+    .execute(params![now.0, ROWS_PER_STEP])?;
+    Ok(int(removed as u64) == ROWS_PER_STEP)
 }

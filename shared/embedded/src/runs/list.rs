@@ -1,12 +1,12 @@
 //! Lists of runs.
 //!
-//! Every index that lists holds `(what is filtered by, reported status, time, run)`, so runs of one status lie in order of
-//! time. A list over several statuses merges their ranges. An order is a row of *parts*, each merged by time: `started_at`
-//! is one part with all statuses, `status` one for each, `ended_at` those that ended and then those that have not.
+//! Every index for lists is over `(filter value, reported status, time, run)`, so the runs of one status are in order
+//! of time. A list over several statuses merges their ranges. An order is a sequence of *parts*, each merged by time:
+//! `started_at` is one part with all statuses, `status` one part per status, `ended_at` the runs that have ended and
+//! then those that have not.
 //!
-//! Of several filters each gives a range of its own, in the same order: what stands in all of them is found by going
-//! through them side by side (`range`). Two filters that each match very many runs, and hardly any run both, are the
-//! slow case.
+//! With several filters, each has its own range, in the same order: their intersection is found by scanning them side
+//! by side (`range`). The slow case is two filters that each match many runs, but hardly any run in common.
 
 use super::{
     cursor::{Cursor, QueryHash},
@@ -22,22 +22,22 @@ use rusqlite::Connection;
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
-/// The most labels of a run.
-const LABELS: usize = 16;
+/// Maximum number of a run's metadata values.
+const MAX_METADATA: usize = 16;
 
-/// A list that is served.
+/// How a list is read: the result of checking a query.
 pub(super) struct Plan {
     app: AppId,
     query: QueryHash,
     filters: Vec<Filter>,
-    /// The statuses asked for, each once.
+    /// The requested statuses, each once.
     statuses: Vec<ReportedStatus>,
     parts: Vec<Part>,
     start: Start,
     page_size: usize,
 }
 
-/// A piece of the order, merged from one range a status.
+/// A part of the order, merged from one range per status.
 struct Part {
     statuses: Vec<i64>,
     time: Time,
@@ -71,8 +71,10 @@ impl Plan {
         filters.extend(query.session_id.map(Filter::Session));
         filters.extend(query.user_id.clone().map(Filter::User));
         let labels: BTreeSet<_> = query.metadata.iter().cloned().collect();
-        if labels.len() > LABELS {
-            return Err(ListError::NotServed(format!("filter by {LABELS} labels at most: no run has more")));
+        if labels.len() > MAX_METADATA {
+            return Err(ListError::NotServed(format!(
+                "filter by {MAX_METADATA} labels at most: no run has more"
+            )));
         }
         filters.extend(labels.into_iter().map(|(key, value)| Filter::Metadata(key, value)));
         let parts = parts(query, &statuses, filters.is_empty()).ok_or_else(not_served)?;
@@ -89,7 +91,7 @@ impl Plan {
         Ok(Self { app: query.app, query: hash, filters, statuses, parts, start, page_size })
     }
 
-    /// The page; `None` if its runs hold more than a page may.
+    /// Reads the page; `None` if its runs are larger than [`PAGE_BYTES`] in total.
     pub(super) fn page(&self, connection: &Connection) -> Result<Option<RunPage>, Fault> {
         read::snapshot(connection, || {
             let total = self.count(connection)?;
@@ -121,32 +123,32 @@ impl Plan {
         })
     }
 
-    /// How many runs there are, to one more than [`COUNT_CAP`].
+    /// The number of matching runs, at most [`COUNT_CAP`] + 1.
     fn count(&self, connection: &Connection) -> Result<u64, Fault> {
-        let most = COUNT_CAP + 1;
+        let max = COUNT_CAP + 1;
         let codes = self.statuses.iter().map(|status| reported_code(*status));
         if let [] | [_] = self.filters.as_slice() {
             let index = Index { app: self.app, filter: self.filters.first(), time: Time::Created };
             if self.statuses.len() == ReportedStatus::ALL.len() {
-                return index.count(connection, None, most);
+                return index.count(connection, None, max);
             }
             let mut total = 0;
             for code in codes {
-                total += index.count(connection, Some(code), most - total)?;
+                total += index.count(connection, Some(code), max - total)?;
             }
             return Ok(total);
         }
         let mut total = 0;
         for code in codes {
             let mut range = self.range(code, Time::Created, true, None);
-            while total < most && range.next(connection)?.is_some() {
+            while total < max && range.next(connection)?.is_some() {
                 total += 1;
             }
         }
         Ok(total)
     }
 
-    /// The runs of one status.
+    /// The matching runs of one status.
     fn range(&self, status: i64, time: Time, descending: bool, after: Option<Row>) -> Range {
         let index = |filter| Index { app: self.app, filter, time };
         let indexes: Vec<_> = match self.filters.as_slice() {
@@ -156,7 +158,7 @@ impl Plan {
         Range::new(indexes, status, descending, after, self.page_size + 1)
     }
 
-    /// The rows of the page, and whether there are more after them.
+    /// The rows of the page, and whether more follow.
     fn rows(&self, connection: &Connection) -> Result<(Vec<Cursor>, bool), Fault> {
         let (mut skip, first_part, mut after) = match self.start {
             Start::Offset(offset) => (offset, 0, None),
@@ -179,7 +181,7 @@ impl Plan {
     }
 }
 
-/// The parts of the order that is asked for, if an index serves it.
+/// The parts of the requested order; `None` if no index supports it.
 fn parts(query: &ListQuery, statuses: &[ReportedStatus], unfiltered: bool) -> Option<Vec<Part>> {
     let codes = |keep: fn(ReportedStatus) -> bool| -> Vec<i64> {
         statuses.iter().copied().filter(|status| keep(*status)).map(reported_code).collect()
@@ -220,8 +222,8 @@ fn has_ended(status: ReportedStatus) -> bool {
 
 fn not_served() -> ListError {
     ListError::NotServed(
-        "served are: started_at and status, each alone or as \"status,started_at\", with any filters; ended_at alone, \
-         with no filter but status; each of them also descending"
+        "supported orders are started_at and status, each alone or as \"status,started_at\", with any filters; and \
+         ended_at alone, with no filter but status; each of them also descending"
             .to_owned(),
     )
 }

@@ -1,4 +1,4 @@
-//! Runs: their logs, their records, and what was asked for.
+//! Runs: their logs, records and requests.
 
 mod cursor;
 mod expire;
@@ -34,8 +34,8 @@ impl Runs {
         Self { home }
     }
 
-    /// What is done once an append is on disk.
-    fn tell_waiters(&self, run: RunId) -> impl FnOnce(&Append) + Send + 'static {
+    /// Wakes the waiters of `run` once an append is on disk.
+    fn wake_waiters(&self, run: RunId) -> impl FnOnce(&Append) + Send + 'static {
         let waiters = Arc::clone(&self.home.waiters);
         move |append| {
             if *append == Append::Done {
@@ -60,9 +60,9 @@ impl RunStore for Runs {
 
     async fn append(&self, entry: &Entry) -> Result<Append, StoreError> {
         let row = write::EntryRow::of(entry)?;
-        let told = self.tell_waiters(entry.run);
+        let wake = self.wake_waiters(entry.run);
         let work = move |connection: &_, tally: &mut _| row.append(connection, tally);
-        self.home.database.write_then(work, told).await
+        self.home.database.write_then(work, wake).await
     }
 
     async fn commit(
@@ -73,10 +73,10 @@ impl RunStore for Runs {
     ) -> Result<Append, StoreError> {
         let row = write::EntryRow::of(entry)?;
         let (change, guard, worker) = (change.clone(), *guard, self.home.worker.id);
-        let told = self.tell_waiters(entry.run);
+        let wake = self.wake_waiters(entry.run);
         let work =
             move |connection: &_, tally: &mut _| row.commit(connection, tally, &change, &guard, worker);
-        self.home.database.write_then(work, told).await
+        self.home.database.write_then(work, wake).await
     }
 
     async fn update(&self, run: RunId, change: &RecordChange, guard: &Guard) -> Result<Update, StoreError> {
@@ -118,7 +118,7 @@ impl RunStore for Runs {
         let waiter = self.home.waiters.register(run, after);
         let notified = waiter.notified();
         tokio::pin!(notified);
-        // From here on a wake counts, and the log is looked at after that.
+        // Subscribe before the log is read, so that no append is missed.
         notified.as_mut().enable();
         if waiter.is_first() {
             self.home.database.watch();
@@ -134,7 +134,7 @@ fn int(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// A statement of this text, compiled once a connection.
+/// Prepares a statement, compiled once per connection.
 fn statement<'c>(
     connection: &'c rusqlite::Connection,
     sql: &str,

@@ -1,4 +1,4 @@
-//! The runs of processes that died.
+//! The runs of dead processes.
 
 use super::{row::run_id, statement};
 use crate::database::Fault;
@@ -6,18 +6,18 @@ use runyard_runs::{RunId, Timestamp};
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
-/// The processes whose claims hold runs. Reads the index of the unfinished runs and no run.
+/// Returns the workers that hold runs. Reads only the index of unfinished runs, not the runs.
 pub(crate) fn owning_workers(connection: &Connection) -> Result<Vec<Uuid>, Fault> {
     let mut statement = statement(
         connection,
         "SELECT DISTINCT worker FROM runs INDEXED BY runs_by_due WHERE due IS NOT NULL AND worker IS NOT NULL",
     )?;
-    // A damaged row names nobody: it keeps no data directory from being opened.
+    // Skip damaged rows: they must not keep the data directory from being opened.
     let workers = statement.query_map((), |row| row.get(0))?.filter_map(Result::ok).collect();
     Ok(workers)
 }
 
-/// Makes the runs of `worker` due `now`, those first that it executed; gives their number.
+/// Makes the runs of `worker` due `now`, those first that it was executing. Returns their number.
 pub(crate) fn make_due(connection: &Connection, worker: Uuid, now: Timestamp) -> Result<usize, Fault> {
     let runs: Vec<RunId> =
         statement(connection, "SELECT id FROM runs INDEXED BY runs_by_due WHERE due > ?1 AND worker = ?2")?

@@ -1,4 +1,4 @@
-//! Runs of one status in the order of an index, or of several at once.
+//! Runs of one status in the order of an index, or the intersection of several indexes.
 
 use super::{
     int,
@@ -11,17 +11,16 @@ use rusqlite::{Connection, ToSql};
 use std::{collections::VecDeque, ops::RangeInclusive};
 use uuid::Uuid;
 
-/// The time that an index is ordered by, and the run.
+/// The time by which an index is ordered, and the run.
 pub(super) type Row = (i64, Uuid);
 
-/// The most and the least rows that are fetched at once: many where the rows of a piece are used, few where they are
-/// jumped over.
-const FETCH: RangeInclusive<usize> = 8..=512;
+/// The minimum and maximum number of rows per fetch: many where most rows are used, few where most are skipped.
+const FETCH_ROWS: RangeInclusive<usize> = 8..=512;
 
-/// A piece is worth reading on if at least one row in this many is used: a jump costs as much.
-const WORTH: usize = 16;
+/// Fetches grow if at least one row in this many is used: a seek costs about as much as reading this many rows.
+const ROWS_PER_SEEK: usize = 16;
 
-/// An index that lists the runs of an app, or those of them that a filter holds.
+/// An index of the runs of an app, or of those that match a filter.
 #[derive(Clone, Copy)]
 pub(super) struct Index<'p> {
     pub(super) app: AppId,
@@ -30,19 +29,14 @@ pub(super) struct Index<'p> {
 }
 
 impl Index<'_> {
-    /// How many runs it holds, of one status or of all, up to `most`.
-    pub(super) fn count(
-        &self,
-        connection: &Connection,
-        status: Option<i64>,
-        most: u64,
-    ) -> Result<u64, Fault> {
+    /// The number of runs of one status or of all, at most `max`.
+    pub(super) fn count(&self, connection: &Connection, status: Option<i64>, max: u64) -> Result<u64, Fault> {
         let mut select = self.select();
         if let Some(status) = status {
             select.and("reported = ?", status);
         }
         let sql = format!("SELECT count(*) FROM (SELECT 1 {} LIMIT ?)", select.sql);
-        select.values.push(Box::new(int(most)));
+        select.values.push(Box::new(int(max)));
         let count: i64 =
             statement(connection, &sql)?.query_row(select.params().as_slice(), |row| row.get(0))?;
         Ok(count.unsigned_abs())
@@ -98,14 +92,14 @@ impl Select {
     }
 }
 
-/// The runs of one status that stand in all of some indexes, in their order.
+/// The runs of one status that are in all of some indexes, in the order of these.
 pub(super) struct Range {
     scans: Vec<Scan>,
     descending: bool,
 }
 
 impl Range {
-    /// From after `after` on; `fetch` rows are likely to be wanted.
+    /// Starts after the row `after`; the first fetch reads `fetch` rows.
     pub(super) fn new(
         indexes: Vec<Index<'_>>,
         status: i64,
@@ -113,13 +107,13 @@ impl Range {
         after: Option<Row>,
         fetch: usize,
     ) -> Self {
-        let from = after.map(|row| From { row, itself: false });
+        let from = after.map(|row| From { row, inclusive: false });
         let scan = |index: Index<'_>| {
             let mut select = index.select();
             select.and("reported = ?", status);
             let sql = Sql::of(&index, &select, descending);
             let fetched = VecDeque::new();
-            Scan { select, sql, descending, fetched, from, is_whole: false, fetch, used: None }
+            Scan { select, sql, descending, fetched, from, is_exhausted: false, fetch, used: None }
         };
         Self { scans: indexes.into_iter().map(scan).collect(), descending }
     }
@@ -142,28 +136,28 @@ impl Range {
     }
 }
 
-/// One index, fetched piece by piece.
+/// A scan of one index, which fetches some rows at a time.
 struct Scan {
     select: Select,
     sql: Sql,
     descending: bool,
     fetched: VecDeque<Row>,
-    /// Where the next piece begins.
+    /// Where the next fetch begins.
     from: Option<From>,
-    is_whole: bool,
+    is_exhausted: bool,
     fetch: usize,
-    /// How often a row of the last piece was looked at.
+    /// How often rows of the last fetch were used.
     used: Option<usize>,
 }
 
 #[derive(Clone, Copy)]
 struct From {
     row: Row,
-    itself: bool,
+    inclusive: bool,
 }
 
 impl Scan {
-    /// The first row that is not before `wanted`. Rows before it are gone.
+    /// Returns the first row that is not before `wanted`. Drops the rows before it.
     fn peek_from(&mut self, connection: &Connection, wanted: Option<Row>) -> Result<Option<Row>, Fault> {
         loop {
             if let Some(wanted) = wanted {
@@ -175,14 +169,14 @@ impl Scan {
                 self.used = self.used.map(|used| used + 1);
                 return Ok(Some(*row));
             }
-            if self.is_whole {
+            if self.is_exhausted {
                 return Ok(None);
             }
-            // Far ahead, the rows in between are not even read.
+            // Seek to `wanted`, without reading the rows in between.
             if let Some(wanted) = wanted
                 && self.from.is_none_or(|from| is_before(from.row, wanted, self.descending))
             {
-                self.from = Some(From { row: wanted, itself: true });
+                self.from = Some(From { row: wanted, inclusive: true });
             }
             self.fill(connection)?;
         }
@@ -190,8 +184,8 @@ impl Scan {
 
     fn fill(&mut self, connection: &Connection) -> Result<(), Fault> {
         if let Some(used) = self.used {
-            let fetch = if used * WORTH >= self.fetch { self.fetch * 2 } else { self.fetch / 2 };
-            self.fetch = fetch.clamp(*FETCH.start(), *FETCH.end());
+            let fetch = if used * ROWS_PER_SEEK >= self.fetch { self.fetch * 2 } else { self.fetch / 2 };
+            self.fetch = fetch.clamp(*FETCH_ROWS.start(), *FETCH_ROWS.end());
         }
         self.used = Some(0);
         let limit = int(self.fetch as u64);
@@ -200,7 +194,7 @@ impl Scan {
             None => &self.sql.first,
             Some(from) => {
                 params.extend([&from.row.0 as &dyn ToSql, &from.row.1]);
-                if from.itself { &self.sql.from } else { &self.sql.after }
+                if from.inclusive { &self.sql.from } else { &self.sql.after }
             }
         };
         params.push(&limit);
@@ -209,8 +203,8 @@ impl Scan {
         while let Some(row) = rows.next()? {
             self.fetched.push_back((row.get(0)?, row.get(1)?));
         }
-        self.is_whole = self.fetched.len() < self.fetch;
-        self.from = self.fetched.back().map(|row| From { row: *row, itself: false });
+        self.is_exhausted = self.fetched.len() < self.fetch;
+        self.from = self.fetched.back().map(|row| From { row: *row, inclusive: false });
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! The reads of one run, and of what is due.
+//! Reads of one run, and of the runs that are due.
 
 use super::{
     int,
@@ -12,7 +12,7 @@ use runyard_runs::{
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::sync::LazyLock;
 
-/// One run, from one snapshot.
+/// Reads a part of a run's log with its record, from one snapshot.
 pub(super) fn log(connection: &Connection, run: RunId, range: LogRange) -> Result<Option<LogRead>, Fault> {
     snapshot(connection, || {
         let Some(Stored { app, record, .. }) = find(connection, run)? else {
@@ -69,7 +69,7 @@ pub(super) fn stored(connection: &Connection, run: RunId) -> Result<Option<Store
     Ok(Some(StoredRun { new, record, last: last(connection, run)? }))
 }
 
-/// How many bytes [`stored`] would read.
+/// Returns how many bytes [`stored`] would read.
 pub(super) fn stored_bytes(connection: &Connection, run: RunId) -> Result<usize, Fault> {
     let bytes: i64 = statement(
         connection,
@@ -104,14 +104,14 @@ pub(super) fn due(
     {
         match row.get(0).and_then(|app| Ok((AppId(app), run_id(row, 1)?))) {
             Ok(run) => due.push(run),
-            // Without an id it cannot even be put off. It must not keep the others waiting.
-            Err(error) => tracing::error!(%error, "a row of the table of runs names no run"),
+            // Without an id it cannot be postponed. It must not block the others.
+            Err(error) => tracing::error!(%error, "a row of the table of runs has no valid id"),
         }
     }
     Ok(due)
 }
 
-/// Does `work` on one snapshot of the database.
+/// Executes `work` on one snapshot of the database.
 pub(super) fn snapshot<T>(
     connection: &Connection,
     work: impl FnOnce() -> Result<T, Fault>,
@@ -145,7 +145,7 @@ fn last(connection: &Connection, run: RunId) -> Result<Option<Entry>, Fault> {
 fn decode(run: RunId, first: i64, content: &[u8]) -> Result<Entry, Fault> {
     let mut entry: Entry = match serde_json::from_slice(content) {
         Ok(entry) => entry,
-        // A later release's entry may not be of this form at all: its version explains it better.
+        // An entry of a later release may have another form: report its version instead.
         Err(error) => {
             return Err(match serde_json::from_slice(content) {
                 Ok(Version { v }) if v > ENTRY_VERSION => Fault::Version(v),

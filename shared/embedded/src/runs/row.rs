@@ -1,15 +1,15 @@
-//! How a run's record and its ids lie in a row.
+//! The columns of a run's record and ids.
 
 use crate::database::Fault;
 use runyard_runs::{AppId, ClaimId, Record, ReportedStatus, RunId, RunStatus, Sequence, Timestamp};
 use rusqlite::Row;
 use uuid::Uuid;
 
-/// The columns that [`Stored::read`] takes, in this order.
+/// The columns that [`Stored::read`] expects, in this order.
 pub(super) const COLUMNS: &str = "app, created_at, expires_at, upto, status, unanswered, ended_at, owner, \
      worker, due, attempts, attempts_at, rev";
 
-/// A row of `runs`, without what is only listed by.
+/// A row of `runs`, without the columns that only serve lists.
 pub(super) struct Stored {
     pub(super) app: AppId,
     pub(super) created_at: Timestamp,
@@ -21,7 +21,7 @@ pub(super) struct Stored {
 impl Stored {
     pub(super) fn read(row: &Row<'_>) -> Result<Self, Fault> {
         Self::parse(row).map_err(|fault| match fault {
-            // A value of another type than the column's: the row is damaged, not the database busy.
+            // A value does not have the column's type: the row is damaged, retrying does not help.
             Fault::Sqlite(
                 error @ (rusqlite::Error::InvalidColumnType(..)
                 | rusqlite::Error::FromSqlConversionFailure(..)
@@ -69,7 +69,7 @@ const STATUSES: [RunStatus; 6] = [
     RunStatus::Canceled,
 ];
 
-/// The number that a status is stored as. Never to be changed.
+/// The number that stands for a status in the database. Must never change.
 pub(super) fn status_code(status: RunStatus) -> i64 {
     match status {
         RunStatus::Created => 0,
@@ -83,10 +83,10 @@ pub(super) fn status_code(status: RunStatus) -> i64 {
 
 fn status_of(code: i64) -> Result<RunStatus, Fault> {
     let status = usize::try_from(code).ok().and_then(|index| STATUSES.get(index));
-    status.copied().ok_or_else(|| Fault::Content(format!("there is no run status {code}")))
+    status.copied().ok_or_else(|| Fault::Content(format!("unknown run status {code}")))
 }
 
-/// The number that a reported status is indexed as: its place in [`ReportedStatus::ALL`]. Never to be changed.
+/// The number that stands for a reported status in indexes: its index in [`ReportedStatus::ALL`]. Must never change.
 pub(super) fn reported_code(status: ReportedStatus) -> i64 {
     match status {
         ReportedStatus::Created => 0,
@@ -99,7 +99,7 @@ pub(super) fn reported_code(status: ReportedStatus) -> i64 {
     }
 }
 
-/// The number that a record is indexed as.
+/// The number that stands for a record's reported status in indexes.
 pub(super) fn reported(record: &Record) -> i64 {
     reported_code(record.status.reported(record.unanswered))
 }

@@ -1,4 +1,4 @@
-//! Who waits for a run's log to grow.
+//! Tasks that wait for a run's log to grow.
 
 use super::read;
 use runyard_runs::{RunId, Sequence};
@@ -9,7 +9,7 @@ use std::{
 };
 use tokio::sync::{Notify, futures::Notified};
 
-/// Those who wait, by run. Holds nothing of a run that nobody waits for.
+/// The waiting tasks, by run. Has no entry for a run without any.
 #[derive(Default)]
 pub(crate) struct Waiters {
     runs: Mutex<HashMap<RunId, Waited>>,
@@ -17,13 +17,13 @@ pub(crate) struct Waiters {
 
 struct Waited {
     notify: Arc<Notify>,
-    /// The least sequence that one of them has seen.
+    /// The lowest of the sequences that they have seen.
     after: Sequence,
     waiters: usize,
 }
 
 impl Waiters {
-    /// Registers somebody who has seen the log of `run` up to `after`.
+    /// Registers a task that has seen the log of `run` up to `after`.
     pub(super) fn register(self: &Arc<Self>, run: RunId, after: Sequence) -> Waiter {
         let mut runs = self.lock();
         let is_first = runs.is_empty();
@@ -37,14 +37,14 @@ impl Waiters {
         self.lock().is_empty()
     }
 
-    /// The log of `run` has grown.
+    /// Wakes the tasks that wait for `run`: its log has grown.
     pub(super) fn wake(&self, run: RunId) {
         if let Some(waited) = self.lock().get(&run) {
             waited.notify.notify_waiters();
         }
     }
 
-    /// Logs may have grown by another process's writes.
+    /// Wakes the tasks whose logs have grown, by writes of another process.
     pub(crate) fn wake_grown(&self, connection: &Connection) {
         let runs: Vec<_> = self.lock().iter().map(|(run, waited)| (*run, waited.after)).collect();
         for (run, after) in runs {
@@ -54,7 +54,7 @@ impl Waiters {
         }
     }
 
-    /// It is not known whether logs have grown.
+    /// Wakes all tasks: it is unknown which logs have grown.
     pub(crate) fn wake_all(&self) {
         self.lock().values().for_each(|waited| waited.notify.notify_waiters());
     }
@@ -64,7 +64,7 @@ impl Waiters {
     }
 }
 
-/// Somebody who waits, until this is dropped.
+/// A waiting task, until this is dropped.
 pub(super) struct Waiter {
     waiters: Arc<Waiters>,
     run: RunId,
@@ -77,7 +77,7 @@ impl Waiter {
         self.notify.notified()
     }
 
-    /// Whether nobody at all waited before.
+    /// Whether no other task was waiting, for any run.
     pub(super) fn is_first(&self) -> bool {
         self.is_first
     }

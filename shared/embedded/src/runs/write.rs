@@ -1,4 +1,4 @@
-//! The writes. Conditions are looked at first, so that one that fails leaves nothing to undo.
+//! Writes. Conditions are checked first, so that a write that fails has nothing to undo.
 
 use super::{
     int,
@@ -171,7 +171,7 @@ pub(super) fn update(
     Ok(Update::Done)
 }
 
-/// Names no column but the one, so that it works on a row that nothing else can be made of.
+/// Uses only the column `due`, so that it works on a row that is damaged otherwise.
 pub(super) fn postpone(
     connection: &Connection,
     run: RunId,
@@ -227,18 +227,18 @@ fn apply(
     let before = &stored.record;
     let mut after = before.clone();
     change.apply(&mut after);
-    // Who gives a lease up has the run in its queue, which dies with it; nobody answers for a run that waits for a
-    // person, or has ended.
+    // A worker that gives up a lease has the run in its queue, which is lost with the process: it still owns the run. A
+    // run that waits for a person, or has ended, has no owning process.
     let owning = match change.owner {
         Field::Keep => stored.worker,
         _ if after.due.is_none() || (after.owner.is_none() && after.status == RunStatus::Paused) => None,
         Field::Set(_) | Field::Clear => Some(worker),
     };
     let (reported_before, reported_after) = (reported(before), reported(&after));
-    let shown = reported_before != reported_after;
-    let waking = before.due != after.due || stored.worker != owning;
-    let ended = before.ended_at != after.ended_at;
-    statement(connection, update_sql(shown, waking, ended))?.execute(params![
+    let status_changed = reported_before != reported_after;
+    let due_changed = before.due != after.due || stored.worker != owning;
+    let end_changed = before.ended_at != after.ended_at;
+    statement(connection, update_sql(status_changed, due_changed, end_changed))?.execute(params![
         run.0,
         reported_after,
         after.due.map(|time| time.0),
@@ -252,15 +252,15 @@ fn apply(
         int(after.attempts_at),
         int(after.rev),
     ])?;
-    if shown {
+    if status_changed {
         move_metadata(connection, run, stored, reported_before, reported_after)?;
     }
     Ok(())
 }
 
-/// The update that names the indexed columns that change and no others: SQLite rewrites the indexes of every column
-/// that an update names.
-fn update_sql(shown: bool, waking: bool, ended: bool) -> &'static str {
+/// The update with exactly those indexed columns that change: SQLite rewrites the indexes of every column that an
+/// update names.
+fn update_sql(status_changed: bool, due_changed: bool, end_changed: bool) -> &'static str {
     static ALL: LazyLock<[String; 8]> = LazyLock::new(|| {
         std::array::from_fn(|bits| {
             let mut sql =
@@ -277,7 +277,7 @@ fn update_sql(shown: bool, waking: bool, ended: bool) -> &'static str {
             sql + " WHERE id = ?1"
         })
     });
-    &ALL[usize::from(shown) | usize::from(waking) << 1 | usize::from(ended) << 2]
+    &ALL[usize::from(status_changed) | usize::from(due_changed) << 1 | usize::from(end_changed) << 2]
 }
 
 fn move_metadata(
@@ -298,7 +298,7 @@ fn move_metadata(
     Ok(())
 }
 
-/// A run's labels.
+/// Reads a run's metadata.
 pub(super) fn metadata(connection: &Connection, run: RunId) -> Result<BTreeMap<String, String>, Fault> {
     let json: Option<Option<String>> = statement(connection, "SELECT metadata FROM runs WHERE id = ?1")?
         .query_row([run.0], |row| row.get(0))
@@ -309,19 +309,19 @@ pub(super) fn metadata(connection: &Connection, run: RunId) -> Result<BTreeMap<S
     })
 }
 
-/// How deep JSON may be nested to be read again: `serde_json` stops at 128.
-const DEPTH: usize = 127;
+/// Maximum nesting of JSON that can be read again: `serde_json` refuses 128 levels.
+const MAX_NESTING: usize = 127;
 
-/// A value as JSON, if that can be read again: else a run would be stored that nobody can look at any more.
+/// Serializes a value; fails if it could not be parsed again: such a run would be stored and never be readable.
 fn json(value: &impl Serialize) -> Result<Vec<u8>, StoreError> {
     let json = serde_json::to_vec(value).map_err(|error| failed(error.into()))?;
-    if depth(&json) > DEPTH {
-        return Err(StoreError::Failed(format!("it is nested deeper than {DEPTH} levels").into()));
+    if depth(&json) > MAX_NESTING {
+        return Err(StoreError::Failed(format!("values nest deeper than {MAX_NESTING} levels").into()));
     }
     Ok(json)
 }
 
-/// How deep good JSON is nested.
+/// The nesting of valid JSON, in levels.
 fn depth(json: &[u8]) -> usize {
     let (mut depth, mut deepest, mut in_text) = (0_usize, 0, false);
     let mut bytes = json.iter();
@@ -350,10 +350,13 @@ mod tests {
     #[test]
     fn what_is_written_can_be_read() {
         let nested = |levels: usize| (0..levels).fold(value!("[\"{{\\"), |inner, _| value!([inner]));
-        let readable = json(&nested(DEPTH)).unwrap();
+        let readable = json(&nested(MAX_NESTING)).unwrap();
         assert!(serde_json::from_slice::<Value>(&readable).is_ok());
-        assert!(json(&nested(DEPTH + 1)).is_err());
-        let unreadable = serde_json::to_vec(&nested(DEPTH + 1)).unwrap();
-        assert!(serde_json::from_slice::<Value>(&unreadable).is_err(), "the limit may go");
+        assert!(json(&nested(MAX_NESTING + 1)).is_err());
+        let unreadable = serde_json::to_vec(&nested(MAX_NESTING + 1)).unwrap();
+        assert!(
+            serde_json::from_slice::<Value>(&unreadable).is_err(),
+            "serde_json has no limit any more: remove MAX_NESTING"
+        );
     }
 }

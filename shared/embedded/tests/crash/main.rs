@@ -1,4 +1,4 @@
-//! What a killed process leaves: everything that it acknowledged, and nothing by halves.
+//! A killed process leaves everything that it acknowledged, and nothing incomplete.
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
@@ -25,7 +25,8 @@ fn open(dir: &Path) -> Embedded {
     Embedded::open(dir, Arc::new(SystemClock), &SystemIds, Options::default()).unwrap()
 }
 
-/// The first `count` lines, or all until `holding`; what came after that until the process died.
+/// Reads the first `count` lines, or all until `holding`, kills the process, and appends the lines that it had still
+/// written.
 fn read_and_kill(mut child: Writer, count: usize) -> Vec<String> {
     let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines().map_while(Result::ok);
     let mut read: Vec<_> = lines.by_ref().take_while(|line| line != "holding").take(count).collect();
@@ -34,9 +35,9 @@ fn read_and_kill(mut child: Writer, count: usize) -> Vec<String> {
     read
 }
 
-/// Killed at any moment: each acknowledged write is there, logs have no gap, the record goes with its entry.
+/// After a kill at any time, each acknowledged write exists, logs have no gap, and records match their entries.
 #[tokio::test]
-async fn what_was_acknowledged_survives_a_kill() {
+async fn acknowledged_writes_survive_a_kill() {
     let dir = tempfile::tempdir().unwrap();
     let mut acknowledged = Vec::new();
     for count in [1, 40, 333, 800] {
@@ -60,7 +61,7 @@ async fn what_was_acknowledged_survives_a_kill() {
                         files.open(app, id).await.unwrap().unwrap().try_collect().await.unwrap();
                     assert!(pieces.concat() == vec![7; 500_000], "{line}");
                 }
-                // The line that the kill cut.
+                // A line that the kill truncated.
                 _ => {}
             }
         }
@@ -69,9 +70,9 @@ async fn what_was_acknowledged_survives_a_kill() {
             .unwrap()
             .query_row("SELECT count(*) FROM files", (), |row| row.get(0))
             .unwrap();
-        assert_eq!(i64::try_from(stored.len()).unwrap(), known, "no content without a file");
+        assert_eq!(i64::try_from(stored.len()).unwrap(), known, "no content without a row");
         let uploads = fs::read_dir(dir.path().join("uploads")).unwrap().count();
-        assert_eq!(uploads, 0, "what was being stored is gone");
+        assert_eq!(uploads, 0, "unfinished uploads are removed");
     }
     assert!(acknowledged.len() > 1000);
 }
@@ -81,7 +82,8 @@ fn stored_files(dir: &Path) -> Vec<PathBuf> {
     fs::read_dir(app).into_iter().flatten().map(|file| file.unwrap().path()).collect()
 }
 
-/// The runs of a process are due once it is dead, and not before; whether others open the directory or have it open.
+/// The runs of a process become due once it is dead, and not before: when another process opens the directory, or has
+/// it open.
 #[tokio::test]
 async fn runs_of_a_dead_process_are_due_at_once() {
     let dir = tempfile::tempdir().unwrap();
@@ -92,9 +94,13 @@ async fn runs_of_a_dead_process_are_due_at_once() {
         let lines = BufReader::new(child.0.stdout.take().unwrap()).lines().map_while(Result::ok);
         let runs = lines.take_while(|line| line != "holding").filter(|line| line.starts_with("run ")).count();
         assert_eq!(runs, 16);
-        assert_eq!(held_open.suspect_dead_workers().await.unwrap(), 0, "it lives");
+        assert_eq!(held_open.suspect_dead_workers().await.unwrap(), 0, "the process is alive");
         drop(open(dir.path()));
-        assert_eq!(held_open.runs().due(SystemClock.now(), 100).await.unwrap().len(), expected, "it lives");
+        assert_eq!(
+            held_open.runs().due(SystemClock.now(), 100).await.unwrap().len(),
+            expected,
+            "the process is alive"
+        );
         drop(child);
         expected += runs;
         if reopen {
@@ -107,16 +113,16 @@ async fn runs_of_a_dead_process_are_due_at_once() {
         for (_, run) in due {
             let record = held_open.runs().head(run).await.unwrap().unwrap().record;
             assert!(record.owner.is_some() && record.due.unwrap() <= SystemClock.now());
-            assert_eq!(record.rev, 2, "who read the record before must look again");
+            assert_eq!(record.rev, 2, "a writer that read the record before must retry");
         }
         assert_eq!(held_open.suspect_dead_workers().await.unwrap(), 0, "nothing is left to do");
     }
-    assert_eq!(fs::read_dir(dir.path().join("workers")).unwrap().count(), 1, "the one of this process");
+    assert_eq!(fs::read_dir(dir.path().join("workers")).unwrap().count(), 1, "only that of this process");
 }
 
-/// Two processes write to one directory, and each hears of the other's appends.
+/// While two processes write to one directory, one is notified of the other's appends.
 #[tokio::test]
-async fn another_process_is_heard() {
+async fn appends_of_another_process_are_noticed() {
     let dir = tempfile::tempdir().unwrap();
     let here = open(dir.path());
     let mut child = writer::start(dir.path(), u64::MAX);
@@ -131,7 +137,7 @@ async fn another_process_is_heard() {
                 runs.changed(run, after, Duration::from_mins(1)).await;
             }
         }
-        // Writes of this process go on beside.
+        // This process writes, too.
         runs.update(run, &RecordChange::default(), &Guard::Always).await.unwrap();
     }
     assert!(begun.elapsed() < Duration::from_secs(30));
@@ -148,7 +154,7 @@ fn a_database_of_a_later_release_is_refused() {
     let refused = Embedded::open(dir.path(), Arc::new(SystemClock), &SystemIds, Options::default());
     let error = refused.err().unwrap();
     assert!(matches!(error, Error::Newer { found: 999, .. }), "{error}");
-    assert!(error.to_string().contains("use the release that made it"), "{error}");
+    assert!(error.to_string().contains("use the release that created it"), "{error}");
 }
 
 #[tokio::test]
@@ -158,7 +164,7 @@ async fn a_closed_database_is_one_file() {
     let run = runyard_conformance::make::run(AppId(Uuid::nil()));
     embedded.runs().create(&run, &runyard_conformance::make::record()).await.unwrap();
     drop(embedded);
-    let left = |name: &str| dir.path().join(name).exists();
-    assert!(left("runyard.db") && !left("runyard.db-wal") && !left("runyard.db-shm"));
+    let exists = |name: &str| dir.path().join(name).exists();
+    assert!(exists("runyard.db") && !exists("runyard.db-wal") && !exists("runyard.db-shm"));
     assert!(open(dir.path()).runs().get(run.id).await.unwrap().is_some());
 }

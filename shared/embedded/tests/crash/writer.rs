@@ -1,7 +1,7 @@
-//! The process that the crash tests kill: this test program, with one test that is ignored otherwise.
+//! The process that the crash tests kill: this test program, executing one test that is ignored otherwise.
 //!
-//! It prints a line for each acknowledged write, `run <id>`, `entry <run> <sequence>` or `file <id>`; after the given number of rounds,
-//! `holding`, and it sleeps.
+//! It prints a line for each acknowledged write: `run <id>`, `entry <run> <sequence>` or `file <id>`. After the given
+//! number of rounds it prints `holding` and sleeps.
 
 use bytes::Bytes;
 use runyard_conformance::make;
@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-/// The process, killed when this is dropped.
+/// The process, killed on drop.
 pub(crate) struct Writer(pub(crate) Child);
 
 impl Drop for Writer {
@@ -29,7 +29,7 @@ impl Drop for Writer {
     }
 }
 
-/// Starts it on a data directory.
+/// Starts the process on a data directory.
 pub(crate) fn start(dir: &Path, rounds: u64) -> Writer {
     let child = Command::new(env::current_exe().unwrap())
         .args(["--exact", "writer::writes_until_it_is_killed", "--ignored", "--nocapture"])
@@ -42,12 +42,12 @@ pub(crate) fn start(dir: &Path, rounds: u64) -> Writer {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "started by the others"]
+#[ignore = "started by the other tests"]
 async fn writes_until_it_is_killed() {
     let Ok(dir) = env::var("WRITER_DIR") else { return };
     let rounds: u64 = env::var("WRITER_ROUNDS").unwrap().parse().unwrap();
-    // The test harness has begun a line.
-    say("");
+    // End the line that the test harness has begun.
+    print_line("");
     let embedded = Embedded::open(Path::new(&dir), Arc::new(SystemClock), &SystemIds, Options::default());
     let embedded = Arc::new(embedded.unwrap());
     let writers: Vec<_> = (0..8)
@@ -66,7 +66,7 @@ async fn writes_until_it_is_killed() {
     for writer in writers {
         writer.await.expect("no writer panics");
     }
-    say("holding");
+    print_line("holding");
     tokio::time::sleep(Duration::from_mins(10)).await;
 }
 
@@ -75,7 +75,7 @@ async fn one_run(store: &dyn RunStore) {
     let due = Some(make::NOW + Duration::from_hours(1_000_000));
     let record = Record { owner: Some(claim), due, ..make::record() };
     assert_eq!(store.create(&run, &record).await.expect("it is created"), Create::Done);
-    say(&format!("run {}", run.id));
+    print_line(&format!("run {}", run.id));
     let first = make::entry(run.id, 1, claim, vec![EventBody::RunStarted]);
     let change = RecordChange {
         upto: Some(1),
@@ -85,11 +85,11 @@ async fn one_run(store: &dyn RunStore) {
     };
     let append = store.commit(&first, &change, &Guard::Owner(claim)).await.expect("it is committed");
     assert_eq!(append, Append::Done);
-    say(&format!("entry {} 1", run.id));
+    print_line(&format!("entry {} 1", run.id));
     for sequence in 2..5 {
         let entry = make::checkpoints(run.id, sequence, claim, 1, 2000);
         assert_eq!(store.append(&entry).await.expect("it is appended"), Append::Done);
-        say(&format!("entry {} {sequence}", run.id));
+        print_line(&format!("entry {} {sequence}", run.id));
     }
 }
 
@@ -107,11 +107,11 @@ async fn one_file(store: &dyn FileStore) {
         upload.write(Bytes::from(vec![7; 100_000])).await.expect("it is written");
     }
     upload.finish().await.expect("it is finished");
-    say(&format!("file {id}"));
+    print_line(&format!("file {id}"));
 }
 
-/// The line is written whole, before the next write begins.
-fn say(line: &str) {
+/// Prints the line completely, before the next write begins.
+fn print_line(line: &str) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(format!("{line}\n").as_bytes());
     let _ = out.flush();
