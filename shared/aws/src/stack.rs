@@ -30,7 +30,7 @@ pub enum StackError {
     NoRegion,
     /// The region has no stack of this name.
     #[error(
-        "there is no stack {name} in {region}: `aws cloudformation list-stacks` lists the stacks there; AWS_REGION sets the region"
+        "there is no stack {name} in {region}: list the stacks with `aws cloudformation list-stacks`, or set AWS_REGION"
     )]
     NotFound {
         /// Its name.

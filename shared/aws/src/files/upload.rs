@@ -194,7 +194,7 @@ impl Drop for Multipart {
             let bucket = &files.home.config.bucket;
             let aborted = s3.abort_multipart_upload().bucket(bucket).key(&key).upload_id(id).send().await;
             if let Err(error) = aborted.map_err(store_error) {
-                tracing::warn!(key, %error, "multipart upload not aborted: it stays until the bucket's lifecycle rule aborts it");
+                tracing::warn!(key, %error, "multipart upload not aborted: a lifecycle rule will abort it");
             }
         });
     }

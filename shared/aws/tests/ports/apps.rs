@@ -219,7 +219,7 @@ async fn runs_are_kept_no_longer_than_the_bucket_keeps_anything() {
     app.retention_days = 2_047;
     let error = place.aws.deployments().deploy(&app).await.unwrap_err();
     assert!(matches!(error, DeployError::KeptTooLong { days: 2_047, most: 2_046 }), "{error}");
-    assert!(error.to_string().contains("goes after 2048 days"), "{error}");
+    assert!(error.to_string().contains("after 2048 days"), "{error}");
     assert_eq!(place.aws.apps().version(app.id, "v1").await.unwrap(), None);
     app.retention_days = 2_046;
     place.aws.deployments().deploy(&app).await.unwrap();
