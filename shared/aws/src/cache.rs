@@ -15,8 +15,8 @@ pub(crate) const REMEMBERED: Duration = Duration::from_secs(15);
 /// nothing that is in use. Ages are measured by the wall clock, so that the time in which a process was frozen counts.
 pub(crate) struct Cache<K, V> {
     clock: Arc<dyn Clock>,
-    found: Mutex<Shelf<K, V>>,
-    absent: Mutex<Shelf<K, ()>>,
+    found: Mutex<Fifo<K, V>>,
+    absent: Mutex<Fifo<K, ()>>,
 }
 
 /// A cached result.
@@ -37,7 +37,7 @@ impl<V> Answer<V> {
     }
 }
 
-struct Shelf<K, V> {
+struct Fifo<K, V> {
     capacity: usize,
     answers: HashMap<K, (u64, Timestamp, V)>,
     /// The keys, oldest result first.
@@ -48,7 +48,7 @@ struct Shelf<K, V> {
 impl<K: Clone + Eq + Hash, V: Clone> Cache<K, V> {
     /// Keeps up to `capacity` existing and as many missing keys.
     pub(crate) fn new(clock: Arc<dyn Clock>, capacity: usize) -> Self {
-        Self { clock, found: Mutex::new(Shelf::new(capacity)), absent: Mutex::new(Shelf::new(capacity)) }
+        Self { clock, found: Mutex::new(Fifo::new(capacity)), absent: Mutex::new(Fifo::new(capacity)) }
     }
 
     /// Returns the result of the last 15 s, if one is cached.
@@ -67,16 +67,16 @@ impl<K: Clone + Eq + Hash, V: Clone> Cache<K, V> {
         self.clock.now()
     }
 
-    /// Caches the result of a read that began at `asked`.
-    pub(crate) fn put(&self, key: K, asked: Timestamp, answer: Option<V>) {
+    /// Caches the result of a read that began at `read_at`.
+    pub(crate) fn put(&self, key: K, read_at: Timestamp, answer: Option<V>) {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         let mut absent = self.absent.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(value) = answer {
             absent.remove(&key);
-            found.put(key, asked, value);
+            found.put(key, read_at, value);
         } else {
             found.remove(&key);
-            absent.put(key, asked, ());
+            absent.put(key, read_at, ());
         }
     }
 
@@ -87,18 +87,18 @@ impl<K: Clone + Eq + Hash, V: Clone> Cache<K, V> {
     }
 }
 
-impl<K: Clone + Eq + Hash, V: Clone> Shelf<K, V> {
+impl<K: Clone + Eq + Hash, V: Clone> Fifo<K, V> {
     fn new(capacity: usize) -> Self {
         Self { capacity, answers: HashMap::new(), order: BTreeMap::new(), next: 0 }
     }
 
     fn get(&self, key: &K, now: Timestamp) -> Option<V> {
-        let (_, asked, value) = self.answers.get(key)?;
+        let (_, read_at, value) = self.answers.get(key)?;
         // A clock that was set back must not prolong anything.
-        (*asked <= now && now.since(*asked) < REMEMBERED).then(|| value.clone())
+        (*read_at <= now && now.since(*read_at) < REMEMBERED).then(|| value.clone())
     }
 
-    fn put(&mut self, key: K, asked: Timestamp, value: V) {
+    fn put(&mut self, key: K, read_at: Timestamp, value: V) {
         self.remove(&key);
         while self.answers.len() >= self.capacity
             && let Some((_, oldest)) = self.order.pop_first()
@@ -106,7 +106,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Shelf<K, V> {
             self.answers.remove(&oldest);
         }
         self.order.insert(self.next, key.clone());
-        self.answers.insert(key, (self.next, asked, value));
+        self.answers.insert(key, (self.next, read_at, value));
         self.next += 1;
     }
 
@@ -126,26 +126,26 @@ mod tests {
     use std::sync::atomic::{AtomicI64, Ordering};
 
     #[derive(Default)]
-    struct Hand(AtomicI64);
+    struct ManualClock(AtomicI64);
 
-    impl Clock for Hand {
+    impl Clock for ManualClock {
         fn now(&self) -> Timestamp {
             Timestamp(self.0.load(Ordering::Relaxed))
         }
     }
 
-    fn cache(capacity: usize) -> (Arc<Hand>, Cache<u32, &'static str>) {
-        let clock = Arc::new(Hand(AtomicI64::new(1_000_000)));
+    fn cache(capacity: usize) -> (Arc<ManualClock>, Cache<u32, &'static str>) {
+        let clock = Arc::new(ManualClock(AtomicI64::new(1_000_000)));
         (Arc::clone(&clock), Cache::new(clock, capacity))
     }
 
     #[test]
     fn a_result_lasts_15_seconds_from_the_start_of_its_read() {
         let (clock, cache) = cache(4);
-        let asked = cache.now();
+        let read_at = cache.now();
         clock.0.fetch_add(5_000, Ordering::Relaxed);
-        cache.put(1, asked, Some("one"));
-        cache.put(2, asked, None);
+        cache.put(1, read_at, Some("one"));
+        cache.put(2, read_at, None);
         assert_eq!((cache.get(&1), cache.get(&2), cache.get(&3)), (Some(There("one")), Some(Absent), None));
         clock.0.fetch_add(9_999, Ordering::Relaxed);
         assert_eq!((cache.get(&1), cache.get(&2)), (Some(There("one")), Some(Absent)));

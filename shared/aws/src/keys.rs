@@ -131,7 +131,7 @@ impl KeyStore for Keys {
         if let Some(answer) = self.known.get(&id) {
             return Ok(answer.into_option());
         }
-        let asked = self.known.now();
+        let read_at = self.known.now();
         let found = self
             .home
             .clients
@@ -146,7 +146,7 @@ impl KeyStore for Keys {
             .await
             .map_err(store_error)?;
         let found = found.item.map(|item| key(&item)).transpose()?;
-        self.known.put(id, asked, found.clone());
+        self.known.put(id, read_at, found.clone());
         Ok(found)
     }
 }

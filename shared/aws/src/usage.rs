@@ -86,7 +86,7 @@ struct State {
 
 /// The stored bytes of an app, as last read.
 struct Known {
-    asked: Timestamp,
+    read_at: Timestamp,
     stored: i64,
     /// Bytes that this process has stored and `stored` does not include.
     since: i64,
@@ -138,13 +138,13 @@ impl Counts {
         let known = state.known.get(&app)?;
         // A sum that was read on another day covers other days.
         let is_fresh =
-            known.asked <= now && now.since(known.asked) < REMEMBERED && known.asked.day() == now.day();
+            known.read_at <= now && now.since(known.read_at) < REMEMBERED && known.read_at.day() == now.day();
         is_fresh.then(|| known.sum())
     }
 
     /// Reads how much an app has stored, and caches it.
     pub(crate) async fn look(&self, app: AppId, now: Timestamp) -> Result<u64, StoreError> {
-        let mut known = Known { asked: now, stored: 0, since: self.lock().unstored(app, now) };
+        let mut known = Known { read_at: now, stored: 0, since: self.lock().unstored(app, now) };
         let found = self
             .dynamodb
             .query()

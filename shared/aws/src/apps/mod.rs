@@ -95,9 +95,9 @@ impl AppStore for Apps {
         let target = if let Some(answer) = known {
             answer.into_option()
         } else {
-            let asked = self.hosts.now();
+            let read_at = self.hosts.now();
             let target = self.target_of(&host).await?;
-            self.hosts.put(host, asked, target.clone());
+            self.hosts.put(host, read_at, target.clone());
             target
         };
         match target {
@@ -143,10 +143,10 @@ impl Apps {
         if let Some(answer) = self.current.get(&app) {
             return Ok(answer.into_option());
         }
-        let asked = self.current.now();
+        let read_at = self.current.now();
         let item = get(&self.home, APPS.to_owned(), app_key(app)).await?;
         let current = item.map(|item| Pointer::from_item(&item)).transpose()?.map(|pointer| pointer.version);
-        self.current.put(app, asked, current.clone());
+        self.current.put(app, read_at, current.clone());
         Ok(current)
     }
 
