@@ -6,7 +6,7 @@ use std::error::Error;
 
 /// Maps the error of a call: `Unknown` if the call may have taken effect, or may succeed when repeated; else `Failed`.
 ///
-/// A failed condition is not an error: handle it before.
+/// A failed condition is not an error: callers must handle it first.
 #[expect(clippy::needless_pass_by_value, reason = "`map_err` passes it by value")]
 pub(crate) fn store_error<E, R>(error: SdkError<E, R>) -> StoreError
 where

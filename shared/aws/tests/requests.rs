@@ -33,7 +33,7 @@ async fn a_sync_run_is_two_writes_and_no_read() {
     assert_eq!(requests(usage), (0, 2), "{:?}", stack.meter.by_operation());
 }
 
-/// Stored bytes are summed up in memory: counting them costs at most one write per 30 s, or per MiB. Shutdown adds the
+/// Stored bytes are summed up in memory: counting them costs at most one write per 30 s, or per MiB. Shutdown counts the
 /// rest.
 #[tokio::test(flavor = "multi_thread")]
 async fn stored_bytes_of_many_runs_are_counted_by_one_write() {

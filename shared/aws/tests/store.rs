@@ -39,8 +39,8 @@ async fn objects(stack: &Stack) -> Vec<String> {
     listed.contents().iter().map(|object| object.key().expect("a key").to_owned()).collect()
 }
 
-/// A small input is stored in the record, a medium one in a separate item, a large one in the bucket; each is returned by
-/// one read of the table.
+/// A small input is stored in the record, a medium one in a separate item, a large one in the bucket; one read of the
+/// table returns each.
 #[tokio::test(flavor = "multi_thread")]
 async fn inputs_of_any_size_are_stored() {
     let stack = stack().await;
@@ -82,7 +82,7 @@ async fn large_entries_are_stored_in_the_bucket() {
     let late = make::checkpoints(run.id, 2, make::claim(), 1, 50_000);
     assert_eq!(runs.append(&late).await.unwrap(), Append::Taken);
     let log = runs.read(run.id, 1).await.unwrap().unwrap();
-    assert!(log.more && log.entries == entries[..3], "3 MiB make a read full");
+    assert!(log.more && log.entries == entries[..3], "a read ends after 3 MiB");
     assert!(runs.read(run.id, 4).await.unwrap().unwrap().entries == entries[3..]);
     let prefix = format!("runs/4d/{}/{}/", run.app, run.id);
     let objects = objects(&stack).await;

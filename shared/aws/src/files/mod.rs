@@ -44,7 +44,7 @@ use upload::Receiving;
 const PREFIX: &str = "files/";
 
 /// Maximum number of keys that S3 lists or deletes in one request.
-const PAGE: usize = 1000;
+const PAGE_KEYS: usize = 1000;
 
 /// How long to wait before listing again if nothing had expired: each listing is charged.
 const LIST_INTERVAL: Duration = Duration::from_hours(1);
@@ -154,7 +154,7 @@ impl Files {
             .list_objects_v2()
             .bucket(&self.home.config.bucket)
             .prefix(PREFIX)
-            .max_keys(i32::try_from(limit.min(PAGE)).unwrap_or(i32::MAX))
+            .max_keys(i32::try_from(limit.min(PAGE_KEYS)).unwrap_or(i32::MAX))
             .send()
             .await
             .map_err(store_error)?;

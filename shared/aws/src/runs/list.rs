@@ -64,7 +64,7 @@ struct Plan<'q> {
 #[derive(Clone, Copy)]
 struct Row {
     at: [u8; 22],
-    /// The first sequence of the last entry that changed the run's status; 0 if there is none.
+    /// The first sequence of the last entry that changed the run's reported status; 0 if there is none.
     tail: Sequence,
     has_input: bool,
 }
@@ -114,7 +114,7 @@ impl<'q> Plan<'q> {
         page.max(count)
     }
 
-    /// Whether every row that has not expired matches.
+    /// Whether the query matches every row that has not expired.
     fn is_unfiltered(&self) -> bool {
         let by_user_too = self.query.session_id.is_some() && self.query.user_id.is_some();
         self.query.statuses.is_empty() && self.labels.is_empty() && !by_user_too
