@@ -17,7 +17,7 @@ pub struct Aws {
     secrets: Arc<Secrets>,
 }
 
-/// What the ports share.
+/// The state that all ports share.
 pub(crate) struct Home {
     pub(crate) config: Config,
     pub(crate) clients: Clients,

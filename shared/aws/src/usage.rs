@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Writing a counter for each stored object would double the cost of storing it. So a process sums up in memory what it
-//! has stored, and adds the sum to the table when it reaches 1 MiB; with the first store 30 s or more after it began;
-//! and at shutdown. A process that crashes loses its sum, so quotas are approximate here.
+//! has stored. It adds the sum to the table when it reaches 1 MiB, when something is stored while it is 30 s old or
+//! older, and at shutdown. A process that crashes loses its sum, so quotas are approximate here.
 
 use crate::{
     aws::Home,
