@@ -1,10 +1,10 @@
-//! What each mode asks of DynamoDB and what that costs, in requests and capacity units, indexes included; and how late a
-//! delta comes.
+//! Measures the requests and capacity units of DynamoDB, indexes included, that each mode uses, and the latency that
+//! streaming adds to a delta.
 //!
-//! The counts are the SDK's own, by an interceptor. The units are the emulator's: take those of writes from ministack, which
-//! counts 2 a KiB in a transaction, as AWS documents (DynamoDB Local counts 4), and those of reads from DynamoDB Local
-//! (`RUNYARD_TEST_DYNAMODB=local`; ministack counts neither pages nor batches by size). The bounds are asserted by
-//! `tests/requests.rs` as well.
+//! An interceptor of the SDK counts the requests. The units are the emulator's. Take write units from ministack, which
+//! counts 2 per KiB in a transaction, as AWS documents (DynamoDB Local counts 4). Take read units from DynamoDB Local
+//! (`RUNYARD_TEST_DYNAMODB=local`): ministack counts neither pages nor batches by size. `tests/requests.rs` asserts the
+//! bounds too.
 
 #[path = "../tests/fixture/mod.rs"]
 mod fixture;
@@ -34,13 +34,13 @@ async fn main() {
     let sent = service.queue.sent();
     for _ in 0..RUNS {
         let id = service.echo(Mode::Background).await.run.new.id;
-        service.runs.work(id).await.expect("it is done");
+        service.runs.work(id).await.expect("the run is executed");
     }
     row("background echo", &stack, RUNS, service.queue.sent() - sent);
 
     let id = service.sync_echo().await;
     stack.meter.reset();
-    service.runs.get(&service.app, id).await.expect("it is there");
+    service.runs.get(&service.app, id).await.expect("the run exists");
     row("get", &stack, 1, 0);
 
     let mut query = ListQuery {
@@ -59,12 +59,12 @@ async fn main() {
     service.runs.list(&query).await.expect("a page");
     row("next page of 25", &stack, 1, 0);
 
-    let mut late = service.stream_deltas(3000, Duration::from_millis(20)).await;
+    let mut latencies = service.stream_deltas(3000, Duration::from_millis(20)).await;
     let usage = row("a minute of 3,000 deltas", &stack, 1, 0);
-    late.sort_unstable();
-    let at = |share: usize| late[late.len() * share / 100].as_secs_f64() * 1000.0;
+    latencies.sort_unstable();
+    let at = |percentile: usize| latencies[latencies.len() * percentile / 100].as_secs_f64() * 1000.0;
     println!(
-        "\nadded to a delta: {:.0} ms at the median, {:.0} ms at p95, {:.0} ms at p99",
+        "\nlatency added to a delta: {:.0} ms at the median, {:.0} ms at p95, {:.0} ms at p99",
         at(50),
         at(95),
         at(99)
@@ -72,18 +72,18 @@ async fn main() {
     assert!(usage.writes <= 620 && at(50) <= 60.0, "{usage:?}");
 }
 
-/// Prints what was used since the last row, divided by `of`.
+/// Prints the usage since the last row, divided by `of`.
 fn row(what: &str, stack: &Stack, of: usize, sent: u64) -> Usage {
     let usage = stack.meter.usage();
     #[expect(clippy::cast_precision_loss, reason = "small numbers")]
-    let each = |number: u64| number as f64 / of as f64;
+    let per_run = |number: u64| number as f64 / of as f64;
     #[expect(clippy::cast_precision_loss, reason = "small numbers")]
     let (written, read) = (usage.write_units / of as f64, usage.read_units / of as f64);
     println!(
         "{what:<34}{:>8.2}{:>8.2}{:>8.2}{written:>14.2}{read:>14.2}",
-        each(usage.writes),
-        each(usage.reads),
-        each(sent),
+        per_run(usage.writes),
+        per_run(usage.reads),
+        per_run(sent),
     );
     stack.meter.reset();
     usage

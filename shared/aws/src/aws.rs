@@ -17,7 +17,7 @@ pub struct Aws {
     secrets: Arc<Secrets>,
 }
 
-/// What the ports share.
+/// The state that all ports share.
 pub(crate) struct Home {
     pub(crate) config: Config,
     pub(crate) clients: Clients,
@@ -27,13 +27,14 @@ pub(crate) struct Home {
 }
 
 impl Aws {
-    /// Uses what `config` names. Makes clients, but no connection: that nothing is there shows at the first call.
+    /// Uses the resources that `config` names. Creates clients, but connects to nothing: a missing resource shows at
+    /// the first call.
     pub async fn connect(config: Config, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Self {
         let clients = Clients::connect(config.emulator.as_ref()).await;
         Self::with_clients(config, clients, clock, ids)
     }
 
-    /// The same with clients that were made elsewhere.
+    /// The same with existing clients.
     pub fn with_clients(config: Config, clients: Clients, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Self {
         let counts = Counts::new(&clients, &config.table, Arc::clone(&clock));
         let home = Arc::new(Home { config, clients, clock, ids, counts });
@@ -48,8 +49,8 @@ impl Aws {
         }
     }
 
-    /// Opens a connection to the bucket and one to the queue, both at once, so that the first run that needs one does not
-    /// wait for it. What they answer is no matter. The table's is opened by whatever is read of it first.
+    /// Opens a connection to the bucket and one to the queue, concurrently, so that the first run that needs one does
+    /// not wait for it. Responses are ignored. The connection to the table is opened by the first read of it.
     pub async fn warm(&self) {
         tokio::join!(self.runs.warm(), self.queue.warm());
     }
@@ -64,7 +65,7 @@ impl Aws {
         Arc::clone(&self.files)
     }
 
-    /// Brings runs to workers.
+    /// Delivers runs to workers.
     pub fn queue(&self) -> Arc<Queue> {
         Arc::clone(&self.queue)
     }
@@ -79,7 +80,7 @@ impl Aws {
         Arc::clone(&self.keys)
     }
 
-    /// Keeps what agents remember.
+    /// Keeps agents' memory.
     pub fn memories(&self) -> Arc<Memories> {
         Arc::new(Memories::new(Arc::clone(&self.home)))
     }
@@ -89,7 +90,7 @@ impl Aws {
         Arc::new(Streams::new(Arc::clone(&self.home)))
     }
 
-    /// Tells how much is stored.
+    /// Counts the bytes that apps have stored.
     pub fn usage(&self) -> Arc<Usage> {
         Arc::new(Usage::new(Arc::clone(&self.home)))
     }

@@ -1,4 +1,4 @@
-//! Answers that are kept for a while.
+//! Results of reads, cached for 15 s.
 
 use runyard_runs::{Clock, Timestamp};
 use std::{
@@ -8,23 +8,23 @@ use std::{
     time::Duration,
 };
 
-/// How long what a port is asked for may be answered from memory.
+/// How long the result of a read may be served from memory.
 pub(crate) const REMEMBERED: Duration = Duration::from_secs(15);
 
-/// Answers of the last 15 s: what there is and, apart from it, what there is not, so that no number of guesses pushes out
-/// what is in use. Judged by the clock on the wall: a process that was frozen in between does not count less.
+/// Results of the last 15 s. Missing keys are cached apart from existing ones, so that lookups of guessed keys evict
+/// nothing that is in use. Ages are measured by the wall clock, so that the time in which a process was frozen counts.
 pub(crate) struct Cache<K, V> {
     clock: Arc<dyn Clock>,
-    found: Mutex<Shelf<K, V>>,
-    absent: Mutex<Shelf<K, ()>>,
+    found: Mutex<Fifo<K, V>>,
+    absent: Mutex<Fifo<K, ()>>,
 }
 
-/// An answer that is kept.
+/// A cached result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Answer<V> {
-    /// There it is.
+    /// The key exists, with this value.
     There(V),
-    /// There is nothing.
+    /// The key does not exist.
     Absent,
 }
 
@@ -37,21 +37,21 @@ impl<V> Answer<V> {
     }
 }
 
-struct Shelf<K, V> {
+struct Fifo<K, V> {
     capacity: usize,
     answers: HashMap<K, (u64, Timestamp, V)>,
-    /// The keys in the order of their answers.
+    /// The keys, oldest result first.
     order: BTreeMap<u64, K>,
     next: u64,
 }
 
 impl<K: Clone + Eq + Hash, V: Clone> Cache<K, V> {
-    /// Keeps up to `capacity` answers of either kind.
+    /// Keeps up to `capacity` existing and as many missing keys.
     pub(crate) fn new(clock: Arc<dyn Clock>, capacity: usize) -> Self {
-        Self { clock, found: Mutex::new(Shelf::new(capacity)), absent: Mutex::new(Shelf::new(capacity)) }
+        Self { clock, found: Mutex::new(Fifo::new(capacity)), absent: Mutex::new(Fifo::new(capacity)) }
     }
 
-    /// The answer of the last 15 s, if one is kept.
+    /// Returns the result of the last 15 s, if one is cached.
     pub(crate) fn get(&self, key: &K) -> Option<Answer<V>> {
         let now = self.clock.now();
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).get(key, now);
@@ -62,43 +62,43 @@ impl<K: Clone + Eq + Hash, V: Clone> Cache<K, V> {
         absent.map(|()| Answer::Absent)
     }
 
-    /// When a question is about to be asked: its answer is as old as that.
+    /// The time before a read: the age of its result counts from then.
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// Keeps the answer to a question that was asked at `asked`.
-    pub(crate) fn put(&self, key: K, asked: Timestamp, answer: Option<V>) {
+    /// Caches the result of a read that began at `read_at`.
+    pub(crate) fn put(&self, key: K, read_at: Timestamp, answer: Option<V>) {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         let mut absent = self.absent.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(value) = answer {
             absent.remove(&key);
-            found.put(key, asked, value);
+            found.put(key, read_at, value);
         } else {
             found.remove(&key);
-            absent.put(key, asked, ());
+            absent.put(key, read_at, ());
         }
     }
 
-    /// Forgets an answer.
+    /// Forgets the result for a key.
     pub(crate) fn remove(&self, key: &K) {
         self.found.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
         self.absent.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 }
 
-impl<K: Clone + Eq + Hash, V: Clone> Shelf<K, V> {
+impl<K: Clone + Eq + Hash, V: Clone> Fifo<K, V> {
     fn new(capacity: usize) -> Self {
         Self { capacity, answers: HashMap::new(), order: BTreeMap::new(), next: 0 }
     }
 
     fn get(&self, key: &K, now: Timestamp) -> Option<V> {
-        let (_, asked, value) = self.answers.get(key)?;
-        // A clock that was set back makes nothing last longer.
-        (*asked <= now && now.since(*asked) < REMEMBERED).then(|| value.clone())
+        let (_, read_at, value) = self.answers.get(key)?;
+        // A clock that was set back must not prolong anything.
+        (*read_at <= now && now.since(*read_at) < REMEMBERED).then(|| value.clone())
     }
 
-    fn put(&mut self, key: K, asked: Timestamp, value: V) {
+    fn put(&mut self, key: K, read_at: Timestamp, value: V) {
         self.remove(&key);
         while self.answers.len() >= self.capacity
             && let Some((_, oldest)) = self.order.pop_first()
@@ -106,13 +106,13 @@ impl<K: Clone + Eq + Hash, V: Clone> Shelf<K, V> {
             self.answers.remove(&oldest);
         }
         self.order.insert(self.next, key.clone());
-        self.answers.insert(key, (self.next, asked, value));
+        self.answers.insert(key, (self.next, read_at, value));
         self.next += 1;
     }
 
     fn remove(&mut self, key: &K) {
-        if let Some((place, ..)) = self.answers.remove(key) {
-            self.order.remove(&place);
+        if let Some((number, ..)) = self.answers.remove(key) {
+            self.order.remove(&number);
         }
     }
 }
@@ -126,26 +126,26 @@ mod tests {
     use std::sync::atomic::{AtomicI64, Ordering};
 
     #[derive(Default)]
-    struct Hand(AtomicI64);
+    struct ManualClock(AtomicI64);
 
-    impl Clock for Hand {
+    impl Clock for ManualClock {
         fn now(&self) -> Timestamp {
             Timestamp(self.0.load(Ordering::Relaxed))
         }
     }
 
-    fn cache(capacity: usize) -> (Arc<Hand>, Cache<u32, &'static str>) {
-        let clock = Arc::new(Hand(AtomicI64::new(1_000_000)));
+    fn cache(capacity: usize) -> (Arc<ManualClock>, Cache<u32, &'static str>) {
+        let clock = Arc::new(ManualClock(AtomicI64::new(1_000_000)));
         (Arc::clone(&clock), Cache::new(clock, capacity))
     }
 
     #[test]
-    fn an_answer_lasts_15_seconds_from_its_question() {
+    fn a_result_lasts_15_seconds_from_the_start_of_its_read() {
         let (clock, cache) = cache(4);
-        let asked = cache.now();
+        let read_at = cache.now();
         clock.0.fetch_add(5_000, Ordering::Relaxed);
-        cache.put(1, asked, Some("one"));
-        cache.put(2, asked, None);
+        cache.put(1, read_at, Some("one"));
+        cache.put(2, read_at, None);
         assert_eq!((cache.get(&1), cache.get(&2), cache.get(&3)), (Some(There("one")), Some(Absent), None));
         clock.0.fetch_add(9_999, Ordering::Relaxed);
         assert_eq!((cache.get(&1), cache.get(&2)), (Some(There("one")), Some(Absent)));
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn guesses_are_bounded_and_push_out_nothing_that_is_there() {
+    fn guessed_keys_are_bounded_and_evict_no_existing_key() {
         let (_, cache) = cache(3);
         cache.put(0, cache.now(), Some("real"));
         for guess in 1..1000 {
@@ -166,12 +166,12 @@ mod tests {
         assert_eq!(cache.absent.lock().unwrap().answers.len(), 3);
         assert_eq!(cache.absent.lock().unwrap().order.len(), 3);
         assert_eq!((cache.get(&999), cache.get(&996)), (Some(Absent), None));
-        for there in 2000..2003 {
-            cache.put(there, cache.now(), Some("other"));
+        for key in 2000..2003 {
+            cache.put(key, cache.now(), Some("other"));
         }
-        assert_eq!(cache.get(&0), None, "the oldest goes");
-        cache.put(999, cache.now(), Some("made since"));
-        assert_eq!(cache.get(&999), Some(There("made since")));
+        assert_eq!(cache.get(&0), None, "the oldest is evicted");
+        cache.put(999, cache.now(), Some("created since"));
+        assert_eq!(cache.get(&999), Some(There("created since")));
         cache.remove(&999);
         assert_eq!(cache.get(&999), None);
     }

@@ -1,8 +1,8 @@
-//! What a deployment says, by environment variables.
+//! Configuration from environment variables.
 
 use std::{env, env::VarError};
 
-/// Where things are kept.
+/// The resources of a stack, and how to use them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// `RUNYARD_TABLE`: the name of the DynamoDB table.
@@ -11,28 +11,28 @@ pub struct Config {
     pub bucket: String,
     /// `RUNYARD_QUEUE_URL`: the URL of the SQS queue.
     pub queue_url: String,
-    /// `RUNYARD_APP_SHARDS`: over how many keys of the index the runs of one app are spread, 1 to 16; 1 by default. One
-    /// takes some 300 new runs a second; each costs a request for a page of a list. May be raised, never lowered: what
-    /// lies beyond is no longer listed.
+    /// `RUNYARD_APP_SHARDS`: number of index keys over which the runs of one app are spread, 1 to 16; 1 by default. One
+    /// key takes about 300 new runs per second; each costs one request per page of a list. May be raised, never
+    /// lowered: runs under dropped keys are no longer listed.
     pub app_shards: u8,
-    /// `RUNYARD_DEFAULT_APP`: the name of the app that answers on hosts that name none. Without it, a deployment of one app
-    /// serves it on every host.
+    /// `RUNYARD_DEFAULT_APP`: the name of the app that answers on hosts that name none. Without it, a deployment with a
+    /// single app serves it on every host.
     pub default_app: Option<String>,
-    /// An emulator of AWS in the place of AWS. For tests, which cannot set variables: elsewhere the SDK's own
-    /// `AWS_ENDPOINT_URL` and `AWS_ENDPOINT_URL_DYNAMODB`, `…_S3`, `…_SQS` do.
+    /// An emulator to use instead of AWS. For tests, which cannot set environment variables; elsewhere, use the SDK's
+    /// `AWS_ENDPOINT_URL` and `AWS_ENDPOINT_URL_DYNAMODB`, `…_S3`, `…_SQS`.
     pub emulator: Option<Emulator>,
 }
 
-/// Where an emulator of AWS listens; it takes any credentials.
+/// The URLs of an emulator of AWS, which takes any credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Emulator {
     /// The URL of its DynamoDB.
     pub dynamodb: String,
-    /// The URL of everything else.
+    /// The URL of all other services.
     pub others: String,
 }
 
-/// What is wrong with a variable.
+/// A variable is missing or invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// It is not set, or empty.
@@ -40,25 +40,25 @@ pub enum ConfigError {
     Missing {
         /// The variable.
         name: &'static str,
-        /// What it is for.
+        /// What it names.
         what: &'static str,
     },
-    /// Its value is none that it can have.
+    /// Its value is not valid.
     #[error("{name}={value:?} is not {wanted}")]
     Bad {
         /// The variable.
         name: &'static str,
         /// Its value.
         value: String,
-        /// What it can be.
+        /// What a valid value is.
         wanted: &'static str,
     },
 }
 
-const MOST_SHARDS: u8 = 16;
+const MAX_APP_SHARDS: u8 = 16;
 
 impl Config {
-    /// Reads the variables named above.
+    /// Reads the variables from the environment.
     pub fn from_env() -> Result<Self, ConfigError> {
         Self::from_vars(&|name| match env::var(name) {
             Ok(value) => Some(value),
@@ -67,7 +67,7 @@ impl Config {
         })
     }
 
-    /// Reads the variables named above out of `var`.
+    /// Reads the variables from `var`, which returns the value of a variable.
     pub fn from_vars(var: &dyn Fn(&'static str) -> Option<String>) -> Result<Self, ConfigError> {
         let required = |name, what| {
             var(name).filter(|value| !value.is_empty()).ok_or(ConfigError::Missing { name, what })
@@ -79,9 +79,11 @@ impl Config {
         }
         let app_shards = match var("RUNYARD_APP_SHARDS").filter(|value| !value.is_empty()) {
             None => 1,
-            Some(value) => value.parse().ok().filter(|shards| (1..=MOST_SHARDS).contains(shards)).ok_or({
-                ConfigError::Bad { name: "RUNYARD_APP_SHARDS", value, wanted: "a number from 1 to 16" }
-            })?,
+            Some(value) => {
+                value.parse().ok().filter(|shards| (1..=MAX_APP_SHARDS).contains(shards)).ok_or({
+                    ConfigError::Bad { name: "RUNYARD_APP_SHARDS", value, wanted: "a number from 1 to 16" }
+                })?
+            }
         };
         Ok(Self {
             table: required("RUNYARD_TABLE", "the DynamoDB table")?,
@@ -112,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bad_variable_is_named() {
+    fn an_error_names_the_variable() {
         assert_eq!(config(&[]).unwrap().app_shards, 1);
         assert_eq!(config(&[("RUNYARD_APP_SHARDS", "16")]).unwrap().app_shards, 16);
         assert_eq!(

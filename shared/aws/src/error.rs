@@ -1,13 +1,13 @@
-//! What an AWS error means to a port.
+//! Maps AWS errors to the ports' errors.
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use runyard_runs::StoreError;
 use std::error::Error;
 
-/// What a failed call means: whether it may have been done after all, or may be if it is asked again.
+/// Maps the error of a call: `Unknown` if the call may have taken effect, or may succeed when repeated; else `Failed`.
 ///
-/// A condition that failed is no error, and is to be taken out of it first.
-#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` gives")]
+/// A failed condition is not an error: callers must handle it first.
+#[expect(clippy::needless_pass_by_value, reason = "`map_err` passes it by value")]
 pub(crate) fn store_error<E, R>(error: SdkError<E, R>) -> StoreError
 where
     E: Error + ProvideErrorMetadata + Send + Sync + 'static,
@@ -15,8 +15,8 @@ where
 {
     let is_unknown = match &error {
         SdkError::ConstructionFailure(_) => false,
-        SdkError::ServiceError(service) => may_pass(service.err().code()),
-        // A time-out, a lost connection, an answer that cannot be read.
+        SdkError::ServiceError(service) => is_temporary(service.err().code()),
+        // A timeout, a lost connection, or a response that cannot be parsed.
         _ => true,
     };
     let text = match &error {
@@ -29,7 +29,7 @@ where
     if is_unknown { StoreError::Unknown(text.into()) } else { StoreError::Failed(text.into()) }
 }
 
-/// An error and its causes.
+/// The text of an error and its causes.
 fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -40,18 +40,18 @@ fn chain(error: &dyn Error) -> String {
     text
 }
 
-/// The code of an answer that tells an error.
+/// The error code of an error response.
 pub(crate) fn code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> Option<&str> {
     error.as_service_error().and_then(ProvideErrorMetadata::code)
 }
 
-/// Whether nothing was done because a transaction was in the way.
+/// Whether a write had no effect because it conflicted with a transaction.
 pub(crate) fn is_conflict(code: Option<&str>) -> bool {
     matches!(code, Some("TransactionConflictException"))
 }
 
-/// Whether an answer with this error code is due to the moment: throttles, conflicts and failures of AWS itself.
-fn may_pass(code: Option<&str>) -> bool {
+/// Whether this error code is temporary: throttles, conflicts and failures of AWS itself.
+fn is_temporary(code: Option<&str>) -> bool {
     !matches!(
         code,
         Some(

@@ -1,5 +1,5 @@
-//! Reading and writing the attributes of an item. None is named as a key of an index is ([`crate::table::INDEXES`]), whose types
-//! they would have to have.
+//! Reading and writing the attributes of items other than runs. Their names must differ from the keys of the indexes
+//! ([`crate::table::INDEXES`]), which fix an attribute's type in the whole table.
 
 use aws_sdk_dynamodb::{primitives::Blob, types::AttributeValue};
 use runyard_runs::{StoreError, Timestamp};
@@ -24,7 +24,7 @@ pub(crate) fn bytes(value: &[u8]) -> AttributeValue {
 pub(crate) struct Reader<'i>(pub(crate) &'i Item);
 
 impl Reader<'_> {
-    /// A text; an error if it is not there.
+    /// Returns a text; an error if the attribute is missing.
     pub(crate) fn text(&self, name: &str) -> Result<&str, StoreError> {
         self.0
             .get(name)
@@ -33,12 +33,12 @@ impl Reader<'_> {
             .ok_or_else(|| self.damaged(name))
     }
 
-    /// A text that means something else.
+    /// Parses a text.
     pub(crate) fn parse<T: FromStr>(&self, name: &str) -> Result<T, StoreError> {
         self.text(name)?.parse().map_err(|_| self.damaged(name))
     }
 
-    /// [`Reader::parse`], of an attribute that need not be there.
+    /// Like [`Reader::parse`], for an optional attribute.
     pub(crate) fn parse_any<T: FromStr>(&self, name: &str) -> Result<Option<T>, StoreError> {
         self.0.contains_key(name).then(|| self.parse(name)).transpose()
     }
@@ -48,12 +48,12 @@ impl Reader<'_> {
         number.and_then(|number| number.parse().ok()).ok_or_else(|| self.damaged(name))
     }
 
-    /// A time in milliseconds.
+    /// Returns a timestamp that is stored in milliseconds.
     pub(crate) fn time(&self, name: &str) -> Result<Timestamp, StoreError> {
         self.number(name).map(Timestamp)
     }
 
-    /// [`Reader::time`], of an attribute that need not be there.
+    /// Like [`Reader::time`], for an optional attribute.
     pub(crate) fn time_any(&self, name: &str) -> Result<Option<Timestamp>, StoreError> {
         self.0.contains_key(name).then(|| self.time(name)).transpose()
     }
@@ -66,7 +66,7 @@ impl Reader<'_> {
     pub(crate) fn damaged(&self, name: &str) -> StoreError {
         let key = |name| self.0.get(name).and_then(|value| value.as_s().ok()).map_or("?", String::as_str);
         let text = format!(
-            "the item {} / {} of the table is damaged: its `{name}` is missing or no {name}",
+            "the item {} / {} of the table is damaged: its `{name}` is missing or invalid",
             key("PK"),
             key("SK")
         );

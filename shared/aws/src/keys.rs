@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! KEY#<key id>, KEY        the key
-//! KEYS, KEY#<key id>       the same again, so that an operator can list them; written in one transaction with it
+//! KEYS, KEY#<key id>       a copy, so that operators can list keys; written in the same transaction
 //! ```
 
 use crate::{
@@ -16,10 +16,10 @@ use aws_sdk_dynamodb::types::{Put, TransactWriteItem, Update};
 use runyard_runs::{AccessKey, Credential, KeyStore, Scope, StoreError, Timestamp};
 use std::sync::Arc;
 
-/// Keys that are cached, and as many ids of keys that do not exist.
+/// Number of cached keys, and of cached ids of keys that do not exist.
 const CAPACITY: usize = 4096;
 
-/// [`KeyStore`] on DynamoDB, and what an operator does with keys.
+/// [`KeyStore`] on DynamoDB, and the operator's commands on keys.
 pub struct Keys {
     home: Arc<Home>,
     known: Cache<String, AccessKey>,
@@ -31,7 +31,7 @@ impl Keys {
         Self { home, known }
     }
 
-    /// Makes a key and stores what is stored of it. The credential is known to the caller only.
+    /// Creates a key and stores its hash. Only the caller has the credential.
     pub async fn create(
         &self,
         scope: Scope,
@@ -39,10 +39,10 @@ impl Keys {
     ) -> Result<(Credential, AccessKey), StoreError> {
         let (credential, key) =
             Credential::generate(&*self.home.ids, scope, self.home.clock.now(), expires_at);
-        let put = |place: [&str; 2]| {
+        let put = |item_key: [&str; 2]| {
             let put = Put::builder()
                 .table_name(&self.home.config.table)
-                .set_item(Some(item(&key, place)))
+                .set_item(Some(item(&key, item_key)))
                 .condition_expression("attribute_not_exists(PK)")
                 .build();
             put.map(|put| TransactWriteItem::builder().put(put).build()).map_err(built)
@@ -60,7 +60,7 @@ impl Keys {
         Ok((credential, key))
     }
 
-    /// All keys, the oldest first.
+    /// Returns all keys, oldest first.
     pub async fn list(&self) -> Result<Vec<AccessKey>, StoreError> {
         let mut pages = self
             .home
@@ -82,13 +82,13 @@ impl Keys {
         Ok(keys)
     }
 
-    /// Revokes a key, at the latest 15 s later in other processes; gives whether there is one with this public part.
+    /// Revokes a key; other processes notice within 15 s. Returns whether a key with this public part exists.
     pub async fn revoke(&self, id: &str) -> Result<bool, StoreError> {
-        let update = |place: [&str; 2]| {
+        let update = |[partition, sort]: [&str; 2]| {
             let update = Update::builder()
                 .table_name(&self.home.config.table)
-                .key("PK", text(place[0]))
-                .key("SK", text(place[1]))
+                .key("PK", text(partition))
+                .key("SK", text(sort))
                 .update_expression("SET revoked_at = if_not_exists(revoked_at, :now)")
                 .condition_expression("attribute_exists(PK)")
                 .expression_attribute_values(":now", number(self.home.clock.now().0))
@@ -131,7 +131,7 @@ impl KeyStore for Keys {
         if let Some(answer) = self.known.get(&id) {
             return Ok(answer.into_option());
         }
-        let asked = self.known.now();
+        let read_at = self.known.now();
         let found = self
             .home
             .clients
@@ -140,13 +140,13 @@ impl KeyStore for Keys {
             .table_name(&self.home.config.table)
             .key("PK", text(partition(&id)))
             .key("SK", text("KEY"))
-            // A key is good from the moment that it is made; and an older answer would be remembered.
+            // A key is valid as soon as it is created; and a stale result would be cached.
             .consistent_read(true)
             .send()
             .await
             .map_err(store_error)?;
         let found = found.item.map(|item| key(&item)).transpose()?;
-        self.known.put(id, asked, found.clone());
+        self.known.put(id, read_at, found.clone());
         Ok(found)
     }
 }

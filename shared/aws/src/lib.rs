@@ -1,28 +1,28 @@
 //! The ports of `runyard-runs` on DynamoDB, S3 and SQS, for one stack in one AWS region.
 //!
-//! Promises: what a write acknowledged is stored by AWS in several zones; one table, one bucket and one queue serve any
-//! number of processes; what is read of one run sees every write that was acknowledged before; throttles and time-outs
-//! are retried with jitter until a deadline, and told as [`StoreError::Unknown`](runyard_runs::StoreError) after it.
+//! Promises: an acknowledged write is stored by AWS in several zones; one table, one bucket and one queue serve any
+//! number of processes; a read of a run sees every write to it that was acknowledged before; throttles and timeouts
+//! are retried with jitter until a deadline, and returned as [`StoreError::Unknown`](runyard_runs::StoreError) after it.
 //!
-//! Knows `runyard-runs` only: nothing of HTTP, of how a workflow runs, or of Lambda. No type of the AWS SDK stands in a
-//! public signature but where the clients are handed over ([`Clients`]). It starts no task.
+//! Knows `runyard-runs` only: not HTTP, the execution of workflows, or Lambda. No public signature contains a type of
+//! the AWS SDK, except where the clients are passed in ([`Clients`]). It starts no background task.
 //!
-//! | module | what |
+//! | module | content |
 //! | --- | --- |
 //! | `config` | [`Config`] from the environment |
-//! | `clients` | the SDK's clients: time-outs, retries, TLS |
+//! | `clients` | the SDK's clients: timeouts, retries, TLS |
 //! | `error` | what an AWS error means to a port |
 //! | `runs` | [`Runs`]: runs and their logs, in the table |
-//! | `files` | [`Files`]: files in the bucket, what is known of them in the table; presigned uploads |
+//! | `files` | [`Files`]: files in the bucket, their attributes in the table; presigned uploads |
 //! | `queue` | [`Queue`]: the queue |
 //! | `apps` | [`Apps`], [`Deployments`]: deployed apps, and deploying them |
 //! | `keys` | [`Keys`]: access keys |
-//! | `secrets` | [`Secrets`]: what apps' environment variables name in Secrets Manager and SSM |
-//! | `streams` | [`Streams`]: how many streams are open, in the table |
-//! | `usage` | [`Usage`]: how much apps have stored, in the table |
-//! | `stack` | `Stack`: what a CloudFormation stack is made of; with the feature `operator` |
-//! | `bodies` | what is too large for the table, in the bucket |
-//! | [`table`] | the table: its keys, its indexes, what expires |
+//! | `secrets` | [`Secrets`]: the secrets in Secrets Manager and SSM that apps' environment variables refer to |
+//! | `streams` | [`Streams`]: the number of open streams, in the table |
+//! | `usage` | [`Usage`]: the bytes that apps have stored, in the table |
+//! | `stack` | `Stack`: finds the table and bucket of a CloudFormation stack; with the feature `operator` |
+//! | `bodies` | content that is too large for the table, in the bucket |
+//! | [`table`] | the table: its keys, indexes and expiry |
 
 mod apps;
 mod aws;

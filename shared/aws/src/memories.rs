@@ -1,10 +1,10 @@
-//! What agents remember.
+//! Agents' memory of conversations.
 //!
 //! ```text
-//! MEMORY#<hash of the conversation>, TURN#<creation of the run in ms, 15 digits>#<turn>     what was said in one run
+//! MEMORY#<hash of the conversation>, TURN#<creation of the run in ms, 15 digits>#<turn>     the messages of one run
 //! ```
 //!
-//! A turn that is too large for the table lies in the bucket, among what belongs to its run.
+//! A turn that is too large for the table is stored in the bucket, under the prefix of its run.
 
 use crate::{
     aws::Home,
@@ -19,7 +19,7 @@ use runyard_runs::{MemoryScope, MemoryStore, MemoryTurn, StoreError};
 use std::sync::Arc;
 
 /// Turns read by one query.
-const PAGE: i32 = 25;
+const TURNS_PER_QUERY: i32 = 25;
 
 /// [`MemoryStore`] on DynamoDB and S3.
 pub struct Memories {
@@ -60,7 +60,7 @@ impl MemoryStore for Memories {
             .expression_attribute_values(":scope", text(memory_pk(scope)))
             .scan_index_forward(false)
             .consistent_read(true)
-            .limit(PAGE)
+            .limit(TURNS_PER_QUERY)
             .into_paginator()
             .items()
             .send();

@@ -5,16 +5,16 @@ use async_trait::async_trait;
 use runyard_runs::{AppId, RunId, RunQueue, StoreError};
 use std::{sync::Arc, time::Duration};
 
-/// The longest that SQS holds a message back.
-const LONGEST_DELAY: Duration = Duration::from_mins(15);
+/// The longest delay of a message in SQS.
+const MAX_DELAY: Duration = Duration::from_mins(15);
 
 /// [`RunQueue`] on an SQS standard queue.
 ///
-/// A message is a hint: its body is the run's id and nothing else, its group is the app, so that SQS serves apps with few
-/// runs before the backlog of one with many (fair queues). One request sends it.
+/// A message is a hint. Its body is the run's id and nothing else. Its group is the app, so that SQS delivers runs of
+/// apps with few runs before the backlog of an app with many (fair queues). One request sends it.
 ///
-/// SQS holds a message back for 900 s at most. For a longer delay nothing is sent at all: the run's `due` has it
-/// brought here when it is time, whereas a message that comes early has a worker look and find nothing to do.
+/// SQS delays a message by at most 900 s. For a longer delay nothing is sent: the sweeper enqueues the run when it is
+/// `due`, whereas a message that is delivered early makes a worker read the run and find nothing to do.
 pub struct Queue {
     home: Arc<Home>,
 }
@@ -26,9 +26,9 @@ impl Queue {
 
     /// Opens a connection.
     pub(crate) async fn warm(&self) {
-        let asked = self.home.clients.sqs.get_queue_attributes().queue_url(&self.home.config.queue_url);
-        if let Err(error) = asked.send().await.map_err(store_error) {
-            tracing::debug!(%error, "the queue did not answer at the start");
+        let request = self.home.clients.sqs.get_queue_attributes().queue_url(&self.home.config.queue_url);
+        if let Err(error) = request.send().await.map_err(store_error) {
+            tracing::debug!(%error, "the queue did not answer at startup");
         }
     }
 }
@@ -36,11 +36,11 @@ impl Queue {
 #[async_trait]
 impl RunQueue for Queue {
     async fn enqueue(&self, app: AppId, run: RunId, delay: Duration) -> Result<(), StoreError> {
-        if delay > LONGEST_DELAY {
-            tracing::debug!(%run, ?delay, "no message is held back so long: the run is picked up when it is due");
+        if delay > MAX_DELAY {
+            tracing::debug!(%run, ?delay, "no message sent, the delay is too long: the sweeper enqueues the run");
             return Ok(());
         }
-        // Rounded up: early is worse than late.
+        // Rounded up: an early message is worse than a late one.
         let seconds = i32::try_from(delay.as_millis().div_ceil(1000)).unwrap_or(i32::MAX);
         self.home
             .clients

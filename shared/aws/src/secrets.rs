@@ -1,7 +1,8 @@
-//! Secrets: the values of environment variables that Secrets Manager or SSM's parameter store keeps.
+//! Secrets: values of environment variables that are kept in Secrets Manager or SSM Parameter Store.
 //!
-//! Read when an app is first used, all of it at once, and again each 5 minutes that it is in use, so that a rotated key
-//! reaches processes that live for hours. Never written anywhere; an error names the variable, the log the reference.
+//! All secrets of an app are read when it is first used, and every 5 minutes while it is in use, so that rotated
+//! secrets reach processes that live for hours. They are never written anywhere; an error names the variable, a log
+//! line the reference.
 
 use crate::{aws::Home, error::store_error};
 use async_trait::async_trait;
@@ -24,20 +25,20 @@ pub(crate) const SECRETS_MANAGER: &str = "secretsmanager";
 pub(crate) const SSM: &str = "ssm";
 
 /// How long a secret is used before it is read again.
-const FRESH: Duration = Duration::from_mins(5);
+const REFRESH_INTERVAL: Duration = Duration::from_mins(5);
 
-/// How long it is before a secret that could not be read is asked for again.
-const REFUSED: Duration = Duration::from_secs(30);
+/// How long to wait before reading a secret again that could not be read.
+const RETRY_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Secrets that are cached.
+/// Number of cached secrets.
 const CAPACITY: usize = 1024;
 
-/// A secret. Shown by nothing but [`Secret::reveal`].
+/// A secret. Only [`Secret::reveal`] shows it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<str>);
 
 impl Secret {
-    /// The secret itself.
+    /// Returns the secret in plain text.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -49,21 +50,21 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Reads the secrets that apps name.
+/// Reads and caches the secrets that apps refer to.
 pub struct Secrets {
     home: Arc<Home>,
     manager: OnceLock<aws_sdk_secretsmanager::Client>,
     ssm: OnceLock<aws_sdk_ssm::Client>,
-    known: Mutex<HashMap<Place, Known>>,
+    known: Mutex<HashMap<SecretKey, Known>>,
 }
 
-/// The store and the name of a secret; fields of one secret are read together.
-type Place = (String, String);
+/// The store and the name of a secret. Does not include the field: fields of one secret are read together.
+type SecretKey = (String, String);
 
 #[derive(Clone)]
 struct Known {
-    again_at: Timestamp,
-    /// The secret, or why it cannot be read, told to whoever calls the app.
+    read_again_at: Timestamp,
+    /// The secret, or why it cannot be read, as shown to callers of the app.
     value: Result<Secret, String>,
 }
 
@@ -72,79 +73,84 @@ impl Secrets {
         Self { home, manager: OnceLock::new(), ssm: OnceLock::new(), known: Mutex::default() }
     }
 
-    /// Has all secrets of an app at hand that can be read; those that cannot are told by [`Secrets::of`]. An error means that
-    /// AWS did not answer, and that it is not known yet.
+    /// Reads all secrets of an app that are not cached; [`Secrets::of`] reports those that cannot be read. An error
+    /// means that AWS did not answer, and that a secret was never read.
     pub async fn ready(&self, app: &App) -> Result<(), StoreError> {
         if app.secrets.is_empty() {
             return Ok(());
         }
         let now = self.home.clock.now();
-        let missing: BTreeSet<Place> = {
+        let missing: BTreeSet<SecretKey> = {
             let known = self.lock();
-            let is_fresh = |place: &Place| known.get(place).is_some_and(|known| now < known.again_at);
-            app.secrets.values().map(place).filter(|place| !is_fresh(place)).collect()
+            let is_fresh = |key: &SecretKey| known.get(key).is_some_and(|known| now < known.read_again_at);
+            app.secrets.values().map(key_of).filter(|key| !is_fresh(key)).collect()
         };
-        let read = future::join_all(missing.into_iter().map(|place| async {
-            let value = self.read(&place).await;
-            (place, value)
+        let read = future::join_all(missing.into_iter().map(|key| async {
+            let value = self.read(&key).await;
+            (key, value)
         }));
-        for (place, value) in read.await {
-            self.keep(place, now, value)?;
+        for (key, value) in read.await {
+            self.keep(key, now, value)?;
         }
         Ok(())
     }
 
-    /// The value of an app's environment variable, if `app.yaml` names a secret for it, as it was when the app was last
-    /// [made ready](Secrets::ready); else nothing. Or why it cannot be read.
+    /// Returns the value of an app's environment variable as of the last [`Secrets::ready`], or `None` if `app.yaml`
+    /// names no secret for it. The error says why it cannot be read.
     pub fn of(&self, app: &App, variable: &str) -> Result<Option<Secret>, String> {
         let Some(reference) = app.secrets.get(variable) else { return Ok(None) };
-        let known = self.lock().get(&place(reference)).map(|known| known.value.clone());
+        let known = self.lock().get(&key_of(reference)).map(|known| known.value.clone());
         let secret = match known {
             Some(Ok(secret)) => field(&secret, reference.field.as_deref()),
             Some(Err(why)) => Err(why),
-            None => Err("it was not read yet".to_owned()),
+            None => Err("it has not been read yet".to_owned()),
         };
         secret
             .map(Some)
             .map_err(|why| format!("`{variable}` is kept in {}, and cannot be read: {why}", reference.store))
     }
 
-    fn keep(&self, place: Place, now: Timestamp, read: Result<Secret, Unread>) -> Result<(), StoreError> {
+    fn keep(
+        &self,
+        key: SecretKey,
+        now: Timestamp,
+        read: Result<Secret, ReadError>,
+    ) -> Result<(), StoreError> {
         let mut known = self.lock();
         let value = match read {
             Ok(secret) => Ok(secret),
-            Err(Unread::Refused(why)) => Err(why),
-            Err(Unread::Unknown(error)) => {
-                let Some(old) = known.get_mut(&place) else { return Err(error) };
-                tracing::warn!(store = place.0, secret = place.1, %error, "a secret is used as it was last read");
-                old.again_at = now + REFUSED;
+            Err(ReadError::Refused(why)) => Err(why),
+            Err(ReadError::Unknown(error)) => {
+                let Some(old) = known.get_mut(&key) else { return Err(error) };
+                tracing::warn!(store = key.0, secret = key.1, %error, "secret not refreshed: the old value is used");
+                old.read_again_at = now + RETRY_INTERVAL;
                 return Ok(());
             }
         };
-        if known.len() >= CAPACITY && !known.contains_key(&place) {
+        if known.len() >= CAPACITY && !known.contains_key(&key) {
             known.clear();
         }
-        let again_at = now + if value.is_ok() { FRESH } else { REFUSED };
-        known.insert(place, Known { again_at, value });
+        let read_again_at = now + if value.is_ok() { REFRESH_INTERVAL } else { RETRY_INTERVAL };
+        known.insert(key, Known { read_again_at, value });
         Ok(())
     }
 
-    async fn read(&self, place: &Place) -> Result<Secret, Unread> {
-        let (store, name) = place;
+    async fn read(&self, key: &SecretKey) -> Result<Secret, ReadError> {
+        let (store, name) = key;
         let value = match store.as_str() {
             SECRETS_MANAGER => self.secrets_manager(name).await,
             SSM => self.ssm(name).await,
-            _ => Err(Unread::Refused("there is no such store here".to_owned())),
+            _ => Err(ReadError::Refused(format!("the store is unknown: use {SECRETS_MANAGER} or {SSM}"))),
         };
-        if let Err(Unread::Refused(why)) = &value {
-            tracing::error!(store, secret = name, "a secret that an app names cannot be read: {why}");
+        if let Err(ReadError::Refused(why)) = &value {
+            tracing::error!(store, secret = name, why, "secret of an app cannot be read");
         }
         value.map(|value| Secret(value.into()))
     }
 
-    async fn secrets_manager(&self, name: &str) -> Result<String, Unread> {
+    async fn secrets_manager(&self, name: &str) -> Result<String, ReadError> {
         let client = self.manager.get_or_init(|| aws_sdk_secretsmanager::Client::new(&self.home.clients.sdk));
-        let read = client.get_secret_value().secret_id(name).send().await.map_err(unread)?;
+        let read = client.get_secret_value().secret_id(name).send().await.map_err(read_error)?;
         match (read.secret_string, read.secret_binary) {
             (Some(text), _) => Ok(text),
             (None, Some(bytes)) => String::from_utf8(bytes.into_inner()).map_err(|_| not_text()),
@@ -152,25 +158,26 @@ impl Secrets {
         }
     }
 
-    async fn ssm(&self, name: &str) -> Result<String, Unread> {
+    async fn ssm(&self, name: &str) -> Result<String, ReadError> {
         let client = self.ssm.get_or_init(|| aws_sdk_ssm::Client::new(&self.home.clients.sdk));
-        let read = client.get_parameter().name(name).with_decryption(true).send().await.map_err(unread)?;
+        let read =
+            client.get_parameter().name(name).with_decryption(true).send().await.map_err(read_error)?;
         read.parameter.and_then(|parameter| parameter.value).ok_or_else(not_text)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Place, Known>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<SecretKey, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-enum Unread {
-    /// It is not there, or may not be read.
+enum ReadError {
+    /// It does not exist, or access is denied.
     Refused(String),
-    /// AWS did not say.
+    /// AWS did not answer.
     Unknown(StoreError),
 }
 
-fn unread<E, R>(error: SdkError<E, R>) -> Unread
+fn read_error<E, R>(error: SdkError<E, R>) -> ReadError
 where
     E: Error + ProvideErrorMetadata + Send + Sync + 'static,
     R: fmt::Debug + Send + Sync + 'static,
@@ -179,47 +186,47 @@ where
     let why = match code.as_deref() {
         Some("AccessDenied" | "AccessDeniedException") => "access is denied",
         Some("ResourceNotFoundException" | "ParameterNotFound" | "ParameterVersionNotFound") => {
-            "there is none of that name, in this account and region"
+            "it does not exist in this account and region"
         }
         Some("DecryptionFailure" | "InvalidKeyId") => "it cannot be decrypted with its KMS key",
-        Some("InvalidParameterException" | "ValidationException") => "that is no name of one",
+        Some("InvalidParameterException" | "ValidationException") => "its name is not valid",
         Some("InvalidRequestException") => "it is being deleted, or has no value yet",
-        _ => return Unread::Unknown(store_error(error)),
+        _ => return ReadError::Unknown(store_error(error)),
     };
-    tracing::debug!(error = ?store_error(error), "a secret was refused");
-    Unread::Refused(why.to_owned())
+    tracing::debug!(error = ?store_error(error), "secret refused");
+    ReadError::Refused(why.to_owned())
 }
 
-fn not_text() -> Unread {
-    Unread::Refused("it is no text".to_owned())
+fn not_text() -> ReadError {
+    ReadError::Refused("it is not text".to_owned())
 }
 
-fn place(reference: &SecretReference) -> Place {
+fn key_of(reference: &SecretReference) -> SecretKey {
     (reference.store.clone(), reference.name.clone())
 }
 
-/// The secret, or one field of the JSON object that it is.
+/// Returns the secret, or one field of it if it is a JSON object.
 fn field(secret: &Secret, field: Option<&str>) -> Result<Secret, String> {
     let Some(field) = field else { return Ok(secret.clone()) };
     let Ok(Value::Object(mut object)) = serde_json::from_str(secret.reveal()) else {
-        return Err(format!("it is no JSON object, and so has no field `{field}`"));
+        return Err(format!("it is not a JSON object, so it has no field `{field}`"));
     };
     match object.remove(field) {
         Some(Value::String(text)) => Ok(Secret(text.into())),
         Some(value @ (Value::Number(_) | Value::Bool(_))) => Ok(Secret(value.to_string().into())),
-        Some(_) => Err(format!("its field `{field}` is no text")),
+        Some(_) => Err(format!("its field `{field}` is not text")),
         None => Err(format!("it has no field `{field}`")),
     }
 }
 
-/// An [`AppStore`] whose apps have their secrets at hand: for whoever executes runs, or judges their input.
+/// An [`AppStore`] that reads the secrets of the apps it returns, for processes that execute runs or check their input.
 pub struct AppsWithSecrets {
     apps: Arc<dyn AppStore>,
     secrets: Arc<Secrets>,
 }
 
 impl AppsWithSecrets {
-    /// The apps of `apps`, with `secrets` made ready for each that is asked for.
+    /// Returns the apps of `apps`, with [`Secrets::ready`] called for each one that is found.
     pub fn new(apps: Arc<dyn AppStore>, secrets: Arc<Secrets>) -> Self {
         Self { apps, secrets }
     }
@@ -252,7 +259,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_shown_on_request_only() {
+    fn a_secret_is_shown_by_reveal_only() {
         let secret = Secret("hunter2".into());
         assert_eq!(format!("{secret:?} {:?}", Some(&secret)), "Secret(…) Some(Secret(…))");
         assert_eq!(secret.reveal(), "hunter2");
@@ -264,10 +271,10 @@ mod tests {
         let of = |name| field(&secret, Some(name)).map(|found| found.reveal().to_owned());
         assert_eq!(of("key").as_deref(), Ok("k"));
         assert_eq!(of("port").as_deref(), Ok("8080"));
-        for (name, why) in [("list", "its field `list` is no text"), ("kye", "it has no field `kye`")] {
+        for (name, why) in [("list", "its field `list` is not text"), ("kye", "it has no field `kye`")] {
             assert_eq!(of(name).unwrap_err(), why);
         }
         let plain = field(&Secret("hunter2".into()), Some("key")).unwrap_err();
-        assert!(plain.contains("no JSON object") && !plain.contains("hunter2"), "{plain}");
+        assert!(plain.contains("not a JSON object") && !plain.contains("hunter2"), "{plain}");
     }
 }

@@ -1,17 +1,17 @@
-//! A stack, found by its name: for an operator, who knows no names of tables and buckets.
+//! Finds a stack by its name, for operators who do not know the names of its table and bucket.
 
 use crate::{Aws, Clients, Config, clients::sdk_config, error::store_error};
 use aws_sdk_cloudformation::{Client, error::ProvideErrorMetadata, types::Output};
 use runyard_runs::{Clock, Ids, StoreError};
 use std::{env, sync::Arc};
 
-/// Which stack an operator means: its CloudFormation name, or what it is made of.
+/// Identifies a stack: by its CloudFormation name, or by its table and bucket.
 ///
-/// Region and credentials are those of the AWS command line: `AWS_REGION`, `AWS_PROFILE`, its files; `AWS_ENDPOINT_URL` for an
-/// emulator.
+/// Region and credentials are those of the AWS command line: `AWS_REGION`, `AWS_PROFILE`, its files;
+/// `AWS_ENDPOINT_URL` for an emulator.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stack {
-    /// The name of the CloudFormation stack. Not asked for if table and bucket are given.
+    /// The name of the CloudFormation stack. Not used if table and bucket are given.
     pub name: Option<String>,
     /// The table, instead of the stack's output `Table`.
     pub table: Option<String>,
@@ -22,28 +22,28 @@ pub struct Stack {
 /// Why a stack is not found.
 #[derive(Debug, thiserror::Error)]
 pub enum StackError {
-    /// Nothing says which.
-    #[error("which stack? give --stack NAME, or --table and --bucket")]
+    /// Neither a name nor both table and bucket are given.
+    #[error("no stack is given: give --stack NAME, or --table and --bucket")]
     Unnamed,
-    /// Nothing says where.
-    #[error("in which AWS region? set AWS_REGION, or AWS_PROFILE to a profile with a region")]
+    /// No AWS region is configured.
+    #[error("no AWS region is set: set AWS_REGION, or AWS_PROFILE to a profile with a region")]
     NoRegion,
-    /// There is none of that name.
+    /// The region has no stack of this name.
     #[error(
-        "there is no stack {name} in {region}: `aws cloudformation list-stacks` names those there; AWS_REGION says where"
+        "there is no stack {name} in {region}: list the stacks with `aws cloudformation list-stacks`, or set AWS_REGION"
     )]
     NotFound {
         /// Its name.
         name: String,
-        /// Where it was looked for.
+        /// The region, and the profile if `AWS_PROFILE` is set.
         region: String,
     },
-    /// It is not one of Runyard's, or its deployment never came to its end.
+    /// It is not a Runyard stack, or its deployment did not finish.
     #[error("the stack {name} has no output {output}: deploy it from Runyard's template.yaml first")]
     NoOutput {
         /// Its name.
         name: String,
-        /// What it lacks.
+        /// The missing output.
         output: &'static str,
     },
     /// AWS failed.
@@ -52,7 +52,7 @@ pub enum StackError {
 }
 
 impl Stack {
-    /// The ports on it, but for the queue, which an operator does not use.
+    /// Returns the ports on this stack. The queue is not usable: operators do not need it.
     pub async fn open(&self, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Result<Aws, StackError> {
         let (table, bucket) = match (&self.table, &self.bucket, &self.name) {
             (Some(table), Some(bucket), _) => (table.clone(), bucket.clone()),
@@ -89,16 +89,17 @@ async fn outputs(name: &str) -> Result<Vec<Output>, StackError> {
     let described = Client::new(&sdk).describe_stacks().stack_name(name).send().await;
     let found = match described {
         Ok(described) => described.stacks.unwrap_or_default().pop(),
-        // CloudFormation has no code of its own for this.
+        // CloudFormation has no dedicated error code for a missing stack.
         Err(error) if error.code() == Some("ValidationError") => None,
         Err(error) => return Err(store_error(error).into()),
     };
-    let found = found.ok_or_else(|| StackError::NotFound { name: name.to_owned(), region: place(region) })?;
+    let found =
+        found.ok_or_else(|| StackError::NotFound { name: name.to_owned(), region: with_profile(region) })?;
     Ok(found.outputs.unwrap_or_default())
 }
 
-/// Where it was looked for, as the operator said it.
-fn place(region: String) -> String {
+/// The region, with the profile that selects it.
+fn with_profile(region: String) -> String {
     match env::var("AWS_PROFILE") {
         Ok(profile) => format!("{region} (profile {profile})"),
         Err(_) => region,

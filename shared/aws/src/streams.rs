@@ -1,11 +1,11 @@
-//! How many streams are open.
+//! Counts open streams.
 //!
 //! ```text
-//! STREAMS#<app>, OPENED#<quarter of an hour since 1970>     how many were opened in it, less those that were closed
+//! STREAMS#<app>, OPENED#<quarter of an hour since 1970>     number of streams opened in it, less those closed since
 //! ```
 //!
-//! Lambda ends a response after 15 minutes, so a stream that was opened before the last quarter of an hour but one is closed,
-//! whether its process said so or died.
+//! Lambda ends a response after 15 minutes. So every stream that was opened before the previous quarter of an hour is
+//! closed, even if its process died without counting it as closed.
 
 use crate::{
     aws::Home,
@@ -18,10 +18,10 @@ use aws_sdk_dynamodb::types::ReturnValue;
 use runyard_runs::{AppId, OpenStreams, StoreError, StreamPlace};
 use std::sync::Arc;
 
-/// As long as a stream is open at most, in milliseconds.
-const PERIOD: i64 = 15 * 60 * 1000;
+/// Maximum duration of a stream, in milliseconds.
+const PERIOD_MILLIS: i64 = 15 * 60 * 1000;
 
-/// [`OpenStreams`] on DynamoDB: a write and a read for each stream that begins, a write for each that ends.
+/// [`OpenStreams`] on DynamoDB: a write and a read for each stream that opens, a write for each that closes.
 pub struct Streams {
     home: Arc<Home>,
 }
@@ -31,9 +31,9 @@ impl Streams {
         Self { home }
     }
 
-    /// Adds to those of a period; gives how many they are then.
+    /// Adds to the open streams of a period; returns their new number.
     async fn add(&self, place: StreamPlace, streams: i64) -> Result<i64, StoreError> {
-        let kept_until = (place.period + 3) * PERIOD / 1000;
+        let kept_until = (place.period + 3) * PERIOD_MILLIS / 1000;
         let updated = self
             .home
             .clients
@@ -53,7 +53,7 @@ impl Streams {
         Reader(&updated.attributes.unwrap_or_default()).number("opened")
     }
 
-    /// How many of a period are open.
+    /// Returns the number of open streams of a period.
     async fn of(&self, place: StreamPlace) -> Result<i64, StoreError> {
         let found = self
             .home
@@ -63,7 +63,7 @@ impl Streams {
             .table_name(&self.home.config.table)
             .key(PK, text(partition(place.app)))
             .key(SK, text(period(place.period)))
-            // One that was opened a moment before the period ended is to be seen.
+            // A stream that was opened just before the period ended must be counted.
             .consistent_read(true)
             .send()
             .await
@@ -82,12 +82,12 @@ fn period(number: i64) -> String {
 
 #[async_trait]
 impl OpenStreams for Streams {
-    async fn enter(&self, app: AppId, most: u32) -> Result<Option<StreamPlace>, StoreError> {
-        let now = StreamPlace { app, period: self.home.clock.now().0.div_euclid(PERIOD) };
+    async fn enter(&self, app: AppId, limit: u32) -> Result<Option<StreamPlace>, StoreError> {
+        let now = StreamPlace { app, period: self.home.clock.now().0.div_euclid(PERIOD_MILLIS) };
         let before = StreamPlace { period: now.period - 1, ..now };
-        // A process that died in mid-stream leaves one too many, never one too few.
+        // A process that dies during a stream leaves the count too high by one, never too low.
         let (opened, earlier) = tokio::try_join!(self.add(now, 1), self.of(before))?;
-        if opened + earlier <= i64::from(most) {
+        if opened + earlier <= i64::from(limit) {
             return Ok(Some(now));
         }
         self.add(now, -1).await?;

@@ -1,25 +1,25 @@
-//! The table: its keys, its indexes, what expires. This is the definition that the template and the tests are held to.
+//! The table: its keys, indexes and expiry. The template and the tests must match this definition.
 //!
-//! | `PK` | `SK` | what |
+//! | `PK` | `SK` | item |
 //! | --- | --- | --- |
 //! | `RUN#<run>` | `LOG#<first sequence, 12 digits>` | an entry of the run's log |
-//! | `RUN#<run>` | `RUN` | its record, with what was asked for if both fit into 1 KiB |
-//! | `RUN#<run>` | `RUN#INPUT` | what was asked for, if not |
+//! | `RUN#<run>` | `RUN` | its record, with its parameters (input, version, metadata, files) if both fit into 1 KiB |
+//! | `RUN#<run>` | `RUN#INPUT` | its parameters, if not |
 //! | `IDEM#<hash>` | `IDEM` | an idempotency key |
-//! | `FILE#<file>` | `FILE` | what is known of a file |
-//! | `MEMORY#<hash>` | `TURN#<time>#<turn>` | what was said in one run of an agent |
-//! | `STREAMS#<app>` | `OPENED#<quarter of an hour>` | how many streams were opened in it and are open |
-//! | `STORED#<app>` | `DAY#<day since 1970, 6 digits>` | how many bytes of an app expire on it |
+//! | `FILE#<file>` | `FILE` | the attributes of a file |
+//! | `MEMORY#<hash>` | `TURN#<time>#<turn>` | the messages of one run of an agent |
+//! | `STREAMS#<app>` | `OPENED#<quarter of an hour>` | number of streams that were opened in it and are still open |
+//! | `STORED#<app>` | `DAY#<day since 1970, 6 digits>` | number of bytes of an app that expire on that day |
 //! | `KEY#<key id>` | `KEY` | an access key |
-//! | `KEYS` | `KEY#<key id>` | the same again, to be listed |
+//! | `KEYS` | `KEY#<key id>` | a copy of it, for lists |
 //! | `APP#<app>` | `APP#<version>` | a version of an app |
 //! | `APPS` | `APP#<app>` | which version is current, and the app's hosts |
 //! | `HOST#<host>`, `HOST#<name>.*` | `HOST` | the app on a host, and its current version |
 //!
-//! A run's items sort so that one query backward gives what was asked for, the record and the last entry.
+//! A run's items sort so that one query backward returns its parameters, its record and its last entry.
 //!
-//! The indexes hold nothing but records. Their keys are bytes: with [`LISTED`] and what the table adds, a row takes
-//! some 111 bytes, so that one query, which reads 1 MiB, counts some 9,400 runs.
+//! The indexes contain records only. Their keys are bytes: with [`LISTED`] and the keys of the table, a row takes about
+//! 111 bytes, so that one query, which reads 1 MiB, counts about 9,400 runs.
 
 use runyard_runs::{AppId, MemoryScope, RunId, Sequence, Timestamp};
 use serde_json::{Value, json};
@@ -33,10 +33,10 @@ pub const PK: &str = "PK";
 /// The sort key: a string.
 pub const SK: &str = "SK";
 
-/// When DynamoDB may delete the item: seconds since 1970. It takes its time, so whoever reads looks at it too.
+/// When DynamoDB may delete the item, in seconds since 1970. It deletes late, so readers check this too.
 pub const TTL: &str = "ttl";
 
-/// How long after a run's last day its items stay: the sweeper ends it on that day, and nothing of a live run may go.
+/// How long items stay after their run expires: the sweeper ends the run then, and no item of a live run may be deleted.
 pub const LINGER: Duration = Duration::from_hours(24);
 
 /// An index over records.
@@ -44,16 +44,16 @@ pub const LINGER: Duration = Duration::from_hours(24);
 pub struct Index {
     /// Its name.
     pub name: &'static str,
-    /// Its partition key, and the type of that.
+    /// Its partition key, and its type.
     pub hash: (&'static str, &'static str),
-    /// Its sort key, and the type of that.
+    /// Its sort key, and its type.
     pub range: (&'static str, &'static str),
-    /// What else it holds.
+    /// The other attributes that it contains.
     pub holds: &'static [&'static str],
 }
 
-/// What the indexes that list runs hold of each: status, whether a request has no answer, where the last entry lies that
-/// changed either, whether there is a `RUN#INPUT`, hashes of the labels, when it is deleted.
+/// The attributes of a run in the indexes for lists: status, whether an input request is unanswered, the first sequence
+/// of the last entry that changed either, whether a `RUN#INPUT` exists, hashes of the metadata, time of deletion.
 pub const LISTED: [&str; 6] = ["st", "un", "tail", "input", "labels", TTL];
 
 /// The runs of an app by time: `app` is [`app_key`], `at` is [`at_key`].
@@ -70,33 +70,33 @@ pub const BY_SESSION: Index = Index {
     holds: &["st", "un", "tail", "input", "labels", TTL, "user"],
 };
 
-/// The runs that somebody must look at, by when. Sparse: a record without `due` is not in it.
+/// The runs that are due, by time. Sparse: a record without `due` is not in it.
 pub const BY_DUE: Index =
     Index { name: "by_due", hash: ("due_shard", "N"), range: ("due", "N"), holds: &["app"] };
 
-/// All of them.
+/// All indexes of the table.
 pub const INDEXES: [Index; 4] = [BY_APP, BY_USER, BY_SESSION, BY_DUE];
 
-/// Partition keys that the due runs are spread over; each takes some 500 new runs a second. Must never be lowered.
+/// Number of partition keys over which due runs are spread; each takes about 500 new runs per second. Never lower it.
 pub const DUE_SHARDS: u8 = 8;
 
-/// The partition of a run.
+/// The partition key of a run.
 pub fn run_pk(run: RunId) -> String {
     format!("RUN#{run}")
 }
 
-/// The run of a partition.
+/// The run of a partition key.
 pub(crate) fn run_of(pk: &str) -> Option<RunId> {
     pk.strip_prefix("RUN#")?.parse().ok()
 }
 
-/// The record.
+/// The sort key of a run's record.
 pub const RUN_SK: &str = "RUN";
 
-/// What was asked for, where it is too large to lie in the record.
+/// The sort key of a run's parameters, where they do not fit into the record.
 pub const INPUT_SK: &str = "RUN#INPUT";
 
-/// The entry whose first event has this sequence.
+/// The sort key of the entry whose first event has this sequence.
 pub fn log_sk(first: Sequence) -> String {
     format!("LOG#{first:012}")
 }
@@ -106,7 +106,7 @@ pub(crate) fn first_of(sk: &str) -> Option<Sequence> {
     sk.strip_prefix("LOG#")?.parse().ok()
 }
 
-/// The partition of an idempotency key.
+/// The partition key of an idempotency key.
 pub fn idempotency_pk(key: &[u8; 32]) -> String {
     use std::fmt::Write;
     key.iter().fold("IDEM#".to_owned(), |mut text, byte| {
@@ -115,8 +115,8 @@ pub fn idempotency_pk(key: &[u8; 32]) -> String {
     })
 }
 
-/// The partition of what was said in one conversation: a hash, since what callers call users and sessions is of any length,
-/// and nobody else's business.
+/// The partition key of a conversation: a hash, since callers' ids of users and sessions have any length, and are
+/// private.
 pub fn memory_pk(scope: &MemoryScope) -> String {
     use std::fmt::Write;
     let part = |text: &Option<String>| match text {
@@ -135,22 +135,22 @@ pub fn memory_pk(scope: &MemoryScope) -> String {
     })
 }
 
-/// Where in the order of time a run stands: its creation in milliseconds, 6 bytes, then its id, 16 bytes.
+/// The sort key of a run in order of time: its creation in milliseconds, 6 bytes, then its id, 16 bytes.
 pub fn at_key(created_at: Timestamp, run: RunId) -> [u8; 22] {
     let mut key = [0; 22];
-    // Years 1970 to 10889; whatever lies outside sorts first or last.
+    // Years 1970 to 10889; other times sort first or last.
     let millis = created_at.0.clamp(0, (1 << 48) - 1);
     key[..6].copy_from_slice(&millis.to_be_bytes()[2..]);
     key[6..].copy_from_slice(run.0.as_bytes());
     key
 }
 
-/// The run at this place in the order of time.
+/// The run of such a sort key.
 pub(crate) fn run_at(at: &[u8; 22]) -> Option<RunId> {
     Uuid::from_slice(&at[6..]).ok().map(RunId)
 }
 
-/// A share of an app's runs: its id, 16 bytes, then the shard.
+/// The index key of one shard of an app's runs: the app's id, 16 bytes, then the shard.
 pub fn app_key(app: AppId, shard: u8) -> [u8; 17] {
     let mut key = [shard; 17];
     key[..16].copy_from_slice(app.0.as_bytes());
@@ -162,17 +162,17 @@ pub(crate) fn shard_of(run: RunId, shards: u8) -> u8 {
     run.0.as_bytes()[15] % shards.max(1)
 }
 
-/// A user of an app: half a hash, since what callers call their users is of any length, and nobody else's business.
+/// The index key of a user of an app: half a hash, since callers' ids of users have any length, and are private.
 pub fn user_key(app: AppId, user_id: &str) -> [u8; 16] {
     half_hash(&[b"user", app.0.as_bytes(), user_id.as_bytes()])
 }
 
-/// A session of an app.
+/// The index key of a session of an app: half a hash.
 pub fn session_key(app: AppId, session_id: Uuid) -> [u8; 16] {
     half_hash(&[b"session", app.0.as_bytes(), session_id.as_bytes()])
 }
 
-/// A label: a quarter of a hash, which is enough to tell 16 labels from all others.
+/// Identifies a metadata entry: a quarter of a hash, which is enough to tell a run's 16 entries from all others.
 pub fn label_key(key: &str, value: &str) -> [u8; 8] {
     let hash = half_hash(&[b"label", key.as_bytes(), &[0], value.as_bytes()]);
     let mut label = [0; 8];
@@ -190,8 +190,8 @@ fn half_hash(parts: &[&[u8]]) -> [u8; 16] {
     half
 }
 
-/// The table as `CloudFormation` takes it (`Properties` of `AWS::DynamoDB::Table`): keys, indexes, what expires.
-/// `CreateTable` takes the same but for `TimeToLiveSpecification`.
+/// The table in the format of `CloudFormation` (`Properties` of `AWS::DynamoDB::Table`): keys, indexes, expiry.
+/// `CreateTable` takes the same, except `TimeToLiveSpecification`.
 pub fn definition() -> Value {
     let mut attributes = vec![(PK, "S"), (SK, "S")];
     for index in INDEXES {
@@ -224,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_sort_as_what_they_stand_for() {
+    fn keys_sort_by_time_and_sequence() {
         let run = |number| RunId(Uuid::from_u128(number));
         let at = |millis, number| at_key(Timestamp(millis), run(number));
         let sorted = [at(-1, 5), at(1, 9), at(255, u128::MAX), at(256, 0), at(256, 1), at(i64::MAX, 0)];
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn hashes_tell_apart_what_is_not_the_same() {
+    fn different_keys_have_different_hashes() {
         let [app, other] = [AppId(Uuid::from_u128(1)), AppId(Uuid::from_u128(2))];
         assert_ne!(user_key(app, "ann"), user_key(other, "ann"));
         assert_ne!(user_key(app, "ann"), user_key(app, ""));

@@ -1,12 +1,12 @@
-//! How much apps have stored.
+//! How many bytes apps have stored.
 //!
 //! ```text
-//! STORED#<app>, DAY#<days since 1970, 6 digits>     bytes that expire on that day, in UTC; goes by TTL after it
+//! STORED#<app>, DAY#<days since 1970, 6 digits>     bytes that expire on that day, in UTC; deleted by TTL after it
 //! ```
 //!
-//! A write for each thing that is stored would double what it costs. So a process gathers in memory what it has stored, and
-//! adds it when that is 1 MiB, or 30 s after the first of it, whenever something is stored next; and at its end. What a
-//! process loses that dies was never counted: a quota is approximate here.
+//! Writing a counter for each stored object would double the cost of storing it. So a process sums up in memory what it
+//! has stored. It adds the sum to the table when it reaches 1 MiB, when something is stored while it is 30 s old or
+//! older, and at shutdown. A process that crashes loses its sum, so quotas are approximate here.
 
 use crate::{
     aws::Home,
@@ -25,16 +25,16 @@ use std::{
     time::Duration,
 };
 
-/// Gathered bytes that are added at once.
-const ADD_AT: u64 = 1 << 20;
+/// Gathered bytes that are added to the table immediately.
+const FLUSH_BYTES: u64 = 1 << 20;
 
-/// How long fewer are gathered, and how long after a failure nothing is added.
-const ADD_AFTER: Duration = Duration::from_secs(30);
+/// How long fewer bytes are gathered, and how long nothing is added after a failure.
+const FLUSH_INTERVAL: Duration = Duration::from_secs(30);
 
-/// The sums of so many apps are remembered.
-const APPS: usize = 1024;
+/// Apps whose sums are cached.
+const CACHED_APPS: usize = 1024;
 
-/// [`StorageUsage`] on DynamoDB: a read of an app each 15 s, done beside the read of the app.
+/// [`StorageUsage`] on DynamoDB: one read per app every 15 s, concurrent with the read of the app.
 pub struct Usage {
     home: Arc<Home>,
 }
@@ -61,7 +61,7 @@ impl StorageUsage for Usage {
     }
 }
 
-/// What this process has stored and read of what apps have stored.
+/// The bytes that this process has stored and not yet added to the table, and the sums that it has read.
 pub(crate) struct Counts {
     dynamodb: aws_sdk_dynamodb::Client,
     table: String,
@@ -75,20 +75,20 @@ type Gathered = HashMap<(AppId, i64), i64>;
 #[derive(Default)]
 struct State {
     gathered: Gathered,
-    /// How many bytes those are.
+    /// The sum of their absolute values.
     bytes: u64,
-    /// When they are added, also if they are fewer than [`ADD_AT`].
+    /// When they are added, even if they are fewer than [`FLUSH_BYTES`].
     add_at: Option<Timestamp>,
-    /// Before that nothing is added, since it has failed.
+    /// After a failure, nothing is added before this time.
     not_before: Option<Timestamp>,
     known: HashMap<AppId, Known>,
 }
 
-/// What was read of an app.
+/// The stored bytes of an app, as last read.
 struct Known {
-    asked: Timestamp,
+    read_at: Timestamp,
     stored: i64,
-    /// What this process has stored that is not in it.
+    /// Bytes that this process has stored and `stored` does not include.
     since: i64,
 }
 
@@ -98,17 +98,17 @@ impl Counts {
         Self { dynamodb, table, clock, state: Mutex::default() }
     }
 
-    /// Counts something new that was stored: its content, in bytes, and what is kept about it.
+    /// Counts a new stored object: its content, in bytes, and [`RECORD_BYTES`] for its record.
     pub(crate) async fn count_record(&self, app: AppId, expires_at: Timestamp, bytes: u64) {
         self.gather(app, expires_at, signed(bytes.saturating_add(RECORD_BYTES))).await;
     }
 
-    /// Takes back what [`Counts::count_record`] counted.
+    /// Reverts [`Counts::count_record`].
     pub(crate) async fn uncount_record(&self, app: AppId, expires_at: Timestamp, bytes: u64) {
         self.gather(app, expires_at, -signed(bytes.saturating_add(RECORD_BYTES))).await;
     }
 
-    /// Counts bytes that were added to something.
+    /// Counts bytes that were added to a stored object.
     pub(crate) async fn count_bytes(&self, app: AppId, expires_at: Timestamp, bytes: usize) {
         self.gather(app, expires_at, signed(bytes as u64)).await;
     }
@@ -122,29 +122,29 @@ impl Counts {
             }
             *state.gathered.entry((app, expires_at.day())).or_default() += bytes;
             state.bytes = state.bytes.saturating_add(bytes.unsigned_abs());
-            let add_at = *state.add_at.get_or_insert(now + ADD_AFTER);
-            let is_due = state.bytes >= ADD_AT || add_at <= now;
-            let may = state.not_before.is_none_or(|not_before| not_before <= now);
-            (is_due && may).then(|| state.take())
+            let add_at = *state.add_at.get_or_insert(now + FLUSH_INTERVAL);
+            let is_due = state.bytes >= FLUSH_BYTES || add_at <= now;
+            let is_allowed = state.not_before.is_none_or(|not_before| not_before <= now);
+            (is_due && is_allowed).then(|| state.take())
         };
         if let Some(gathered) = due {
             self.add_to_table(gathered).await;
         }
     }
 
-    /// What is known of an app since 15 s at most.
+    /// Returns the bytes of an app if they were read in the last 15 s.
     fn known(&self, app: AppId, now: Timestamp) -> Option<u64> {
         let state = self.lock();
         let known = state.known.get(&app)?;
-        // What was read on another day is a sum of other days.
+        // A sum that was read on another day covers other days.
         let is_fresh =
-            known.asked <= now && now.since(known.asked) < REMEMBERED && known.asked.day() == now.day();
+            known.read_at <= now && now.since(known.read_at) < REMEMBERED && known.read_at.day() == now.day();
         is_fresh.then(|| known.sum())
     }
 
-    /// Reads how much an app has stored, so that it is known.
+    /// Reads how much an app has stored, and caches it.
     pub(crate) async fn look(&self, app: AppId, now: Timestamp) -> Result<u64, StoreError> {
-        let mut known = Known { asked: now, stored: 0, since: self.lock().unstored(app, now) };
+        let mut known = Known { read_at: now, stored: 0, since: self.lock().unstored(app, now) };
         let found = self
             .dynamodb
             .query()
@@ -160,21 +160,21 @@ impl Counts {
         }
         let sum = known.sum();
         let mut state = self.lock();
-        if state.known.len() >= APPS {
+        if state.known.len() >= CACHED_APPS {
             state.known.clear();
         }
         state.known.insert(app, known);
         Ok(sum)
     }
 
-    /// The same beside another read: that it fails is told to who needs it.
+    /// The same ahead of need: if it fails, the read that needs the sum reports the error.
     pub(crate) async fn look_ahead(&self, app: AppId) {
         if let Err(error) = self.look(app, self.clock.now()).await {
-            tracing::debug!(%app, %error, "how much the app has stored was not read");
+            tracing::debug!(%app, %error, "stored bytes of an app not read");
         }
     }
 
-    /// Adds what was gathered to the counters; gathers it again where that fails.
+    /// Adds the gathered bytes to the table; gathers them again where that fails.
     async fn add_to_table(&self, gathered: Gathered) {
         let adding = gathered.into_iter().map(|((app, day), bytes)| async move {
             let added = self
@@ -182,16 +182,16 @@ impl Counts {
                 .update_item()
                 .table_name(&self.table)
                 .set_key(Some(key(app, day)))
-                .update_expression("ADD #bytes :bytes SET #ttl = :over")
+                .update_expression("ADD #bytes :bytes SET #ttl = :end")
                 .expression_attribute_names("#bytes", "bytes")
                 .expression_attribute_names("#ttl", TTL)
                 .expression_attribute_values(":bytes", number(bytes))
-                .expression_attribute_values(":over", number((day + 1).saturating_mul(86_400)))
+                .expression_attribute_values(":end", number((day + 1).saturating_mul(86_400)))
                 .send()
                 .await;
             if let Err(error) = added {
                 let error = store_error(error);
-                tracing::warn!(%app, %error, "what was stored is not counted yet: it is tried again in 30 s");
+                tracing::warn!(%app, %error, "stored bytes not counted yet: next attempt in 30 s");
                 self.put_back(app, day, bytes);
             }
         });
@@ -199,12 +199,12 @@ impl Counts {
     }
 
     fn put_back(&self, app: AppId, day: i64, bytes: i64) {
-        let again_at = self.clock.now() + ADD_AFTER;
+        let retry_at = self.clock.now() + FLUSH_INTERVAL;
         let mut state = self.lock();
         *state.gathered.entry((app, day)).or_default() += bytes;
         state.bytes = state.bytes.saturating_add(bytes.unsigned_abs());
-        state.add_at.get_or_insert(again_at);
-        state.not_before = Some(again_at);
+        state.add_at.get_or_insert(retry_at);
+        state.not_before = Some(retry_at);
     }
 
     fn take(&self) -> Gathered {
@@ -222,7 +222,7 @@ impl State {
         std::mem::take(&mut self.gathered)
     }
 
-    /// What this process has gathered of an app.
+    /// The bytes of an app that are gathered and not yet added to the table.
     fn unstored(&self, app: AppId, now: Timestamp) -> i64 {
         let today = now.day();
         let of_app = self.gathered.iter().filter(|((found, day), _)| *found == app && *day >= today);
@@ -248,7 +248,7 @@ fn partition(app: AppId) -> String {
     format!("STORED#{app}")
 }
 
-/// Sorts as days come: six digits are enough until the year 4707, and nothing is kept for long.
+/// Keys sort by day: six digits suffice until the year 4707, longer than anything is kept.
 fn sort(day: i64) -> String {
     format!("DAY#{:06}", day.clamp(0, 999_999))
 }

@@ -15,7 +15,7 @@ use runyard_conformance::{
 use runyard_runs::{MemoryStore, OpenStreams, RunId, RunStore, SystemClock};
 use std::sync::Arc;
 
-/// The suite's runs are in the past, where none of them has expired.
+/// The clock is set to the time of the suite's runs, which lies in the past, so that none has expired.
 async fn runs() -> (Arc<dyn RunStore>, Stack) {
     let stack = Stack::new(Arc::new(FixedClock(make::NOW))).await;
     (stack.aws.runs(), stack)
@@ -27,7 +27,7 @@ async fn damaged_runs() -> (Damaged, Stack) {
     (Damaged { runs: stack.aws.runs(), damage }, stack)
 }
 
-/// Another hand on the table.
+/// Writes to the table without the ports.
 struct Table(aws_sdk_dynamodb::Client, String);
 
 #[async_trait]
@@ -35,7 +35,7 @@ impl Damage for Table {
     async fn damage(&self, run: RunId, how: How) {
         let (sk, update, value) = match how {
             How::LaterVersion => {
-                ("LOG#000000000001", "SET #name = :value", r#"{"v":99,"e":"of another form"}"#)
+                ("LOG#000000000001", "SET #name = :value", r#"{"v":99,"e":"in another format"}"#)
             }
             How::Entry => ("LOG#000000000001", "SET #name = :value", "{"),
             How::Record => ("RUN", "SET #name = :value", "many"),
@@ -53,7 +53,7 @@ impl Damage for Table {
             .update_expression(update);
         let value = (how != How::Content).then(|| (":value".to_owned(), AttributeValue::S(value.to_owned())));
         let value = value.map(|value| [value].into());
-        update.set_expression_attribute_values(value).send().await.expect("it is damaged");
+        update.set_expression_attribute_values(value).send().await.expect("the item is damaged");
     }
 }
 
@@ -73,7 +73,7 @@ async fn open_streams() -> (Arc<dyn OpenStreams>, Stack) {
     (stack.aws.streams(), stack)
 }
 
-/// The same with each app's runs spread over several keys of the index.
+/// A store that spreads each app's runs over several keys of the index.
 async fn sharded_runs() -> (Arc<dyn RunStore>, Stack) {
     let stack = Stack::with_shards(Arc::new(FixedClock(make::NOW)), 3).await;
     (stack.aws.runs(), stack)

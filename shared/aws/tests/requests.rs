@@ -1,4 +1,4 @@
-//! How much a run asks of DynamoDB: the bounds of the design.
+//! How many requests a run sends to DynamoDB: the bounds of the design.
 
 mod fixture;
 
@@ -33,9 +33,10 @@ async fn a_sync_run_is_two_writes_and_no_read() {
     assert_eq!(requests(usage), (0, 2), "{:?}", stack.meter.by_operation());
 }
 
-/// How much is stored is gathered in memory: it costs one write at most in 30 s, or a MiB; and none is forgotten at the end.
+/// Stored bytes are summed up in memory: counting them costs at most one write per 30 s, or per MiB. Shutdown counts the
+/// rest.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_many_runs_store_is_counted_by_one_write() {
+async fn stored_bytes_of_many_runs_are_counted_by_one_write() {
     const RUNS: u64 = 25;
     let (stack, service) = stack().await;
     for _ in 0..RUNS {
@@ -52,7 +53,7 @@ async fn what_many_runs_store_is_counted_by_one_write() {
     assert_eq!(elsewhere, here, "another process reads it");
 }
 
-/// What is large is counted at once.
+/// Large entries are counted at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mebibyte_is_counted_at_once() {
     let (stack, service) = stack().await;
@@ -76,12 +77,12 @@ async fn a_background_run_is_three_writes_and_one_message_at_most() {
     assert!(run.status.is_terminal());
     let usage = stack.meter.usage();
     assert!(usage.writes <= 3, "{:?}", stack.meter.by_operation());
-    assert_eq!(usage.reads, 3, "what is to be done, the log, and the look above");
+    assert_eq!(usage.reads, 3, "the run, its log, and the read above");
     assert_eq!(service.queue.sent(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_look_at_a_run_is_one_read() {
+async fn reading_a_run_is_one_read() {
     let (stack, service) = stack().await;
     let id = service.sync_echo().await;
     stack.meter.reset();
@@ -90,7 +91,7 @@ async fn a_look_at_a_run_is_one_read() {
     stack.meter.reset();
     stack.aws.runs().head(id).await.unwrap().unwrap();
     assert_eq!(requests(stack.meter.usage()), (1, 0));
-    // Whoever follows has read to the end.
+    // A follower, which has read to the end.
     stack.meter.reset();
     stack.aws.runs().read(id, 3).await.unwrap().unwrap();
     assert_eq!(requests(stack.meter.usage()), (1, 0));
@@ -124,17 +125,17 @@ async fn a_page_is_two_reads() {
     }
 }
 
-/// A tenth of the minute that the bench streams.
+/// Streams a tenth of the minute of the benchmark.
 #[tokio::test(flavor = "multi_thread")]
 async fn deltas_are_gathered() {
     let (stack, service) = stack().await;
     let begun = Instant::now();
-    let mut late = service.stream_deltas(300, Duration::from_millis(20)).await;
+    let mut latencies = service.stream_deltas(300, Duration::from_millis(20)).await;
     let gathered = begun.elapsed().as_millis() / 100;
-    // One each 100 ms, and the creation, the claim, the first delta and the end; and the stream's place, taken and given back.
+    // One write every 100 ms; the creation, the claim, the first delta and the end; and counting the stream, twice.
     assert!(u128::from(stack.meter.usage().writes) <= gathered + 6, "{:?}", stack.meter.by_operation());
-    // Half of those 100 ms and a write; on a quiet machine, the bench holds it to 60 ms.
-    late.sort_unstable();
-    let median = late[late.len() / 2];
-    assert!(median <= Duration::from_millis(150), "a delta comes {median:?} late at the median");
+    // Half of the 100 ms, and a write; the benchmark, on an idle machine, asserts 60 ms.
+    latencies.sort_unstable();
+    let median = latencies[latencies.len() / 2];
+    assert!(median <= Duration::from_millis(150), "the median latency of a delta is {median:?}");
 }

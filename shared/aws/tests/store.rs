@@ -1,4 +1,5 @@
-//! What the store does beyond the ports' promises: where things lie, what expires, what becomes of lost replies.
+//! What the store does beyond the ports' promises: where content is stored, what expires, how lost responses are
+//! handled.
 
 mod fixture;
 
@@ -20,7 +21,7 @@ async fn stack() -> Stack {
     Stack::new(Arc::new(FixedClock(make::NOW))).await
 }
 
-/// A second process on the same stack, whose clock says `now`.
+/// A second process on the same stack, whose clock is set to `now`.
 fn process(stack: &Stack, clients: Clients, now: Timestamp) -> Aws {
     Aws::with_clients(stack.config.clone(), clients, Arc::new(FixedClock(now)), Arc::new(SystemIds))
 }
@@ -34,13 +35,14 @@ fn faulty(stack: &Stack) -> (Arc<Faults>, Aws) {
 
 async fn objects(stack: &Stack) -> Vec<String> {
     let listed = stack.clients.s3.list_objects_v2().bucket(&stack.config.bucket).send().await;
-    let listed = listed.expect("the bucket is there");
+    let listed = listed.expect("the bucket exists");
     listed.contents().iter().map(|object| object.key().expect("a key").to_owned()).collect()
 }
 
-/// A small input lies in the record, a middling one beside it, a large one in the bucket; each comes back by one read.
+/// A small input is stored in the record, a medium one in a separate item, a large one in the bucket; one read of the
+/// table returns each.
 #[tokio::test(flavor = "multi_thread")]
-async fn inputs_of_any_size_come_back() {
+async fn inputs_of_any_size_are_stored() {
     let stack = stack().await;
     let runs = stack.aws.runs();
     for (size, objects_then) in [(0, 0), (500, 0), (900, 0), (30_000, 0), (33_000, 1), (4_000_000, 2)] {
@@ -58,9 +60,9 @@ async fn inputs_of_any_size_come_back() {
     }
 }
 
-/// Entries over 32 KiB lie in the bucket, all of a run under one prefix, named for how long they are kept.
+/// Entries over 32 KiB are stored in the bucket, all of a run under one prefix, which says how long they are kept.
 #[tokio::test(flavor = "multi_thread")]
-async fn large_entries_lie_in_the_bucket() {
+async fn large_entries_are_stored_in_the_bucket() {
     let stack = stack().await;
     let runs = stack.aws.runs();
     let run = make::run(make::app());
@@ -76,18 +78,18 @@ async fn large_entries_lie_in_the_bucket() {
         assert_eq!(appended, Append::Done);
         entries.push(entry);
     }
-    // Who loses leaves the winner's object alone.
+    // A writer that loses the race does not overwrite the winner's object.
     let late = make::checkpoints(run.id, 2, make::claim(), 1, 50_000);
     assert_eq!(runs.append(&late).await.unwrap(), Append::Taken);
     let log = runs.read(run.id, 1).await.unwrap().unwrap();
-    assert!(log.more && log.entries == entries[..3], "3 MiB make a read full");
+    assert!(log.more && log.entries == entries[..3], "a read ends after 3 MiB");
     assert!(runs.read(run.id, 4).await.unwrap().unwrap().entries == entries[3..]);
     let prefix = format!("runs/4d/{}/{}/", run.app, run.id);
     let objects = objects(&stack).await;
     assert!(objects.len() == 3 && objects.iter().all(|key| key.starts_with(&prefix)), "{objects:?}");
 }
 
-/// A record stays under 1 KiB, whatever becomes of the run: a write of it is one unit.
+/// A record stays under 1 KiB in every state of the run: a write of it costs one unit.
 #[tokio::test(flavor = "multi_thread")]
 async fn records_stay_small() {
     let stack = stack().await;
@@ -111,38 +113,38 @@ async fn records_stay_small() {
         };
         runs.commit(&entry, &change, &Guard::Always).await.unwrap();
         stack.meter.reset();
-        let nothing = RecordChange { attempts: Some((4, 1_000_000_001)), ..RecordChange::default() };
-        runs.update(run.id, &nothing, &Guard::Always).await.unwrap();
+        let change = RecordChange { attempts: Some((4, 1_000_000_001)), ..RecordChange::default() };
+        runs.update(run.id, &change, &Guard::Always).await.unwrap();
         let units = stack.meter.usage().write_units;
         assert!((units - 1.0).abs() < 0.01, "{units} units with an input of {size}");
         assert_eq!(runs.get(run.id).await.unwrap().unwrap().new, run);
     }
 }
 
-/// DynamoDB deletes late: what it should have deleted is not there for anybody; until then it is.
+/// DynamoDB deletes late: readers do not see items whose time of deletion has passed, and see them until then.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_expired_is_gone_before_it_is_deleted() {
+async fn expired_runs_are_not_found_before_they_are_deleted() {
     let stack = stack().await;
     let run = make::run(make::app());
     stack.aws.runs().create(&run, &make::record()).await.unwrap();
     let entry = make::checkpoints(run.id, 1, make::claim(), 1, 0);
     stack.aws.runs().append(&entry).await.unwrap();
-    let gone_at = run.expires_at + table::LINGER + Duration::from_secs(1);
-    for (now, is_there) in [(run.expires_at, true), (gone_at, false)] {
+    let deleted_at = run.expires_at + table::LINGER + Duration::from_secs(1);
+    for (now, exists) in [(run.expires_at, true), (deleted_at, false)] {
         let runs = process(&stack, stack.clients.clone(), now).runs();
-        assert_eq!(runs.get(run.id).await.unwrap().is_some(), is_there);
-        assert_eq!(runs.head(run.id).await.unwrap().is_some(), is_there);
-        assert_eq!(runs.read(run.id, 1).await.unwrap().is_some(), is_there);
-        assert_eq!(runs.read(run.id, 2).await.unwrap().is_some(), is_there);
+        assert_eq!(runs.get(run.id).await.unwrap().is_some(), exists);
+        assert_eq!(runs.head(run.id).await.unwrap().is_some(), exists);
+        assert_eq!(runs.read(run.id, 1).await.unwrap().is_some(), exists);
+        assert_eq!(runs.read(run.id, 2).await.unwrap().is_some(), exists);
         let page = runs.list(&query(run.app)).await.unwrap();
-        assert_eq!((page.runs.len(), page.total_count), (usize::from(is_there), u64::from(is_there)));
-        let next = make::checkpoints(run.id, if is_there { 2 } else { 3 }, make::claim(), 1, 0);
-        let expected = if is_there { Append::Done } else { Append::Refused };
+        assert_eq!((page.runs.len(), page.total_count), (usize::from(exists), u64::from(exists)));
+        let next = make::checkpoints(run.id, if exists { 2 } else { 3 }, make::claim(), 1, 0);
+        let expected = if exists { Append::Done } else { Append::Refused };
         assert_eq!(runs.append(&next).await.unwrap(), expected);
     }
 }
 
-/// Every item of a run bears the same time, so that DynamoDB leaves nothing behind.
+/// Every item of a run has the same TTL, so that DynamoDB leaves nothing behind.
 #[tokio::test(flavor = "multi_thread")]
 async fn all_items_of_a_run_expire_together() {
     let stack = stack().await;
@@ -152,7 +154,7 @@ async fn all_items_of_a_run_expire_together() {
     runs.create(&run, &make::record()).await.unwrap();
     let change = RecordChange::default();
     runs.commit(&make::checkpoints(run.id, 1, make::claim(), 1, 0), &change, &Guard::Always).await.unwrap();
-    // Another process, which knows the run by its id only.
+    // Another process, which has not cached the run.
     let other = process(&stack, stack.clients.clone(), make::NOW).runs();
     other.append(&make::checkpoints(run.id, 2, make::claim(), 1, 40_000)).await.unwrap();
     let scanned = stack.clients.dynamodb.scan().table_name(&stack.config.table).send().await.unwrap();
@@ -163,24 +165,25 @@ async fn all_items_of_a_run_expire_together() {
     }
 }
 
-/// Replies that get lost on the way are asked for again, and what was done is not done twice, nor denied.
+/// A request whose response is lost is retried: it takes effect once, and the retry returns the outcome of the first
+/// attempt.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_reply_is_no_other_answer() {
+async fn a_lost_response_does_not_change_the_outcome() {
     let stack = stack().await;
     let (faults, aws) = faulty(&stack);
     let runs = aws.runs();
-    let lost = || faults.expect([Fault::LostReply]);
+    let lose_next = || faults.expect([Fault::LostReply]);
     let mut large = make::run(make::app());
     large.input = json!({"text": "x".repeat(5000)}).as_object().cloned().unwrap().into();
     for run in [make::run(make::app()), large] {
-        lost();
+        lose_next();
         assert_eq!(runs.create(&run, &make::record()).await.unwrap(), Create::Done);
         assert_eq!(runs.create(&run, &make::record()).await.unwrap(), Create::Exists);
-        lost();
+        lose_next();
         let claim = make::claim();
         let change = RecordChange { owner: Field::Set(claim), ..RecordChange::default() };
         assert_eq!(runs.update(run.id, &change, &Guard::Rev(0)).await.unwrap(), Update::Done);
-        lost();
+        lose_next();
         let entry = make::checkpoints(run.id, 1, claim, 1, 0);
         let change = RecordChange { owner: Field::Clear, ..RecordChange::default() };
         assert_eq!(runs.commit(&entry, &change, &Guard::Owner(claim)).await.unwrap(), Append::Done);
@@ -190,9 +193,9 @@ async fn a_lost_reply_is_no_other_answer() {
     }
 }
 
-/// A throttle, a conflict or a failure passes, and is waited for; what does not pass is unknown in time.
+/// Throttles, conflicts and server errors are retried. If they persist, the outcome is unknown after a deadline.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_passes_is_waited_for() {
+async fn temporary_errors_are_retried() {
     let stack = stack().await;
     let (faults, aws) = faulty(&stack);
     let runs = aws.runs();
@@ -219,21 +222,21 @@ async fn what_passes_is_waited_for() {
     assert!(matches!(error, StoreError::Unknown(_)), "{error:?}");
 }
 
-/// What will not be done however often it is asked is told at once.
+/// Errors that no retry can change are returned at once.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_does_not_pass_fails_at_once() {
+async fn permanent_errors_are_not_retried() {
     let stack = stack().await;
     let (faults, aws) = faulty(&stack);
     faults.expect([DENIED, DENIED]);
     let error = aws.runs().create(&make::run(make::app()), &make::record()).await.unwrap_err();
     assert!(matches!(&error, StoreError::Failed(_)), "{error:?}");
     assert_eq!(error.to_string(), "AccessDeniedException: not for you");
-    assert_eq!(faults.left(), 1, "it was asked once");
+    assert_eq!(faults.left(), 1, "one request was sent");
 }
 
-/// With filters the page may lie far down: it is found, and counted, across the pages of DynamoDB.
+/// With filters, matching runs may be far apart: they are found and counted across the pages of DynamoDB.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rare_status_is_found_far_down() {
+async fn runs_of_a_rare_status_are_found() {
     const RUNS: usize = 12_000;
     let stack = stack().await;
     let runs = stack.aws.runs();

@@ -1,4 +1,4 @@
-//! Deploying apps: a version is stored and made current, or another one is made current again, in one transaction.
+//! Deploying apps: one transaction stores a version and makes it current, or makes an earlier version current again.
 
 use super::{
     get,
@@ -24,22 +24,21 @@ use aws_sdk_s3::primitives::ByteStream;
 use runyard_runs::{App, AppId, StoreError, Timestamp};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-/// The stores that secrets are read from, see [`Secrets`](crate::Secrets).
+/// The stores from which secrets can be read, see [`Secrets`](crate::Secrets).
 const SECRET_STORES: [&str; 2] = [crate::secrets::SECRETS_MANAGER, crate::secrets::SSM];
 
-/// A transaction writes 100 items at most: the version, the pointer, and each host that comes or goes.
-const MOST_HOSTS: usize = 48;
+/// A transaction writes at most 100 items: the version, the pointer, and each host that is added or removed.
+const MAX_HOSTS: usize = 48;
 
-/// The shortest prefix of a version that names it, in characters.
-const SHORTEST: usize = 4;
+/// Minimum length of a prefix that identifies a version, in characters.
+const MIN_VERSION_PREFIX: usize = 4;
 
-/// Seconds.
-const DAY: i64 = 86_400;
+const DAY_SECONDS: i64 = 86_400;
 
-/// Attempts of a deployment that meets other deployments of the same app.
-const ATTEMPTS: u32 = 5;
+/// Attempts of a deployment that conflicts with other deployments of the same app.
+const MAX_ATTEMPTS: u32 = 5;
 
-/// What an operator does with deployed apps.
+/// Deploys apps, rolls them back and lists them, for operators.
 pub struct Deployments {
     home: Arc<Home>,
 }
@@ -55,7 +54,7 @@ pub struct Deployed {
     pub version: String,
     /// The version that was current before, if there was one.
     pub before: Option<String>,
-    /// Whether anything was changed: not if this version was current already.
+    /// Whether anything was changed; `false` if this version was current already.
     pub changed: bool,
 }
 
@@ -68,9 +67,9 @@ pub struct Current {
     pub name: String,
     /// Its current version.
     pub version: String,
-    /// The hosts that lead to it; `NAME.*` for every host whose first label is the app's name.
+    /// The hosts on which it answers; `NAME.*` for every host whose first label is the app's name.
     pub hosts: Vec<String>,
-    /// Since when that version is current.
+    /// When that version became current.
     pub activated_at: Timestamp,
 }
 
@@ -81,7 +80,7 @@ pub struct Version {
     pub version: String,
     /// When it was first deployed.
     pub deployed_at: Timestamp,
-    /// Whether new runs are of it.
+    /// Whether new runs use it.
     pub is_current: bool,
 }
 
@@ -90,8 +89,8 @@ pub struct Version {
 pub enum DeployError {
     /// Another app answers on this host.
     #[error(
-        "the host {host} belongs to the app {owner} ({owner_id}): take it from there first, by deploying that app without \
-         it, or leave it out of `hosts` here"
+        "the host {host} belongs to the app {owner} ({owner_id}): deploy that app without it first, or remove it from \
+         `hosts` here"
     )]
     HostTaken {
         /// The host.
@@ -103,8 +102,8 @@ pub enum DeployError {
     },
     /// Another app has this name.
     #[error(
-        "the name {name} belongs to the app with the id {owner_id}: give this one another `name`, or give it that `id` if \
-         it is the same app"
+        "the name {name} belongs to the app with the id {owner_id}: choose another `name`, or set `id` to that id if it \
+         is the same app"
     )]
     NameTaken {
         /// The name.
@@ -112,27 +111,27 @@ pub enum DeployError {
         /// The id of the app that has it.
         owner_id: AppId,
     },
-    /// More hosts than one transaction changes.
-    #[error("an app answers on {MOST_HOSTS} hosts at most, its name included, and this one lists {0}")]
+    /// More hosts than one transaction can change.
+    #[error("`hosts`: an app has at most {MAX_HOSTS} hosts, including its name, and this one has {0}")]
     TooManyHosts(usize),
-    /// A secret of a store that nobody knows here.
-    #[error("`{name}` is kept in \"{store}\", which is not known here: known are secretsmanager and ssm")]
+    /// An environment variable refers to an unknown store of secrets.
+    #[error("`{name}` is kept in \"{store}\", which is unknown: use secretsmanager or ssm")]
     UnknownSecretStore {
         /// The variable.
         name: String,
         /// The store.
         store: String,
     },
-    /// Its runs would be kept for longer than the bucket's lifecycle rules keep anything.
+    /// Its runs would be kept for longer than the bucket's lifecycle rules keep any object.
     #[error(
-        "`retention_days` is {days}, and {most} at most on AWS for runs that may take so long: what is too large for the \
-         table goes after {} days",
-        bodies::LONGEST_KEPT / DAY
+        "`retention_days` is {days}, and must be at most {most} on AWS with the run limits of this app: the bucket deletes \
+         large content after {} days",
+        bodies::LONGEST_KEPT / DAY_SECONDS
     )]
     KeptTooLong {
-        /// The days.
+        /// The app's `retention_days`.
         days: u32,
-        /// The most that there can be.
+        /// The maximum for this app.
         most: i64,
     },
     /// No app has this name.
@@ -143,18 +142,18 @@ pub enum DeployError {
         /// The names of the apps that are deployed.
         known: Vec<String>,
     },
-    /// The app has no such version, or more than one that begins so.
+    /// No version of the app has this prefix, or more than one has.
     #[error("{name} has {} version {version}: `runyard apps versions {name}` lists them", if *.ambiguous { "more than one" } else { "no" })]
     NoSuchVersion {
         /// The app's name.
         name: String,
-        /// What was asked for.
+        /// The requested version, or prefix of one.
         version: String,
-        /// Whether several begin so.
+        /// Whether several versions have this prefix.
         ambiguous: bool,
     },
-    /// Somebody else deploys the same app all the time.
-    #[error("somebody else deploys this app at the same time: look at its versions, and try again")]
+    /// Concurrent deployments of the same app won every attempt.
+    #[error("another deployment of this app is under way: check its versions, and try again")]
     Busy,
     /// AWS failed.
     #[error(transparent)]
@@ -166,8 +165,8 @@ impl Deployments {
         Self { home }
     }
 
-    /// Stores a version of an app and makes it current, with its hosts, all at once; runs under way stay on theirs. The app
-    /// was checked: an engine that cannot load it fails its runs.
+    /// Stores a version of an app and makes it current, with its hosts, atomically. Existing runs stay on their version.
+    /// The caller must have checked the app: an engine that cannot load it fails its runs.
     pub async fn deploy(&self, app: &App) -> Result<Deployed, DeployError> {
         let unknown =
             app.secrets.iter().find(|(_, reference)| !SECRET_STORES.contains(&reference.store.as_str()));
@@ -177,13 +176,13 @@ impl Deployments {
                 store: reference.store.clone(),
             });
         }
-        let most = most_retention_days(app);
+        let most = max_retention_days(app);
         if i64::from(app.retention_days) > most {
             return Err(DeployError::KeptTooLong { days: app.retention_days, most });
         }
         let stored = Stored::new(app, self.home.clock.now());
         if let Some(object) = &stored.object {
-            // Its key names its content: whoever wrote it before wrote the same.
+            // Its key contains the version, a hash of the content: an earlier write stored the same.
             self.home
                 .clients
                 .s3
@@ -199,13 +198,13 @@ impl Deployments {
         self.activate(app, Some(&stored)).await
     }
 
-    /// Makes a version that was deployed before current again. Its name may be cut short, to 4 characters at least.
+    /// Makes an earlier version current again. A prefix of its name, of at least 4 characters, is enough.
     pub async fn roll_back(&self, name: &str, version: &str) -> Result<Deployed, DeployError> {
         let app = self.app_named(name).await?;
         let mut found = self.stored(app, version).await?;
         let ambiguous = found.len() > 1;
         match found.pop() {
-            Some((_, stored)) if !ambiguous && version.len() >= SHORTEST => {
+            Some((_, stored)) if !ambiguous && version.len() >= MIN_VERSION_PREFIX => {
                 self.activate(&stored.into_app(None), None).await
             }
             _ => Err(DeployError::NoSuchVersion {
@@ -216,7 +215,7 @@ impl Deployments {
         }
     }
 
-    /// The versions of an app, the latest deployed first.
+    /// Returns the versions of an app, latest deployment first.
     pub async fn versions(&self, name: &str) -> Result<Vec<Version>, DeployError> {
         let app = self.app_named(name).await?;
         let current = self.pointer(app).await?.map(|pointer| pointer.version);
@@ -235,7 +234,7 @@ impl Deployments {
         Ok(versions)
     }
 
-    /// The apps that are deployed, by name.
+    /// Returns the deployed apps, by name.
     pub async fn list(&self) -> Result<Vec<Current>, DeployError> {
         let mut apps: Vec<_> = pointers(&self.home, None)
             .await?
@@ -252,13 +251,14 @@ impl Deployments {
         Ok(apps)
     }
 
-    /// Makes a version current. Stores it in the same transaction if it is not there; else it must be.
+    /// Makes a version current. Stores it in the same transaction if `stored` is given and it does not exist yet; else
+    /// it must exist.
     async fn activate(&self, app: &App, stored: Option<&Stored>) -> Result<Deployed, DeployError> {
         let hosts = hosts(app);
-        if hosts.len() > MOST_HOSTS {
+        if hosts.len() > MAX_HOSTS {
             return Err(DeployError::TooManyHosts(hosts.len()));
         }
-        for attempt in 0..ATTEMPTS {
+        for attempt in 0..MAX_ATTEMPTS {
             let before = self.pointer(app.id).await?;
             let mut deployed = Deployed {
                 app: app.id,
@@ -271,7 +271,7 @@ impl Deployments {
                 deployed.changed = false;
                 return Ok(deployed);
             }
-            let is_there = get(&self.home, app_key(app.id), version_key(&app.version)).await?.is_some();
+            let exists = get(&self.home, app_key(app.id), version_key(&app.version)).await?.is_some();
             let pointer = Pointer {
                 app: app.id,
                 name: app.name.clone(),
@@ -284,7 +284,7 @@ impl Deployments {
                 table: &self.home.config.table,
                 before: before.as_ref(),
                 pointer: &pointer,
-                version: stored.filter(|_| !is_there),
+                version: stored.filter(|_| !exists),
             };
             match self.write(&change).await? {
                 Written::Done => return Ok(deployed),
@@ -335,7 +335,7 @@ impl Deployments {
         Err(DeployError::NoSuchApp { name: name.to_owned(), known })
     }
 
-    /// The versions of an app that begin so.
+    /// The versions of an app whose names begin with `version`.
     async fn stored(&self, app: AppId, version: &str) -> Result<Vec<(String, Stored)>, StoreError> {
         let mut items = self
             .home
@@ -362,31 +362,31 @@ impl Deployments {
 
 enum Written {
     Done,
-    /// Somebody else deployed in between: look again.
+    /// A concurrent deployment came first: read again, and retry.
     Overtaken,
     Refused(DeployError),
 }
 
-/// What a transaction changes.
+/// The changes of one transaction.
 struct Change<'a> {
     table: &'a str,
     before: Option<&'a Pointer>,
     pointer: &'a Pointer,
-    /// The version, if it is to be stored too.
+    /// The version, if it must be stored too.
     version: Option<&'a Stored>,
 }
 
 impl Change<'_> {
-    /// The writes, those of hosts with their host.
+    /// The writes of the transaction; each write of a host with that host.
     fn items(&self) -> Result<Vec<(Option<String>, TransactWriteItem)>, StoreError> {
         let mut items = vec![(None, self.version()?), (None, self.pointer()?)];
         for host in &self.pointer.hosts {
-            items.push((Some(host.clone()), self.take(host).map_err(built)?));
+            items.push((Some(host.clone()), self.take_host(host).map_err(built)?));
         }
         let none = BTreeSet::new();
         let had = self.before.map_or(&none, |before| &before.hosts);
         for host in had.difference(&self.pointer.hosts) {
-            items.push((Some(host.clone()), self.give_up(host).map_err(built)?));
+            items.push((Some(host.clone()), self.release_host(host).map_err(built)?));
         }
         Ok(items)
     }
@@ -421,7 +421,7 @@ impl Change<'_> {
         Ok(TransactWriteItem::builder().put(put.build().map_err(built)?).build())
     }
 
-    fn take(&self, host: &str) -> Result<TransactWriteItem, BuildError> {
+    fn take_host(&self, host: &str) -> Result<TransactWriteItem, BuildError> {
         let put = Put::builder()
             .table_name(self.table)
             .set_item(Some(self.pointer.host_item(host)))
@@ -432,7 +432,7 @@ impl Change<'_> {
         Ok(TransactWriteItem::builder().put(put).build())
     }
 
-    fn give_up(&self, host: &str) -> Result<TransactWriteItem, BuildError> {
+    fn release_host(&self, host: &str) -> Result<TransactWriteItem, BuildError> {
         let delete = Delete::builder()
             .table_name(self.table)
             .key("PK", text(host_key(host)))
@@ -456,11 +456,11 @@ impl Change<'_> {
     }
 }
 
-/// How many days a run of this app may be kept: with the longest time that it may take, what the table adds to that and a
-/// second that is rounded up, for as long as the bucket keeps anything.
-fn most_retention_days(app: &App) -> i64 {
-    let besides = (app.longest_run() + table::LINGER).as_secs() + 1;
-    (bodies::LONGEST_KEPT - i64::try_from(besides).unwrap_or(i64::MAX)) / DAY
+/// The maximum of `retention_days` for this app: how long the bucket keeps objects, less the longest duration of a run,
+/// the grace period of the table, and one second for rounding up.
+fn max_retention_days(app: &App) -> i64 {
+    let other_seconds = (app.longest_run() + table::LINGER).as_secs() + 1;
+    (bodies::LONGEST_KEPT - i64::try_from(other_seconds).unwrap_or(i64::MAX)) / DAY_SECONDS
 }
 
 fn built(error: BuildError) -> StoreError {
@@ -468,5 +468,5 @@ fn built(error: BuildError) -> StoreError {
 }
 
 fn known_apps(names: &[String]) -> String {
-    if names.is_empty() { "there is none yet".to_owned() } else { format!("there are {}", names.join(", ")) }
+    if names.is_empty() { "there are none yet".to_owned() } else { format!("there are {}", names.join(", ")) }
 }

@@ -1,21 +1,21 @@
 //! Apps as items.
 //!
 //! ```text
-//! APP#<app>, APP#<version>     a version, never changed once it is there; its workflow beside it, or in the bucket
-//! APPS, APP#<app>              which version of the app is current, and the hosts that lead to it
+//! APP#<app>, APP#<version>     a version, immutable; with its workflow, or the key of that in the bucket
+//! APPS, APP#<app>              which version of the app is current, and the hosts on which it answers
 //! HOST#<host>, HOST            the app that answers on a host, and its current version
 //! HOST#<name>.*, HOST          the same for every host whose first label is the app's name
 //! apps/<app>/<version>         the bucket's object of a workflow over 32 KiB
 //! ```
 //!
-//! A deployment writes them in one transaction, so that nobody sees half of it.
+//! A deployment writes them in one transaction, so that no reader sees a partial deployment.
 
 use crate::item::{Item, Reader, number, text};
 use aws_sdk_dynamodb::types::AttributeValue;
 use runyard_runs::{App, AppId, StoreError, Timestamp};
 use std::{collections::BTreeSet, sync::Arc};
 
-/// The largest workflow in bytes that lies in the table.
+/// Maximum size of a workflow in the table, in bytes; a larger one is stored in the bucket.
 pub(super) const INLINE: usize = 32 << 10;
 
 /// The partition of all [`Pointer`]s.
@@ -33,17 +33,17 @@ pub(super) fn host_key(host: &str) -> String {
     format!("HOST#{host}")
 }
 
-/// What stands for every host whose first label is the name.
+/// The pattern that stands for every host whose first label is the name.
 pub(super) fn by_name(name: &str) -> String {
     format!("{}.*", name.to_lowercase())
 }
 
-/// Where a workflow lies that is too large for the table.
+/// The key of a workflow that is too large for the table.
 pub(super) fn object_key(app: &App) -> String {
     format!("apps/{}/{}", app.id, app.version)
 }
 
-/// The hosts that an app answers on, as they stand in the table.
+/// The hosts on which an app answers, as they are written to the table.
 pub(super) fn hosts(app: &App) -> BTreeSet<String> {
     app.hosts.iter().map(|host| host.to_lowercase()).chain([by_name(&app.name)]).collect()
 }
@@ -51,7 +51,7 @@ pub(super) fn hosts(app: &App) -> BTreeSet<String> {
 /// One version of an app.
 pub(super) struct Stored {
     app: App,
-    /// Where its workflow is, if it is not here.
+    /// The key of its workflow in the bucket, if the item does not contain it.
     pub(super) object: Option<String>,
     pub(super) deployed_at: Timestamp,
 }
@@ -90,7 +90,7 @@ impl Stored {
         Ok(Self { app, object, deployed_at: read.time("deployed_at")? })
     }
 
-    /// The app, with the workflow that was read from the bucket if it is there.
+    /// Returns the app, with `workflow` if that was read from the bucket.
     pub(super) fn into_app(mut self, workflow: Option<String>) -> App {
         if let Some(workflow) = workflow {
             self.app.workflow.text = workflow.into();
@@ -107,7 +107,7 @@ pub(super) struct Pointer {
     pub(super) version: String,
     pub(super) hosts: BTreeSet<String>,
     pub(super) activated_at: Timestamp,
-    /// Counts activations: whoever activates a version has seen the last one.
+    /// Counts activations: an activation succeeds only if its writer has read the previous one.
     pub(super) rev: u64,
 }
 
@@ -150,7 +150,7 @@ impl Pointer {
     }
 }
 
-/// The app and the version that a host leads to.
+/// The app that answers on a host, and its version.
 pub(super) fn target(item: &Item) -> Result<(AppId, String), StoreError> {
     let read = Reader(item);
     Ok((read.parse("app_id")?, read.text("version")?.to_owned()))

@@ -19,20 +19,22 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// Hosts that are cached, and as many that lead to no app.
-const HOSTS: usize = 1024;
+/// Number of cached hosts, and of cached hosts on which no app answers.
+const CACHED_HOSTS: usize = 1024;
 
-/// Versions that are cached, limited by their number and by the bytes of their workflows.
-const VERSIONS: usize = 256;
-const VERSION_BYTES: usize = 32 << 20;
+/// Number of cached versions.
+const CACHED_VERSIONS: usize = 256;
 
-/// The longest host name. What is longer is none.
-const LONGEST_HOST: usize = 253;
+/// Bytes of the workflows of all cached versions.
+const CACHED_BYTES: usize = 32 << 20;
+
+/// Maximum length of a host name; nothing longer is one.
+const MAX_HOST_BYTES: usize = 253;
 
 /// [`AppStore`] on DynamoDB.
 ///
-/// A host leads to the app that lists it in `hosts`; else to the one whose name is its first label (`echo.runs.example.com`);
-/// else to the default app; else, if there is only one app, to that.
+/// A host is served by the app that lists it in `hosts`; else by the one whose name is its first label
+/// (`echo.runs.example.com`); else by the default app; else, if only one app is deployed, by that one.
 pub struct Apps {
     home: Arc<Home>,
     hosts: Cache<String, (AppId, String)>,
@@ -41,7 +43,7 @@ pub struct Apps {
     versions: Mutex<Versions>,
 }
 
-/// Versions never change: what is known of them is forgotten only to make room.
+/// Versions are immutable: cached ones are dropped only to make room.
 #[derive(Default)]
 struct Versions {
     known: HashMap<(AppId, String), Arc<App>>,
@@ -50,8 +52,8 @@ struct Versions {
 
 impl Apps {
     pub(crate) fn new(home: Arc<Home>) -> Self {
-        let hosts = Cache::new(Arc::clone(&home.clock), HOSTS);
-        let current = Cache::new(Arc::clone(&home.clock), HOSTS);
+        let hosts = Cache::new(Arc::clone(&home.clock), CACHED_HOSTS);
+        let current = Cache::new(Arc::clone(&home.clock), CACHED_HOSTS);
         Self { home, hosts, current, versions: Mutex::default() }
     }
 
@@ -77,7 +79,7 @@ impl Apps {
     }
 
     async fn host_item(&self, host: Option<&str>) -> Result<Option<Item>, StoreError> {
-        let Some(host) = host.filter(|host| !host.is_empty() && host.len() <= LONGEST_HOST) else {
+        let Some(host) = host.filter(|host| !host.is_empty() && host.len() <= MAX_HOST_BYTES) else {
             return Ok(None);
         };
         get(&self.home, host_key(host), "HOST".to_owned()).await
@@ -87,19 +89,19 @@ impl Apps {
 #[async_trait]
 impl AppStore for Apps {
     async fn by_host(&self, host: &str) -> Result<Option<Arc<App>>, StoreError> {
-        let host = if host.len() > LONGEST_HOST { String::new() } else { host.to_owned() };
+        let host = if host.len() > MAX_HOST_BYTES { String::new() } else { host.to_owned() };
         let known = self.hosts.get(&host);
         let is_new = known.is_none();
         let target = if let Some(answer) = known {
             answer.into_option()
         } else {
-            let asked = self.hosts.now();
+            let read_at = self.hosts.now();
             let target = self.target_of(&host).await?;
-            self.hosts.put(host, asked, target.clone());
+            self.hosts.put(host, read_at, target.clone());
             target
         };
         match target {
-            // Whoever creates a run needs it, at the earliest now, and at the latest when the host is forgotten.
+            // Creating a run needs the stored bytes: read them now, and again when the host drops out of the cache.
             Some((app, version)) if is_new => {
                 tokio::join!(self.stored(app, &version), self.home.counts.look_ahead(app)).0
             }
@@ -112,7 +114,7 @@ impl AppStore for Apps {
         let (found, current) = tokio::join!(self.stored(app, version), self.current_version(app));
         let (found, mut current) = (found?, current?);
         if current.as_deref().is_some_and(|current| current != version) {
-            // What is remembered may be older than this version, which then is not a former one.
+            // The cached result may be older than this version, which may then be the current one.
             self.current.remove(&app);
             current = self.current_version(app).await?;
         }
@@ -136,15 +138,15 @@ impl AppStore for Apps {
 }
 
 impl Apps {
-    /// Which version of an app is current; none if the app is not deployed.
+    /// Returns the current version of an app; `None` if the app is not deployed.
     async fn current_version(&self, app: AppId) -> Result<Option<String>, StoreError> {
         if let Some(answer) = self.current.get(&app) {
             return Ok(answer.into_option());
         }
-        let asked = self.current.now();
+        let read_at = self.current.now();
         let item = get(&self.home, APPS.to_owned(), app_key(app)).await?;
         let current = item.map(|item| Pointer::from_item(&item)).transpose()?.map(|pointer| pointer.version);
-        self.current.put(app, asked, current.clone());
+        self.current.put(app, read_at, current.clone());
         Ok(current)
     }
 
@@ -170,7 +172,7 @@ impl Apps {
 impl Versions {
     fn put(&mut self, key: (AppId, String), app: Arc<App>) {
         let bytes = app.workflow.text.len();
-        if self.known.len() >= VERSIONS || self.bytes + bytes > VERSION_BYTES {
+        if self.known.len() >= CACHED_VERSIONS || self.bytes + bytes > CACHED_BYTES {
             self.known.clear();
             self.bytes = 0;
         }
@@ -180,7 +182,7 @@ impl Versions {
     }
 }
 
-/// An item as it is now: a deployment is seen at once by whoever does not remember the one before.
+/// Reads an item consistently: a process that has not cached the previous deployment sees a new one at once.
 async fn get(home: &Home, partition: String, sort: String) -> Result<Option<Item>, StoreError> {
     let found = home
         .clients
@@ -196,7 +198,7 @@ async fn get(home: &Home, partition: String, sort: String) -> Result<Option<Item
     Ok(found.item)
 }
 
-/// The current versions: all, or the first `limit`.
+/// Reads the pointers to current versions: all, or the first `limit`.
 async fn pointers(home: &Home, limit: Option<i32>) -> Result<Vec<Pointer>, StoreError> {
     let query = home
         .clients

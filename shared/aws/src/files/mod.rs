@@ -1,14 +1,15 @@
 //! Files.
 //!
-//! A file's content is an object of the bucket; what is known of it, and that it exists at all, is an item of the table:
+//! A file's content is an object in the bucket. Its attributes are an item in the table; a file exists if its item does:
 //!
 //! ```text
 //! files/<day of expiry, UTC>/<app>/<file>      the object
 //! FILE#<file>, FILE                            the item
 //! ```
 //!
-//! The object comes first and goes last, so that an item always has one. Retention is a prefix: what is under a day that is
-//! over has expired, and goes a page of keys at a time, whatever a crash left beside it.
+//! The object is written first and deleted last, so that an item always has one. The prefix is the day of expiry:
+//! objects under a day that is over have expired and are deleted a page of keys at a time, including those without an
+//! item that a crash left behind.
 
 mod content;
 mod presign;
@@ -39,29 +40,29 @@ use std::{
 };
 use upload::Receiving;
 
-/// Above all objects of files.
+/// The prefix of all objects of files.
 const PREFIX: &str = "files/";
 
-/// Keys that S3 lists or deletes in one request.
-const PAGE: usize = 1000;
+/// Maximum number of keys that S3 lists or deletes in one request.
+const PAGE_KEYS: usize = 1000;
 
-/// How long to wait before listing again where nothing had expired: a listing costs money.
-const LOOK_AGAIN: Duration = Duration::from_hours(1);
+/// How long to wait before listing again if nothing had expired: each listing is charged.
+const LIST_INTERVAL: Duration = Duration::from_hours(1);
 
-/// [`FileStore`] on S3; what is known of a file is in DynamoDB.
+/// [`FileStore`] on S3, with the attributes of files in DynamoDB.
 #[derive(Clone)]
 pub struct Files {
     home: Arc<Home>,
-    /// When to list what may have expired, in milliseconds.
-    look_at: Arc<AtomicI64>,
+    /// When to next list expired objects, in milliseconds since 1970.
+    list_at: Arc<AtomicI64>,
 }
 
 impl Files {
     pub(crate) fn new(home: Arc<Home>) -> Self {
-        Self { home, look_at: Arc::new(AtomicI64::new(i64::MIN)) }
+        Self { home, list_at: Arc::new(AtomicI64::new(i64::MIN)) }
     }
 
-    /// The item of a file of this app that has neither expired nor been deleted.
+    /// Returns a file of this app and the key of its object, unless it has expired or been deleted.
     async fn find(&self, app: AppId, id: FileId) -> Result<Option<(File, String)>, StoreError> {
         let found = self
             .home
@@ -71,7 +72,7 @@ impl Files {
             .table_name(&self.home.config.table)
             .key("PK", text(partition(id)))
             .key("SK", text("FILE"))
-            // A run is created right after its file, by whatever process.
+            // A run is created right after its file, possibly by another process.
             .consistent_read(true)
             .send()
             .await
@@ -93,10 +94,10 @@ impl Files {
         Ok(Some((file, read.text("object")?.to_owned())))
     }
 
-    /// Makes a file exist whose content is stored.
+    /// Creates the item of a file whose content is stored.
     async fn insert(&self, file: &NewFile, size: u64) -> Result<File, StoreError> {
         let object = object_key(file);
-        // Nothing reads it from `expires_at` on; the table removes it when it comes to it.
+        // Reads ignore the item from `expires_at` on; DynamoDB deletes it some time later.
         let ttl = file.expires_at.0.div_euclid(1000) + 1;
         let item = Item::from([
             ("PK".to_owned(), text(partition(file.id))),
@@ -121,7 +122,7 @@ impl Files {
             .send()
             .await;
         if let Err(error) = put {
-            // The client sends again what was not answered in time: then it is there already.
+            // The SDK retries a request whose response was lost: then the same item exists already.
             match error.as_service_error() {
                 Some(PutItemError::ConditionalCheckFailedException(failed))
                     if failed.item() == Some(&item) => {}
@@ -144,7 +145,7 @@ impl Files {
             .map_err(store_error)
     }
 
-    /// The first keys of files, the first to expire first.
+    /// The first keys of files, earliest day of expiry first.
     async fn first_keys(&self, limit: usize) -> Result<Vec<String>, StoreError> {
         let page = self
             .home
@@ -153,7 +154,7 @@ impl Files {
             .list_objects_v2()
             .bucket(&self.home.config.bucket)
             .prefix(PREFIX)
-            .max_keys(i32::try_from(limit.min(PAGE)).unwrap_or(i32::MAX))
+            .max_keys(i32::try_from(limit.min(PAGE_KEYS)).unwrap_or(i32::MAX))
             .send()
             .await
             .map_err(store_error)?;
@@ -204,14 +205,14 @@ impl FileStore for Files {
         let s3 = &self.home.clients.s3;
         match s3.get_object().bucket(&self.home.config.bucket).key(key).send().await {
             Ok(object) => Ok(Some(content::pieces(object.body))),
-            // It was deleted since. (S3 tells who may not list that a missing key is forbidden.)
+            // It was deleted since. (Without permission to list, S3 answers 403 for a missing key.)
             Err(_) if self.find(app, id).await?.is_none() => Ok(None),
             Err(error) => Err(store_error(error)),
         }
     }
 
     async fn delete(&self, app: AppId, id: FileId) -> Result<(), StoreError> {
-        // What is left of the item says where the object is, so that a deletion that was cut short can be repeated.
+        // The item keeps the key of the object, so that an interrupted deletion can be repeated.
         let marked = self
             .home
             .clients
@@ -234,7 +235,7 @@ impl FileStore for Files {
             Err(error) => return Err(store_error(error)),
         };
         let read = Reader(&item);
-        // A deletion that is repeated was counted.
+        // A repeated deletion was already counted.
         if !item.contains_key("deleted") {
             self.home.counts.uncount_record(app, read.time("expires_at")?, read.number("size")?).await;
         }
@@ -242,7 +243,7 @@ impl FileStore for Files {
     }
 
     async fn delete_expired(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
-        if now.0 < self.look_at.load(Ordering::Relaxed) || limit == 0 {
+        if now.0 < self.list_at.load(Ordering::Relaxed) || limit == 0 {
             return Ok(0);
         }
         let mut expired = self.first_keys(limit).await?;
@@ -250,7 +251,7 @@ impl FileStore for Files {
         let today = format!("{PREFIX}{}/", day(now));
         expired.retain(|key| *key < today);
         if expired.is_empty() {
-            self.look_at.store((now + LOOK_AGAIN).0, Ordering::Relaxed);
+            self.list_at.store((now + LIST_INTERVAL).0, Ordering::Relaxed);
             return Ok(0);
         }
         self.remove_objects(&expired).await?;
@@ -262,12 +263,12 @@ fn partition(id: FileId) -> String {
     format!("FILE#{id}")
 }
 
-/// Where a file's content lies. Made of ids alone: a file's name is never a path.
+/// The key of a file's content. Consists of the day and ids: a file's name is never part of a path.
 fn object_key(file: &NewFile) -> String {
     format!("{PREFIX}{}/{}/{}", day(file.expires_at), file.app, file.id)
 }
 
-/// The day in UTC, `2026-06-10`. Days sort as they come, also where years have no four digits: there are none such.
+/// The day in UTC, `2026-06-10`. Days sort chronologically, since times are clamped to years of four digits.
 fn day(time: Timestamp) -> String {
     let last = jiff::civil::Date::MAX;
     let date = jiff::Timestamp::from_millisecond(time.0.max(0))
@@ -275,11 +276,11 @@ fn day(time: Timestamp) -> String {
     date.to_string()
 }
 
-/// A media type that can stand in a header; where it cannot, that of bytes of whatever meaning.
+/// Returns the media type if it is valid in a header, else `application/octet-stream`.
 fn content_type(mime_type: &str) -> &str {
-    let is_good = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
-    let is_type = mime_type.len() <= 255 && mime_type.contains('/') && mime_type.bytes().all(is_good);
-    if is_type { mime_type } else { "application/octet-stream" }
+    let is_valid_byte = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
+    let is_valid = mime_type.len() <= 255 && mime_type.contains('/') && mime_type.bytes().all(is_valid_byte);
+    if is_valid { mime_type } else { "application/octet-stream" }
 }
 
 #[cfg(test)]

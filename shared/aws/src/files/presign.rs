@@ -1,7 +1,7 @@
-//! Uploads that a client sends to S3 by itself: what it needs for that, signed.
+//! Presigned requests, with which clients upload directly to S3.
 //!
-//! What is signed is a promise to S3's checks, not to ours: the key, the media type and the size cannot be changed by whoever
-//! holds it, and it is good for one object only, until it expires.
+//! S3 enforces the signature, not this service: the holder of a presigned request cannot change the key, the media type
+//! or the size, and can store only this one object, until the request expires.
 
 use super::{Files, content_type, object_key, upload::DISPOSITION};
 use crate::error::store_error;
@@ -18,20 +18,20 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// The longest that S3 takes a presigned request for.
-const LONGEST: Duration = Duration::from_hours(7 * 24);
+/// The longest that S3 accepts a presigned request for.
+const MAX_VALIDITY: Duration = Duration::from_hours(7 * 24);
 
 /// The largest object that one PUT or POST stores.
-const LARGEST: u64 = 5 << 30;
+const MAX_OBJECT_BYTES: u64 = 5 << 30;
 
 /// An upload by `PUT`: the content is the body.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PresignedPut {
-    /// Where to.
+    /// The URL to send it to.
     pub url: String,
-    /// The headers that must be sent, as they are; `content-length` among them.
+    /// The headers that must be sent unchanged, including `content-length`.
     pub headers: Vec<(String, String)>,
-    /// From then on S3 refuses it.
+    /// When it expires: S3 refuses it from then on.
     pub expires_at: Timestamp,
 }
 
@@ -39,28 +39,28 @@ pub struct PresignedPut {
 /// `file`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PresignedPost {
-    /// Where to.
+    /// The URL to send it to.
     pub url: String,
-    /// The fields that must be sent before the content, as they are.
+    /// The fields that must be sent unchanged, before the content.
     pub fields: Vec<(String, String)>,
-    /// From then on S3 refuses it.
+    /// When it expires: S3 refuses it from then on.
     pub expires_at: Timestamp,
 }
 
 impl Files {
-    /// How to upload the content of a file of exactly `size` bytes by `PUT`, for `valid` from now: a week at most, and as
-    /// long as the credentials last that sign it.
+    /// Presigns the upload of a file of exactly `size` bytes, at most 5 GiB, by `PUT`. It is valid for `valid`, at most
+    /// a week, and no longer than the credentials that sign it.
     pub async fn presign_put(
         &self,
         file: &NewFile,
         size: u64,
         valid: Duration,
     ) -> Result<PresignedPut, StoreError> {
-        let (now, valid) = (self.home.clock.now(), valid.min(LONGEST));
-        let size = i64::try_from(size.min(LARGEST + 1))
+        let (now, valid) = (self.home.clock.now(), valid.min(MAX_VALIDITY));
+        let size = i64::try_from(size.min(MAX_OBJECT_BYTES + 1))
             .ok()
-            .filter(|size| size.unsigned_abs() <= LARGEST)
-            .ok_or_else(|| refused("one PUT stores 5 GiB at most: upload the file in parts"))?;
+            .filter(|size| size.unsigned_abs() <= MAX_OBJECT_BYTES)
+            .ok_or_else(|| refused("one PUT stores at most 5 GiB: upload the file in parts"))?;
         let presigned = self
             .home
             .clients
@@ -82,16 +82,16 @@ impl Files {
         })
     }
 
-    /// How to upload the content of a file by `POST`, of as many bytes as `sizes` says, for `valid` from now: a week at
-    /// most, and as long as the credentials last that sign it.
+    /// Presigns the upload of a file by `POST`, with a number of bytes in the range `sizes`, at most 5 GiB. It is valid
+    /// for `valid`, at most a week, and no longer than the credentials that sign it.
     pub async fn presign_post(
         &self,
         file: &NewFile,
         sizes: RangeInclusive<u64>,
         valid: Duration,
     ) -> Result<PresignedPost, StoreError> {
-        if sizes.is_empty() || *sizes.end() > LARGEST {
-            return Err(refused("one POST stores 5 GiB at most: upload the file in parts"));
+        if sizes.is_empty() || *sizes.end() > MAX_OBJECT_BYTES {
+            return Err(refused("one POST stores at most 5 GiB: upload the file in parts"));
         }
         let now = self.home.clock.now();
         let clients = &self.home.clients;
@@ -106,7 +106,7 @@ impl Files {
             content_type: content_type(&file.mime_type),
             sizes,
             now,
-            expires_at: now + valid.min(LONGEST),
+            expires_at: now + valid.min(MAX_VALIDITY),
             region: region.as_ref(),
             credentials: &credentials,
         };
@@ -114,18 +114,18 @@ impl Files {
         Ok(PresignedPost { url, expires_at: policy.expires_at, fields: policy.fields() })
     }
 
-    /// The bucket's URL as the SDK knows it: endpoints have rules of their own in each partition, and for emulators.
+    /// The bucket's URL as the SDK resolves it: the rules for endpoints differ between AWS partitions and for emulators.
     async fn bucket_url(&self, key: &str, now: Timestamp) -> Result<String, StoreError> {
         let put = self.home.clients.s3.put_object().bucket(&self.home.config.bucket).key(key);
-        let put = put.presigned(presigning(now, LONGEST)?).await.map_err(store_error)?;
+        let put = put.presigned(presigning(now, MAX_VALIDITY)?).await.map_err(store_error)?;
         let path = put.uri().split('?').next().unwrap_or_default();
         path.strip_suffix(key)
             .map(str::to_owned)
-            .ok_or_else(|| refused("the bucket's URL is not where its objects are"))
+            .ok_or_else(|| refused("the URL of an object does not end with its key"))
     }
 }
 
-/// What S3 is to check of a `POST`.
+/// The conditions of a `POST` that S3 checks.
 struct Policy<'a> {
     bucket: &'a str,
     key: String,
@@ -138,7 +138,7 @@ struct Policy<'a> {
 }
 
 impl Policy<'_> {
-    /// The form's fields: what the policy fixes, the policy, its signature.
+    /// The form's fields: those that the policy fixes, the policy, its signature.
     fn fields(&self) -> Vec<(String, String)> {
         let mut fields = self.fixed();
         let policy = aws_smithy_types::base64::encode(self.document(&fields).to_string());
@@ -168,7 +168,7 @@ impl Policy<'_> {
         fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    /// The policy: each field has the one value that it has, and the content one of the sizes.
+    /// The policy: each field must have exactly this value, and the content one of the sizes.
     fn document(&self, fixed: &[(String, String)]) -> Value {
         let mut conditions = vec![json!({ "bucket": self.bucket })];
         conditions.extend(fixed.iter().map(|(name, value)| json!(["eq", format!("${name}"), value])));
@@ -177,7 +177,7 @@ impl Policy<'_> {
     }
 }
 
-/// The signature of a policy, which is given in Base64.
+/// The signature of a policy in Base64.
 fn sign(policy: &str, secret: &str, now: Timestamp, region: &str) -> String {
     let key = generate_signing_key(secret, system_time(now), region, "s3");
     calculate_signature(key, policy.as_bytes())
@@ -197,7 +197,7 @@ fn basic_time(time: Timestamp) -> String {
     time.to_string().replace(['-', ':'], "")
 }
 
-/// `2026-06-10T09:15:21.000Z`, as S3 wants the end of a policy. Seconds that are not whole are cut off.
+/// `2026-06-10T09:15:21.000Z`, the format of a policy's expiration. Fractions of seconds are truncated.
 fn iso_time(time: Timestamp) -> String {
     time.to_string().replace('Z', ".000Z")
 }
@@ -206,7 +206,7 @@ fn refused(message: &'static str) -> StoreError {
     StoreError::Failed(message.into())
 }
 
-/// Without the signature: who has that may upload.
+/// Omits the signature: anyone who has it can upload.
 impl fmt::Debug for PresignedPut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let url = self.url.split('?').next().unwrap_or_default();
@@ -217,7 +217,7 @@ impl fmt::Debug for PresignedPut {
     }
 }
 
-/// Without the signature: who has that may upload.
+/// Omits the signature: anyone who has it can upload.
 impl fmt::Debug for PresignedPost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PresignedPost")
@@ -231,9 +231,9 @@ impl fmt::Debug for PresignedPost {
 mod tests {
     use super::*;
 
-    /// The example of S3's documentation of uploads by POST.
+    /// The example in S3's documentation of uploads by POST.
     #[test]
-    fn policies_are_signed_as_s3_documents_it() {
+    fn policies_are_signed_as_in_the_s3_documentation() {
         let policy = "eyAiZXhwaXJhdGlvbiI6ICIyMDE1LTEyLTMwVDEyOjAwOjAwLjAwMFoiLA0KICAiY29uZGl0aW9ucyI6IFsNCiAgICB7ImJ1Y2tldCI6\
             ICJzaWd2NGV4YW1wbGVidWNrZXQifSwNCiAgICBbInN0YXJ0cy13aXRoIiwgIiRrZXkiLCAidXNlci91c2VyMS8iXSwNCiAgICB7ImFj\
             bCI6ICJwdWJsaWMtcmVhZCJ9LA0KICAgIHsic3VjY2Vzc19hY3Rpb25fcmVkaXJlY3QiOiAiaHR0cDovL3NpZ3Y0ZXhhbXBsZWJ1Y2tl\

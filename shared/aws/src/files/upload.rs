@@ -1,4 +1,4 @@
-//! Files being stored.
+//! Uploads of files to S3.
 
 use super::{Files, content_type, object_key};
 use crate::error::store_error;
@@ -11,17 +11,17 @@ use bytes::{Bytes, BytesMut};
 use runyard_runs::{File, NewFile, StoreError, Upload};
 use tokio::runtime::Handle;
 
-/// What is held of an upload, and one part of it: S3 takes parts of 5 MiB at least, and 10,000 of them.
+/// Size of a part, and of the buffer of an upload. S3 takes parts of at least 5 MiB, and at most 10,000 of them.
 pub(super) const PART: usize = 8 << 20;
 
-/// Sent with each object: nobody's page shows it as a page of the bucket's.
+/// The `Content-Disposition` of each object: browsers download it, and never render it as a page of the bucket.
 pub(super) const DISPOSITION: &str = "attachment";
 
-/// A file being stored. Up to 8 MiB of it are held, and go as one object; of a larger one each 8 MiB go as a part.
+/// A file being stored. A file of up to 8 MiB is buffered and sent as one object; a larger one in parts of 8 MiB.
 pub(super) struct Receiving {
     files: Files,
     file: NewFile,
-    /// What has come and was not sent, a part at most. Absent after that failed, or while it is sent.
+    /// Received bytes that are not sent yet, at most one part. Absent during a write, and after one that failed.
     buffer: Option<BytesMut>,
     multipart: Option<Multipart>,
     size: u64,
@@ -36,11 +36,11 @@ impl Receiving {
 #[async_trait]
 impl Upload for Receiving {
     async fn write(&mut self, mut piece: Bytes) -> Result<(), StoreError> {
-        // Whoever is dropped while it waits below leaves none, so that nothing can follow a gap.
+        // If this future is dropped at an await below, the buffer stays absent, so that no later write leaves a gap.
         let mut buffer = self.buffer.take().ok_or_else(broken)?;
         self.size += piece.len() as u64;
         while !piece.is_empty() {
-            // A part goes when something follows it: a file of one part is one object.
+            // A full part is sent only when more bytes follow: a file of one part is sent as one object.
             if buffer.len() == PART {
                 if self.multipart.is_none() {
                     self.multipart = Some(Multipart::begin(&self.files, &self.file).await?);
@@ -58,7 +58,7 @@ impl Upload for Receiving {
 
     async fn finish(mut self: Box<Self>) -> Result<File, StoreError> {
         let buffer = self.buffer.take().ok_or_else(broken)?.freeze();
-        // In a task of its own, so that it is not left half done if nobody waits for it any more.
+        // In a separate task, so that it completes even if its caller is gone.
         let finished = tokio::spawn(finish(*self, buffer));
         finished.await.map_err(|error| StoreError::Unknown(error.into()))?
     }
@@ -84,10 +84,10 @@ async fn finish(mut receiving: Receiving, buffer: Bytes) -> Result<File, StoreEr
     inserted
 }
 
-/// Removes the content of a file that does not exist, also where it is only possible that it was stored.
+/// Removes the content of a file that was not created, even if it is uncertain whether the content was stored.
 async fn remove(files: &Files, file: &NewFile) {
     if let Err(error) = files.remove_object(&object_key(file)).await {
-        tracing::warn!(file = %file.id, %error, "the content of a file that was not stored stays until it expires");
+        tracing::warn!(file = %file.id, %error, "content of a failed upload not deleted: it stays until it expires");
     }
 }
 
@@ -106,7 +106,7 @@ async fn put(files: &Files, file: &NewFile, content: Bytes) -> Result<(), StoreE
         .map_err(store_error)
 }
 
-/// An upload in parts. Dropped before it is complete, it is aborted: S3 would keep its parts, and charge for them.
+/// An upload in parts. Dropping it before completion aborts it: S3 would keep its parts, and charge for them.
 struct Multipart {
     files: Files,
     key: String,
@@ -120,7 +120,7 @@ impl Multipart {
     async fn begin(files: &Files, file: &NewFile) -> Result<Self, StoreError> {
         let (files, key) = (files.clone(), object_key(file));
         let content_type = content_type(&file.mime_type).to_owned();
-        // In a task of its own: what was begun is known to somebody who aborts it, also if nobody waits any more.
+        // In a separate task: if the caller is gone, the result is dropped there, which aborts the upload.
         let begun = tokio::spawn(async move {
             let s3 = &files.home.clients.s3;
             let begun = s3
@@ -135,7 +135,7 @@ impl Multipart {
                 .map_err(store_error)?;
             let id = begun
                 .upload_id
-                .ok_or_else(|| StoreError::Failed("S3 began an upload without an id".into()))?;
+                .ok_or_else(|| StoreError::Failed("S3 returned no id for a multipart upload".into()))?;
             Ok(Self { files, key, id, parts: Vec::new(), runtime: Handle::current(), done: false })
         });
         begun.await.map_err(|error| StoreError::Unknown(error.into()))?
@@ -194,7 +194,7 @@ impl Drop for Multipart {
             let bucket = &files.home.config.bucket;
             let aborted = s3.abort_multipart_upload().bucket(bucket).key(&key).upload_id(id).send().await;
             if let Err(error) = aborted.map_err(store_error) {
-                tracing::warn!(key, %error, "a broken upload stays until the bucket's lifecycle rule aborts it");
+                tracing::warn!(key, %error, "multipart upload not aborted: a lifecycle rule will abort it");
             }
         });
     }

@@ -1,10 +1,10 @@
-//! Where a page of a list ended, as text for its caller.
+//! Cursors: the position where a page of a list ended, as text.
 
 use runyard_runs::{COUNT_CAP, ListQuery, SortBy};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 
-/// Names the query that a cursor belongs to: all of it but the page.
+/// Identifies the query that a cursor belongs to: a hash of all its fields except the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct QueryHash([u8; 8]);
 
@@ -29,19 +29,19 @@ impl QueryHash {
     }
 }
 
-/// How many runs there are on all pages, as counted for the first of them.
+/// The number of runs on all pages, as counted for the first page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Total {
-    /// The count, [`COUNT_CAP`] at most.
+    /// The count, at most [`COUNT_CAP`].
     pub(super) count: u64,
-    /// Whether there are, or may be, more.
+    /// Whether there are more, or may be.
     pub(super) capped: bool,
 }
 
-/// The place of the last run of a page.
+/// The position of the last run of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cursor {
-    /// See [`at_key`](crate::table::at_key).
+    /// Its [`at_key`](crate::table::at_key).
     pub(super) at: [u8; 22],
     pub(super) total: Total,
 }
@@ -58,7 +58,7 @@ impl Cursor {
         })
     }
 
-    /// Reads a cursor of this query; `None` if it is none.
+    /// Parses a cursor of this query; `None` if it is invalid or belongs to another query.
     pub(super) fn decode(text: &str, query: QueryHash) -> Option<Self> {
         let text: &[u8; LENGTH * 2] = text.as_bytes().try_into().ok()?;
         let mut bytes = [0; LENGTH];
@@ -76,7 +76,7 @@ impl Cursor {
             [1] => true,
             _ => return None,
         };
-        let is_good = *hash == query.0 && count <= COUNT_CAP;
-        is_good.then_some(Self { at: *at, total: Total { count, capped } })
+        let is_valid = *hash == query.0 && count <= COUNT_CAP;
+        is_valid.then_some(Self { at: *at, total: Total { count, capped } })
     }
 }

@@ -1,12 +1,12 @@
-//! The names and values that DynamoDB's expressions refer to.
+//! DynamoDB's expressions, and the names and values that they refer to.
 
 use super::item::{bytes, number, text};
 use aws_sdk_dynamodb::types::AttributeValue;
 use runyard_runs::{Field, Guard, RecordChange, Sequence, Timestamp};
 use std::collections::HashMap;
 
-/// Collects what the expressions of one request refer to. No attribute is named in an expression itself: many are
-/// reserved words.
+/// Collects the names and values that the expressions of one request refer to. Expressions use placeholders for all
+/// attributes, because many of their names are reserved words.
 #[derive(Default)]
 pub(super) struct Terms {
     pub(super) names: HashMap<String, String>,
@@ -14,42 +14,43 @@ pub(super) struct Terms {
 }
 
 impl Terms {
-    /// The placeholder of an attribute.
+    /// Returns the placeholder of an attribute.
     pub(super) fn name(&mut self, name: &str) -> String {
         let placeholder = format!("#{name}");
         self.names.insert(placeholder.clone(), name.to_owned());
         placeholder
     }
 
-    /// The placeholder of a value.
+    /// Returns the placeholder of a value.
     pub(super) fn value(&mut self, value: AttributeValue) -> String {
         let placeholder = format!(":{}", self.values.len());
         self.values.insert(placeholder.clone(), value);
         placeholder
     }
 
-    /// `name operator value`.
+    /// Returns `name operator value`, with placeholders.
     pub(super) fn compare(&mut self, name: &str, operator: &str, value: AttributeValue) -> String {
         format!("{} {operator} {}", self.name(name), self.value(value))
     }
 
-    /// The condition that there is a record which the guard lets through.
+    /// Returns the condition that the record exists and the guard allows the write.
     pub(super) fn guard(&mut self, guard: &Guard) -> String {
         let exists = format!("attribute_exists({})", self.name("rev"));
         match *guard {
             Guard::Always => exists,
             Guard::LeaseFree { claim, now } => {
-                let nobody = format!("attribute_not_exists({})", self.name("owner"));
-                let own = self.compare("owner", "=", text(claim.to_string()));
-                let over = self.compare("due", "<=", number(now.0));
-                format!("{exists} AND ({nobody} OR {own} OR {over})")
+                let no_owner = format!("attribute_not_exists({})", self.name("owner"));
+                let is_owner = self.compare("owner", "=", text(claim.to_string()));
+                let has_expired = self.compare("due", "<=", number(now.0));
+                format!("{exists} AND ({no_owner} OR {is_owner} OR {has_expired})")
             }
             Guard::Owner(claim) => self.compare("owner", "=", text(claim.to_string())),
             Guard::Rev(rev) => self.compare("rev", "=", number(rev)),
         }
     }
 
-    /// The update that makes the change; `entry` is the place of the entry that rides with it, `token` names the write.
+    /// Returns the update for a change. `entry` is the first sequence of the entry in the same transaction; `token`
+    /// identifies the write.
     pub(super) fn change(
         &mut self,
         change: &RecordChange,

@@ -1,4 +1,4 @@
-//! What never changes of a run and is needed to write to it: kept in memory, since an entry does not tell it.
+//! Immutable facts of a run that are needed to write to it: cached, since an entry does not contain them.
 
 use crate::table;
 use runyard_runs::{AppId, RunId, Timestamp};
@@ -8,7 +8,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// What never changes of a run.
+/// The immutable facts of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Facts {
     pub(super) app: AppId,
@@ -23,17 +23,17 @@ impl Facts {
         deleted_at.0.div_euclid(1000).saturating_add(1)
     }
 
-    /// For how long something of it is kept at most, in seconds: [`bodies::LONGEST_KEPT`](crate::bodies::LONGEST_KEPT) at most, as
-    /// no app is deployed whose runs would be kept for longer.
+    /// The longest that any of its items or objects is kept, in seconds. At most
+    /// [`bodies::LONGEST_KEPT`](crate::bodies::LONGEST_KEPT): deploying an app whose runs exceed it is refused.
     pub(super) fn kept_seconds(&self) -> i64 {
         self.ttl().saturating_sub(self.created_at.0.div_euclid(1000))
     }
 }
 
-/// Runs that each generation remembers, at about 100 bytes a run.
+/// Maximum number of runs per generation, at about 100 bytes per run.
 const GENERATION: usize = 8192;
 
-/// The runs that this process dealt with lately: two generations, of which the older is dropped when the newer is full.
+/// The runs that this process used recently, in two generations: when the newer one is full, the older one is dropped.
 #[derive(Default)]
 pub(super) struct KnownRuns {
     generations: Mutex<[HashMap<RunId, Facts>; 2]>,
@@ -61,7 +61,7 @@ mod tests {
     use uuid::Uuid;
 
     #[test]
-    fn memory_is_bounded_and_what_is_used_stays() {
+    fn memory_is_bounded_and_used_runs_stay() {
         let known = KnownRuns::default();
         let run = |number| RunId(Uuid::from_u128(number));
         let facts = |millis| Facts {
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn items_outlive_the_last_day() {
+    fn items_outlive_their_run_by_a_day() {
         let facts = Facts { app: AppId(Uuid::nil()), created_at: Timestamp(0), expires_at: Timestamp(1) };
         assert_eq!((facts.ttl(), facts.kept_seconds()), (86_401, 86_401));
         let forever = Facts { expires_at: Timestamp(i64::MAX), ..facts };

@@ -1,4 +1,4 @@
-//! How runs, records and entries lie in items.
+//! The format of runs, records and entries in items.
 
 use super::facts::Facts;
 use crate::table::{self, PK, SK, TTL};
@@ -30,7 +30,7 @@ pub(super) fn bytes(bytes: &[u8]) -> AttributeValue {
     AttributeValue::B(Blob::new(bytes))
 }
 
-/// The number that a status is stored as. Never to be changed.
+/// The number by which a status is stored. Must never change.
 pub(super) fn status_code(status: RunStatus) -> u8 {
     match status {
         RunStatus::Created => 0,
@@ -52,9 +52,9 @@ pub(super) fn key(run: RunId, sk: &str) -> Item {
     [(PK.to_owned(), text(table::run_pk(run))), (SK.to_owned(), text(sk))].into()
 }
 
-/// What was asked for, but for what the record tells anyway.
+/// The parameters of a run that its record does not contain.
 #[derive(Serialize)]
-struct AskedRef<'a> {
+struct ParametersRef<'a> {
     #[serde(rename = "v")]
     version: &'a str,
     #[serde(rename = "i")]
@@ -74,7 +74,7 @@ struct AskedRef<'a> {
 }
 
 #[derive(Deserialize)]
-struct Asked {
+struct Parameters {
     #[serde(rename = "v")]
     version: String,
     #[serde(rename = "i")]
@@ -93,9 +93,9 @@ struct Asked {
     origin: Origin,
 }
 
-/// What was asked for, as JSON.
+/// The parameters of a run that its record does not contain, as JSON.
 pub(super) fn asked(run: &NewRun) -> Result<String, StoreError> {
-    json(&AskedRef {
+    json(&ParametersRef {
         version: &run.app_version,
         input: &run.input,
         user_id: run.user_id.as_deref(),
@@ -107,22 +107,23 @@ pub(super) fn asked(run: &NewRun) -> Result<String, StoreError> {
     })
 }
 
-/// What was asked for, from its JSON and the record.
+/// A run from the JSON of its parameters and its record.
 pub(super) fn new_run(stored: &Stored, json: &str) -> Result<NewRun, StoreError> {
-    let asked: Asked = serde_json::from_str(json).map_err(|error| StoreError::Failed(error.into()))?;
+    let parameters: Parameters =
+        serde_json::from_str(json).map_err(|error| StoreError::Failed(error.into()))?;
     Ok(NewRun {
         id: stored.run,
         app: stored.facts.app,
-        app_version: asked.version,
+        app_version: parameters.version,
         created_at: stored.facts.created_at,
         expires_at: stored.facts.expires_at,
-        input: asked.input,
-        user_id: asked.user_id,
-        session_id: asked.session_id,
-        metadata: asked.metadata,
-        files: asked.files,
-        retry_of: asked.retry_of,
-        origin: asked.origin,
+        input: parameters.input,
+        user_id: parameters.user_id,
+        session_id: parameters.session_id,
+        metadata: parameters.metadata,
+        files: parameters.files,
+        retry_of: parameters.retry_of,
+        origin: parameters.origin,
     })
 }
 
@@ -139,7 +140,7 @@ pub(super) fn entry_of(run: RunId, first: Sequence, json: &str) -> Result<Entry,
     }
     let mut entry: Entry = match serde_json::from_str(json) {
         Ok(entry) => entry,
-        // A later release's entry may not be of this form at all: its version explains it better.
+        // An entry of a later release may have another format: then an error about its version is clearer.
         Err(error) => {
             return Err(match serde_json::from_str(json) {
                 Ok(Version { v }) if v > ENTRY_VERSION => too_new(v),
@@ -156,7 +157,7 @@ pub(super) fn entry_of(run: RunId, first: Sequence, json: &str) -> Result<Entry,
 }
 
 fn too_new(version: u32) -> StoreError {
-    let text = format!("a log entry has version {version}, and this release knows {ENTRY_VERSION}");
+    let text = format!("a log entry has version {version}, and this release supports up to {ENTRY_VERSION}");
     StoreError::Failed(text.into())
 }
 
@@ -164,11 +165,11 @@ fn json(value: &impl Serialize) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|error| StoreError::Failed(error.into()))
 }
 
-/// Where something lies that is too large for the item that stands for it.
+/// JSON that is stored in an item, or in the bucket if it is too large.
 pub(super) enum Body {
     /// In an attribute.
     Inline(String),
-    /// In the bucket: its key, and its size in bytes.
+    /// In the bucket: its key, and the size of the JSON in bytes.
     Object { key: String, size: usize },
 }
 
@@ -199,7 +200,7 @@ impl Body {
         }
     }
 
-    /// How many bytes of JSON it is.
+    /// The size of the JSON in bytes.
     pub(super) fn size(&self) -> usize {
         match self {
             Self::Inline(json) => json.len(),
@@ -208,12 +209,12 @@ impl Body {
     }
 }
 
-/// How many bytes of JSON are in an item or stand for it in the bucket.
+/// The size of an item's JSON in bytes, in the item or in the bucket.
 pub(super) fn body_size(item: &Item) -> usize {
     text_of(item, BODY).map_or_else(|| number_of(item, SIZE).unwrap_or(0), str::len)
 }
 
-/// The item of a record that was just made, without what was asked for.
+/// The item of a new record, without the run's parameters.
 pub(super) fn record_item(run: &NewRun, record: &Record, facts: &Facts, shards: u8) -> Item {
     let mut item = key(run.id, table::RUN_SK);
     let mut put = |name: &str, value| {
@@ -258,14 +259,14 @@ pub(super) fn record_item(run: &NewRun, record: &Record, facts: &Facts, shards: 
     item
 }
 
-/// A record as it lies in the table.
+/// A record as stored in the table.
 pub(super) struct Stored {
     pub(super) run: RunId,
     pub(super) facts: Facts,
     pub(super) record: Record,
-    /// Where the last entry begins that was written together with the record; 0 if there is none.
+    /// The first sequence of the last entry that was written together with the record; 0 if there is none.
     pub(super) tail: Sequence,
-    /// What was asked for, unless it lies in an item of its own.
+    /// The run's parameters, unless they are in a separate item.
     pub(super) body: Option<Body>,
 }
 
@@ -274,9 +275,7 @@ impl Stored {
         let body = Body::take(&mut item);
         let run = text_of(&item, PK).and_then(table::run_of);
         Self::parse(&item, run, body).ok_or_else(|| {
-            StoreError::Failed(
-                format!("the record of {run:?} in the table is not one of this release").into(),
-            )
+            StoreError::Failed(format!("the record of {run:?} in the table has an unknown format").into())
         })
     }
 
@@ -317,7 +316,7 @@ pub(super) fn number_of<T: std::str::FromStr>(item: &Item, name: &str) -> Option
     item.get(name)?.as_n().ok()?.parse().ok()
 }
 
-/// How many bytes DynamoDB counts for an item, near enough: names and values.
+/// The approximate size of an item as DynamoDB counts it, in bytes: names and values.
 pub(super) fn size(item: &Item) -> usize {
     item.iter().map(|(name, value)| name.len() + value_size(value)).sum()
 }

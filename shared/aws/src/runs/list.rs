@@ -1,17 +1,18 @@
 //! Lists of runs.
 //!
-//! Every list walks one index in order of time, from the newest or the oldest run, and drops what does not match: the
-//! statuses, labels and, within a session, the user are compared with what the index holds. So `started_at` is served
+//! Every list walks one index in order of time, from the newest or the oldest run, and filters its rows: by statuses,
+//! metadata and, within a session, the user, all of which the index contains. So the order `started_at` is supported
 //! with any filters, and no other order is.
 //!
-//! The first page is cut out of the walk that counts: one request for each MiB of the index, some 9,400 runs, until 10,000
-//! matched. The cursor carries that count along, and pages by cursor walk no further than their end. A list ends its walk
-//! after [`WALK`] requests, whatever it has found: then the page may be short, its cursor goes on from there, and the count is
-//! a lower bound, told as capped. Without filters that does not happen; with them, only in an app of some 150,000 runs.
+//! The first page is part of the walk that counts: one request for every MiB of the index, about 9,400 runs, until
+//! 10,000 matched. The cursor carries the count, and pages by cursor walk only to their end. A walk ends after
+//! [`MAX_WALK_REQUESTS`] requests in any case: then the page may be short, its cursor continues from there, and the
+//! count is a lower bound, reported as capped. Without filters this does not happen; with them, only in an app of more
+//! than about 150,000 runs.
 //!
-//! The rows say where the records and last entries lie; they are fetched together. A page whose runs hold more than
-//! [`PAGE_BYTES`] is refused before what lies in the bucket is read: it would not fit into a function's memory. A run that is being executed is shown
-//! as its last entry tells that changed how it stands: what it has used since then is not looked up.
+//! The rows give the keys of records and last entries, which are fetched together. A page whose runs hold more than
+//! [`PAGE_BYTES`] is refused before content is read from the bucket: it would not fit into a function's memory. A run
+//! that is executing is shown as of the last entry that changed its status: its usage since then is not read.
 
 use super::{
     Runs,
@@ -34,19 +35,19 @@ use std::{
     time::Duration,
 };
 
-/// The most labels of a run.
-const LABELS: usize = 16;
+/// Maximum number of metadata entries of a run.
+const MAX_LABELS: usize = 16;
 
-/// The most requests that walk an index for one list, for each shard.
-const WALK: usize = 16;
+/// Maximum number of requests that walk an index for one list, per shard.
+const MAX_WALK_REQUESTS: usize = 16;
 
-/// Items that DynamoDB returns in one batch.
-const BATCH: usize = 100;
+/// Maximum number of items that DynamoDB returns in one batch.
+const BATCH_ITEMS: usize = 100;
 
-/// Attempts to read what a batch left out.
+/// Attempts to read all items of a batch.
 const BATCH_ATTEMPTS: u32 = 8;
 
-/// A list that is served.
+/// How a list is read.
 struct Plan<'q> {
     query: &'q ListQuery,
     hash: QueryHash,
@@ -63,16 +64,16 @@ struct Plan<'q> {
 #[derive(Clone, Copy)]
 struct Row {
     at: [u8; 22],
-    /// Where the last entry lies that changed how the run stands; 0 if there is none.
+    /// The first sequence of the last entry that changed the run's reported status; 0 if there is none.
     tail: Sequence,
     has_input: bool,
 }
 
-/// What a walk found.
-struct Walked {
+/// The result of a walk.
+struct Walk {
     rows: Vec<Row>,
-    /// Where it was given up, if it came to no end.
-    given_up: Option<[u8; 22]>,
+    /// The position where it stopped early, if it did.
+    stopped_at: Option<[u8; 22]>,
 }
 
 impl<'q> Plan<'q> {
@@ -82,8 +83,10 @@ impl<'q> Plan<'q> {
             return Err(not_served());
         }
         let labels: BTreeSet<_> = query.metadata.iter().collect();
-        if labels.len() > LABELS {
-            return Err(ListError::NotServed(format!("filter by {LABELS} labels at most: no run has more")));
+        if labels.len() > MAX_LABELS {
+            return Err(ListError::NotServed(format!(
+                "filter by {MAX_LABELS} labels at most: no run has more"
+            )));
         }
         let labels = labels.into_iter().map(|(key, value)| table::label_key(key, value)).collect();
         let (index, partitions) = match (query.session_id, &query.user_id) {
@@ -103,7 +106,7 @@ impl<'q> Plan<'q> {
         Ok(Self { query, hash, index, partitions, labels, descending, after, offset, page_size })
     }
 
-    /// How many rows the page needs, and the count.
+    /// The number of rows that the page and the count need.
     fn wanted(&self) -> usize {
         let page = self.offset.saturating_add(self.page_size) + 1;
         let count =
@@ -111,7 +114,7 @@ impl<'q> Plan<'q> {
         page.max(count)
     }
 
-    /// Whether every row matches that has not expired.
+    /// Whether the query matches every row that has not expired.
     fn is_unfiltered(&self) -> bool {
         let by_user_too = self.query.session_id.is_some() && self.query.user_id.is_some();
         self.query.statuses.is_empty() && self.labels.is_empty() && !by_user_too
@@ -137,7 +140,7 @@ impl<'q> Plan<'q> {
                 .filter(|status| self.query.statuses.contains(status))
                 .map(|status| is_reported(terms, status))
                 .collect();
-            // DynamoDB refuses parentheses that it could do without.
+            // DynamoDB refuses redundant parentheses.
             all.push(match statuses.as_slice() {
                 [one] => one.clone(),
                 several => format!("({})", several.join(" OR ")),
@@ -158,7 +161,7 @@ impl<'q> Plan<'q> {
     }
 }
 
-/// The condition that callers see this status.
+/// The condition that a run has this status as callers see it.
 fn is_reported(terms: &mut Terms, status: ReportedStatus) -> String {
     let stored = match status {
         ReportedStatus::Created => RunStatus::Created,
@@ -168,10 +171,10 @@ fn is_reported(terms: &mut Terms, status: ReportedStatus) -> String {
         ReportedStatus::Failed => RunStatus::Failed,
         ReportedStatus::Canceled => RunStatus::Canceled,
         ReportedStatus::AwaitingInput => {
-            let alive = [RunStatus::Started, RunStatus::Paused]
+            let statuses = [RunStatus::Started, RunStatus::Paused]
                 .map(|status| terms.value(number(item::status_code(status))));
             let (un, st) = (terms.name("un"), terms.name("st"));
-            return format!("attribute_exists({un}) AND {st} IN ({})", alive.join(", "));
+            return format!("attribute_exists({un}) AND {st} IN ({})", statuses.join(", "));
         }
     };
     let is = terms.compare("st", "=", number(item::status_code(stored)));
@@ -184,7 +187,7 @@ fn is_reported(terms: &mut Terms, status: ReportedStatus) -> String {
 }
 
 fn not_served() -> ListError {
-    ListError::NotServed("served is started_at alone, also descending, with any filters".to_owned())
+    ListError::NotServed("must be started_at or -started_at, with any filters".to_owned())
 }
 
 impl Runs {
@@ -192,10 +195,10 @@ impl Runs {
         let plan = Plan::of(query, self.home.config.app_shards)?;
         let walks = plan.partitions.iter().map(|partition| self.walk(&plan, partition));
         let walks = try_join_all(walks).await?;
-        let mut given_up: Option<[u8; 22]> = None;
-        for at in walks.iter().filter_map(|walked| walked.given_up) {
-            if given_up.is_none_or(|first| plan.is_before(&at, &first)) {
-                given_up = Some(at);
+        let mut stopped_at: Option<[u8; 22]> = None;
+        for at in walks.iter().filter_map(|walked| walked.stopped_at) {
+            if stopped_at.is_none_or(|first| plan.is_before(&at, &first)) {
+                stopped_at = Some(at);
             }
         }
         let mut rows: Vec<Row> = walks.into_iter().flat_map(|walked| walked.rows).collect();
@@ -205,26 +208,26 @@ impl Runs {
                 rows.reverse();
             }
         }
-        let total = plan.after.map_or_else(|| total(rows.len(), given_up.is_some()), |cursor| cursor.total);
-        // Beyond where one shard's walk was given up, another's rows are not all there is.
-        if let Some(at) = given_up {
+        let total = plan.after.map_or_else(|| total(rows.len(), stopped_at.is_some()), |cursor| cursor.total);
+        // Beyond the position where one shard's walk stopped, the rows of the other shards are not all of them.
+        if let Some(at) = stopped_at {
             rows.retain(|row| !plan.is_before(&at, &row.at));
         }
         let more = rows.len() > plan.offset.saturating_add(plan.page_size);
         let page: Vec<Row> = rows.into_iter().skip(plan.offset).take(plan.page_size).collect();
-        let next = if more { page.last().map(|row| row.at) } else { given_up };
+        let next = if more { page.last().map(|row| row.at) } else { stopped_at };
         let next_cursor = next.map(|at| Cursor { at, total }.encode(plan.hash));
         let runs = self.fetch(&page).await?;
         Ok(RunPage { runs, total_count: total.count, capped: total.capped, next_cursor })
     }
 
-    /// Walks one partition of the index until enough is found.
-    async fn walk(&self, plan: &Plan<'_>, partition: &AttributeValue) -> Result<Walked, StoreError> {
+    /// Walks one partition of the index until enough rows are found.
+    async fn walk(&self, plan: &Plan<'_>, partition: &AttributeValue) -> Result<Walk, StoreError> {
         let wanted = plan.wanted();
         let mut rows: Vec<Row> = Vec::new();
         let mut start: Option<Item> = None;
-        let mut given_up = None;
-        for _ in 0..WALK {
+        let mut stopped_at = None;
+        for _ in 0..MAX_WALK_REQUESTS {
             let mut terms = Terms::default();
             let condition = plan.condition(&mut terms, partition);
             let filter = plan.filter(&mut terms, self.seconds_now());
@@ -241,18 +244,18 @@ impl Runs {
                 .set_exclusive_start_key(start.take());
             let output = query.send().await.map_err(store_error)?;
             rows.extend(output.items().iter().filter_map(Row::read));
-            let Some(last) = output.last_evaluated_key else { return Ok(Walked { rows, given_up: None }) };
+            let Some(last) = output.last_evaluated_key else { return Ok(Walk { rows, stopped_at: None }) };
             if rows.len() >= wanted {
                 rows.truncate(wanted);
-                return Ok(Walked { rows, given_up: None });
+                return Ok(Walk { rows, stopped_at: None });
             }
-            given_up = at_of(&last, plan.index.range.0);
+            stopped_at = at_of(&last, plan.index.range.0);
             start = Some(last);
         }
-        Ok(Walked { rows, given_up })
+        Ok(Walk { rows, stopped_at })
     }
 
-    /// The runs of these rows. One that was deleted meanwhile is left out.
+    /// Reads the runs of these rows. Omits runs that were deleted since.
     async fn fetch(&self, rows: &[Row]) -> Result<Vec<StoredRun>, ListError> {
         let runs: Vec<(RunId, Row)> =
             rows.iter().filter_map(|row| Some((table::run_at(&row.at)?, *row))).collect();
@@ -266,7 +269,7 @@ impl Runs {
                 keys.push(item::key(*run, &table::log_sk(row.tail)));
             }
         }
-        let batches = keys.chunks(BATCH).map(|keys| self.batch(keys.to_vec()));
+        let batches = keys.chunks(BATCH_ITEMS).map(|keys| self.batch(keys.to_vec()));
         let found: Vec<Item> = try_join_all(batches).await?.into_iter().flatten().collect();
         let bytes: usize = found.iter().map(item::body_size).sum();
         if bytes > PAGE_BYTES && runs.len() > 1 {
@@ -293,7 +296,7 @@ impl Runs {
         Ok(try_join_all(found.collect::<Vec<_>>()).await?.into_iter().flatten().collect())
     }
 
-    /// The items with these keys, [`BATCH`] at most.
+    /// Reads the items with these keys, at most [`BATCH_ITEMS`].
     async fn batch(&self, mut keys: Vec<Item>) -> Result<Vec<Item>, StoreError> {
         let mut items = Vec::with_capacity(keys.len());
         for attempt in 0..BATCH_ATTEMPTS {
@@ -302,7 +305,7 @@ impl Runs {
             let batch = self.dynamodb().batch_get_item().request_items(self.table(), wanted);
             let output = batch.send().await.map_err(store_error)?;
             items.extend(output.responses.unwrap_or_default().into_values().flatten());
-            // What did not fit into 16 MiB, or was throttled.
+            // Items that did not fit into 16 MiB, or were throttled.
             keys = output
                 .unprocessed_keys
                 .unwrap_or_default()
@@ -314,7 +317,9 @@ impl Runs {
             }
             tokio::time::sleep(Duration::from_millis(10 << attempt)).await;
         }
-        Err(StoreError::Unknown("the table did not give all that it was asked for".into()))
+        Err(StoreError::Unknown(
+            format!("the table did not return all items of a batch in {BATCH_ATTEMPTS} attempts").into(),
+        ))
     }
 }
 
@@ -332,7 +337,7 @@ fn at_of(item: &Item, name: &str) -> Option<[u8; 22]> {
     item.get(name)?.as_b().ok()?.as_ref().try_into().ok()
 }
 
-fn total(found: usize, given_up: bool) -> Total {
+fn total(found: usize, is_partial: bool) -> Total {
     let found = found as u64;
-    Total { count: found.min(COUNT_CAP), capped: found > COUNT_CAP || given_up }
+    Total { count: found.min(COUNT_CAP), capped: found > COUNT_CAP || is_partial }
 }

@@ -1,4 +1,4 @@
-//! Runs: their logs, their records, and what was asked for.
+//! Runs: their logs, records and parameters (input, version, metadata, files).
 
 mod cursor;
 mod expression;
@@ -22,15 +22,15 @@ use std::{sync::Arc, time::Duration};
 ///
 /// | method | requests |
 /// | --- | --- |
-/// | `create`, `append`, `commit`, `update`, `bind` | 1 write; 1 object more for what is over 32 KiB |
+/// | `create`, `append`, `commit`, `update`, `bind` | 1 write; 1 object more for content over 32 KiB |
 /// | `get`, `head` | 1 read |
 /// | `read` | 1 read from the end or the start of a log, 2 or 3 from its middle; more for each MiB |
-/// | `list` | 2 reads a page; more for each 9,400 runs that are counted, 100 items that are shown, and shard |
+/// | `list` | 2 reads per page; 1 more for every 9,400 runs counted, every 100 items shown, and every shard |
 /// | `due` | 1 read of each of 8 shards |
-/// | `changed` | 1 read each 0.1 s, later each second |
+/// | `changed` | 1 read every 0.1 s, later every second |
 ///
-/// What is read through an index (`list`, `due`) may lag some moments behind. An entry, an input or an output may be as large
-/// as an object of S3.
+/// Reads through an index (`list`, `due`) may lag slightly behind. An entry, an input or an output may be as large as an
+/// object in S3.
 pub struct Runs {
     home: Arc<Home>,
     bodies: Bodies,
@@ -112,7 +112,7 @@ impl RunStore for Runs {
         self.postpone_run(run, now, until).await
     }
 
-    /// Does nothing: DynamoDB deletes what expired, and a lifecycle rule does so in the bucket.
+    /// Does nothing: DynamoDB deletes expired items, and lifecycle rules delete expired objects.
     async fn delete_expired(&self, _now: Timestamp, _limit: usize) -> Result<usize, StoreError> {
         Ok(0)
     }

@@ -1,10 +1,10 @@
-//! The reads of one run, and of what is due.
+//! Reads of one run, and of due runs.
 //!
-//! Consistent, but for the two hints: `due` reads an index, `changed` whatever replica answers.
+//! They are consistent, except two that are hints: `due` reads an index, and `changed` reads any replica.
 //!
-//! A query is no snapshot: it may meet a record that a transaction has just changed, and miss the entry that came with
-//! it. A record that is ahead of its log would let its reader act on what it does not know, so it is never given: the log
-//! is read on. A record behind its log is what the port allows.
+//! A query is not a snapshot: it may return a record that a transaction has just changed, and miss the entry of the
+//! same transaction. A caller must not act on a record that is ahead of its log, so such a record is never returned: the
+//! log is read again. The port allows a record that is behind its log.
 
 use super::{
     Runs,
@@ -24,17 +24,17 @@ use runyard_runs::{
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Entries from the end that are read first: a follower seldom lags further behind.
-const TAIL: i32 = 3;
+/// Number of entries at the end that are read first: a follower rarely lags further behind.
+const TAIL_ROWS: i32 = 3;
 
-/// Attempts of a read that finds a record ahead of its log: each time, one more write came in between.
-const TORN: usize = 8;
+/// Attempts of a read that finds a record ahead of its log; each attempt fails only because of one more write.
+const READ_ATTEMPTS: usize = 8;
 
-/// A poll for changes follows the one before after this, then after half as long again each time,
-const FIRST_POLL: Duration = Duration::from_millis(100);
+/// Interval between the first two polls for changes; each further one is 1.5 times as long.
+const MIN_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// and after this at most.
-const LAST_POLL: Duration = Duration::from_secs(1);
+/// Maximum interval between two polls for changes.
+const MAX_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A row of a log.
 struct Row {
@@ -50,26 +50,26 @@ impl Row {
     }
 }
 
-/// What a query of a run's partition gave, in the order of the query.
+/// The result of a query of a run's partition, in the order of the query.
 #[derive(Default)]
 struct Found {
     record: Option<Stored>,
     input: Option<Body>,
     rows: Vec<Row>,
-    /// Whether the query stopped before its end.
+    /// Whether the query stopped before the end of its range.
     more: bool,
-    /// Whether all was read that the partition has.
-    is_whole: bool,
+    /// Whether all items up to the record were read.
+    is_complete: bool,
 }
 
-/// The ends of a query: sort keys from and to, both included.
+/// The range of a query: from the first to the second sort key, both inclusive.
 #[derive(Clone, Copy)]
-struct Ends<'a>(&'a str, &'a str);
+struct KeyRange<'a>(&'a str, &'a str);
 
 impl Runs {
     pub(super) async fn read_log(&self, run: RunId, range: LogRange) -> Result<Option<LogRead>, StoreError> {
         let range = LogRange { from: range.from.max(1), ..range };
-        for _ in 0..TORN {
+        for _ in 0..READ_ATTEMPTS {
             let Some((stored, rows, more)) = self.rows_of(run, range).await? else { return Ok(None) };
             let end = rows.last().map_or(range.from - 1, |row| row.first);
             if !more && stored.tail > end && stored.tail <= range.to {
@@ -78,21 +78,21 @@ impl Runs {
             let entries = try_join_all(rows.into_iter().map(|row| self.entry(run, row))).await?;
             return Ok(Some(LogRead { app: stored.facts.app, record: stored.record, entries, more }));
         }
-        Err(torn())
+        Err(record_ahead_of_log())
     }
 
-    /// The record, the rows of a range, and whether there are more of it.
+    /// Returns the record, the rows of a range, and whether the range has more.
     async fn rows_of(
         &self,
         run: RunId,
         range: LogRange,
     ) -> Result<Option<(Stored, Vec<Row>, bool)>, StoreError> {
         let from = range.from;
-        let all = Ends(&table::log_sk(1), table::RUN_SK);
+        let all = KeyRange(&table::log_sk(1), table::RUN_SK);
         let mut stored = None;
         if from > 1 {
-            let mut tail = self.query(run, all, Some(TAIL + 1), false).await?;
-            let Some(record) = self.alive(run, tail.record.take()) else { return Ok(None) };
+            let mut tail = self.query(run, all, Some(TAIL_ROWS + 1), false).await?;
+            let Some(record) = self.unless_expired(run, tail.record.take()) else { return Ok(None) };
             tail.rows.reverse();
             if tail.rows.first().is_none_or(|row| row.first <= from) {
                 tail.rows.retain(|row| row.last >= from && row.first <= range.to);
@@ -103,7 +103,7 @@ impl Runs {
         }
         let mut found = self.forward(run, range).await?;
         if found.rows.first().is_none_or(|row| row.first > from) && from > 1 {
-            let before = Ends(&table::log_sk(1), &table::log_sk(from - 1));
+            let before = KeyRange(&table::log_sk(1), &table::log_sk(from - 1));
             let holder = self.query(run, before, Some(1), false).await?.rows.pop();
             if let Some(holder) = holder.filter(|row| row.last >= from) {
                 found.rows.insert(0, holder);
@@ -112,20 +112,20 @@ impl Runs {
         }
         if let Some(record) = found.record.take() {
             stored = Some(record);
-        } else if stored.is_none() && !found.is_whole {
-            let only = Ends(table::RUN_SK, table::RUN_SK);
+        } else if stored.is_none() && !found.is_complete {
+            let only = KeyRange(table::RUN_SK, table::RUN_SK);
             stored = self.query(run, only, Some(1), false).await?.record;
         }
-        Ok(self.alive(run, stored).map(|stored| (stored, found.rows, found.more)))
+        Ok(self.unless_expired(run, stored).map(|stored| (stored, found.rows, found.more)))
     }
 
-    /// The rows of a range that begin in it, as many as make a read full, and the record if it comes to that.
+    /// Reads the rows that begin in a range, up to its limit on bytes, and the record if it reads that far.
     async fn forward(&self, run: RunId, range: LogRange) -> Result<Found, StoreError> {
         let mut found = Found::default();
         let mut next = table::log_sk(range.from);
         let mut bytes = 0;
         loop {
-            let page = self.query(run, Ends(&next, table::RUN_SK), None, true).await?;
+            let page = self.query(run, KeyRange(&next, table::RUN_SK), None, true).await?;
             for row in page.rows {
                 if row.first > range.to {
                     found.record = page.record;
@@ -141,53 +141,53 @@ impl Runs {
             }
             if !page.more {
                 found.record = page.record;
-                found.is_whole = true;
+                found.is_complete = true;
                 return Ok(found);
             }
         }
     }
 
     pub(super) async fn read_head(&self, run: RunId) -> Result<Option<Head>, StoreError> {
-        let ends = Ends(&table::log_sk(1), table::RUN_SK);
-        let Some((stored, _, last)) = self.tail(run, ends, 2).await? else { return Ok(None) };
+        let range = KeyRange(&table::log_sk(1), table::RUN_SK);
+        let Some((stored, _, last)) = self.tail(run, range, 2).await? else { return Ok(None) };
         let last = self.last(run, last).await?;
         let Facts { app, expires_at, .. } = stored.facts;
         Ok(Some(Head { app, expires_at, record: stored.record, last }))
     }
 
     pub(super) async fn get_run(&self, run: RunId) -> Result<Option<StoredRun>, StoreError> {
-        let ends = Ends(&table::log_sk(1), table::INPUT_SK);
-        let Some((stored, input, last)) = self.tail(run, ends, 3).await? else { return Ok(None) };
+        let range = KeyRange(&table::log_sk(1), table::INPUT_SK);
+        let Some((stored, input, last)) = self.tail(run, range, 3).await? else { return Ok(None) };
         self.stored_run(stored, input, last).await.map(Some)
     }
 
-    /// A run from its pieces, with what of it lies in the bucket.
+    /// A run from its items, with its content that is in the bucket.
     async fn stored_run(
         &self,
         mut stored: Stored,
         input: Option<Body>,
         last: Option<Row>,
     ) -> Result<StoredRun, StoreError> {
-        let asked = input.or_else(|| stored.body.take());
+        let parameters = input.or_else(|| stored.body.take());
         let run = stored.run;
-        let asked = async {
-            let asked = asked.ok_or_else(|| {
-                StoreError::Failed(format!("what was asked for with run {run} is not in the table").into())
+        let parameters = async {
+            let parameters = parameters.ok_or_else(|| {
+                StoreError::Failed(format!("the parameters of run {run} are missing in the table").into())
             })?;
-            self.json(asked).await
+            self.json(parameters).await
         };
-        let (asked, last) = try_join(asked, self.last(run, last)).await?;
-        let new: NewRun = item::new_run(&stored, &asked)?;
+        let (parameters, last) = try_join(parameters, self.last(run, last)).await?;
+        let new: NewRun = item::new_run(&stored, &parameters)?;
         Ok(StoredRun { new, record: stored.record, last })
     }
 
-    /// A run from the items that a batch found, see [`Runs::list_page`].
+    /// A run from the items that a batch returned, see [`Runs::list_page`].
     pub(super) async fn run_from(&self, items: Vec<Item>) -> Result<Option<StoredRun>, StoreError> {
         let mut found = Found::default();
         items.into_iter().try_for_each(|item| found.add(item))?;
         let run = found.record.as_ref().map(|stored| stored.run);
         match (run, found.record) {
-            (Some(run), stored) => match self.alive(run, stored) {
+            (Some(run), stored) => match self.unless_expired(run, stored) {
                 Some(stored) => self.stored_run(stored, found.input, found.rows.pop()).await.map(Some),
                 None => Ok(None),
             },
@@ -195,22 +195,22 @@ impl Runs {
         }
     }
 
-    /// The record and the last entry, by one query backward of `limit` items.
+    /// Reads the record and the last entry, by one query backward of `limit` items.
     async fn tail(
         &self,
         run: RunId,
-        ends: Ends<'_>,
+        range: KeyRange<'_>,
         limit: i32,
     ) -> Result<Option<(Stored, Option<Body>, Option<Row>)>, StoreError> {
-        for _ in 0..TORN {
-            let found = self.query(run, ends, Some(limit), false).await?;
-            let Some(stored) = self.alive(run, found.record) else { return Ok(None) };
+        for _ in 0..READ_ATTEMPTS {
+            let found = self.query(run, range, Some(limit), false).await?;
+            let Some(stored) = self.unless_expired(run, found.record) else { return Ok(None) };
             let last = found.rows.into_iter().next();
             if stored.tail <= last.as_ref().map_or(0, |row| row.first) {
                 return Ok(Some((stored, found.input, last)));
             }
         }
-        Err(torn())
+        Err(record_ahead_of_log())
     }
 
     async fn last(&self, run: RunId, row: Option<Row>) -> Result<Option<Entry>, StoreError> {
@@ -232,27 +232,27 @@ impl Runs {
         }
     }
 
-    /// A record that has not outlived its run; what it tells for ever is remembered.
-    fn alive(&self, run: RunId, stored: Option<Stored>) -> Option<Stored> {
+    /// Returns the record unless its run has expired; caches its immutable facts.
+    fn unless_expired(&self, run: RunId, stored: Option<Stored>) -> Option<Stored> {
         let stored = stored.filter(|stored| stored.facts.ttl() > self.seconds_now())?;
         self.known.learn(run, stored.facts);
         Some(stored)
     }
 
-    /// What never changes of a run: from memory, or by a read.
+    /// Returns the immutable facts of a run: from memory, or by a read.
     pub(super) async fn facts(&self, run: RunId) -> Result<Option<Facts>, StoreError> {
         if let Some(facts) = self.known.find(run) {
             return Ok(Some(facts));
         }
-        let only = Ends(table::RUN_SK, table::RUN_SK);
+        let only = KeyRange(table::RUN_SK, table::RUN_SK);
         let found = self.query(run, only, Some(1), false).await?;
-        Ok(self.alive(run, found.record).map(|stored| stored.facts))
+        Ok(self.unless_expired(run, found.record).map(|stored| stored.facts))
     }
 
     async fn query(
         &self,
         run: RunId,
-        Ends(from, to): Ends<'_>,
+        KeyRange(from, to): KeyRange<'_>,
         limit: Option<i32>,
         forward: bool,
     ) -> Result<Found, StoreError> {
@@ -317,19 +317,19 @@ impl Runs {
     }
 
     pub(super) async fn wait_for_change(&self, run: RunId, after: Sequence, at_most: Duration) {
-        let give_up = Instant::now() + at_most;
-        let mut pause = FIRST_POLL;
-        // Whoever waits hears of a failure at its next read.
-        while tokio::time::timeout_at(give_up, self.last_sequence(run))
+        let deadline = Instant::now() + at_most;
+        let mut interval = MIN_POLL_INTERVAL;
+        // A failure also ends the wait: the caller's next read reports it.
+        while tokio::time::timeout_at(deadline, self.last_sequence(run))
             .await
             .is_ok_and(|last| last.is_ok_and(|last| last <= after))
         {
             let now = Instant::now();
-            if now >= give_up {
+            if now >= deadline {
                 return;
             }
-            tokio::time::sleep_until(give_up.min(now + pause)).await;
-            pause = LAST_POLL.min(pause * 3 / 2);
+            tokio::time::sleep_until(deadline.min(now + interval)).await;
+            interval = MAX_POLL_INTERVAL.min(interval * 3 / 2);
         }
     }
 
@@ -359,7 +359,7 @@ impl Found {
             Some(sk) => {
                 let sk = sk.to_owned();
                 self.rows.push(Row::read(item).ok_or_else(|| {
-                    StoreError::Failed(format!("the item {sk} of a run is not one of this release").into())
+                    StoreError::Failed(format!("the item {sk} of a run has an unknown format").into())
                 })?);
             }
             None => {}
@@ -368,11 +368,11 @@ impl Found {
     }
 }
 
-/// Drops the rows beyond a number of bytes; returns whether there were any.
-fn cut(rows: &mut Vec<Row>, most_bytes: usize) -> bool {
+/// Drops the rows beyond a number of bytes; returns whether it dropped any.
+fn cut(rows: &mut Vec<Row>, max_bytes: usize) -> bool {
     let mut bytes = 0;
     let fit = rows.iter().take_while(|row| {
-        let fits = bytes < most_bytes;
+        let fits = bytes < max_bytes;
         bytes += row.body.size();
         fits
     });
@@ -382,6 +382,6 @@ fn cut(rows: &mut Vec<Row>, most_bytes: usize) -> bool {
     more
 }
 
-fn torn() -> StoreError {
-    StoreError::Unknown("the record was ahead of the log at every look".into())
+fn record_ahead_of_log() -> StoreError {
+    StoreError::Unknown(format!("the record was ahead of the log in {READ_ATTEMPTS} reads").into())
 }

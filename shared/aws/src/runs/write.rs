@@ -1,4 +1,4 @@
-//! The writes. Each is one request, but for the object of what is too large for the table.
+//! Writes. Each is one request, plus one to the bucket if the content is too large for the table.
 
 use super::{
     Runs,
@@ -24,19 +24,19 @@ use runyard_runs::{
 };
 use std::time::Duration;
 
-/// What a write of a record up to this size costs is one unit.
-const RECORD: usize = 1024;
+/// Writing a record of up to this size costs one write unit.
+const MAX_RECORD_BYTES: usize = 1024;
 
-/// What later writes may add to a record.
-const GROWTH: usize = 128;
+/// Bytes that later writes may add to a record.
+const GROWTH_BYTES: usize = 128;
 
-/// How many requests collide with a transaction before the outcome is given up as unknown.
-const CONFLICTS: u32 = 6;
+/// Retries of a request that conflicts with other transactions, before its outcome is returned as unknown.
+const MAX_CONFLICTS: u32 = 6;
 
-/// What came of one request.
-enum Tried<T> {
+/// The outcome of one request.
+enum Attempt<T> {
     Answer(T),
-    /// Not done: another transaction was at it.
+    /// Not done: it conflicted with another transaction.
     Conflict(StoreError),
 }
 
@@ -46,18 +46,18 @@ impl Runs {
         let token = self.token();
         let mut record = item::record_item(run, record, &facts, self.home.config.app_shards);
         record.insert("token".to_owned(), bytes(&token));
-        let asked = item::asked(run)?;
-        let (mut input, bytes) = (None, asked.len() as u64);
-        if asked.len() + item::size(&record) + GROWTH <= RECORD {
-            Body::Inline(asked).put(&mut record);
-        } else if asked.len() <= bodies::INLINE {
+        let parameters = item::asked(run)?;
+        let (mut input, bytes) = (None, parameters.len() as u64);
+        if parameters.len() + item::size(&record) + GROWTH_BYTES <= MAX_RECORD_BYTES {
+            Body::Inline(parameters).put(&mut record);
+        } else if parameters.len() <= bodies::INLINE {
             record.insert("input".to_owned(), aws_sdk_dynamodb::types::AttributeValue::Bool(true));
             let mut item = item::key(run.id, table::INPUT_SK);
             item.insert(TTL.to_owned(), number(facts.ttl()));
-            Body::Inline(asked).put(&mut item);
+            Body::Inline(parameters).put(&mut item);
             input = Some(item);
         } else {
-            self.body(run.id, &facts, "input", asked).await?.put(&mut record);
+            self.body(run.id, &facts, "input", parameters).await?.put(&mut record);
         }
         let created = match input {
             None => self.retried(|| self.put_record(&record, &token)).await?,
@@ -70,26 +70,26 @@ impl Runs {
         Ok(created)
     }
 
-    async fn put_record(&self, record: &Item, token: &[u8; 16]) -> Result<Tried<Create>, StoreError> {
+    async fn put_record(&self, record: &Item, token: &[u8; 16]) -> Result<Attempt<Create>, StoreError> {
         let put = self.dynamodb().put_item().table_name(self.table()).set_item(Some(record.clone()));
         let put = put
             .condition_expression(ABSENT)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         match put.send().await {
-            Ok(_) => Ok(Tried::Answer(Create::Done)),
+            Ok(_) => Ok(Attempt::Answer(Create::Done)),
             Err(SdkError::ServiceError(service)) => match service.err() {
-                // An earlier attempt of this very call may have done it, and its reply been lost.
-                PutItemError::ConditionalCheckFailedException(failed) if wrote(failed.item(), token) => {
-                    Ok(Tried::Answer(Create::Done))
+                // An earlier attempt of this call may have written it, and its response may have been lost.
+                PutItemError::ConditionalCheckFailedException(failed) if has_token(failed.item(), token) => {
+                    Ok(Attempt::Answer(Create::Done))
                 }
-                PutItemError::ConditionalCheckFailedException(_) => Ok(Tried::Answer(Create::Exists)),
+                PutItemError::ConditionalCheckFailedException(_) => Ok(Attempt::Answer(Create::Exists)),
                 _ => conflict(SdkError::ServiceError(service)),
             },
             Err(error) => Err(store_error(error)),
         }
     }
 
-    async fn put_record_and(&self, record: &Item, input: &Item) -> Result<Tried<Create>, StoreError> {
+    async fn put_record_and(&self, record: &Item, input: &Item) -> Result<Attempt<Create>, StoreError> {
         let put = |item: &Item, condition: Option<&str>| {
             let put = Put::builder().table_name(self.table()).set_item(Some(item.clone()));
             built(put.set_condition_expression(condition.map(str::to_owned)).build())
@@ -97,9 +97,9 @@ impl Runs {
         };
         let items = vec![put(record, Some(ABSENT))?, put(input, None)?];
         Ok(match self.transact(items).await? {
-            Tried::Answer(None) => Tried::Answer(Create::Done),
-            Tried::Answer(Some(_)) => Tried::Answer(Create::Exists),
-            Tried::Conflict(error) => Tried::Conflict(error),
+            Attempt::Answer(None) => Attempt::Answer(Create::Done),
+            Attempt::Answer(Some(_)) => Attempt::Answer(Create::Exists),
+            Attempt::Conflict(error) => Attempt::Conflict(error),
         })
     }
 
@@ -119,10 +119,10 @@ impl Runs {
         .map(|(name, value)| (name.to_owned(), value))
         .into();
         let mut terms = Terms::default();
-        let void = terms.compare("bound_at", "<", number(binding.valid_since.0));
+        let is_expired = terms.compare("bound_at", "<", number(binding.valid_since.0));
         let put = self.dynamodb().put_item().table_name(self.table()).set_item(Some(item));
         let put = put
-            .condition_expression(format!("{ABSENT} OR {void}"))
+            .condition_expression(format!("{ABSENT} OR {is_expired}"))
             .set_expression_attribute_names(Some(terms.names))
             .set_expression_attribute_values(Some(terms.values))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
@@ -136,7 +136,9 @@ impl Runs {
             },
             Err(error) => return Err(store_error(error)),
         };
-        bound.ok_or_else(|| StoreError::Unknown("what the key is bound to was not told".into()))
+        bound.ok_or_else(|| {
+            StoreError::Unknown("the table did not return the binding of the idempotency key".into())
+        })
     }
 
     pub(super) async fn append_entry(&self, entry: &Entry) -> Result<Append, StoreError> {
@@ -154,12 +156,12 @@ impl Runs {
         }
     }
 
-    async fn put_entry(&self, item: &Item) -> Result<Tried<Append>, StoreError> {
+    async fn put_entry(&self, item: &Item) -> Result<Attempt<Append>, StoreError> {
         let put = self.dynamodb().put_item().table_name(self.table()).set_item(Some(item.clone()));
         match put.condition_expression(ABSENT).send().await {
-            Ok(_) => Ok(Tried::Answer(Append::Done)),
+            Ok(_) => Ok(Attempt::Answer(Append::Done)),
             Err(SdkError::ServiceError(service)) if service.err().is_conditional_check_failed_exception() => {
-                Ok(Tried::Answer(Append::Taken))
+                Ok(Attempt::Answer(Append::Taken))
             }
             Err(error) => conflict(error),
         }
@@ -194,10 +196,10 @@ impl Runs {
         let append = self
             .retried(|| async {
                 Ok(match self.transact(items.clone()).await? {
-                    Tried::Answer(None) => Tried::Answer(Append::Done),
-                    Tried::Answer(Some(0)) => Tried::Answer(Append::Taken),
-                    Tried::Answer(Some(_)) => Tried::Answer(Append::Refused),
-                    Tried::Conflict(error) => Tried::Conflict(error),
+                    Attempt::Answer(None) => Attempt::Answer(Append::Done),
+                    Attempt::Answer(Some(0)) => Attempt::Answer(Append::Taken),
+                    Attempt::Answer(Some(_)) => Attempt::Answer(Append::Refused),
+                    Attempt::Conflict(error) => Attempt::Conflict(error),
                 })
             })
             .await?;
@@ -221,36 +223,38 @@ impl Runs {
         change: &RecordChange,
         guard: &Guard,
         token: &[u8; 16],
-    ) -> Result<Tried<Update>, StoreError> {
+    ) -> Result<Attempt<Update>, StoreError> {
         let mut terms = Terms::default();
         let guard = terms.guard(guard);
-        // A second attempt of this call finds its own token and does nothing.
-        let again = terms.compare("token", "<>", bytes(token));
+        // A retry of this call finds its own token and does nothing.
+        let is_first = terms.compare("token", "<>", bytes(token));
         let update = terms.change(change, None, token);
         let update = self
             .dynamodb()
             .update_item()
             .table_name(self.table())
             .set_key(Some(item::key(run, table::RUN_SK)))
-            .condition_expression(format!("{guard} AND {again}"))
+            .condition_expression(format!("{guard} AND {is_first}"))
             .update_expression(update)
             .set_expression_attribute_names(Some(terms.names))
             .set_expression_attribute_values(Some(terms.values))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         match update.send().await {
-            Ok(_) => Ok(Tried::Answer(Update::Done)),
+            Ok(_) => Ok(Attempt::Answer(Update::Done)),
             Err(SdkError::ServiceError(service)) => match service.err() {
-                UpdateItemError::ConditionalCheckFailedException(failed) if wrote(failed.item(), token) => {
-                    Ok(Tried::Answer(Update::Done))
+                UpdateItemError::ConditionalCheckFailedException(failed)
+                    if has_token(failed.item(), token) =>
+                {
+                    Ok(Attempt::Answer(Update::Done))
                 }
-                UpdateItemError::ConditionalCheckFailedException(_) => Ok(Tried::Answer(Update::Refused)),
+                UpdateItemError::ConditionalCheckFailedException(_) => Ok(Attempt::Answer(Update::Refused)),
                 _ => conflict(SdkError::ServiceError(service)),
             },
             Err(error) => Err(store_error(error)),
         }
     }
 
-    /// Names no attribute but the one, so that it works on an item that nothing else can be made of.
+    /// Uses no attribute but `due`, so that it works on a damaged record too.
     pub(super) async fn postpone_run(
         &self,
         run: RunId,
@@ -265,7 +269,7 @@ impl Runs {
         run: RunId,
         now: Timestamp,
         until: Timestamp,
-    ) -> Result<Tried<Update>, StoreError> {
+    ) -> Result<Attempt<Update>, StoreError> {
         let mut terms = Terms::default();
         let is_due = terms.compare("due", "<=", number(now.0));
         let set = terms.compare("due", "=", number(until.0));
@@ -279,19 +283,19 @@ impl Runs {
             .set_expression_attribute_names(Some(terms.names))
             .set_expression_attribute_values(Some(terms.values));
         match update.send().await {
-            Ok(_) => Ok(Tried::Answer(Update::Done)),
+            Ok(_) => Ok(Attempt::Answer(Update::Done)),
             Err(SdkError::ServiceError(service)) if service.err().is_conditional_check_failed_exception() => {
-                Ok(Tried::Answer(Update::Refused))
+                Ok(Attempt::Answer(Update::Refused))
             }
             Err(error) => conflict(error),
         }
     }
 
-    /// Does all of it or nothing; gives which condition failed, if one did. The SDK sends a token with it, by which a
-    /// second attempt of the same call is told what came of the first.
-    async fn transact(&self, items: Vec<TransactWriteItem>) -> Result<Tried<Option<usize>>, StoreError> {
+    /// Writes all items or none. Returns the index of the first item whose condition failed, if any. The SDK sends a
+    /// token with the request, so that a retry of the same call returns the outcome of the first attempt.
+    async fn transact(&self, items: Vec<TransactWriteItem>) -> Result<Attempt<Option<usize>>, StoreError> {
         let sent = self.dynamodb().transact_write_items().set_transact_items(Some(items)).send().await;
-        let Err(error) = sent else { return Ok(Tried::Answer(None)) };
+        let Err(error) = sent else { return Ok(Attempt::Answer(None)) };
         let reasons = match &error {
             SdkError::ServiceError(service) => match service.err() {
                 TransactWriteItemsError::TransactionCanceledException(canceled) => {
@@ -304,38 +308,38 @@ impl Runs {
         if let Some(failed) =
             reasons.iter().position(|reason| reason.code() == Some("ConditionalCheckFailed"))
         {
-            return Ok(Tried::Answer(Some(failed)));
+            return Ok(Attempt::Answer(Some(failed)));
         }
-        // Canceled is not done. What else cancels passes, but for what is wrong with the request.
-        let is_wrong = reasons.iter().any(|reason| {
+        // A canceled transaction had no effect. Other reasons are temporary, unless the request itself is invalid.
+        let is_invalid = reasons.iter().any(|reason| {
             matches!(reason.code(), Some("ValidationError" | "ItemCollectionSizeLimitExceeded"))
         });
         let text =
             reasons.iter().filter_map(|reason| Some(format!("{}: {}", reason.code()?, reason.message()?)));
         let text = format!("the transaction was canceled: {}", text.collect::<Vec<_>>().join("; "));
-        if is_wrong {
+        if is_invalid {
             return Err(StoreError::Failed(text.into()));
         }
-        Ok(Tried::Conflict(StoreError::Unknown(text.into())))
+        Ok(Attempt::Conflict(StoreError::Unknown(text.into())))
     }
 
-    /// Tries again, with jitter, while others' transactions are in the way.
+    /// Retries with jitter while the request conflicts with other transactions.
     async fn retried<T, F>(&self, mut request: impl FnMut() -> F) -> Result<T, StoreError>
     where
-        F: Future<Output = Result<Tried<T>, StoreError>>,
+        F: Future<Output = Result<Attempt<T>, StoreError>>,
     {
         for attempt in 0.. {
             match request().await? {
-                Tried::Answer(answer) => return Ok(answer),
-                Tried::Conflict(error) if attempt >= CONFLICTS => return Err(error),
-                Tried::Conflict(_) => {
-                    let longest = 10_u64 << attempt;
-                    let jitter = u64::from(self.token()[0]) * longest / 255;
+                Attempt::Answer(answer) => return Ok(answer),
+                Attempt::Conflict(error) if attempt >= MAX_CONFLICTS => return Err(error),
+                Attempt::Conflict(_) => {
+                    let max_millis = 10_u64 << attempt;
+                    let jitter = u64::from(self.token()[0]) * max_millis / 255;
                     tokio::time::sleep(Duration::from_millis(1 + jitter)).await;
                 }
             }
         }
-        unreachable!("attempts are counted")
+        unreachable!("the last attempt returns")
     }
 
     async fn entry_item(&self, entry: &Entry, facts: &Facts) -> Result<Item, StoreError> {
@@ -353,34 +357,34 @@ impl Runs {
         Ok(item)
     }
 
-    /// Puts something large into the bucket.
+    /// Stores JSON in the bucket.
     async fn body(&self, run: RunId, facts: &Facts, what: &str, json: String) -> Result<Body, StoreError> {
         let key = bodies::key(facts.app, run, facts.kept_seconds(), what, &json);
         self.bodies.put(&key, &json).await?;
         Ok(Body::Object { key, size: json.len() })
     }
 
-    /// Names one write, so that it is known again.
+    /// A random token that identifies one write, so that its retries recognize it.
     fn token(&self) -> [u8; 16] {
         self.home.ids.random().into_bytes()
     }
 }
 
-/// There is no such item.
+/// The condition that no such item exists.
 const ABSENT: &str = "attribute_not_exists(PK)";
 
-fn wrote(item: Option<&Item>, token: &[u8; 16]) -> bool {
+fn has_token(item: Option<&Item>, token: &[u8; 16]) -> bool {
     item.and_then(|item| item.get("token")?.as_b().ok()).is_some_and(|found| found.as_ref() == token)
 }
 
-fn conflict<T, E, R>(error: SdkError<E, R>) -> Result<Tried<T>, StoreError>
+fn conflict<T, E, R>(error: SdkError<E, R>) -> Result<Attempt<T>, StoreError>
 where
     E: std::error::Error + aws_sdk_dynamodb::error::ProvideErrorMetadata + Send + Sync + 'static,
     R: std::fmt::Debug + Send + Sync + 'static,
 {
     let is_conflict = is_conflict(code(&error));
     let error = store_error(error);
-    if is_conflict { Ok(Tried::Conflict(error)) } else { Err(error) }
+    if is_conflict { Ok(Attempt::Conflict(error)) } else { Err(error) }
 }
 
 fn built<T>(built: Result<T, aws_sdk_dynamodb::error::BuildError>) -> Result<T, StoreError> {

@@ -41,7 +41,7 @@ async fn a_deployed_app_is_found_as_it_was_deployed() {
         changed: true,
     };
     assert_eq!(deployed, expected);
-    assert_eq!(apps.by_host("api.example.com").await.unwrap(), None, "as it was known for 15 s");
+    assert_eq!(apps.by_host("api.example.com").await.unwrap(), None, "cached for 15 s");
     place.clock.forward(Duration::from_secs(15));
     for host in ["api.example.com", "echo.localhost", "echo.runs.example.com", "x.execute-api.example", ""] {
         assert_eq!(*apps.by_host(host).await.unwrap().unwrap(), first, "{host}: one app answers everywhere");
@@ -59,7 +59,7 @@ async fn a_deployed_app_is_found_as_it_was_deployed() {
 }
 
 #[tokio::test]
-async fn the_default_app_answers_where_the_host_names_none() {
+async fn the_default_app_answers_on_hosts_that_name_no_app() {
     let place = Place::with(|config| config.default_app = Some("Other".to_owned())).await;
     let deployments = place.aws.deployments();
     deployments.deploy(&app(10, "echo", "v1", &[])).await.unwrap();
@@ -69,7 +69,7 @@ async fn the_default_app_answers_where_the_host_names_none() {
 }
 
 #[tokio::test]
-async fn versions_stay_and_can_be_current_again() {
+async fn versions_are_kept_and_can_be_rolled_back_to() {
     let place = Place::new().await;
     let (deployments, apps) = (place.aws.deployments(), place.aws.apps());
     let id = AppId(Uuid::from_u128(10));
@@ -118,7 +118,7 @@ async fn a_former_version_loses_what_the_current_one_lost() {
     let apps = place.aws.apps();
     assert_eq!(*apps.version(old.id, "aaaa1").await.unwrap().unwrap(), old);
     deployments.deploy(&version("bbbb2", &["KEPT", "NEW"], &["10.0.0.2"])).await.unwrap();
-    // What is remembered of the current version is older than this one.
+    // The cached current version is older than this one.
     assert_eq!(apps.version(old.id, "bbbb2").await.unwrap().unwrap().env, ["KEPT", "NEW"]);
     let held = apps.version(old.id, "aaaa1").await.unwrap().unwrap();
     assert_eq!((&held.env, &held.allow_hosts), (&vec!["KEPT".to_owned()], &vec!["10.0.0.2".to_owned()]));
@@ -134,10 +134,10 @@ async fn a_host_has_one_app_and_a_refused_deployment_changes_nothing() {
     deployments.deploy(&app(11, "other", "w1", &["b.com"])).await.unwrap();
     let error =
         deployments.deploy(&app(11, "other", "w2", &["b.com", "A.com", "new.com"])).await.unwrap_err();
-    let told = error.to_string();
+    let text = error.to_string();
     assert!(
-        told.contains("the host a.com belongs to the app echo (00000000-0000-0000-0000-00000000000a)"),
-        "{told}"
+        text.contains("the host a.com belongs to the app echo (00000000-0000-0000-0000-00000000000a)"),
+        "{text}"
     );
     assert_eq!(
         versions_at(&place, &["a.com", "b.com", "new.com"]).await,
@@ -148,7 +148,7 @@ async fn a_host_has_one_app_and_a_refused_deployment_changes_nothing() {
         DeployError::NameTaken { owner_id, .. } => assert_eq!(owner_id, AppId(Uuid::from_u128(10))),
         error => panic!("{error}"),
     }
-    // What one gives up, the other can have.
+    // Another app can take a host that its owner no longer lists.
     deployments.deploy(&app(10, "echo", "v2", &[])).await.unwrap();
     deployments.deploy(&app(11, "other", "w2", &["b.com", "A.com", "new.com"])).await.unwrap();
     assert_eq!(versions_at(&place, &["a.com", "new.com"]).await, vec![Some("other w2".to_owned()); 2]);
@@ -161,7 +161,7 @@ async fn a_host_has_one_app_and_a_refused_deployment_changes_nothing() {
 }
 
 #[tokio::test]
-async fn of_two_who_deploy_at_once_one_is_last() {
+async fn one_of_several_concurrent_deployments_is_current() {
     let place = Place::new().await;
     let versions: Vec<_> = (0..4).map(|number| format!("version {number}")).collect();
     let deploying = versions.iter().map(|version| {
@@ -178,7 +178,7 @@ async fn of_two_who_deploy_at_once_one_is_last() {
     assert_eq!(listed.len(), 4);
     let is_current: Vec<_> = listed.iter().filter(|version| version.is_current).collect();
     assert_eq!((is_current.len(), &is_current[0].version), (1, &current.version));
-    // Hosts of those that were overtaken lead nowhere, apart from this being the only app.
+    // No app answers on the hosts of the other versions. A second app is needed: a single app answers on every host.
     deployments.deploy(&app(11, "other", "w1", &[])).await.unwrap();
     for version in versions {
         let host = format!("{}.com", version.replace(' ', "-"));
@@ -188,7 +188,7 @@ async fn of_two_who_deploy_at_once_one_is_last() {
 }
 
 #[tokio::test]
-async fn a_large_workflow_lies_in_the_bucket() {
+async fn a_large_workflow_is_stored_in_the_bucket() {
     let place = Place::new().await;
     for (id, size, objects) in [(10, 32 << 10, 0), (11, (32 << 10) + 1, 1), (12, 4 << 20, 2)] {
         let mut app = app(id, &format!("app-{id}"), "v1", &[]);
@@ -213,17 +213,17 @@ async fn unknown_stores_of_secrets_are_refused() {
 }
 
 #[tokio::test]
-async fn runs_are_kept_no_longer_than_the_bucket_keeps_anything() {
+async fn runs_are_kept_no_longer_than_objects_in_the_bucket() {
     let place = Place::new().await;
     let mut app = app(10, "echo", "v1", &[]);
     app.retention_days = 2_047;
     let error = place.aws.deployments().deploy(&app).await.unwrap_err();
     assert!(matches!(error, DeployError::KeptTooLong { days: 2_047, most: 2_046 }), "{error}");
-    assert!(error.to_string().contains("goes after 2048 days"), "{error}");
+    assert!(error.to_string().contains("after 2048 days"), "{error}");
     assert_eq!(place.aws.apps().version(app.id, "v1").await.unwrap(), None);
     app.retention_days = 2_046;
     place.aws.deployments().deploy(&app).await.unwrap();
-    // The last second of such a run's large input is the last one of the longest rule.
+    // The large input of such a run is kept almost as long as the longest lifecycle rule allows.
     let created_at = NOW;
     let kept = created_at + app.lifetime() + runyard_aws::table::LINGER + Duration::from_secs(1);
     let longest = u64::from(runyard_aws::bodies::KEPT_DAYS[11]) * 86_400;

@@ -42,7 +42,7 @@ async fn read(store: &dyn FileStore, file: &NewFile) -> Option<Vec<u8>> {
 }
 
 #[tokio::test]
-async fn large_files_go_in_parts_and_small_ones_in_one() {
+async fn files_over_8_mib_are_sent_in_parts() {
     let place = Place::new().await;
     let files = place.aws.files();
     for (size, parts) in [(8 * MIB, None), (8 * MIB + 1, Some("-2")), (20 * MIB + 3, Some("-3"))] {
@@ -54,12 +54,12 @@ async fn large_files_go_in_parts_and_small_ones_in_one() {
         let tag = head.e_tag().unwrap().trim_matches('"');
         assert_eq!(tag.find('-').map(|dash| &tag[dash..]), parts, "{size} bytes: {tag}");
         assert_eq!(head.content_type(), Some("text/html; charset=utf-8"));
-        assert_eq!(head.content_disposition(), Some("attachment"), "no page of the bucket's is shown");
+        assert_eq!(head.content_disposition(), Some("attachment"), "browsers do not render it");
     }
 }
 
 #[tokio::test]
-async fn a_broken_upload_is_aborted() {
+async fn a_dropped_upload_is_aborted() {
     let place = Place::new().await;
     let file = new_file(make::app());
     let mut upload = place.aws.files().create(file.clone()).await.unwrap();
@@ -71,7 +71,7 @@ async fn a_broken_upload_is_aborted() {
         let list = s3.list_multipart_uploads().bucket(&place.config.bucket).send().await.unwrap();
         list.uploads().len()
     };
-    assert_eq!(uploads().await, 1, "two parts are there");
+    assert_eq!(uploads().await, 1, "two parts are stored");
     drop(upload);
     until("the upload is aborted", || async { uploads().await == 0 }).await;
     assert_eq!(place.objects().await, [""; 0]);
@@ -79,7 +79,7 @@ async fn a_broken_upload_is_aborted() {
 }
 
 #[tokio::test]
-async fn a_write_that_was_given_up_leaves_no_gap() {
+async fn a_canceled_write_leaves_no_gap() {
     let place = Place::new().await;
     let mut upload = place.aws.files().create(new_file(make::app())).await.unwrap();
     let sent = tokio::time::timeout(Duration::ZERO, upload.write(content(9 * MIB))).await;
@@ -90,7 +90,7 @@ async fn a_write_that_was_given_up_leaves_no_gap() {
 }
 
 #[tokio::test]
-async fn a_file_ends_when_it_expires_and_goes_with_its_day() {
+async fn an_expired_file_is_not_found_and_its_content_is_deleted_after_that_day() {
     let place = Place::new().await;
     let (files, app) = (place.aws.files(), make::app());
     let expiring = |hours| NewFile { expires_at: NOW + Duration::from_hours(hours), ..new_file(app) };
@@ -106,7 +106,7 @@ async fn a_file_ends_when_it_expires_and_goes_with_its_day() {
     assert_eq!(place.objects().await.len(), 3);
 
     place.clock.forward(Duration::from_hours(48));
-    // What a crash left beside its file goes as well.
+    // An object without a file, which a crash left behind, is deleted too.
     let orphan = format!("files/2026-06-11/{app}/{}", make::claim());
     let put = place.clients.s3.put_object().bucket(&place.config.bucket).key(&orphan);
     put.body(Bytes::from_static(b"x").into()).send().await.unwrap();
@@ -119,17 +119,17 @@ async fn a_file_ends_when_it_expires_and_goes_with_its_day() {
 }
 
 #[tokio::test]
-async fn a_deletion_that_was_cut_short_can_be_repeated() {
+async fn an_interrupted_deletion_can_be_repeated() {
     let place = Place::new().await;
     let (files, file) = (place.aws.files(), new_file(make::app()));
     store(&*files, &file, &content(10)).await;
     files.delete(file.app, file.id).await.unwrap();
     assert_eq!(place.objects().await, [""; 0]);
-    // As if the process had ended between the two.
+    // As if the process had crashed between the two steps.
     let key = format!("files/2026-06-12/{}/{}", file.app, file.id);
     let put = place.clients.s3.put_object().bucket(&place.config.bucket).key(key);
     put.body(Bytes::from_static(b"x").into()).send().await.unwrap();
-    assert!(read(&*files, &file).await.is_none(), "it is gone all the same");
+    assert!(read(&*files, &file).await.is_none(), "the file is deleted although its object exists");
     files.delete(file.app, file.id).await.unwrap();
     assert_eq!(place.objects().await, [""; 0]);
 }

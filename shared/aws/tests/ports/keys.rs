@@ -10,7 +10,7 @@ fn scope(project: Option<u128>) -> Scope {
 }
 
 #[tokio::test]
-async fn keys_are_made_found_listed_and_revoked() {
+async fn keys_are_created_found_listed_and_revoked() {
     let place = Place::new().await;
     let keys = place.aws.keys();
     let expires_at = Some(NOW + Duration::from_hours(1));
@@ -29,14 +29,18 @@ async fn keys_are_made_found_listed_and_revoked() {
     let revoked_at = keys.find(second.id()).await.unwrap().unwrap().revoked_at;
     place.clock.forward(Duration::from_secs(5));
     assert!(keys.revoke(second.id()).await.unwrap(), "again");
-    assert_eq!(keys.find(second.id()).await.unwrap().unwrap().revoked_at, revoked_at, "since the first time");
+    assert_eq!(
+        keys.find(second.id()).await.unwrap().unwrap().revoked_at,
+        revoked_at,
+        "the time of the first revocation"
+    );
     assert!(!given.opens(&keys.find(second.id()).await.unwrap().unwrap(), NOW));
     assert_eq!(keys.list().await.unwrap()[1].revoked_at, revoked_at);
     assert!(!keys.revoke("0123456789abcdef").await.unwrap());
 }
 
 #[tokio::test]
-async fn other_processes_know_within_15_seconds() {
+async fn other_processes_see_changes_within_15_seconds() {
     let place = Place::new().await;
     let (operator, server) = (place.aws.keys(), place.another().keys());
     assert!(server.find("0123456789abcdef").await.unwrap().is_none());
@@ -50,7 +54,7 @@ async fn other_processes_know_within_15_seconds() {
 }
 
 #[tokio::test]
-async fn answers_come_from_memory() {
+async fn results_are_cached() {
     let place = Place::new().await;
     let keys: Arc<dyn KeyStore> = place.aws.keys();
     let (key, _) = place.aws.keys().create(scope(None), None).await.unwrap();

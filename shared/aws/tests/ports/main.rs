@@ -1,4 +1,4 @@
-//! The ports on an emulator of AWS: the conformance suite, and what these ports promise beyond it.
+//! The ports on an emulator of AWS: the conformance suite, and the promises of these ports beyond it.
 
 #![allow(clippy::unwrap_used, clippy::allow_attributes, reason = "a test may panic")]
 

@@ -1,4 +1,4 @@
-//! A stack of one test's own, with a clock that the test moves.
+//! A separate stack for one test, with a clock that the test moves.
 
 use crate::fixture::Stack;
 use runyard_aws::{Aws, Clients, Config};
@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-/// What a test works on.
+/// The ports under test, with the clients, configuration and clock that they use.
 pub(crate) struct Place {
     pub(crate) aws: Aws,
     pub(crate) clients: Clients,
@@ -36,7 +36,7 @@ impl Hand {
 }
 
 impl Place {
-    /// Ports with nothing in them.
+    /// Ports on an empty stack.
     pub(crate) async fn new() -> Self {
         Self::with(|_| {}).await
     }
@@ -49,7 +49,7 @@ impl Place {
         Self { aws, clients, config, clock }
     }
 
-    /// The same place, as another process has it.
+    /// The ports of another process on the same stack.
     pub(crate) fn another(&self) -> Aws {
         let (config, clients) = (self.config.clone(), self.clients.clone());
         Aws::with_clients(config, clients, self.clock.clone(), Arc::new(SystemIds))
@@ -62,7 +62,7 @@ impl Place {
     }
 }
 
-/// Waits until something holds.
+/// Waits until a condition holds; panics after 30 s.
 pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
     for _ in 0..600 {
         if holds().await {

@@ -10,9 +10,9 @@ use uuid::Uuid;
 
 const VALID: Duration = Duration::from_mins(15);
 
-struct At(Timestamp);
+struct FixedClock(Timestamp);
 
-impl Clock for At {
+impl Clock for FixedClock {
     fn now(&self) -> Timestamp {
         self.0
     }
@@ -41,7 +41,7 @@ fn files(token: Option<&str>) -> Arc<Files> {
         default_app: None,
         emulator: None,
     };
-    Aws::with_clients(config, clients, Arc::new(At(NOW)), Arc::new(SystemIds)).files()
+    Aws::with_clients(config, clients, Arc::new(FixedClock(NOW)), Arc::new(SystemIds)).files()
 }
 
 fn file(mime_type: &str) -> NewFile {
@@ -59,7 +59,7 @@ const KEY: &str =
 
 /// The signatures are those of botocore 1.43 (`S3SigV4QueryAuth`) for the same request at the same time.
 #[tokio::test]
-async fn a_put_is_signed_as_s3_wants_it() {
+async fn a_put_is_signed_as_botocore_signs_it() {
     for (token, signature) in [
         (None, "f63bd33403c13ac03223c6163863ba25498ad3bde12e33a9e5c93a6b52764c95"),
         (Some("session-token"), "420ecb05deee5ee0d362b43cc9bed07bad906edba296a0f0d1bee4799e546438"),
@@ -88,7 +88,7 @@ async fn a_put_is_signed_as_s3_wants_it() {
             ("content-length", "1234"),
             ("content-type", "text/plain; charset=utf-8"),
         ];
-        assert_eq!(headers, BTreeMap::from(signed), "what is signed is what must be sent");
+        assert_eq!(headers, BTreeMap::from(signed), "all signed headers must be sent");
         assert_eq!(put.expires_at, NOW + VALID);
         let shown = format!("{put:?}");
         assert!(shown.contains("runyard-files") && !shown.contains(signature), "{shown}");
@@ -96,7 +96,7 @@ async fn a_put_is_signed_as_s3_wants_it() {
 }
 
 #[tokio::test]
-async fn a_post_says_what_may_be_sent() {
+async fn the_policy_of_a_post_restricts_what_may_be_sent() {
     let post = files(Some("session-token")).presign_post(&file("image/png"), 1..=1000, VALID).await.unwrap();
     assert_eq!(post.url, "https://runyard-files.s3.eu-central-1.amazonaws.com/");
     let fields: BTreeMap<_, _> =
@@ -121,7 +121,7 @@ async fn a_post_says_what_may_be_sent() {
             ],
         })
     );
-    // Every field but the policy and its signature has its condition, and the other way round: S3 refuses what has none.
+    // Every field except the policy and its signature has a condition, and vice versa: S3 refuses fields without one.
     let conditions = policy["conditions"].as_array().unwrap().iter();
     let fixed: BTreeMap<_, _> = conditions
         .filter(|condition| condition[0] == "eq")
@@ -133,14 +133,14 @@ async fn a_post_says_what_may_be_sent() {
     given.remove("policy");
     given.remove("x-amz-signature");
     assert_eq!(given, fixed);
-    // Computed by Python's `hmac` over the policy above.
+    // Computed with Python's `hmac` over the policy above.
     let signature = "74d43e8e4031634ecf23d8bc86f7f1b01cc6184a44349da664967e54ecba696f";
     assert_eq!(fields["x-amz-signature"], signature);
     assert!(!format!("{post:?}").contains(signature));
 }
 
 #[tokio::test]
-async fn what_s3_would_refuse_is_not_signed() {
+async fn requests_that_s3_would_refuse_are_not_signed() {
     let files = files(None);
     assert!(files.presign_put(&file("a/b"), (5 << 30) + 1, VALID).await.is_err());
     assert!(files.presign_put(&file("a/b"), 5 << 30, VALID).await.is_ok());
@@ -149,7 +149,7 @@ async fn what_s3_would_refuse_is_not_signed() {
     assert_eq!(long.expires_at, NOW + Duration::from_hours(168));
 }
 
-/// The emulator takes any signature that has not expired: this shows that what is signed is a request that stores the object.
+/// The emulator accepts any signature that has not expired: this shows that the presigned requests store the object.
 #[tokio::test]
 async fn presigned_uploads_store_the_object() {
     let place = Place::new().await;
@@ -163,7 +163,7 @@ async fn presigned_uploads_store_the_object() {
         request.send().await.unwrap().status().as_u16()
     };
     let put = place.aws.files().presign_put(&file("text/plain"), 6, VALID).await.unwrap();
-    assert_eq!(send(put).await, 403, "it is over since long");
+    assert_eq!(send(put).await, 403, "it expired long ago");
     place.clock.forward(SystemClock.now().since(NOW));
     let put = place.aws.files().presign_put(&file("text/plain"), 6, VALID).await.unwrap();
     assert_eq!(send(put).await, 200);
@@ -175,8 +175,8 @@ async fn presigned_uploads_store_the_object() {
         form = form.text(name, value);
     }
     let form = form.part("file", reqwest::multipart::Part::bytes(b"by POST".to_vec()).file_name("x"));
-    let answer = client.post(&post.url).multipart(form).send().await.unwrap();
-    assert!(answer.status().is_success(), "{answer:?}");
+    let response = client.post(&post.url).multipart(form).send().await.unwrap();
+    assert!(response.status().is_success(), "{response:?}");
     assert_eq!(object(&place).await, ("by POST".to_owned(), "image/png".to_owned()));
 }
 

@@ -22,8 +22,8 @@ async fn run_queue() -> (Ends, ()) {
 
 runyard_conformance::queue_tests!(run_queue);
 
-/// Receives as AWS's fair queues deliver, which the emulator does not do: message groups take turns. It knows a run's app by
-/// its message group alone.
+/// Receives like AWS's fair queues, which the emulator does not implement: message groups take turns. Knows a run's app
+/// only by its message group.
 struct Receiver {
     sqs: aws_sdk_sqs::Client,
     url: String,
@@ -79,7 +79,7 @@ impl Receive for Receiver {
 }
 
 #[tokio::test]
-async fn what_no_message_can_wait_for_is_left_to_the_sweeper() {
+async fn a_delay_over_15_minutes_sends_no_message() {
     let place = Place::new().await;
     let queue = place.aws.queue();
     let run = make::run(make::app());

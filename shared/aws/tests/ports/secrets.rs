@@ -71,7 +71,7 @@ async fn secrets_are_read_when_an_app_is_first_found() {
         ("ABSENT", "ssm:/nothing/here"),
     ]);
     place.aws.deployments().deploy(&app).await.unwrap();
-    assert!(value(&place, &app, "KEY").unwrap_err().ends_with("it was not read yet"));
+    assert!(value(&place, &app, "KEY").unwrap_err().ends_with("it has not been read yet"));
     let apps = AppsWithSecrets::new(place.aws.apps(), place.aws.secrets());
     assert_eq!(apps.by_host("app.example.com").await.unwrap().as_deref(), Some(&app));
     for (name, expected) in [
@@ -90,7 +90,7 @@ async fn secrets_are_read_when_an_app_is_first_found() {
     );
     assert_eq!(
         value(&place, &app, "ABSENT").unwrap_err(),
-        "`ABSENT` is kept in ssm, and cannot be read: there is none of that name, in this account and region"
+        "`ABSENT` is kept in ssm, and cannot be read: it does not exist in this account and region"
     );
 }
 
@@ -112,16 +112,16 @@ async fn a_rotated_secret_arrives_within_5_minutes() {
 }
 
 #[tokio::test]
-async fn what_aws_does_not_say_is_unknown() {
+async fn a_secret_is_unknown_if_aws_does_not_answer() {
     let place = Place::new().await;
     let mut clients = place.clients.clone();
     clients.sdk = clients.sdk.to_builder().endpoint_url("http://127.0.0.1:1").build();
     let aws = Aws::with_clients(place.config.clone(), clients, place.clock.clone(), Arc::new(SystemIds));
     let error = aws.secrets().ready(&app(&[("KEY", "ssm:/key")])).await.unwrap_err();
-    assert!(matches!(error, StoreError::Unknown(_)), "whoever called may try again: {error}");
+    assert!(matches!(error, StoreError::Unknown(_)), "the caller may try again: {error}");
 }
 
-/// All that is logged, at the finest level, the SDK's own lines included.
+/// Collects all log lines at the finest level, including the SDK's.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -156,7 +156,7 @@ async fn a_secret_is_never_logged() {
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     assert!(
         log.contains("GetSecretValue") && log.contains("GetParameter"),
-        "the log is there: {} bytes",
+        "the SDK logged its calls: {} bytes",
         log.len()
     );
     assert!(!log.contains("hunter2") && !log.contains("hunter3"));
