@@ -158,13 +158,13 @@ impl IntoResponse for Error {
     }
 }
 
-/// The body of every refusal.
+/// The body of every error response.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ErrorResponse {
     error: ErrorBody,
 }
 
-/// What is wrong.
+/// The error.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ErrorBody {
     /// The reason phrase of the status, in `snake_case`.
@@ -193,35 +193,35 @@ macro_rules! responses {
 }
 
 responses! {
-    #[response(description = "Something in the request is wrong: `details` says what, by field, header or parameter; all of it at once.")]
+    #[response(description = "The request is invalid: `details` lists all errors, by field, header or parameter.")]
     BadRequest,
     #[response(
-        description = "The `Authorization` header is missing or malformed, or the key is unknown, expired or revoked. On a public app: this is not for callers without a key.",
+        description = "The `Authorization` header is missing or malformed, or the key is unknown, expired or revoked. On a public app: this needs a key.",
         headers(("WWW-Authenticate" = String, description = "`Bearer`"))
     )]
     Unauthorized,
-    #[response(description = "The key is good, but its scope does not cover the app.")]
+    #[response(description = "The key is valid, but its scope does not cover the app.")]
     Forbidden,
     #[response(description = "No app answers on this host, or it has no such run.")]
     NotFound,
-    #[response(description = "The body did not come: no piece of it for 30 s, or less than 4 KiB/s on the whole.")]
+    #[response(description = "The body was not received in time: no data for 30 s, or less than 4 KiB/s on average.")]
     RequestTimeout,
     #[response(description = "The `Idempotency-Key` was used for another request.")]
     Conflict,
-    #[response(description = "The body is larger than this server takes; `details` says what it takes and how else to send it.")]
+    #[response(description = "The body is larger than this server accepts; `details` has the limit and an alternative.")]
     PayloadTooLarge,
-    #[response(description = "The body is neither `application/json` nor `multipart/form-data`, or not what this route takes, or it is compressed.")]
+    #[response(description = "The content type is not `application/json` or `multipart/form-data`, or not supported by this route, or the body is compressed.")]
     UnsupportedMediaType,
     #[response(
-        description = "The app executes as many runs, has as many streams open, or has stored as many bytes, as it may; `details` says which.",
-        headers(("Retry-After" = u64, description = "Seconds after which to try again."))
+        description = "A limit of the app is reached: concurrent runs, open streams or stored bytes; `details` says which.",
+        headers(("Retry-After" = u64, description = "Seconds to wait before a retry."))
     )]
     TooManyRequests,
     #[response(description = "The server failed; it logged why under the request's id.")]
     InternalServerError,
     #[response(
-        description = "The server is shutting down, or its requests and runs take as much memory as they may, or its store did not answer. Whether anything was done is not known: look, or repeat with the same `Idempotency-Key`.",
-        headers(("Retry-After" = u64, description = "Seconds after which to try again."))
+        description = "The server is shutting down, is out of memory for requests and runs, or its store is unavailable. Whether anything was done is unknown: check, or repeat with the same `Idempotency-Key`.",
+        headers(("Retry-After" = u64, description = "Seconds to wait before a retry."))
     )]
     ServiceUnavailable,
 }

@@ -20,8 +20,8 @@ use http::StatusCode;
 use runyard_runs::{Answer, FieldErrors, InputRequest, InputRequestKind, RequestId, service::input};
 use serde_json::{Map, Value, json as value};
 
-/// Answers a pending request and wakes the run. The first answer counts; a second one is refused. Without a key, where the
-/// app is public, only questions of runs that were created without one, and never an approval.
+/// Answers a pending input request and resumes the run. The first answer counts; a second one is refused. Without a key, if
+/// the app is public, only questions of runs that were created without one can be answered, and never an approval.
 #[utoipa::path(
     post,
     path = "/v1/runs/{run_id}/input",

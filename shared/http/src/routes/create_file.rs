@@ -21,8 +21,8 @@ use axum::{
 use http::StatusCode;
 use std::sync::Arc;
 
-/// Stores one file for later runs of this app: name it in `file_ids`. Needs a key, also where the app is public. Kept for
-/// twice as long as a run of the app, so that a run made in the first half of that time never loses it.
+/// Stores one file for later runs of this app, which list it in `file_ids`. Needs a key, even if the app is public. Kept for
+/// twice as long as a run of the app, so that a run created in the first half of that time never loses it.
 #[utoipa::path(
     post,
     path = "/v1/files",

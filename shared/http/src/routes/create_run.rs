@@ -46,18 +46,18 @@ const LAST_LOOK: Duration = Duration::from_secs(1);
 
 /// Creates a run.
 ///
-/// By default the answer comes with the end of the run, also where that is a failure (`status: "failed"`, `error`), or
-/// with `status: "awaiting_input"` once nothing of it can go on without a person. `background` answers 202 at once.
-/// `stream` answers with the events as Server-Sent Events (see `GET /v1/runs/{run_id}/stream`). A client that goes away
-/// changes nothing about the run.
+/// By default the response is sent when the run has ended, even if it failed (`status: "failed"`, `error`), or with
+/// `status: "awaiting_input"` once the run cannot continue without a person. `background` answers 202 immediately.
+/// `stream` answers with the events as Server-Sent Events (see `GET /v1/runs/{run_id}/stream`). A client that disconnects
+/// does not affect the run.
 #[utoipa::path(
     post,
     path = "/v1/runs",
     operation_id = "create_run",
     tag = "runs",
     params(
-        ("Idempotency-Key" = Option<String>, Header, description = "A repeat with the same request gives the same run, with another request 409. In the scope of app and access key, for 24 hours. Without a key a random UUID (version 4).", min_length = 1, max_length = 255, nullable = false),
-        ("Prefer" = Option<String>, Header, description = "`wait=N` has a background run waited for, up to N seconds, at most 60.", example = "wait=10", nullable = false),
+        ("Idempotency-Key" = Option<String>, Header, description = "A repeat with the same request returns the same run; with another request, 409. Scoped to the app and access key, for 24 hours. Without an access key, it must be a random UUID (version 4).", min_length = 1, max_length = 255, nullable = false),
+        ("Prefer" = Option<String>, Header, description = "`wait=N` waits for a background run for up to N seconds, at most 60.", example = "wait=10", nullable = false),
     ),
     request_body(content(
         (CreateRun = "application/json"),
@@ -66,23 +66,23 @@ const LAST_LOOK: Duration = Duration::from_secs(1);
     responses(
         (
             status = 200,
-            description = "The run as it ended, or waits for a person; or, with `stream`, its events: the schema is that of each event's `data` line.",
+            description = "The run, ended or waiting for a person; or, with `stream`, its events: the schema is that of each event's `data` line.",
             content(
                 (RunAnswer = "application/json"),
                 (RunEvent = "text/event-stream"),
             ),
             headers(
                 ("Location" = String, description = "The path of the run."),
-                ("Idempotency-Replayed" = String, description = "`true` if an earlier request with the same key had created the run."),
+                ("Idempotency-Replayed" = String, description = "`true` if an earlier request with the same key created the run."),
             ),
         ),
         (
             status = 202,
-            description = "The background run as created; after `Prefer: wait`, as it stands.",
+            description = "The background run as created; after `Prefer: wait`, its current state.",
             body = RunAnswer,
             headers(
                 ("Location" = String, description = "The path of the run."),
-                ("Idempotency-Replayed" = String, description = "`true` if an earlier request with the same key had created the run."),
+                ("Idempotency-Replayed" = String, description = "`true` if an earlier request with the same key created the run."),
                 ("Preference-Applied" = String, description = "`wait=N`, with the seconds that were granted."),
             ),
         ),

@@ -11,7 +11,7 @@ use axum::{extract::State, response::Response};
 use http::StatusCode;
 use runyard_runs::service::get;
 
-/// One run, as its log says.
+/// Returns one run.
 #[utoipa::path(
     get,
     path = "/v1/runs/{run_id}",

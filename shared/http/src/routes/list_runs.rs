@@ -19,21 +19,21 @@ use runyard_runs::{
 const SORTS: [(&str, SortBy); 3] =
     [("started_at", SortBy::StartedAt), ("ended_at", SortBy::EndedAt), ("status", SortBy::Status)];
 
-/// The app's runs, newest first. Needs a key, also where the app is public.
+/// Lists the app's runs, newest first. Needs a key, even if the app is public.
 #[utoipa::path(
     get,
     path = "/v1/runs",
     operation_id = "list_runs",
     tag = "runs",
     params(
-        ("status" = Option<Vec<RunStatus>>, Query, description = "Only runs in one of these statuses; may be given several times.", explode, nullable = false),
-        ("user_id" = Option<String>, Query, description = "Only this user's.", max_length = 256, nullable = false),
-        ("session_id" = Option<Uuid>, Query, description = "Only this session's.", nullable = false),
+        ("status" = Option<Vec<RunStatus>>, Query, description = "Only runs in one of these statuses; may be repeated.", explode, nullable = false),
+        ("user_id" = Option<String>, Query, description = "Only runs of this user.", max_length = 256, nullable = false),
+        ("session_id" = Option<Uuid>, Query, description = "Only runs of this session.", nullable = false),
         ("metadata.KEY" = Option<String>, Query, description = "Only runs whose label KEY has this value; at most 16 labels.", max_length = 512, nullable = false),
-        ("page" = Option<u64>, Query, description = "From 1; pages reach 10,000 runs, `cursor` goes on. Not together with `cursor`.", minimum = 1, nullable = false),
-        ("page_size" = Option<u32>, Query, description = "25 if not given.", minimum = 1, maximum = 100, nullable = false),
-        ("sort" = Option<String>, Query, description = "Comma separated, `-` for descending: `started_at`, `ended_at`, `status`. `-started_at` if not given. What no index serves with the filters is refused, saying what is served.", example = "-started_at", nullable = false),
-        ("cursor" = Option<String>, Query, description = "`pagination.next_cursor` of the page before, with the same filters and order.", nullable = false),
+        ("page" = Option<u64>, Query, description = "Page number, from 1. Pages cover the first 10,000 runs; use `cursor` beyond. Mutually exclusive with `cursor`.", minimum = 1, nullable = false),
+        ("page_size" = Option<u32>, Query, description = "Page size; 25 by default.", minimum = 1, maximum = 100, nullable = false),
+        ("sort" = Option<String>, Query, description = "Comma-separated list of `started_at`, `ended_at` and `status`, each with `-` for descending; `-started_at` by default. An order that no index supports with these filters is refused; the error names the supported ones.", example = "-started_at", nullable = false),
+        ("cursor" = Option<String>, Query, description = "`pagination.next_cursor` of the previous page, with the same filters and order.", nullable = false),
     ),
     responses(
         (status = 200, description = "A page of runs.", body = RunList),

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 /// Made when it is first asked for: starting costs nothing.
 static DOCUMENT: OnceLock<Bytes> = OnceLock::new();
 
-/// This document.
+/// This OpenAPI document.
 #[utoipa::path(
     get,
     path = "/openapi.json",
