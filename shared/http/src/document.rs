@@ -1,4 +1,4 @@
-//! The document that describes this API, made from the routes and the types that they answer with.
+//! The OpenAPI document of this API, generated from the routes and their types.
 
 use crate::{error, routes, wire};
 use utoipa::{
@@ -10,7 +10,7 @@ use utoipa::{
     },
 };
 
-/// The `OpenAPI` 3.1 document of this API, as pretty JSON with a final line break.
+/// Returns the `OpenAPI` 3.1 document of this API, as pretty-printed JSON with a final line break.
 pub fn openapi() -> String {
     let mut text = Api::openapi().to_pretty_json().unwrap_or_default();
     text.push('\n');
@@ -67,7 +67,7 @@ Success is `{\"data\": …}`, with `pagination` for lists, or `{\"message\": …
 )]
 struct Api;
 
-/// How callers prove who they are.
+/// Adds the security scheme, and the operations that need no key on a public app.
 struct AccessKey;
 
 impl Modify for AccessKey {
@@ -82,7 +82,7 @@ impl Modify for AccessKey {
         if let Some(components) = &mut document.components {
             components.add_security_scheme("access_key", SecurityScheme::Http(scheme));
         }
-        // These take no key where the app is public.
+        // These need no key if the app is public.
         for (path, method) in [
             ("/v1/runs", "post"),
             ("/v1/runs/{run_id}", "get"),
@@ -101,7 +101,7 @@ impl Modify for AccessKey {
     }
 }
 
-/// `x-request-id`, of every request and every response.
+/// Adds `x-request-id` to every response.
 struct RequestId;
 
 impl Modify for RequestId {

@@ -1,4 +1,4 @@
-//! The form of a run to create, as `multipart/form-data`: the same fields as in JSON, in any order, and files.
+//! Reads a run to create from `multipart/form-data`: the same fields as in JSON, in any order, and files.
 
 use crate::{
     Api,
@@ -13,7 +13,7 @@ use http::StatusCode;
 use runyard_runs::{App, FieldErrors, JsonError, MAX_INPUT_VALUES, is_too_deep, parse_json};
 use serde_json::{Map, Value};
 
-/// The fields that are read; others are skipped.
+/// The type of a field.
 #[derive(Clone, Copy)]
 enum Kind {
     Text,
@@ -21,6 +21,7 @@ enum Kind {
     Json,
 }
 
+/// The fields that are read; others are skipped.
 const FIELDS: [(&str, Kind); 8] = [
     ("input", Kind::Json),
     ("user_id", Kind::Text),
@@ -32,7 +33,7 @@ const FIELDS: [(&str, Kind); 8] = [
     ("callbacks", Kind::Json),
 ];
 
-/// Reads the whole form. Files are written as they come, and exist only once [`Uploads::finish`] is called.
+/// Reads the whole form. Files are written as they arrive, and exist only after [`Uploads::finish`].
 pub(crate) async fn read(
     api: &Api,
     app: &App,
@@ -68,13 +69,13 @@ pub(crate) async fn read(
     Ok((Fields::with_errors(object, errors), uploads))
 }
 
-/// The content of a field. All fields together are as large as a JSON body may be.
+/// Reads the content of a field. All fields together are limited to the size of a JSON body.
 async fn text(form: &mut Multipart, name: &str, left: &mut usize) -> Result<Vec<u8>, Error> {
     let mut text = Vec::new();
     while let Some(piece) = form.content().await? {
         *left = left.checked_sub(piece.len()).ok_or_else(|| {
             let problem =
-                "the fields beside the files are too large: together they end where a JSON body does";
+                "the fields without the files are too large: together they have the limit of a JSON body";
             Error::of(StatusCode::PAYLOAD_TOO_LARGE, name, problem)
         })?;
         text.extend_from_slice(&piece);
@@ -82,13 +83,13 @@ async fn text(form: &mut Multipart, name: &str, left: &mut usize) -> Result<Vec<
     Ok(text)
 }
 
-/// What is wrong with the value of a field.
+/// An error in the value of a field.
 enum Problem {
     TooManyValues(JsonError),
     Wrong(String),
 }
 
-/// The value of a field; an empty one counts as left out, as a browser sends it.
+/// Parses the value of a field; an empty one counts as omitted, since browsers send empty fields.
 fn value(text: &[u8], kind: Kind) -> Result<Option<Value>, Problem> {
     if text.is_empty() {
         return Ok(None);

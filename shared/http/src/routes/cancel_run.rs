@@ -1,4 +1,4 @@
-//! `POST /v1/runs/{run_id}/cancel`: end a run.
+//! `POST /v1/runs/{run_id}/cancel`: cancels a run.
 
 use super::{json, run_path::RunPath};
 use crate::{

@@ -1,4 +1,4 @@
-//! `GET /v1/runs/{run_id}`: one run.
+//! `GET /v1/runs/{run_id}`: returns one run.
 
 use super::{large_json, run_path::RunPath};
 use crate::{
@@ -36,7 +36,7 @@ pub(crate) async fn handle(
     large_json(&api, &caller.app, StatusCode::OK, &RunAnswer { data: (&run).into() })
 }
 
-/// `get` knows two errors, which it shares with `follow`.
+/// `follow` has the same errors.
 impl From<get::Error> for Error {
     fn from(error: get::Error) -> Self {
         match error {

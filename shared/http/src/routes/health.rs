@@ -1,4 +1,4 @@
-//! `GET /healthz` and `GET /readyz`: for who watches the server. No key, no app.
+//! `GET /healthz` and `GET /readyz`: liveness and readiness, without a key or an app.
 
 use super::json;
 use crate::{

@@ -1,4 +1,4 @@
-//! `GET /v1/runs`: an app's runs.
+//! `GET /v1/runs`: lists an app's runs.
 
 use super::large_json;
 use crate::{
@@ -15,7 +15,7 @@ use runyard_runs::{
     AppId, COUNT_CAP, ListError, ListQuery, PageStart, ReportedStatus, Sort, SortBy, service::list::Page,
 };
 
-/// Terms of an order.
+/// The terms of `sort`.
 const SORTS: [(&str, SortBy); 3] =
     [("started_at", SortBy::StartedAt), ("ended_at", SortBy::EndedAt), ("status", SortBy::Status)];
 
@@ -65,7 +65,7 @@ pub(crate) async fn handle(
     large_json(&api, &caller.app, StatusCode::OK, &list)
 }
 
-/// The query, and its page's number unless it begins at a cursor.
+/// Returns the query, and its page number unless it starts at a cursor.
 fn parse(app: AppId, uri: &Uri) -> Result<(ListQuery, Option<u64>), Error> {
     let mut query = Query::of(uri);
     let page = query.page();
@@ -96,17 +96,17 @@ fn parse(app: AppId, uri: &Uri) -> Result<(ListQuery, Option<u64>), Error> {
         }
     }
     if metadata.len() > LABELS {
-        query.wrong("metadata", format!("at most {LABELS} labels can be asked for"));
+        query.wrong("metadata", format!("must have at most {LABELS} keys"));
     }
     let sort = query.sort(&SORTS).unwrap_or_else(|| vec![(SortBy::StartedAt, true)]);
     let cursor = query.one("cursor");
     let number = page.page.unwrap_or(1);
     let offset = number.saturating_sub(1).saturating_mul(u64::from(page.page_size));
     if cursor.is_some() && page.page.is_some() {
-        query.wrong("page", "does not go together with `cursor`");
+        query.wrong("page", "`page` and `cursor` are mutually exclusive");
     } else if offset >= COUNT_CAP {
-        query.wrong("page", format!("is past the first {COUNT_CAP} runs, where pages end: use `cursor`"));
-        query.wrong("cursor", "send `pagination.next_cursor` of the page before");
+        query.wrong("page", format!("is beyond the first {COUNT_CAP} runs: use `cursor`"));
+        query.wrong("cursor", "send `pagination.next_cursor` of the previous page");
     }
     query.check()?;
     let number = cursor.is_none().then_some(number);
@@ -129,9 +129,9 @@ impl From<ListError> for Error {
             ListError::NotServed(served) => Self::bad("sort", served),
             ListError::BadCursor => Self::bad(
                 "cursor",
-                "is not one of this query: begin again without it, or send the same filters and sort",
+                "does not belong to this query: start again without it, or send the same filters and sort",
             ),
-            error @ ListError::TooLarge => Self::bad("page_size", format!("{error}: ask for fewer runs")),
+            error @ ListError::TooLarge => Self::bad("page_size", format!("{error}: request fewer runs")),
             ListError::Store(error) => error.into(),
         }
     }

@@ -1,4 +1,4 @@
-//! `POST /v1/runs/{run_id}/retry`: a new run from one that failed or was canceled.
+//! `POST /v1/runs/{run_id}/retry`: creates a new run from one that failed or was canceled.
 
 use super::{
     create_run::{Waiting, wait, with_headers},

@@ -1,4 +1,4 @@
-//! `GET /v1/runs/{run_id}/events`: the stored events, in pages.
+//! `GET /v1/runs/{run_id}/events`: lists the stored events of a run.
 
 use super::{large_json, run_path::RunPath};
 use crate::{
@@ -64,7 +64,7 @@ impl From<events::Error> for Error {
         match error {
             events::Error::NotFound => Self::no_run(),
             error @ events::Error::TooLarge => {
-                Self::bad("page_size", format!("{error}: ask for fewer events, or follow the run's stream"))
+                Self::bad("page_size", format!("{error}: request fewer events, or follow the run's stream"))
             }
             events::Error::Store(error) => error.into(),
         }

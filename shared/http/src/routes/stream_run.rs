@@ -1,4 +1,4 @@
-//! `GET /v1/runs/{run_id}/stream`: the events as Server-Sent Events.
+//! `GET /v1/runs/{run_id}/stream`: streams the events of a run as Server-Sent Events.
 
 use super::run_path::RunPath;
 use crate::{
@@ -69,11 +69,11 @@ pub(crate) async fn handle(
     Ok(sse::response(&api, Source { app: caller.app, run, events, deadline, access }, place))
 }
 
-/// The last event that the client has seen. A browser that reconnects sends the header beside the first request's query,
-/// so the header is the newer.
+/// Returns the last event that the client has seen. A browser that reconnects sends the header and the query of its first
+/// request, so the header is newer.
 fn after(uri: &Uri, headers: &HeaderMap) -> Result<Sequence, Error> {
     let mut query = Query::of(uri);
-    let problem = "must be the sequence of an event, from 1 on";
+    let problem = "must be the sequence of an event, from 1";
     let given: Option<Sequence> = query.parsed("after_sequence", problem);
     if given == Some(0) {
         query.wrong("after_sequence", problem);
@@ -89,6 +89,6 @@ fn after(uri: &Uri, headers: &HeaderMap) -> Result<Sequence, Error> {
         }
     }
     query.check()?;
-    // No log is as long as i64::MAX, and a store may count in that.
+    // No log has i64::MAX events, and a store may use i64.
     Ok(seen.or(given).unwrap_or(0).min(i64::MAX.unsigned_abs() - 1))
 }

@@ -1,6 +1,6 @@
 //! Events as callers see them.
 //!
-//! `data.object` names what the event is about: the event's type without its last word.
+//! `data.object` names the subject of the event: its type without the last word.
 
 use super::{InputRequest, InputRequestType, Pagination, RunError, time};
 use runyard_runs::{self as runs, EventBody, NodeRef, RunStatus, Timestamp};
@@ -74,7 +74,7 @@ enum About<'a> {
     Received(Received<'a>),
 }
 
-/// The run, and where it stands.
+/// The run, and its status.
 #[derive(Serialize, ToSchema)]
 struct RunState {
     id: Uuid,
@@ -219,7 +219,7 @@ struct Received<'a> {
 
 /// A param that an answer changed.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "describes what the log keeps as it is shown")]
+#[expect(dead_code, reason = "describes JSON that the log stores in the form in which it is shown")]
 struct ParamChange {
     /// The value that was to be approved; omitted if there was none.
     #[schema(required = false)]
@@ -323,7 +323,7 @@ impl<'a> From<&'a runs::RunEvent> for About<'a> {
 
 type DataSchema = fn() -> RefOr<Schema>;
 
-/// Every type of event: its name, its schema's name, what it tells, and its data.
+/// Every type of event: its name, the name of its schema, its description, and its data.
 const EVENTS: [(&str, &str, &str, DataSchema); 22] = [
     ("run.started", "RunStartedEvent", "A worker started the run.", RunState::schema),
     ("run.paused", "RunPausedEvent", "The run cannot continue without a person.", RunState::schema),
@@ -372,7 +372,8 @@ const EVENTS: [(&str, &str, &str, DataSchema); 22] = [
 impl PartialSchema for RunEvent<'_> {
     fn schema() -> RefOr<Schema> {
         let mut discriminator = Discriminator::new("type");
-        let mut union = OneOfBuilder::new().description(Some("An event of a run; `type` selects the schema."));
+        let mut union =
+            OneOfBuilder::new().description(Some("An event of a run; `type` selects the schema."));
         for (r#type, schema, ..) in EVENTS {
             let reference = Ref::from_schema_name(schema);
             discriminator.mapping.insert(r#type.to_owned(), reference.ref_location.clone());
@@ -434,7 +435,7 @@ fn event_schema(r#type: &str, description: &str, data: RefOr<Schema>) -> RefOr<S
         .into()
 }
 
-/// The data of an event with `object` before its own properties. Other than objects there are none.
+/// Returns the schema of an event's data, with `object` before its other properties. All data are objects.
 fn with_object(data: RefOr<Schema>, object: ObjectBuilder) -> RefOr<Schema> {
     let mut merged = ObjectBuilder::new().property("object", object).required("object").build();
     if let RefOr::T(Schema::Object(data)) = data {
@@ -450,7 +451,7 @@ mod tests {
     use runyard_runs::{self as runs, EventBody, Logged};
     use serde_json::{Value, json};
 
-    /// One of each type, out of the form in which the log keeps them.
+    /// Returns one event of each type, parsed from the form in which the log stores them.
     fn samples() -> Vec<EventBody> {
         let uuid = "0190f3c2-7a4e-7c51-9d0b-3a1f5e8c2b77";
         let node = json!({ "id": "n", "name": "N", "type": "t" });
@@ -496,7 +497,7 @@ mod tests {
     }
 
     #[test]
-    fn every_event_is_as_its_schema_says() {
+    fn every_event_matches_its_schema() {
         let document: Value = serde_json::from_str(&crate::openapi()).unwrap();
         let run = runs::RunId(uuid::Uuid::from_u128(1));
         for (body, (r#type, schema, ..)) in samples().into_iter().zip(EVENTS) {
@@ -505,7 +506,7 @@ mod tests {
             assert_eq!(shown["type"], r#type);
             assert_eq!(shown["timestamp"], "1970-01-01T00:00:00Z");
             let own = &document["components"]["schemas"][schema];
-            // Nothing is shown that is not documented.
+            // Every field is documented.
             for (shown, own) in [(&shown, own), (&shown["data"], &own["properties"]["data"])] {
                 for field in shown.as_object().unwrap().keys() {
                     let known = own["properties"].get(field).is_some();
@@ -516,7 +517,7 @@ mod tests {
                 let reference = format!("#/components/schemas/{name}");
                 let whole = json!({ "$ref": reference, "components": document["components"] });
                 let validator = jsonschema::validator_for(&whole).unwrap();
-                assert!(validator.is_valid(&shown), "{shown} does not fit {name}");
+                assert!(validator.is_valid(&shown), "{shown} does not match {name}");
             }
         }
     }

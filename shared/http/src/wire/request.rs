@@ -1,4 +1,4 @@
-//! What callers send.
+//! The bodies that callers send.
 
 use runyard_runs::FileId;
 use serde_json::{Map, Value};
@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// Files of one run, uploaded before or with it.
+/// Files of one run, uploaded before it or with it.
 pub(crate) const MOST_FILES: usize = 100;
 
 /// A run to create. Unknown fields are ignored; null counts as omitted.

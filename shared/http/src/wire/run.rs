@@ -1,4 +1,4 @@
-//! Runs, files, and the answers that hold them.
+//! Runs, files, and the responses that contain them.
 
 use super::{optional_time, time};
 use runyard_runs as runs;

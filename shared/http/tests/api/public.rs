@@ -47,7 +47,7 @@ async fn without_a_key_one_acts_on_what_was_created_without_one() {
             "{path}"
         );
         let why = refused.json()["error"]["details"]["Authorization"].as_str().unwrap().to_owned();
-        assert!(why.starts_with("is needed for this"), "{why}");
+        assert!(why.starts_with("is missing: without an access key"), "{why}");
     }
     assert_eq!(world.anonymous("GET", &holders, &json!({})).await.json()["data"]["status"], "awaiting_input");
     let answered = world.anonymous("POST", &format!("{anonymous}/input"), &feedback(&question)).await;
