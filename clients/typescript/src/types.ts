@@ -28,7 +28,7 @@ export interface paths {
             readonly path?: never;
             readonly cookie?: never;
         };
-        /** This OpenAPI document. */
+        /** Returns this document. */
         readonly get: operations["openapi"];
         readonly put?: never;
         readonly post?: never;

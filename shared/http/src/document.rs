@@ -1,4 +1,4 @@
-//! The OpenAPI document of this API, generated from the routes and their types.
+//! The `OpenAPI` document of this API, generated from the routes and their types.
 
 use crate::{error, routes, wire};
 use utoipa::{

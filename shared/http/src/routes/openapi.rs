@@ -1,4 +1,4 @@
-//! `GET /openapi.json`: returns the OpenAPI document.
+//! `GET /openapi.json`: returns the document that describes this API.
 
 use crate::{document::openapi, error::Error};
 use axum::{body::Body, response::Response};
@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 /// Generated on the first request, so that it does not delay the start.
 static DOCUMENT: OnceLock<Bytes> = OnceLock::new();
 
-/// This OpenAPI document.
+/// Returns this document.
 #[utoipa::path(
     get,
     path = "/openapi.json",
