@@ -1215,7 +1215,7 @@ export interface components {
                 readonly "application/json": components["schemas"]["ErrorResponse"];
             };
         };
-        /** @description No app answers on this host, or it has no such run. */
+        /** @description No app is served on this host, or it has no such run. */
         readonly NotFound: {
             headers: {
                 /** @description The request's own `x-request-id` if it has 1 to 128 visible ASCII characters, else a new one. */

@@ -1,5 +1,5 @@
-//! The ports on SQLite and files, shared by the functions of one machine, and the platform's work between them: it delivers
-//! messages to the worker, and schedules the sweeper.
+//! The ports on SQLite and files, shared by the functions of one machine, and the platform's work between them: delivering
+//! messages to the worker, and invoking the sweeper.
 
 use crate::{
     Error,
@@ -94,7 +94,7 @@ impl Opened {
         let Place { apps: folder, data, worker, sweeper, dev_key } = place;
         let runtime = Handle::current();
         let opened = spawn_blocking(move || {
-            // Each function has it open in a process of its own, which handles one request at a time.
+            // Each function is a separate process that opens it, and handles one request at a time.
             let options = Options { readers: 1, ..Options::default() };
             let embedded = Embedded::open(&data, clock, &*ids, options)?;
             let example_app = || {

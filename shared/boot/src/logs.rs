@@ -13,7 +13,7 @@ use tracing_subscriber::{
 /// Writes log lines for people, to stderr.
 pub fn for_people() {
     let layer = fmt::layer()
-        .with_writer(|| Plain { out: io::stderr(), form: Form::Text })
+        .with_writer(|| EscapingWriter { out: io::stderr(), form: Form::Text })
         .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         .with_target(false)
         .compact();
@@ -46,11 +46,11 @@ fn json<S: Subscriber + for<'a> LookupSpan<'a>>() -> impl Layer<S> {
         .flatten_event(true)
         .with_current_span(true)
         .with_span_list(false)
-        .with_writer(|| Plain { out: io::stdout(), form: Form::Json })
+        .with_writer(|| EscapingWriter { out: io::stdout(), form: Form::Json })
 }
 
 /// Writes events, each in one call, with untrusted text in them made harmless.
-struct Plain<W> {
+struct EscapingWriter<W> {
     out: W,
     form: Form,
 }
@@ -61,7 +61,7 @@ enum Form {
     Json,
 }
 
-impl<W: Write> Write for Plain<W> {
+impl<W: Write> Write for EscapingWriter<W> {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(event);
         let shown = match self.form {
@@ -115,7 +115,7 @@ mod tests {
             "\u{1b}[32m INFO\u{1b}[0m app\\u{1b}[2Jx\\u{1b}]0;t\\u{7}\\u{9b}31m\n     INFO fake\\u{1b}[\n"
         );
         let mut out = Vec::new();
-        let mut plain = Plain { out: &mut out, form: Form::Json };
+        let mut plain = EscapingWriter { out: &mut out, form: Form::Json };
         plain.write_all("{\"app\":\"\u{9b}\u{202e}\"}\n".as_bytes()).unwrap();
         assert_eq!(out, b"{\"app\":\"\\u009b\\u202e\"}\n");
     }

@@ -57,7 +57,7 @@ impl Error {
 
     /// 404: no app on this host.
     pub(crate) fn no_app() -> Self {
-        Self::of(StatusCode::NOT_FOUND, "Host", "no app answers on this host")
+        Self::of(StatusCode::NOT_FOUND, "Host", "no app is served on this host")
     }
 
     /// 401 of a public app: this operation needs a key.
@@ -202,7 +202,7 @@ responses! {
     Unauthorized,
     #[response(description = "The key is valid, but its scope does not cover the app.")]
     Forbidden,
-    #[response(description = "No app answers on this host, or it has no such run.")]
+    #[response(description = "No app is served on this host, or it has no such run.")]
     NotFound,
     #[response(description = "The body was not received in time: no data for 30 s, or less than 4 KiB/s on average.")]
     RequestTimeout,

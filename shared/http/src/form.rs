@@ -59,8 +59,8 @@ pub(crate) async fn read(
                     object.insert((*name).to_owned(), value);
                 }
                 Ok(None) => {}
-                Err(Problem::TooManyValues(error)) => return Err(too_many_values(name, &error)),
-                Err(Problem::Wrong(problem)) => {
+                Err(ValueError::TooManyValues(error)) => return Err(too_many_values(name, &error)),
+                Err(ValueError::Wrong(problem)) => {
                     errors.insert((*name).to_owned(), problem);
                 }
             }
@@ -84,23 +84,23 @@ async fn text(form: &mut Multipart, name: &str, left: &mut usize) -> Result<Vec<
 }
 
 /// An error in the value of a field.
-enum Problem {
+enum ValueError {
     TooManyValues(JsonError),
     Wrong(String),
 }
 
 /// Parses the value of a field; an empty one counts as omitted, since browsers send empty fields.
-fn value(text: &[u8], kind: Kind) -> Result<Option<Value>, Problem> {
+fn value(text: &[u8], kind: Kind) -> Result<Option<Value>, ValueError> {
     if text.is_empty() {
         return Ok(None);
     }
-    let wrong = |problem: &str| Err(Problem::Wrong(problem.to_owned()));
+    let wrong = |problem: &str| Err(ValueError::Wrong(problem.to_owned()));
     match kind {
         Kind::Json => match parse_json(text, MAX_INPUT_VALUES) {
-            Ok(value) if is_too_deep(&value) => Err(Problem::Wrong(too_deep())),
+            Ok(value) if is_too_deep(&value) => Err(ValueError::Wrong(too_deep())),
             Ok(value) => Ok(Some(value)),
-            Err(error @ JsonError::TooManyValues { .. }) => Err(Problem::TooManyValues(error)),
-            Err(JsonError::Invalid(error)) => Err(Problem::Wrong(format!("is not valid JSON: {error}"))),
+            Err(error @ JsonError::TooManyValues { .. }) => Err(ValueError::TooManyValues(error)),
+            Err(JsonError::Invalid(error)) => Err(ValueError::Wrong(format!("is not valid JSON: {error}"))),
         },
         Kind::Text => match std::str::from_utf8(text) {
             Ok(text) => Ok(Some(text.into())),

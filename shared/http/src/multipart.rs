@@ -21,12 +21,12 @@ pub(crate) struct Multipart {
     buffer: BytesMut,
     /// `\r\n--boundary`.
     delimiter: Finder<'static>,
-    at: At,
+    at: Position,
     parts: usize,
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum At {
+enum Position {
     /// In the preamble, or in the content of a part.
     Content,
     /// After a delimiter.
@@ -50,7 +50,7 @@ impl Multipart {
     pub(crate) fn new(pieces: Pieces, boundary: &str) -> Self {
         let delimiter = Finder::new(format!("\r\n--{boundary}").as_bytes()).into_owned();
         // The first boundary may be at the start of the body, without the line break before the others.
-        Self { pieces, buffer: BytesMut::from(&b"\r\n"[..]), delimiter, at: At::Content, parts: 0 }
+        Self { pieces, buffer: BytesMut::from(&b"\r\n"[..]), delimiter, at: Position::Content, parts: 0 }
     }
 
     /// Returns the next part; skips the rest of the previous one.
@@ -62,7 +62,7 @@ impl Multipart {
                 return Err(broken("no boundary at its start"));
             }
         }
-        if self.at == At::End || self.ends().await? {
+        if self.at == Position::End || self.ends().await? {
             return Ok(None);
         }
         self.parts += 1;
@@ -70,13 +70,13 @@ impl Multipart {
             return Err(Error::bad("body", format!("has more than {PARTS} parts")));
         }
         let headers = self.headers().await?;
-        self.at = At::Content;
+        self.at = Position::Content;
         Part::parse(&headers).map(Some)
     }
 
     /// Returns the next piece of the part's content; `None` at its end.
     pub(crate) async fn content(&mut self) -> Result<Option<Bytes>, Error> {
-        if self.at != At::Content {
+        if self.at != Position::Content {
             return Ok(None);
         }
         let length = self.delimiter.needle().len();
@@ -86,7 +86,7 @@ impl Multipart {
                     return Ok(Some(self.buffer.split_to(found).freeze()));
                 }
                 let _ = self.buffer.split_to(length);
-                self.at = At::Delimiter;
+                self.at = Position::Delimiter;
                 return Ok(None);
             }
             // The end of the buffer may be the start of a delimiter.
@@ -109,7 +109,7 @@ impl Multipart {
             let padding = self.buffer.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
             match &self.buffer[padding..] {
                 [b'-', b'-', ..] if padding == 0 => {
-                    self.at = At::End;
+                    self.at = Position::End;
                     return Ok(true);
                 }
                 [b'\r', b'\n', ..] => {

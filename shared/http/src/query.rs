@@ -104,7 +104,7 @@ impl Query {
                     self.wrong("sort", problem);
                 }
                 Some((_, by)) if terms.iter().any(|(named, _)| named == by) => {
-                    self.wrong("sort", format!("names {name} twice"));
+                    self.wrong("sort", format!("has {name} twice"));
                 }
                 Some((_, by)) => terms.push((*by, descending)),
             }

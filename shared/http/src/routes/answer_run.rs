@@ -59,7 +59,7 @@ pub(crate) async fn handle(
         let problem = "is not supported here: send application/json";
         return Err(Error::of(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Type", problem));
     }
-    let given = Given::parse(body::json(&api, &caller.app, &parts.headers, body).await?)?;
+    let given = ReceivedAnswer::parse(body::json(&api, &caller.app, &parts.headers, body).await?)?;
     let answer = |asked: &InputRequest| given.answer(asked);
     let by = caller.actor(given.user_id.clone());
     match api.service.answer(&caller.app, run, given.request, by, answer).await {
@@ -73,20 +73,20 @@ pub(crate) async fn handle(
 
 /// An answer as it was sent.
 #[derive(Debug)]
-struct Given {
+struct ReceivedAnswer {
     request: RequestId,
     /// The caller's own identifier of the person who answers.
     user_id: Option<String>,
-    body: GivenBody,
+    body: ReceivedBody,
 }
 
 #[derive(Debug)]
-enum GivenBody {
+enum ReceivedBody {
     Feedback { feedback: Option<String>, answers: Option<Vec<Value>> },
     Approval { approved: Option<bool>, params: Map<String, Value>, feedback: Option<String> },
 }
 
-impl Given {
+impl ReceivedAnswer {
     fn parse(object: Map<String, Value>) -> Result<Self, Error> {
         let mut fields = Fields::new(object);
         let kind = fields.any("type");
@@ -112,13 +112,13 @@ impl Given {
                 fields.wrong("approved", CANNOT_BE_BLANK);
             }
             let params = fields.object("params").unwrap_or_default();
-            GivenBody::Approval { approved, params, feedback }
+            ReceivedBody::Approval { approved, params, feedback }
         } else {
             let answers = answers(&mut fields);
             if feedback.is_none() && answers.is_none() {
                 fields.wrong("feedback", CANNOT_BE_BLANK);
             }
-            GivenBody::Feedback { feedback, answers }
+            ReceivedBody::Feedback { feedback, answers }
         };
         fields.check()?;
         Ok(Self { request: RequestId(request.unwrap_or_default()), user_id, body })
@@ -127,7 +127,7 @@ impl Given {
     /// Returns what is journaled: `{feedback?, answers?}`, or `{approved?, params?, feedback?}` with only the changed params.
     fn answer(&self, asked: &InputRequest) -> Result<Answer, FieldErrors> {
         match (&self.body, asked.kind) {
-            (GivenBody::Feedback { feedback, answers }, InputRequestKind::HumanFeedback) => {
+            (ReceivedBody::Feedback { feedback, answers }, InputRequestKind::HumanFeedback) => {
                 let mut answer = Map::new();
                 if let Some(feedback) = feedback {
                     answer.insert("feedback".to_owned(), feedback.as_str().into());
@@ -138,7 +138,7 @@ impl Given {
                 }
                 Ok(answer.into())
             }
-            (GivenBody::Approval { approved, params, feedback }, InputRequestKind::ApprovalRequest) => {
+            (ReceivedBody::Approval { approved, params, feedback }, InputRequestKind::ApprovalRequest) => {
                 let mut errors = FieldErrors::new();
                 let mut changed = Map::new();
                 for (name, value) in params {
@@ -262,7 +262,7 @@ fn mismatch(asked: &str, with: &str) -> FieldErrors {
 
 #[cfg(test)]
 mod tests {
-    use super::Given;
+    use super::ReceivedAnswer;
     use runyard_runs::{InputRequest, InputRequestKind, RequestId};
     use serde_json::{Value, json};
     use uuid::Uuid;
@@ -285,7 +285,7 @@ mod tests {
         };
         let mut body = json!({ "type": r#type, "data": data }).as_object().unwrap().clone();
         body["data"]["request_id"] = Uuid::nil().to_string().into();
-        let given = Given::parse(body).map_err(|error| vec![format!("{error:?}")])?;
+        let given = ReceivedAnswer::parse(body).map_err(|error| vec![format!("{error:?}")])?;
         given.answer(&asked).map_err(|errors| errors.into_keys().collect())
     }
 

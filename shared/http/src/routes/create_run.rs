@@ -182,7 +182,7 @@ impl CreateRun {
         }
         let limit = app.limits.input_bytes;
         // Otherwise the limit of the body applies.
-        if limit < json_bytes && serde_json::to_writer(Measure { left: limit }, &request.input).is_err() {
+        if limit < json_bytes && serde_json::to_writer(ByteLimit { left: limit }, &request.input).is_err() {
             fields.wrong("input", format!("must have at most {limit} bytes as JSON"));
         }
         fields.check()?;
@@ -191,11 +191,11 @@ impl CreateRun {
 }
 
 /// Counts written bytes, and fails once they exceed `left`.
-struct Measure {
+struct ByteLimit {
     left: u64,
 }
 
-impl std::io::Write for Measure {
+impl std::io::Write for ByteLimit {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.left = self.left.checked_sub(bytes.len() as u64).ok_or(std::io::ErrorKind::FileTooLarge)?;
         Ok(bytes.len())
