@@ -11,7 +11,7 @@ export interface paths {
             readonly path?: never;
             readonly cookie?: never;
         };
-        /** Whether the process answers. */
+        /** Liveness: whether the process answers. */
         readonly get: operations["health"];
         readonly put?: never;
         readonly post?: never;
@@ -28,7 +28,7 @@ export interface paths {
             readonly path?: never;
             readonly cookie?: never;
         };
-        /** This document. */
+        /** Returns this document. */
         readonly get: operations["openapi"];
         readonly put?: never;
         readonly post?: never;
@@ -45,7 +45,7 @@ export interface paths {
             readonly path?: never;
             readonly cookie?: never;
         };
-        /** Whether the server takes runs: it is not shutting down, and knows its apps. */
+        /** Readiness: the server accepts runs. It is not shutting down, and can read its apps. */
         readonly get: operations["ready"];
         readonly put?: never;
         readonly post?: never;
@@ -65,8 +65,8 @@ export interface paths {
         readonly get?: never;
         readonly put?: never;
         /**
-         * Stores one file for later runs of this app: name it in `file_ids`. Needs a key, also where the app is public. Kept for
-         *     twice as long as a run of the app, so that a run made in the first half of that time never loses it.
+         * Stores one file for later runs of this app, which list it in `file_ids`. Needs a key, even if the app is public. Kept for
+         *     twice as long as a run of the app, so that a run created in the first half of that time never loses it.
          */
         readonly post: operations["create_file"];
         readonly delete?: never;
@@ -82,15 +82,15 @@ export interface paths {
             readonly path?: never;
             readonly cookie?: never;
         };
-        /** The app's runs, newest first. Needs a key, also where the app is public. */
+        /** Lists the app's runs, newest first. Needs a key, even if the app is public. */
         readonly get: operations["list_runs"];
         readonly put?: never;
         /**
          * Creates a run.
-         * @description By default the answer comes with the end of the run, also where that is a failure (`status: "failed"`, `error`), or
-         *     with `status: "awaiting_input"` once nothing of it can go on without a person. `background` answers 202 at once.
-         *     `stream` answers with the events as Server-Sent Events (see `GET /v1/runs/{run_id}/stream`). A client that goes away
-         *     changes nothing about the run.
+         * @description By default the response is sent when the run has ended, even if it failed (`status: "failed"`, `error`), or with
+         *     `status: "awaiting_input"` once the run cannot continue without a person. `background` answers 202 immediately.
+         *     `stream` answers with the events as Server-Sent Events (see `GET /v1/runs/{run_id}/stream`). A client that disconnects
+         *     does not affect the run.
          */
         readonly post: operations["create_run"];
         readonly delete?: never;
@@ -106,7 +106,7 @@ export interface paths {
             readonly path?: never;
             readonly cookie?: never;
         };
-        /** One run, as its log says. */
+        /** Returns one run. */
         readonly get: operations["get_run"];
         readonly put?: never;
         readonly post?: never;
@@ -126,8 +126,8 @@ export interface paths {
         readonly get?: never;
         readonly put?: never;
         /**
-         * Ends a run as canceled; does nothing to a run that has ended. At the latest 2 s later nothing more is spent on it. A
-         *     body is not needed, and not read. Without a key, where the app is public, only runs that were created without one.
+         * Cancels a run; does nothing to a run that has ended. Within 2 s the run stops and costs nothing more. A body is not
+         *     needed and not read. Without a key, if the app is public, only runs that were created without one can be canceled.
          */
         readonly post: operations["cancel_run"];
         readonly delete?: never;
@@ -143,7 +143,7 @@ export interface paths {
             readonly path?: never;
             readonly cookie?: never;
         };
-        /** The stored events of a run, in pages. */
+        /** Lists the stored events of a run. */
         readonly get: operations["list_run_events"];
         readonly put?: never;
         readonly post?: never;
@@ -163,8 +163,8 @@ export interface paths {
         readonly get?: never;
         readonly put?: never;
         /**
-         * Answers a pending request and wakes the run. The first answer counts; a second one is refused. Without a key, where the
-         *     app is public, only questions of runs that were created without one, and never an approval.
+         * Answers a pending input request and resumes the run. The first answer counts; a second one is refused. Without a key, if
+         *     the app is public, only questions of runs that were created without one can be answered, and never an approval.
          */
         readonly post: operations["answer_run"];
         readonly delete?: never;
@@ -184,8 +184,8 @@ export interface paths {
         readonly put?: never;
         /**
          * Creates a new background run from one that failed or was canceled, with the same input and the same version of the app.
-         *     What the old run's log recorded as done, people's answers too, is not done again; what failed is tried again. The old run
-         *     stays as it is. A body is not needed, and not read. Needs a key, also where the app is public.
+         *     Steps that the old run's log recorded as done, including people's answers, are not repeated; what failed is tried again.
+         *     The old run does not change. A body is not needed and not read. Needs a key, even if the app is public.
          */
         readonly post: operations["retry_run"];
         readonly delete?: never;
@@ -202,10 +202,10 @@ export interface paths {
             readonly cookie?: never;
         };
         /**
-         * The events of a run as Server-Sent Events, as they happen: from the start, or after one that the client has seen.
+         * Streams the events of a run as Server-Sent Events: from the start, or after one that the client has seen.
          * @description For each event `id: <sequence>`, `event: <type>`, `data: <the event as JSON>` and an empty line; `: heartbeat` after
-         *     15 s of silence. Ends after the terminal event; a client that has not seen one connects again with `Last-Event-ID`. Ends
-         *     within 30 s too once the caller may not follow the run any more, as when its key is revoked.
+         *     15 s of silence. Ends after the terminal event; a client that has not seen one reconnects with `Last-Event-ID`. Also ends
+         *     within 30 s once the caller is no longer allowed to follow the run, for example because its key was revoked.
          */
         readonly get: operations["stream_run"];
         readonly put?: never;
@@ -231,7 +231,7 @@ export interface components {
             readonly type: "agent.answer.delta";
             /**
              * Format: int64
-             * @description Its place in the run: from 1, without gaps.
+             * @description Its position in the run: from 1, without gaps.
              */
             readonly sequence: number;
             /** Format: date-time */
@@ -243,7 +243,7 @@ export interface components {
                 readonly delta: string;
                 /**
                  * Format: int32
-                 * @description The agent's loop, from 1.
+                 * @description The agent's iteration, from 1.
                  */
                 readonly iteration: number;
             };
@@ -259,7 +259,7 @@ export interface components {
             readonly type: "agent.human_feedback.requested";
             /**
              * Format: int64
-             * @description Its place in the run: from 1, without gaps.
+             * @description Its position in the run: from 1, without gaps.
              */
             readonly sequence: number;
             /** Format: date-time */
@@ -270,7 +270,7 @@ export interface components {
                 readonly request: components["schemas"]["InputRequest"];
             };
         };
-        /** @description A message to the person who follows the run; nobody waits for an answer. */
+        /** @description A message to the person who follows the run; no answer is expected. */
         readonly AgentMessageSentEvent: {
             /** Format: uuid */
             readonly id: string;
@@ -281,7 +281,7 @@ export interface components {
             readonly type: "agent.message.sent";
             /**
              * Format: int64
-             * @description Its place in the run: from 1, without gaps.
+             * @description Its position in the run: from 1, without gaps.
              */
             readonly sequence: number;
             /** Format: date-time */
@@ -290,7 +290,7 @@ export interface components {
                 /** @enum {string} */
                 readonly object: "agent.message";
                 readonly node: components["schemas"]["Node"];
-                /** @description What it says. */
+                /** @description The text. */
                 readonly message: string;
             };
         };
@@ -305,7 +305,7 @@ export interface components {
             readonly type: "agent.reasoning.delta";
             /**
              * Format: int64
-             * @description Its place in the run: from 1, without gaps.
+             * @description Its position in the run: from 1, without gaps.
              */
             readonly sequence: number;
             /** Format: date-time */
@@ -317,7 +317,7 @@ export interface components {
                 readonly delta: string;
                 /**
                  * Format: int32
-                 * @description The agent's loop, from 1.
+                 * @description The agent's iteration, from 1.
                  */
                 readonly iteration: number;
             };
@@ -333,7 +333,7 @@ export interface components {
             readonly type: "agent.tool_call.completed";
             /**
              * Format: int64
-             * @description Its place in the run: from 1, without gaps.
+             * @description Its position in the run: from 1, without gaps.
              */
             readonly sequence: number;
             /** Format: date-time */
@@ -341,13 +341,13 @@ export interface components {
             readonly data: {
                 /** @enum {string} */
                 readonly object: "agent.tool_call";
-                /** @description The call. */
+                /** @description Id of the call. */
                 readonly id: string;
                 /** @description What the tool was given: any JSON value. */
                 readonly input: unknown;
                 /**
                  * Format: int32
-                 * @description The agent's loop, from 1.
+                 * @description The agent's iteration, from 1.
                  */
                 readonly iteration: number;
                 readonly tool: components["schemas"]["Tool"];
@@ -366,7 +366,7 @@ export interface components {
             readonly type: "agent.tool_call.failed";
             /**
              * Format: int64
-             * @description Its place in the run: from 1, without gaps.
+             * @description Its position in the run: from 1, without gaps.
              */
             readonly sequence: number;
             /** Format: date-time */
@@ -374,13 +374,13 @@ export interface components {
             readonly data: {
                 /** @enum {string} */
                 readonly object: "agent.tool_call";
-                /** @description The call. */
+                /** @description Id of the call. */
                 readonly id: string;
                 /** @description What the tool was given: any JSON value. */
                 readonly input: unknown;
                 /**
                  * Format: int32
-                 * @description The agent's loop, from 1.
+                 * @description The agent's iteration, from 1.
                  */
                 readonly iteration: number;
                 readonly tool: components["schemas"]["Tool"];
@@ -398,7 +398,7 @@ export interface components {
             readonly type: "agent.tool_call.started";
             /**
              * Format: int64
-             * @description Its place in the run: from 1, without gaps.
+             * @description Its position in the run: from 1, without gaps.
              */
             readonly sequence: number;
             /** Format: date-time */
@@ -406,13 +406,13 @@ export interface components {
             readonly data: {
                 /** @enum {string} */
                 readonly object: "agent.tool_call";
-                /** @description The call. */
+                /** @description Id of the call. */
                 readonly id: string;
                 /** @description What the tool was given: any JSON value. */
                 readonly input: unknown;
                 /**
                  * Format: int32
-                 * @description The agent's loop, from 1.
+                 * @description The agent's iteration, from 1.
                  */
                 readonly iteration: number;
                 readonly tool: components["schemas"]["Tool"];
@@ -433,12 +433,12 @@ export interface components {
              * @example 0123456789abcdef
              */
             readonly key?: string;
-            /** @description The caller's own identifier of its user, as the answer gave it. */
+            /** @description The `user_id` that the answer was sent with. */
             readonly user_id?: string;
         };
         readonly ApprovalAnswer: {
             readonly data: components["schemas"]["ApprovalData"];
-            /** @description The caller's own identifier of who answers: `input.received` tells it. */
+            /** @description The caller's own identifier of who answers; shown in `input.received`. */
             readonly user_id?: string | null;
         };
         readonly ApprovalData: {
@@ -447,7 +447,7 @@ export interface components {
              * @description `id` of the input request.
              */
             readonly request_id: string;
-            /** @description May be left out where there is `feedback`: then that approves if it is the node's `accept_pattern`. */
+            /** @description May be omitted if `feedback` is given, which then approves if it equals the node's `accept_pattern`. */
             readonly approved?: boolean | null;
             /** @description New values of the request's `editable_params`, of the same type; others cannot be changed. */
             readonly params?: {
@@ -466,7 +466,7 @@ export interface components {
             readonly type: "approval_request.created";
             /**
              * Format: int64
-             * @description Its place in the run: from 1, without gaps.
+             * @description Its position in the run: from 1, without gaps.
              */
             readonly sequence: number;
             /** Format: date-time */
@@ -478,7 +478,7 @@ export interface components {
             };
         };
         /**
-         * @description A run to create. Unknown fields are ignored; null counts as left out.
+         * @description A run to create. Unknown fields are ignored; null counts as omitted.
          * @example {
          *       "input": {
          *         "ticket": "My invoice is wrong"
@@ -495,41 +495,41 @@ export interface components {
                 readonly [key: string]: unknown;
             };
             /**
-             * @description The caller's own identifier of its user: stored, filterable, handed to the app. Without an access key agents
-             *     remember nothing by it.
+             * @description The caller's own user identifier: stored, filterable, passed to the app. Without an access key, agents do not use it
+             *     as memory scope.
              */
             readonly user_id?: string | null;
             /**
              * Format: uuid
-             * @description Groups the runs of one conversation: stored, filterable, handed to the app as memory scope. Without an access key
-             *     agents remember by it alone, apart from callers with a key, and only if it is random (version 4 or 7).
+             * @description Groups the runs of one conversation: stored, filterable, passed to the app as memory scope. Without an access key it
+             *     is the only memory scope, separate from that of callers with a key, and only if it is random (version 4 or 7).
              */
             readonly session_id?: string | null;
             /**
-             * @description Answer with the run's events. Not together with `background`.
+             * @description Answer with the run's events. Mutually exclusive with `background`.
              * @default false
              */
             readonly stream?: boolean;
             /**
-             * @description Answer 202 at once. Not together with `stream`.
+             * @description Answer 202 immediately. Mutually exclusive with `stream`.
              * @default false
              */
             readonly background?: boolean;
-            /** @description Files uploaded earlier to this app; with those in the request itself at most 100. Not without an access key. */
+            /** @description Files uploaded earlier to this app; at most 100, including those in the request. Needs an access key. */
             readonly file_ids?: readonly string[];
             /** @description Labels to filter by: at most 16 strings of at most 512 characters, with keys of 1 to 64 characters. */
             readonly metadata?: {
                 readonly [key: string]: string;
             };
         };
-        /** @description A run to create, with files: the fields in any order, 128 MiB in all at most. */
+        /** @description A run to create, with files: the fields in any order, at most 128 MiB in total. */
         readonly CreateRunForm: {
             /**
-             * @description A JSON object: the fields of the app's Input node. 4 MiB at most.
+             * @description A JSON object: the fields of the app's Input node. At most 4 MiB.
              * @example {"ticket": "My invoice is wrong"}
              */
             readonly input: string;
-            /** @description The caller's own identifier of its user. */
+            /** @description The caller's own user identifier. */
             readonly user_id?: string;
             /**
              * Format: uuid
@@ -544,10 +544,10 @@ export interface components {
             readonly file_ids?: string;
             /** @description A JSON object of strings. */
             readonly metadata?: string;
-            /** @description At most 100, with those of `file_ids`. */
+            /** @description At most 100, including those of `file_ids`. */
             readonly files?: readonly string[];
         };
-        /** @description What is wrong. */
+        /** @description The error. */
         readonly ErrorBody: {
             /**
              * @description The reason phrase of the status, in `snake_case`.
@@ -571,7 +571,7 @@ export interface components {
             /** @description The response's `x-request-id`. */
             readonly request_id: string;
         };
-        /** @description The body of every refusal. */
+        /** @description The body of every error response. */
         readonly ErrorResponse: {
             readonly error: components["schemas"]["ErrorBody"];
         };
@@ -582,7 +582,7 @@ export interface components {
         };
         readonly FeedbackAnswer: {
             readonly data: components["schemas"]["FeedbackData"];
-            /** @description The caller's own identifier of who answers: `input.received` tells it. */
+            /** @description The caller's own identifier of who answers; shown in `input.received`. */
             readonly user_id?: string | null;
         };
         readonly FeedbackData: {
@@ -591,7 +591,7 @@ export interface components {
              * @description `id` of the input request.
              */
             readonly request_id: string;
-            /** @description May be left out where there are `answers`. */
+            /** @description May be omitted if `answers` is given. */
             readonly feedback?: string | null;
             /** @description To the `questions` of the request's `params`. */
             readonly answers?: readonly components["schemas"]["QuestionAnswer"][] | null;
@@ -601,7 +601,7 @@ export interface components {
             /** Format: uuid */
             readonly id: string;
             /**
-             * @description As its sender gave it, without a path.
+             * @description The name that it was uploaded with, without a path.
              * @example report.pdf
              */
             readonly name: string;
@@ -611,7 +611,7 @@ export interface components {
              */
             readonly size: number;
             /**
-             * @description As its sender gave it.
+             * @description The media type that it was uploaded with.
              * @example application/pdf
              */
             readonly mime_type: string;
@@ -620,7 +620,7 @@ export interface components {
         readonly FileAnswer: {
             readonly data: components["schemas"]["File"];
         };
-        /** @description Nobody answered in time. */
+        /** @description A question expired without an answer. */
         readonly InputExpiredEvent: {
             /** Format: uuid */
             readonly id: string;
@@ -631,7 +631,7 @@ export interface components {
             readonly type: "input.expired";
             /**
              * Format: int64
-             * @description Its place in the run: from 1, without gaps.
+             * @description Its position in the run: from 1, without gaps.
              */
             readonly sequence: number;
             /** Format: date-time */
@@ -641,7 +641,7 @@ export interface components {
                 readonly object: "input";
                 /**
                  * Format: uuid
-                 * @description The question that nobody answered.
+                 * @description The question that expired.
                  */
                 readonly request_id: string;
             };
@@ -657,7 +657,7 @@ export interface components {
             readonly type: "input.received";
             /**
              * Format: int64
-             * @description Its place in the run: from 1, without gaps.
+             * @description Its position in the run: from 1, without gaps.
              */
             readonly sequence: number;
             /** Format: date-time */
@@ -671,13 +671,13 @@ export interface components {
                  */
                 readonly request_id: string;
                 readonly type: components["schemas"]["InputRequestType"];
-                /** @description Of an approval: whether it was approved or denied. */
+                /** @description For an approval: whether it was approved or denied. */
                 readonly approved?: boolean;
-                /** @description Of an approval: the params that the answer changed, by name. */
+                /** @description For an approval: the params that the answer changed, by name. */
                 readonly changes?: {
                     readonly [key: string]: components["schemas"]["ParamChange"];
                 };
-                /** @description Who answered; left out where nothing is known of who it was. */
+                /** @description Who answered; omitted if unknown. */
                 readonly by?: components["schemas"]["AnsweredBy"];
             };
         };
@@ -691,7 +691,7 @@ export interface components {
             readonly type: components["schemas"]["InputRequestType"];
             /** @description The question. */
             readonly prompt: string;
-            /** @description What is to be approved; of a question that offers choices, those under `questions`. */
+            /** @description What is to be approved; for a question with options, they are under `questions`. */
             readonly params?: {
                 readonly [key: string]: unknown;
             };
@@ -699,7 +699,7 @@ export interface components {
             readonly editable_params?: readonly string[];
             /**
              * Format: date-time
-             * @description From then on no answer is taken, and the run goes on, or fails, without one.
+             * @description From then on no answer is accepted, and the run continues or fails without one.
              */
             readonly expires_at?: string;
         };
@@ -719,7 +719,7 @@ export interface components {
             readonly type: "llm.delta";
             /**
              * Format: int64
-             * @description Its place in the run: from 1, without gaps.
+             * @description Its position in the run: from 1, without gaps.
              */
             readonly sequence: number;
             /** Format: date-time */
@@ -732,12 +732,12 @@ export interface components {
                 readonly delta: string;
             };
         };
-        /** @description That it is done. */
+        /** @description A confirmation. */
         readonly Message: {
             /** @example ok */
             readonly message: string;
         };
-        /** @description What LLM calls have used. */
+        /** @description Usage of LLM calls. */
         readonly ModelUsage: {
             /**
              * Format: int64
@@ -761,7 +761,7 @@ export interface components {
             readonly cached_tokens: number;
             /**
              * Format: double
-             * @description In US dollars; left out where no price is known.
+             * @description In US dollars; omitted if no price is known.
              */
             readonly cost_usd?: number;
         };
@@ -769,7 +769,7 @@ export interface components {
         readonly Node: {
             readonly id: string;
             readonly name: string;
-            /** @description As the workflow file says it. */
+            /** @description The type in the workflow file. */
             readonly type: string;
         };
         /** @description A node ended with an output. */
@@ -783,7 +783,7 @@ export interface components {
             readonly type: "node.completed";
             /**
              * Format: int64
-             * @description Its place in the run: from 1, without gaps.
+             * @description Its position in the run: from 1, without gaps.
              */
             readonly sequence: number;
             /** Format: date-time */
@@ -807,7 +807,7 @@ export interface components {
             readonly type: "node.failed";
             /**
              * Format: int64
-             * @description Its place in the run: from 1, without gaps.
+             * @description Its position in the run: from 1, without gaps.
              */
             readonly sequence: number;
             /** Format: date-time */
@@ -819,7 +819,7 @@ export interface components {
                 readonly error: components["schemas"]["RunError"];
             };
         };
-        /** @description A node was not run; `error` says why. */
+        /** @description A node was not executed; `error` says why. */
         readonly NodeSkippedEvent: {
             /** Format: uuid */
             readonly id: string;
@@ -830,7 +830,7 @@ export interface components {
             readonly type: "node.skipped";
             /**
              * Format: int64
-             * @description Its place in the run: from 1, without gaps.
+             * @description Its position in the run: from 1, without gaps.
              */
             readonly sequence: number;
             /** Format: date-time */
@@ -842,7 +842,7 @@ export interface components {
                 readonly error: components["schemas"]["RunError"];
             };
         };
-        /** @description A node began. */
+        /** @description A node started. */
         readonly NodeStartedEvent: {
             /** Format: uuid */
             readonly id: string;
@@ -853,7 +853,7 @@ export interface components {
             readonly type: "node.started";
             /**
              * Format: int64
-             * @description Its place in the run: from 1, without gaps.
+             * @description Its position in the run: from 1, without gaps.
              */
             readonly sequence: number;
             /** Format: date-time */
@@ -862,15 +862,15 @@ export interface components {
                 /** @enum {string} */
                 readonly object: "node";
                 readonly node: components["schemas"]["Node"];
-                /** @description Of a node that waited for approval: what it is executed with. */
+                /** @description For a node that waited for approval: the input that it is executed with. */
                 readonly input?: unknown;
             };
         };
-        /** @description Which page this is, and of how many. */
+        /** @description Position in a list. */
         readonly Pagination: {
             /**
              * Format: int64
-             * @description From 1; left out where the page was asked for by `cursor`.
+             * @description From 1; omitted if the page was requested by `cursor`.
              */
             readonly page?: number;
             /** Format: int32 */
@@ -879,7 +879,7 @@ export interface components {
             readonly page_count: number;
             /**
              * Format: int64
-             * @description On all pages; of runs, 10,000 if there are more.
+             * @description Number of items on all pages; for runs, at most 10,000.
              */
             readonly total_count: number;
             /** @description True if there are more than `total_count`. */
@@ -889,9 +889,9 @@ export interface components {
         };
         /** @description A param that an answer changed. */
         readonly ParamChange: {
-            /** @description What was to be approved; left out where there was none. */
+            /** @description The value that was to be approved; omitted if there was none. */
             readonly from?: unknown;
-            /** @description What is executed instead. */
+            /** @description The value that is executed instead. */
             readonly to: unknown;
         };
         readonly QuestionAnswer: {
@@ -919,21 +919,21 @@ export interface components {
              * @description When it ended.
              */
             readonly ended_at?: string;
-            /** @description By field of the app's Input node. */
+            /** @description Keys are the fields of the app's Input node. */
             readonly input: {
                 readonly [key: string]: unknown;
             };
-            /** @description What it gave, once completed: any JSON value. */
+            /** @description The output, once completed: any JSON value. */
             readonly output?: unknown;
             readonly error?: components["schemas"]["RunError"];
-            /** @description The caller's own identifier of its user. */
+            /** @description The caller's own user identifier. */
             readonly user_id?: string;
             /**
              * Format: uuid
              * @description The conversation that the run belongs to.
              */
             readonly session_id?: string;
-            /** @description The caller's own labels. */
+            /** @description The caller's own metadata. */
             readonly metadata?: {
                 readonly [key: string]: string;
             };
@@ -945,7 +945,7 @@ export interface components {
              * @description The run that it retries.
              */
             readonly retry_of?: string;
-            /** @description The questions that nobody has answered, oldest first. */
+            /** @description Unanswered questions, oldest first. */
             readonly input_requests?: readonly components["schemas"]["InputRequest"][];
         };
         /** @description A run. */
@@ -963,7 +963,7 @@ export interface components {
             readonly type: "run.canceled";
             /**
              * Format: int64
-             * @description Its place in the run: from 1, without gaps.
+             * @description Its position in the run: from 1, without gaps.
              */
             readonly sequence: number;
             /** Format: date-time */
@@ -976,7 +976,7 @@ export interface components {
                 readonly status: components["schemas"]["RunStatus"];
             };
         };
-        /** @description The run recorded something for itself. */
+        /** @description The run recorded internal state. */
         readonly RunCheckpointEvent: {
             /** Format: uuid */
             readonly id: string;
@@ -987,7 +987,7 @@ export interface components {
             readonly type: "run.checkpoint";
             /**
              * Format: int64
-             * @description Its place in the run: from 1, without gaps.
+             * @description Its position in the run: from 1, without gaps.
              */
             readonly sequence: number;
             /** Format: date-time */
@@ -1011,7 +1011,7 @@ export interface components {
             readonly type: "run.completed";
             /**
              * Format: int64
-             * @description Its place in the run: from 1, without gaps.
+             * @description Its position in the run: from 1, without gaps.
              */
             readonly sequence: number;
             /** Format: date-time */
@@ -1029,7 +1029,7 @@ export interface components {
         /** @description Why a run, a node or a tool failed. */
         readonly RunError: {
             /**
-             * @description What kind of failure, in `snake_case`: `node_failed`, `timeout`, `expired`, `worker_lost`, …
+             * @description The kind of failure, in `snake_case`: `node_failed`, `timeout`, `expired`, `worker_lost`, …
              * @example node_failed
              */
             readonly code: string;
@@ -1038,7 +1038,7 @@ export interface components {
             /** @description The id of the node that failed, if one did. */
             readonly node?: string;
         };
-        /** @description An event of a run; `type` tells which. */
+        /** @description An event of a run; `type` selects the schema. */
         readonly RunEvent: components["schemas"]["RunStartedEvent"] | components["schemas"]["RunPausedEvent"] | components["schemas"]["RunResumedEvent"] | components["schemas"]["RunCheckpointEvent"] | components["schemas"]["RunCompletedEvent"] | components["schemas"]["RunFailedEvent"] | components["schemas"]["RunCanceledEvent"] | components["schemas"]["NodeStartedEvent"] | components["schemas"]["NodeCompletedEvent"] | components["schemas"]["NodeFailedEvent"] | components["schemas"]["NodeSkippedEvent"] | components["schemas"]["LlmDeltaEvent"] | components["schemas"]["AgentReasoningDeltaEvent"] | components["schemas"]["AgentAnswerDeltaEvent"] | components["schemas"]["AgentToolCallStartedEvent"] | components["schemas"]["AgentToolCallCompletedEvent"] | components["schemas"]["AgentToolCallFailedEvent"] | components["schemas"]["AgentHumanFeedbackRequestedEvent"] | components["schemas"]["ApprovalRequestCreatedEvent"] | components["schemas"]["AgentMessageSentEvent"] | components["schemas"]["InputExpiredEvent"] | components["schemas"]["InputReceivedEvent"];
         /** @description The run ended with an error. Terminal. */
         readonly RunFailedEvent: {
@@ -1051,7 +1051,7 @@ export interface components {
             readonly type: "run.failed";
             /**
              * Format: int64
-             * @description Its place in the run: from 1, without gaps.
+             * @description Its position in the run: from 1, without gaps.
              */
             readonly sequence: number;
             /** Format: date-time */
@@ -1070,7 +1070,7 @@ export interface components {
             readonly data: readonly components["schemas"]["Run"][];
             readonly pagination: components["schemas"]["Pagination"];
         };
-        /** @description Nothing can go on without a person. */
+        /** @description The run cannot continue without a person. */
         readonly RunPausedEvent: {
             /** Format: uuid */
             readonly id: string;
@@ -1081,7 +1081,7 @@ export interface components {
             readonly type: "run.paused";
             /**
              * Format: int64
-             * @description Its place in the run: from 1, without gaps.
+             * @description Its position in the run: from 1, without gaps.
              */
             readonly sequence: number;
             /** Format: date-time */
@@ -1094,7 +1094,7 @@ export interface components {
                 readonly status: components["schemas"]["RunStatus"];
             };
         };
-        /** @description A worker goes on with a run that was paused, or left by another. */
+        /** @description A worker continued a run that was paused or that another worker left. */
         readonly RunResumedEvent: {
             /** Format: uuid */
             readonly id: string;
@@ -1105,7 +1105,7 @@ export interface components {
             readonly type: "run.resumed";
             /**
              * Format: int64
-             * @description Its place in the run: from 1, without gaps.
+             * @description Its position in the run: from 1, without gaps.
              */
             readonly sequence: number;
             /** Format: date-time */
@@ -1118,7 +1118,7 @@ export interface components {
                 readonly status: components["schemas"]["RunStatus"];
             };
         };
-        /** @description A worker began the run. */
+        /** @description A worker started the run. */
         readonly RunStartedEvent: {
             /** Format: uuid */
             readonly id: string;
@@ -1129,7 +1129,7 @@ export interface components {
             readonly type: "run.started";
             /**
              * Format: int64
-             * @description Its place in the run: from 1, without gaps.
+             * @description Its position in the run: from 1, without gaps.
              */
             readonly sequence: number;
             /** Format: date-time */
@@ -1143,26 +1143,26 @@ export interface components {
             };
         };
         /**
-         * @description Where a run stands. `awaiting_input` is a started or paused run with an unanswered request; `completed`, `failed` and
-         *     `canceled` are final.
+         * @description Status of a run. `awaiting_input` is a started or paused run with an unanswered input request; `completed`, `failed` and
+         *     `canceled` are terminal.
          * @enum {string}
          */
         readonly RunStatus: "created" | "started" | "awaiting_input" | "paused" | "completed" | "failed" | "canceled";
         /** @description A tool of an agent. */
         readonly Tool: {
             readonly name: string;
-            /** @description As the workflow file says it. */
+            /** @description The type in the workflow file. */
             readonly type: string;
         };
         /** @description One file. */
         readonly UploadFileForm: {
             /**
              * Format: binary
-             * @description 128 MiB at most, with all that surrounds it.
+             * @description At most 128 MiB, including the rest of the form.
              */
             readonly file: string;
         };
-        /** @description What the LLM calls of a run have used. */
+        /** @description Usage of a run's LLM calls. */
         readonly Usage: components["schemas"]["ModelUsage"] & {
             /** @description The same by model. */
             readonly models: {
@@ -1171,10 +1171,10 @@ export interface components {
         };
     };
     responses: {
-        /** @description Something in the request is wrong: `details` says what, by field, header or parameter; all of it at once. */
+        /** @description The request is invalid: `details` lists all errors, by field, header or parameter. */
         readonly BadRequest: {
             headers: {
-                /** @description The request's own `x-request-id` if that is 1 to 128 visible ASCII characters, else a new one. */
+                /** @description The request's own `x-request-id` if it has 1 to 128 visible ASCII characters, else a new one. */
                 readonly "x-request-id"?: string;
                 readonly [name: string]: unknown;
             };
@@ -1185,7 +1185,7 @@ export interface components {
         /** @description The `Idempotency-Key` was used for another request. */
         readonly Conflict: {
             headers: {
-                /** @description The request's own `x-request-id` if that is 1 to 128 visible ASCII characters, else a new one. */
+                /** @description The request's own `x-request-id` if it has 1 to 128 visible ASCII characters, else a new one. */
                 readonly "x-request-id"?: string;
                 readonly [name: string]: unknown;
             };
@@ -1193,10 +1193,10 @@ export interface components {
                 readonly "application/json": components["schemas"]["ErrorResponse"];
             };
         };
-        /** @description The key is good, but its scope does not cover the app. */
+        /** @description The key is valid, but its scope does not cover the app. */
         readonly Forbidden: {
             headers: {
-                /** @description The request's own `x-request-id` if that is 1 to 128 visible ASCII characters, else a new one. */
+                /** @description The request's own `x-request-id` if it has 1 to 128 visible ASCII characters, else a new one. */
                 readonly "x-request-id"?: string;
                 readonly [name: string]: unknown;
             };
@@ -1207,7 +1207,7 @@ export interface components {
         /** @description The server failed; it logged why under the request's id. */
         readonly InternalServerError: {
             headers: {
-                /** @description The request's own `x-request-id` if that is 1 to 128 visible ASCII characters, else a new one. */
+                /** @description The request's own `x-request-id` if it has 1 to 128 visible ASCII characters, else a new one. */
                 readonly "x-request-id"?: string;
                 readonly [name: string]: unknown;
             };
@@ -1215,10 +1215,10 @@ export interface components {
                 readonly "application/json": components["schemas"]["ErrorResponse"];
             };
         };
-        /** @description No app answers on this host, or it has no such run. */
+        /** @description No app is served on this host, or it has no such run. */
         readonly NotFound: {
             headers: {
-                /** @description The request's own `x-request-id` if that is 1 to 128 visible ASCII characters, else a new one. */
+                /** @description The request's own `x-request-id` if it has 1 to 128 visible ASCII characters, else a new one. */
                 readonly "x-request-id"?: string;
                 readonly [name: string]: unknown;
             };
@@ -1226,10 +1226,10 @@ export interface components {
                 readonly "application/json": components["schemas"]["ErrorResponse"];
             };
         };
-        /** @description The body is larger than this server takes; `details` says what it takes and how else to send it. */
+        /** @description The body is larger than this server accepts; `details` has the limit and an alternative. */
         readonly PayloadTooLarge: {
             headers: {
-                /** @description The request's own `x-request-id` if that is 1 to 128 visible ASCII characters, else a new one. */
+                /** @description The request's own `x-request-id` if it has 1 to 128 visible ASCII characters, else a new one. */
                 readonly "x-request-id"?: string;
                 readonly [name: string]: unknown;
             };
@@ -1237,10 +1237,10 @@ export interface components {
                 readonly "application/json": components["schemas"]["ErrorResponse"];
             };
         };
-        /** @description The body did not come: no piece of it for 30 s, or less than 4 KiB/s on the whole. */
+        /** @description The body was not received in time: no data for 30 s, or less than 4 KiB/s on average. */
         readonly RequestTimeout: {
             headers: {
-                /** @description The request's own `x-request-id` if that is 1 to 128 visible ASCII characters, else a new one. */
+                /** @description The request's own `x-request-id` if it has 1 to 128 visible ASCII characters, else a new one. */
                 readonly "x-request-id"?: string;
                 readonly [name: string]: unknown;
             };
@@ -1248,12 +1248,12 @@ export interface components {
                 readonly "application/json": components["schemas"]["ErrorResponse"];
             };
         };
-        /** @description The server is shutting down, or its requests and runs take as much memory as they may, or its store did not answer. Whether anything was done is not known: look, or repeat with the same `Idempotency-Key`. */
+        /** @description The server is shutting down, is out of memory for requests and runs, or its store is unavailable. Whether anything was done is unknown: check, or repeat with the same `Idempotency-Key`. */
         readonly ServiceUnavailable: {
             headers: {
-                /** @description Seconds after which to try again. */
+                /** @description Seconds to wait before a retry. */
                 readonly "Retry-After"?: number;
-                /** @description The request's own `x-request-id` if that is 1 to 128 visible ASCII characters, else a new one. */
+                /** @description The request's own `x-request-id` if it has 1 to 128 visible ASCII characters, else a new one. */
                 readonly "x-request-id"?: string;
                 readonly [name: string]: unknown;
             };
@@ -1261,12 +1261,12 @@ export interface components {
                 readonly "application/json": components["schemas"]["ErrorResponse"];
             };
         };
-        /** @description The app executes as many runs, has as many streams open, or has stored as many bytes, as it may; `details` says which. */
+        /** @description A limit of the app is reached: concurrent runs, open streams or stored bytes; `details` says which. */
         readonly TooManyRequests: {
             headers: {
-                /** @description Seconds after which to try again. */
+                /** @description Seconds to wait before a retry. */
                 readonly "Retry-After"?: number;
-                /** @description The request's own `x-request-id` if that is 1 to 128 visible ASCII characters, else a new one. */
+                /** @description The request's own `x-request-id` if it has 1 to 128 visible ASCII characters, else a new one. */
                 readonly "x-request-id"?: string;
                 readonly [name: string]: unknown;
             };
@@ -1274,12 +1274,12 @@ export interface components {
                 readonly "application/json": components["schemas"]["ErrorResponse"];
             };
         };
-        /** @description The `Authorization` header is missing or malformed, or the key is unknown, expired or revoked. On a public app: this is not for callers without a key. */
+        /** @description The `Authorization` header is missing or malformed, or the key is unknown, expired or revoked. On a public app: this needs a key. */
         readonly Unauthorized: {
             headers: {
                 /** @description `Bearer` */
                 readonly "WWW-Authenticate"?: string;
-                /** @description The request's own `x-request-id` if that is 1 to 128 visible ASCII characters, else a new one. */
+                /** @description The request's own `x-request-id` if it has 1 to 128 visible ASCII characters, else a new one. */
                 readonly "x-request-id"?: string;
                 readonly [name: string]: unknown;
             };
@@ -1287,10 +1287,10 @@ export interface components {
                 readonly "application/json": components["schemas"]["ErrorResponse"];
             };
         };
-        /** @description The body is neither `application/json` nor `multipart/form-data`, or not what this route takes, or it is compressed. */
+        /** @description The content type is not `application/json` or `multipart/form-data`, or not supported by this route, or the body is compressed. */
         readonly UnsupportedMediaType: {
             headers: {
-                /** @description The request's own `x-request-id` if that is 1 to 128 visible ASCII characters, else a new one. */
+                /** @description The request's own `x-request-id` if it has 1 to 128 visible ASCII characters, else a new one. */
                 readonly "x-request-id"?: string;
                 readonly [name: string]: unknown;
             };
@@ -1315,10 +1315,10 @@ export interface operations {
         };
         readonly requestBody?: never;
         readonly responses: {
-            /** @description It does. */
+            /** @description The process answers. */
             readonly 200: {
                 headers: {
-                    /** @description The request's own `x-request-id` if that is 1 to 128 visible ASCII characters, else a new one. */
+                    /** @description The request's own `x-request-id` if it has 1 to 128 visible ASCII characters, else a new one. */
                     readonly "x-request-id"?: string;
                     readonly [name: string]: unknown;
                 };
@@ -1340,7 +1340,7 @@ export interface operations {
             /** @description OpenAPI 3.1. */
             readonly 200: {
                 headers: {
-                    /** @description The request's own `x-request-id` if that is 1 to 128 visible ASCII characters, else a new one. */
+                    /** @description The request's own `x-request-id` if it has 1 to 128 visible ASCII characters, else a new one. */
                     readonly "x-request-id"?: string;
                     readonly [name: string]: unknown;
                 };
@@ -1359,10 +1359,10 @@ export interface operations {
         };
         readonly requestBody?: never;
         readonly responses: {
-            /** @description It does. */
+            /** @description The server accepts runs. */
             readonly 200: {
                 headers: {
-                    /** @description The request's own `x-request-id` if that is 1 to 128 visible ASCII characters, else a new one. */
+                    /** @description The request's own `x-request-id` if it has 1 to 128 visible ASCII characters, else a new one. */
                     readonly "x-request-id"?: string;
                     readonly [name: string]: unknown;
                 };
@@ -1389,7 +1389,7 @@ export interface operations {
             /** @description The file is stored. */
             readonly 200: {
                 headers: {
-                    /** @description The request's own `x-request-id` if that is 1 to 128 visible ASCII characters, else a new one. */
+                    /** @description The request's own `x-request-id` if it has 1 to 128 visible ASCII characters, else a new one. */
                     readonly "x-request-id"?: string;
                     readonly [name: string]: unknown;
                 };
@@ -1412,24 +1412,24 @@ export interface operations {
     readonly list_runs: {
         readonly parameters: {
             readonly query?: {
-                /** @description Only runs in one of these statuses; may be given several times. */
+                /** @description Only runs in one of these statuses; may be repeated. */
                 readonly status?: readonly components["schemas"]["RunStatus"][];
-                /** @description Only this user's. */
+                /** @description Only runs of this user. */
                 readonly user_id?: string;
-                /** @description Only this session's. */
+                /** @description Only runs of this session. */
                 readonly session_id?: string;
                 /** @description Only runs whose label KEY has this value; at most 16 labels. */
                 readonly "metadata.KEY"?: string;
-                /** @description From 1; pages reach 10,000 runs, `cursor` goes on. Not together with `cursor`. */
+                /** @description Page number, from 1. Pages cover the first 10,000 runs; use `cursor` beyond. Mutually exclusive with `cursor`. */
                 readonly page?: number;
-                /** @description 25 if not given. */
+                /** @description Page size; 25 by default. */
                 readonly page_size?: number;
                 /**
-                 * @description Comma separated, `-` for descending: `started_at`, `ended_at`, `status`. `-started_at` if not given. What no index serves with the filters is refused, saying what is served.
+                 * @description Comma-separated list of `started_at`, `ended_at` and `status`, each with `-` for descending; `-started_at` by default. An order that no index supports with these filters is refused; the error names the supported ones.
                  * @example -started_at
                  */
                 readonly sort?: string;
-                /** @description `pagination.next_cursor` of the page before, with the same filters and order. */
+                /** @description `pagination.next_cursor` of the previous page, with the same filters and order. */
                 readonly cursor?: string;
             };
             readonly header?: never;
@@ -1441,7 +1441,7 @@ export interface operations {
             /** @description A page of runs. */
             readonly 200: {
                 headers: {
-                    /** @description The request's own `x-request-id` if that is 1 to 128 visible ASCII characters, else a new one. */
+                    /** @description The request's own `x-request-id` if it has 1 to 128 visible ASCII characters, else a new one. */
                     readonly "x-request-id"?: string;
                     readonly [name: string]: unknown;
                 };
@@ -1461,10 +1461,10 @@ export interface operations {
         readonly parameters: {
             readonly query?: never;
             readonly header?: {
-                /** @description A repeat with the same request gives the same run, with another request 409. In the scope of app and access key, for 24 hours. Without a key a random UUID (version 4). */
+                /** @description A repeat with the same request returns the same run; with another request, 409. Scoped to the app and access key, for 24 hours. Without an access key, it must be a random UUID (version 4). */
                 readonly "Idempotency-Key"?: string;
                 /**
-                 * @description `wait=N` has a background run waited for, up to N seconds, at most 60.
+                 * @description `wait=N` waits for a background run for up to N seconds, at most 60.
                  * @example wait=10
                  */
                 readonly Prefer?: string;
@@ -1479,14 +1479,14 @@ export interface operations {
             };
         };
         readonly responses: {
-            /** @description The run as it ended, or waits for a person; or, with `stream`, its events: the schema is that of each event's `data` line. */
+            /** @description The run, ended or waiting for a person; or, with `stream`, its events: the schema is that of each event's `data` line. */
             readonly 200: {
                 headers: {
-                    /** @description `true` if an earlier request with the same key had created the run. */
+                    /** @description `true` if an earlier request with the same key created the run. */
                     readonly "Idempotency-Replayed"?: string;
                     /** @description The path of the run. */
                     readonly Location?: string;
-                    /** @description The request's own `x-request-id` if that is 1 to 128 visible ASCII characters, else a new one. */
+                    /** @description The request's own `x-request-id` if it has 1 to 128 visible ASCII characters, else a new one. */
                     readonly "x-request-id"?: string;
                     readonly [name: string]: unknown;
                 };
@@ -1495,16 +1495,16 @@ export interface operations {
                     readonly "text/event-stream": components["schemas"]["RunEvent"];
                 };
             };
-            /** @description The background run as created; after `Prefer: wait`, as it stands. */
+            /** @description The background run as created; after `Prefer: wait`, its current state. */
             readonly 202: {
                 headers: {
-                    /** @description `true` if an earlier request with the same key had created the run. */
+                    /** @description `true` if an earlier request with the same key created the run. */
                     readonly "Idempotency-Replayed"?: string;
                     /** @description The path of the run. */
                     readonly Location?: string;
                     /** @description `wait=N`, with the seconds that were granted. */
                     readonly "Preference-Applied"?: string;
-                    /** @description The request's own `x-request-id` if that is 1 to 128 visible ASCII characters, else a new one. */
+                    /** @description The request's own `x-request-id` if it has 1 to 128 visible ASCII characters, else a new one. */
                     readonly "x-request-id"?: string;
                     readonly [name: string]: unknown;
                 };
@@ -1540,7 +1540,7 @@ export interface operations {
             /** @description The run. */
             readonly 200: {
                 headers: {
-                    /** @description The request's own `x-request-id` if that is 1 to 128 visible ASCII characters, else a new one. */
+                    /** @description The request's own `x-request-id` if it has 1 to 128 visible ASCII characters, else a new one. */
                     readonly "x-request-id"?: string;
                     readonly [name: string]: unknown;
                 };
@@ -1570,7 +1570,7 @@ export interface operations {
             /** @description The run has ended. */
             readonly 200: {
                 headers: {
-                    /** @description The request's own `x-request-id` if that is 1 to 128 visible ASCII characters, else a new one. */
+                    /** @description The request's own `x-request-id` if it has 1 to 128 visible ASCII characters, else a new one. */
                     readonly "x-request-id"?: string;
                     readonly [name: string]: unknown;
                 };
@@ -1593,12 +1593,12 @@ export interface operations {
     readonly list_run_events: {
         readonly parameters: {
             readonly query?: {
-                /** @description From 1. */
+                /** @description Page number, from 1. */
                 readonly page?: number;
-                /** @description 25 if not given. */
+                /** @description Page size; 25 by default. */
                 readonly page_size?: number;
                 /**
-                 * @description `sequence`, or `-sequence` for the last first.
+                 * @description `sequence`, or `-sequence` for descending.
                  * @example -sequence
                  */
                 readonly sort?: string;
@@ -1615,7 +1615,7 @@ export interface operations {
             /** @description A page of events. */
             readonly 200: {
                 headers: {
-                    /** @description The request's own `x-request-id` if that is 1 to 128 visible ASCII characters, else a new one. */
+                    /** @description The request's own `x-request-id` if it has 1 to 128 visible ASCII characters, else a new one. */
                     readonly "x-request-id"?: string;
                     readonly [name: string]: unknown;
                 };
@@ -1650,7 +1650,7 @@ export interface operations {
             /** @description The answer is recorded. */
             readonly 200: {
                 headers: {
-                    /** @description The request's own `x-request-id` if that is 1 to 128 visible ASCII characters, else a new one. */
+                    /** @description The request's own `x-request-id` if it has 1 to 128 visible ASCII characters, else a new one. */
                     readonly "x-request-id"?: string;
                     readonly [name: string]: unknown;
                 };
@@ -1678,10 +1678,10 @@ export interface operations {
         readonly parameters: {
             readonly query?: never;
             readonly header?: {
-                /** @description A repeat for the same run gives the same new run, for another run 409. In the scope of app and access key, for 24 hours. */
+                /** @description A repeat for the same run returns the same new run; for another run, 409. Scoped to the app and access key, for 24 hours. */
                 readonly "Idempotency-Key"?: string;
                 /**
-                 * @description `wait=N` has the new run waited for, up to N seconds, at most 60.
+                 * @description `wait=N` waits for the new run for up to N seconds, at most 60.
                  * @example wait=10
                  */
                 readonly Prefer?: string;
@@ -1694,16 +1694,16 @@ export interface operations {
         };
         readonly requestBody?: never;
         readonly responses: {
-            /** @description The new run as created, `retry_of` the old one; after `Prefer: wait`, as it stands. */
+            /** @description The new run as created, with `retry_of`; after `Prefer: wait`, its current state. */
             readonly 202: {
                 headers: {
-                    /** @description `true` if an earlier request with the same key had created the run. */
+                    /** @description `true` if an earlier request with the same key created the run. */
                     readonly "Idempotency-Replayed"?: string;
                     /** @description The path of the new run. */
                     readonly Location?: string;
                     /** @description `wait=N`, with the seconds that were granted. */
                     readonly "Preference-Applied"?: string;
-                    /** @description The request's own `x-request-id` if that is 1 to 128 visible ASCII characters, else a new one. */
+                    /** @description The request's own `x-request-id` if it has 1 to 128 visible ASCII characters, else a new one. */
                     readonly "x-request-id"?: string;
                     readonly [name: string]: unknown;
                 };
@@ -1728,7 +1728,7 @@ export interface operations {
                 readonly after_sequence?: number;
             };
             readonly header?: {
-                /** @description The same, stronger than `after_sequence`; `-1`: from the start. */
+                /** @description The same; overrides `after_sequence`. `-1`: from the start. */
                 readonly "Last-Event-ID"?: number;
             };
             readonly path: {
@@ -1746,7 +1746,7 @@ export interface operations {
                     readonly "Cache-Control"?: string;
                     /** @description `no` */
                     readonly "X-Accel-Buffering"?: string;
-                    /** @description The request's own `x-request-id` if that is 1 to 128 visible ASCII characters, else a new one. */
+                    /** @description The request's own `x-request-id` if it has 1 to 128 visible ASCII characters, else a new one. */
                     readonly "x-request-id"?: string;
                     readonly [name: string]: unknown;
                 };

@@ -16,16 +16,16 @@ use runyard_runs::{
 };
 use std::sync::Arc;
 
-/// Due runs that are looked at in one batch.
+/// Due runs that one batch of a sweep checks.
 const BATCH: usize = 256;
 
-/// Which backend, and where it is.
+/// The selected backend, and its settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     place: Place,
-    /// Hosts that every app may call, wherever they resolve to.
+    /// Hosts that every app may call, even if they resolve to private addresses.
     allow_hosts: Vec<String>,
-    /// The app that answers on a host that names none.
+    /// The app that is served on a host that selects no app.
     default_app: Option<String>,
 }
 
@@ -37,7 +37,7 @@ enum Place {
     Embedded(crate::embedded::Place),
 }
 
-/// Why there is no backend.
+/// Why a backend cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The data directory cannot be used.
@@ -51,23 +51,23 @@ pub enum Error {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// It was given up in the middle.
-    #[error("opening the backend broke off: {0}")]
+    /// The task that opened the backend was canceled or panicked.
+    #[error("opening the backend was interrupted: {0}")]
     Interrupted(#[source] tokio::task::JoinError),
 }
 
 impl Config {
-    /// What the environment says.
+    /// Reads the configuration from the environment.
     ///
     /// | variable | meaning |
     /// | --- | --- |
     /// | `RUNYARD_BACKEND` | `aws`, which is the default, or `embedded` |
-    /// | `RUNYARD_TABLE`, `RUNYARD_BUCKET`, `RUNYARD_QUEUE_URL`, `RUNYARD_APP_SHARDS` | `aws`: what the stack made |
+    /// | `RUNYARD_TABLE`, `RUNYARD_BUCKET`, `RUNYARD_QUEUE_URL`, `RUNYARD_APP_SHARDS` | `aws`: the resources of the stack |
     /// | `RUNYARD_ALLOW_HOSTS` | hosts that every app may call although they resolve to private addresses |
-    /// | `RUNYARD_DEFAULT_APP` | the app that answers on a host that names none |
-    /// | `RUNYARD_APPS`, `RUNYARD_DATA` | `embedded`: the folder of apps (`apps`), the folder that keeps everything (`.runyard`) |
-    /// | `RUNYARD_DEV_KEY` | `embedded`: an access key to the default app's organization that is stored nowhere |
-    /// | `RUNYARD_WORKER_URL`, `RUNYARD_SWEEPER_URL` | `embedded`: where these functions are invoked; next to this one by default |
+    /// | `RUNYARD_DEFAULT_APP` | the app that is served on a host that selects no app |
+    /// | `RUNYARD_APPS`, `RUNYARD_DATA` | `embedded`: the folder of apps (default `apps`), the data directory (default `.runyard`) |
+    /// | `RUNYARD_DEV_KEY` | `embedded`: an access key of the default app's organization that is not stored |
+    /// | `RUNYARD_WORKER_URL`, `RUNYARD_SWEEPER_URL` | `embedded`: the URLs that invoke these functions; next to this one by default |
     pub fn from_env(env: &Env) -> Result<Self, BadVariable> {
         const BACKEND: &str = "RUNYARD_BACKEND";
         let place = match env.text(BACKEND).as_deref().unwrap_or("aws") {
@@ -79,7 +79,7 @@ impl Config {
             "embedded" => Place::Embedded(crate::embedded::Place::from_env(env)?),
             #[cfg(not(feature = "embedded"))]
             "embedded" => {
-                let problem = "is \"embedded\", which this executable was built without: build it with --features embedded";
+                let problem = "is \"embedded\", which this executable does not include: build it with --features embedded";
                 return Err(BadVariable::new(BACKEND, problem));
             }
             other => {
@@ -106,7 +106,7 @@ fn bad_variable(error: runyard_aws::ConfigError) -> BadVariable {
     }
 }
 
-/// A backend, with the engine plugged in. Cheap to clone.
+/// A backend with an engine. Cheap to clone.
 #[derive(Clone)]
 pub struct Backend {
     /// The use cases.
@@ -115,29 +115,29 @@ pub struct Backend {
     pub apps: Arc<dyn AppStore>,
     /// Finds access keys.
     pub keys: Arc<dyn KeyStore>,
-    /// Keeps files.
+    /// Stores files.
     pub files: Arc<dyn FileStore>,
     /// Counts open streams.
     pub streams: Arc<dyn OpenStreams>,
-    /// Tells the time.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// Makes ids.
+    /// Generates ids.
     pub ids: Arc<dyn Ids>,
     upkeep: Option<Arc<dyn Upkeep>>,
 }
 
-/// What a platform does between the functions, for a backend without a platform.
+/// The platform's work between the functions, for a backend that has no platform.
 #[async_trait]
 pub(crate) trait Upkeep: Send + Sync {
-    /// Makes due what the sweeper could not know of.
+    /// Marks runs as due that the sweeper would not find, because their workers died.
     async fn before_sweep(&self) -> Result<(), StoreError>;
 
-    /// Has the sweeper look each minute.
+    /// Starts to invoke the sweeper every minute.
     fn tick(&self);
 }
 
 impl Backend {
-    /// Opens it, and its connections.
+    /// Opens the backend and its connections.
     pub async fn open(config: Config) -> Result<Self, Error> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let ids: Arc<dyn Ids> = Arc::new(SystemIds);
@@ -147,7 +147,7 @@ impl Backend {
                 let aws = Aws::connect(place, Arc::clone(&clock), Arc::clone(&ids)).await;
                 let apps: Arc<dyn AppStore> = Arc::new(AppsWithSecrets::new(aws.apps(), aws.secrets()));
                 let secrets = aws.secrets();
-                // A secret is the app's own: the variable of this process has its name only by chance.
+                // A secret of the app takes precedence: a variable of this process may have the same name by coincidence.
                 let read_env: ReadEnv = Arc::new(move |app, name| match secrets.of(app, name)? {
                     Some(secret) => Ok(Some(secret.reveal().to_owned())),
                     None => engine::of_process(app, name),
@@ -166,11 +166,11 @@ impl Backend {
                     clock: Arc::clone(&clock),
                     ids: Arc::clone(&ids),
                 });
-                // Nobody waits for these; the first request that needs one finds it.
+                // In the background: the first request that needs a connection finds it open.
                 tokio::spawn(async move { aws.warm().await });
-                // The first request finds a connection to the table, and the app that most ask for.
+                // The first request finds an open connection to the table, and the default app in the cache.
                 if let Err(error) = apps.by_host("").await {
-                    tracing::warn!(%error, "the table did not answer at the start");
+                    tracing::warn!(%error, "table unavailable at the start");
                 }
                 Ok(Self { service, apps, keys, files, streams, clock, ids, upkeep: None })
             }
@@ -207,7 +207,7 @@ impl Backend {
         }
     }
 
-    /// Looks at everything that is due, until nothing is or at `until`.
+    /// Sweeps all due runs; stops after the first batch that ends at or after `until`.
     pub async fn sweep(&self, until: Timestamp) -> Result<Swept, StoreError> {
         if let Some(upkeep) = &self.upkeep {
             upkeep.before_sweep().await?;
@@ -219,14 +219,14 @@ impl Backend {
             total.requeued += swept.requeued;
             total.failed += swept.failed;
             total.deleted += swept.deleted;
-            // A full batch means that more is due: after an outage there may be thousands.
+            // After a full batch, more runs may be due: thousands after an outage.
             if swept.looked_at < BATCH || self.clock.now() >= until {
                 return Ok(total);
             }
         }
     }
 
-    /// Has the sweeper look each minute, where no platform's schedule does.
+    /// Starts to invoke the sweeper every minute, if no schedule of a platform does.
     pub fn tick(&self) {
         if let Some(upkeep) = &self.upkeep {
             upkeep.tick();
@@ -248,13 +248,13 @@ mod tests {
 
     const REFUSAL: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
-    /// What one request says beside its body. It is answered only once as many others wait as the barrier wants.
-    async fn refuse(mut client: TcpStream, together: Arc<Barrier>, told: mpsc::UnboundedSender<String>) {
+    /// Sends the head of one request to `heads`, and answers it once the barrier is full.
+    async fn refuse(mut client: TcpStream, together: Arc<Barrier>, heads: mpsc::UnboundedSender<String>) {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             head.push(client.read_u8().await.expect("a request"));
         }
-        told.send(String::from_utf8_lossy(&head).to_ascii_lowercase()).expect("the test listens");
+        heads.send(String::from_utf8_lossy(&head).to_ascii_lowercase()).expect("the test listens");
         together.wait().await;
         client.write_all(REFUSAL).await.expect("the client listens");
     }
@@ -263,11 +263,11 @@ mod tests {
     async fn connections_to_table_bucket_and_queue_are_opened_at_the_same_time() {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let (told, mut requests) = mpsc::unbounded_channel();
+        let (heads, mut requests) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             let together = Arc::new(Barrier::new(3));
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(refuse(client, Arc::clone(&together), told.clone()));
+                tokio::spawn(refuse(client, Arc::clone(&together), heads.clone()));
             }
         });
         let queue_url = format!("{url}/000000000000/runs");
@@ -277,23 +277,27 @@ mod tests {
         #[allow(
             irrefutable_let_patterns,
             clippy::allow_attributes,
-            reason = "it is the only place without `embedded`"
+            reason = "irrefutable without the feature `embedded`"
         )]
         let Place::Aws(place) = &mut config.place else { panic!("{config:?}") };
         place.emulator = Some(Emulator { dynamodb: url.clone(), others: url });
         let opening = tokio::spawn(Backend::open(config));
-        let mut asked = Vec::new();
+        let mut received = Vec::new();
         for _ in 0..3 {
             let request = tokio::time::timeout(Duration::from_secs(30), requests.recv()).await;
-            asked.push(request.expect("all three are asked before one has answered").unwrap());
+            received.push(request.expect("all three get a request before one has answered").unwrap());
         }
         for what in [
             "x-amz-target: dynamodb_",
             "x-amz-target: amazonsqs.getqueueattributes",
             "head /bucket/runs/none ",
         ] {
-            assert_eq!(asked.iter().filter(|head| head.contains(what)).count(), 1, "{what}: {asked:#?}");
+            assert_eq!(
+                received.iter().filter(|head| head.contains(what)).count(),
+                1,
+                "{what}: {received:#?}"
+            );
         }
-        assert!(opening.await.unwrap().is_ok(), "a process starts also where the table refuses");
+        assert!(opening.await.unwrap().is_ok(), "a process starts even if the table refuses requests");
     }
 }

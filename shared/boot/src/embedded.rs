@@ -1,5 +1,5 @@
-//! The ports on SQLite and files, shared by the functions of one machine, and what the platform would do between them:
-//! bring messages to the worker, and ticks to the sweeper.
+//! The ports on SQLite and files, shared by the functions of one machine, and the platform's work between them: delivering
+//! messages to the worker, and invoking the sweeper.
 
 use crate::{
     Error,
@@ -24,20 +24,20 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::{runtime::Handle, task::spawn_blocking, time::sleep};
 use uuid::Uuid;
 
-/// The app that answers on any host if nobody says which and it is there: the one that shows most.
-const SHOWN_FIRST: &str = "ticket-triage";
+/// The default app if none is set and this one exists: it shows the most features.
+const EXAMPLE_APP: &str = "ticket-triage";
 
-/// How often a queue delivers a message that fails, and the time in between; after that the run is found by its `due`.
-const TRIES: u32 = 5;
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How often the queue delivers a message that fails, and the time in between; after that the sweeper finds the due run.
+const MAX_ATTEMPTS: u32 = 5;
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A key that opens the default app's organization, for a machine whose API nobody else reaches.
+/// A key of the default app's organization, for a machine whose API is not reachable from elsewhere.
 const DEV_KEY: &str = "RUNYARD_DEV_KEY";
 
-/// How often the sweeper looks: as the schedule on AWS says.
-const TICK: Duration = Duration::from_mins(1);
+/// How often the sweeper is invoked: as by the schedule on AWS.
+const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
 
-/// Where it is.
+/// The settings of the embedded backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     apps: PathBuf,
@@ -50,12 +50,12 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) fn from_env(env: &Env) -> Result<Self, BadVariable> {
         let beside = |function: &str| {
-            // As `cargo lambda watch` has it, `http://host:port/.rt/this-function`; Lambda itself has no path.
+            // `cargo lambda watch` sets `http://host:port/.rt/this-function`; Lambda itself sets no path.
             let api = env.text("AWS_LAMBDA_RUNTIME_API")?;
             let (authority, _this) = api.strip_prefix("http://").unwrap_or(&api).split_once('/')?;
             format!("http://{authority}/2015-03-31/functions/{function}/invocations").parse().ok()
         };
-        let url = "the URL at which the function is invoked";
+        let url = "the URL that invokes the function";
         Ok(Self {
             apps: env.text("RUNYARD_APPS").unwrap_or_else(|| "apps".to_owned()).into(),
             data: env.text("RUNYARD_DATA").unwrap_or_else(|| ".runyard".to_owned()).into(),
@@ -65,7 +65,7 @@ impl Place {
                 Some(key) if Credential::parse(&key).is_none() => {
                     return Err(BadVariable::new(
                         DEV_KEY,
-                        "is no key: it looks like ry_<16 hex digits>_<64 hex digits>",
+                        "is not a key: it must be ry_<16 hex digits>_<64 hex digits>",
                     ));
                 }
                 key => key,
@@ -94,15 +94,15 @@ impl Opened {
         let Place { apps: folder, data, worker, sweeper, dev_key } = place;
         let runtime = Handle::current();
         let opened = spawn_blocking(move || {
-            // As many processes as functions have it open at the same time, each for one request at a time.
+            // Each function is a separate process that opens it, and handles one request at a time.
             let options = Options { readers: 1, ..Options::default() };
             let embedded = Embedded::open(&data, clock, &*ids, options)?;
-            let shown_first = || {
+            let example_app = || {
                 let (apps, _) = Apps::check(&folder)?;
-                let is_there = apps.iter().any(|app| app.name == SHOWN_FIRST);
-                Ok::<_, Error>(is_there.then(|| SHOWN_FIRST.to_owned()))
+                let exists = apps.iter().any(|app| app.name == EXAMPLE_APP);
+                Ok::<_, Error>(exists.then(|| EXAMPLE_APP.to_owned()))
             };
-            let default_app = if default_app.is_some() { default_app } else { shown_first()? };
+            let default_app = if default_app.is_some() { default_app } else { example_app()? };
             let check = move |app: &_| runtime.block_on(engine.check_app(app)).map(drop);
             let (apps, problems) = Apps::open_checked(&folder, &embedded, default_app, Box::new(check))?;
             for problem in problems {
@@ -114,7 +114,7 @@ impl Opened {
         if let Some(worker) = worker {
             tokio::spawn(deliver(embedded.queue(), worker));
         } else {
-            tracing::info!("no worker is known: give RUNYARD_WORKER_URL, or background runs wait");
+            tracing::info!("RUNYARD_WORKER_URL is not set: background runs wait");
         }
         let default = apps.by_host("").await?;
         let keys: Arc<dyn KeyStore> = match dev_key.as_deref().and_then(Credential::parse).zip(default) {
@@ -140,7 +140,7 @@ impl Opened {
     }
 }
 
-/// A key that is stored nowhere, and those that are.
+/// A key that is not stored, in addition to the stored keys.
 struct DevKey(AccessKey, Arc<Keys>);
 
 #[async_trait]
@@ -161,17 +161,17 @@ impl Upkeep for Opened {
         tokio::spawn(async move {
             let client = client();
             loop {
-                sleep(TICK).await;
+                sleep(SWEEP_INTERVAL).await;
                 let tick = json!({ "source": "aws.events", "detail-type": "Scheduled Event", "detail": {} });
                 if let Err(error) = invoke(&client, &sweeper, &tick).await {
-                    tracing::warn!(%error, "the sweeper was not reached");
+                    tracing::warn!(%error, "sweeper unavailable");
                 }
             }
         });
     }
 }
 
-/// Brings what this process enqueues to the worker function, as SQS does.
+/// Delivers the messages that this process enqueues to the worker function, as SQS does.
 async fn deliver(queue: Arc<Queue>, worker: Uri) {
     let client = client();
     loop {
@@ -181,21 +181,21 @@ async fn deliver(queue: Arc<Queue>, worker: Uri) {
 }
 
 async fn deliver_one(client: Client<HttpConnector, Full<Bytes>>, worker: Uri, app: AppId, run: RunId) {
-    for attempt in 1..=TRIES {
+    for attempt in 1..=MAX_ATTEMPTS {
         match invoke(&client, &worker, &batch(app, run, attempt)).await {
             Ok(answer) if has_failed(&answer) => {
-                tracing::warn!(%run, attempt, %answer, "the worker failed a message");
+                tracing::warn!(%run, attempt, %answer, "worker failed a message");
             }
             Ok(_) => return,
-            Err(error) => tracing::warn!(%run, attempt, %error, "the worker was not reached"),
+            Err(error) => tracing::warn!(%run, attempt, %error, "worker unavailable"),
         }
-        sleep(RETRY_AFTER).await;
+        sleep(RETRY_INTERVAL).await;
     }
 }
 
 /// A batch of one message, as SQS delivers it.
 fn batch(app: AppId, run: RunId, attempt: u32) -> Value {
-    // Each message has an id of its own on SQS; nothing here is told apart by it.
+    // On SQS each message has its own id; here only the format matters.
     let id = Uuid::new_v5(&run.0, &attempt.to_be_bytes());
     json!({
         "Records": [{
@@ -222,7 +222,7 @@ fn client() -> Client<HttpConnector, Full<Bytes>> {
     Client::builder(TokioExecutor::new()).build_http()
 }
 
-/// Invokes a function and gives its answer.
+/// Invokes a function and returns its response.
 async fn invoke(
     client: &Client<HttpConnector, Full<Bytes>>,
     url: &Uri,

@@ -9,30 +9,30 @@ use runyard_sandbox::{Arguments, Config, Error, JobConfig, Jobs, Sandbox};
 use serde_json::{Map, Value};
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
-/// What workflows may reach.
+/// The variables and addresses that workflows may access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
     /// The environment variables and the hosts that `app.yaml` lists: for a server.
     Listed,
-    /// Loopback addresses too: on a developer's machine.
+    /// As `Listed`, and loopback addresses: for a developer's machine.
     Loopback,
-    /// As a server elsewhere, whose environment is not known here: what is not set stands for itself. For checks alone.
+    /// As a server elsewhere, whose environment is unknown here: an unset variable has a placeholder. Only for checks.
     Elsewhere,
     /// Loopback addresses and every environment variable: for a user's own file in the user's own shell.
     Everything,
 }
 
-/// For code without a limit of its own: the run's limit comes first.
-const LONGEST: Duration = Duration::from_hours(24);
+/// Timeout of code that has none: the run's limit ends it earlier.
+const MAX_TIMEOUT: Duration = Duration::from_hours(24);
 
-/// Where the layer of `functions/python` has the interpreter: Lambda unpacks layers to `/opt`.
+/// Path of the interpreter in the layer of `functions/python`: Lambda unpacks layers to `/opt`.
 const LAYER: &str = "/opt/bin/runyard-python";
 
-/// `ENOEXEC`, which has no kind.
+/// `ENOEXEC`, which has no `io::ErrorKind`.
 const NOT_EXECUTABLE: i32 = 8;
 
-/// An engine. Its sandbox is started by the first code that needs it. `allow_hosts` may be reached by every app, wherever
-/// they resolve to.
+/// Creates an engine. The first code that needs the sandbox starts it. Every app may call `allow_hosts`, even if they resolve
+/// to private addresses.
 pub fn start(reach: Reach, allow_hosts: Vec<String>) -> Arc<Engine> {
     let unset = move |name: &str| (reach == Reach::Elsewhere).then(|| format!("<{name}>"));
     start_with(
@@ -42,16 +42,16 @@ pub fn start(reach: Reach, allow_hosts: Vec<String>) -> Arc<Engine> {
     )
 }
 
-/// The variable of this process.
+/// Returns an environment variable of this process.
 ///
 /// # Errors
 ///
-/// None: other ways to read one can fail.
+/// Never; the signature is that of [`ReadEnv`], whose other implementations can fail.
 pub fn of_process(_: &App, name: &str) -> Result<Option<String>, String> {
     Ok(std::env::var(name).ok())
 }
 
-/// [`start`], with the variables that `env` gives to an app.
+/// [`start`], but an app gets its variables from `env`.
 pub fn start_with(reach: Reach, allow_hosts: Vec<String>, env: ReadEnv) -> Arc<Engine> {
     let program = (!cfg!(feature = "python")).then(|| PathBuf::from(LAYER));
     let config = EngineConfig {
@@ -77,7 +77,7 @@ impl PythonRunner for Python {
         timeout: Option<Duration>,
     ) -> Result<Value, PythonError> {
         let arguments = if as_keywords { Arguments::Named } else { Arguments::One };
-        let timeout = timeout.unwrap_or(LONGEST);
+        let timeout = timeout.unwrap_or(MAX_TIMEOUT);
         self.0.run(app.0.as_u128(), code, input, arguments, timeout).await.map_err(|error| match error {
             Error::Timeout => PythonError::TimedOut,
             Error::Unavailable(cause) => PythonError::Broken(unavailable(&cause)),
@@ -87,7 +87,7 @@ impl PythonRunner for Python {
     }
 }
 
-/// Jobs in processes of the executable that runs, whose `main` begins with `enter_sandbox_if_asked`.
+/// Runs jobs in processes of the current executable, whose `main` begins with `enter_sandbox_if_asked`.
 struct Processes(Jobs);
 
 #[async_trait]
@@ -109,12 +109,12 @@ impl JobTurn for Turn {
             Theirs::Memory { limit } => JobError::Memory { bytes: limit },
             Theirs::Output { limit } => JobError::Output { bytes: limit as u64 },
             Theirs::Crashed(why) => JobError::Crashed(why),
-            Theirs::Unavailable(cause) => JobError::Broken(format!("no process can be started: {cause}")),
+            Theirs::Unavailable(cause) => JobError::Broken(format!("a process cannot be started: {cause}")),
         })
     }
 }
 
-/// What an operator does about a sandbox that cannot be started.
+/// Returns the error of a sandbox that cannot be started, with what an operator can do.
 fn unavailable(cause: &io::Error) -> String {
     let advice = match cause.kind() {
         io::ErrorKind::NotFound => {
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_layer_that_is_missing_or_of_another_architecture_is_said_to_be_so() {
+    fn the_error_names_a_layer_that_is_missing_or_of_another_architecture() {
         let of = |number| unavailable(&io::Error::from_raw_os_error(number));
         assert!(of(2).contains("`Python=true`"), "{}", of(2));
         assert!(of(8).contains("`RUNYARD_ARCHITECTURE`"), "{}", of(8));

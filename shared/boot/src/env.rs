@@ -1,19 +1,19 @@
-//! Reading the environment. A variable that is set to nothing is not set: templates cannot leave one out.
+//! Reads the environment. An empty variable counts as not set, since templates cannot omit one.
 
 use std::{fmt::Display, str::FromStr};
 
-/// A variable that is missing or not what it should be.
+/// A variable that is missing or invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{name} {problem}")]
 pub struct BadVariable {
-    /// The variable.
+    /// Name of the variable.
     pub name: &'static str,
     /// What is wrong, and what to do.
     pub problem: String,
 }
 
 impl BadVariable {
-    /// What is wrong with `name`.
+    /// An error in the variable `name`; `problem` completes the sentence.
     pub fn new(name: &'static str, problem: impl Into<String>) -> Self {
         Self { name, problem: problem.into() }
     }
@@ -25,12 +25,12 @@ pub struct Env(Box<Read>);
 type Read = dyn Fn(&str) -> Option<String>;
 
 impl Env {
-    /// That of this process.
+    /// The environment of this process.
     pub fn of_process() -> Self {
         Self(Box::new(|name| std::env::var(name).ok()))
     }
 
-    /// One with these variables, for tests.
+    /// An environment with these variables, for tests.
     pub fn of(variables: &[(&str, &str)]) -> Self {
         let variables: Vec<(String, String)> =
             variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -39,17 +39,17 @@ impl Env {
         }))
     }
 
-    /// The variable, if it is set.
+    /// Returns the variable, trimmed, if it is set.
     pub fn text(&self, name: &'static str) -> Option<String> {
         (self.0)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
     }
 
-    /// The variable; `what` completes "is not set: give …".
+    /// Returns the variable; `what` completes the error "is not set: give …".
     pub fn required(&self, name: &'static str, what: &str) -> Result<String, BadVariable> {
         self.text(name).ok_or_else(|| BadVariable::new(name, format!("is not set: give {what}")))
     }
 
-    /// The variable as a `T`, if it is set; `what` completes "is …, and must be …".
+    /// Returns the variable as a `T`, if it is set; `what` completes the error "is …, and must be …".
     pub fn parsed<T: FromStr<Err: Display>>(
         &self,
         name: &'static str,
@@ -62,7 +62,7 @@ impl Env {
         }
     }
 
-    /// What stands between the commas of the variable.
+    /// Returns the comma-separated items of the variable, trimmed, without empty ones.
     pub fn list(&self, name: &'static str) -> Vec<String> {
         let text = self.text(name).unwrap_or_default();
         text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
@@ -74,7 +74,7 @@ mod tests {
     use super::Env;
 
     #[test]
-    fn a_bad_variable_is_named_with_what_it_should_be() {
+    fn an_error_names_the_variable_and_what_it_must_be() {
         let env = Env::of(&[("A", " x "), ("B", ""), ("C", "a, b,,c"), ("D", "12")]);
         assert_eq!(env.text("A").as_deref(), Some("x"));
         assert_eq!(env.text("B"), None);

@@ -1,4 +1,4 @@
-//! What functions share: their runtime, the time of an invocation, and their end.
+//! What functions share: their runtime, the time of an invocation, and their shutdown.
 
 use crate::{
     Backend, Config,
@@ -11,72 +11,71 @@ use runyard_runs::Timestamp;
 use std::{error::Error as StdError, future::pending, process, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// The longest time-out that a function can have.
-const LONGEST: Duration = Duration::from_mins(15);
+/// The maximum timeout of a function.
+const MAX_TIMEOUT: Duration = Duration::from_mins(15);
 
-/// What an executor gets to journal and to give its run back, and a caller to be answered, before an invocation ends.
+/// Time before the end of an invocation to journal, hand over runs, and answer callers.
 const RESERVE: Duration = Duration::from_mins(1);
 
-/// For runs to be handed over at the end of the process. A process with an internal extension is killed 500 ms after
-/// SIGTERM.
-const LAST: Duration = Duration::from_millis(400);
+/// Time to hand over runs when the process ends. A process with an internal extension is killed 500 ms after SIGTERM.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(400);
 
-/// The time of an invocation.
+/// The deadlines of an invocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Time {
-    /// Then runs are handed over, 60 s before the end; at half time where a function has less than 2 min.
+    /// When runs are handed over: 60 s before the end, or at half time if less than 2 min are left.
     pub hand_over_at: Timestamp,
-    /// Then whoever waits must be answered.
+    /// When callers that still wait must be answered.
     pub answer_by: Timestamp,
 }
 
 impl Time {
-    /// What the platform says.
+    /// Computes the deadlines from the end that the platform reports.
     pub fn of(context: &Context, now: Timestamp) -> Self {
-        let told = Timestamp(i64::try_from(context.deadline).unwrap_or(i64::MAX));
-        // `cargo lambda watch` tells the same day of 1970 each time.
-        let end = if told > now { told } else { now + LONGEST };
+        let reported = Timestamp(i64::try_from(context.deadline).unwrap_or(i64::MAX));
+        // `cargo lambda watch` always reports the same day of 1970.
+        let end = if reported > now { reported } else { now + MAX_TIMEOUT };
         let reserve = RESERVE.min(end.since(now) / 2);
         Self { hand_over_at: end - reserve, answer_by: end - reserve / 4 }
     }
 }
 
-/// Whether this process takes one invocation at a time, and stands still between two: all but those on Lambda Managed
-/// Instances.
+/// Returns whether this process handles one invocation at a time, and is suspended between two: all functions except those
+/// on Lambda Managed Instances.
 pub fn stands_still(env: &Env) -> Result<bool, BadVariable> {
-    let at_once: Option<u32> = env.parsed("AWS_LAMBDA_MAX_CONCURRENCY", "a number of invocations")?;
-    Ok(at_once.is_none_or(|at_once| at_once <= 1))
+    let concurrency: Option<u32> = env.parsed("AWS_LAMBDA_MAX_CONCURRENCY", "a number of invocations")?;
+    Ok(concurrency.is_none_or(|concurrency| concurrency <= 1))
 }
 
-/// A backend that is being opened while the runtime API is polled already. Cheap to clone.
+/// A backend that is opened while the runtime API is already polled. Cheap to clone.
 #[derive(Clone)]
 pub struct Opening(Shared<BoxFuture<'static, Backend>>);
 
 impl Opening {
-    /// It begins when it is first waited for.
+    /// Opening begins at the first call of [`Opening::backend`].
     fn new(config: Config) -> Self {
         let open = async move {
             match Backend::open(config).await {
                 Ok(backend) => backend,
                 Err(error) => {
-                    tracing::error!(%error, "there is no backend: the process ends");
+                    tracing::error!(%error, "backend cannot be opened: the process exits");
                     process::exit(1)
                 }
             }
         };
-        // In a task of its own, beside whatever its first waiter does.
+        // In a separate task, so that it does not depend on its first caller.
         let opened = async move { tokio::spawn(open).await.unwrap_or_else(|_| process::exit(1)) };
         Self(opened.boxed().shared())
     }
 
-    /// The backend, once it is open. Where it cannot be, the process has ended.
+    /// Returns the backend once it is open. If it cannot be opened, the process exits.
     pub async fn backend(&self) -> Backend {
         self.0.clone().await
     }
 }
 
-/// Runs a function until the platform ends it: reads the environment, has `serve` poll the runtime API, and opens the backend
-/// meanwhile. At the end, also on SIGTERM, runs under way go back to the log.
+/// Runs a function until the platform ends it: reads the environment, lets `serve` poll the runtime API, and opens the
+/// backend at the same time. At the end, also on SIGTERM, hands over the runs that it executes.
 pub fn run<F: Future<Output = Result<(), lambda_runtime::Error>>>(
     serve: impl FnOnce(Opening) -> F,
 ) -> Result<(), Box<dyn StdError + Send + Sync>> {
@@ -95,13 +94,13 @@ pub fn run<F: Future<Output = Result<(), lambda_runtime::Error>>>(
         let served = tokio::select! {
             biased;
             served = serve(opening.clone()) => served,
-            // After the runtime API was asked for the first time.
+            // Polled after `serve` has called the runtime API for the first time.
             () = begin => Ok(()),
             _ = terminate.recv() => Ok(()),
             _ = interrupt.recv() => Ok(()),
         };
         let handed_over = async { opening.backend().await.service.shut_down().await };
-        if tokio::time::timeout(LAST, handed_over).await.is_err() {
+        if tokio::time::timeout(SHUTDOWN_TIMEOUT, handed_over).await.is_err() {
             tracing::warn!(
                 "some runs were not handed over in time: they are taken over once their leases end"
             );
@@ -111,15 +110,15 @@ pub fn run<F: Future<Output = Result<(), lambda_runtime::Error>>>(
     })
 }
 
-/// Registers an extension that asks for no event: without one the platform kills a process and sends no SIGTERM.
+/// Registers an extension without events: without any extension, the platform kills a process and sends no SIGTERM.
 async fn register() {
     let extension = lambda_extension::Extension::new().with_events(&[]).with_extension_name("runyard");
     match extension.register().await {
         Ok(extension) => drop(tokio::spawn(async move {
-            // It waits for what never comes; the platform wants it asked for all the same.
+            // No event ever arrives, but the platform requires the extension to ask for the next one.
             let _ = extension.run().await;
         })),
-        Err(error) => tracing::debug!(%error, "this platform takes no extension, and sends no SIGTERM"),
+        Err(error) => tracing::debug!(%error, "extensions are not supported: the platform sends no SIGTERM"),
     }
 }
 
@@ -141,6 +140,6 @@ mod tests {
         };
         assert_eq!(within(Duration::from_mins(15)), (840_000, 885_000), "14 min");
         assert_eq!(within(Duration::from_secs(29)), (14_500, 25_375));
-        assert_eq!(within(Duration::ZERO), (840_000, 885_000), "where the platform tells nothing of use");
+        assert_eq!(within(Duration::ZERO), (840_000, 885_000), "if the platform reports no usable deadline");
     }
 }

@@ -1,5 +1,5 @@
-//! What operators count and time, as lines in CloudWatch's embedded metric format (EMF): the platform makes metrics of
-//! them, and they are searchable log lines beside.
+//! Metrics, as lines in CloudWatch's embedded metric format (EMF): the platform extracts metrics from them, and they
+//! remain searchable log lines.
 //!
 //! | metric | unit | dimensions |
 //! | --- | --- | --- |
@@ -7,7 +7,7 @@
 //! | `RunDuration`: from creation to the end, waiting for people and workers included | ms | `status` |
 //! | `QueueWait`: from creation to the first claim | ms | none |
 //! | `Takeovers`: claims of runs that another worker had under way | count | none |
-//! | `UnreadableRuns`: looks of the sweeper at runs that cannot be read | count | none |
+//! | `UnreadableRuns`: times that the sweeper could not read a run | count | none |
 
 use runyard_runs::{Clock, SystemClock, service::MEASURES};
 use serde_json::{Map, Value, json};
@@ -22,7 +22,7 @@ use tracing::{
 };
 use tracing_subscriber::{Layer, filter::Targets, layer::Context, registry::LookupSpan};
 
-/// Writes a line for each measure. `namespace` tells the stacks of an account apart.
+/// Writes a line for each measurement. `namespace` separates the stacks of an account.
 pub(crate) fn layer<S: Subscriber + for<'a> LookupSpan<'a>>(
     namespace: String,
     write: impl Fn(&[u8]) + Send + Sync + 'static,
@@ -31,9 +31,9 @@ pub(crate) fn layer<S: Subscriber + for<'a> LookupSpan<'a>>(
         .with_filter(Targets::new().with_target(MEASURES, Level::DEBUG))
 }
 
-/// Onto stdout, whole: lines of several threads do not mix.
+/// Writes a whole line to stdout: lines of several threads do not mix.
 pub(crate) fn to_stdout(line: &[u8]) {
-    // A closed stdout is no reason to stop a run.
+    // A closed stdout must not stop a run.
     let _ = io::stdout().lock().write_all(line);
 }
 
@@ -43,7 +43,7 @@ struct Emf<W> {
     write: W,
 }
 
-/// Which of an event's fields are metrics, of which unit.
+/// Fields of an event that are metrics: field, metric, unit.
 const METRICS: [(&str, &str, &str); 2] =
     [("wait_ms", "QueueWait", "Milliseconds"), ("duration_ms", "RunDuration", "Milliseconds")];
 
@@ -140,7 +140,7 @@ mod tests {
         })
     }
 
-    /// The lines that are written by this thread from now on.
+    /// Collects the lines that this thread writes from now on.
     fn listen() -> (Arc<Mutex<Vec<Value>>>, DefaultGuard) {
         let lines = Arc::new(Mutex::new(Vec::<Value>::new()));
         let write = {
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_of_a_run_that_another_worker_had_is_a_takeover() {
+    fn a_claim_with_takeover_counts_as_a_takeover() {
         let (lines, _default) = listen();
         tracing::debug!(target: MEASURES, measure = "claimed", app = "a", run = "r", takeover = true);
         let lines = std::mem::take(&mut *lines.lock().unwrap());

@@ -1,10 +1,10 @@
-//! Other people's text on a terminal or in a log: nothing in it moves the cursor, changes the terminal, turns the order of
-//! letters around or passes for a line of ours.
+//! Escapes untrusted text for a terminal or a log: it cannot move the cursor, change the terminal, reverse the order of
+//! letters or imitate another log line.
 
 use std::{borrow::Cow, fmt::Write as _};
 
-/// Whether a character changes more than its own place: control characters (C0, DEL, C1) but line breaks and tabs,
-/// characters that turn the direction of text, and line separators.
+/// Returns whether a character affects more than its own position: control characters (C0, DEL, C1) except line breaks and
+/// tabs, characters that change the direction of text, and line separators.
 fn is_active(char: char) -> bool {
     match char {
         '\n' | '\t' => false,
@@ -13,7 +13,7 @@ fn is_active(char: char) -> bool {
     }
 }
 
-/// A text of any number of lines. What is not shown as it is stands there as `\u{1b}`.
+/// Escapes a text with any number of lines: a harmful character becomes, for example, `\u{1b}`.
 pub fn text(text: &str) -> Cow<'_, str> {
     if !text.contains(is_active) {
         return Cow::Borrowed(text);
@@ -30,13 +30,13 @@ pub fn text(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// A text whose further lines are indented, so that none of them passes for a line of ours.
+/// Escapes a text, and indents its further lines, so that none of them can imitate a log line.
 pub fn indented<'t>(whole: &'t str, indent: &str) -> Cow<'t, str> {
     let shown = text(whole);
     if shown.contains('\n') { Cow::Owned(shown.replace('\n', &format!("\n{indent}"))) } else { shown }
 }
 
-/// A text in one line.
+/// Escapes a text, including its line breaks and tabs, so that it is one line.
 pub fn line(whole: &str) -> Cow<'_, str> {
     let shown = text(whole);
     if shown.contains(['\n', '\t']) {
@@ -46,14 +46,14 @@ pub fn line(whole: &str) -> Cow<'_, str> {
     }
 }
 
-/// A JSON text, escaped where JSON does not ask for it but a terminal would act on it. Its line breaks stay.
+/// Escapes the characters of a JSON text that JSON permits but a terminal would interpret. Keeps its line breaks.
 pub fn json(text: &str) -> Cow<'_, str> {
     if !text.contains(is_active) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 16);
     for char in text.chars() {
-        // All of them are of the basic plane, so one escape is enough.
+        // All of them are in the Basic Multilingual Plane, so one escape is enough.
         if is_active(char) {
             let _ = write!(shown, "\\u{:04x}", u32::from(char));
         } else {
@@ -71,7 +71,7 @@ mod tests {
         "a\u{1b}[2J\u{7}\u{9b}31m\u{7f}\r\nFAKE\r\u{202e}b\u{2066}\u{200f}\u{2028}ü\t\u{feff}c";
 
     #[test]
-    fn nothing_active_is_left() {
+    fn active_characters_are_escaped() {
         for shown in [text(EVIL), line(EVIL), indented(EVIL, "    "), json(EVIL)] {
             assert!(!shown.contains(is_active), "{shown:?}");
         }
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn json_means_the_same() {
+    fn escaped_json_has_the_same_value() {
         let value = serde_json::json!({ EVIL: [EVIL, "\u{2029}\u{85}"] });
         for written in [value.to_string(), serde_json::to_string_pretty(&value).unwrap()] {
             let shown = json(&written);

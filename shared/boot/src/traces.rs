@@ -1,8 +1,8 @@
-//! Spans, to an OpenTelemetry collector, if `OTEL_EXPORTER_OTLP_ENDPOINT` or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` names one.
+//! Sends spans to an OpenTelemetry collector, if `OTEL_EXPORTER_OTLP_ENDPOINT` or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` is set.
 //!
-//! By OTLP and not to one vendor: on Lambda the collector is a layer on `http://localhost:4318` that hands on to X-Ray or
-//! elsewhere. So there is no TLS here, and no cost at all where none is named. The other `OTEL_…` variables (sampler,
-//! service name, resource, time-outs) mean what they mean everywhere.
+//! It uses OTLP, which works with any vendor: on Lambda the collector is a layer on `http://localhost:4318` that forwards to
+//! X-Ray or elsewhere. So TLS is not needed, and without a collector there is no cost. The other `OTEL_…` variables
+//! (sampler, service name, resource, timeouts) have their standard meaning.
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
@@ -24,7 +24,7 @@ use tracing_subscriber::{Layer, filter::Targets, registry::LookupSpan};
 
 static PROVIDER: OnceLock<SdkTracerProvider> = OnceLock::new();
 
-/// Makes the span a child of the one that the `traceparent` of a request names.
+/// Makes `span` a child of the one in the `traceparent` header of a request.
 pub fn continue_from(span: &Span, headers: &HeaderMap) {
     if PROVIDER.get().is_some() {
         let caller = TraceContextPropagator::new().extract(&HeaderExtractor(headers));
@@ -32,21 +32,21 @@ pub fn continue_from(span: &Span, headers: &HeaderMap) {
     }
 }
 
-/// Sends what was not sent yet: before a process may stand still.
+/// Sends pending spans. Call it before the process may be suspended.
 pub async fn flush() {
     if let Some(provider) = PROVIDER.get() {
         match spawn_blocking(|| provider.force_flush()).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "spans were not delivered"),
-            Err(error) => tracing::warn!(%error, "spans were not delivered"),
+            Ok(Err(error)) => tracing::warn!(%error, "spans not delivered"),
+            Err(error) => tracing::warn!(%error, "spans not delivered"),
         }
     }
 }
 
-/// Sends spans, if a collector is named. Called inside a tokio runtime.
+/// Returns a layer that sends spans, if a collector is set. Must be called inside a tokio runtime.
 pub(crate) fn layer<S: Subscriber + for<'a> LookupSpan<'a>>() -> Option<impl Layer<S>> {
-    let named = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
-    if !named.iter().any(|name| std::env::var_os(name).is_some_and(|url| !url.is_empty())) {
+    let variables = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
+    if !variables.iter().any(|name| std::env::var_os(name).is_some_and(|url| !url.is_empty())) {
         return None;
     }
     let collector =
@@ -54,8 +54,8 @@ pub(crate) fn layer<S: Subscriber + for<'a> LookupSpan<'a>>() -> Option<impl Lay
     let exporter = match SpanExporter::builder().with_http().with_http_client(collector).build() {
         Ok(exporter) => exporter,
         Err(error) => {
-            // The subscriber that would log it is being made.
-            eprintln!("no spans are sent: {error}");
+            // The subscriber that would log it does not exist yet.
+            eprintln!("spans cannot be sent: {error}");
             return None;
         }
     };
@@ -83,7 +83,7 @@ struct Collector {
 impl HttpClient for Collector {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let client = self.client.clone();
-        // The exporter's thread has no runtime of its own.
+        // The exporter's thread has no runtime.
         let answer = self.runtime.spawn(async move {
             let (parts, body) = client.request(request.map(Full::from)).await?.into_parts();
             Ok::<_, HttpError>(Response::from_parts(parts, body.collect().await?.to_bytes()))

@@ -1,24 +1,24 @@
-//! Which app a request is for: by its host name.
+//! Selects the app that a request is for by its host name.
 
 use crate::{Api, error::Error};
 use http::{header::HOST, request::Parts};
 use runyard_runs::App;
 use std::sync::Arc;
 
-/// The app that answers on the request's host, and the host.
+/// Returns the app that is served on the request's host, and the host.
 pub(crate) async fn of(api: &Api, parts: &Parts) -> Result<(Arc<App>, String), Error> {
     let host = host(parts);
     Ok((at(api, &host).await?, host))
 }
 
-/// The app that answers on this host.
+/// Returns the app that is served on this host.
 pub(crate) async fn at(api: &Api, host: &str) -> Result<Arc<App>, Error> {
     api.apps.by_host(host).await?.ok_or_else(Error::no_app)
 }
 
-/// The host in lower case, without a port and a final dot; empty if the request names none.
+/// Returns the host in lower case, without port and trailing dot; empty if the request has none.
 fn host(parts: &Parts) -> String {
-    // The target of the request, where it is absolute, stands above the header (RFC 9112, 3.2.2).
+    // An absolute request target overrides the header (RFC 9112, 3.2.2).
     let host = match parts.uri.authority() {
         Some(authority) => authority.as_str(),
         None => parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default(),
@@ -36,7 +36,7 @@ mod tests {
     use super::host;
 
     #[test]
-    fn a_host_is_taken_without_its_port() {
+    fn the_host_has_no_port() {
         let of = |uri: &str, header: Option<&str>| {
             let mut request = http::Request::builder().uri(uri);
             if let Some(header) = header {

@@ -1,4 +1,4 @@
-//! Whether the caller may.
+//! Authenticates callers, and checks that their key covers the app.
 
 use crate::{Api, app, error::Error};
 use axum::extract::FromRequestParts;
@@ -6,42 +6,42 @@ use http::{HeaderMap, StatusCode, header::AUTHORIZATION, request::Parts};
 use runyard_runs::{AccessKey, Actor, App, Credential, Origin};
 use std::sync::Arc;
 
-/// Who calls, and which app.
+/// An authorized caller of an app.
 pub(crate) struct Caller {
-    /// The app.
+    /// The app that is called.
     pub(crate) app: Arc<App>,
-    /// The access key, if one was given.
+    /// The access key, if one was sent.
     key: Option<AccessKey>,
-    /// The host that the app was found by.
+    /// The host that selected the app.
     host: String,
 }
 
 impl Caller {
-    /// The public part of the access key, if one was given.
+    /// Returns the public part of the access key, if one was sent.
     pub(crate) fn key(&self) -> Option<&str> {
         self.key.as_ref().map(|key| key.id.as_str())
     }
 
-    /// The caller as the log tells of it, acting for its own user `user_id`.
+    /// Returns the caller as the log records it; `user_id` is the caller's own user identifier.
     pub(crate) fn actor(&self, user_id: Option<String>) -> Actor {
         Actor { key: self.key().map(str::to_owned), user_id }
     }
 
-    /// The origin of a run that the caller creates.
+    /// Returns the origin of a run that the caller creates.
     pub(crate) fn origin(&self) -> Origin {
         if self.key.is_some() { Origin::Key } else { Origin::Anonymous }
     }
 
-    /// The caller's right to an answer that takes long.
+    /// Returns the access to recheck while a long response is sent.
     pub(crate) fn access(&self) -> Access {
         Access { app: Arc::clone(&self.app), key: self.key.clone(), host: self.host.clone() }
     }
 }
 
-/// A caller with a good key that covers the app.
+/// Extracts a caller with a valid key that covers the app.
 pub(crate) struct WithKey(pub(crate) Caller);
 
-/// The same; or, where the app is public, anyone who sends no key at all.
+/// As [`WithKey`]; if the app is public, also a caller that sends no key.
 pub(crate) struct WithKeyOrPublic(pub(crate) Caller);
 
 impl FromRequestParts<Api> for WithKey {
@@ -70,9 +70,9 @@ impl FromRequestParts<Api> for WithKeyOrPublic {
 }
 
 const MISSING: &str = "is missing: send `Bearer <access key>`";
-const NOT_GOOD: &str = "the key is unknown, expired or revoked";
+const INVALID: &str = "the key is unknown, expired or revoked";
 
-/// The key; `None` if there is no header. A bad header is refused, also where none is needed.
+/// Returns the key; `None` without a header. An invalid header is refused even if no key is needed.
 async fn check(api: &Api, app: &App, headers: &HeaderMap) -> Result<Option<AccessKey>, Error> {
     let mut given = headers.get_all(AUTHORIZATION).iter();
     let Some(header) = given.next() else { return Ok(None) };
@@ -88,7 +88,7 @@ async fn check(api: &Api, app: &App, headers: &HeaderMap) -> Result<Option<Acces
     let credential = Credential::parse(credential.trim_start()).ok_or_else(malformed)?;
     let key = api.keys.find(credential.id()).await?;
     let key = key.filter(|key| credential.opens(key, api.clock.now()));
-    let key = key.ok_or_else(|| Error::unauthorized(NOT_GOOD))?;
+    let key = key.ok_or_else(|| Error::unauthorized(INVALID))?;
     covers(&key, app)?;
     Ok(Some(key))
 }
@@ -104,7 +104,7 @@ fn covers(key: &AccessKey, app: &App) -> Result<(), Error> {
     ))
 }
 
-/// A caller's right to an answer that takes long: it may end before the answer does.
+/// A caller's access during a long response. It may end before the response does.
 pub(crate) struct Access {
     app: Arc<App>,
     key: Option<AccessKey>,
@@ -112,13 +112,13 @@ pub(crate) struct Access {
 }
 
 impl Access {
-    /// Returns once the caller would be refused: the key was revoked, has expired or covers the app no longer, the app is no
-    /// longer public, or it is gone from its host. Looks each [`access_check`](crate::Config::access_check).
+    /// Returns once the caller would be refused: the key was revoked, has expired or no longer covers the app, the app is
+    /// no longer public, or its host no longer serves it. Checks every [`access_check`](crate::Config::access_check).
     pub(crate) async fn ended(&self, api: &Api) -> Error {
         loop {
             tokio::time::sleep(api.config.access_check).await;
             match self.check(api).await {
-                // A store that does not answer takes nobody's right away.
+                // An unavailable store does not end access.
                 Err(error) if !error.status().is_server_error() => return error,
                 Ok(()) | Err(_) => {}
             }
@@ -135,6 +135,6 @@ impl Access {
         };
         let now = api.keys.find(&key.id).await?;
         let now = now.filter(|now| now.hash == key.hash && now.is_good(api.clock.now()));
-        covers(&now.ok_or_else(|| Error::unauthorized(NOT_GOOD))?, &app)
+        covers(&now.ok_or_else(|| Error::unauthorized(INVALID))?, &app)
     }
 }

@@ -1,4 +1,4 @@
-//! Reading bodies: bounded in size, in depth, and in the time that they may take.
+//! Reads request bodies, with limits on size, nesting and time.
 
 use crate::{Api, Config, error::Error};
 use axum::body::Body;
@@ -13,17 +13,17 @@ use serde_json::{Map, Value};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// A body that comes slower than this on the whole is given up, so that nobody holds a connection with drops.
-const LEAST_RATE: u64 = 4 << 10;
+/// Bytes per second, on average, below which a body is refused: a client cannot hold a connection by sending single bytes.
+const MIN_RATE: u64 = 4 << 10;
 
-/// What is read on after a body turned out too large, and for how long: a client that sends all before it listens
-/// would else see a broken connection in place of the refusal.
-const OVERRUN: (usize, Duration) = (8 << 20, Duration::from_secs(2));
+/// Bytes that are still read after a body is refused, and for how long: a client that sends the whole body before it
+/// reads would otherwise see a broken connection instead of the error.
+const DRAIN_LIMIT: (usize, Duration) = (8 << 20, Duration::from_secs(2));
 
-/// Bodies up to this size come in one piece.
-const AT_ONCE: usize = 16 << 10;
+/// Bytes of a body that arrives in one piece.
+const SINGLE_PIECE_BYTES: usize = 16 << 10;
 
-/// The kinds of bodies.
+/// The supported content types.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Content {
     Json,
@@ -31,7 +31,7 @@ pub(crate) enum Content {
 }
 
 impl Content {
-    /// What the headers say; 415 for anything else.
+    /// Reads the content type from the headers; 415 if it is not supported.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Error> {
         let refused = |header: &str, problem: String| {
             Err(Error::of(StatusCode::UNSUPPORTED_MEDIA_TYPE, header, problem))
@@ -39,32 +39,32 @@ impl Content {
         if let Some(encoding) = headers.get(CONTENT_ENCODING)
             && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
         {
-            return refused("Content-Encoding", "is not supported: send the body as it is".to_owned());
+            return refused("Content-Encoding", "is not supported: send the body uncompressed".to_owned());
         }
         let given = headers.get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));
         let Some(given) = given else {
-            return refused("Content-Type", format!("is missing: {EITHER}"));
+            return refused("Content-Type", format!("is missing: {SUPPORTED}"));
         };
         let (essence, parameters) = given.split_once(';').unwrap_or((&given, ""));
         match essence.trim().to_ascii_lowercase().as_str() {
             "application/json" => Ok(Self::Json),
             "multipart/form-data" => match boundary(parameters) {
                 Some(boundary) => Ok(Self::Multipart { boundary }),
-                None => Err(Error::bad("Content-Type", "names no boundary of 1 to 70 characters")),
+                None => Err(Error::bad("Content-Type", "must have a boundary of 1 to 70 characters")),
             },
-            _ => refused("Content-Type", format!("is not supported: {EITHER}")),
+            _ => refused("Content-Type", format!("is not supported: {SUPPORTED}")),
         }
     }
 }
 
-const EITHER: &str = "send application/json or multipart/form-data";
+const SUPPORTED: &str = "send application/json or multipart/form-data";
 
-/// How large content is sent,
+/// The alternative to a JSON body that is too large.
 const MULTIPART: &str = "send large content as files in multipart/form-data";
 
-/// and larger, or where multipart requests end as early.
+/// The alternative to a multipart request that is too large, or if its limit is not above that of JSON.
 const PRESIGNED: &str =
-    "larger files go by presigned upload (POST /v1/files with JSON), which this release does not offer yet";
+    "larger files need a presigned upload (POST /v1/files with JSON), which is not supported yet";
 
 fn boundary(parameters: &str) -> Option<String> {
     let boundary = parameters.split(';').find_map(|parameter| {
@@ -74,11 +74,11 @@ fn boundary(parameters: &str) -> Option<String> {
     ((1..=70).contains(&boundary.len()) && boundary.is_ascii()).then_some(boundary)
 }
 
-/// A body, piece by piece.
+/// A request body, read in pieces.
 pub(crate) struct Pieces {
     body: Body,
     limit: u64,
-    /// What to say when the limit is passed: which it is, and the way out.
+    /// For the error if the limit is exceeded: what is limited, and the alternative.
     too_large: [&'static str; 2],
     wait: Duration,
     began: Instant,
@@ -88,13 +88,13 @@ pub(crate) struct Pieces {
 }
 
 impl Pieces {
-    /// A JSON body.
+    /// Reads a JSON body.
     pub(crate) fn of_json(headers: &HeaderMap, body: Body, config: &Config) -> Self {
-        let way_out = if config.multipart_bytes > config.json_bytes { MULTIPART } else { PRESIGNED };
-        Self::new(headers, body, config, config.json_bytes, ["JSON bodies", way_out])
+        let alternative = if config.multipart_bytes > config.json_bytes { MULTIPART } else { PRESIGNED };
+        Self::new(headers, body, config, config.json_bytes, ["JSON bodies", alternative])
     }
 
-    /// A multipart body.
+    /// Reads a multipart body.
     pub(crate) fn of_multipart(headers: &HeaderMap, body: Body, config: &Config) -> Self {
         Self::new(headers, body, config, config.multipart_bytes, ["multipart requests", PRESIGNED])
     }
@@ -119,19 +119,23 @@ impl Pieces {
         }
     }
 
-    /// The next piece, `None` at the end. 413 beyond the limit, 408 if it does not come, 400 if the body breaks off.
+    /// Returns the next piece, `None` at the end. 413 beyond the limit, 408 if it is late, 400 if the body is incomplete.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         if self.announced.take().is_some_and(|length| length > self.limit) {
             return Err(self.refuse().await);
         }
         loop {
-            let slowest = self.began + self.wait + Duration::from_secs(self.received / LEAST_RATE);
-            let by = slowest.min(Instant::now() + self.wait);
+            let at_min_rate = self.began + self.wait + Duration::from_secs(self.received / MIN_RATE);
+            let by = at_min_rate.min(Instant::now() + self.wait);
             let frame = timeout_at(by, self.body.frame()).await.map_err(|_| {
-                Error::of(StatusCode::REQUEST_TIMEOUT, "body", "did not come in time: send the request again")
+                Error::of(
+                    StatusCode::REQUEST_TIMEOUT,
+                    "body",
+                    "did not arrive in time: send the request again",
+                )
             })?;
             let Some(frame) = frame else { return Ok(None) };
-            let frame = frame.map_err(|_| Error::bad("body", "broke off before its end"))?;
+            let frame = frame.map_err(|_| Error::bad("body", "ended before it was complete"))?;
             let Ok(piece) = frame.into_data() else { continue };
             self.received += piece.len() as u64;
             if self.received > self.limit {
@@ -143,16 +147,16 @@ impl Pieces {
         }
     }
 
-    /// The refusal, once the client had a chance to send the rest.
+    /// Returns the error for a body that is too large, after the client had time to send the rest.
     async fn refuse(&mut self) -> Error {
-        let [what, way_out] = self.too_large;
-        let problem = format!("{what} end at {}: {way_out}", mebibytes(self.limit));
+        let [what, alternative] = self.too_large;
+        let problem = format!("{what} are limited to {}: {alternative}", mebibytes(self.limit));
         self.refused(Error::of(StatusCode::PAYLOAD_TOO_LARGE, "body", problem)).await
     }
 
-    /// A refusal, once the client had a chance to send the rest.
+    /// Returns `refusal`, after the client had time to send the rest.
     pub(crate) async fn refused(&mut self, refusal: Error) -> Error {
-        let (mut left, by) = (OVERRUN.0, Instant::now() + OVERRUN.1);
+        let (mut left, by) = (DRAIN_LIMIT.0, Instant::now() + DRAIN_LIMIT.1);
         while !self.waits_for_continue && left > 0 {
             let Ok(Some(Ok(frame))) = timeout_at(by, self.body.frame()).await else { break };
             left = left.saturating_sub(frame.data_ref().map_or(1, Bytes::len));
@@ -161,10 +165,10 @@ impl Pieces {
     }
 }
 
-/// The JSON object that a body holds.
+/// Parses a body that is a JSON object.
 ///
-/// Nested [`MAX_NESTING`] deep at most, the object itself not counted, with [`MAX_INPUT_VALUES`] values at most; of equal
-/// keys the last wins; a number beyond 64 bits is kept as a float.
+/// At most [`MAX_NESTING`] levels, not counting the object itself, and at most [`MAX_INPUT_VALUES`] values. The last of
+/// equal keys wins; a number beyond 64 bits becomes a float.
 pub(crate) async fn json(
     api: &Api,
     app: &App,
@@ -172,15 +176,15 @@ pub(crate) async fn json(
     body: Body,
 ) -> Result<Map<String, Value>, Error> {
     let mut pieces = Pieces::of_json(headers, body, &api.config);
-    // What does not fit is refused before it is read.
+    // A body that does not fit into memory is refused before it is read.
     let announced = pieces.announced.filter(|length| *length <= api.config.json_bytes);
     let announced = announced.and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
     let mut memory = match api.service.memory().take(app.id, parsed(announced)) {
         Ok(memory) => memory,
         Err(error) => return Err(pieces.refused(error.into()).await),
     };
-    if announced > AT_ONCE {
-        // Who sends slowly takes what has come, not what was announced.
+    if announced > SINGLE_PIECE_BYTES {
+        // A slow client takes memory for what has arrived, not for what it announced.
         memory.resize(0)?;
     }
     let first = pieces.next().await?.unwrap_or_default();
@@ -199,8 +203,8 @@ pub(crate) async fn json(
     object(&whole)
 }
 
-/// What a body takes while it is parsed: twice its bytes, since it grows, and its values, the smallest of which take 60 times
-/// their bytes.
+/// Returns the memory that a body takes while it is parsed: twice its bytes, since the buffer grows, and its values, the
+/// smallest of which take 60 times their bytes.
 fn parsed(bytes: usize) -> usize {
     2 * bytes + (60 * bytes).min(160 * MAX_INPUT_VALUES)
 }
@@ -218,12 +222,12 @@ fn object(text: &[u8]) -> Result<Map<String, Value>, Error> {
     }
 }
 
-/// The refusal of JSON that holds too many values.
+/// Returns the error for JSON that has too many values.
 pub(crate) fn too_many_values(field: &str, error: &JsonError) -> Error {
     Error::of(StatusCode::PAYLOAD_TOO_LARGE, field, format!("{error}: {MULTIPART}"))
 }
 
-/// What is wrong with a value that [`is_too_deep`].
+/// Returns the error text for a value that [`is_too_deep`].
 pub(crate) fn too_deep() -> String {
     format!("is nested deeper than {MAX_NESTING} levels")
 }

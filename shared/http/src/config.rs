@@ -1,4 +1,4 @@
-//! What a deployment may set.
+//! Settings of a deployment.
 
 use http::HeaderValue;
 use std::time::Duration;
@@ -6,29 +6,29 @@ use std::time::Duration;
 /// Limits and times of the API.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Bytes of a JSON body: 4 MiB, the contract's limit on every backend.
+    /// Bytes of a JSON body. 4 MiB by default, the contract's limit on every backend.
     pub json_bytes: u64,
-    /// Bytes of a multipart request: 128 MiB, or less where something in front takes less.
+    /// Bytes of a multipart request. 128 MiB by default; less if a gateway in front accepts less.
     pub multipart_bytes: u64,
-    /// How long the next piece of a body may take: 30 s. A body must also come at 4 KiB/s on the whole.
+    /// How long the next piece of a body may take. 30 s by default. A body must also average 4 KiB/s.
     pub body_wait: Duration,
-    /// How long a sync run is waited for; then its caller gets the run as it stands. A day, for a platform without a
-    /// limit of its own.
+    /// How long the caller of a sync run waits at most; then it gets the run in its current state. A day by default, for a
+    /// platform without a limit.
     pub sync_wait: Duration,
-    /// The silence after which the caller of a sync run gets white space, which JSON may begin with, and again after each
-    /// further one; none where nothing between cuts a silent connection. From then on the status is 200.
+    /// How often the caller of a sync run gets white space, which JSON may begin with, until the run has ended. From the
+    /// first one on, the status is 200. `None` if no proxy closes silent connections.
     pub sync_silence: Option<Duration>,
-    /// The silence after which a stream sends a heartbeat: 15 s.
+    /// How long a stream is silent before it sends a heartbeat. 15 s by default.
     pub heartbeat: Duration,
-    /// How often it is looked whether the caller of a stream, or of a run that is waited for, still may have the answer:
-    /// 10 s. What is known of a key may be 15 s old, so that an answer ends within 30 s of its key's revocation.
+    /// How often the access of a caller of a stream or sync run is rechecked. 10 s by default. Keys may be cached for 15 s,
+    /// so a response ends within 30 s after its key is revoked.
     pub access_check: Duration,
-    /// How long a stream stays open on a run that waits for a person; its client then comes back. None: as long as it
-    /// waits. For a platform where an open stream costs money.
+    /// How long a stream of a paused run stays open; its client then reconnects. `None`: as long as the run is paused. Set
+    /// it on a platform where an open stream costs money.
     pub paused_stream: Option<Duration>,
-    /// How many streams of one app may be open: 4,096. A further one gets 429. `Http::streams` counts them.
+    /// Open streams of one app, counted by `Http::streams`. 4,096 by default. A further one gets 429.
     pub streams_per_app: u32,
-    /// The origins whose pages may call from a browser, like `https://example.com`; `*` stands for all. None by default.
+    /// Origins whose pages may call from a browser, such as `https://example.com`; `*` allows all. None by default.
     pub cors_origins: Vec<HeaderValue>,
 }
 

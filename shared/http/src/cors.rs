@@ -1,4 +1,4 @@
-//! Which pages may call from a browser. Keys travel in a header, never in a cookie, so credentials are not allowed.
+//! CORS: which pages may call from a browser. Keys are sent in a header, never in a cookie, so credentials are not allowed.
 
 use axum::{extract::Request, response::Response};
 use http::{
@@ -15,20 +15,20 @@ const REQUEST_HEADERS: &str =
 const RESPONSE_HEADERS: &str =
     "idempotency-replayed, location, preference-applied, retry-after, www-authenticate, x-request-id";
 
-/// Whether a browser asks for permission.
+/// Returns whether this is a CORS preflight request.
 pub(crate) fn is_preflight(request: &Request) -> bool {
     request.method() == Method::OPTIONS
         && request.headers().contains_key(ORIGIN)
         && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// What to answer as the allowed origin, if the request's is.
+/// Returns the value of `Access-Control-Allow-Origin` if the request's origin is allowed.
 pub(crate) fn allowed(origins: &[HeaderValue], headers: &HeaderMap) -> Option<HeaderValue> {
     let origin = headers.get(ORIGIN)?;
     origins.iter().find(|allowed| *allowed == "*" || *allowed == origin).cloned()
 }
 
-/// Permits the page to read the response, and after a preflight to send the request.
+/// Allows the page to read the response, and after a preflight to send the request.
 pub(crate) fn allow(response: &mut Response, origin: HeaderValue, preflight: bool) {
     let headers = response.headers_mut();
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
@@ -41,7 +41,7 @@ pub(crate) fn allow(response: &mut Response, origin: HeaderValue, preflight: boo
     }
 }
 
-/// Keeps caches from mixing origins up.
+/// Tells caches that the response depends on the origin.
 pub(crate) fn vary(response: &mut Response) {
     response.headers_mut().append(VARY, HeaderValue::from_static("origin"));
 }

@@ -1,4 +1,4 @@
-//! The document that describes this API, made from the routes and the types that they answer with.
+//! The `OpenAPI` document of this API, generated from the routes and their types.
 
 use crate::{error, routes, wire};
 use utoipa::{
@@ -10,7 +10,7 @@ use utoipa::{
     },
 };
 
-/// The `OpenAPI` 3.1 document of this API, as pretty JSON with a final line break.
+/// Returns the `OpenAPI` 3.1 document of this API, as pretty-printed JSON with a final line break.
 pub fn openapi() -> String {
     let mut text = Api::openapi().to_pretty_json().unwrap_or_default();
     text.push('\n');
@@ -21,14 +21,14 @@ pub fn openapi() -> String {
 #[openapi(
     info(
         title = "Runs API",
-        description = "Runs of AI workflows. A run is one execution of an app; the app is found by the request's host name.
+        description = "Runs of AI workflows. A run is one execution of an app; the request's host name selects the app.
 
-Success is `{\"data\": …}`, with `pagination` beside it for lists, or `{\"message\": …}`. A refusal is `{\"error\": {\"code\", \"message\", \"details\", \"request_id\"}}`. Fields without a value are left out. Times are RFC 3339 in UTC, ids are UUIDs. JSON bodies end at 4 MiB and nest 100 deep at most, multipart requests end at 128 MiB. Unknown routes are 404, other methods 405 with `Allow`.",
+Success is `{\"data\": …}`, with `pagination` for lists, or `{\"message\": …}`. A refused request is answered with `{\"error\": {\"code\", \"message\", \"details\", \"request_id\"}}`. Fields without a value are omitted. Times are RFC 3339 in UTC, ids are UUIDs. JSON bodies have at most 4 MiB and 100 levels of nesting, multipart requests at most 128 MiB. Unknown routes are 404, other methods 405 with `Allow`.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     servers((url = "/", description = "The host of the app.")),
     tags(
-        (name = "runs", description = "Create runs, follow them, answer their questions."),
+        (name = "runs", description = "Create and follow runs, and answer their questions."),
         (name = "files", description = "Files that runs read."),
         (name = "server", description = "The server itself. No key, no app."),
     ),
@@ -67,7 +67,7 @@ Success is `{\"data\": …}`, with `pagination` beside it for lists, or `{\"mess
 )]
 struct Api;
 
-/// How callers prove who they are.
+/// Adds the security scheme, and the operations that need no key on a public app.
 struct AccessKey;
 
 impl Modify for AccessKey {
@@ -75,14 +75,14 @@ impl Modify for AccessKey {
         let mut scheme = Http::new(HttpAuthScheme::Bearer);
         scheme.bearer_format = Some("ry_<16 hex digits>_<64 hex digits>".to_owned());
         scheme.description = Some(
-            "An access key of an organization or of one project. An app may be public: then a run can be created and \
-             followed by its id without a key; lists and uploads need one all the same."
+            "An access key of an organization or of one project. If an app is public, a run can be created, and followed \
+             by its id, without a key; lists and uploads still need one."
                 .to_owned(),
         );
         if let Some(components) = &mut document.components {
             components.add_security_scheme("access_key", SecurityScheme::Http(scheme));
         }
-        // These take no key where the app is public.
+        // These need no key if the app is public.
         for (path, method) in [
             ("/v1/runs", "post"),
             ("/v1/runs/{run_id}", "get"),
@@ -101,7 +101,7 @@ impl Modify for AccessKey {
     }
 }
 
-/// `x-request-id`, of every request and every response.
+/// Adds `x-request-id` to every response.
 struct RequestId;
 
 impl Modify for RequestId {
@@ -109,7 +109,7 @@ impl Modify for RequestId {
         let header = || {
             let mut header = Header::new(ObjectBuilder::new().schema_type(Type::String).build());
             header.description =
-                Some("The request's own `x-request-id` if that is 1 to 128 visible ASCII characters, else a new one.".to_owned());
+                Some("The request's own `x-request-id` if it has 1 to 128 visible ASCII characters, else a new one.".to_owned());
             header
         };
         let operations = document

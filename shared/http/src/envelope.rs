@@ -1,4 +1,4 @@
-//! Around every request: its id, the body of refusals, panics, CORS.
+//! Wraps every request: request id, bodies of errors, panics, CORS.
 
 use crate::{Api, cors, error::Error};
 use axum::{
@@ -13,10 +13,10 @@ use std::panic::AssertUnwindSafe;
 
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// A caller's own id of a request is taken over up to this length.
-const LONGEST_ID: usize = 128;
+/// Characters of a request id that a caller sends; a longer one is replaced.
+const MAX_ID_LENGTH: usize = 128;
 
-/// The outermost layer.
+/// The outermost middleware.
 pub(crate) async fn wrap(State(api): State<Api>, request: Request, next: Next) -> Response {
     let id = request_id(&api, request.headers());
     let method = request.method().clone();
@@ -53,18 +53,18 @@ fn log(error: &Error, method: &Method, path: &str, request_id: &str) {
     let status = error.status().as_u16();
     match error.cause() {
         Some(cause) if error.status() == StatusCode::SERVICE_UNAVAILABLE => {
-            tracing::warn!(%method, path, status, request_id, error = %cause, "a request found no answer in the store");
+            tracing::warn!(%method, path, status, request_id, error = %cause, "store unavailable");
         }
-        Some(cause) => tracing::error!(%method, path, status, request_id, error = %cause, "a request failed"),
-        None => tracing::debug!(%method, path, status, request_id, "a request was refused"),
+        Some(cause) => tracing::error!(%method, path, status, request_id, error = %cause, "request failed"),
+        None => tracing::debug!(%method, path, status, request_id, "request refused"),
     }
 }
 
-/// The caller's id if it is sane, else a new one.
+/// Returns the request id that the caller sent if it is valid, else a new one.
 fn request_id(api: &Api, headers: &HeaderMap) -> HeaderValue {
     let mut given = headers.get_all(X_REQUEST_ID).iter();
     if let (Some(id), None) = (given.next(), given.next())
-        && (1..=LONGEST_ID).contains(&id.len())
+        && (1..=MAX_ID_LENGTH).contains(&id.len())
         && id.as_bytes().iter().all(u8::is_ascii_graphic)
     {
         return id.clone();

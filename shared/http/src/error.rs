@@ -13,8 +13,8 @@ use serde::Serialize;
 use std::{sync::Arc, time::Duration};
 use utoipa::{ToResponse, ToSchema};
 
-/// A refusal. It travels through the router as an extension of an empty response, and gets its body in
-/// [`envelope`](crate::envelope), where the request's id is known.
+/// A refused or failed request. It passes through the router as an extension of an empty response;
+/// [`envelope`](crate::envelope), which knows the request id, writes the body.
 #[derive(Clone, Debug)]
 pub(crate) struct Error(Box<Inner>);
 
@@ -26,19 +26,19 @@ struct Inner {
     cause: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
-/// When to try again after a store did not answer.
+/// `Retry-After` if the store is unavailable.
 const STORE_RETRY: Duration = Duration::from_secs(1);
 
-/// When to try again after there was no memory left.
+/// `Retry-After` if memory is exhausted.
 const MEMORY_RETRY: Duration = Duration::from_secs(2);
 
 impl Error {
-    /// A status alone.
+    /// An error without details.
     pub(crate) fn new(status: StatusCode) -> Self {
         Self(Box::new(Inner { status, details: FieldErrors::new(), retry_after: None, cause: None }))
     }
 
-    /// A status, and what is wrong with one field, header or parameter.
+    /// An error in one field, header or parameter.
     pub(crate) fn of(status: StatusCode, field: &str, problem: impl Into<String>) -> Self {
         Self::new(status).and(field, problem)
     }
@@ -55,43 +55,43 @@ impl Error {
         error
     }
 
-    /// 404 for an app.
+    /// 404: no app on this host.
     pub(crate) fn no_app() -> Self {
-        Self::of(StatusCode::NOT_FOUND, "Host", "no app answers on this host")
+        Self::of(StatusCode::NOT_FOUND, "Host", "no app is served on this host")
     }
 
-    /// 401 where the app is public, but not for this.
+    /// 401 of a public app: this operation needs a key.
     pub(crate) fn key_needed() -> Self {
         Self::unauthorized(
-            "is needed for this: without an access key one creates and follows runs, and cancels or answers only runs that \
-             were created without a key, but no approval",
+            "is missing: without an access key a caller can create and follow runs, and can cancel or answer only runs that \
+             were created without a key, but no approvals",
         )
     }
 
-    /// 404 for a run.
+    /// 404: the app has no such run.
     pub(crate) fn no_run() -> Self {
         Self::of(StatusCode::NOT_FOUND, "run_id", "this app has no such run")
     }
 
-    /// 401.
+    /// 401: the key is missing or invalid.
     pub(crate) fn unauthorized(problem: &str) -> Self {
         Self::of(StatusCode::UNAUTHORIZED, "Authorization", problem)
     }
 
-    /// 500: what happened is logged, and not told.
+    /// 500: the cause is logged, and not sent.
     pub(crate) fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         let mut error = Self::new(StatusCode::INTERNAL_SERVER_ERROR);
         error.0.cause = Some(Arc::from(cause.into()));
         error
     }
 
-    /// Adds what is wrong with a further field.
+    /// Adds an error in another field.
     pub(crate) fn and(mut self, field: &str, problem: impl Into<String>) -> Self {
         self.0.details.insert(field.to_owned(), problem.into());
         self
     }
 
-    /// Says when to try again.
+    /// Sets `Retry-After`.
     pub(crate) fn retry_after(mut self, after: Duration) -> Self {
         self.0.retry_after = Some(after);
         self
@@ -101,12 +101,12 @@ impl Error {
         self.0.status
     }
 
-    /// What happened, for the log alone.
+    /// Returns the cause, which is only logged.
     pub(crate) fn cause(&self) -> Option<&(dyn std::error::Error + Send + Sync)> {
         self.0.cause.as_deref()
     }
 
-    /// The body and its type.
+    /// Writes the body and its content type.
     pub(crate) fn write_to(&self, response: &mut Response, request_id: &str) {
         let message = self.0.status.canonical_reason().unwrap_or("Error");
         let body = ErrorResponse {
@@ -122,7 +122,7 @@ impl Error {
     }
 }
 
-/// What a store could not do is not the caller's fault, and not the caller's to know.
+/// A failure of the store is not the caller's error, so its cause is not sent.
 impl From<StoreError> for Error {
     fn from(cause: StoreError) -> Self {
         let mut error = match &cause {
@@ -134,7 +134,7 @@ impl From<StoreError> for Error {
     }
 }
 
-/// Others' requests and runs end; then there is memory again.
+/// Memory becomes available when other requests and runs end.
 impl From<OutOfMemory> for Error {
     fn from(error: OutOfMemory) -> Self {
         Self::of(StatusCode::SERVICE_UNAVAILABLE, "server", format!("{error}: try again"))
@@ -158,13 +158,13 @@ impl IntoResponse for Error {
     }
 }
 
-/// The body of every refusal.
+/// The body of every error response.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ErrorResponse {
     error: ErrorBody,
 }
 
-/// What is wrong.
+/// The error.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ErrorBody {
     /// The reason phrase of the status, in `snake_case`.
@@ -193,35 +193,35 @@ macro_rules! responses {
 }
 
 responses! {
-    #[response(description = "Something in the request is wrong: `details` says what, by field, header or parameter; all of it at once.")]
+    #[response(description = "The request is invalid: `details` lists all errors, by field, header or parameter.")]
     BadRequest,
     #[response(
-        description = "The `Authorization` header is missing or malformed, or the key is unknown, expired or revoked. On a public app: this is not for callers without a key.",
+        description = "The `Authorization` header is missing or malformed, or the key is unknown, expired or revoked. On a public app: this needs a key.",
         headers(("WWW-Authenticate" = String, description = "`Bearer`"))
     )]
     Unauthorized,
-    #[response(description = "The key is good, but its scope does not cover the app.")]
+    #[response(description = "The key is valid, but its scope does not cover the app.")]
     Forbidden,
-    #[response(description = "No app answers on this host, or it has no such run.")]
+    #[response(description = "No app is served on this host, or it has no such run.")]
     NotFound,
-    #[response(description = "The body did not come: no piece of it for 30 s, or less than 4 KiB/s on the whole.")]
+    #[response(description = "The body was not received in time: no data for 30 s, or less than 4 KiB/s on average.")]
     RequestTimeout,
     #[response(description = "The `Idempotency-Key` was used for another request.")]
     Conflict,
-    #[response(description = "The body is larger than this server takes; `details` says what it takes and how else to send it.")]
+    #[response(description = "The body is larger than this server accepts; `details` has the limit and an alternative.")]
     PayloadTooLarge,
-    #[response(description = "The body is neither `application/json` nor `multipart/form-data`, or not what this route takes, or it is compressed.")]
+    #[response(description = "The content type is not `application/json` or `multipart/form-data`, or not supported by this route, or the body is compressed.")]
     UnsupportedMediaType,
     #[response(
-        description = "The app executes as many runs, has as many streams open, or has stored as many bytes, as it may; `details` says which.",
-        headers(("Retry-After" = u64, description = "Seconds after which to try again."))
+        description = "A limit of the app is reached: concurrent runs, open streams or stored bytes; `details` says which.",
+        headers(("Retry-After" = u64, description = "Seconds to wait before a retry."))
     )]
     TooManyRequests,
     #[response(description = "The server failed; it logged why under the request's id.")]
     InternalServerError,
     #[response(
-        description = "The server is shutting down, or its requests and runs take as much memory as they may, or its store did not answer. Whether anything was done is not known: look, or repeat with the same `Idempotency-Key`.",
-        headers(("Retry-After" = u64, description = "Seconds after which to try again."))
+        description = "The server is shutting down, is out of memory for requests and runs, or its store is unavailable. Whether anything was done is unknown: check, or repeat with the same `Idempotency-Key`.",
+        headers(("Retry-After" = u64, description = "Seconds to wait before a retry."))
     )]
     ServiceUnavailable,
 }

@@ -1,4 +1,4 @@
-//! The fields of a request, taken one by one: all that is wrong is told at once.
+//! Takes the fields of a request one by one, and reports all errors at once.
 
 use crate::error::Error;
 use runyard_runs::FieldErrors;
@@ -6,49 +6,49 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-/// A JSON object (or a form, made into one) whose fields are being taken.
+/// A JSON object, or a form converted to one, whose fields are being taken.
 pub(crate) struct Fields {
     object: Map<String, Value>,
     errors: FieldErrors,
 }
 
 impl Fields {
-    /// Of a JSON object.
+    /// The fields of a JSON object.
     pub(crate) fn new(object: Map<String, Value>) -> Self {
         Self { object, errors: FieldErrors::new() }
     }
 
-    /// Of a form, where something may be wrong already.
+    /// The fields of a form, which may already have errors.
     pub(crate) fn with_errors(object: Map<String, Value>, errors: FieldErrors) -> Self {
         Self { object, errors }
     }
 
-    /// Notes what is wrong with a field, unless something is noted already.
+    /// Records an error in a field, unless it already has one.
     pub(crate) fn wrong(&mut self, field: &str, problem: impl Into<String>) {
         self.errors.entry(field.to_owned()).or_insert_with(|| problem.into());
     }
 
-    /// All that is wrong.
+    /// Returns all errors.
     pub(crate) fn check(self) -> Result<(), Error> {
         if self.errors.is_empty() { Ok(()) } else { Err(Error::invalid(self.errors)) }
     }
 
-    /// Any value; null counts as none.
+    /// Takes a value of any type; null counts as omitted.
     pub(crate) fn any(&mut self, field: &str) -> Option<Value> {
         self.object.remove(field).filter(|value| !value.is_null())
     }
 
-    /// An object that must be there.
+    /// Takes a required object.
     pub(crate) fn required_object(&mut self, field: &str) -> Map<String, Value> {
         match self.any(field) {
             Some(Value::Object(object)) => return object,
             Some(_) => self.wrong(field, "must be an object"),
-            None => self.wrong(field, "is required: send an object"),
+            None => self.wrong(field, CANNOT_BE_BLANK),
         }
         Map::new()
     }
 
-    /// An object.
+    /// Takes an object.
     pub(crate) fn object(&mut self, field: &str) -> Option<Map<String, Value>> {
         self.typed(field, "must be an object", |value| match value {
             Value::Object(object) => Some(object),
@@ -56,38 +56,38 @@ impl Fields {
         })
     }
 
-    /// A text of at most `longest` characters.
-    pub(crate) fn text(&mut self, field: &str, longest: usize) -> Option<String> {
+    /// Takes a string of at most `max` characters.
+    pub(crate) fn text(&mut self, field: &str, max: usize) -> Option<String> {
         let text = self.typed(field, "must be a string", |value| match value {
             Value::String(text) => Some(text),
             _ => None,
         })?;
-        if text.chars().count() > longest {
-            self.wrong(field, format!("must have at most {longest} characters"));
+        if text.chars().count() > max {
+            self.wrong(field, format!("must have at most {max} characters"));
             return None;
         }
         Some(text)
     }
 
-    /// True or false.
+    /// Takes a boolean.
     pub(crate) fn flag(&mut self, field: &str) -> Option<bool> {
         self.typed(field, "must be true or false", |value| value.as_bool())
     }
 
-    /// A UUID.
+    /// Takes a UUID.
     pub(crate) fn uuid(&mut self, field: &str) -> Option<Uuid> {
         self.typed(field, "must be a UUID", |value| value.as_str()?.parse().ok())
     }
 
-    /// A list of at most `most` UUIDs.
-    pub(crate) fn uuids(&mut self, field: &str, most: usize) -> Vec<Uuid> {
+    /// Takes an array of at most `max` UUIDs.
+    pub(crate) fn uuids(&mut self, field: &str, max: usize) -> Vec<Uuid> {
         let list = self.typed(field, "must be an array of UUIDs", |value| match value {
             Value::Array(list) => Some(list),
             _ => None,
         });
         let list = list.unwrap_or_default();
-        if list.len() > most {
-            self.wrong(field, format!("must have at most {most} items"));
+        if list.len() > max {
+            self.wrong(field, format!("must have at most {max} items"));
             return Vec::new();
         }
         let mut uuids = Vec::with_capacity(list.len());
@@ -100,7 +100,7 @@ impl Fields {
         uuids
     }
 
-    /// Labels: at most [`LABELS`] strings by name.
+    /// Takes metadata: at most [`LABELS`] strings by key.
     pub(crate) fn labels(&mut self, field: &str) -> BTreeMap<String, String> {
         let object = self.object(field).unwrap_or_default();
         if object.len() > LABELS {
@@ -133,16 +133,19 @@ impl Fields {
     }
 }
 
-/// Labels of one run.
+/// The error of a required field that is missing.
+pub(crate) const CANNOT_BE_BLANK: &str = "cannot be blank";
+
+/// Entries in the metadata of one run.
 pub(crate) const LABELS: usize = 16;
-/// Characters of a label's key.
+/// Characters of a metadata key.
 const LABEL_KEY: usize = 64;
-/// Characters of a label's value.
+/// Characters of a metadata value.
 pub(crate) const LABEL_VALUE: usize = 512;
-/// Characters of a user's identifier.
+/// Characters of a user identifier.
 pub(crate) const USER_ID: usize = 256;
 
-/// What is wrong with the key of a label.
+/// Returns the error in a metadata key, if it is invalid.
 pub(crate) fn label_key_problem(key: &str) -> Option<String> {
     (!(1..=LABEL_KEY).contains(&key.chars().count()))
         .then(|| format!("a key must have 1 to {LABEL_KEY} characters"))

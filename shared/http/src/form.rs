@@ -1,4 +1,4 @@
-//! The form of a run to create, as `multipart/form-data`: the same fields as in JSON, in any order, and files.
+//! Reads a run to create from `multipart/form-data`: the same fields as in JSON, in any order, and files.
 
 use crate::{
     Api,
@@ -13,7 +13,7 @@ use http::StatusCode;
 use runyard_runs::{App, FieldErrors, JsonError, MAX_INPUT_VALUES, is_too_deep, parse_json};
 use serde_json::{Map, Value};
 
-/// The fields that are read; others are skipped.
+/// The type of a field.
 #[derive(Clone, Copy)]
 enum Kind {
     Text,
@@ -21,6 +21,7 @@ enum Kind {
     Json,
 }
 
+/// The fields that are read; others are skipped.
 const FIELDS: [(&str, Kind); 8] = [
     ("input", Kind::Json),
     ("user_id", Kind::Text),
@@ -32,7 +33,7 @@ const FIELDS: [(&str, Kind); 8] = [
     ("callbacks", Kind::Json),
 ];
 
-/// Reads the whole form. Files are written as they come, and exist only once [`Uploads::finish`] is called.
+/// Reads the whole form. Files are written as they arrive, and exist only after [`Uploads::finish`].
 pub(crate) async fn read(
     api: &Api,
     app: &App,
@@ -58,8 +59,8 @@ pub(crate) async fn read(
                     object.insert((*name).to_owned(), value);
                 }
                 Ok(None) => {}
-                Err(Problem::TooManyValues(error)) => return Err(too_many_values(name, &error)),
-                Err(Problem::Wrong(problem)) => {
+                Err(ValueError::TooManyValues(error)) => return Err(too_many_values(name, &error)),
+                Err(ValueError::Wrong(problem)) => {
                     errors.insert((*name).to_owned(), problem);
                 }
             }
@@ -68,13 +69,13 @@ pub(crate) async fn read(
     Ok((Fields::with_errors(object, errors), uploads))
 }
 
-/// The content of a field. All fields together are as large as a JSON body may be.
+/// Reads the content of a field. All fields together are limited to the size of a JSON body.
 async fn text(form: &mut Multipart, name: &str, left: &mut usize) -> Result<Vec<u8>, Error> {
     let mut text = Vec::new();
     while let Some(piece) = form.content().await? {
         *left = left.checked_sub(piece.len()).ok_or_else(|| {
             let problem =
-                "the fields beside the files are too large: together they end where a JSON body does";
+                "the fields without the files are too large: together they have the limit of a JSON body";
             Error::of(StatusCode::PAYLOAD_TOO_LARGE, name, problem)
         })?;
         text.extend_from_slice(&piece);
@@ -82,24 +83,24 @@ async fn text(form: &mut Multipart, name: &str, left: &mut usize) -> Result<Vec<
     Ok(text)
 }
 
-/// What is wrong with the value of a field.
-enum Problem {
+/// An error in the value of a field.
+enum ValueError {
     TooManyValues(JsonError),
     Wrong(String),
 }
 
-/// The value of a field; an empty one counts as left out, as a browser sends it.
-fn value(text: &[u8], kind: Kind) -> Result<Option<Value>, Problem> {
+/// Parses the value of a field; an empty one counts as omitted, since browsers send empty fields.
+fn value(text: &[u8], kind: Kind) -> Result<Option<Value>, ValueError> {
     if text.is_empty() {
         return Ok(None);
     }
-    let wrong = |problem: &str| Err(Problem::Wrong(problem.to_owned()));
+    let wrong = |problem: &str| Err(ValueError::Wrong(problem.to_owned()));
     match kind {
         Kind::Json => match parse_json(text, MAX_INPUT_VALUES) {
-            Ok(value) if is_too_deep(&value) => Err(Problem::Wrong(too_deep())),
+            Ok(value) if is_too_deep(&value) => Err(ValueError::Wrong(too_deep())),
             Ok(value) => Ok(Some(value)),
-            Err(error @ JsonError::TooManyValues { .. }) => Err(Problem::TooManyValues(error)),
-            Err(JsonError::Invalid(error)) => Err(Problem::Wrong(format!("is not valid JSON: {error}"))),
+            Err(error @ JsonError::TooManyValues { .. }) => Err(ValueError::TooManyValues(error)),
+            Err(JsonError::Invalid(error)) => Err(ValueError::Wrong(format!("is not valid JSON: {error}"))),
         },
         Kind::Text => match std::str::from_utf8(text) {
             Ok(text) => Ok(Some(text.into())),

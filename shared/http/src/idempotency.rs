@@ -1,4 +1,4 @@
-//! `Idempotency-Key`, and the hash by which requests are compared: parsed, not byte by byte.
+//! `Idempotency-Key`, and the hash that compares requests: parsed, not byte by byte.
 
 use crate::{auth::Caller, error::Error, upload::Received, wire::CreateRun};
 use http::{HeaderMap, HeaderName};
@@ -11,12 +11,12 @@ use uuid::{Uuid, Variant};
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Characters of a key.
-const LONGEST: usize = 255;
+const MAX_KEY_LENGTH: usize = 255;
 
-/// The header, if it is given.
+/// Returns the header, if it was sent.
 ///
-/// Who repeats a request with its key is given its run, and whatever that gives. Callers without an access key are all one
-/// caller, so theirs must be a secret that nobody guesses or has by chance: a random UUID.
+/// A caller that repeats a request with its key gets the run, including its output. All callers without an access key share
+/// one scope, so their keys must not be guessable or collide: they must be random UUIDs.
 pub(crate) fn key(headers: &HeaderMap, caller: &Caller) -> Result<Option<String>, Error> {
     let mut given = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(key) = given.next() else { return Ok(None) };
@@ -25,12 +25,12 @@ pub(crate) fn key(headers: &HeaderMap, caller: &Caller) -> Result<Option<String>
         return wrong("is given more than once");
     }
     let Ok(key) = std::str::from_utf8(key.as_bytes()) else { return wrong("must be UTF-8") };
-    if !(1..=LONGEST).contains(&key.chars().count()) {
+    if !(1..=MAX_KEY_LENGTH).contains(&key.chars().count()) {
         return wrong("must have 1 to 255 characters");
     }
     if caller.key().is_none() && !is_random_uuid(key) {
         return wrong(
-            "must be a random UUID (version 4) without an access key: whoever repeats it is given the run",
+            "must be a random UUID (version 4) without an access key: anyone who repeats it gets the run",
         );
     }
     Ok(Some(key.to_owned()))
@@ -41,7 +41,7 @@ fn is_random_uuid(key: &str) -> bool {
         .is_ok_and(|uuid| uuid.get_version_num() == 4 && uuid.get_variant() == Variant::RFC4122)
 }
 
-/// The key in the scope of its caller, with the hash of the request.
+/// Returns the key in the scope of its caller, with the hash of the request.
 pub(crate) fn of(key: String, caller: &Caller, request: &CreateRun, files: &[Received]) -> Idempotency {
     let mut hash = Hash(Sha256::new());
     hash.request(request, files);
@@ -49,7 +49,7 @@ pub(crate) fn of(key: String, caller: &Caller, request: &CreateRun, files: &[Rec
     Idempotency { key, caller: caller.key().unwrap_or_default().to_owned(), request }
 }
 
-/// The key in the scope of its caller, with the hash of a request to retry `run`.
+/// Returns the key in the scope of its caller, with the hash of a request to retry `run`.
 pub(crate) fn of_retry(key: String, caller: &Caller, run: RunId) -> Idempotency {
     let mut hash = Hash(Sha256::new());
     let _ = write!(hash, "retry {run}");
@@ -57,7 +57,7 @@ pub(crate) fn of_retry(key: String, caller: &Caller, run: RunId) -> Idempotency 
     Idempotency { key, caller: caller.key().unwrap_or_default().to_owned(), request }
 }
 
-/// Takes what would be the text of a JSON document with sorted keys and no space.
+/// Hashes a canonical text of a request: JSON with sorted keys and without whitespace.
 struct Hash(Sha256);
 
 impl Write for Hash {
@@ -71,7 +71,7 @@ impl Hash {
     fn request(&mut self, request: &CreateRun, files: &[Received]) {
         self.object(&request.input);
         let CreateRun { user_id, session_id, stream, background, file_ids, metadata, .. } = request;
-        // The debug form of these is unambiguous: texts are quoted and escaped.
+        // The debug format of these is unambiguous: strings are quoted and escaped.
         let _ = write!(self, "{user_id:?} {session_id:?} {stream} {background} {file_ids:?} {metadata:?}");
         for Received { name, mime_type, size, sha256 } in files {
             let _ = write!(self, " {name:?} {mime_type:?} {size} {sha256:?}");

@@ -1,23 +1,28 @@
 //! The Runs API over HTTP: an axum router over [`RunService`].
 //!
-//! Promises: the contract, to the letter, in one error format; a request that is malformed, hostile, truncated or too
-//! slow gets a 4xx, never a 500; an upload is written as it arrives, and a refused one leaves nothing; a client that
-//! goes away changes nothing about its run; an event is sent once it is on disk.
+//! Promises:
 //!
-//! Knows `runyard-runs` only. Knows no socket and no peer: it runs under any server that gives it requests, so the size
-//! of headers and the time for them are that server's business.
+//! - It follows the contract exactly, and has one error format.
+//! - A request that is malformed, hostile, truncated or too slow gets a 4xx, never a 500.
+//! - An upload is written as it arrives; a refused one leaves no data.
+//! - A client that disconnects does not affect its run.
+//! - An event is sent only after it is stored.
 //!
-//! | module | what |
+//! Depends on `runyard-runs` only, and on no socket: it runs under any server that passes requests to it. That server
+//! limits the size of headers and the time for them.
+//!
+//! | module | purpose |
 //! | --- | --- |
-//! | `routes` | one file a route: what it takes, what it answers, how its errors map |
+//! | `routes` | one file per route: its parameters, responses and errors |
 //! | `wire` | runs, events and files as callers see them |
-//! | `envelope`, `error`, `cors` | what every response carries |
-//! | `app`, `auth` | which app, and whether the caller may |
-//! | `body`, `multipart`, `fields`, `query`, `upload` | reading requests, bounded in size, depth and time |
-//! | `quota` | how much apps may store |
+//! | `envelope`, `error`, `cors` | what all responses have in common |
+//! | `app`, `auth` | selecting the app, authorizing the caller |
+//! | `body`, `multipart`, `form`, `fields`, `query`, `upload` | reading requests, with limits on size, nesting and time |
+//! | `idempotency` | `Idempotency-Key` |
+//! | `quota` | the limit on what an app stores |
 //! | `sse` | events as a stream |
-//! | `unsent` | answers that their clients may not read |
-//! | `deadline` | requests that a platform ends after a time |
+//! | `unsent` | memory of responses that are not sent yet |
+//! | `deadline` | requests that the platform ends after a time |
 //! | `document` | the OpenAPI document |
 
 mod app;
@@ -51,7 +56,7 @@ use axum::{Router, middleware};
 use runyard_runs::{AppStore, Clock, FileStore, Ids, KeyStore, OpenStreams, RunService};
 use std::{ops::Deref, sync::Arc};
 
-/// All that the API is plugged together from.
+/// What the API is made of.
 #[derive(Clone)]
 pub struct Http {
     /// The use cases.
@@ -60,25 +65,25 @@ pub struct Http {
     pub apps: Arc<dyn AppStore>,
     /// Finds access keys.
     pub keys: Arc<dyn KeyStore>,
-    /// Keeps uploads.
+    /// Stores uploads.
     pub files: Arc<dyn FileStore>,
     /// Counts open streams.
     pub streams: Arc<dyn OpenStreams>,
-    /// Tells the time.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// Makes ids of files and requests.
+    /// Generates ids of files and requests.
     pub ids: Arc<dyn Ids>,
     /// Limits and times.
     pub config: Config,
 }
 
-/// The whole API.
+/// Returns the router of the whole API.
 pub fn router(state: Http) -> Router {
     let api = Api(Arc::new(state));
     routes::all().layer(middleware::from_fn_with_state(api.clone(), envelope::wrap)).with_state(api)
 }
 
-/// What the routes share. Cheap to clone.
+/// The state that the routes share. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Api(Arc<Http>);
 

@@ -1,7 +1,7 @@
-//! `multipart/form-data` (RFC 7578) as a stream: what is held is one piece of the body, whatever the body's size.
+//! Parses `multipart/form-data` (RFC 7578) as a stream: it holds one piece of the body, however large the body is.
 //!
-//! Written for hostile input: a part's headers are bounded, every byte is searched once, and the body is read only as
-//! far as its parts are.
+//! Safe for hostile input: the headers of a part are limited, every byte is searched once, and the body is read only as
+//! far as its parts are requested.
 
 use crate::{body::Pieces, error::Error};
 use bytes::{Bytes, BytesMut};
@@ -11,34 +11,34 @@ use memchr::memmem::Finder;
 const HEADER_BYTES: usize = 8 << 10;
 /// Parts of one request.
 const PARTS: usize = 1000;
-/// Bytes before the first boundary; clients send none.
+/// Bytes before the first boundary; ordinary clients send none.
 const PREAMBLE_BYTES: usize = 64 << 10;
 
-/// A body, part by part.
+/// A request body, read part by part.
 pub(crate) struct Multipart {
     pieces: Pieces,
-    /// What was read and not given yet. At most one piece of the body and [`HEADER_BYTES`].
+    /// Bytes that were read but not returned yet. At most one piece of the body and [`HEADER_BYTES`].
     buffer: BytesMut,
     /// `\r\n--boundary`.
     delimiter: Finder<'static>,
-    at: At,
+    at: Position,
     parts: usize,
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum At {
+enum Position {
     /// In the preamble, or in the content of a part.
     Content,
-    /// Behind a delimiter.
+    /// After a delimiter.
     Delimiter,
-    /// Behind the last part.
+    /// After the last part.
     End,
 }
 
-/// What stands before a part's content.
+/// The headers of a part.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Part {
-    /// The field.
+    /// The name of the field.
     pub(crate) name: String,
     /// The name of the file, without a path.
     pub(crate) file_name: Option<String>,
@@ -49,20 +49,20 @@ pub(crate) struct Part {
 impl Multipart {
     pub(crate) fn new(pieces: Pieces, boundary: &str) -> Self {
         let delimiter = Finder::new(format!("\r\n--{boundary}").as_bytes()).into_owned();
-        // The first boundary may stand at the very start, without the line break of the others.
-        Self { pieces, buffer: BytesMut::from(&b"\r\n"[..]), delimiter, at: At::Content, parts: 0 }
+        // The first boundary may be at the start of the body, without the line break before the others.
+        Self { pieces, buffer: BytesMut::from(&b"\r\n"[..]), delimiter, at: Position::Content, parts: 0 }
     }
 
-    /// The next part; skips what is left of the part before.
+    /// Returns the next part; skips the rest of the previous one.
     pub(crate) async fn part(&mut self) -> Result<Option<Part>, Error> {
         let mut skipped = 0;
         while let Some(piece) = self.content().await? {
             skipped += piece.len();
             if self.parts == 0 && skipped > PREAMBLE_BYTES {
-                return Err(broken("no boundary was found where the parts should begin"));
+                return Err(broken("no boundary at its start"));
             }
         }
-        if self.at == At::End || self.ends().await? {
+        if self.at == Position::End || self.ends().await? {
             return Ok(None);
         }
         self.parts += 1;
@@ -70,13 +70,13 @@ impl Multipart {
             return Err(Error::bad("body", format!("has more than {PARTS} parts")));
         }
         let headers = self.headers().await?;
-        self.at = At::Content;
+        self.at = Position::Content;
         Part::parse(&headers).map(Some)
     }
 
-    /// The next piece of the part's content; `None` at its end.
+    /// Returns the next piece of the part's content; `None` at its end.
     pub(crate) async fn content(&mut self) -> Result<Option<Bytes>, Error> {
-        if self.at != At::Content {
+        if self.at != Position::Content {
             return Ok(None);
         }
         let length = self.delimiter.needle().len();
@@ -86,7 +86,7 @@ impl Multipart {
                     return Ok(Some(self.buffer.split_to(found).freeze()));
                 }
                 let _ = self.buffer.split_to(length);
-                self.at = At::Delimiter;
+                self.at = Position::Delimiter;
                 return Ok(None);
             }
             // The end of the buffer may be the start of a delimiter.
@@ -98,12 +98,12 @@ impl Multipart {
         }
     }
 
-    /// A refusal, once the client had a chance to send the rest.
+    /// Returns `refusal`, after the client had time to send the rest.
     pub(crate) async fn refused(&mut self, refusal: Error) -> Error {
         self.pieces.refused(refusal).await
     }
 
-    /// Whether the delimiter is the last one. What follows that is not read.
+    /// Returns whether the delimiter is the last one. Bytes after that are not read.
     async fn ends(&mut self) -> Result<bool, Error> {
         loop {
             let padding = self.buffer.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
@@ -112,7 +112,7 @@ impl Multipart {
                     return Err(broken("a boundary is followed by too many blanks"));
                 }
                 [b'-', b'-', ..] if padding == 0 => {
-                    self.at = At::End;
+                    self.at = Position::End;
                     return Ok(true);
                 }
                 [b'\r', b'\n', ..] => {
@@ -125,7 +125,7 @@ impl Multipart {
         }
     }
 
-    /// A part's headers, between the line break of the boundary and the empty line.
+    /// Returns the headers of a part, between the line break of the boundary and the empty line.
     async fn headers(&mut self) -> Result<Bytes, Error> {
         const END: &[u8] = b"\r\n\r\n";
         let mut searched = 0;
@@ -180,7 +180,7 @@ impl Part {
                     match name.to_ascii_lowercase().as_str() {
                         "name" => (part.name, named) = (value, true),
                         "filename" => part.file_name = part.file_name.or_else(|| base_name(&value)),
-                        // RFC 5987; stands above the plain one, which then holds a substitute.
+                        // RFC 5987; overrides the plain one, which then has a substitute.
                         "filename*" => part.file_name = extended(&value).or(part.file_name),
                         _ => {}
                     }
@@ -191,7 +191,7 @@ impl Part {
     }
 }
 
-/// `; name=value; name="value"`, where `\"` and `\\` in quotes stand for the second character alone.
+/// `; name=value; name="value"`, where `\"` and `\\` in quotes are escapes of the second character.
 struct Parameters<'a>(&'a str);
 
 impl Iterator for Parameters<'_> {
@@ -211,7 +211,7 @@ impl Iterator for Parameters<'_> {
                     }
                     '\\' => match chars.next_if(|(_, next)| matches!(next, '"' | '\\')) {
                         Some((_, escaped)) => value.push(escaped),
-                        // Old browsers send Windows paths as they are.
+                        // Old browsers send Windows paths unescaped.
                         None => value.push('\\'),
                     },
                     char => value.push(char),
@@ -226,14 +226,14 @@ impl Iterator for Parameters<'_> {
     }
 }
 
-/// The last part of a path, without control characters.
+/// Returns the last segment of a path, without control characters.
 fn base_name(path: &str) -> Option<String> {
     let name: String = path.rsplit(['/', '\\']).next()?.chars().filter(|char| !char.is_control()).collect();
     let name = name.trim();
     (!name.is_empty() && name != "." && name != "..").then(|| name.to_owned())
 }
 
-/// `UTF-8''na%C3%AFve.txt`.
+/// Decodes an extended value (RFC 5987), such as `UTF-8''na%C3%AFve.txt`.
 fn extended(value: &str) -> Option<String> {
     let mut parts = value.splitn(3, '\'');
     let (charset, _language, encoded) = (parts.next()?, parts.next()?, parts.next()?);
@@ -253,7 +253,7 @@ fn extended(value: &str) -> Option<String> {
     base_name(&String::from_utf8(bytes).ok()?)
 }
 
-/// `type/subtype`, perhaps with parameters; what is not can stand in no header later.
+/// Returns whether this is `type/subtype`, optionally with parameters: anything else is not a valid header value later.
 fn is_media_type(text: &str) -> bool {
     let visible = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
     text.len() <= 255
@@ -272,7 +272,7 @@ mod tests {
     use proptest::prelude::*;
     use std::convert::Infallible;
 
-    /// The parts of `body` that comes in pieces of `size` bytes, or the refusal.
+    /// Returns the parts of `body`, which arrives in pieces of `size` bytes, or the error.
     fn parse(body: &[u8], size: usize) -> Result<Vec<(Part, Vec<u8>)>, String> {
         let pieces: Vec<_> =
             body.chunks(size).map(|piece| Ok::<_, Infallible>(Bytes::copy_from_slice(piece))).collect();
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_the_same_however_the_body_is_cut() {
+    fn parts_do_not_depend_on_the_pieces_of_the_body() {
         let body = b"--B\r\ncontent-disposition: form-data; name=\"a\"\r\n\r\n\r\n--B  \r\n\
             Content-Type: text/plain; charset=utf-8\r\nContent-Disposition: form-data; name=files; \
             filename=\"C:\\up\\a \\\"b\\\";c.txt\"\r\n\r\nline\r\n--b\r\n--\r\n--B\r\n\
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_multipart_is_refused() {
+    fn malformed_multipart_is_refused() {
         let disposition = "Content-Disposition: form-data; name=a";
         for body in [
             String::new(),
@@ -351,7 +351,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_content_comes_back(content in proptest::collection::vec(prop_oneof!["\r", "\n", "-", "B", "x"], 0..40), size in 1_usize..50) {
+        fn any_content_is_parsed(content in proptest::collection::vec(prop_oneof!["\r", "\n", "-", "B", "x"], 0..40), size in 1_usize..50) {
             let content = content.concat();
             prop_assume!(!format!("{content}\r\n").contains("\r\n--B"));
             let body = format!("--B\r\nContent-Disposition: form-data; name=a\r\n\r\n{content}\r\n--B--");

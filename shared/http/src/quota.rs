@@ -1,4 +1,4 @@
-//! `limits.stored_bytes`, before a body is read.
+//! Checks `limits.stored_bytes` before a body is read.
 
 use crate::{
     Api,
@@ -13,10 +13,10 @@ use runyard_runs::{
 };
 use std::time::Duration;
 
-/// When to try again: what frees space are days that end, and operators.
+/// `Retry-After`: stored bytes decrease as runs and files expire, which takes hours, or by an operator.
 const RETRY: Duration = Duration::from_hours(1);
 
-/// Gives the body back unread if the app may store more, and as much as an upload announces.
+/// Returns the body unread if the app may store more, and the announced size of an upload fits.
 pub(crate) async fn admit(
     api: &Api,
     app: &App,

@@ -1,4 +1,4 @@
-//! Server-Sent Events: a run's events, as they happen.
+//! Sends a run's events as Server-Sent Events, as they happen.
 
 use crate::{Api, Deadline, auth::Access, error::Error, unsent, wire};
 use axum::{body::Body, response::Response};
@@ -18,33 +18,33 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// Events that are ready share a frame of the body up to this many bytes. This is also what a client that does not
-/// read has the server hold, and a single larger event.
-const FRAME: usize = 256 << 10;
+/// Bytes up to which events that are ready share a frame of the body. For a client that does not read, the server holds
+/// this much, or a single larger event.
+const FRAME_BYTES: usize = 256 << 10;
 
-/// How long a large frame waits for memory; then the stream ends, and its client comes back.
+/// How long a large frame waits for memory; then the stream ends, and its client reconnects.
 const MEMORY_WAIT: Duration = Duration::from_secs(10);
 
-/// How often it is looked for.
-const MEMORY_LOOK: Duration = Duration::from_millis(100);
+/// How often a waiting frame tries to take memory.
+const MEMORY_INTERVAL: Duration = Duration::from_millis(100);
 
 const HEARTBEAT: &[u8] = b": heartbeat\n\n";
 
-/// What a stream sends, and until when.
+/// What a stream sends, and when it ends.
 pub(crate) struct Source {
-    /// The app.
+    /// The app of the run.
     pub(crate) app: Arc<App>,
-    /// The run.
+    /// The run whose events are sent.
     pub(crate) run: RunId,
-    /// Its events.
+    /// The events of the run.
     pub(crate) events: BoxStream<'static, Result<RunEvent, StoreError>>,
-    /// When the platform wants the response to end.
+    /// When the platform ends the response.
     pub(crate) deadline: Option<Deadline>,
-    /// For how long the caller may have them.
+    /// The caller's access, rechecked while the stream is open.
     pub(crate) access: Access,
 }
 
-/// The response that sends events, with what its route adds to the headers.
+/// Returns a response that streams events. The route adds its own headers.
 pub(crate) fn response(api: &Api, source: Source, place: Place) -> Response {
     let leave = source.deadline.map(|deadline| deadline.hand_over_at.since(api.clock.now()));
     let shutting_down = api.service.shutting_down();
@@ -82,18 +82,18 @@ struct Sender {
     app: Arc<App>,
     run: RunId,
     events: BoxStream<'static, Result<RunEvent, StoreError>>,
-    /// Since when there was no event.
+    /// When the last event was sent.
     silent_since: Instant,
-    /// Returns when the server shuts down, or the platform wants the response to end.
+    /// Completes when the server shuts down, or the response must end for the platform.
     leave: Pin<Box<dyn Future<Output = ()> + Send>>,
-    /// Returns once the caller may not have the events any more.
+    /// Completes once the caller is no longer allowed to read the events.
     refused: Pin<Box<dyn Future<Output = ()> + Send>>,
     over: bool,
     place: Place,
 }
 
 impl Sender {
-    /// What to send next; `None` once the response is to end.
+    /// Returns the next frame; `None` once the response must end.
     async fn frame(&mut self) -> Option<Bytes> {
         let frame = self.next().await;
         if frame.is_none() {
@@ -108,14 +108,14 @@ impl Sender {
         }
         let event = tokio::select! {
             biased;
-            // Before the events: they may come without a pause. Who comes back is told why.
+            // Before the events, which may arrive without a pause. A client that reconnects gets the reason.
             () = &mut self.refused => return None,
             event = timeout(self.api.config.heartbeat, self.events.next()) => event,
-            // The client comes back to a server that stays, and misses nothing.
+            // The client reconnects to another server, and misses no event.
             () = &mut self.leave => return None,
         };
         let Ok(event) = event else {
-            // Boxed, as it is rare, and would make every stream larger.
+            // Boxed: it is rare, and would enlarge the future of every stream.
             let leaves = Box::pin(self.waits_too_long()).await;
             return if leaves { None } else { Some(Bytes::from_static(HEARTBEAT)) };
         };
@@ -128,28 +128,28 @@ impl Sender {
                     self.over = event.body.ends_as().is_some();
                     write(&mut frame, &event);
                 }
-                // An error never goes into the body: the client sees the end of the response, and comes back.
+                // An error is never written to the body: the client sees the end of the response, and reconnects.
                 Err(error) => {
-                    tracing::error!(run = %self.run, %error, "a stream ends early: the store failed");
+                    tracing::error!(run = %self.run, %error, "stream ended early: store failed");
                     self.over = true;
                 }
             }
-            if !self.over && frame.len() < FRAME {
+            if !self.over && frame.len() < FRAME_BYTES {
                 event = self.events.next().now_or_never().flatten();
             }
         }
         if frame.is_empty() { None } else { self.held(frame).await }
     }
 
-    /// A frame that is to be sent; `None` if there is no memory for it.
+    /// Takes memory for a frame, and returns it; `None` if there is not enough memory.
     async fn held(&mut self, mut frame: Vec<u8>) -> Option<Bytes> {
         let give_up = Instant::now() + MEMORY_WAIT;
         loop {
             match unsent::take(self.api.service.memory(), self.app.id, &mut frame) {
                 Ok(memory) => return Some(unsent::until_sent(frame, memory)),
-                Err(_) if Instant::now() < give_up => tokio::time::sleep(MEMORY_LOOK).await,
+                Err(_) if Instant::now() < give_up => tokio::time::sleep(MEMORY_INTERVAL).await,
                 Err(error) => {
-                    tracing::warn!(run = %self.run, %error, "a stream ends early");
+                    tracing::warn!(run = %self.run, %error, "stream ended early: out of memory");
                     self.over = true;
                     return None;
                 }
@@ -157,8 +157,8 @@ impl Sender {
         }
     }
 
-    /// Whether the run waits for a person, longer than a stream stays for that. Looks once in that time: a client may have
-    /// come when the run was paused already.
+    /// Returns whether the stream of a paused run has been open and silent for [`paused_stream`](crate::Config::paused_stream).
+    /// Reads the run at most once in that time, since the run may have been paused before the client connected.
     async fn waits_too_long(&mut self) -> bool {
         let Some(stay) = self.api.config.paused_stream else { return false };
         if self.silent_since.elapsed() < stay {
@@ -174,7 +174,7 @@ fn write(frame: &mut Vec<u8>, event: &RunEvent) {
     let written = frame.len();
     let (sequence, name) = (event.sequence, event.body.name());
     let head = frame.write_fmt(format_args!("id: {sequence}\nevent: {name}\ndata: "));
-    // JSON has no line break of its own, so the event is one line of data.
+    // Compact JSON has no line breaks, so the event is one line of data.
     if head.is_ok() && serde_json::to_writer(&mut *frame, &wire::RunEvent(event)).is_ok() {
         frame.extend_from_slice(b"\n\n");
     } else {
@@ -182,32 +182,32 @@ fn write(frame: &mut Vec<u8>, event: &RunEvent) {
     }
 }
 
-/// One open stream's place among those that its app may have. Given back by [`Place::leave`], or when it is dropped, as
-/// when the client goes away.
+/// The permit for one open stream, out of a limited number per app. Returned by [`Place::leave`], or when it is dropped,
+/// for example because the client disconnected.
 pub(crate) struct Place {
     streams: Arc<dyn OpenStreams>,
     taken: Option<StreamPlace>,
 }
 
 impl Place {
-    /// A place for one more stream of the app; 429 if it has as many as it may.
+    /// Takes a permit for one more stream of the app; 429 if its limit is reached.
     pub(crate) async fn take(api: &Api, app: &App) -> Result<Self, Error> {
-        let most = api.config.streams_per_app;
-        let taken = api.streams.enter(app.id, most).await?;
+        let limit = api.config.streams_per_app;
+        let taken = api.streams.enter(app.id, limit).await?;
         if taken.is_none() {
-            let problem = format!("{most} streams of this app are open, as many as may be");
+            let problem = format!("open stream limit reached: {limit} streams of this app; try again");
             return Err(Error::of(StatusCode::TOO_MANY_REQUESTS, "stream", problem)
                 .retry_after(Duration::from_secs(1)));
         }
         Ok(Self { streams: Arc::clone(&api.streams), taken })
     }
 
-    /// Gives it back before the response ends: its process may stand still from then on.
+    /// Returns the permit before the response ends: the process may be suspended from then on.
     pub(crate) async fn leave(&mut self) {
         if let Some(place) = self.taken.take()
             && let Err(error) = self.streams.leave(place).await
         {
-            tracing::warn!(%error, "a stream that has ended stays counted for a while: the store failed");
+            tracing::warn!(%error, "ended stream is still counted: store failed");
         }
     }
 }
@@ -219,7 +219,7 @@ impl Drop for Place {
             return;
         }
         let mut leaving = async move { Self { streams, taken }.leave().await }.boxed();
-        // What counts in memory is done at once.
+        // A count in memory is updated immediately.
         if (&mut leaving).now_or_never().is_none()
             && let Ok(runtime) = Handle::try_current()
         {

@@ -1,13 +1,13 @@
-//! What is to be sent and may not be read: it counts as taken memory until it is sent.
+//! Counts the memory of responses until they are sent, since a client may read slowly or not at all.
 
 use bytes::Bytes;
 use runyard_runs::{AppId, MemoryBudget, OutOfMemory, TakenMemory};
 use std::sync::Arc;
 
-/// Smaller answers are not counted: every connection may hold one.
+/// Bytes up to which a response is not counted: every connection may hold one.
 const SMALL: usize = 16 << 10;
 
-/// Bytes of memory that a byte of an answer takes: itself, and what was read and parsed to make it, which the allocator keeps.
+/// Bytes of memory per byte of a response: itself, and the data that it was made from, which the allocator keeps.
 const COPIES: usize = 2;
 
 struct Unsent {
@@ -21,7 +21,7 @@ impl AsRef<[u8]> for Unsent {
     }
 }
 
-/// The memory for what is to be sent; none if that is small.
+/// Takes the memory for bytes to send; `None` if they are at most [`SMALL`].
 pub(crate) fn take(
     memory: &Arc<MemoryBudget>,
     app: AppId,
@@ -30,12 +30,12 @@ pub(crate) fn take(
     if bytes.capacity() <= SMALL {
         return Ok(None);
     }
-    // It has grown by doubling.
+    // The buffer grew by doubling.
     bytes.shrink_to_fit();
     memory.take(app, COPIES * bytes.len()).map(Some)
 }
 
-/// Bytes that hold their memory until the last reference to them is gone, which is when they were sent.
+/// Returns bytes that hold their memory until the last reference is dropped, which is when they were sent.
 pub(crate) fn until_sent(bytes: Vec<u8>, memory: Option<TakenMemory>) -> Bytes {
     match memory {
         Some(memory) => Bytes::from_owner(Unsent { bytes, _memory: memory }),

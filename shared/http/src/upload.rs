@@ -1,4 +1,4 @@
-//! Files of a request: written as they arrive, and made to exist only once the whole request is good.
+//! The files of a request: written as they arrive, and created only once the whole request is valid.
 
 use crate::{Api, error::Error, multipart::Multipart, multipart::Part};
 use runyard_runs::{
@@ -9,28 +9,29 @@ use sha2::{Digest, Sha256};
 use std::{sync::Arc, time::Duration};
 
 /// Characters of a file's name.
-const LONGEST_NAME: usize = 255;
+const MAX_NAME_LENGTH: usize = 255;
 
-/// How long inline files outlive their run: they are uploaded before it is created, by up to the duration of the request.
+/// How long inline files outlive their run: they are uploaded before the run is created, by at most the duration of the
+/// request.
 pub(crate) const SLACK: Duration = Duration::from_hours(24);
 
-/// The files of one request. Dropped before [`Uploads::finish`], it leaves nothing.
+/// The files of one request. If it is dropped before [`Uploads::finish`], no file is kept.
 pub(crate) struct Uploads {
     open: Vec<Box<dyn Upload>>,
     received: Vec<Received>,
-    /// What the app's quota counts until the files exist.
+    /// Bytes that count toward the app's quota until the files exist.
     arriving: Arriving,
-    /// Whether the content is hashed: who sends an idempotency key has it compared.
+    /// Whether the content is hashed, to compare requests with the same idempotency key.
     hashed: bool,
 }
 
-/// What was received of a file.
+/// A received file.
 #[derive(Debug)]
 pub(crate) struct Received {
     pub(crate) name: String,
     pub(crate) mime_type: String,
     pub(crate) size: u64,
-    /// Zeros unless asked for.
+    /// Zeros if the content is not hashed.
     pub(crate) sha256: [u8; 32],
 }
 
@@ -47,12 +48,12 @@ impl Uploads {
         self.open.len()
     }
 
-    /// What was received, in order.
+    /// Returns the received files, in order.
     pub(crate) fn received(&self) -> &[Received] {
         &self.received
     }
 
-    /// Writes the content of a part to the file store, piece by piece, as long as it fits into the app's quota.
+    /// Writes the content of a part to the file store in pieces, as long as it fits into the app's quota.
     pub(crate) async fn receive(
         &mut self,
         api: &Api,
@@ -62,8 +63,8 @@ impl Uploads {
         expires_at: Timestamp,
     ) -> Result<(), Error> {
         let name = part.file_name.unwrap_or_else(|| "file".to_owned());
-        if name.chars().count() > LONGEST_NAME {
-            let problem = format!("a file's name must have at most {LONGEST_NAME} characters");
+        if name.chars().count() > MAX_NAME_LENGTH {
+            let problem = format!("a file's name must have at most {MAX_NAME_LENGTH} characters");
             return Err(Error::bad(&part.name, problem));
         }
         let mime_type = part.mime_type.unwrap_or_else(|| "application/octet-stream".to_owned());
@@ -98,7 +99,7 @@ impl Uploads {
         }
     }
 
-    /// Makes all files exist, or none.
+    /// Creates all files, or none.
     pub(crate) async fn finish(self, store: Arc<dyn FileStore>, app: Arc<App>) -> Result<Stored, StoreError> {
         let mut stored = Stored { store, app, files: Vec::with_capacity(self.open.len()) };
         for upload in self.open {
@@ -114,7 +115,7 @@ impl Uploads {
     }
 }
 
-/// Files that exist, of a request that may still be refused.
+/// Created files of a request that may still be refused.
 pub(crate) struct Stored {
     store: Arc<dyn FileStore>,
     app: Arc<App>,
@@ -126,11 +127,11 @@ impl Stored {
         &self.files
     }
 
-    /// Removes them: the request was refused.
+    /// Deletes the files: the request was refused.
     pub(crate) async fn remove(self) {
         for file in self.files {
             if let Err(error) = self.store.delete(self.app.id, file.id).await {
-                tracing::warn!(file = %file.id, %error, "a file of a refused request stays until it expires");
+                tracing::warn!(file = %file.id, %error, "file of a refused request kept until it expires");
             }
         }
     }

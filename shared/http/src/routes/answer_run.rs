@@ -1,4 +1,4 @@
-//! `POST /v1/runs/{run_id}/input`: answer a run's question.
+//! `POST /v1/runs/{run_id}/input`: answers an input request of a run.
 
 use super::{json, run_path::RunPath};
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
         BadRequest, Error, Forbidden, InternalServerError, NotFound, PayloadTooLarge, RequestTimeout,
         ServiceUnavailable, Unauthorized, UnsupportedMediaType,
     },
-    fields::{Fields, USER_ID},
+    fields::{CANNOT_BE_BLANK, Fields, USER_ID},
     wire::{AnswerInput, Message},
 };
 use axum::{
@@ -20,8 +20,8 @@ use http::StatusCode;
 use runyard_runs::{Answer, FieldErrors, InputRequest, InputRequestKind, RequestId, service::input};
 use serde_json::{Map, Value, json as value};
 
-/// Answers a pending request and wakes the run. The first answer counts; a second one is refused. Without a key, where the
-/// app is public, only questions of runs that were created without one, and never an approval.
+/// Answers a pending input request and resumes the run. The first answer counts; a second one is refused. Without a key, if
+/// the app is public, only questions of runs that were created without one can be answered, and never an approval.
 #[utoipa::path(
     post,
     path = "/v1/runs/{run_id}/input",
@@ -59,7 +59,7 @@ pub(crate) async fn handle(
         let problem = "is not supported here: send application/json";
         return Err(Error::of(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Type", problem));
     }
-    let given = Given::parse(body::json(&api, &caller.app, &parts.headers, body).await?)?;
+    let given = ReceivedAnswer::parse(body::json(&api, &caller.app, &parts.headers, body).await?)?;
     let answer = |asked: &InputRequest| given.answer(asked);
     let by = caller.actor(given.user_id.clone());
     match api.service.answer(&caller.app, run, given.request, by, answer).await {
@@ -71,22 +71,22 @@ pub(crate) async fn handle(
     }
 }
 
-/// An answer as it was given.
+/// An answer as it was sent.
 #[derive(Debug)]
-struct Given {
+struct ReceivedAnswer {
     request: RequestId,
-    /// The caller's own identifier of who answers.
+    /// The caller's own identifier of the person who answers.
     user_id: Option<String>,
-    body: GivenBody,
+    body: ReceivedBody,
 }
 
 #[derive(Debug)]
-enum GivenBody {
+enum ReceivedBody {
     Feedback { feedback: Option<String>, answers: Option<Vec<Value>> },
     Approval { approved: Option<bool>, params: Map<String, Value>, feedback: Option<String> },
 }
 
-impl Given {
+impl ReceivedAnswer {
     fn parse(object: Map<String, Value>) -> Result<Self, Error> {
         let mut fields = Fields::new(object);
         let kind = fields.any("type");
@@ -103,31 +103,31 @@ impl Given {
         let mut fields = Fields::new(data);
         let request = fields.uuid("request_id");
         if request.is_none() {
-            fields.wrong("request_id", "is required: the id of the input request");
+            fields.wrong("request_id", CANNOT_BE_BLANK);
         }
         let feedback = fields.text("feedback", usize::MAX);
         let body = if kind == Some("approval") {
             let approved = fields.flag("approved");
             if approved.is_none() && feedback.is_none() {
-                fields.wrong("approved", "is required: true or false");
+                fields.wrong("approved", CANNOT_BE_BLANK);
             }
             let params = fields.object("params").unwrap_or_default();
-            GivenBody::Approval { approved, params, feedback }
+            ReceivedBody::Approval { approved, params, feedback }
         } else {
             let answers = answers(&mut fields);
             if feedback.is_none() && answers.is_none() {
-                fields.wrong("feedback", "is required: a string");
+                fields.wrong("feedback", CANNOT_BE_BLANK);
             }
-            GivenBody::Feedback { feedback, answers }
+            ReceivedBody::Feedback { feedback, answers }
         };
         fields.check()?;
         Ok(Self { request: RequestId(request.unwrap_or_default()), user_id, body })
     }
 
-    /// What is journaled: `{feedback?, answers?}`, or `{approved?, params?, feedback?}` with the changed params alone.
+    /// Returns what is journaled: `{feedback?, answers?}`, or `{approved?, params?, feedback?}` with only the changed params.
     fn answer(&self, asked: &InputRequest) -> Result<Answer, FieldErrors> {
         match (&self.body, asked.kind) {
-            (GivenBody::Feedback { feedback, answers }, InputRequestKind::HumanFeedback) => {
+            (ReceivedBody::Feedback { feedback, answers }, InputRequestKind::HumanFeedback) => {
                 let mut answer = Map::new();
                 if let Some(feedback) = feedback {
                     answer.insert("feedback".to_owned(), feedback.as_str().into());
@@ -138,7 +138,7 @@ impl Given {
                 }
                 Ok(answer.into())
             }
-            (GivenBody::Approval { approved, params, feedback }, InputRequestKind::ApprovalRequest) => {
+            (ReceivedBody::Approval { approved, params, feedback }, InputRequestKind::ApprovalRequest) => {
                 let mut errors = FieldErrors::new();
                 let mut changed = Map::new();
                 for (name, value) in params {
@@ -171,8 +171,8 @@ impl Given {
     }
 }
 
-/// Why a param may not be changed to this value. Where its schema is known, that decides, and the engine has it checked;
-/// else the value must be of the type that was shown.
+/// Returns why a param cannot be changed to this value, if so. The engine checks a param that has a schema; any other value
+/// must have the type of the current one.
 fn unfit(asked: &InputRequest, name: &String, value: &Value) -> Option<String> {
     if !asked.editable_params.contains(name) {
         return Some("is not one of editable_params".to_owned());
@@ -181,11 +181,11 @@ fn unfit(asked: &InputRequest, name: &String, value: &Value) -> Option<String> {
         return None;
     }
     let Some(shown) = asked.params.get(name) else {
-        return Some("cannot be changed: what is to be approved has no such param".to_owned());
+        return Some("cannot be changed: the approval request has no such param".to_owned());
     };
     let (is, should) = (type_name(value), type_name(shown));
     (!shown.is_null() && is != should)
-        .then(|| format!("must be {should}, as what is to be approved has it, not {is}"))
+        .then(|| format!("must be {should}, as in the approval request, not {is}"))
 }
 
 fn type_name(value: &Value) -> &'static str {
@@ -199,7 +199,7 @@ fn type_name(value: &Value) -> &'static str {
     }
 }
 
-/// The field `answers`: objects of `question_id`, `selected` and `custom_text`, and nothing else.
+/// Takes the field `answers`: objects with only `question_id`, `selected` and `custom_text`.
 fn answers(fields: &mut Fields) -> Option<Vec<Value>> {
     let Value::Array(given) = fields.any("answers")? else {
         fields.wrong("answers", "must be an array");
@@ -211,10 +211,10 @@ fn answers(fields: &mut Fields) -> Option<Vec<Value>> {
         let id = answer.get("question_id").filter(|id| is_text(id));
         let selected = answer.get("selected").filter(|selected| !selected.is_null());
         let custom_text = answer.get("custom_text").filter(|text| !text.is_null());
-        let good = selected
+        let is_valid = selected
             .is_none_or(|selected| selected.as_array().is_some_and(|labels| labels.iter().all(is_text)))
             && custom_text.is_none_or(is_text);
-        match id.filter(|_| good) {
+        match id.filter(|_| is_valid) {
             Some(id) => answers.push(value!({
                 "question_id": id,
                 "selected": selected.cloned().unwrap_or_else(|| value!([])),
@@ -229,24 +229,27 @@ fn answers(fields: &mut Fields) -> Option<Vec<Value>> {
     Some(answers)
 }
 
-/// Whether the answers are to questions that were asked, and choose what was offered.
+/// Checks that the answers belong to questions of the request, and select offered options.
 fn check_answers(answers: &[Value], asked: &InputRequest) -> Result<(), FieldErrors> {
     let questions = asked.params.get("questions").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let mut errors = FieldErrors::new();
     for (index, answer) in answers.iter().enumerate() {
         let Some(question) = questions.iter().find(|question| question["id"] == answer["question_id"]) else {
-            errors.insert(format!("answers.{index}.question_id"), "is not one that was asked".to_owned());
+            errors.insert(
+                format!("answers.{index}.question_id"),
+                "is not a question of this request".to_owned(),
+            );
             continue;
         };
         let selected = answer["selected"].as_array().map_or(&[][..], Vec::as_slice);
         let offered = question["options"].as_array().map_or(&[][..], Vec::as_slice);
         if selected.iter().any(|label| offered.iter().all(|option| option["label"] != *label)) {
-            errors.insert(format!("answers.{index}.selected"), "chooses what was not offered".to_owned());
+            errors.insert(format!("answers.{index}.selected"), "must have only offered options".to_owned());
         } else if selected.len() > 1 && question["multi_select"] != true {
-            errors.insert(format!("answers.{index}.selected"), "must choose one".to_owned());
+            errors.insert(format!("answers.{index}.selected"), "must have at most one option".to_owned());
         }
         if question["allow_custom_answer"] == false && !answer["custom_text"].is_null() {
-            let problem = "is not taken: choose what was offered".to_owned();
+            let problem = "is not allowed: select an offered option".to_owned();
             errors.insert(format!("answers.{index}.custom_text"), problem);
         }
     }
@@ -259,12 +262,12 @@ fn mismatch(asked: &str, with: &str) -> FieldErrors {
 
 #[cfg(test)]
 mod tests {
-    use super::Given;
+    use super::ReceivedAnswer;
     use runyard_runs::{InputRequest, InputRequestKind, RequestId};
     use serde_json::{Value, json};
     use uuid::Uuid;
 
-    /// What is journaled, or which fields are wrong.
+    /// Returns what is journaled, or the fields with errors.
     fn answer_to(kind: InputRequestKind, params: &Value, data: &Value) -> Result<Value, Vec<String>> {
         let asked = InputRequest {
             id: RequestId(Uuid::nil()),
@@ -282,7 +285,7 @@ mod tests {
         };
         let mut body = json!({ "type": r#type, "data": data }).as_object().unwrap().clone();
         body["data"]["request_id"] = Uuid::nil().to_string().into();
-        let given = Given::parse(body).map_err(|error| vec![format!("{error:?}")])?;
+        let given = ReceivedAnswer::parse(body).map_err(|error| vec![format!("{error:?}")])?;
         given.answer(&asked).map_err(|errors| errors.into_keys().collect())
     }
 
@@ -292,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_choose_what_was_offered() {
+    fn answers_select_offered_options() {
         let options = json!([{ "label": "red" }, { "label": "blue" }]);
         let params = json!({ "questions": [
             { "id": "0", "question": "Which?", "options": options, "multi_select": false, "allow_custom_answer": false },
@@ -328,19 +331,19 @@ mod tests {
         assert_eq!(
             answer(&json!({ "approved": true, "params": { "amount": 5, "to": "a" }, "feedback": "ok" })),
             Ok(json!({ "approved": true, "params": { "amount": 5 }, "feedback": "ok" })),
-            "what stays as it is was not changed"
+            "an unchanged value is not a change"
         );
         assert_eq!(
             answer(&json!({ "approved": true, "params": { "amount": 4.5, "any": [1], "more": 1 } })),
             Ok(json!({ "approved": true, "params": { "amount": 4.5, "any": [1], "more": 1 } })),
-            "what was null may become anything, and what has a schema is checked against that"
+            "null may become any value, and a schema decides for its own param"
         );
         for (name, value) in [
             ("amount", json!("450")),
             ("amount", json!(null)),
             ("amount", json!([450])),
             ("amount", json!(true)),
-            ("note", json!("what is not there")),
+            ("note", json!("not in the request")),
         ] {
             let refused = answer(&json!({ "approved": true, "params": { name: value } }));
             assert_eq!(refused, Err(vec![format!("params.{name}")]), "{value}");
@@ -352,7 +355,7 @@ mod tests {
         assert_eq!(
             answer(&json!({ "feedback": "go on" })),
             Ok(json!({ "feedback": "go on" })),
-            "whether that approves is for the node to say"
+            "the node decides whether that approves"
         );
         assert!(answer(&json!({})).is_err());
         assert!(answer(&json!({ "approved": "yes" })).is_err());

@@ -1,4 +1,4 @@
-//! `POST /v1/runs/{run_id}/cancel`: end a run.
+//! `POST /v1/runs/{run_id}/cancel`: cancels a run.
 
 use super::{json, run_path::RunPath};
 use crate::{
@@ -11,8 +11,8 @@ use axum::{extract::State, response::Response};
 use http::StatusCode;
 use runyard_runs::service::cancel;
 
-/// Ends a run as canceled; does nothing to a run that has ended. At the latest 2 s later nothing more is spent on it. A
-/// body is not needed, and not read. Without a key, where the app is public, only runs that were created without one.
+/// Cancels a run; does nothing to a run that has ended. Within 2 s the run stops and costs nothing more. A body is not
+/// needed and not read. Without a key, if the app is public, only runs that were created without one can be canceled.
 #[utoipa::path(
     post,
     path = "/v1/runs/{run_id}/cancel",

@@ -1,4 +1,4 @@
-//! `POST /v1/files`: store one file for later runs of this app.
+//! `POST /v1/files`: stores one file for later runs of this app.
 
 use super::json;
 use crate::{
@@ -9,6 +9,7 @@ use crate::{
         BadRequest, Error, Forbidden, InternalServerError, NotFound, PayloadTooLarge, RequestTimeout,
         ServiceUnavailable, TooManyRequests, Unauthorized, UnsupportedMediaType,
     },
+    fields::CANNOT_BE_BLANK,
     multipart::Multipart,
     quota,
     upload::Uploads,
@@ -21,8 +22,8 @@ use axum::{
 use http::StatusCode;
 use std::sync::Arc;
 
-/// Stores one file for later runs of this app: name it in `file_ids`. Needs a key, also where the app is public. Kept for
-/// twice as long as a run of the app, so that a run made in the first half of that time never loses it.
+/// Stores one file for later runs of this app, which list it in `file_ids`. Needs a key, even if the app is public. Kept for
+/// twice as long as a run of the app, so that a run created in the first half of that time never loses it.
 #[utoipa::path(
     post,
     path = "/v1/files",
@@ -51,8 +52,7 @@ pub(crate) async fn handle(
     let (parts, body) = request.into_parts();
     let content = Content::of(&parts.headers)?;
     let Content::Multipart { boundary } = &content else {
-        let problem =
-            "send multipart/form-data with a part `file`; presigned uploads come with a later release";
+        let problem = "send multipart/form-data with a part `file`: presigned uploads are not supported yet";
         return Err(Error::of(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Type", problem));
     };
     let body = quota::admit(&api, &caller.app, &parts.headers, &content, body).await?;
@@ -65,12 +65,12 @@ pub(crate) async fn handle(
             continue;
         }
         if !uploads.is_empty() {
-            return Err(Error::bad("file", "is given more than once: send one file a request"));
+            return Err(Error::bad("file", "is given more than once: send one file per request"));
         }
         uploads.receive(&api, &caller.app, part, &mut form, expires_at).await?;
     }
     if uploads.is_empty() {
-        return Err(Error::bad("file", "is required: a part with the file"));
+        return Err(Error::bad("file", CANNOT_BE_BLANK));
     }
     let stored = uploads.finish(Arc::clone(&api.files), Arc::clone(&caller.app)).await?;
     let Some(file) = stored.files().first() else { return Err(Error::internal("no file was stored")) };

@@ -1,4 +1,4 @@
-//! `POST /v1/runs`: create a run: sync, background or streaming.
+//! `POST /v1/runs`: creates a run: sync, background or streaming.
 
 use super::large_json;
 use crate::{
@@ -38,26 +38,26 @@ const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-re
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-/// The longest `Prefer: wait`, in seconds.
-const LONGEST_WAIT: u64 = 60;
+/// Maximum of `Prefer: wait`, in seconds.
+const MAX_WAIT_SECONDS: u64 = 60;
 
-/// What a caller who waits still gets of a run that is handed over, once the server is shutting down.
-const LAST_LOOK: Duration = Duration::from_secs(1);
+/// How long after a shutdown begins a waiting caller gets its run in its current state.
+const SHUTDOWN_WAIT: Duration = Duration::from_secs(1);
 
 /// Creates a run.
 ///
-/// By default the answer comes with the end of the run, also where that is a failure (`status: "failed"`, `error`), or
-/// with `status: "awaiting_input"` once nothing of it can go on without a person. `background` answers 202 at once.
-/// `stream` answers with the events as Server-Sent Events (see `GET /v1/runs/{run_id}/stream`). A client that goes away
-/// changes nothing about the run.
+/// By default the response is sent when the run has ended, even if it failed (`status: "failed"`, `error`), or with
+/// `status: "awaiting_input"` once the run cannot continue without a person. `background` answers 202 immediately.
+/// `stream` answers with the events as Server-Sent Events (see `GET /v1/runs/{run_id}/stream`). A client that disconnects
+/// does not affect the run.
 #[utoipa::path(
     post,
     path = "/v1/runs",
     operation_id = "create_run",
     tag = "runs",
     params(
-        ("Idempotency-Key" = Option<String>, Header, description = "A repeat with the same request gives the same run, with another request 409. In the scope of app and access key, for 24 hours. Without a key a random UUID (version 4).", min_length = 1, max_length = 255, nullable = false),
-        ("Prefer" = Option<String>, Header, description = "`wait=N` has a background run waited for, up to N seconds, at most 60.", example = "wait=10", nullable = false),
+        ("Idempotency-Key" = Option<String>, Header, description = "A repeat with the same request returns the same run; with another request, 409. Scoped to the app and access key, for 24 hours. Without an access key, it must be a random UUID (version 4).", min_length = 1, max_length = 255, nullable = false),
+        ("Prefer" = Option<String>, Header, description = "`wait=N` waits for a background run for up to N seconds, at most 60.", example = "wait=10", nullable = false),
     ),
     request_body(content(
         (CreateRun = "application/json"),
@@ -66,23 +66,23 @@ const LAST_LOOK: Duration = Duration::from_secs(1);
     responses(
         (
             status = 200,
-            description = "The run as it ended, or waits for a person; or, with `stream`, its events: the schema is that of each event's `data` line.",
+            description = "The run, ended or waiting for a person; or, with `stream`, its events: the schema is that of each event's `data` line.",
             content(
                 (RunAnswer = "application/json"),
                 (RunEvent = "text/event-stream"),
             ),
             headers(
                 ("Location" = String, description = "The path of the run."),
-                ("Idempotency-Replayed" = String, description = "`true` if an earlier request with the same key had created the run."),
+                ("Idempotency-Replayed" = String, description = "`true` if an earlier request with the same key created the run."),
             ),
         ),
         (
             status = 202,
-            description = "The background run as created; after `Prefer: wait`, as it stands.",
+            description = "The background run as created; after `Prefer: wait`, its current state.",
             body = RunAnswer,
             headers(
                 ("Location" = String, description = "The path of the run."),
-                ("Idempotency-Replayed" = String, description = "`true` if an earlier request with the same key had created the run."),
+                ("Idempotency-Replayed" = String, description = "`true` if an earlier request with the same key created the run."),
                 ("Preference-Applied" = String, description = "`wait=N`, with the seconds that were granted."),
             ),
         ),
@@ -121,8 +121,9 @@ pub(crate) async fn handle(
     };
     let request = CreateRun::parse(fields, &caller.app, uploads.len(), api.config.json_bytes)?;
     if caller.key().is_none() && !request.file_ids.is_empty() {
-        // An id may be seen by whoever follows a run; what it names is its owner's.
-        let problem = "name what key holders stored: without an access key send the files with the request";
+        // Anyone who follows a run may see the ids of its files, but the files belong to key holders.
+        let problem =
+            "refer to files that key holders stored: without an access key, send the files with the request";
         return Err(Error::key_needed().and("file_ids", problem));
     }
     let key = key.map(|key| idempotency::of(key, &caller, &request, uploads.received()));
@@ -165,23 +166,23 @@ impl CreateRun {
             metadata: fields.labels("metadata"),
         };
         if request.stream && request.background {
-            let problem = "stream and background do not go together: choose one";
+            let problem = "`stream` and `background` are mutually exclusive";
             fields.wrong("stream", problem);
             fields.wrong("background", problem);
         }
         if request.file_ids.len() + uploads > MOST_FILES {
             fields.wrong("files", format!("a run takes at most {MOST_FILES} files"));
         }
-        // To take them and never call would be a lie.
+        // Accepting callbacks that are never delivered would mislead the caller.
         if fields
             .any("callbacks")
             .is_some_and(|callbacks| callbacks.as_array().is_none_or(|list| !list.is_empty()))
         {
-            fields.wrong("callbacks", "this release does not deliver callbacks yet: follow the run instead");
+            fields.wrong("callbacks", "are not supported yet: follow the run instead");
         }
         let limit = app.limits.input_bytes;
-        // The body's own limit holds for all others.
-        if limit < json_bytes && serde_json::to_writer(Measure { left: limit }, &request.input).is_err() {
+        // Otherwise the limit of the body applies.
+        if limit < json_bytes && serde_json::to_writer(ByteLimit { left: limit }, &request.input).is_err() {
             fields.wrong("input", format!("must have at most {limit} bytes as JSON"));
         }
         fields.check()?;
@@ -189,12 +190,12 @@ impl CreateRun {
     }
 }
 
-/// Counts what is written, and fails once it is too much.
-struct Measure {
+/// Counts written bytes, and fails once they exceed `left`.
+struct ByteLimit {
     left: u64,
 }
 
-impl std::io::Write for Measure {
+impl std::io::Write for ByteLimit {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.left = self.left.checked_sub(bytes.len() as u64).ok_or(std::io::ErrorKind::FileTooLarge)?;
         Ok(bytes.len())
@@ -226,7 +227,7 @@ async fn create(
     if uploads.is_empty() {
         return Ok(service.create(&caller.app, request).await?);
     }
-    // In a task of its own: between the files' coming into being and the run's, nobody's going away may stop it.
+    // In a separate task: a client that disconnects must not stop it between the creation of the files and of the run.
     let creating = tokio::spawn(create_with_files(
         service,
         Arc::clone(&api.files),
@@ -248,10 +249,10 @@ async fn create_with_files(
     request.file_ids.extend(stored.files().iter().map(|file| file.id));
     let created = service.create(&app, request).await;
     match &created {
-        // The run has the files of the first request.
+        // The run already has the files of the first request.
         Ok(created) if created.replayed => stored.remove().await,
         Ok(_) => {}
-        // The run may be there, and then it reads them. What is nobody's expires.
+        // The run may exist, and then it reads the files. Otherwise they expire.
         Err(create::Error::Store(_)) => {}
         Err(_) => stored.remove().await,
     }
@@ -262,12 +263,12 @@ impl From<create::Error> for Error {
     fn from(error: create::Error) -> Self {
         match error {
             create::Error::Invalid(details) => Self::invalid(details),
-            // Not for which run: on a public app that may be somebody else's.
+            // Without the id of that run: on a public app it may belong to another caller.
             create::Error::Conflict { .. } => {
                 Self::of(StatusCode::CONFLICT, "Idempotency-Key", "was used for another request")
             }
             create::Error::TooManyRuns { retry_after } => {
-                let problem = "executes as many runs as it may: try again, or create the run with background";
+                let problem = "concurrent run limit reached: try again, or create the run with background";
                 Self::of(StatusCode::TOO_MANY_REQUESTS, "app", problem).retry_after(retry_after)
             }
             create::Error::QuotaExceeded(error) => error.into(),
@@ -281,7 +282,7 @@ impl From<create::Error> for Error {
     }
 }
 
-/// A caller who waits for a run.
+/// A caller that waits for a run.
 pub(super) struct Waiting {
     api: Api,
     app: Arc<App>,
@@ -312,13 +313,13 @@ impl Waiting {
         Ok(response)
     }
 
-    /// The answer of a sync run. Where silence is not borne it begins before the run has ended, with white space.
+    /// Returns the response of a sync run. With `sync_silence` it begins before the run has ended, with white space.
     async fn until_its_end(self, created: Created) -> Result<Response, Error> {
-        let (silence, at_most) = (self.api.config.sync_silence, self.api.config.sync_wait);
+        let (silence, max_wait) = (self.api.config.sync_silence, self.api.config.sync_wait);
         let as_accepted = created.run.clone();
         let (api, app) = (self.api.clone(), Arc::clone(&self.app));
         let ended = |run: &Run| large_json(&api, &app, StatusCode::OK, &RunAnswer { data: run.into() });
-        let mut run = Box::pin(async move { self.settled(created, at_most).await });
+        let mut run = Box::pin(async move { self.settled(created, max_wait).await });
         let Some(silence) = silence else {
             return ended(&run.await?);
         };
@@ -331,14 +332,14 @@ impl Waiting {
             let Ok(settled) = timeout(silence, &mut run).await else {
                 return Some((space(), Some((run, as_accepted))));
             };
-            // The status was sent long ago: what can still be said is how the run stood when it was last seen.
+            // The status was already sent: the body can still be the last known state of the run.
             let run = match settled {
                 Ok(run) => run,
-                // It is not for the caller any more: the answer ends, and who asks again gets the refusal.
+                // The caller lost access: the response ends, and a further request gets the error.
                 Err(error) if error.status().is_client_error() => return None,
                 Err(error) => {
                     let cause = error.cause().map(ToString::to_string).unwrap_or_default();
-                    tracing::error!(run = %as_accepted.new.id, error = %cause, "a caller gets its run as it was accepted: the store failed");
+                    tracing::error!(run = %as_accepted.new.id, error = %cause, "answered with the run as accepted: store failed");
                     as_accepted
                 }
             };
@@ -351,18 +352,18 @@ impl Waiting {
         Ok(response)
     }
 
-    /// The run once nothing of it can go on by itself, or as it stands after `at_most`, when the platform wants an answer,
-    /// or when the server shuts down. Refused once the caller may not have it any more.
-    async fn settled(&self, created: Created, at_most: Duration) -> Result<Run, Error> {
+    /// Waits until the run has ended or cannot continue without a person, and returns it. Returns its current state after
+    /// `max_wait`, when the platform's time ends, or when the server shuts down. Fails once the caller loses access.
+    async fn settled(&self, created: Created, max_wait: Duration) -> Result<Run, Error> {
         let as_accepted = created.run.clone();
-        let at_most = deadline::wait(&*self.api.clock, at_most, self.deadline);
+        let max_wait = deadline::wait(&*self.api.clock, max_wait, self.deadline);
         let shut_down = async {
             self.api.service.shutting_down().await;
-            tokio::time::sleep(LAST_LOOK).await;
+            tokio::time::sleep(SHUTDOWN_WAIT).await;
         };
         tokio::select! {
             biased;
-            run = self.api.service.settled(created, at_most) => Ok(run?),
+            run = self.api.service.settled(created, max_wait) => Ok(run?),
             refused = self.access.ended(&self.api) => Err(refused),
             () = shut_down => match self.api.service.get(&self.app, as_accepted.new.id).await {
                 Ok(run) => Ok(run),
@@ -372,13 +373,13 @@ impl Waiting {
     }
 }
 
-/// The seconds of `Prefer: wait=N`. What is malformed is no preference (RFC 7240, 2).
+/// Returns the seconds of `Prefer: wait=N`. A malformed preference is ignored (RFC 7240, 2).
 pub(super) fn wait(headers: &HeaderMap) -> Option<u64> {
     let preferences = headers.get_all(PREFER).iter().filter_map(|header| header.to_str().ok());
     preferences.flat_map(|header| header.split(',')).find_map(|preference| {
         let (name, value) = preference.split(';').next()?.split_once('=')?;
         let seconds: u64 = value.trim().trim_matches('"').parse().ok()?;
-        name.trim().eq_ignore_ascii_case("wait").then_some(seconds.min(LONGEST_WAIT))
+        name.trim().eq_ignore_ascii_case("wait").then_some(seconds.min(MAX_WAIT_SECONDS))
     })
 }
 
@@ -398,7 +399,7 @@ mod tests {
     use http::HeaderMap;
 
     #[test]
-    fn a_preference_to_wait_is_found_among_others() {
+    fn wait_is_found_among_other_preferences() {
         let of = |values: &[&'static str]| {
             let mut headers = HeaderMap::new();
             for value in values {

@@ -1,4 +1,4 @@
-//! `GET /v1/runs/{run_id}`: one run.
+//! `GET /v1/runs/{run_id}`: returns one run.
 
 use super::{large_json, run_path::RunPath};
 use crate::{
@@ -11,7 +11,7 @@ use axum::{extract::State, response::Response};
 use http::StatusCode;
 use runyard_runs::service::get;
 
-/// One run, as its log says.
+/// Returns one run.
 #[utoipa::path(
     get,
     path = "/v1/runs/{run_id}",
@@ -36,7 +36,7 @@ pub(crate) async fn handle(
     large_json(&api, &caller.app, StatusCode::OK, &RunAnswer { data: (&run).into() })
 }
 
-/// `get` knows two errors, which it shares with `follow`.
+/// `follow` has the same errors.
 impl From<get::Error> for Error {
     fn from(error: get::Error) -> Self {
         match error {

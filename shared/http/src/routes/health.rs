@@ -1,4 +1,4 @@
-//! `GET /healthz` and `GET /readyz`: for who watches the server. No key, no app.
+//! `GET /healthz` and `GET /readyz`: liveness and readiness, without a key or an app.
 
 use super::json;
 use crate::{
@@ -10,20 +10,20 @@ use axum::{extract::State, response::Response};
 use http::StatusCode;
 use std::time::Duration;
 
-/// Whether the process answers.
+/// Liveness: whether the process answers.
 #[utoipa::path(
     get,
     path = "/healthz",
     operation_id = "health",
     tag = "server",
     security(()),
-    responses((status = 200, description = "It does.", body = Message)),
+    responses((status = 200, description = "The process answers.", body = Message)),
 )]
 pub(crate) async fn live() -> Result<Response, Error> {
     json(StatusCode::OK, &Message { message: "ok" })
 }
 
-/// Whether the server takes runs: it is not shutting down, and knows its apps.
+/// Readiness: the server accepts runs. It is not shutting down, and can read its apps.
 #[utoipa::path(
     get,
     path = "/readyz",
@@ -31,7 +31,7 @@ pub(crate) async fn live() -> Result<Response, Error> {
     tag = "server",
     security(()),
     responses(
-        (status = 200, description = "It does.", body = Message),
+        (status = 200, description = "The server accepts runs.", body = Message),
         (status = 503, response = ServiceUnavailable),
     ),
 )]

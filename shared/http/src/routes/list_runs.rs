@@ -1,4 +1,4 @@
-//! `GET /v1/runs`: an app's runs.
+//! `GET /v1/runs`: lists an app's runs.
 
 use super::large_json;
 use crate::{
@@ -15,25 +15,25 @@ use runyard_runs::{
     AppId, COUNT_CAP, ListError, ListQuery, PageStart, ReportedStatus, Sort, SortBy, service::list::Page,
 };
 
-/// Terms of an order.
+/// The terms of `sort`.
 const SORTS: [(&str, SortBy); 3] =
     [("started_at", SortBy::StartedAt), ("ended_at", SortBy::EndedAt), ("status", SortBy::Status)];
 
-/// The app's runs, newest first. Needs a key, also where the app is public.
+/// Lists the app's runs, newest first. Needs a key, even if the app is public.
 #[utoipa::path(
     get,
     path = "/v1/runs",
     operation_id = "list_runs",
     tag = "runs",
     params(
-        ("status" = Option<Vec<RunStatus>>, Query, description = "Only runs in one of these statuses; may be given several times.", explode, nullable = false),
-        ("user_id" = Option<String>, Query, description = "Only this user's.", max_length = 256, nullable = false),
-        ("session_id" = Option<Uuid>, Query, description = "Only this session's.", nullable = false),
+        ("status" = Option<Vec<RunStatus>>, Query, description = "Only runs in one of these statuses; may be repeated.", explode, nullable = false),
+        ("user_id" = Option<String>, Query, description = "Only runs of this user.", max_length = 256, nullable = false),
+        ("session_id" = Option<Uuid>, Query, description = "Only runs of this session.", nullable = false),
         ("metadata.KEY" = Option<String>, Query, description = "Only runs whose label KEY has this value; at most 16 labels.", max_length = 512, nullable = false),
-        ("page" = Option<u64>, Query, description = "From 1; pages reach 10,000 runs, `cursor` goes on. Not together with `cursor`.", minimum = 1, nullable = false),
-        ("page_size" = Option<u32>, Query, description = "25 if not given.", minimum = 1, maximum = 100, nullable = false),
-        ("sort" = Option<String>, Query, description = "Comma separated, `-` for descending: `started_at`, `ended_at`, `status`. `-started_at` if not given. What no index serves with the filters is refused, saying what is served.", example = "-started_at", nullable = false),
-        ("cursor" = Option<String>, Query, description = "`pagination.next_cursor` of the page before, with the same filters and order.", nullable = false),
+        ("page" = Option<u64>, Query, description = "Page number, from 1. Pages cover the first 10,000 runs; use `cursor` beyond. Mutually exclusive with `cursor`.", minimum = 1, nullable = false),
+        ("page_size" = Option<u32>, Query, description = "Page size; 25 by default.", minimum = 1, maximum = 100, nullable = false),
+        ("sort" = Option<String>, Query, description = "Comma-separated list of `started_at`, `ended_at` and `status`, each with `-` for descending; `-started_at` by default. An order that no index supports with these filters is refused; the error names the supported ones.", example = "-started_at", nullable = false),
+        ("cursor" = Option<String>, Query, description = "`pagination.next_cursor` of the previous page, with the same filters and order.", nullable = false),
     ),
     responses(
         (status = 200, description = "A page of runs.", body = RunList),
@@ -65,7 +65,7 @@ pub(crate) async fn handle(
     large_json(&api, &caller.app, StatusCode::OK, &list)
 }
 
-/// The query, and its page's number unless it begins at a cursor.
+/// Returns the query, and its page number unless it starts at a cursor.
 pub(crate) fn parse(app: AppId, uri: &Uri) -> Result<(ListQuery, Option<u64>), Error> {
     let mut query = Query::of(uri);
     let page = query.page();
@@ -96,17 +96,17 @@ pub(crate) fn parse(app: AppId, uri: &Uri) -> Result<(ListQuery, Option<u64>), E
         }
     }
     if metadata.len() > LABELS {
-        query.wrong("metadata", format!("at most {LABELS} labels can be asked for"));
+        query.wrong("metadata", format!("must have at most {LABELS} keys"));
     }
     let sort = query.sort(&SORTS).unwrap_or_else(|| vec![(SortBy::StartedAt, true)]);
     let cursor = query.one("cursor");
     let number = page.page.unwrap_or(1);
     let offset = number.saturating_sub(1).saturating_mul(u64::from(page.page_size));
     if cursor.is_some() && page.page.is_some() {
-        query.wrong("page", "does not go together with `cursor`");
+        query.wrong("page", "`page` and `cursor` are mutually exclusive");
     } else if offset >= COUNT_CAP {
-        query.wrong("page", format!("is past the first {COUNT_CAP} runs, where pages end: use `cursor`"));
-        query.wrong("cursor", "send `pagination.next_cursor` of the page before");
+        query.wrong("page", format!("is beyond the first {COUNT_CAP} runs: use `cursor`"));
+        query.wrong("cursor", "send `pagination.next_cursor` of the previous page");
     }
     query.check()?;
     let number = cursor.is_none().then_some(number);
@@ -129,9 +129,9 @@ impl From<ListError> for Error {
             ListError::NotServed(served) => Self::bad("sort", served),
             ListError::BadCursor => Self::bad(
                 "cursor",
-                "is not one of this query: begin again without it, or send the same filters and sort",
+                "does not belong to this query: start again without it, or send the same filters and sort",
             ),
-            error @ ListError::TooLarge => Self::bad("page_size", format!("{error}: ask for fewer runs")),
+            error @ ListError::TooLarge => Self::bad("page_size", format!("{error}: request fewer runs")),
             ListError::Store(error) => error.into(),
         }
     }

@@ -24,7 +24,7 @@ use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use runyard_runs::App;
 use serde::Serialize;
 
-/// Every route, and what is answered where there is none.
+/// Returns the router of all routes, with the errors for unknown routes and methods.
 pub(crate) fn all() -> Router<Api> {
     Router::new()
         .route("/v1/runs", post(create_run::handle).get(list_runs::handle))
@@ -40,22 +40,18 @@ pub(crate) fn all() -> Router<Api> {
         .route("/readyz", get(health::ready))
         .fallback(|| async { Error::of(StatusCode::NOT_FOUND, "path", "there is no such route") })
         .method_not_allowed_fallback(|| async {
-            Error::of(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method",
-                "this route does not take it; `Allow` says what it takes",
-            )
+            Error::of(StatusCode::METHOD_NOT_ALLOWED, "method", "is not supported by this route: see `Allow`")
         })
 }
 
-/// A response with a JSON body that may be large: it takes memory until it is sent, however slowly its client reads.
+/// Returns a response with a JSON body that may be large: it counts as memory until it is sent.
 fn large_json(api: &Api, app: &App, status: StatusCode, body: &impl Serialize) -> Result<Response, Error> {
     let mut body = serde_json::to_vec(body).map_err(Error::internal)?;
     let memory = unsent::take(api.service.memory(), app.id, &mut body)?;
     Ok(json_response(status, Body::from(unsent::until_sent(body, memory))))
 }
 
-/// A response with a JSON body.
+/// Returns a response with a small JSON body.
 fn json(status: StatusCode, body: &impl Serialize) -> Result<Response, Error> {
     Ok(json_response(status, Body::from(serde_json::to_vec(body).map_err(Error::internal)?)))
 }

@@ -1,4 +1,4 @@
-//! `GET /openapi.json`: the document that describes this API.
+//! `GET /openapi.json`: returns the document that describes this API.
 
 use crate::{document::openapi, error::Error};
 use axum::{body::Body, response::Response};
@@ -6,10 +6,10 @@ use bytes::Bytes;
 use http::{HeaderValue, header::CONTENT_TYPE};
 use std::sync::OnceLock;
 
-/// Made when it is first asked for: starting costs nothing.
+/// Generated on the first request, so that it does not delay the start.
 static DOCUMENT: OnceLock<Bytes> = OnceLock::new();
 
-/// This document.
+/// Returns this document.
 #[utoipa::path(
     get,
     path = "/openapi.json",

@@ -1,4 +1,4 @@
-//! `POST /v1/runs/{run_id}/retry`: a new run from one that failed or was canceled.
+//! `POST /v1/runs/{run_id}/retry`: creates a new run from one that failed or was canceled.
 
 use super::{
     create_run::{Waiting, wait, with_headers},
@@ -22,8 +22,8 @@ use axum::{
 use runyard_runs::service::retry;
 
 /// Creates a new background run from one that failed or was canceled, with the same input and the same version of the app.
-/// What the old run's log recorded as done, people's answers too, is not done again; what failed is tried again. The old run
-/// stays as it is. A body is not needed, and not read. Needs a key, also where the app is public.
+/// Steps that the old run's log recorded as done, including people's answers, are not repeated; what failed is tried again.
+/// The old run does not change. A body is not needed and not read. Needs a key, even if the app is public.
 #[utoipa::path(
     post,
     path = "/v1/runs/{run_id}/retry",
@@ -31,17 +31,17 @@ use runyard_runs::service::retry;
     tag = "runs",
     params(
         ("run_id" = Uuid, Path, description = "The run that failed or was canceled."),
-        ("Idempotency-Key" = Option<String>, Header, description = "A repeat for the same run gives the same new run, for another run 409. In the scope of app and access key, for 24 hours.", min_length = 1, max_length = 255, nullable = false),
-        ("Prefer" = Option<String>, Header, description = "`wait=N` has the new run waited for, up to N seconds, at most 60.", example = "wait=10", nullable = false),
+        ("Idempotency-Key" = Option<String>, Header, description = "A repeat for the same run returns the same new run; for another run, 409. Scoped to the app and access key, for 24 hours.", min_length = 1, max_length = 255, nullable = false),
+        ("Prefer" = Option<String>, Header, description = "`wait=N` waits for the new run for up to N seconds, at most 60.", example = "wait=10", nullable = false),
     ),
     responses(
         (
             status = 202,
-            description = "The new run as created, `retry_of` the old one; after `Prefer: wait`, as it stands.",
+            description = "The new run as created, with `retry_of`; after `Prefer: wait`, its current state.",
             body = RunAnswer,
             headers(
                 ("Location" = String, description = "The path of the new run."),
-                ("Idempotency-Replayed" = String, description = "`true` if an earlier request with the same key had created the run."),
+                ("Idempotency-Replayed" = String, description = "`true` if an earlier request with the same key created the run."),
                 ("Preference-Applied" = String, description = "`wait=N`, with the seconds that were granted."),
             ),
         ),

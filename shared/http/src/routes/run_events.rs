@@ -1,4 +1,4 @@
-//! `GET /v1/runs/{run_id}/events`: the stored events, in pages.
+//! `GET /v1/runs/{run_id}/events`: lists the stored events of a run.
 
 use super::{large_json, run_path::RunPath};
 use crate::{
@@ -12,7 +12,7 @@ use axum::{extract::State, response::Response};
 use http::{StatusCode, Uri};
 use runyard_runs::service::events;
 
-/// The stored events of a run, in pages.
+/// Lists the stored events of a run.
 #[utoipa::path(
     get,
     path = "/v1/runs/{run_id}/events",
@@ -20,9 +20,9 @@ use runyard_runs::service::events;
     tag = "runs",
     params(
         ("run_id" = Uuid, Path, description = "The run."),
-        ("page" = Option<u64>, Query, description = "From 1.", minimum = 1, nullable = false),
-        ("page_size" = Option<u32>, Query, description = "25 if not given.", minimum = 1, maximum = 100, nullable = false),
-        ("sort" = Option<String>, Query, description = "`sequence`, or `-sequence` for the last first.", example = "-sequence", nullable = false),
+        ("page" = Option<u64>, Query, description = "Page number, from 1.", minimum = 1, nullable = false),
+        ("page_size" = Option<u32>, Query, description = "Page size; 25 by default.", minimum = 1, maximum = 100, nullable = false),
+        ("sort" = Option<String>, Query, description = "`sequence`, or `-sequence` for descending.", example = "-sequence", nullable = false),
     ),
     responses(
         (status = 200, description = "A page of events.", body = EventList),
@@ -64,7 +64,7 @@ impl From<events::Error> for Error {
         match error {
             events::Error::NotFound => Self::no_run(),
             error @ events::Error::TooLarge => {
-                Self::bad("page_size", format!("{error}: ask for fewer events, or follow the run's stream"))
+                Self::bad("page_size", format!("{error}: request fewer events, or follow the run's stream"))
             }
             events::Error::Store(error) => error.into(),
         }

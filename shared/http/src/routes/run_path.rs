@@ -1,11 +1,11 @@
-//! `{run_id}` in a path.
+//! Extracts `{run_id}` from the path.
 
 use crate::{Api, error::Error};
 use axum::extract::{FromRequestParts, RawPathParams};
 use http::request::Parts;
 use runyard_runs::RunId;
 
-/// The run that the path names. What is no UUID names no run: 404.
+/// The run in the path. 404 if it is not a UUID.
 pub(crate) struct RunPath(pub(crate) RunId);
 
 impl FromRequestParts<Api> for RunPath {

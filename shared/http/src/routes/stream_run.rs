@@ -1,4 +1,4 @@
-//! `GET /v1/runs/{run_id}/stream`: the events as Server-Sent Events.
+//! `GET /v1/runs/{run_id}/stream`: streams the events of a run as Server-Sent Events.
 
 use super::run_path::RunPath;
 use crate::{
@@ -18,11 +18,11 @@ use runyard_runs::Sequence;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// The events of a run as Server-Sent Events, as they happen: from the start, or after one that the client has seen.
+/// Streams the events of a run as Server-Sent Events: from the start, or after one that the client has seen.
 ///
 /// For each event `id: <sequence>`, `event: <type>`, `data: <the event as JSON>` and an empty line; `: heartbeat` after
-/// 15 s of silence. Ends after the terminal event; a client that has not seen one connects again with `Last-Event-ID`. Ends
-/// within 30 s too once the caller may not follow the run any more, as when its key is revoked.
+/// 15 s of silence. Ends after the terminal event; a client that has not seen one reconnects with `Last-Event-ID`. Also ends
+/// within 30 s once the caller is no longer allowed to follow the run, for example because its key was revoked.
 #[utoipa::path(
     get,
     path = "/v1/runs/{run_id}/stream",
@@ -31,7 +31,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
     params(
         ("run_id" = Uuid, Path, description = "The run."),
         ("after_sequence" = Option<u64>, Query, description = "The last event that the client has seen.", minimum = 1, nullable = false),
-        ("Last-Event-ID" = Option<i64>, Header, description = "The same, stronger than `after_sequence`; `-1`: from the start.", minimum = -1, nullable = false),
+        ("Last-Event-ID" = Option<i64>, Header, description = "The same; overrides `after_sequence`. `-1`: from the start.", minimum = -1, nullable = false),
     ),
     responses(
         (
@@ -69,11 +69,11 @@ pub(crate) async fn handle(
     Ok(sse::response(&api, Source { app: caller.app, run, events, deadline, access }, place))
 }
 
-/// The last event that the client has seen. A browser that reconnects sends the header beside the first request's query,
-/// so the header is the newer.
+/// Returns the last event that the client has seen. A browser that reconnects sends the header and the query of its first
+/// request, so the header is newer.
 fn after(uri: &Uri, headers: &HeaderMap) -> Result<Sequence, Error> {
     let mut query = Query::of(uri);
-    let problem = "must be the sequence of an event, from 1 on";
+    let problem = "must be the sequence of an event, from 1";
     let given: Option<Sequence> = query.parsed("after_sequence", problem);
     if given == Some(0) {
         query.wrong("after_sequence", problem);
@@ -89,6 +89,6 @@ fn after(uri: &Uri, headers: &HeaderMap) -> Result<Sequence, Error> {
         }
     }
     query.check()?;
-    // No log is as long as i64::MAX, and a store may count in that.
+    // No log has i64::MAX events, and a store may use i64.
     Ok(seen.or(given).unwrap_or(0).min(i64::MAX.unsigned_abs() - 1))
 }

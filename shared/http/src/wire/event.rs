@@ -1,6 +1,6 @@
 //! Events as callers see them.
 //!
-//! `data.object` names what the event is about: the event's type without its last word.
+//! `data.object` names the subject of the event: its type without the last word.
 
 use super::{InputRequest, InputRequestType, Pagination, RunError, time};
 use runyard_runs::{self as runs, EventBody, NodeRef, RunStatus, Timestamp};
@@ -74,7 +74,7 @@ enum About<'a> {
     Received(Received<'a>),
 }
 
-/// The run, and where it stands.
+/// The run, and its status.
 #[derive(Serialize, ToSchema)]
 struct RunState {
     id: Uuid,
@@ -103,7 +103,7 @@ struct RunFailure<'a> {
 struct NodeStart<'a> {
     #[schema(value_type = NodeSchema)]
     node: &'a NodeRef,
-    /// Of a node that waited for approval: what it is executed with.
+    /// For a node that waited for approval: the input that it is executed with.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false)]
     input: Option<&'a Value>,
@@ -136,17 +136,17 @@ struct NodeDelta<'a> {
 struct Delta<'a> {
     /// The next piece of text.
     delta: &'a str,
-    /// The agent's loop, from 1.
+    /// The agent's iteration, from 1.
     iteration: u32,
 }
 
 #[derive(Serialize, ToSchema)]
 struct ToolCall<'a> {
-    /// The call.
+    /// Id of the call.
     id: &'a str,
     /// What the tool was given: any JSON value.
     input: &'a Value,
-    /// The agent's loop, from 1.
+    /// The agent's iteration, from 1.
     iteration: u32,
     #[schema(value_type = ToolSchema)]
     tool: &'a runs::ToolRef,
@@ -154,11 +154,11 @@ struct ToolCall<'a> {
 
 #[derive(Serialize, ToSchema)]
 struct ToolResult<'a> {
-    /// The call.
+    /// Id of the call.
     id: &'a str,
     /// What the tool was given: any JSON value.
     input: &'a Value,
-    /// The agent's loop, from 1.
+    /// The agent's iteration, from 1.
     iteration: u32,
     #[schema(value_type = ToolSchema)]
     tool: &'a runs::ToolRef,
@@ -168,11 +168,11 @@ struct ToolResult<'a> {
 
 #[derive(Serialize, ToSchema)]
 struct ToolFailure<'a> {
-    /// The call.
+    /// Id of the call.
     id: &'a str,
     /// What the tool was given: any JSON value.
     input: &'a Value,
-    /// The agent's loop, from 1.
+    /// The agent's iteration, from 1.
     iteration: u32,
     #[schema(value_type = ToolSchema)]
     tool: &'a runs::ToolRef,
@@ -188,13 +188,13 @@ struct Request<'a> {
 struct Message<'a> {
     #[schema(value_type = NodeSchema)]
     node: &'a NodeRef,
-    /// What it says.
+    /// The text.
     message: &'a str,
 }
 
 #[derive(Serialize, ToSchema)]
 struct Expired {
-    /// The question that nobody answered.
+    /// The question that expired.
     request_id: Uuid,
 }
 
@@ -203,15 +203,15 @@ struct Received<'a> {
     /// The question that was answered.
     request_id: Uuid,
     r#type: InputRequestType,
-    /// Of an approval: whether it was approved or denied.
+    /// For an approval: whether it was approved or denied.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     approved: Option<bool>,
-    /// Of an approval: the params that the answer changed, by name.
+    /// For an approval: the params that the answer changed, by name.
     #[serde(skip_serializing_if = "Map::is_empty")]
     #[schema(value_type = HashMap<String, ParamChange>, required = false)]
     changes: &'a Map<String, Value>,
-    /// Who answered; left out where nothing is known of who it was.
+    /// Who answered; omitted if unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     by: Option<AnsweredBy<'a>>,
@@ -219,12 +219,12 @@ struct Received<'a> {
 
 /// A param that an answer changed.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "describes what the log keeps as it is shown")]
+#[expect(dead_code, reason = "describes JSON that the log stores in the form in which it is shown")]
 struct ParamChange {
-    /// What was to be approved; left out where there was none.
+    /// The value that was to be approved; omitted if there was none.
     #[schema(required = false)]
     from: Value,
-    /// What is executed instead.
+    /// The value that is executed instead.
     to: Value,
 }
 
@@ -235,7 +235,7 @@ struct AnsweredBy<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "0123456789abcdef")]
     key: Option<&'a str>,
-    /// The caller's own identifier of its user, as the answer gave it.
+    /// The `user_id` that the answer was sent with.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     user_id: Option<&'a str>,
@@ -248,7 +248,7 @@ struct AnsweredBy<'a> {
 struct NodeSchema {
     id: String,
     name: String,
-    /// As the workflow file says it.
+    /// The type in the workflow file.
     r#type: String,
 }
 
@@ -258,7 +258,7 @@ struct NodeSchema {
 #[expect(dead_code, reason = "describes the domain's type")]
 struct ToolSchema {
     name: String,
-    /// As the workflow file says it.
+    /// The type in the workflow file.
     r#type: String,
 }
 
@@ -323,24 +323,24 @@ impl<'a> From<&'a runs::RunEvent> for About<'a> {
 
 type DataSchema = fn() -> RefOr<Schema>;
 
-/// Every type of event: its name, its schema's name, what it tells, and its data.
+/// Every type of event: its name, the name of its schema, its description, and its data.
 const EVENTS: [(&str, &str, &str, DataSchema); 22] = [
-    ("run.started", "RunStartedEvent", "A worker began the run.", RunState::schema),
-    ("run.paused", "RunPausedEvent", "Nothing can go on without a person.", RunState::schema),
+    ("run.started", "RunStartedEvent", "A worker started the run.", RunState::schema),
+    ("run.paused", "RunPausedEvent", "The run cannot continue without a person.", RunState::schema),
     (
         "run.resumed",
         "RunResumedEvent",
-        "A worker goes on with a run that was paused, or left by another.",
+        "A worker continued a run that was paused or that another worker left.",
         RunState::schema,
     ),
-    ("run.checkpoint", "RunCheckpointEvent", "The run recorded something for itself.", RunState::schema),
+    ("run.checkpoint", "RunCheckpointEvent", "The run recorded internal state.", RunState::schema),
     ("run.completed", "RunCompletedEvent", "The run ended with an output. Terminal.", RunOutput::schema),
     ("run.failed", "RunFailedEvent", "The run ended with an error. Terminal.", RunFailure::schema),
     ("run.canceled", "RunCanceledEvent", "A caller ended the run. Terminal.", RunState::schema),
-    ("node.started", "NodeStartedEvent", "A node began.", NodeStart::schema),
+    ("node.started", "NodeStartedEvent", "A node started.", NodeStart::schema),
     ("node.completed", "NodeCompletedEvent", "A node ended with an output.", NodeOutput::schema),
     ("node.failed", "NodeFailedEvent", "A node ended with an error.", NodeFailure::schema),
-    ("node.skipped", "NodeSkippedEvent", "A node was not run; `error` says why.", NodeFailure::schema),
+    ("node.skipped", "NodeSkippedEvent", "A node was not executed; `error` says why.", NodeFailure::schema),
     ("llm.delta", "LlmDeltaEvent", "A piece of an LLM's text.", NodeDelta::schema),
     ("agent.reasoning.delta", "AgentReasoningDeltaEvent", "A piece of an agent's reasoning.", Delta::schema),
     ("agent.answer.delta", "AgentAnswerDeltaEvent", "A piece of an agent's answer.", Delta::schema),
@@ -362,17 +362,18 @@ const EVENTS: [(&str, &str, &str, DataSchema); 22] = [
     (
         "agent.message.sent",
         "AgentMessageSentEvent",
-        "A message to the person who follows the run; nobody waits for an answer.",
+        "A message to the person who follows the run; no answer is expected.",
         Message::schema,
     ),
-    ("input.expired", "InputExpiredEvent", "Nobody answered in time.", Expired::schema),
+    ("input.expired", "InputExpiredEvent", "A question expired without an answer.", Expired::schema),
     ("input.received", "InputReceivedEvent", "A person answered.", Received::schema),
 ];
 
 impl PartialSchema for RunEvent<'_> {
     fn schema() -> RefOr<Schema> {
         let mut discriminator = Discriminator::new("type");
-        let mut union = OneOfBuilder::new().description(Some("An event of a run; `type` tells which."));
+        let mut union =
+            OneOfBuilder::new().description(Some("An event of a run; `type` selects the schema."));
         for (r#type, schema, ..) in EVENTS {
             let reference = Ref::from_schema_name(schema);
             discriminator.mapping.insert(r#type.to_owned(), reference.ref_location.clone());
@@ -422,7 +423,7 @@ fn event_schema(r#type: &str, description: &str, data: RefOr<Schema>) -> RefOr<S
                 .schema_type(Type::Integer)
                 .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)))
                 .minimum(Some(1))
-                .description(Some("Its place in the run: from 1, without gaps.")),
+                .description(Some("Its position in the run: from 1, without gaps.")),
         )
         .property("timestamp", text(KnownFormat::DateTime))
         .property("data", with_object(data, constant(object)))
@@ -434,7 +435,7 @@ fn event_schema(r#type: &str, description: &str, data: RefOr<Schema>) -> RefOr<S
         .into()
 }
 
-/// The data of an event with `object` before its own properties. Other than objects there are none.
+/// Returns the schema of an event's data, with `object` before its other properties. All data are objects.
 fn with_object(data: RefOr<Schema>, object: ObjectBuilder) -> RefOr<Schema> {
     let mut merged = ObjectBuilder::new().property("object", object).required("object").build();
     if let RefOr::T(Schema::Object(data)) = data {
@@ -450,7 +451,7 @@ mod tests {
     use runyard_runs::{self as runs, EventBody, Logged};
     use serde_json::{Value, json};
 
-    /// One of each type, out of the form in which the log keeps them.
+    /// Returns one event of each type, parsed from the form in which the log stores them.
     fn samples() -> Vec<EventBody> {
         let uuid = "0190f3c2-7a4e-7c51-9d0b-3a1f5e8c2b77";
         let node = json!({ "id": "n", "name": "N", "type": "t" });
@@ -496,7 +497,7 @@ mod tests {
     }
 
     #[test]
-    fn every_event_is_as_its_schema_says() {
+    fn every_event_matches_its_schema() {
         let document: Value = serde_json::from_str(&crate::openapi()).unwrap();
         let run = runs::RunId(uuid::Uuid::from_u128(1));
         for (body, (r#type, schema, ..)) in samples().into_iter().zip(EVENTS) {
@@ -505,7 +506,7 @@ mod tests {
             assert_eq!(shown["type"], r#type);
             assert_eq!(shown["timestamp"], "1970-01-01T00:00:00Z");
             let own = &document["components"]["schemas"][schema];
-            // Nothing is shown that is not documented.
+            // Every field is documented.
             for (shown, own) in [(&shown, own), (&shown["data"], &own["properties"]["data"])] {
                 for field in shown.as_object().unwrap().keys() {
                     let known = own["properties"].get(field).is_some();
@@ -516,7 +517,7 @@ mod tests {
                 let reference = format!("#/components/schemas/{name}");
                 let whole = json!({ "$ref": reference, "components": document["components"] });
                 let validator = jsonschema::validator_for(&whole).unwrap();
-                assert!(validator.is_valid(&shown), "{shown} does not fit {name}");
+                assert!(validator.is_valid(&shown), "{shown} does not match {name}");
             }
         }
     }

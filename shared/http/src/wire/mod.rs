@@ -1,4 +1,4 @@
-//! What callers send and see. Fields without a value are left out; times are RFC 3339 in UTC.
+//! The JSON that callers send and receive. Fields without a value are omitted; times are RFC 3339 in UTC.
 
 mod event;
 mod request;
@@ -13,12 +13,12 @@ pub(crate) use run::{
 use runyard_runs::Timestamp;
 use serde::Serializer;
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this form")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde requires this signature")]
 fn time<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(time)
 }
 
-#[expect(clippy::ref_option, reason = "serde asks for this form")]
+#[expect(clippy::ref_option, reason = "serde requires this signature")]
 fn optional_time<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
     match at {
         Some(at) => time(at, serializer),

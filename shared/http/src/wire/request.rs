@@ -1,4 +1,4 @@
-//! What callers send.
+//! The bodies that callers send.
 
 use runyard_runs::FileId;
 use serde_json::{Map, Value};
@@ -6,30 +6,30 @@ use std::collections::{BTreeMap, HashMap};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// Files of one run, uploaded before or with it.
+/// Files of one run, uploaded before it or with it.
 pub(crate) const MOST_FILES: usize = 100;
 
-/// A run to create. Unknown fields are ignored; null counts as left out.
+/// A run to create. Unknown fields are ignored; null counts as omitted.
 #[derive(Debug, ToSchema)]
 #[schema(example = json!({"input": {"ticket": "My invoice is wrong"}, "user_id": "u-17", "metadata": {"channel": "mail"}}))]
 pub(crate) struct CreateRun {
     /// The fields of the app's Input node, checked against its schema.
     #[schema(value_type = HashMap<String, Value>)]
     pub(crate) input: Map<String, Value>,
-    /// The caller's own identifier of its user: stored, filterable, handed to the app. Without an access key agents
-    /// remember nothing by it.
+    /// The caller's own user identifier: stored, filterable, passed to the app. Without an access key, agents do not use it
+    /// as memory scope.
     #[schema(nullable = true, max_length = 256)]
     pub(crate) user_id: Option<String>,
-    /// Groups the runs of one conversation: stored, filterable, handed to the app as memory scope. Without an access key
-    /// agents remember by it alone, apart from callers with a key, and only if it is random (version 4 or 7).
+    /// Groups the runs of one conversation: stored, filterable, passed to the app as memory scope. Without an access key it
+    /// is the only memory scope, separate from that of callers with a key, and only if it is random (version 4 or 7).
     pub(crate) session_id: Option<Uuid>,
-    /// Answer with the run's events. Not together with `background`.
+    /// Answer with the run's events. Mutually exclusive with `background`.
     #[schema(required = false, default = false)]
     pub(crate) stream: bool,
-    /// Answer 202 at once. Not together with `stream`.
+    /// Answer 202 immediately. Mutually exclusive with `stream`.
     #[schema(required = false, default = false)]
     pub(crate) background: bool,
-    /// Files uploaded earlier to this app; with those in the request itself at most 100. Not without an access key.
+    /// Files uploaded earlier to this app; at most 100, including those in the request. Needs an access key.
     #[schema(required = false, value_type = Vec<Uuid>, max_items = 100)]
     pub(crate) file_ids: Vec<FileId>,
     /// Labels to filter by: at most 16 strings of at most 512 characters, with keys of 1 to 64 characters.
@@ -37,14 +37,14 @@ pub(crate) struct CreateRun {
     pub(crate) metadata: BTreeMap<String, String>,
 }
 
-/// A run to create, with files: the fields in any order, 128 MiB in all at most.
+/// A run to create, with files: the fields in any order, at most 128 MiB in total.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes a form in the OpenAPI document")]
 pub(crate) struct CreateRunForm {
-    /// A JSON object: the fields of the app's Input node. 4 MiB at most.
+    /// A JSON object: the fields of the app's Input node. At most 4 MiB.
     #[schema(example = "{\"ticket\": \"My invoice is wrong\"}")]
     input: String,
-    /// The caller's own identifier of its user.
+    /// The caller's own user identifier.
     #[schema(nullable = false, max_length = 256)]
     user_id: Option<String>,
     /// Groups the runs of one conversation.
@@ -62,7 +62,7 @@ pub(crate) struct CreateRunForm {
     /// A JSON object of strings.
     #[schema(nullable = false)]
     metadata: Option<String>,
-    /// At most 100, with those of `file_ids`.
+    /// At most 100, including those of `file_ids`.
     #[schema(required = false, value_type = Vec<String>, format = Binary)]
     files: Vec<Vec<u8>>,
 }
@@ -71,7 +71,7 @@ pub(crate) struct CreateRunForm {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes a form in the OpenAPI document")]
 pub(crate) struct UploadFileForm {
-    /// 128 MiB at most, with all that surrounds it.
+    /// At most 128 MiB, including the rest of the form.
     #[schema(value_type = String, format = Binary)]
     file: Vec<u8>,
 }
@@ -89,7 +89,7 @@ pub(crate) enum AnswerInput {
 #[expect(dead_code, reason = "describes a body in the OpenAPI document")]
 pub(crate) struct FeedbackAnswer {
     data: FeedbackData,
-    /// The caller's own identifier of who answers: `input.received` tells it.
+    /// The caller's own identifier of who answers; shown in `input.received`.
     #[schema(nullable = true, max_length = 256)]
     user_id: Option<String>,
 }
@@ -99,7 +99,7 @@ pub(crate) struct FeedbackAnswer {
 pub(crate) struct FeedbackData {
     /// `id` of the input request.
     request_id: Uuid,
-    /// May be left out where there are `answers`.
+    /// May be omitted if `answers` is given.
     feedback: Option<String>,
     /// To the `questions` of the request's `params`.
     #[schema(nullable = true)]
@@ -121,7 +121,7 @@ pub(crate) struct QuestionAnswer {
 #[expect(dead_code, reason = "describes a body in the OpenAPI document")]
 pub(crate) struct ApprovalAnswer {
     data: ApprovalData,
-    /// The caller's own identifier of who answers: `input.received` tells it.
+    /// The caller's own identifier of who answers; shown in `input.received`.
     #[schema(nullable = true, max_length = 256)]
     user_id: Option<String>,
 }
@@ -131,7 +131,7 @@ pub(crate) struct ApprovalAnswer {
 pub(crate) struct ApprovalData {
     /// `id` of the input request.
     request_id: Uuid,
-    /// May be left out where there is `feedback`: then that approves if it is the node's `accept_pattern`.
+    /// May be omitted if `feedback` is given, which then approves if it equals the node's `accept_pattern`.
     approved: Option<bool>,
     /// New values of the request's `editable_params`, of the same type; others cannot be changed.
     #[schema(nullable = true)]

@@ -1,4 +1,4 @@
-//! Runs, files, and the answers that hold them.
+//! Runs, files, and the responses that contain them.
 
 use super::{optional_time, time};
 use runyard_runs as runs;
@@ -22,17 +22,17 @@ pub(crate) struct Run<'a> {
     #[serde(serialize_with = "optional_time", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
     ended_at: Option<runs::Timestamp>,
-    /// By field of the app's Input node.
+    /// Keys are the fields of the app's Input node.
     #[schema(value_type = HashMap<String, Value>)]
     input: &'a Map<String, Value>,
-    /// What it gave, once completed: any JSON value.
+    /// The output, once completed: any JSON value.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Value, required = false)]
     output: Option<&'a Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     error: Option<RunError<'a>>,
-    /// The caller's own identifier of its user.
+    /// The caller's own user identifier.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     user_id: Option<&'a str>,
@@ -40,7 +40,7 @@ pub(crate) struct Run<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     session_id: Option<Uuid>,
-    /// The caller's own labels.
+    /// The caller's own metadata.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(value_type = HashMap<String, String>, required = false)]
     metadata: &'a BTreeMap<String, String>,
@@ -55,7 +55,7 @@ pub(crate) struct Run<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     retry_of: Option<Uuid>,
-    /// The questions that nobody has answered, oldest first.
+    /// Unanswered questions, oldest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     input_requests: Vec<InputRequest<'a>>,
@@ -84,8 +84,8 @@ impl<'a> From<&'a runs::Run> for Run<'a> {
     }
 }
 
-/// Where a run stands. `awaiting_input` is a started or paused run with an unanswered request; `completed`, `failed` and
-/// `canceled` are final.
+/// Status of a run. `awaiting_input` is a started or paused run with an unanswered input request; `completed`, `failed` and
+/// `canceled` are terminal.
 #[derive(Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum RunStatus {
@@ -115,7 +115,7 @@ impl From<runs::ReportedStatus> for RunStatus {
 /// Why a run, a node or a tool failed.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RunError<'a> {
-    /// What kind of failure, in `snake_case`: `node_failed`, `timeout`, `expired`, `worker_lost`, …
+    /// The kind of failure, in `snake_case`: `node_failed`, `timeout`, `expired`, `worker_lost`, …
     #[schema(example = "node_failed")]
     code: &'a str,
     /// What happened, for a person.
@@ -136,12 +136,12 @@ impl<'a> From<&'a runs::RunError> for RunError<'a> {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct File<'a> {
     id: Uuid,
-    /// As its sender gave it, without a path.
+    /// The name that it was uploaded with, without a path.
     #[schema(example = "report.pdf")]
     name: &'a str,
     /// In bytes.
     size: u64,
-    /// As its sender gave it.
+    /// The media type that it was uploaded with.
     #[schema(example = "application/pdf")]
     mime_type: &'a str,
 }
@@ -152,7 +152,7 @@ impl<'a> From<&'a runs::File> for File<'a> {
     }
 }
 
-/// What the LLM calls of a run have used.
+/// Usage of a run's LLM calls.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Usage<'a> {
     #[serde(flatten)]
@@ -162,7 +162,7 @@ pub(crate) struct Usage<'a> {
     models: BTreeMap<&'a str, ModelUsage>,
 }
 
-/// What LLM calls have used.
+/// Usage of LLM calls.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ModelUsage {
     /// Calls that were answered.
@@ -173,7 +173,7 @@ pub(crate) struct ModelUsage {
     output_tokens: u64,
     /// Of the tokens sent, those that the provider had cached.
     cached_tokens: u64,
-    /// In US dollars; left out where no price is known.
+    /// In US dollars; omitted if no price is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     cost_usd: Option<f64>,
@@ -208,7 +208,7 @@ pub(crate) struct InputRequest<'a> {
     r#type: InputRequestType,
     /// The question.
     prompt: &'a str,
-    /// What is to be approved; of a question that offers choices, those under `questions`.
+    /// What is to be approved; for a question with options, they are under `questions`.
     #[serde(skip_serializing_if = "Map::is_empty")]
     #[schema(value_type = HashMap<String, Value>, required = false)]
     params: &'a Map<String, Value>,
@@ -216,7 +216,7 @@ pub(crate) struct InputRequest<'a> {
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     #[schema(required = false)]
     editable_params: &'a [String],
-    /// From then on no answer is taken, and the run goes on, or fails, without one.
+    /// From then on no answer is accepted, and the run continues or fails without one.
     #[serde(serialize_with = "optional_time", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
     expires_at: Option<runs::Timestamp>,
@@ -271,24 +271,24 @@ pub(crate) struct FileAnswer<'a> {
     pub(crate) data: File<'a>,
 }
 
-/// That it is done.
+/// A confirmation.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Message {
     #[schema(example = "ok")]
     pub(crate) message: &'static str,
 }
 
-/// Which page this is, and of how many.
+/// Position in a list.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Pagination {
-    /// From 1; left out where the page was asked for by `cursor`.
+    /// From 1; omitted if the page was requested by `cursor`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, minimum = 1)]
     pub(crate) page: Option<u64>,
     #[schema(minimum = 1, maximum = 100)]
     pub(crate) page_size: u32,
     pub(crate) page_count: u64,
-    /// On all pages; of runs, 10,000 if there are more.
+    /// Number of items on all pages; for runs, at most 10,000.
     pub(crate) total_count: u64,
     /// True if there are more than `total_count`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]

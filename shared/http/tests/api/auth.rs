@@ -1,4 +1,4 @@
-//! 401, 403 and 404, told apart.
+//! When a request is answered with 401, 403 or 404.
 
 use crate::world::{World, project_scope};
 use axum::body::Body;
@@ -8,7 +8,7 @@ use serde_json::json;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// The status, and which detail the error names.
+/// Returns the status, and the keys of the error's details.
 async fn ask(world: &World, host: &str, key: Option<&str>, path: &str) -> (u16, String) {
     let mut request = Request::builder().uri(path).header("host", host);
     if let Some(key) = key {
@@ -23,16 +23,16 @@ async fn ask(world: &World, host: &str, key: Option<&str>, path: &str) -> (u16, 
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_key_is_401() {
+async fn an_invalid_key_is_401() {
     let world = World::new();
-    let good = format!("Bearer {}", world.key);
+    let valid = format!("Bearer {}", world.key);
     let scope = project_scope(2);
     let revoked = world.new_key(scope, |key| key.revoked_at = Some(key.created_at));
     let expires = world.now() + Duration::from_mins(1);
     let expiring = world.new_key(scope, |key| key.expires_at = Some(expires));
     let unknown = world.key.replace(&world.key[world.key.len() - 4..], "0000");
     let other_id = format!("ry_0000000000000000_{}", world.key.rsplit('_').next().unwrap());
-    assert_eq!(ask(&world, "private.test", Some(&good), "/v1/runs").await, (200, String::new()));
+    assert_eq!(ask(&world, "private.test", Some(&valid), "/v1/runs").await, (200, String::new()));
     assert_eq!(ask(&world, "private.test", Some(&format!("bearer  {expiring}")), "/v1/runs").await.0, 200);
     world.clock.forward(Duration::from_mins(2));
     for bad in [
@@ -52,12 +52,12 @@ async fn what_is_wrong_with_a_key_is_401() {
         let answer = ask(&world, "private.test", bad.as_deref(), "/v1/runs").await;
         assert_eq!(answer, (401, "Authorization".to_owned()), "{bad:?}");
     }
-    let twice = world.request("GET", "/v1/runs").header("authorization", &good).body(Body::empty()).unwrap();
+    let twice = world.request("GET", "/v1/runs").header("authorization", &valid).body(Body::empty()).unwrap();
     assert_eq!(world.send(twice).await.status, 401);
 }
 
 #[tokio::test]
-async fn a_key_opens_what_its_scope_covers() {
+async fn a_key_works_for_the_apps_in_its_scope() {
     let world = World::new();
     let other = Scope { organization: OrganizationId(Uuid::from_u128(9)), project: None };
     for (key, host, status) in [
@@ -77,7 +77,7 @@ async fn a_key_opens_what_its_scope_covers() {
 }
 
 #[tokio::test]
-async fn a_run_is_seen_by_its_own_app_alone() {
+async fn a_run_is_visible_only_in_its_app() {
     let world = World::new();
     let id = world.run(json!([1])).await["id"].as_str().unwrap().to_owned();
     let key = format!("Bearer {}", world.key);
@@ -95,12 +95,16 @@ async fn a_run_is_seen_by_its_own_app_alone() {
             assert_eq!(answer, (404, "run_id".to_owned()), "{host} {run}{path}");
         }
         assert_eq!(ask(&world, "private.test", None, &of(&id)).await.0, 401);
-        assert_eq!(ask(&world, "private.test", None, &of("last")).await.0, 401, "not even that it is no run");
+        assert_eq!(
+            ask(&world, "private.test", None, &of("last")).await.0,
+            401,
+            "without a key, an invalid id is 401 as well"
+        );
     }
 }
 
 #[tokio::test]
-async fn anyone_may_run_a_public_app() {
+async fn a_public_app_needs_no_key() {
     let world = World::new();
     let post = |path: &str, body: serde_json::Value| {
         let request = Request::builder().method("POST").uri(path).header("host", "public.test");
@@ -112,7 +116,7 @@ async fn anyone_may_run_a_public_app() {
     for path in ["", "/events"] {
         assert_eq!(ask(&world, "public.test", None, &format!("/v1/runs/{id}{path}")).await.0, 200);
         let bad = ask(&world, "public.test", Some("Bearer nonsense"), &format!("/v1/runs/{id}{path}")).await;
-        assert_eq!(bad.0, 401, "a bad header is refused where none is needed");
+        assert_eq!(bad.0, 401, "an invalid header is refused even if none is needed");
     }
     let answer = json!({ "type": "human_feedback", "data": { "request_id": request, "feedback": "yes" } });
     assert_eq!(world.send(post(&format!("/v1/runs/{id}/input"), answer)).await.status, 200);

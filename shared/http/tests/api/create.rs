@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 #[tokio::test]
-async fn a_sync_run_answers_with_its_end() {
+async fn a_sync_run_is_answered_when_it_has_ended() {
     let world = World::new();
     let session = "0190f3c2-7a4e-7c51-9d0b-3a1f5e8c2b77";
     let body = json!({
@@ -33,14 +33,14 @@ async fn a_sync_run_answers_with_its_end() {
 }
 
 #[tokio::test]
-async fn a_failed_run_is_200_too() {
+async fn a_failed_run_is_200() {
     let run = World::new().run(json!([{ "fail": "no" }])).await;
     assert_eq!((&run["status"], &run["error"]["code"]), (&json!("failed"), &json!("node_failed")));
     assert!(run.get("output").is_none());
 }
 
 #[tokio::test]
-async fn a_run_that_waits_for_a_person_answers_so() {
+async fn a_run_that_waits_for_a_person_is_awaiting_input() {
     let run = World::new().run(json!([{ "ask": "really?" }])).await;
     assert_eq!(run["status"], "awaiting_input");
     assert_eq!(run["input_requests"][0]["prompt"], "really?");
@@ -48,14 +48,14 @@ async fn a_run_that_waits_for_a_person_answers_so() {
 }
 
 #[tokio::test]
-async fn a_sync_run_that_takes_too_long_is_answered_as_it_stands() {
+async fn a_sync_run_that_takes_too_long_is_answered_in_its_current_state() {
     let world = World::with(Config { sync_wait: Duration::from_millis(300), ..Config::default() });
     let run = world.run(json!([{ "wait_ms": 60_000 }])).await;
     assert_eq!(run["status"], "started");
 }
 
 #[tokio::test]
-async fn a_background_run_is_accepted_and_may_be_waited_for() {
+async fn a_background_run_is_accepted_and_prefer_waits_for_it() {
     let world = World::new();
     let body = json!({ "input": { "do": [1] }, "background": true });
     let answer = world.post("/v1/runs", &body).await;
@@ -94,7 +94,7 @@ async fn a_stream_runs_from_the_first_event_to_the_last() {
 }
 
 #[tokio::test]
-async fn all_that_is_wrong_is_told_at_once() {
+async fn all_errors_are_reported_at_once() {
     let world = World::new();
     let body = json!({
         "input": [], "user_id": 7, "session_id": "x", "stream": "yes", "background": 1,
@@ -143,11 +143,17 @@ async fn all_that_is_wrong_is_told_at_once() {
             (400, details.iter().map(|&name| name.to_owned()).collect())
         );
     }
+    let problem = async |body: Value, field: &str| {
+        world.post("/v1/runs", &body).await.json()["error"]["details"][field].clone()
+    };
+    assert_eq!(problem(json!({}), "input").await, "cannot be blank");
+    let both = json!({ "input": { "do": [] }, "stream": true, "background": true });
+    assert_eq!(problem(both, "stream").await, "`stream` and `background` are mutually exclusive");
     assert_eq!(world.get("/v1/runs").await.json()["pagination"]["total_count"], 0, "nothing was stored");
 }
 
 #[tokio::test]
-async fn an_idempotency_key_gives_the_same_run() {
+async fn an_idempotency_key_returns_the_same_run() {
     let world = World::new();
     let post = async |key: &str, content_type: &str, body: String| {
         let request = world.request("POST", "/v1/runs").header("content-type", content_type);
@@ -156,7 +162,7 @@ async fn an_idempotency_key_gives_the_same_run() {
     let json = "application/json";
     let first = post("k", json, r#"{"input": {"do": ["é"], "z": 1}, "user_id": "u"}"#.into()).await;
     assert_eq!((first.status.as_u16(), first.header("idempotency-replayed")), (200, ""));
-    // Another order, other spaces, an escape, a field that says the default, an unknown one, a form: the same request.
+    // The same request with another order, other whitespace, an escape, an explicit default, an unknown field, or as a form.
     let form = multipart(&[("name=user_id", b"u"), ("name=input", "{\"z\":1,\"do\":[\"é\"]}".as_bytes())]);
     for (content_type, body) in [
         (json, r#"{"user_id":"u","stream":false,"x":1,"input":{"z":1,"do":["\u00e9"]}}"#.to_owned()),
@@ -186,7 +192,7 @@ async fn an_idempotency_key_gives_the_same_run() {
 }
 
 #[tokio::test]
-async fn a_key_is_its_callers_own() {
+async fn an_idempotency_key_is_scoped_to_its_caller() {
     let world = World::new();
     let other = world.new_key(project_scope(2), |_| {});
     let mut ids = Vec::new();
@@ -201,17 +207,19 @@ async fn a_key_is_its_callers_own() {
 }
 
 #[tokio::test]
-async fn an_app_that_is_busy_says_when_to_come_back() {
+async fn the_concurrent_run_limit_is_429_with_retry_after() {
     let world = World::with(Config { sync_wait: Duration::from_millis(100), ..Config::default() });
     for _ in 0..4 {
         world.run(json!([{ "wait_ms": 60_000 }])).await;
     }
     let answer = world.post("/v1/runs", &json!({ "input": { "do": [] } })).await;
     assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (429, "1"));
+    let problem = answer.json()["error"]["details"]["app"].to_string();
+    assert!(problem.contains("concurrent run limit reached"), "{problem}");
 }
 
 #[tokio::test]
-async fn who_waits_at_a_shutdown_gets_the_run_as_it_stands() {
+async fn at_a_shutdown_a_waiting_caller_gets_the_run_in_its_current_state() {
     let world = World::new();
     let shut_down = async {
         tokio::time::sleep(Duration::from_millis(300)).await;

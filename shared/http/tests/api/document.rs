@@ -1,4 +1,4 @@
-//! The committed document is the one that the code makes, and says what the router does.
+//! The committed document equals the generated one, and describes what the router does.
 
 use crate::world::{Answer, World};
 use axum::body::Body;
@@ -9,7 +9,7 @@ use std::{fs, path::Path, sync::LazyLock};
 static DOCUMENT: LazyLock<Value> =
     LazyLock::new(|| serde_json::from_str(&runyard_http::openapi()).expect("the document is JSON"));
 
-/// Panics unless the document foresees the answer: its status on this route, and its body's shape.
+/// Panics unless the document describes the response: its status on this route, and the schema of its body.
 pub(crate) fn check(method: &Method, path: &str, answer: &Answer) {
     let Some(operation) = operation(method, path) else {
         assert!(
@@ -18,11 +18,11 @@ pub(crate) fn check(method: &Method, path: &str, answer: &Answer) {
         );
         return;
     };
-    // What the process must never do is foreseen for every route, and tested for a few.
+    // 5xx responses are documented for every route, and tested for a few.
     let mut response = &operation["responses"][answer.status.as_str()];
     assert!(!response.is_null(), "not documented: {method} {path}: {answer:?}");
     if let Some(reference) = response["$ref"].as_str() {
-        response = DOCUMENT.pointer(reference.trim_start_matches('#')).expect("the response is there");
+        response = DOCUMENT.pointer(reference.trim_start_matches('#')).expect("the response exists");
     }
     if method == Method::HEAD || answer.status == 204 {
         return;
@@ -41,13 +41,13 @@ pub(crate) fn check(method: &Method, path: &str, answer: &Answer) {
     }
 }
 
-/// Panics unless the value is as the schema says, and has no field that the schema does not know.
+/// Panics unless the value matches the schema.
 pub(crate) fn fits(schema: &Value, value: &Value) {
     let whole =
         json!({ "$ref": "#/x/schema", "x": { "schema": schema }, "components": DOCUMENT["components"] });
     let validator = jsonschema::validator_for(&whole).expect("the schema is valid");
     if let Err(error) = validator.validate(value) {
-        panic!("{value}\ndoes not fit its schema at {}: {error}", error.instance_path());
+        panic!("{value}\ndoes not match its schema at {}: {error}", error.instance_path());
     }
 }
 
@@ -64,14 +64,14 @@ fn operation(method: &Method, path: &str) -> Option<&'static Value> {
 
 #[test]
 fn the_committed_document_is_current() {
-    let made = runyard_http::openapi();
+    let generated = runyard_http::openapi();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../openapi.json");
     let committed = fs::read_to_string(&path).unwrap_or_default();
-    if made != committed {
+    if generated != committed {
         let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("openapi.json");
-        fs::write(&copy, &made).unwrap();
+        fs::write(&copy, &generated).unwrap();
         panic!(
-            "openapi.json is not what the code makes: `cargo run -p runyard -- openapi > openapi.json`, then \
+            "openapi.json is out of date: run `cargo run -p runyard -- openapi > openapi.json`, then \
              `npm --prefix clients/typescript run generate` (the new document is in {})",
             copy.display()
         );
@@ -79,7 +79,7 @@ fn the_committed_document_is_current() {
 }
 
 #[test]
-fn every_reference_leads_somewhere() {
+fn every_reference_resolves() {
     fn walk(value: &Value, found: &mut Vec<String>) {
         match value {
             Value::Object(object) => {
@@ -99,7 +99,7 @@ fn every_reference_leads_somewhere() {
 }
 
 #[tokio::test]
-async fn every_documented_route_is_there_and_told_apart_from_others() {
+async fn every_documented_route_exists() {
     let world = World::new();
     for (path, item) in DOCUMENT["paths"].as_object().unwrap() {
         let path = path.replace("{run_id}", "0190f3c2-7a4e-7c51-9d0b-3a1f5e8c2b77");

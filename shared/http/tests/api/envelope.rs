@@ -1,4 +1,4 @@
-//! What every response carries.
+//! What all responses have in common.
 
 use crate::world::World;
 use axum::body::Body;
@@ -7,7 +7,7 @@ use runyard_http::Config;
 use serde_json::json;
 
 #[tokio::test]
-async fn a_sane_request_id_is_taken_over() {
+async fn a_valid_request_id_is_kept() {
     let world = World::new();
     let long = "x".repeat(128);
     for (given, kept) in [
@@ -29,7 +29,7 @@ async fn a_sane_request_id_is_taken_over() {
 }
 
 #[tokio::test]
-async fn unknown_routes_and_methods_are_told_apart() {
+async fn unknown_routes_are_404_and_unsupported_methods_405() {
     let world = World::new();
     for path in ["/", "/v1", "/v1/runs/", "/v1/runs/x/again", "/v2/runs", "//v1/runs", "/v1/runs/x/stream/y"]
     {
@@ -62,7 +62,7 @@ async fn head_is_get_without_a_body() {
 }
 
 #[tokio::test]
-async fn what_failed_inside_stays_inside() {
+async fn the_cause_of_a_5xx_is_not_sent() {
     let world = World::new();
     for (host, status, retry) in [("broken.test", 500, ""), ("slow.test", 503, "1"), ("panic.test", 500, "")]
     {
@@ -75,7 +75,7 @@ async fn what_failed_inside_stays_inside() {
 }
 
 #[tokio::test]
-async fn pages_of_listed_origins_may_call() {
+async fn pages_of_listed_origins_are_allowed() {
     let config =
         Config { cors_origins: vec![HeaderValue::from_static("https://a.example")], ..Config::default() };
     for (world, listed) in [(World::with(config), true), (World::new(), false)] {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 #[tokio::test]
-async fn events_come_in_pages() {
+async fn events_are_paged() {
     let world = World::new();
     let steps: Vec<Value> = (0..28).map(|n| json!({ "step": n.to_string() })).collect();
     let id = world.run(steps.into()).await["id"].as_str().unwrap().to_owned();
@@ -46,7 +46,7 @@ async fn events_come_in_pages() {
 }
 
 #[tokio::test]
-async fn a_stream_goes_on_where_the_client_left() {
+async fn a_stream_resumes_after_the_last_seen_event() {
     let world = World::new();
     let id = world.run(json!([{ "step": "a" }, { "step": "b" }])).await["id"].as_str().unwrap().to_owned();
     let path = format!("/v1/runs/{id}/stream");
@@ -69,7 +69,7 @@ async fn a_stream_goes_on_where_the_client_left() {
     assert_eq!(ids("", Some("3")).await, "4");
     assert_eq!(ids("", Some("-1")).await, "1 2 3 4");
     assert_eq!(ids("", Some("0")).await, "1 2 3 4");
-    assert_eq!(ids("?after_sequence=1", Some("2")).await, "3 4", "the header is the newer");
+    assert_eq!(ids("?after_sequence=1", Some("2")).await, "3 4", "the header overrides the query");
     assert_eq!(ids("?after_sequence=4", None).await, "");
     assert_eq!(ids("", Some("18446744073709551615")).await, "");
     assert_eq!(ids("?after_sequence=0", None).await, "after_sequence");
@@ -78,7 +78,7 @@ async fn a_stream_goes_on_where_the_client_left() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn silence_is_broken_by_heartbeats() {
+async fn a_silent_stream_sends_heartbeats() {
     let world = World::new();
     let created = world.post("/v1/runs", &json!({ "input": { "do": [] }, "background": true })).await.json();
     let path = format!("/v1/runs/{}/stream", created["data"]["id"].as_str().unwrap());
@@ -101,9 +101,9 @@ async fn silence_is_broken_by_heartbeats() {
     assert!(rest.concat().starts_with("id: 1\nevent: run.canceled\ndata: {"), "{rest:?}");
 }
 
-/// An error in a body would be a broken response, which clients take for the end of the run, or for none.
+/// An error in a body would break the response, which some clients treat as the end of the run, and others ignore.
 #[tokio::test(start_paused = true)]
-async fn a_stream_ends_where_the_store_fails_and_is_taken_up_again() {
+async fn a_stream_ends_if_the_store_fails_and_can_be_resumed() {
     let world = World::with(Config { streams_per_app: 1, ..Config::default() });
     let body = json!({ "input": { "do": [{ "ask": "well?" }] }, "background": true });
     let created = world.post("/v1/runs", &body).await.json();
@@ -119,7 +119,7 @@ async fn a_stream_ends_where_the_store_fails_and_is_taken_up_again() {
     let refused = world.open(world.request("GET", &path).body(Body::empty()).unwrap()).await;
     assert!(
         refused.into_body().collect().await.unwrap().to_bytes().is_empty(),
-        "nor does one that begins now break"
+        "a stream that starts now does not break either"
     );
     world.runs.fail(false);
     let cancel = world.post(&path.replace("/stream", "/cancel"), &json!({})).await;
@@ -130,7 +130,7 @@ async fn a_stream_ends_where_the_store_fails_and_is_taken_up_again() {
 }
 
 #[tokio::test]
-async fn streams_are_counted_and_end_at_a_shutdown() {
+async fn open_streams_are_limited_and_end_at_a_shutdown() {
     let world = World::with(Config { streams_per_app: 2, ..Config::default() });
     let created = world.post("/v1/runs", &json!({ "input": { "do": [] }, "background": true })).await.json();
     let path = format!("/v1/runs/{}/stream", created["data"]["id"].as_str().unwrap());
@@ -140,7 +140,11 @@ async fn streams_are_counted_and_end_at_a_shutdown() {
     assert_eq!((third.status.as_u16(), third.header("retry-after")), (429, "1"));
     let streamed = world.post("/v1/runs", &json!({ "input": { "do": [] }, "stream": true })).await;
     assert_eq!(streamed.status, 429);
-    assert_eq!(world.get("/v1/runs").await.json()["pagination"]["total_count"], 1, "and no run was made");
+    assert_eq!(
+        world.get("/v1/runs").await.json()["pagination"]["total_count"],
+        1,
+        "the refused stream created no run"
+    );
     drop(first);
     let third = open().await;
     assert_eq!(third.status(), 200);

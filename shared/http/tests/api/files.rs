@@ -1,4 +1,4 @@
-//! Files, in a request of their own and inside a run's: as a stream, and gone when refused.
+//! Uploads, alone or with a run: they are streamed, and deleted if refused.
 
 use crate::world::{MULTIPART, World, multipart};
 use async_trait::async_trait;
@@ -46,7 +46,7 @@ async fn a_file_is_stored_for_later_runs() {
         assert_eq!((answer.status.as_u16(), answer.details()), (400, vec!["file".to_owned()]));
     }
     assert_eq!(world.post("/v1/files", &json!({ "name": "x", "size": 1 })).await.status, 415);
-    assert_eq!(world.files.count(), 1, "what was refused left nothing");
+    assert_eq!(world.files.count(), 1, "refused requests leave no files");
 }
 
 #[tokio::test]
@@ -98,7 +98,7 @@ async fn a_form_creates_a_run_with_its_files() {
     }
     let large = vec![b' '; 5 << 20];
     assert_eq!(post(&[file, ("name=input", &large)]).await.status, 413);
-    assert_eq!(world.files.count(), 3, "what was refused left nothing");
+    assert_eq!(world.files.count(), 3, "refused requests leave no files");
 }
 
 #[tokio::test]
@@ -116,9 +116,9 @@ async fn a_repeat_does_not_keep_its_files_twice() {
     assert_eq!(world.files.count(), 1);
 }
 
-/// A client that stalls, or goes away.
+/// A client stalls or disconnects.
 #[tokio::test]
-async fn a_broken_upload_leaves_nothing() {
+async fn an_incomplete_upload_leaves_no_file() {
     let store = Arc::new(Counting::default());
     let config = Config { body_wait: Duration::from_millis(200), ..Config::default() };
     let world = World::on(config, Arc::clone(&store) as _, Arc::default());
@@ -154,9 +154,9 @@ async fn a_broken_upload_leaves_nothing() {
 
 const PIECE: usize = 64 << 10;
 
-/// 128 MiB pass through with less than 1 MiB held.
+/// 128 MiB are uploaded with at most 1 MiB in memory.
 #[tokio::test]
-async fn a_large_upload_is_never_held() {
+async fn a_large_upload_is_not_held_in_memory() {
     let store = Arc::new(Counting::default());
     let world = World::on(Config::default(), Arc::clone(&store) as _, Arc::default());
     let send = async |path: &str, name: &str, pieces: usize| {
@@ -169,7 +169,7 @@ async fn a_large_upload_is_never_held() {
         let piece = Bytes::from(vec![b'\r'; PIECE]);
         let content = stream::iter(0..pieces).map(move |_| {
             let given = counts.given.fetch_add(PIECE as u64, Ordering::Relaxed) + PIECE as u64;
-            counts.most_held.fetch_max(given - counts.taken.load(Ordering::Relaxed), Ordering::Relaxed);
+            counts.max_held.fetch_max(given - counts.taken.load(Ordering::Relaxed), Ordering::Relaxed);
             Ok::<_, Infallible>(piece.clone())
         });
         let body = stream::iter([Ok(Bytes::from(head))])
@@ -179,11 +179,11 @@ async fn a_large_upload_is_never_held() {
         world.send(request.body(Body::from_stream(body)).unwrap()).await
     };
     for (path, name) in [("/v1/files", "file"), ("/v1/runs", "files")] {
-        store.counts.most_held.store(0, Ordering::Relaxed);
+        store.counts.max_held.store(0, Ordering::Relaxed);
         let answer = send(path, name, 2047).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         assert_eq!(store.counts.taken.load(Ordering::Relaxed), 2047 * PIECE as u64);
-        let held = store.counts.most_held.load(Ordering::Relaxed);
+        let held = store.counts.max_held.load(Ordering::Relaxed);
         assert!((1..=1 << 20).contains(&held), "{held} bytes were held");
         let more = send(path, name, 2049).await;
         assert_eq!((more.status.as_u16(), more.details()), (413, vec!["body".to_owned()]));
@@ -194,7 +194,7 @@ async fn a_large_upload_is_never_held() {
     );
 }
 
-/// Keeps what is known of files, and of their content only the length.
+/// Keeps the metadata of files, and only the length of their content.
 #[derive(Default)]
 struct Counting {
     counts: Arc<Counts>,
@@ -208,7 +208,7 @@ struct Counts {
     finished: AtomicU64,
     given: AtomicU64,
     taken: AtomicU64,
-    most_held: AtomicU64,
+    max_held: AtomicU64,
 }
 
 struct CountingUpload {
@@ -249,7 +249,7 @@ impl FileStore for Counting {
 #[async_trait]
 impl Upload for CountingUpload {
     async fn write(&mut self, piece: Bytes) -> Result<(), StoreError> {
-        // A slow disk must not have the rest pile up before it.
+        // As on a slow disk, the other pieces must not accumulate.
         tokio::task::yield_now().await;
         self.counts.taken.fetch_add(piece.len() as u64, Ordering::Relaxed);
         Ok(())

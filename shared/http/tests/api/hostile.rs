@@ -1,4 +1,4 @@
-//! Whatever is sent, a refusal in the format comes back: never a 5xx, never silence.
+//! Every hostile request gets an error in the error format: never a 5xx, never no response.
 
 use crate::world::{MULTIPART, World, multipart};
 use axum::body::Body;
@@ -11,7 +11,7 @@ use serde_json::json;
 use std::{convert::Infallible, time::Duration};
 
 #[tokio::test]
-async fn bad_json_is_400_and_says_where() {
+async fn invalid_json_is_400_with_its_position() {
     let world = World::new();
     let post = async |body: Vec<u8>| {
         let request = world.request("POST", "/v1/runs").header("content-type", "application/json");
@@ -40,14 +40,14 @@ async fn bad_json_is_400_and_says_where() {
         answer.json()["error"]["details"]["body"].as_str().unwrap().contains("line 2 column"),
         "{answer:?}"
     );
-    assert_eq!(post(deep(100)).await.details(), ["input"], "as deep as it may be: read, and no object");
+    assert_eq!(post(deep(100)).await.details(), ["input"], "parsed at the maximum depth, but not an object");
     let odd = br#"{"input": {"do": ["a"], "do": ["\u0000", 18446744073709551616, -0.0, 1.50]}}"#;
     let run = post(odd.to_vec()).await.json();
     assert_eq!(run["data"]["output"], json!(["\u{0}", 18_446_744_073_709_551_616.0, -0.0, 1.5]));
 }
 
 #[tokio::test]
-async fn values_are_counted_before_they_are_read() {
+async fn values_are_counted_before_they_are_parsed() {
     let world = World::new();
     let post = async |path: &str, body: String| {
         let request = world.request("POST", path).header("content-type", "application/json");
@@ -87,7 +87,7 @@ async fn values_are_counted_before_they_are_read() {
 }
 
 #[tokio::test]
-async fn bodies_end_where_they_must() {
+async fn bodies_are_limited_in_size() {
     let config = Config { json_bytes: 1000, multipart_bytes: 1000, ..Config::default() };
     let world = World::with(config);
     let send = async |content_type: &str, body: Body, announced: Option<u64>| {
@@ -128,7 +128,7 @@ async fn bodies_end_where_they_must() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_does_not_come_is_408() {
+async fn a_slow_body_is_408() {
     let world = World::new();
     let send = async |body: Body| {
         let request = world.request("POST", "/v1/runs").header("content-type", "application/json");
@@ -140,16 +140,16 @@ async fn a_body_that_does_not_come_is_408() {
     let piece = || Ok::<_, Infallible>(Bytes::from("{"));
     let stalled = stream::iter([piece()]).chain(stream::pending());
     assert_eq!(send(Body::from_stream(stalled)).await, Duration::from_secs(30));
-    // A drop each second keeps no connection either.
-    let drops = stream::unfold((), |()| async {
+    // One byte per second does not keep the connection open either.
+    let trickle = stream::unfold((), |()| async {
         tokio::time::sleep(Duration::from_secs(1)).await;
         Some((Ok::<_, Infallible>(Bytes::from(" ")), ()))
     });
-    assert_eq!(send(Body::from_stream(drops)).await, Duration::from_secs(30));
+    assert_eq!(send(Body::from_stream(trickle)).await, Duration::from_secs(30));
 }
 
 #[tokio::test]
-async fn large_headers_and_queries_are_just_headers_and_queries() {
+async fn large_headers_and_queries_are_handled_as_usual() {
     let world = World::new();
     let long = "x".repeat(60_000);
     let request = world
@@ -165,13 +165,13 @@ async fn large_headers_and_queries_are_just_headers_and_queries() {
     }
 }
 
-/// Something like a header's value.
+/// Generates header values.
 fn header_value() -> impl Strategy<Value = HeaderValue> {
     proptest::collection::vec(prop_oneof![32_u8..127, 128_u8..=255, Just(b'\t')], 0..60)
         .prop_map(|bytes| HeaderValue::from_bytes(&bytes).unwrap())
 }
 
-/// Bytes, biased towards what the parsers look for.
+/// Generates bytes, biased toward the tokens of the parsers.
 fn body() -> impl Strategy<Value = Vec<u8>> {
     const TOKENS: [&[u8]; 23] = [
         b"--B",

@@ -26,7 +26,7 @@ async fn an_answer_resumes_the_run() {
 }
 
 #[tokio::test]
-async fn what_does_not_answer_is_refused() {
+async fn an_invalid_answer_is_refused() {
     let world = World::new();
     let (run, request) = asked(&world).await;
     let unknown = "0190f3c2-7a4e-7c51-9d0b-3a1f5e8c2b77";
@@ -67,11 +67,11 @@ async fn a_cancel_ends_a_run_once() {
     let done = world.run(json!([1])).await;
     let path = format!("/v1/runs/{}", done["id"].as_str().unwrap());
     assert_eq!(world.post(&format!("{path}/cancel"), &json!({})).await.status, 200);
-    assert_eq!(world.get(&path).await.json()["data"], done, "a finished run stays as it is");
+    assert_eq!(world.get(&path).await.json()["data"], done, "a run that has ended does not change");
 }
 
 #[tokio::test]
-async fn a_retry_is_a_new_run_that_keeps_what_is_done() {
+async fn a_retry_is_a_new_run_that_keeps_completed_steps() {
     let world = World::new();
     let failed = world.run(json!([{ "step": "a" }, { "flaky": "b" }])).await;
     let old = format!("/v1/runs/{}", failed["id"].as_str().unwrap());
@@ -87,7 +87,7 @@ async fn a_retry_is_a_new_run_that_keeps_what_is_done() {
     world.work_once().await;
     let ended = world.get(&new).await.json()["data"].clone();
     assert_eq!((&ended["status"], &ended["output"]), (&json!("completed"), &json!(["a", "b"])));
-    assert_eq!(world.get(&old).await.json()["data"], failed, "the old run stays as it is");
+    assert_eq!(world.get(&old).await.json()["data"], failed, "the old run does not change");
 
     let refused = world.post(&format!("{new}/retry"), &json!({})).await;
     assert_eq!((refused.status.as_u16(), refused.details()), (400, vec!["status".to_owned()]));

@@ -4,7 +4,7 @@ use crate::world::World;
 use serde_json::json;
 
 #[tokio::test]
-async fn runs_are_listed_and_walked() {
+async fn runs_are_filtered_and_paged() {
     let world = World::new();
     let session = "0190f3c2-7a4e-7c51-9d0b-3a1f5e8c2b77";
     for user in ["a", "b", "a", "a"] {

@@ -1,6 +1,6 @@
-//! The contract, asked of the router in process. Every answer is held against the `OpenAPI` document.
+//! Tests the contract with an in-process router. Every response is checked against the `OpenAPI` document.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 
 mod auth;
 mod create;
@@ -12,7 +12,7 @@ mod hostile;
 mod input;
 mod list;
 mod memory;
-mod patience;
+mod platform;
 mod public;
 mod quota;
 mod world;

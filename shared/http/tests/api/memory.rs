@@ -1,4 +1,4 @@
-//! The memory that requests, runs and answers take together.
+//! The memory limit of requests, runs and responses together.
 
 use crate::world::{Answer, World};
 use axum::body::Body;
@@ -9,7 +9,7 @@ use std::convert::Infallible;
 
 const MIB: usize = 1 << 20;
 
-/// A run that waits, with an input of this many bytes.
+/// Returns a run that waits, with an input of this many bytes.
 fn waiting(bytes: usize) -> Value {
     json!({ "input": { "do": [{ "say": "begun" }, { "wait_ms": 3_600_000 }], "pad": "x".repeat(bytes) }, "stream": true })
 }
@@ -20,16 +20,16 @@ fn is_refused(answer: &Answer) {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_is_refused_and_other_apps_go_on() {
+async fn a_request_without_memory_is_refused_and_other_apps_continue() {
     let world = World::new().with_memory(8 * MIB);
     let request = world.request("POST", "/v1/runs").header("content-type", "application/json");
     let response = world.open(request.body(Body::from(waiting(900_000).to_string())).unwrap()).await;
-    assert_eq!(response.status(), 200, "who is alone gets what it needs");
+    assert_eq!(response.status(), 200, "a single request gets the memory that it needs");
     let location = response.headers()["location"].to_str().unwrap().to_owned();
     let mut frames = response.into_body().into_data_stream();
     frames.next().await.unwrap().unwrap();
 
-    // Another as large: refused before it is read, as it is announced, or while it comes.
+    // Another large body is refused: before it is read if its length is announced, or while it arrives.
     let body = waiting(900_000).to_string();
     let announced = async || {
         let request = world.request("POST", "/v1/runs").header("content-type", "application/json");
@@ -45,7 +45,7 @@ async fn what_does_not_fit_is_refused_and_other_apps_go_on() {
     let request = world.request("POST", "/v1/runs").header("content-type", "application/json");
     is_refused(&world.send(request.body(Body::from_stream(stream::iter(pieces))).unwrap()).await);
 
-    // What is small fits, also of another app; and of that app something larger.
+    // A small body fits, and for another app also a larger one.
     assert_eq!(world.post("/v1/runs", &json!({ "input": { "do": [1] } })).await.status, 200);
     let public = async |bytes: usize| {
         let body = json!({ "input": { "do": [1], "pad": "x".repeat(bytes) } }).to_string();
@@ -58,21 +58,21 @@ async fn what_does_not_fit_is_refused_and_other_apps_go_on() {
     assert_eq!(public(10).await, 200);
     assert_eq!(public(50_000).await, 200);
 
-    // Once the run has ended there is memory again.
+    // When the run has ended, its memory is available again.
     assert_eq!(world.post(&format!("{location}/cancel"), &json!({})).await.status, 200);
     while frames.next().await.is_some() {}
     world.http.service.idle().await;
     let request = world.request("POST", "/v1/runs").header("content-type", "application/json");
-    // It waits: only its head is looked at.
+    // The run waits, so only the head of the response is checked.
     assert_eq!(world.open(request.body(Body::from(body)).unwrap()).await.status(), 200);
 }
 
 #[tokio::test]
-async fn answers_that_nobody_reads_take_memory_until_they_are_dropped() {
+async fn unread_responses_take_memory_until_they_are_dropped() {
     let world = World::new().with_memory(4 * MIB);
     let run = world.run(json!(["x".repeat(700_000)])).await;
     let path = format!("/v1/runs/{}", run["id"].as_str().unwrap());
-    // Input and output in each; half of the memory is for one app.
+    // Each response has input and output; one app can take half of the memory.
     let mut unread = Vec::new();
     let refused = loop {
         let response = world.open(world.request("GET", &path).body(Body::empty()).unwrap()).await;

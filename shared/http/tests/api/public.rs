@@ -1,4 +1,4 @@
-//! What callers without a key may do, where an app is public; and for how long a caller may.
+//! What callers without a key can do on a public app; and when callers lose access.
 
 use crate::world::World;
 use axum::body::Body;
@@ -13,7 +13,7 @@ fn doing(commands: &Value) -> Value {
     json!({ "input": { "do": commands } })
 }
 
-/// A run's path, and its question.
+/// Returns the path of a run, and the id of its question.
 fn asked(created: &Value) -> (String, Value) {
     let run = &created["data"];
     (format!("/v1/runs/{}", run["id"].as_str().unwrap()), run["input_requests"][0]["id"].clone())
@@ -28,7 +28,7 @@ fn approval(request: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn without_a_key_one_acts_on_what_was_created_without_one() {
+async fn without_a_key_only_runs_created_without_one_can_be_changed() {
     let world = World::new();
     let key = world.key.clone();
     let ask = doing(&json!([{ "ask": "?" }]));
@@ -47,7 +47,7 @@ async fn without_a_key_one_acts_on_what_was_created_without_one() {
             "{path}"
         );
         let why = refused.json()["error"]["details"]["Authorization"].as_str().unwrap().to_owned();
-        assert!(why.starts_with("is needed for this"), "{why}");
+        assert!(why.starts_with("is missing: without an access key"), "{why}");
     }
     assert_eq!(world.anonymous("GET", &holders, &json!({})).await.json()["data"]["status"], "awaiting_input");
     let answered = world.anonymous("POST", &format!("{anonymous}/input"), &feedback(&question)).await;
@@ -63,12 +63,12 @@ async fn without_a_key_one_acts_on_what_was_created_without_one() {
     assert_eq!(
         world.with_key(&key, "POST", "/v1/runs", &with_file).await.status,
         400,
-        "whether there is one or not"
+        "with a key, an unknown file is 400"
     );
     let nowhere = "/v1/runs/0190f3c2-7a4e-7c51-9d0b-3a1f5e8c2b77/cancel";
     assert_eq!(world.anonymous("POST", nowhere, &json!({})).await.status, 404);
 
-    // A key opens both, and what it makes of an anonymous run is its own.
+    // A key works for both, and a run that it retries belongs to key holders.
     let retried = world.with_key(&key, "POST", &format!("{anonymous}/retry"), &json!({})).await;
     assert_eq!(retried.status, 202);
     let retried = format!("/v1/runs/{}", retried.json()["data"]["id"].as_str().unwrap());
@@ -78,7 +78,7 @@ async fn without_a_key_one_acts_on_what_was_created_without_one() {
 }
 
 #[tokio::test]
-async fn nobody_approves_without_a_key() {
+async fn an_approval_needs_a_key() {
     let world = World::new();
     let key = world.key.clone();
     let body = doing(&json!([{ "approve": { "amount": 10_000 } }]));
@@ -99,14 +99,14 @@ async fn nobody_approves_without_a_key() {
             );
         }
         let wrong = world.anonymous("POST", &format!("{run}/input"), &feedback(&request)).await;
-        assert_eq!(wrong.status, 401, "nor by another type of answer");
+        assert_eq!(wrong.status, 401, "another type of answer is refused as well");
         let approved = world.with_key(&key, "POST", &format!("{run}/input"), &approval(&request)).await;
         assert_eq!(approved.status, 200);
     }
 }
 
 #[tokio::test]
-async fn the_log_tells_who_approved_what() {
+async fn the_log_records_who_approved_what() {
     let world = World::new();
     let schema = json!({ "properties": { "note": { "type": "string" } } });
     let approve = json!({
@@ -142,7 +142,7 @@ async fn the_log_tells_who_approved_what() {
     assert_eq!(
         received(json!({ "approved": false, "params": { "amount": 450 } }), json!(null)).await,
         json!({ "approved": false, "by": { "key": id } }),
-        "what is denied is not changed"
+        "a denied approval has no changes"
     );
     let by = json!({ "key": id });
     assert_eq!(
@@ -155,9 +155,9 @@ async fn the_log_tells_who_approved_what() {
     );
 }
 
-/// Who repeats a request with its key is given the run: without an access key that must be a secret.
+/// A caller that repeats a request with its idempotency key gets the run, so without an access key it must be a secret.
 #[tokio::test]
-async fn callers_without_a_key_share_no_run_by_chance() {
+async fn callers_without_a_key_do_not_share_runs() {
     let world = World::new();
     let post = async |key: &str, body: &Value| {
         let request = Request::builder().method("POST").uri("/v1/runs").header("host", "public.test");
@@ -183,7 +183,7 @@ async fn callers_without_a_key_share_no_run_by_chance() {
     assert_eq!(post(one, &doing(&json!([2]))).await.status, 409);
 }
 
-/// What takes the right away from a caller who is being answered.
+/// Takes access away from a caller that is being answered.
 async fn take_away(world: &World, what: &str) {
     match what {
         "the key" => world.revoke(&world.key).await,
@@ -217,12 +217,12 @@ fn request(world: &World, method: &str, path: &str, keyed: bool, body: &Value) -
     request.body(Body::from(body.to_string())).unwrap()
 }
 
-/// What is known of a key may be 15 s old, which the store here never is: the other 15 s are for looking.
-const LOOKED: Duration = Duration::from_secs(15);
+/// Access ends within 30 s. Keys may be cached for 15 s, but not by the store of this test; the check takes the rest.
+const CHECK_TIME: Duration = Duration::from_secs(15);
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_ends_when_its_caller_may_not_follow_any_more() {
-    // Silent, and with events that come without a pause.
+async fn a_stream_ends_when_its_caller_loses_access() {
+    // A silent stream, and one whose events arrive without a pause.
     let busy: Vec<Value> =
         (0..600).flat_map(|_| [json!({ "say": "x" }), json!({ "wait_ms": 100 })]).collect();
     for (commands, wanted) in [(json!([{ "wait_ms": 60_000 }]), "silent"), (busy.into(), "busy")] {
@@ -240,18 +240,18 @@ async fn a_stream_ends_when_its_caller_may_not_follow_any_more() {
             });
             let rest = String::from_utf8(rest.unwrap().to_bytes().to_vec()).unwrap();
             let took = begun.elapsed().checked_sub(Duration::from_secs(5)).unwrap();
-            let goes_on = status == 200;
-            assert_eq!(rest.contains("event: run.completed"), goes_on, "{wanted}: {what}");
-            assert_eq!(took > LOOKED, goes_on, "{wanted}: {what} was seen after {took:?}");
+            let keeps_access = status == 200;
+            assert_eq!(rest.contains("event: run.completed"), keeps_access, "{wanted}: {what}");
+            assert_eq!(took > CHECK_TIME, keeps_access, "{wanted}: {what} was seen after {took:?}");
             let again =
                 world.open(request(&world, "GET", &format!("{path}/stream"), keyed, &json!({}))).await;
-            assert_eq!(again.status().as_u16(), status, "who comes back is told: {what}");
+            assert_eq!(again.status().as_u16(), status, "a client that reconnects gets the error: {what}");
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_is_given_a_run_whom_it_is_not_for_any_more() {
+async fn a_caller_that_loses_access_does_not_get_the_run() {
     for (background, silence) in [(false, None), (true, None), (false, Some(Duration::from_secs(1)))] {
         for (what, keyed, status) in CASES {
             let world = World::with(Config { sync_silence: silence, ..Config::default() });
@@ -275,13 +275,13 @@ async fn nobody_is_given_a_run_whom_it_is_not_for_any_more() {
             });
             let body = String::from_utf8(body.to_vec()).unwrap();
             assert_eq!(body.contains("\"completed\""), status == 200, "{what}: {body}");
-            let begun = match (status, background, silence) {
+            let expected = match (status, background, silence) {
                 // The status was sent before.
                 (_, false, Some(_)) => 200,
                 (200, true, _) => 202,
                 (status, ..) => status,
             };
-            assert_eq!(answered, begun, "{what}");
+            assert_eq!(answered, expected, "{what}");
             if silence.is_some() && status != 200 {
                 assert_eq!(body.trim(), "", "{what}");
             }

@@ -1,4 +1,4 @@
-//! `limits.stored_bytes`.
+//! The quota `limits.stored_bytes`.
 
 use crate::world::{Answer, MULTIPART, World, multipart};
 use axum::body::Body;
@@ -36,7 +36,7 @@ fn is_refused(answer: &Answer) {
     assert!(problem.contains("200000 bytes") && problem.contains("retention_days"), "{problem}");
 }
 
-/// Sends a request whose client waits to be told to send the body; gives whether that was asked for.
+/// Sends a request with `Expect: 100-continue`; returns the response, and whether the body was read.
 async fn announce(world: &World, path: &str, content_type: &str, body: Vec<u8>) -> (Answer, bool) {
     let read = Arc::<AtomicBool>::default();
     let seen = Arc::clone(&read);
@@ -50,7 +50,7 @@ async fn announce(world: &World, path: &str, content_type: &str, body: Vec<u8>) 
 }
 
 #[tokio::test]
-async fn a_full_app_is_refused_before_the_body_is_read() {
+async fn above_the_quota_a_request_is_refused_before_its_body_is_read() {
     let world = world();
     let failed = world.run(json!([{ "fail": "no luck" }])).await;
     let kept = world.run(json!(["x".repeat(100_000)])).await;
@@ -72,13 +72,13 @@ async fn a_full_app_is_refused_before_the_body_is_read() {
     assert_eq!(world.get("/v1/runs").await.json()["pagination"]["total_count"], 2);
     assert_eq!(world.get(&format!("/v1/runs/{}", kept["id"].as_str().unwrap())).await.status, 200);
     let other = world.with_key(&world.key, "POST", "/v1/runs", &json!({ "input": { "do": [] } })).await;
-    assert_eq!(other.status, 200, "another app has a quota of its own");
+    assert_eq!(other.status, 200, "another app has its own quota");
     world.clock.forward(world.app().await.lifetime() + Duration::from_hours(24));
     assert_eq!(world.post("/v1/runs", &json!({ "input": { "do": [] } })).await.status, 200);
 }
 
 #[tokio::test]
-async fn an_upload_ends_where_the_quota_does() {
+async fn an_upload_above_the_quota_is_refused() {
     let world = world();
     let content = vec![b'x'; 150_000];
     let form = |name: &str| {
@@ -90,15 +90,15 @@ async fn an_upload_ends_where_the_quota_does() {
     for (path, name) in [("/v1/files", "file"), ("/v1/runs", "files")] {
         let (answer, was_read) = announce(&world, path, MULTIPART, form(name)).await;
         is_refused(&answer);
-        assert!(!was_read, "more was announced than is left");
+        assert!(!was_read, "the announced length exceeds the quota");
         let pieces: Vec<_> =
             form(name).chunks(10_000).map(|piece| Ok::<_, Infallible>(piece.to_vec())).collect();
         let request = world.request("POST", path).header("content-type", MULTIPART);
         is_refused(&world.send(request.body(Body::from_stream(stream::iter(pieces))).unwrap()).await);
-        assert_eq!(world.files.count(), 1, "what was refused left nothing");
+        assert_eq!(world.files.count(), 1, "a refused upload leaves no file");
     }
     assert_eq!(world.get("/v1/runs").await.json()["pagination"]["total_count"], 0);
-    // What was refused takes nothing of what is left.
+    // Refused uploads do not count toward the quota.
     let (small, was_read) =
         announce(&world, "/v1/files", MULTIPART, multipart(&[("name=file; filename=x", &content[..40_000])]))
             .await;

@@ -1,4 +1,4 @@
-//! One app after another on ports in memory, and a client that believes nothing.
+//! A server on in-memory ports, and a client that checks every response.
 
 use crate::document;
 use async_trait::async_trait;
@@ -107,7 +107,7 @@ impl World {
         Self::counted(config, Arc::clone(&files) as Arc<dyn FileStore>, files, usage)
     }
 
-    /// On another file store; `files` is then not used.
+    /// With another file store; `files` is then not used.
     pub(crate) fn on(config: Config, store: Arc<dyn FileStore>, files: Arc<MemoryFiles>) -> Self {
         Self::counted(config, store, files, Arc::default())
     }
@@ -163,14 +163,14 @@ impl World {
         world
     }
 
-    /// The same world, with a limit, in bytes, on the memory of its requests and runs.
+    /// Limits the memory of requests and runs to `bytes`.
     pub(crate) fn with_memory(mut self, bytes: usize) -> Self {
         self.http.service = self.http.service.clone().with_memory(bytes);
         self.router = router(self.http.clone());
         self
     }
 
-    /// A new key.
+    /// Creates a key.
     pub(crate) fn new_key(&self, scope: Scope, change: impl FnOnce(&mut AccessKey)) -> String {
         let (credential, mut key) = Credential::generate(&SystemIds, scope, self.clock.now(), None);
         change(&mut key);
@@ -185,7 +185,7 @@ impl World {
         self.keys.insert(AccessKey { revoked_at: Some(self.now()), ..key });
     }
 
-    /// Deploys an app anew; `None` takes it away.
+    /// Deploys a changed app; `None` removes it.
     pub(crate) fn change(&self, name: &str, change: impl Fn(App) -> Option<App>) {
         let mut apps = self.apps.0.lock().unwrap();
         let changed = apps.iter().filter_map(|app| {
@@ -194,14 +194,14 @@ impl World {
         *apps = changed.collect();
     }
 
-    /// A request without a key of the app `public.test`.
+    /// Sends a request without a key to the app `public.test`.
     pub(crate) async fn anonymous(&self, method: &str, path: &str, body: &Value) -> Answer {
         let request = Request::builder().method(method).uri(path).header("host", "public.test");
         let request = request.header("content-type", "application/json");
         self.send(request.body(Body::from(body.to_string())).unwrap()).await
     }
 
-    /// The same with a key.
+    /// Sends a request with a key to the app `public.test`.
     pub(crate) async fn with_key(&self, key: &str, method: &str, path: &str, body: &Value) -> Answer {
         let request = Request::builder().method(method).uri(path).header("host", "public.test");
         let request = request.header("content-type", "application/json");
@@ -209,7 +209,7 @@ impl World {
         self.send(request.body(Body::from(body.to_string())).unwrap()).await
     }
 
-    /// `private.test`.
+    /// Returns the app `private.test`.
     pub(crate) async fn app(&self) -> Arc<App> {
         self.http.apps.by_host("private.test").await.expect("the store answers").expect("the app")
     }
@@ -218,7 +218,7 @@ impl World {
         self.clock.now()
     }
 
-    /// A request of the app `private.test` with the key.
+    /// Builds a request to the app `private.test` with the key.
     pub(crate) fn request(&self, method: &str, path: &str) -> http::request::Builder {
         Request::builder()
             .method(method)
@@ -227,7 +227,7 @@ impl World {
             .header("authorization", format!("Bearer {}", self.key))
     }
 
-    /// Sends a request and reads the whole answer.
+    /// Sends a request and reads the whole response.
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let response = self.open(request).await;
@@ -239,7 +239,7 @@ impl World {
         answer
     }
 
-    /// Sends a request and leaves the body.
+    /// Sends a request, and does not read the body.
     pub(crate) async fn open(&self, request: Request<Body>) -> Response {
         self.router.clone().oneshot(request).await.expect("the router never fails")
     }
@@ -253,14 +253,14 @@ impl World {
         self.send(request.body(Body::from(body.to_string())).unwrap()).await
     }
 
-    /// Creates a run of these commands, and gives it as it is answered.
+    /// Creates a sync run of these commands, and returns it.
     pub(crate) async fn run(&self, commands: Value) -> Value {
         let answer = self.post("/v1/runs", &json!({ "input": { "do": commands } })).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.json()["data"].clone()
     }
 
-    /// Has a worker do what is next in the queue.
+    /// Lets a worker execute the next run in the queue.
     pub(crate) async fn work_once(&self) {
         let run =
             tokio::time::timeout(Duration::from_mins(1), self.queue.receive()).await.expect("a message");
@@ -283,14 +283,14 @@ impl std::fmt::Debug for Answer {
 
 impl Answer {
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
     }
 
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    /// The fields that an error names.
+    /// Returns the keys of an error's details.
     pub(crate) fn details(&self) -> Vec<String> {
         let error = self.json();
         error["error"]["details"]
@@ -299,7 +299,7 @@ impl Answer {
             .unwrap_or_default()
     }
 
-    /// What holds for every answer.
+    /// Checks what is true of every response.
     fn is_in_format(&self, method: &http::Method) {
         let id = self.header("x-request-id");
         assert!(!id.is_empty(), "{self:?}");
@@ -316,7 +316,7 @@ impl Answer {
     }
 }
 
-/// A multipart body of (headers after `form-data`, content).
+/// Returns a multipart body; each part is the rest of its headers after `form-data`, and its content.
 pub(crate) fn multipart(parts: &[(&str, &[u8])]) -> Vec<u8> {
     let mut body = Vec::new();
     for (disposition, content) in parts {

@@ -1,4 +1,4 @@
-//! Platforms that bear no silence, no waiting for people, or no request beyond a time.
+//! Platforms that close silent connections, charge for open streams, or limit the time of a request.
 
 use crate::world::World;
 use axum::body::Body;
@@ -24,7 +24,7 @@ fn within(world: &World, mut request: Request<Body>, hand_over: Duration, answer
 async fn the_caller_of_a_long_run_gets_white_space_before_the_answer() {
     let world = World::with(Config { sync_silence: Some(SOON), ..Config::default() });
     let short = world.post("/v1/runs", &json!({ "input": { "do": [1] } })).await;
-    assert_eq!(short.body[0], b'{', "who does not wait gets none");
+    assert_eq!(short.body[0], b'{', "a short run gets none");
     let long = world.post("/v1/runs", &json!({ "input": { "do": [{ "wait_ms": 350 }, 2] } })).await;
     assert_eq!((long.status.as_u16(), long.header("content-type")), (200, "application/json"));
     assert!(long.header("location").starts_with("/v1/runs/"), "{long:?}");
@@ -35,13 +35,13 @@ async fn the_caller_of_a_long_run_gets_white_space_before_the_answer() {
 }
 
 #[tokio::test]
-async fn a_run_is_handed_over_when_the_request_has_no_more_time() {
+async fn a_run_is_handed_over_at_the_deadline_of_its_request() {
     let world = World::with(Config { sync_silence: Some(SOON), ..Config::default() });
     let commands = json!([{ "step": "a" }, { "wait_ms": 600 }, { "step": "b" }]);
     let request = creates(&world, &json!({ "input": { "do": commands } }));
     let request = within(&world, request, 2 * SOON, 4 * SOON);
     let answer = world.send(request).await.json();
-    assert_eq!(answer["data"]["status"], "started", "as it stands");
+    assert_eq!(answer["data"]["status"], "started", "the current state");
     world.work_once().await;
     let id = answer["data"]["id"].as_str().unwrap();
     let run = world.get(&format!("/v1/runs/{id}")).await.json();
@@ -49,7 +49,7 @@ async fn a_run_is_handed_over_when_the_request_has_no_more_time() {
 }
 
 #[tokio::test]
-async fn a_stream_ends_in_time_and_is_taken_up_again() {
+async fn a_stream_ends_at_its_deadline_and_can_be_resumed() {
     let world = World::new();
     let commands = json!([{ "step": "a" }, { "wait_ms": 600 }, { "step": "b" }]);
     let request = creates(&world, &json!({ "input": { "do": commands }, "stream": true }));
@@ -66,22 +66,22 @@ async fn a_stream_ends_in_time_and_is_taken_up_again() {
     assert!(rest.contains("event: run.completed\n"), "{rest}");
     let follow = world.request("GET", &format!("{path}/stream")).body(Body::empty()).unwrap();
     let whole = world.send(within(&world, follow, 5 * SOON, 6 * SOON)).await;
-    assert!(whole.body.ends_with(rest.as_bytes()), "a run that has ended is read to its end");
+    assert!(whole.body.ends_with(rest.as_bytes()), "the stream of a run that has ended is complete");
 }
 
 #[tokio::test]
-async fn a_stream_does_not_wait_long_for_a_person() {
+async fn the_stream_of_a_paused_run_ends_early() {
     let heartbeat = SOON / 4;
     let world = World::with(Config { heartbeat, paused_stream: Some(2 * SOON), ..Config::default() });
     let body = json!({ "input": { "do": [{ "wait_ms": 400 }, { "ask": "well?" }] }, "stream": true });
     let answer = world.send(creates(&world, &body)).await;
     let text = String::from_utf8_lossy(&answer.body).into_owned();
-    assert!(text.contains("event: run.paused\n"), "a silent call is waited for: {text}");
+    assert!(text.contains("event: run.paused\n"), "a silent step does not end the stream: {text}");
     assert!(text.ends_with(": heartbeat\n\n"), "{text}");
     let path = answer.header("location").to_owned();
     let later = world.get(&format!("{path}/stream?after_sequence=3")).await;
     assert!(
         !later.body.is_empty() && later.body.starts_with(b": heartbeat"),
-        "nor who comes later: {later:?}"
+        "a later stream ends as well: {later:?}"
     );
 }
