@@ -164,7 +164,7 @@ async fn apps_are_listed_shown_and_checked() {
     home.app("wrong", "", &ECHO.replace("dynamiq.nodes.utils.Output", "no.such.Node"));
     let done = home.run(&["apps", "check"]).await;
     assert_eq!(done.code, 1, "{}", done.out);
-    assert!(done.out.contains("wrong  wrong") && done.out.contains("no.such.Node"), "{}", done.out);
+    assert!(done.out.contains("error  wrong") && done.out.contains("no.such.Node"), "{}", done.out);
     assert_eq!(home.run(&["apps", "check", "echo"]).await.code, 0);
     let folder = home.apps().join("wrong");
     assert_eq!(home.run(&["apps", "check", folder.to_str().unwrap()]).await.code, 1);

@@ -134,12 +134,12 @@ async fn apps_are_deployed_and_keys_made_on_a_stack() {
     assert_eq!((&first.json()["changed"], &first.json()["before"]), (&true.into(), &().into()));
     let first = first.json()["version"].as_str().unwrap().to_owned();
     let again = aws.run(&home, &["apps", "deploy", "echo", "--stack", "prod"]).await;
-    assert_eq!(again.out, format!("echo {first} is current already on the stack prod\n"));
+    assert_eq!(again.out, format!("echo {first} is already current on the stack prod\n"));
 
     home.app("echo", "hosts: [echo.example.com]\nenv: [MODEL, {KEY: 'ssm:/prod/key'}]\n", ECHO);
     let second = aws.run(&home, &["apps", "deploy", "echo", "--stack", "prod"]).await;
     assert_eq!(second.code, 0, "{}", second.err);
-    assert!(second.err.contains("MODEL must stand in the functions' environment"), "{}", second.err);
+    assert!(second.err.contains("MODEL must be set in the functions' environment"), "{}", second.err);
     let listed = aws.run(&home, &["apps", "list", "--stack", "prod", "--json"]).await.json();
     assert_eq!(listed["hosts"], serde_json::json!(["echo.*", "echo.example.com"]));
 
