@@ -1,8 +1,8 @@
 //! `api`: the Runs API as a Lambda function, behind API Gateway (REST or HTTP API) or a function URL.
 //!
 //! Deployed twice, so that a thousand open streams cannot block a cancel. With `RUNYARD_ROLE=stream` it streams
-//! responses, as the REST API requires; with `RUNYARD_ROLE=control` it sends complete responses, for gateways that cannot
-//! stream. Both roles serve every route.
+//! responses, as the REST API requires; with `RUNYARD_ROLE=control` it sends complete responses, for gateways that
+//! cannot stream. Both roles serve every route.
 
 mod api;
 mod config;
