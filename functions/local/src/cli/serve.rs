@@ -43,7 +43,7 @@ struct ServerArgs {
     /// Address and port to listen on; port 0 chooses a free port
     #[arg(long, value_name = "ADDRESS:PORT", env = "RUNYARD_LISTEN", default_value = "127.0.0.1:8787")]
     listen: String,
-    /// Number of background runs executed at the same time
+    /// Number of runs from the queue executed at the same time
     #[arg(long, value_name = "N", env = "RUNYARD_WORKERS", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     workers: u16,
     /// MiB of memory for requests and runs together [default: a quarter of what the process may use]

@@ -147,7 +147,7 @@ async fn a_cancel_ends_waiting_runs() {
 }
 
 #[tokio::test]
-async fn a_resting_run_holds_no_slot_and_can_be_canceled() {
+async fn a_resting_run_holds_no_permit_and_can_be_canceled() {
     let home = Home::new();
     let limits = "limits: {concurrent_runs: 1, run_seconds: 7200}\n";
     let within = "nodes:\n  one: {type: dynamiq.nodes.operators.SubWorkflow, flow: inner}\n  \
