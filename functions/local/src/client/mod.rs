@@ -132,7 +132,7 @@ impl Client {
         for wait in [200, 1000] {
             match self.send(call).await {
                 Err(error) if error.is::<NoResponse>() => {
-                    tokio::time::sleep(Duration::from_millis(wait)).await
+                    tokio::time::sleep(Duration::from_millis(wait)).await;
                 }
                 answered => return answered,
             }
