@@ -19,7 +19,7 @@ use std::{
 };
 use tracing::Instrument;
 
-/// The API. Cheap to clone.
+/// The API as a Lambda service. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Api {
     opening: Opening,
@@ -29,7 +29,7 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    /// `stands_still`: whether the process does, once it has answered.
+    /// `stands_still`: whether the platform freezes the process once it has answered.
     pub(crate) fn new(opening: Opening, config: Config, stands_still: bool) -> Self {
         Self { opening, config: Arc::new(config), stands_still, router: Arc::default() }
     }
@@ -51,12 +51,12 @@ impl Api {
         self.router.get_or_init(make).clone()
     }
 
-    /// The answer once it is whole.
+    /// Answers once the response is complete.
     pub(crate) async fn answer_whole(self, request: Request) -> Result<Response<Full<Bytes>>, Infallible> {
         let (parts, body) = self.answer(request).await?.into_parts();
         let body = body.collect().await.map_or_else(
             |error| {
-                tracing::error!(%error, "an answer broke off");
+                tracing::error!(%error, "response body failed");
                 Bytes::new()
             },
             Collected::to_bytes,
@@ -84,7 +84,8 @@ impl Api {
     }
 }
 
-/// Has a response end after everything that this process executes, and tells of it: it may stand still from then on.
+/// Delays the end of a response until this process executes no run and has sent its traces: the platform may freeze it
+/// after that.
 fn outlive(response: Response, service: RunService) -> Response {
     response.map(|body| {
         let idle = async move {

@@ -1,4 +1,4 @@
-//! What the environment says of the API.
+//! The API's configuration from the environment.
 
 use http::HeaderValue;
 use runyard_boot::{
@@ -7,7 +7,7 @@ use runyard_boot::{
 };
 use std::{str::FromStr, time::Duration};
 
-/// How the function answers, and with which limits.
+/// The function's role and limits.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Config {
     pub(crate) role: Role,
@@ -15,13 +15,13 @@ pub(crate) struct Config {
     pub(crate) http: runyard_http::Config,
 }
 
-/// How a function answers.
+/// How the function answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// As the answer comes to be, for up to 15 min.
+    /// Streams the response as it is produced, for up to 15 min.
     #[default]
     Stream,
-    /// When it is whole.
+    /// Sends the response when it is complete.
     Control,
 }
 
@@ -32,24 +32,24 @@ impl FromStr for Role {
         match text {
             "stream" => Ok(Self::Stream),
             "control" => Ok(Self::Control),
-            _ => Err("there is no such role"),
+            _ => Err("unknown role"),
         }
     }
 }
 
-/// Bytes of a multipart request: Lambda takes 6 MB an event, a body stands in it as base64, and the rest is the headers'.
+/// Bytes of a multipart request: Lambda accepts events of 6 MB, which hold the body as base64, and the headers.
 const MULTIPART_BYTES: u64 = 4 << 20;
-/// API Gateway cuts a silent connection after 5 min, and other things between sooner.
+/// API Gateway cuts a silent connection after 5 min, and other hops do so earlier.
 const SYNC_SILENCE: Duration = Duration::from_mins(1);
-/// A stream that waits for a person costs memory and time as one that works does.
+/// A stream that waits for a person costs as much memory and time as one that delivers events.
 const PAUSED_STREAM: Duration = Duration::from_mins(1);
 
 impl Config {
     /// | variable | meaning |
     /// | --- | --- |
     /// | `RUNYARD_ROLE` | `stream` (the default) or `control` |
-    /// | `RUNYARD_CORS_ORIGINS` | origins whose pages may call from a browser, between commas |
-    /// | `RUNYARD_STREAMS_PER_APP` | how many streams of an app may be open, over all processes where the backend is `aws` (4,096) |
+    /// | `RUNYARD_CORS_ORIGINS` | origins whose pages may call from a browser, separated by commas |
+    /// | `RUNYARD_STREAMS_PER_APP` | open streams per app (4,096), over all processes where the backend is `aws` |
     pub(crate) fn from_env(env: &Env) -> Result<Self, BadVariable> {
         const ORIGINS: &str = "RUNYARD_CORS_ORIGINS";
         let mut http = runyard_http::Config {
@@ -59,10 +59,10 @@ impl Config {
             ..runyard_http::Config::default()
         };
         for origin in env.list(ORIGINS) {
-            let is_one = origin == "*" || origin.starts_with("https://") || origin.starts_with("http://");
-            let value = HeaderValue::from_str(&origin).ok().filter(|_| is_one && !origin.ends_with('/'));
-            let problem = || format!("has {origin:?}, and must have origins like https://example.com, or *");
-            http.cors_origins.push(value.ok_or_else(|| BadVariable::new(ORIGINS, problem()))?);
+            let is_origin = origin == "*" || origin.starts_with("https://") || origin.starts_with("http://");
+            let value = HeaderValue::from_str(&origin).ok().filter(|_| is_origin && !origin.ends_with('/'));
+            let message = || format!("has {origin:?}, and must have origins like https://example.com, or *");
+            http.cors_origins.push(value.ok_or_else(|| BadVariable::new(ORIGINS, message()))?);
         }
         if let Some(streams) = env.parsed("RUNYARD_STREAMS_PER_APP", "a number of streams")? {
             http.streams_per_app = streams;
@@ -78,7 +78,7 @@ mod tests {
     use runyard_boot::env::Env;
 
     #[test]
-    fn a_bad_variable_is_named() {
+    fn an_invalid_variable_is_named() {
         let of = |variables: &[(&str, &str)]| Config::from_env(&Env::of(variables));
         assert_eq!(of(&[]).unwrap().role, Role::Stream);
         assert_eq!(of(&[("RUNYARD_ROLE", "control")]).unwrap().role, Role::Control);

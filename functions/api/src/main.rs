@@ -1,7 +1,8 @@
 //! `api`: the Runs API as a Lambda function, behind API Gateway (REST or HTTP API) or a function URL.
 //!
-//! Deployed twice, so that a thousand open streams cannot keep a cancel out. `RUNYARD_ROLE=stream` answers as it goes, as the
-//! REST API wants it; `RUNYARD_ROLE=control` when the answer is whole, for gateways that cannot stream. Both serve every route.
+//! Deployed twice, so that a thousand open streams cannot block a cancel. With `RUNYARD_ROLE=stream` it streams
+//! responses, as the REST API requires; with `RUNYARD_ROLE=control` it sends complete responses, for gateways that
+//! cannot stream. Both roles serve every route.
 
 mod api;
 mod config;

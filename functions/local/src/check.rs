@@ -1,8 +1,8 @@
-//! Checks an app in a process of its own: a file that somebody has just changed may ask for more memory, time or stack than
-//! there is, and that must not be the server's.
+//! Checks an app in a separate process: a changed file may need more memory, time or stack than is available, and must
+//! not exhaust those of the server.
 //!
-//! What passes is loaded by the server too, within the same limits and on more stack. At the start the server checks for
-//! itself: there is nothing yet that it could take along.
+//! An app that passes is then loaded by the server, within the same limits and on more stack. At its start the server
+//! checks apps itself: it has no runs yet that a crash could end.
 
 use anyhow::{Context, Result};
 use runyard_boot::engine::{self, Reach};
@@ -17,21 +17,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The hidden command that does it.
+/// The hidden command that checks an app.
 pub(crate) const COMMAND: &str = "check-app";
 
 /// How long a check may take.
 const TIME: Duration = Duration::from_secs(10);
-/// Address space that a check may take, in bytes.
+/// Address space of a check, in bytes.
 const MEMORY: u64 = 1 << 30;
-/// Less than the threads of the server have, so that what passes here passes there.
+/// Stack of a check, in bytes: less than that of the server's threads, so that what passes here passes there.
 const STACK: usize = 1 << 20;
-/// How often is looked whether it is done.
-const EACH: Duration = Duration::from_millis(5);
-/// Bytes of what it says that are read.
-const ANSWER: u64 = 1 << 20;
+/// How often the child's exit is polled.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
+/// Bytes of the child's output that are read.
+const MAX_OUTPUT_BYTES: u64 = 1 << 20;
 
-/// Checks an app in a child; blocks.
+/// Checks an app in a child process; blocks.
 pub(crate) fn elsewhere(app: &App) -> Result<(), BoxError> {
     let stopped = |why: String| format!("the check of {} was stopped: {why}", app.name);
     let app = serde_json::to_vec(app)?;
@@ -41,13 +41,13 @@ pub(crate) fn elsewhere(app: &App) -> Result<(), BoxError> {
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
-        .map_err(|error| stopped(format!("it cannot be started: {error}")))?;
+        .map_err(|error| stopped(format!("cannot start it: {error}")))?;
     let (input, output) = (child.stdin.take(), child.stdout.take());
-    // A child that dies reads no more, and what it says is whatever it said.
+    // If the child dies, the write fails and the output is incomplete; its exit status is checked first.
     let writer = thread::spawn(move || input.map(|mut input| input.write_all(&app)));
     let reader = thread::spawn(move || {
         let mut answer = Vec::new();
-        let _ = output.map(|output| output.take(ANSWER).read_to_end(&mut answer));
+        let _ = output.map(|output| output.take(MAX_OUTPUT_BYTES).read_to_end(&mut answer));
         answer
     });
     let ended = wait(&mut child, TIME);
@@ -61,14 +61,14 @@ pub(crate) fn elsewhere(app: &App) -> Result<(), BoxError> {
         return Err(stopped(why(status)).into());
     }
     let answer: serde_json::Value =
-        serde_json::from_slice(&answer).map_err(|_| stopped("it gave no answer".into()))?;
+        serde_json::from_slice(&answer).map_err(|_| stopped("its output is not JSON".into()))?;
     match answer["problem"].as_str() {
         Some(problem) => Err(problem.into()),
         None => Ok(()),
     }
 }
 
-/// How a child ended; nothing if it took too long, and was killed.
+/// Returns how a child ended; `None` if it took too long and was killed.
 fn wait(child: &mut Child, time: Duration) -> std::io::Result<Option<ExitStatus>> {
     let begun = Instant::now();
     loop {
@@ -80,17 +80,17 @@ fn wait(child: &mut Child, time: Duration) -> std::io::Result<Option<ExitStatus>
             child.wait()?;
             return Ok(None);
         }
-        thread::sleep(EACH);
+        thread::sleep(POLL_INTERVAL);
     }
 }
 
 fn why(status: ExitStatus) -> String {
     match (status.signal(), status.code()) {
         (Some(signal), _) if signal == Signal::XCPU.as_raw() => {
-            format!("it took more than {} s of a processor", TIME.as_secs())
+            format!("it took more than {} s of CPU time", TIME.as_secs())
         }
         (Some(signal), _) => format!(
-            "it asks for more than {} MiB of memory or {} KiB of stack (signal {signal})",
+            "it needs more than {} MiB of memory or {} KiB of stack (signal {signal})",
             MEMORY >> 20,
             STACK >> 10
         ),
@@ -99,15 +99,15 @@ fn why(status: ExitStatus) -> String {
     }
 }
 
-/// What the child does: reads an app, and says what is wrong with it.
+/// The child: reads an app from stdin and prints its error, if any, as JSON.
 pub(crate) fn here() -> Result<()> {
-    let limit = |resource, most| setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) });
+    let limit = |resource, max| setrlimit(resource, Rlimit { current: Some(max), maximum: Some(max) });
     limit(Resource::As, MEMORY).context("cannot limit the memory")?;
     limit(Resource::Cpu, TIME.as_secs()).context("cannot limit the time")?;
-    limit(Resource::Core, 0).context("cannot do without a core dump")?;
+    limit(Resource::Core, 0).context("cannot disable core dumps")?;
     let mut app = Vec::new();
     std::io::stdin().read_to_end(&mut app).context("cannot read the app")?;
-    let app: App = serde_json::from_slice(&app).context("this is no app")?;
+    let app: App = serde_json::from_slice(&app).context("stdin is not an app")?;
     let checking = thread::Builder::new().stack_size(STACK).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async { engine::start(Reach::Loopback, Vec::new()).check_app(&app).await })
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_child_that_takes_too_long_or_dies_is_told_from_one_that_ends() {
+    fn a_timeout_a_signal_and_an_exit_code_are_told_apart() {
         let start = |script: &str| Command::new("sh").args(["-c", script]).spawn().expect("a shell");
         let mut child = start("sleep 60");
         assert_eq!(wait(&mut child, Duration::from_millis(50)).expect("it is killed"), None);
@@ -132,6 +132,6 @@ mod tests {
         assert!(ended("exit 0").success());
         assert!(why(ended("exit 3")).contains("exit code 3"));
         assert!(why(ended("kill -ABRT $$")).contains("1024 MiB of memory or 1024 KiB of stack (signal 6)"));
-        assert!(why(ended("kill -XCPU $$")).contains("10 s of a processor"));
+        assert!(why(ended("kill -XCPU $$")).contains("10 s of CPU time"));
     }
 }

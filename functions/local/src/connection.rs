@@ -1,4 +1,4 @@
-//! One HTTP/1.1 connection: hyper, with the limits that it does not have by itself.
+//! One HTTP/1.1 connection: hyper, with limits that it lacks.
 
 use crate::framing::Framing;
 use axum::{Router, body::Body, response::Response};
@@ -27,31 +27,31 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
-/// From the first byte of a request to the end of its headers.
-const HEADERS: Duration = Duration::from_secs(10);
-/// Between two requests.
-const IDLE: Duration = Duration::from_secs(75);
-/// How long a client may leave what we send unread.
-const UNREAD: Duration = Duration::from_secs(30);
-/// How often these are looked at: one timer a connection, none a request.
-const LOOK: Duration = Duration::from_secs(2);
-/// Of a request's headers.
-const HEADER_BYTES: usize = 64 << 10;
-/// Of a request.
-const HEADER_COUNT: usize = 100;
+/// Time from the first byte of a request to the end of its headers.
+const HEADERS_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time between two requests.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// How long a client may leave sent bytes unread.
+const UNREAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often the timeouts are checked: one timer per connection, none per request.
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
+/// Bytes of a request's headers at most.
+const MAX_HEADER_BYTES: usize = 64 << 10;
+/// Headers of a request at most.
+const MAX_HEADER_COUNT: usize = 100;
 
-/// When connections end.
+/// Signals that end connections.
 #[derive(Clone, Default)]
 pub(crate) struct Ends {
-    /// After the request in progress.
+    /// Ends a connection after the request in progress.
     pub(crate) drain: CancellationToken,
-    /// At once: a stream of events ends where it is, another request is answered 503.
+    /// Ends a connection at once: an event stream is cut, any other request is answered 503.
     pub(crate) now: CancellationToken,
 }
 
-/// Serves a connection to its end.
+/// Serves a connection until it ends.
 pub(crate) async fn serve(stream: TcpStream, router: Router, ids: Arc<dyn Ids>, ends: Ends) {
-    // A response is written whole: waiting for more to send would only cost latency.
+    // Responses are written whole, so Nagle's algorithm would only add latency.
     let _ = stream.set_nodelay(true);
     let watch = Arc::new(Watch::new());
     let io =
@@ -62,7 +62,7 @@ pub(crate) async fn serve(stream: TcpStream, router: Router, ids: Arc<dyn Ids>, 
         let ids = Arc::clone(&ids);
         async move {
             let response = poll_fn(|context| match Pin::new(&mut answer).poll(context) {
-                // Hyper polls us whenever the connection is polled, which is when the flag was raised.
+                // Hyper polls this whenever it polls the connection, and raising the flag polls the connection.
                 Poll::Pending if busy.0.ending.load(Ordering::Relaxed) => Poll::Ready(Ok(unavailable(&*ids))),
                 polled => polled,
             });
@@ -76,9 +76,9 @@ pub(crate) async fn serve(stream: TcpStream, router: Router, ids: Arc<dyn Ids>, 
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(None)
-        .max_header_size(HEADER_BYTES)
-        .max_headers(HEADER_COUNT)
-        .max_buf_size(HEADER_BYTES + (16 << 10))
+        .max_header_size(MAX_HEADER_BYTES)
+        .max_headers(MAX_HEADER_COUNT)
+        .max_buf_size(MAX_HEADER_BYTES + (16 << 10))
         .half_close(false)
         .serve_connection(TokioIo::new(io), service);
     tokio::pin!(connection);
@@ -87,7 +87,7 @@ pub(crate) async fn serve(stream: TcpStream, router: Router, ids: Arc<dyn Ids>, 
         tokio::select! {
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
-                    tracing::debug!(%error, "a connection broke");
+                    tracing::debug!(%error, "connection lost");
                 }
                 return;
             }
@@ -99,9 +99,9 @@ pub(crate) async fn serve(stream: TcpStream, router: Router, ids: Arc<dyn Ids>, 
                 ending = true;
                 watch.ending.store(true, Ordering::Relaxed);
             }
-            () = tokio::time::sleep(LOOK) => {
+            () = tokio::time::sleep(CHECK_INTERVAL) => {
                 if let Some(why) = watch.overdue() {
-                    tracing::debug!(why, "closing a connection");
+                    tracing::debug!(why, "closing connection");
                     return;
                 }
             }
@@ -118,7 +118,7 @@ struct Watch {
     ending: AtomicBool,
 }
 
-/// In [`Watch::phase`], beside the milliseconds since [`Watch::start`].
+/// The phases in the low two bits of [`Watch::phase`]; the others hold milliseconds since [`Watch::start`].
 const WAITING: u64 = 0;
 const READING: u64 = 1;
 const BUSY: u64 = 2;
@@ -147,24 +147,24 @@ impl Watch {
         self.phase.load(Ordering::Relaxed) & 3
     }
 
-    /// Why the connection has to be closed, if it has.
+    /// Returns why the connection must be closed, if it must.
     fn overdue(&self) -> Option<&'static str> {
         let over =
             |since: u64, limit: Duration| Duration::from_millis(self.now().saturating_sub(since)) > limit;
         let stalled = self.stalled.load(Ordering::Relaxed);
-        if stalled != NOT_STALLED && over(stalled, UNREAD) {
-            return Some("the client does not read what it is sent");
+        if stalled != NOT_STALLED && over(stalled, UNREAD_TIMEOUT) {
+            return Some("the client does not read");
         }
         let phase = self.phase.load(Ordering::Relaxed);
         match phase & 3 {
-            WAITING if over(phase >> 2, IDLE) => Some("no request came"),
-            READING if over(phase >> 2, HEADERS) => Some("the headers of a request did not come"),
+            WAITING if over(phase >> 2, IDLE_TIMEOUT) => Some("no request within the idle timeout"),
+            READING if over(phase >> 2, HEADERS_TIMEOUT) => Some("incomplete headers within the timeout"),
             _ => None,
         }
     }
 }
 
-/// From a request's headers to the last byte of its response's body.
+/// Lives from a request's headers to the last byte of its response's body.
 struct Busy(Arc<Watch>);
 
 impl Busy {
@@ -180,17 +180,17 @@ impl Drop for Busy {
     }
 }
 
-/// Keeps `busy` until the response's body has been sent.
+/// Keeps `busy` until the response's body is sent.
 fn attach(response: Response, busy: Busy) -> Response<Sent> {
     let content_type = response.headers().get(header::CONTENT_TYPE);
     let endless = content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"));
     response.map(|body| Sent { body, endless, busy })
 }
 
-/// A body that knows when it is done with.
+/// A body that holds [`Busy`] until it is dropped.
 struct Sent {
     body: Body,
-    /// A stream of events, which may be cut between two of them.
+    /// An event stream, which may be cut between two events.
     endless: bool,
     busy: Busy,
 }
@@ -218,7 +218,7 @@ impl hyper::body::Body for Sent {
     }
 }
 
-/// The socket, watched.
+/// The socket, with its bytes inspected and its progress recorded.
 struct Watched {
     stream: TcpStream,
     framing: Framing,
@@ -252,7 +252,7 @@ impl AsyncWrite for Watched {
     ) -> Poll<io::Result<usize>> {
         if self.watch.phase() != BUSY
             && !self.watch.refused.load(Ordering::Relaxed)
-            && let Some((head, status)) = hypers_own_refusal(data)
+            && let Some((head, status)) = refusal_by_hyper(data)
         {
             return self.refuse(context, data, head, status);
         }
@@ -298,7 +298,7 @@ impl Watched {
         }
     }
 
-    /// Sends what stands before hyper's refusal in `data`, then a refusal in the contract's format in place of hyper's.
+    /// Sends what precedes hyper's refusal in `data`, then replaces the refusal by one in the contract's format.
     fn refuse(
         &mut self,
         context: &mut Context<'_>,
@@ -311,7 +311,7 @@ impl Watched {
         }
         self.watch.refused.store(true, Ordering::Relaxed);
         let refusal = refusal(status, &self.ids.random().to_string());
-        // The connection ends here, and it is a few hundred bytes: if the socket does not take them, they are lost.
+        // The connection ends here. If the socket does not take these few hundred bytes at once, they are lost.
         match Pin::new(&mut self.stream).poll_write(context, refusal.as_bytes()) {
             Poll::Ready(Ok(_)) | Poll::Pending => Poll::Ready(Ok(data.len())),
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
@@ -319,14 +319,14 @@ impl Watched {
     }
 }
 
-/// Where in `data` the response begins that hyper makes by itself to what is no HTTP, and its status.
+/// Returns where in `data` hyper's own response to invalid HTTP begins, and its status.
 ///
-/// It is told from the router's by its place, the last of what is written while no request is in progress, by having
-/// no body, and by lacking `x-request-id`, which every response of the router carries.
-fn hypers_own_refusal(data: &[u8]) -> Option<(usize, StatusCode)> {
+/// It differs from the router's responses by its position, at the end of what is written while no request is in
+/// progress, by its empty body, and by the missing `x-request-id`, which every response of the router has.
+fn refusal_by_hyper(data: &[u8]) -> Option<(usize, StatusCode)> {
     const END: &[u8] = b"\r\n\r\n";
-    const LONGEST: usize = 256;
-    let tail_start = data.len().saturating_sub(LONGEST);
+    const MAX_BYTES: usize = 256;
+    let tail_start = data.len().saturating_sub(MAX_BYTES);
     let tail = &data[tail_start..];
     let start = tail.windows(13).rposition(|window| {
         window == b"HTTP/1.1 400 " || window == b"HTTP/1.1 414 " || window == b"HTTP/1.1 431 "
@@ -346,7 +346,10 @@ fn refusal(status: StatusCode, request_id: &str) -> String {
     let detail = match status {
         StatusCode::URI_TOO_LONG => "the request's target is too long".to_owned(),
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
-            format!("more than {HEADER_COUNT} headers, or more than {} KiB of them", HEADER_BYTES >> 10)
+            format!(
+                "more than {MAX_HEADER_COUNT} headers, or more than {} KiB of them",
+                MAX_HEADER_BYTES >> 10
+            )
         }
         _ => "this is not a valid HTTP request with one valid `Host`".to_owned(),
     };
@@ -358,11 +361,11 @@ fn refusal(status: StatusCode, request_id: &str) -> String {
     )
 }
 
-/// To who still waits when the process is about to end.
+/// The response to requests that still wait when the process is about to end.
 fn unavailable(ids: &dyn Ids) -> Response {
     let request_id = ids.random().to_string();
     let status = StatusCode::SERVICE_UNAVAILABLE;
-    let detail = "the server is shutting down; an accepted run goes on with the next one";
+    let detail = "the server is shutting down; an accepted run resumes on the next server";
     let mut response = Response::new(Body::from(error_body(status, detail, &request_id)));
     *response.status_mut() = status;
     let headers = response.headers_mut();

@@ -1,4 +1,4 @@
-//! The access keys that `dev` makes for itself, one an organization, each kept in a file that only its owner may read.
+//! The access keys that `dev` creates, one per organization, each in a file that only its owner may read.
 
 use crate::plug::Plugged;
 use anyhow::{Context, Result};
@@ -10,18 +10,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A key and where it is kept.
+/// A key and its file.
 pub(crate) struct DevKey {
-    /// Whose apps it opens.
+    /// The organization whose apps the key opens.
     pub(crate) organization: OrganizationId,
-    /// The file.
+    /// The file that holds the key.
     pub(crate) path: PathBuf,
-    /// The key, if it was just made.
+    /// The key, if it was just created.
     pub(crate) new: Option<String>,
 }
 
-/// The keys for these organizations: `<data>/dev-key` for the first, `<data>/dev-key-<organization>` for others. A key
-/// is made where there is none, or where the one in the file is not good any more.
+/// Returns the keys for these organizations: `<data>/dev-key` for the first, `<data>/dev-key-<organization>` for
+/// others. A missing or invalid key is replaced.
 pub(crate) async fn ensure(
     plugged: &Plugged,
     data: &Path,
@@ -31,7 +31,7 @@ pub(crate) async fn ensure(
     for (index, organization) in organizations.iter().enumerate() {
         let name = if index == 0 { "dev-key".to_owned() } else { format!("dev-key-{organization}") };
         let path = data.join(name);
-        let new = if is_good(plugged, &path, *organization).await? {
+        let new = if is_valid(plugged, &path, *organization).await? {
             None
         } else {
             let scope = Scope { organization: *organization, project: None };
@@ -44,7 +44,7 @@ pub(crate) async fn ensure(
     Ok(keys)
 }
 
-async fn is_good(plugged: &Plugged, path: &Path, organization: OrganizationId) -> Result<bool> {
+async fn is_valid(plugged: &Plugged, path: &Path, organization: OrganizationId) -> Result<bool> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -57,7 +57,7 @@ async fn is_good(plugged: &Plugged, path: &Path, organization: OrganizationId) -
     }))
 }
 
-/// Whole or not at all, and never readable by others, not even for a moment.
+/// Writes the file atomically, and never with permissions that let others read it.
 fn write(path: &Path, key: &str) -> io::Result<()> {
     let new = path.with_extension("new");
     let _ = fs::remove_file(&new);

@@ -3,18 +3,18 @@
 use crate::client::Refused;
 use std::{fmt, process::ExitCode};
 
-/// How a command ended. Told to people by [`EXIT_CODES`].
+/// How a command ended. [`EXIT_CODES`] describes them in `--help`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// It did what it was asked; a run that it waited for completed.
+    /// Done; a run that was waited for completed.
     Done = 0,
-    /// The run failed or was canceled, or a check found something wrong.
+    /// The run failed or was canceled, or a check found an error.
     Failed = 1,
-    /// It was not called rightly.
+    /// Invalid usage.
     Usage = 2,
     /// The server refused the request.
     Refused = 3,
-    /// The server could not be reached or failed, or something on this machine did.
+    /// The server could not be reached or failed, or something on this machine failed.
     Trouble = 4,
     /// The run waits for a person.
     AwaitingInput = 5,
@@ -24,15 +24,15 @@ pub(crate) enum Exit {
 
 /// For `--help`.
 pub(crate) const EXIT_CODES: &str = "  0  done; a run that was waited for completed
-  1  the run failed or was canceled, or a check found something wrong
-  2  wrong usage: an unknown option, an input that is no JSON, a file that is not there
-  3  refused by the server (a 4xx), or by what is deployed: what was wrong stands on stderr
+  1  the run failed or was canceled, or a check found an error
+  2  invalid usage: an unknown option, an input that is not JSON, a file that does not exist
+  3  refused by the server (4xx), or by what is deployed; stderr says why
   4  trouble: no connection, a 5xx, a damaged data directory, a port in use
   5  the run waits for a person: answer with `runyard runs input`
 130  interrupted by Ctrl-C; the run itself goes on";
 
 impl Exit {
-    /// What an error comes to.
+    /// The exit code of an error.
     pub(crate) fn of(error: &anyhow::Error) -> Self {
         if error.is::<Usage>() {
             return Self::Usage;
@@ -54,7 +54,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// A command that was not called rightly.
+/// Invalid usage of a command.
 #[derive(Debug)]
 pub(crate) struct Usage(pub(crate) String);
 
@@ -66,12 +66,12 @@ impl fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
-/// [`Usage`], made where `?` wants it.
+/// A [`Usage`] error for `?`.
 pub(crate) fn usage(message: impl Into<String>) -> anyhow::Error {
     Usage(message.into()).into()
 }
 
-/// A deployment that contradicts another.
+/// A deployment that conflicts with what is deployed.
 #[cfg(feature = "aws")]
 #[derive(Debug)]
 struct Conflict(String);
@@ -86,7 +86,7 @@ impl fmt::Display for Conflict {
 #[cfg(feature = "aws")]
 impl std::error::Error for Conflict {}
 
-/// [`Conflict`], made where `?` wants it.
+/// A [`Conflict`] error for `?`.
 #[cfg(feature = "aws")]
 pub(crate) fn refused(message: impl Into<String>) -> anyhow::Error {
     Conflict(message.into()).into()

@@ -1,22 +1,22 @@
-//! What hyper takes and we do not: line breaks without a carriage return, folded headers, a `Host` that is missing, given
-//! twice or malformed, and bodies whose length is said in two ways. Between us and a proxy each of them may mean another
-//! request, or another app, to one than to the other (RFC 9112, sections 2.2, 3.2, 5.2 and 6.3).
+//! Refuses requests that hyper accepts but that a proxy may read differently: line breaks without a carriage return,
+//! folded headers, a `Host` that is missing, repeated or malformed, and bodies with two lengths. Server and proxy could
+//! take such bytes for different requests, or for different apps (RFC 9112, sections 2.2, 3.2, 5.2 and 6.3).
 //!
-//! The bytes of a connection are looked at as they come, on their way to hyper. What is wrong is made unreadable in place, so
-//! that hyper refuses the request, after the answers to those before it.
+//! The bytes of a connection are inspected as they arrive, before hyper reads them. An invalid line is overwritten with
+//! unreadable bytes, so that hyper refuses the request, after it has answered earlier ones.
 
 use std::mem;
 
-/// Bytes of one line; hyper refuses a head before it is that long.
-const LONGEST_LINE: usize = 128 << 10;
-/// No line of a request has this in it.
+/// Bytes of a line at most; hyper refuses shorter heads already.
+const MAX_LINE: usize = 128 << 10;
+/// A byte that no line of a valid request contains.
 const UNREADABLE: u8 = 0;
 
-/// Where in the requests of a connection the next byte stands.
+/// Tracks what the next byte of a connection belongs to.
 #[derive(Debug, Default)]
 pub(crate) struct Framing {
     state: State,
-    /// The part of the line that came before.
+    /// The part of the current line that arrived earlier.
     line: Vec<u8>,
     head: Head,
 }
@@ -25,37 +25,37 @@ pub(crate) struct Framing {
 enum State {
     #[default]
     Head,
-    /// The bytes of a body that are still to come.
+    /// In a body, with the number of bytes left.
     Body(u64),
-    /// At a line with the size of a chunk.
+    /// At a line with a chunk's size.
     Size,
-    /// The bytes of a chunk that are still to come, without its line break.
+    /// In a chunk, with the number of bytes left before its line break.
     Chunk(u64),
     /// At the line break after a chunk.
     ChunkEnd,
     Trailers,
-    /// Something was wrong: no request follows.
+    /// A request was invalid: no further one is read.
     Refused,
 }
 
-/// What the head so far says.
+/// The head as far as it was read.
 #[derive(Debug, Default)]
 struct Head {
     started: bool,
-    /// HTTP/1.1; anything else but 1.0 is refused by hyper.
+    /// HTTP/1.1; hyper refuses everything else but 1.0.
     is_1_1: bool,
-    /// Of a target that names one.
+    /// The authority of an absolute target.
     authority: Option<Vec<u8>>,
     host: Option<Vec<u8>>,
     length: Option<u64>,
     chunked: bool,
 }
 
-/// The line, header or framing is wrong.
-struct Wrong;
+/// The line, header or framing is invalid.
+struct Invalid;
 
 impl Framing {
-    /// Looks at bytes that have just come.
+    /// Inspects bytes that have just arrived.
     pub(crate) fn look(&mut self, bytes: &mut [u8]) {
         let mut at = 0;
         while at < bytes.len() {
@@ -75,8 +75,8 @@ impl Framing {
                 _ => {
                     let end = bytes[at..].iter().position(|byte| *byte == b'\n').map(|end| at + end + 1);
                     let piece = &bytes[at..end.unwrap_or(bytes.len())];
-                    let looked = match end {
-                        None if self.line.len() + left > LONGEST_LINE => Err(Wrong),
+                    let checked = match end {
+                        None if self.line.len() + left > MAX_LINE => Err(Invalid),
                         None => {
                             self.line.extend_from_slice(piece);
                             return;
@@ -89,7 +89,7 @@ impl Framing {
                         }
                     };
                     let end = end.unwrap_or(bytes.len());
-                    if looked.is_err() {
+                    if checked.is_err() {
                         self.state = State::Refused;
                         bytes[at..end].fill(UNREADABLE);
                         return;
@@ -100,11 +100,11 @@ impl Framing {
         }
     }
 
-    /// A line with its break.
-    fn whole_line(&mut self, line: &[u8]) -> Result<(), Wrong> {
-        let line = line.strip_suffix(b"\r\n").ok_or(Wrong)?;
+    /// Checks a line with its line break.
+    fn whole_line(&mut self, line: &[u8]) -> Result<(), Invalid> {
+        let line = line.strip_suffix(b"\r\n").ok_or(Invalid)?;
         if line.iter().any(|byte| matches!(byte, b'\r' | b'\0')) {
-            return Err(Wrong);
+            return Err(Invalid);
         }
         match self.state {
             State::Head if line.is_empty() && !self.head.started => {}
@@ -120,14 +120,14 @@ impl Framing {
             State::ChunkEnd if line.is_empty() => self.state = State::Size,
             State::Trailers if line.is_empty() => self.state = State::Head,
             State::Trailers => drop(field(line)?),
-            _ => return Err(Wrong),
+            _ => return Err(Invalid),
         }
         Ok(())
     }
 }
 
 impl Head {
-    /// Hyper refuses one that is none.
+    /// Reads the request line; hyper refuses an invalid one.
     fn request_line(&mut self, line: &[u8]) {
         self.started = true;
         let mut words = line.split(|byte| *byte == b' ');
@@ -140,37 +140,37 @@ impl Head {
         }
     }
 
-    fn header(&mut self, line: &[u8]) -> Result<(), Wrong> {
+    fn header(&mut self, line: &[u8]) -> Result<(), Invalid> {
         let (name, value) = field(line)?;
         if name.eq_ignore_ascii_case(b"host") {
             if self.host.is_some() || !is_host(value) {
-                return Err(Wrong);
+                return Err(Invalid);
             }
             self.host = Some(value.to_ascii_lowercase());
         } else if name.eq_ignore_ascii_case(b"content-length") {
             if self.length.is_some() || value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-                return Err(Wrong);
+                return Err(Invalid);
             }
-            let length = std::str::from_utf8(value).map_err(|_| Wrong)?;
-            self.length = Some(length.parse().map_err(|_| Wrong)?);
+            let length = std::str::from_utf8(value).map_err(|_| Invalid)?;
+            self.length = Some(length.parse().map_err(|_| Invalid)?);
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
             if self.chunked || !self.is_1_1 || !value.eq_ignore_ascii_case(b"chunked") {
-                return Err(Wrong);
+                return Err(Invalid);
             }
             self.chunked = true;
         }
         Ok(())
     }
 
-    /// What follows the head.
-    fn end(self) -> Result<State, Wrong> {
+    /// The state after the head.
+    fn end(self) -> Result<State, Invalid> {
         let agrees = match (&self.authority, &self.host) {
             (_, None) if self.is_1_1 => false,
             (Some(authority), Some(host)) => authority == host,
             _ => true,
         };
         match (agrees, self.chunked, self.length) {
-            (false, ..) | (_, true, Some(_)) => Err(Wrong),
+            (false, ..) | (_, true, Some(_)) => Err(Invalid),
             (_, true, None) => Ok(State::Size),
             (_, _, Some(length)) if length > 0 => Ok(State::Body(length)),
             _ => Ok(State::Head),
@@ -178,12 +178,12 @@ impl Head {
     }
 }
 
-/// A header's name and its value without the space around it.
-fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Wrong> {
-    let colon = line.iter().position(|byte| *byte == b':').ok_or(Wrong)?;
+/// A header's name and its value without surrounding white space.
+fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Invalid> {
+    let colon = line.iter().position(|byte| *byte == b':').ok_or(Invalid)?;
     let (name, value) = (&line[..colon], &line[colon + 1..]);
     if name.is_empty() || name.iter().any(|byte| matches!(byte, b' ' | b'\t')) {
-        return Err(Wrong);
+        return Err(Invalid);
     }
     Ok((name, value.trim_ascii()))
 }
@@ -212,22 +212,22 @@ fn is_host(value: &[u8]) -> bool {
     !host.is_empty() && (port.is_empty() || port.strip_prefix(b":").is_some_and(is_port))
 }
 
-fn chunk_size(line: &[u8]) -> Result<u64, Wrong> {
+fn chunk_size(line: &[u8]) -> Result<u64, Invalid> {
     let end = line.iter().position(|byte| *byte == b';').unwrap_or(line.len());
     let digits = line[..end].trim_ascii_end();
     if digits.is_empty() || digits.len() > 15 || !digits.iter().all(u8::is_ascii_hexdigit) {
-        return Err(Wrong);
+        return Err(Invalid);
     }
-    let digits = std::str::from_utf8(digits).map_err(|_| Wrong)?;
-    u64::from_str_radix(digits, 16).map_err(|_| Wrong)
+    let digits = std::str::from_utf8(digits).map_err(|_| Invalid)?;
+    u64::from_str_radix(digits, 16).map_err(|_| Invalid)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Whether these bytes are let through, however they are cut.
-    fn is_good(text: &str) -> bool {
+    /// Returns whether these bytes pass unchanged, however they are split.
+    fn is_accepted(text: &str) -> bool {
         let passes = |size: usize| {
             let mut framing = Framing::default();
             let mut through = Vec::new();
@@ -241,13 +241,13 @@ mod tests {
             !refused
         };
         let whole = passes(text.len().max(1));
-        assert!((1..text.len()).all(|size| passes(size) == whole), "{text:?} depends on how it is cut");
+        assert!((1..text.len()).all(|size| passes(size) == whole), "{text:?} depends on how it is split");
         whole
     }
 
     #[test]
-    fn good_requests_pass() {
-        for good in [
+    fn valid_requests_pass() {
+        for valid in [
             "GET / HTTP/1.1\r\nHost: a.localhost:8787\r\n\r\n",
             "\r\nGET /?u=http://other/ HTTP/1.1\r\nhost:\t127.0.0.1 \r\nX: a\tb\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: [::1]:80\r\n\r\nGET / HTTP/1.1\r\nHost: _x.y\r\n\r\n",
@@ -257,13 +257,13 @@ mod tests {
             "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
             "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n2;x=y\r\n\n\n\r\nA\r\n0123456789\r\n0\r\nT: x\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
         ] {
-            assert!(is_good(good), "{good:?}");
+            assert!(is_accepted(valid), "{valid:?}");
         }
     }
 
     #[test]
-    fn ambiguous_requests_do_not() {
-        for bad in [
+    fn ambiguous_requests_are_refused() {
+        for ambiguous in [
             "GET / HTTP/1.1\nHost: a\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\r\n\n",
@@ -304,7 +304,7 @@ mod tests {
             "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\n",
             "GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\nHost: b\n\n",
         ] {
-            assert!(!is_good(bad), "{bad:?}");
+            assert!(!is_accepted(ambiguous), "{ambiguous:?}");
         }
     }
 }

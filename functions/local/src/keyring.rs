@@ -1,4 +1,4 @@
-//! Where access keys are kept: in a data directory, or on a stack.
+//! Access keys in a data directory or on a stack.
 
 use crate::{
     cli::KeysPlace,
@@ -7,18 +7,21 @@ use crate::{
 use anyhow::Result;
 use runyard_runs::{AccessKey, Clock, Credential, OrganizationId, Scope, SystemClock, Timestamp};
 
-/// Access keys of one place.
+/// A store of access keys.
 pub(crate) enum Keyring {
-    /// Of a data directory.
+    /// In a data directory.
     Here(Data),
-    /// Of a stack.
+    /// On a stack.
     #[cfg(feature = "aws")]
     Stack(runyard_aws::Aws),
 }
 
 impl Keyring {
-    /// Those of the place that is said.
-    #[cfg_attr(not(feature = "aws"), expect(clippy::unused_async, reason = "a stack is looked for"))]
+    /// Opens the keys of `place`.
+    #[cfg_attr(
+        not(feature = "aws"),
+        expect(clippy::unused_async, reason = "only a stack is opened asynchronously")
+    )]
     pub(crate) async fn open(place: &KeysPlace) -> Result<Self> {
         #[cfg(feature = "aws")]
         if place.stack.is_given() {
@@ -51,7 +54,7 @@ impl Keyring {
         }
     }
 
-    /// Gives whether there is such a key.
+    /// Returns whether the key exists.
     pub(crate) async fn revoke(&self, id: &str) -> Result<bool> {
         match self {
             Self::Here(data) => data.revoke_key(id).await,
@@ -60,7 +63,7 @@ impl Keyring {
         }
     }
 
-    /// The organization that all apps of the place share.
+    /// Returns the organization that all apps of the place share; a usage error if there is not exactly one.
     pub(crate) async fn shared_organization(&self, place: &KeysPlace) -> Result<OrganizationId> {
         #[cfg(feature = "aws")]
         if let Self::Stack(aws) = self {

@@ -1,4 +1,4 @@
-//! Listening: the socket, the accept loop, and its end.
+//! Listening: the socket, the accept loop, and its shutdown.
 
 use crate::connection::{self, Ends};
 use anyhow::{Context, Result, anyhow};
@@ -18,12 +18,12 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-/// Files that this process opens beside its connections: the database, logs, sandboxes, calls outside.
+/// File descriptors kept for other uses than connections: the database, logs, sandboxes, outgoing calls.
 const OTHER_FILES: u64 = 256;
-/// More connections wait in the kernel's queue.
-const MOST_CONNECTIONS: u64 = 10_000;
-/// Of these, one address has no more than this, unless the operator says otherwise.
-const ONE_PEER: usize = 1_024;
+/// Open connections at most; more wait in the kernel's queue.
+const MAX_CONNECTIONS: u64 = 10_000;
+/// Default limit on the connections of one address.
+const MAX_CONNECTIONS_PER_PEER: usize = 1_024;
 
 /// Opens the listening socket.
 pub(crate) async fn bind(listen: &str) -> Result<TcpListener> {
@@ -36,26 +36,26 @@ pub(crate) async fn bind(listen: &str) -> Result<TcpListener> {
         .ok_or_else(|| anyhow!("cannot listen on {listen}: the name has no address"))?;
     open(address).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => anyhow!(
-            "port {} is in use: stop the other process (`lsof -i :{}` names it), or choose another with --listen {}:{}",
+            "port {} is in use: stop the other process (`lsof -i :{}` shows it), or choose another port with --listen {}:{}",
             address.port(),
             address.port(),
             address.ip(),
             address.port().wrapping_add(1),
         ),
-        io::ErrorKind::PermissionDenied => anyhow!("not allowed to listen on {address}: choose a port from 1024 on"),
+        io::ErrorKind::PermissionDenied => anyhow!("not allowed to listen on {address}: choose a port above 1023"),
         _ => anyhow!("cannot listen on {address}: {error}"),
     })
 }
 
 fn open(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // A restart must not wait for the connections of the process before.
+    // A restart must not wait for connections of the previous process.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(1024)
 }
 
-/// How many connections there may be.
+/// Limits on the number of connections.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     all: usize,
@@ -63,35 +63,35 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// As many as the process may have open files for; `of_one_peer` is the operator's limit, 0 for none.
+    /// Derives the limits from the process's limit of open files; `of_one_peer` is the operator's limit, 0 for none.
     pub(crate) fn new(of_one_peer: Option<usize>) -> Self {
         let all = connection_limit();
         let of_one_peer = match of_one_peer {
             Some(0) => all,
             Some(limit) => limit.min(all),
-            None => ONE_PEER.min(all - all / 4),
+            None => MAX_CONNECTIONS_PER_PEER.min(all - all / 4),
         };
         Self { all, of_one_peer }
     }
 }
 
-/// How many connections each address has.
+/// Number of connections per address.
 #[derive(Default)]
 struct Peers(Mutex<HashMap<IpAddr, usize>>);
 
-/// A connection that is counted until this is dropped.
+/// Counts a connection until it is dropped.
 struct Counted {
     peers: Arc<Peers>,
     peer: IpAddr,
 }
 
 impl Peers {
-    /// Counts one more connection of `address`, unless it has `most`.
-    fn enter(self: &Arc<Self>, address: IpAddr, most: usize) -> Option<Counted> {
+    /// Counts one more connection of `address`; `None` if it has `max` already.
+    fn enter(self: &Arc<Self>, address: IpAddr, max: usize) -> Option<Counted> {
         let peer = peer_of(address);
         let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = peers.entry(peer).or_default();
-        if *count >= most {
+        if *count >= max {
             return None;
         }
         *count += 1;
@@ -111,7 +111,7 @@ impl Drop for Counted {
     }
 }
 
-/// Who is counted as one: an address, of IPv6 the network of 64 bits that one customer has.
+/// The unit that is counted: an IPv4 address, or an IPv6 /64, which is what one customer gets.
 fn peer_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
@@ -122,39 +122,39 @@ fn peer_of(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Raises the limit of open files as far as this process may; gives how many connections fit in.
+/// Raises the limit of open files to the hard limit; returns how many connections it allows.
 fn connection_limit() -> usize {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
         if let Err(error) = setrlimit(Resource::Nofile, raised) {
-            tracing::debug!(%error, "the limit of open files stays as it is");
+            tracing::debug!(%error, "limit of open files not raised");
         }
     }
-    // A run that calls outside has a socket of its own.
+    // A run with an outgoing call needs a second socket.
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let connections = (files.saturating_sub(OTHER_FILES) / 2).clamp(16, MOST_CONNECTIONS);
+    let connections = (files.saturating_sub(OTHER_FILES) / 2).clamp(16, MAX_CONNECTIONS);
     usize::try_from(connections).unwrap_or(usize::MAX)
 }
 
-/// Accepts connections until `stop`, then lets those that are open end.
+/// Accepts connections until `stop`, then lets open ones end.
 pub(crate) struct Accept {
     connections: TaskTracker,
     ends: Ends,
 }
 
 impl Accept {
-    /// Begins.
+    /// Starts accepting.
     pub(crate) fn start(listener: TcpListener, router: Router, ids: Arc<dyn Ids>, limits: Limits) -> Self {
         let accept = Self { connections: TaskTracker::new(), ends: Ends::default() };
         let (connections, ends) = (accept.connections.clone(), accept.ends.clone());
         tokio::spawn(async move {
-            let places = Arc::new(Semaphore::new(limits.all));
+            let permits = Arc::new(Semaphore::new(limits.all));
             let peers = Arc::<Peers>::default();
             loop {
-                // A place first: what finds none waits in the kernel's queue, and costs nothing here.
-                let place = tokio::select! {
-                    place = Arc::clone(&places).acquire_owned() => place,
+                // Take a permit before accepting: connections that wait in the kernel's queue cost nothing here.
+                let permit = tokio::select! {
+                    permit = Arc::clone(&permits).acquire_owned() => permit,
                     () = ends.drain.cancelled() => return,
                 };
                 let accepted = tokio::select! {
@@ -164,34 +164,34 @@ impl Accept {
                 let (stream, peer) = match accepted {
                     Ok(accepted) => accepted,
                     Err(error) => {
-                        // Out of file descriptors, or the client left already: neither may end the loop or spin it.
+                        // No file descriptor is left, or the client has gone: neither may end the loop or make it spin.
                         tracing::warn!(%error, "cannot accept a connection");
                         tokio::time::sleep(Duration::from_millis(50)).await;
                         continue;
                     }
                 };
                 let Some(counted) = peers.enter(peer.ip(), limits.of_one_peer) else {
-                    // Closed at once: an answer would cost what the limit is there to save.
-                    tracing::debug!(peer = %peer.ip(), most = limits.of_one_peer, "too many connections of one address");
+                    // Closed without a response, which would cost what the limit is meant to save.
+                    tracing::debug!(peer = %peer.ip(), limit = limits.of_one_peer, "too many connections from one address");
                     continue;
                 };
                 let serve = connection::serve(stream, router.clone(), Arc::clone(&ids), ends.clone());
                 connections.spawn(async move {
                     serve.await;
-                    drop((counted, place));
+                    drop((counted, permit));
                 });
             }
         });
         accept
     }
 
-    /// Accepts no more, and closes each connection once its request is answered.
+    /// Stops accepting, and closes each connection after its current response.
     pub(crate) fn stop(&self) {
         self.ends.drain.cancel();
         self.connections.close();
     }
 
-    /// Ends every stream, and answers 503 to who still waits.
+    /// Ends every stream, and answers 503 to requests that still wait.
     pub(crate) fn end_now(&self) {
         self.ends.now.cancel();
     }
@@ -207,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_peer_has_so_many_connections_and_others_theirs() {
+    fn connections_are_limited_per_peer() {
         let peers = Arc::<Peers>::default();
         let address = |text: &str| text.parse::<IpAddr>().expect("an address");
         let one = address("192.0.2.1");
@@ -216,25 +216,25 @@ mod tests {
         assert!(peers.enter(one, 3).is_none());
         assert!(
             peers.enter(address("::ffff:192.0.2.1"), 3).is_none(),
-            "the same, as an IPv6 socket tells it"
+            "the same address, as an IPv6 socket reports it"
         );
         assert!(peers.enter(address("192.0.2.2"), 3).is_some());
         drop(held);
         assert!(peers.enter(one, 3).is_some());
-        assert!(peers.0.lock().expect("no panic").is_empty(), "nothing is kept of who has gone");
+        assert!(peers.0.lock().expect("no panic").is_empty(), "nothing is kept of closed connections");
     }
 
     #[test]
-    fn a_network_of_ipv6_is_one_peer() {
+    fn an_ipv6_network_is_one_peer() {
         let peer = |text: &str| peer_of(text.parse().expect("an address"));
         assert_eq!(peer("2001:db8:1:2:3:4:5:6"), peer("2001:db8:1:2:ffff::"));
         assert_ne!(peer("2001:db8:1:2::1"), peer("2001:db8:1:3::1"));
     }
 
     #[test]
-    fn the_default_leaves_some_to_others() {
+    fn the_default_limit_leaves_connections_to_other_peers() {
         let limits = Limits::new(None);
-        assert!(limits.of_one_peer < limits.all && limits.of_one_peer <= ONE_PEER);
+        assert!(limits.of_one_peer < limits.all && limits.of_one_peer <= MAX_CONNECTIONS_PER_PEER);
         assert_eq!(Limits::new(Some(0)).of_one_peer, limits.all);
         assert_eq!(Limits::new(Some(7)).of_one_peer, 7);
     }

@@ -23,13 +23,13 @@ mod worker;
 use crate::exit::Exit;
 use std::{process::ExitCode, time::Duration};
 
-/// Threads for what blocks: each takes 2 MiB of address space, and what they do is computed or written by few at a time.
+/// Threads for blocking work: each takes 2 MiB of address space, and few of them are busy at a time.
 const BLOCKING_THREADS: usize = 64;
 
 fn main() -> ExitCode {
     runyard_boot::enter_sandbox_if_asked();
     if std::env::args_os().nth(1).is_some_and(|command| command == check::COMMAND) {
-        // Before anything else is started: it has limits of its own, and no use for the rest.
+        // Before anything else starts: the check sets its own limits and needs nothing else.
         return match check::here() {
             Ok(()) => Exit::Done.into(),
             Err(error) => {
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
         cli::output::note(&format!("error: {error:#}"));
         Exit::of(&error)
     });
-    // What still blocks a thread then has nothing left to say.
+    // Blocking work that is still running no longer affects the result.
     runtime.shutdown_timeout(Duration::from_millis(200));
     exit.into()
 }

@@ -1,31 +1,30 @@
-//! How much memory the process may use, and what follows from that.
+//! How much memory the process may use, and the limits derived from it.
 
 use rustix::process::{Resource, getrlimit};
 use std::{env, fs, os::unix::process::CommandExt, process::Command};
 
-/// The part of the memory that requests and runs may take: the rest is for the server itself, and for what is counted too
-/// low.
-const PART: u64 = 4;
+/// Requests and runs may take one in this many bytes; the rest is for the server, and for what is underestimated.
+const DIVISOR: u64 = 4;
 
-/// If nothing says how much there is.
-const UNKNOWN: u64 = 4 << 30;
+/// Bytes to assume if no limit can be read.
+const FALLBACK: u64 = 4 << 30;
 
-/// glibc's name for how many arenas it makes.
+/// glibc's variable for its maximum number of arenas.
 const ARENAS: &str = "MALLOC_ARENA_MAX";
 
-/// What requests and runs may take together unless it is said, in bytes.
+/// The default limit on the memory of requests and runs together, in bytes.
 pub(crate) fn for_runs() -> u64 {
-    limit() / PART
+    limit() / DIVISOR
 }
 
-/// The least of what limits the process's memory: its address space, its control group, the machine.
+/// The lowest limit on the process's memory: of its address space, its control group, or the machine.
 fn limit() -> u64 {
     let limits = [getrlimit(Resource::As).current, of_group(), of_machine()];
-    limits.into_iter().flatten().min().unwrap_or(UNKNOWN)
+    limits.into_iter().flatten().min().unwrap_or(FALLBACK)
 }
 
-/// Each arena of glibc's takes 64 MiB of address space, and it makes eight for each processor: where that is limited, few must
-/// do. It reads this before `main`, so the process begins anew with it, under the same id.
+/// Limits the allocator's arenas if the address space is limited: glibc makes eight per processor, of 64 MiB each. It
+/// reads the variable before `main`, so the process executes itself again, with the same pid.
 pub(crate) fn restrain_allocator() {
     if getrlimit(Resource::As).current.is_none() || env::var_os(ARENAS).is_some() {
         return;
@@ -37,7 +36,7 @@ pub(crate) fn restrain_allocator() {
         if let Some(name) = name {
             again.arg0(name);
         }
-        // Only returns if it failed: then this process goes on as it is.
+        // `exec` returns only if it failed: then this process continues unchanged.
         let _ = again.args(arguments).env(ARENAS, "2").exec();
     }
 }
@@ -50,7 +49,7 @@ fn of_group() -> Option<u64> {
         "/sys/fs/cgroup/memory.max".to_owned(),
         "/sys/fs/cgroup/memory/memory.limit_in_bytes".to_owned(),
     ];
-    // Without a limit it is a word, or more than any machine has.
+    // Without a limit the file holds a word, or a number larger than any machine's memory.
     files.iter().filter_map(|file| fs::read_to_string(file).ok()?.trim().parse().ok()).min()
 }
 
@@ -66,7 +65,7 @@ mod tests {
     use super::{limit, of_machine};
 
     #[test]
-    fn the_memory_is_known() {
+    fn the_memory_limit_is_read() {
         assert!(of_machine().is_some_and(|bytes| bytes > 64 << 20));
         assert!(limit() <= of_machine().unwrap());
     }

@@ -1,4 +1,4 @@
-//! Where a command works: on a server, or on a data directory in this process.
+//! The place that a command works on: a server, or a data directory in this process.
 
 use crate::{
     cli::{Place as Folders, Target},
@@ -10,13 +10,13 @@ use runyard_boot::engine::Reach;
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// A place to work, and a client of it.
+/// A server or data directory, and a client of it.
 pub(crate) struct Place {
     pub(crate) client: Client,
     here: Option<Arc<Plugged>>,
 }
 
-/// The place that `target` says, for the app named `app` or the default one.
+/// Opens the place that `target` selects, for the app named `app` or the default one.
 pub(crate) async fn open(target: &Target, app: Option<&str>) -> Result<Place> {
     if let Some(url) = &target.url {
         return Ok(Place { client: Client::remote(url, target.key.clone(), app)?, here: None });
@@ -29,7 +29,7 @@ pub(crate) async fn open(target: &Target, app: Option<&str>) -> Result<Place> {
     Ok(Place { client: plugged.client_for(&app), here: Some(plugged) })
 }
 
-/// [`open`], for the app of a run: on a data directory it is known which.
+/// [`open`], for the app of a run: on a data directory the app is looked up.
 pub(crate) async fn open_for_run(target: &Target, app: Option<&str>, run: Uuid) -> Result<Place> {
     if target.url.is_some() || app.is_some() {
         return open(target, app).await;
@@ -44,12 +44,12 @@ pub(crate) async fn open_for_run(target: &Target, app: Option<&str>, run: Uuid) 
 
 async fn plug(folders: &Folders) -> Result<Arc<Plugged>> {
     runyard_boot::logs::for_people();
-    // It is the user's own shell, as with `dev`.
+    // As with `dev`, workflows run on behalf of the user who started the command.
     Ok(Arc::new(Plugged::open(folders, Reach::Loopback).await?))
 }
 
 impl Place {
-    /// Hands over what still runs in this process.
+    /// Hands over runs that are still executing in this process.
     pub(crate) async fn close(self) {
         if let Some(plugged) = self.here {
             plugged.service.shut_down().await;

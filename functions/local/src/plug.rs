@@ -1,4 +1,4 @@
-//! Plugs the ports, the engine, the use cases and the API together.
+//! Connects the ports, the engine, the use cases and the API.
 
 use crate::{check, cli::Place, client::Client, exit::usage};
 use anyhow::{Context, Result, bail};
@@ -25,15 +25,15 @@ use std::{
 use tokio::{runtime::Handle, task::spawn_blocking};
 use uuid::Uuid;
 
-/// The app that answers on any host if nobody says which and it is there: the one that shows most.
-const SHOWN_FIRST: &str = "ticket-triage";
+/// The default app if none is configured and this one exists: the example that shows most features.
+const PREFERRED_DEFAULT: &str = "ticket-triage";
 
-/// The number of versions that are remembered as checked.
-const PASSED: usize = 1_000;
+/// Number of versions that are remembered as checked.
+const MAX_CHECKED_VERSIONS: usize = 1_000;
 
-/// How long the process has to live before it executes a run that has lost two workers: whatever ends it sooner is not
-/// that run's doing.
-const SETTLES_IN: Duration = Duration::from_secs(5);
+/// How long the process must have lived before it executes a run that has lost two workers: a crash before that is not
+/// caused by the run.
+const SETTLING_TIME: Duration = Duration::from_secs(5);
 
 /// A data directory, without apps and engine.
 #[derive(Clone)]
@@ -44,7 +44,7 @@ pub(crate) struct Data {
 }
 
 impl Data {
-    /// Opens it, made if need be.
+    /// Opens the data directory; creates it if it does not exist.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let ids: Arc<dyn Ids> = Arc::new(SystemIds);
@@ -76,23 +76,23 @@ impl Data {
         Ok(self.embedded.keys().list().await?)
     }
 
-    /// Gives whether there is such a key.
+    /// Returns whether the key exists.
     pub(crate) async fn revoke_key(&self, id: &str) -> Result<bool> {
         Ok(self.embedded.keys().revoke(id).await?)
     }
 }
 
-/// All of it.
+/// The data directory with everything that works on it: apps, engine and use cases.
 pub(crate) struct Plugged {
     pub(crate) data: Data,
     pub(crate) service: RunService,
     apps: Arc<Apps>,
-    /// What was wrong when the apps were last read, so that it is told once.
+    /// The errors when the apps were last read, so that each is logged once.
     problems: Mutex<Vec<Problem>>,
 }
 
 impl Plugged {
-    /// Opens the place. Apps with a problem are left out.
+    /// Opens apps and data. Apps with an error are left out.
     pub(crate) async fn open(place: &Place, reach: Reach) -> Result<Self> {
         let data = Data::open(&place.data)?;
         let engine = engine::start(reach, Vec::new());
@@ -121,13 +121,13 @@ impl Plugged {
             clock: Arc::clone(&data.clock),
             ids: Arc::clone(&data.ids),
         })
-        .settling(SETTLES_IN);
-        // What is read later is checked elsewhere first.
+        .settling(SETTLING_TIME);
+        // From now on, changed apps are checked in a separate process first.
         is_open.store(true, Ordering::Relaxed);
         Ok(Self { data, service, apps, problems: Mutex::new(problems) })
     }
 
-    /// The same, with a limit, in bytes, on the memory of requests and runs together.
+    /// Sets the limit, in bytes, on the memory of requests and runs together.
     pub(crate) fn with_memory(self, bytes: u64) -> Self {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         Self { service: self.service.with_memory(bytes), ..self }
@@ -151,8 +151,8 @@ impl Plugged {
         })
     }
 
-    /// A client of the API in this process, for one app, with a key that exists nowhere else: who may open the data
-    /// directory needs none.
+    /// A client of the API in this process, for one app. It has a temporary key that is not stored: anyone who may open
+    /// the data directory needs no key.
     pub(crate) fn client_for(&self, app: &App) -> Client {
         let scope = Scope { organization: app.organization, project: None };
         let (credential, key) = Credential::generate(&*self.data.ids, scope, self.data.now(), None);
@@ -177,14 +177,14 @@ impl Plugged {
         Ok(self.apps.list().await?)
     }
 
-    /// The app that answers on a host that names none.
+    /// The app for hosts that name none.
     pub(crate) async fn default_app(&self) -> Result<Option<Arc<App>>> {
         Ok(self.apps.by_host("").await?)
     }
 
-    /// [`Plugged::default_app`], where one is needed.
+    /// [`Plugged::default_app`]; a usage error if there is none.
     pub(crate) async fn needed_default_app(&self) -> Result<Arc<App>> {
-        self.default_app().await?.ok_or_else(|| self.nothing_like("there is no app here"))
+        self.default_app().await?.ok_or_else(|| self.not_found("there is no app here"))
     }
 
     pub(crate) async fn app_named(&self, name: &str) -> Result<Arc<App>> {
@@ -193,26 +193,26 @@ impl Plugged {
             return Ok(Arc::clone(app));
         }
         let names: Vec<_> = apps.iter().map(|app| app.name.as_str()).collect();
-        Err(self.nothing_like(&format!("there is no app {name}: choose one of {}", names.join(", "))))
+        Err(self.not_found(&format!("there is no app {name}: choose one of {}", names.join(", "))))
     }
 
-    fn nothing_like(&self, message: &str) -> anyhow::Error {
+    fn not_found(&self, message: &str) -> anyhow::Error {
         let problems: Vec<_> = self.lock_problems().iter().map(|problem| format!("\n  {problem}")).collect();
         usage(format!("{message}{}", problems.concat()))
     }
 
-    /// The app that a stored run is of, if it is stored and the app still there.
+    /// The app of a run, if both exist.
     pub(crate) async fn app_of_run(&self, run: Uuid) -> Result<Option<Arc<App>>> {
         let Some(head) = self.data.runs().head(RunId(run)).await? else { return Ok(None) };
         Ok(self.list_apps().await?.into_iter().find(|app| app.id == head.app))
     }
 
-    /// What is wrong with apps.
+    /// The errors in apps.
     pub(crate) fn problems(&self) -> Vec<Problem> {
         self.lock_problems().clone()
     }
 
-    /// An error if anything is wrong with an app.
+    /// Fails if any app has an error.
     pub(crate) fn refuse_problems(&self) -> Result<()> {
         let problems = self.problems();
         if problems.is_empty() {
@@ -222,18 +222,18 @@ impl Plugged {
         bail!("the apps cannot be served:{}", problems.concat())
     }
 
-    /// Reads the apps again, and logs what changed and what is wrong. An app that is wrong stays as it was.
+    /// Reads the apps again, and logs changes and errors. An app with an error stays on its last valid version.
     pub(crate) async fn reload(&self) {
         let before = versions(&self.list_apps().await.unwrap_or_default());
         let apps = Arc::clone(&self.apps);
         let problems = match spawn_blocking(move || apps.reload()).await {
             Ok(Ok(problems)) => problems,
             Ok(Err(error)) => {
-                tracing::error!(%error, "the apps stay as they were");
+                tracing::error!(%error, "reload failed: the apps are unchanged");
                 return;
             }
             Err(error) => {
-                tracing::error!(%error, "reading the apps failed; they stay as they were");
+                tracing::error!(%error, "reload failed: the apps are unchanged");
                 return;
             }
         };
@@ -242,20 +242,20 @@ impl Plugged {
             match before.get(app) {
                 None => tracing::info!(%app, "serving a new app"),
                 Some(was) if was != version => {
-                    tracing::info!(%app, "reloaded; runs under way stay on their version");
+                    tracing::info!(%app, "app reloaded; running runs stay on their version");
                 }
                 Some(_) => {}
             }
         }
         for app in before.keys().filter(|app| !now.contains_key(*app)) {
-            tracing::info!(%app, "the app is gone");
+            tracing::info!(%app, "app removed");
         }
         let mut known = self.lock_problems();
         for problem in problems.iter().filter(|problem| !known.contains(problem)) {
-            tracing::error!("{problem} (the app stays as it was)");
+            tracing::error!("{problem} (the app is unchanged)");
         }
         if problems.is_empty() && !known.is_empty() {
-            tracing::info!("all apps are right");
+            tracing::info!("all apps are valid");
         }
         *known = problems;
     }
@@ -269,14 +269,14 @@ fn versions(apps: &[Arc<App>]) -> BTreeMap<String, String> {
     apps.iter().map(|app| (app.name.clone(), app.version.clone())).collect()
 }
 
-/// Has the engine look at an app before it is served.
+/// Returns a check by the engine of an app that is about to be served.
 fn check(engine: &Arc<dyn Engine>) -> Check {
     let (engine, runtime) = (Arc::clone(engine), Handle::current());
     // Apps are read on threads that may block.
     Box::new(move |app| runtime.block_on(engine.check_app(app)).map(drop))
 }
 
-/// The same check; but once a server `is_open`, an app that has not passed yet is checked in a process of its own first.
+/// Extends `check`: once a server `is_open`, a version that has not passed yet is checked in a separate process first.
 fn first_elsewhere(check: Check, is_open: Arc<AtomicBool>) -> Check {
     let passed = Mutex::new(HashSet::new());
     Box::new(move |app| {
@@ -287,7 +287,7 @@ fn first_elsewhere(check: Check, is_open: Arc<AtomicBool>) -> Check {
         }
         check(app)?;
         let mut passed = lock();
-        if passed.len() >= PASSED {
+        if passed.len() >= MAX_CHECKED_VERSIONS {
             passed.clear();
         }
         passed.insert(version);
@@ -300,17 +300,17 @@ fn default_app_name(place: &Place) -> Result<Option<String>> {
         return Ok(place.default_app.clone());
     }
     let (apps, _) = Apps::check(&place.apps)?;
-    Ok(apps.iter().any(|app| app.name == SHOWN_FIRST).then(|| SHOWN_FIRST.to_owned()))
+    Ok(apps.iter().any(|app| app.name == PREFERRED_DEFAULT).then(|| PREFERRED_DEFAULT.to_owned()))
 }
 
 fn no_apps(place: &Place) -> String {
     format!(
-        "no apps from {}: make the folder, with NAME/app.yaml in it, or give another with --apps",
+        "cannot read apps from {}: create the folder, with NAME/app.yaml in it, or choose another with --apps",
         place.apps.display()
     )
 }
 
-/// A store with one key, for this process alone.
+/// A store with a single key that exists in this process only.
 struct OneKey(AccessKey);
 
 #[async_trait]
@@ -320,7 +320,7 @@ impl KeyStore for OneKey {
     }
 }
 
-/// A folder of apps, looked at without a data directory.
+/// The apps of a folder, read without a data directory, and the errors in them.
 pub(crate) struct Found {
     pub(crate) apps: Vec<App>,
     pub(crate) problems: Vec<Problem>,
@@ -336,7 +336,7 @@ impl Found {
     }
 }
 
-/// Looks at a folder of apps.
+/// Reads and checks a folder of apps.
 pub(crate) async fn look_at_apps(place: &Place) -> Result<Found> {
     look(&place.apps).await.with_context(|| no_apps(place))
 }
@@ -353,17 +353,17 @@ async fn look_with(engine: &Arc<dyn Engine>, folder: &Path) -> Result<Found> {
     Ok(Found { apps, problems })
 }
 
-/// An app that was looked at.
+/// The result of checking an app.
 pub(crate) struct Checked {
-    /// Its folder's name.
+    /// The name of the app's folder.
     pub(crate) name: String,
-    /// What keeps it from being served.
+    /// Errors that keep the app from being served.
     pub(crate) problems: Vec<Problem>,
-    /// What stands in its workflow file and is probably not meant.
+    /// Parts of the workflow file that are probably not meant.
     pub(crate) warnings: Vec<Warning>,
 }
 
-/// What is wrong with these apps, each named or given by its folder; with all if none is.
+/// Checks these apps, each given by name or folder; all apps if `which` is empty.
 pub(crate) async fn check_apps(place: &Place, which: &[String]) -> Result<Vec<Checked>> {
     let mut folders = Vec::new();
     if which.is_empty() {
@@ -393,7 +393,7 @@ pub(crate) async fn check_apps(place: &Place, which: &[String]) -> Result<Vec<Ch
     Ok(checked)
 }
 
-/// What is probably not meant in an app's workflow file; nothing if app.yaml does not even name one.
+/// The warnings about an app's workflow file; none if app.yaml does not name a readable one.
 async fn warnings(engine: &Arc<dyn Engine>, folder: PathBuf) -> Result<Vec<Warning>> {
     let no_check: Check = Box::new(|_| Ok(()));
     let Ok(app) = spawn_blocking(move || Apps::read(&folder, &no_check)).await? else {
@@ -402,7 +402,7 @@ async fn warnings(engine: &Arc<dyn Engine>, folder: PathBuf) -> Result<Vec<Warni
     Ok(engine.warnings(&app).await)
 }
 
-/// The folder of an app that is named, or given by its folder.
+/// The folder of an app, given by name or folder.
 fn folder_of(apps: &Path, name: &str) -> Result<PathBuf> {
     let by_name = apps.join(name);
     let folder = if by_name.join("app.yaml").is_file() { by_name } else { name.into() };
@@ -413,7 +413,7 @@ fn folder_of(apps: &Path, name: &str) -> Result<PathBuf> {
     Ok(fs::canonicalize(folder)?)
 }
 
-/// An app that is to be served elsewhere, or what is wrong with it. Variables that are not set here are no problem.
+/// Reads an app that will be served elsewhere, or returns its errors. Variables may be unset on this machine.
 #[cfg(feature = "aws")]
 pub(crate) async fn read_app(apps: &Path, name: &str) -> Result<Result<App, Vec<Problem>>> {
     let folder = folder_of(apps, name)?;
@@ -422,13 +422,13 @@ pub(crate) async fn read_app(apps: &Path, name: &str) -> Result<Result<App, Vec<
     Ok(spawn_blocking(move || Apps::read(&folder, &check)).await?)
 }
 
-/// The organization that all apps share.
+/// The organization that all apps share; a usage error if there is not exactly one.
 pub(crate) async fn shared_organization(place: &Place) -> Result<OrganizationId> {
     let found = look_at_apps(place).await?;
     only_organization(found.apps.iter(), &place.apps.display().to_string())
 }
 
-/// The one organization of these apps, which are at this place.
+/// The only organization of these apps; a usage error, which names `place`, if there is not exactly one.
 pub(crate) fn only_organization<'a>(
     apps: impl Iterator<Item = &'a App>,
     place: &str,
@@ -437,19 +437,19 @@ pub(crate) fn only_organization<'a>(
     let all: Vec<_> = organizations.iter().map(ToString::to_string).collect();
     match all.len() {
         1 => organizations.first().copied().context("there is one"),
-        0 => Err(usage(format!("--org is needed: there is no app in {place}"))),
-        _ => Err(usage(format!("--org is needed: the apps have several, {}", all.join(", ")))),
+        0 => Err(usage(format!("--org cannot be omitted: there is no app in {place}"))),
+        _ => Err(usage(format!("--org cannot be omitted: choose one of {}", all.join(", ")))),
     }
 }
 
-/// A data directory, and an app of the place as it is deployed there.
+/// Opens the data directory of `place`, and finds an app by name.
 pub(crate) async fn data_and_app(place: &Place, app: &str) -> Result<(Data, Arc<App>)> {
     let plugged = Plugged::open(place, Reach::Loopback).await?;
     let app = plugged.app_named(app).await?;
     Ok((plugged.data.clone(), app))
 }
 
-/// Makes a key for an app's organization.
+/// Creates a key for an app's organization.
 pub(crate) async fn make_key_for(place: &Place, app: &str) -> Result<String> {
     let app = look_at_apps(place).await?.named(app)?.organization;
     let data = Data::open(&place.data)?;

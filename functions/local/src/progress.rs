@@ -15,31 +15,31 @@ const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default();
 const ASKS: Style = AnsiColor::Yellow.on_default();
 
-/// Shows events on stderr as they come: a line for each node that is done, an LLM's text as it is written, and on a
-/// terminal what is running right now.
+/// Shows events on stderr as they arrive: a line per finished node, an LLM's text as it is streamed, and on a terminal
+/// the nodes that are running.
 pub(crate) struct Progress<W: Write> {
     out: W,
     live: bool,
     running: Vec<(String, String, Instant)>,
-    /// The node whose text stands in the line that is not ended.
+    /// The source of the text in the current line, while that line is not ended.
     writing: Option<String>,
     status_shown: bool,
 }
 
 impl Progress<anstream::AutoStream<io::Stderr>> {
-    /// On stderr.
+    /// Writes to stderr.
     pub(crate) fn stderr() -> Self {
         Progress::new(anstream::stderr(), io::stderr().is_terminal())
     }
 }
 
 impl<W: Write> Progress<W> {
-    /// On `out`; `live` if what stands there can be overwritten.
+    /// Writes to `out`; `live` if its last line can be overwritten.
     pub(crate) fn new(out: W, live: bool) -> Self {
         Self { out, live, running: Vec::new(), writing: None, status_shown: false }
     }
 
-    /// Shows one event. What can not be shown is left out: a closed stderr ends no run.
+    /// Shows one event. Write errors are ignored: a closed stderr must not end a run.
     pub(crate) fn show(&mut self, event: &Value) {
         let data = &event["data"];
         match event["type"].as_str().unwrap_or_default() {
@@ -115,7 +115,7 @@ impl<W: Write> Progress<W> {
         let _ = self.out.flush();
     }
 
-    /// Leaves the terminal tidy.
+    /// Ends the current line or removes the status line.
     pub(crate) fn finish(&mut self) {
         self.running.clear();
         self.clear();
@@ -124,11 +124,11 @@ impl<W: Write> Progress<W> {
 
     fn done(&mut self, node: &Value) -> String {
         let id = text(&node["id"]);
-        let Some(at) = self.running.iter().position(|(running, ..)| *running == id) else {
+        let Some(index) = self.running.iter().position(|(running, ..)| *running == id) else {
             return String::new();
         };
-        let took = self.running.remove(at).2.elapsed();
-        // A replay of an old log takes no time; neither does most of what is worth no figure.
+        let took = self.running.remove(index).2.elapsed();
+        // Replayed events take no time, and short times are noise.
         if took < Duration::from_millis(100) {
             String::new()
         } else {
@@ -142,16 +142,16 @@ impl<W: Write> Progress<W> {
         self.status();
     }
 
-    fn text(&mut self, whose: &str, delta: &Value) {
-        if self.writing.as_deref() != Some(whose) {
+    fn text(&mut self, source: &str, delta: &Value) {
+        if self.writing.as_deref() != Some(source) {
             self.clear();
-            let _ = write!(self.out, "  {DIM}{whose}:{DIM:#} ");
-            self.writing = Some(whose.to_owned());
+            let _ = write!(self.out, "  {DIM}{source}:{DIM:#} ");
+            self.writing = Some(source.to_owned());
         }
         let _ = write!(self.out, "{}", text(delta));
     }
 
-    /// Ends a line of text, or takes the status away.
+    /// Ends a line of streamed text, or removes the status line.
     fn clear(&mut self) {
         if self.writing.take().is_some() {
             let _ = writeln!(self.out);
@@ -172,8 +172,7 @@ impl<W: Write> Progress<W> {
     }
 }
 
-/// A string as it is, anything else as JSON; without what would move the cursor or change the terminal, and with its
-/// further lines indented below ours.
+/// A string unchanged, anything else as JSON; control characters are escaped, and further lines are indented.
 fn text(value: &Value) -> String {
     printable::indented(&raw(value), "    ").into_owned()
 }
@@ -195,11 +194,11 @@ fn short(value: &Value) -> String {
     cut(&printable::line(&raw(value).replace('\n', " ")), 100)
 }
 
-fn cut(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
+fn cut(text: &str, max: usize) -> String {
+    if text.chars().count() <= max {
         return text.to_owned();
     }
-    let mut cut: String = text.chars().take(most - 1).collect();
+    let mut cut: String = text.chars().take(max - 1).collect();
     cut.push('…');
     cut
 }
@@ -210,7 +209,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_run_reads_like_a_log_and_can_not_touch_the_terminal() {
+    fn a_run_is_shown_line_by_line_without_control_characters() {
         let mut out = Vec::new();
         let mut progress = Progress::new(anstream::StripStream::new(&mut out), false);
         let node = json!({"id": "n1", "name": "Classify\u{1b}[2J", "type": "x"});

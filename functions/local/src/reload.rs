@@ -1,7 +1,7 @@
 //! Reloading apps when their files change.
 //!
-//! By looking each half second, not by notifications: it works on every file system and through every way in which
-//! editors save, and a folder of apps is small.
+//! Polls every 500 ms instead of using notifications: polling works on every file system and with every editor, and a
+//! folder of apps is small.
 
 use std::{
     collections::BTreeMap,
@@ -11,12 +11,12 @@ use std::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// How often is looked.
-const EACH: Duration = Duration::from_millis(500);
-/// Folders in folders, so deep: apps are flat.
-const DEPTH: usize = 3;
+/// How often the folder is polled.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// Levels of nested folders that are read: apps are flat.
+const MAX_DEPTH: usize = 3;
 
-/// What tells that a file is another one.
+/// Modification time and size of each file; a file has changed if they differ.
 type Stamps = BTreeMap<PathBuf, (Option<SystemTime>, u64)>;
 
 /// Calls `changed` after each change under `folder`, until `stop`.
@@ -29,14 +29,14 @@ pub(crate) async fn watch<F: Future<Output = ()>>(
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(EACH) => {}
+            () = tokio::time::sleep(POLL_INTERVAL) => {}
         }
         let now = stamps(folder.clone()).await;
         if now == before {
             continue;
         }
         changed().await;
-        // What was saved while it was reloaded differs from `now`, and is seen next time.
+        // A file saved during the reload differs from `now`, and is seen at the next poll.
         before = now;
     }
 }
@@ -44,7 +44,7 @@ pub(crate) async fn watch<F: Future<Output = ()>>(
 async fn stamps(folder: PathBuf) -> Stamps {
     tokio::task::spawn_blocking(move || {
         let mut stamps = Stamps::new();
-        collect(&folder, DEPTH, &mut stamps);
+        collect(&folder, MAX_DEPTH, &mut stamps);
         stamps
     })
     .await
@@ -54,7 +54,7 @@ async fn stamps(folder: PathBuf) -> Stamps {
 fn collect(folder: &Path, depth: usize, stamps: &mut Stamps) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
-        // What begins with a dot is an editor's or a version control's.
+        // Names with a leading dot belong to editors and version control.
         if entry.file_name().as_encoded_bytes().starts_with(b".") {
             continue;
         }
@@ -74,24 +74,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_is_seen_and_an_editor_s_own_files_are_not() {
+    fn changes_are_seen_except_those_of_hidden_files() {
         let folder = tempfile::tempdir().unwrap();
         for app in ["echo", "triage"] {
             fs::create_dir(folder.path().join(app)).unwrap();
             fs::write(folder.path().join(app).join("app.yaml"), "id: 1").unwrap();
         }
-        let look = || {
+        let read = || {
             let mut stamps = Stamps::new();
-            collect(folder.path(), DEPTH, &mut stamps);
+            collect(folder.path(), MAX_DEPTH, &mut stamps);
             stamps
         };
-        let before = look();
+        let before = read();
         fs::write(folder.path().join("triage/.workflow.yaml.swp"), "x").unwrap();
-        assert_eq!(before, look());
+        assert_eq!(before, read());
         fs::write(folder.path().join("triage/workflow.yaml"), "nodes: {}").unwrap();
-        let changed = look();
+        let changed = read();
         assert_ne!(before, changed);
         fs::remove_dir_all(folder.path().join("echo")).unwrap();
-        assert_ne!(changed, look());
+        assert_ne!(changed, read());
     }
 }

@@ -1,4 +1,4 @@
-//! The server: API, worker and sweeper in one process, from its start to its end.
+//! The server: API, worker and sweeper in one process, from start to shutdown.
 
 use crate::{
     listen::{self, Accept},
@@ -10,14 +10,15 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, signal::unix, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-/// For runs to be handed back to the log. With [`CONNECTIONS`] below the 10 s after which platforms kill.
-const HAND_OVER: Duration = Duration::from_secs(7);
-/// For answers and streams to end after that.
-const CONNECTIONS: Duration = Duration::from_secs(2);
+/// Time for runs to be handed over. Together with [`CONNECTIONS_TIMEOUT`] less than the 10 s after which platforms kill
+/// a process.
+const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(7);
+/// Time for responses and streams to end after the hand-over.
+const CONNECTIONS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A server that runs.
+/// A running server.
 pub(crate) struct Server {
-    /// Where it listens.
+    /// The address that it listens on.
     pub(crate) address: SocketAddr,
     plugged: Arc<Plugged>,
     accept: Accept,
@@ -26,7 +27,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts all parts on a socket that listens already; `connections_per_peer` is the operator's limit, if there is one.
+    /// Starts all parts on a listening socket; `connections_per_peer` is the operator's limit, if set.
     pub(crate) async fn start(
         plugged: Arc<Plugged>,
         listener: TcpListener,
@@ -47,16 +48,16 @@ impl Server {
         Ok(Self { address, plugged, accept, stop, loops })
     }
 
-    /// Is canceled when the server begins to end.
+    /// Returns a token that is canceled when shutdown begins.
     pub(crate) fn stopping(&self) -> CancellationToken {
         self.stop.clone()
     }
 
-    /// Ends: accepts no more, hands running runs over, lets answers and streams end. At most 9 s.
+    /// Shuts down: accepts no more, hands running runs over, lets responses and streams end. Takes at most 9 s.
     pub(crate) async fn shut_down(self) {
         self.stop.cancel();
         self.accept.stop();
-        if timeout(HAND_OVER, self.plugged.service.shut_down()).await.is_err() {
+        if timeout(HAND_OVER_TIMEOUT, self.plugged.service.shut_down()).await.is_err() {
             tracing::warn!(
                 "some runs were not handed over in time: they are taken over once their leases end"
             );
@@ -68,20 +69,20 @@ impl Server {
                 let _ = part.await;
             }
         };
-        if timeout(CONNECTIONS, ended).await.is_err() {
+        if timeout(CONNECTIONS_TIMEOUT, ended).await.is_err() {
             tracing::debug!("some connections were cut");
         }
     }
 }
 
-/// Signals that ask the process to end.
+/// SIGTERM and SIGINT.
 pub(crate) struct Signals {
     terminate: unix::Signal,
     interrupt: unix::Signal,
 }
 
 impl Signals {
-    /// Listens for them from now on.
+    /// Installs the handlers.
     pub(crate) fn new() -> Result<Self> {
         Ok(Self {
             terminate: unix::signal(unix::SignalKind::terminate())?,
@@ -89,7 +90,7 @@ impl Signals {
         })
     }
 
-    /// Returns at the next; gives its name.
+    /// Waits for the next signal and returns its name.
     pub(crate) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",

@@ -1,4 +1,4 @@
-//! The sweeper: picks up what others dropped.
+//! The sweeper: requeues or ends runs that are due.
 
 use crate::plug::Plugged;
 use std::{sync::Arc, time::Duration};
@@ -8,15 +8,15 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// On one machine looking is cheap, and after a restart runs go on within 2 s.
-const EACH: Duration = Duration::from_secs(1);
-/// Runs of one batch.
+/// How often to sweep: on one machine a sweep is cheap, and after a restart runs resume within 2 s.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Runs per batch.
 const BATCH: usize = 256;
 
-/// Looks at what is due, at once and then each second, until `stop`.
+/// Sweeps at once and then every second, until `stop`.
 pub(crate) fn start(plugged: Arc<Plugged>, stop: CancellationToken) -> JoinHandle<()> {
     tokio::spawn(async move {
-        let mut ticks = interval(EACH);
+        let mut ticks = interval(SWEEP_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -29,16 +29,17 @@ pub(crate) fn start(plugged: Arc<Plugged>, stop: CancellationToken) -> JoinHandl
     })
 }
 
-/// Has the runs that lost their worker with the process before come first: called before new work is taken.
+/// Requeues the runs that lost their worker with the previous process. Called before new work is taken, so that they
+/// come first.
 pub(crate) async fn resume(plugged: &Plugged) {
     if let Err(error) = plugged.service.sweep(BATCH).await {
-        tracing::warn!(%error, "could not sweep at the start");
+        tracing::warn!(%error, "first sweep failed");
     }
 }
 
 async fn sweep(plugged: &Plugged, stop: &CancellationToken) {
     if let Err(error) = plugged.suspect_dead_workers().await {
-        tracing::warn!(%error, "could not look for dead workers");
+        tracing::warn!(%error, "check for lost workers failed");
     }
     // A full batch means that more is due: after a crash there may be thousands.
     while !stop.is_cancelled() {
@@ -46,7 +47,7 @@ async fn sweep(plugged: &Plugged, stop: &CancellationToken) {
             Ok(swept) if swept.looked_at >= BATCH => {}
             Ok(_) => return,
             Err(error) => {
-                tracing::warn!(%error, "could not sweep");
+                tracing::warn!(%error, "sweep failed");
                 return;
             }
         }

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// The part of the workers that no app has alone: with 64 workers, one app executes 48 runs at most.
-const OTHERS: usize = 4;
+/// One in this many workers is kept free of any single app: with 64 workers, one app executes at most 48 runs.
+const RESERVED_DIVISOR: usize = 4;
 
-/// Executes up to `workers` runs at a time until `stop`. Those under way then are handed over by
-/// [`RunService::shut_down`].
+/// Executes up to `workers` runs at a time until `stop`. [`RunService::shut_down`] hands over those still executing.
 pub(crate) fn start(
     service: RunService,
     queue: Arc<Queue>,
@@ -18,29 +17,29 @@ pub(crate) fn start(
     stop: CancellationToken,
 ) -> JoinHandle<()> {
     tokio::spawn(async move {
-        let places = Arc::new(Semaphore::new(workers.max(1)));
-        let most = most_of_one_app(workers);
+        let permits = Arc::new(Semaphore::new(workers.max(1)));
+        let max_per_app = max_per_app(workers);
         let runs = TaskTracker::new();
         loop {
-            // A place first: a run that waits in the queue is nobody's, one that waits here would be ours.
-            let place = tokio::select! {
+            // Take a permit before a run: a run that waits in the queue can be taken by another process.
+            let permit = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                place = Arc::clone(&places).acquire_owned() => place,
+                permit = Arc::clone(&permits).acquire_owned() => permit,
             };
             let taken = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                taken = queue.take(most) => taken,
+                taken = queue.take(max_per_app) => taken,
             };
             let service = service.clone();
             runs.spawn(async move {
                 let run = taken.run();
                 if let Err(error) = service.work(run).await {
-                    // The run keeps its `due`: the sweeper brings it again.
-                    tracing::warn!(%run, %error, "could not execute a run");
+                    // The run keeps its `due`: the sweeper requeues it.
+                    tracing::warn!(%run, %error, "run not executed: the sweeper requeues it");
                 }
-                drop((taken, place));
+                drop((taken, permit));
             });
         }
         runs.close();
@@ -48,16 +47,16 @@ pub(crate) fn start(
     })
 }
 
-/// How many of the workers one app may have at a time.
-fn most_of_one_app(workers: usize) -> usize {
-    workers.saturating_sub(workers.div_ceil(OTHERS)).max(1)
+/// How many of the workers one app may use at a time.
+fn max_per_app(workers: usize) -> usize {
+    workers.saturating_sub(workers.div_ceil(RESERVED_DIVISOR)).max(1)
 }
 
 #[cfg(test)]
 mod tests {
     #[test]
     fn an_app_leaves_workers_to_others() {
-        let most = [1, 2, 3, 4, 16, 64].map(super::most_of_one_app);
-        assert_eq!(most, [1, 1, 2, 3, 12, 48]);
+        let limits = [1, 2, 3, 4, 16, 64].map(super::max_per_app);
+        assert_eq!(limits, [1, 1, 2, 3, 12, 48]);
     }
 }

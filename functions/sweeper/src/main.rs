@@ -1,5 +1,4 @@
-//! `sweeper`: a Lambda function that looks each minute at what is due, and has a worker look at it or ends it; and deletes
-//! what has expired.
+//! `sweeper`: a Lambda function that requeues or ends runs that are due, every minute, and deletes what has expired.
 
 use lambda_runtime::{LambdaEvent, run_concurrent, service_fn};
 use runyard_boot::lambda;
@@ -7,7 +6,7 @@ use serde_json::{Value, json};
 
 fn main() -> anyhow::Result<()> {
     lambda::run(|opening| {
-        // Whatever the event says, it means: now.
+        // The event's content does not matter: every event starts a sweep.
         run_concurrent(service_fn(move |event: LambdaEvent<Value>| {
             let opening = opening.clone();
             async move {
@@ -18,7 +17,7 @@ fn main() -> anyhow::Result<()> {
                     tracing::info!(
                         requeued = swept.requeued,
                         failed = swept.failed,
-                        "picked up what others dropped"
+                        "requeued or failed runs that were due"
                     );
                 }
                 anyhow::Ok(json!({

@@ -1,7 +1,7 @@
 //! `worker`: a Lambda function that executes the runs of SQS batches.
 //!
-//! Promises: a message whose run has ended, or is held by a live worker, is done; one that names no run, or whose run met a
-//! store that failed, fails alone and comes again, until the queue puts it aside.
+//! Promises: a message whose run has ended, or is held by a live worker, is deleted. A message that names no run, or
+//! whose run met a failure of the store, fails alone and is redelivered, until SQS moves it to the dead-letter queue.
 
 mod batch;
 

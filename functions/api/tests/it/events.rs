@@ -1,4 +1,4 @@
-//! Every event of `events/`, from each kind of gateway and in both roles.
+//! Every event of `events/`, from each type of gateway and in both roles.
 
 use crate::{
     runtime::{Answer, event, events, of_run},
@@ -6,7 +6,7 @@ use crate::{
 };
 use serde_json::{Value, json};
 
-/// What is answered to the event of this name, about a run that has completed.
+/// The expected status and content type for the event of this name, about a completed run.
 fn expected(name: &str) -> (u16, &'static str) {
     match name {
         "create-run-background" => (202, "application/json"),
@@ -37,7 +37,7 @@ fn check(name: &str, answer: &Answer) {
             let ended = |run: &Value| ["completed", "failed"].contains(&run["status"].as_str().unwrap());
             assert!(
                 runs.as_array().unwrap().iter().all(ended),
-                "both values of a parameter count: {answer:?}"
+                "both values of a repeated parameter apply: {answer:?}"
             );
             assert_eq!(answer.json()["pagination"]["page_size"], 2, "{answer:?}");
         }
@@ -52,7 +52,7 @@ fn check(name: &str, answer: &Answer) {
         "stream-run" => assert!(answer.body.starts_with("id: 2\n"), "after Last-Event-ID: {answer:?}"),
         "openapi" => assert_eq!(answer.json()["openapi"].as_str().unwrap()[..2], *"3."),
         "health" => assert_eq!(answer.json()["message"], "ok"),
-        name => panic!("no test knows what the event {name} is answered"),
+        name => panic!("the test has no expected response for the event {name}"),
     }
 }
 
@@ -72,7 +72,7 @@ async fn every_event_is_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_that_is_not_there_and_a_stage_in_the_path_are_refused_in_the_format() {
+async fn an_unknown_run_and_an_odd_path_and_a_missing_key_are_refused_in_the_error_format() {
     let (function, _data) = start("stream", &[]).await;
     let answer = function.http(event("rest", "get-run")).await;
     assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (404, Some("not_found")));
@@ -89,7 +89,7 @@ async fn a_run_that_is_not_there_and_a_stage_in_the_path_are_refused_in_the_form
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_lambda_does_not_let_through_is_told_to_go_another_way() {
+async fn a_request_too_large_for_lambda_is_refused_with_a_way_to_send_it() {
     let (function, _data) = start("stream", &[]).await;
     for (name, content, bytes) in [
         ("create-run-sync", "application/json", 5 << 20),
@@ -105,7 +105,7 @@ async fn what_lambda_does_not_let_through_is_told_to_go_another_way() {
             (answer.status, answer.json()["error"]["code"].as_str()),
             (413, Some("payload_too_large"))
         );
-        // Neither body may be larger here, so neither is the way out of the other.
+        // Both types of body have the same limit here, so the way to send more is not the other type.
         assert!(
             answer.body.contains("4 MiB") && answer.body.contains("POST /v1/files with JSON"),
             "{answer:?}"

@@ -1,6 +1,6 @@
-//! The built function on a runtime API of the test's own, on the embedded backend.
+//! The built function with the test's own runtime API, on the embedded backend.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod events;
 #[path = "../../../../tests/lambda/runtime.rs"]
@@ -11,7 +11,7 @@ mod traces;
 use runtime::{Function, embedded};
 use tempfile::TempDir;
 
-/// The function, answering in `role`, and its data.
+/// Starts the function in `role`; returns it and its data directory.
 async fn start(role: &str, more: &[(&'static str, &str)]) -> (Function, TempDir) {
     let data = tempfile::tempdir().unwrap();
     let mut variables = embedded(data.path());

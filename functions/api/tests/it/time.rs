@@ -1,4 +1,4 @@
-//! What a function does with its time: streams as it goes, ends when the platform wants it, and not before its runs.
+//! Timing of a function: it streams events as they happen, hands runs over before its time ends, and obeys SIGTERM.
 
 use crate::{runtime::event, start};
 use runyard_embedded::{Embedded, Options};
@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The data of an app whose Python takes `seconds` in each of two nodes.
+/// Writes an app with two Python nodes that take `seconds` each.
 fn slow_app(apps: &Path, seconds: f32) {
     let folder = apps.join("slow");
     std::fs::create_dir_all(&folder).unwrap();
@@ -40,16 +40,16 @@ fn slow(name: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_come_as_they_happen() {
+async fn events_are_streamed_as_they_happen() {
     let apps = tempfile::tempdir().unwrap();
     slow_app(apps.path(), 0.5);
     let (function, _data) = start("stream", &[("RUNYARD_APPS", apps.path().to_str().unwrap())]).await;
     let answer = function.http(slow("create-run-stream")).await;
-    let came = |text: &str| {
+    let received = |text: &str| {
         let piece = answer.pieces.iter().find(|(_, piece)| piece.contains(text));
         piece.unwrap_or_else(|| panic!("no {text}: {answer:?}")).0
     };
-    assert!(came("run.completed") > came("run.started") + Duration::from_millis(500), "{answer:?}");
+    assert!(received("run.completed") > received("run.started") + Duration::from_millis(500), "{answer:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,16 +57,16 @@ async fn a_run_that_outlasts_its_invocation_is_handed_over() {
     let apps = tempfile::tempdir().unwrap();
     slow_app(apps.path(), 2.0);
     let (function, data) = start("stream", &[("RUNYARD_APPS", apps.path().to_str().unwrap())]).await;
-    // Half of it, since it is less than two minutes: the first node is done by then, and the second one is not.
+    // Runs are handed over at half of a time below two minutes: the first node is done by then, the second one is not.
     let short = Duration::from_secs(6);
     let stream = function.begin(slow("create-run-stream"), short).http().await;
     assert!(stream.body.starts_with("id: 1\nevent: run.started\n"), "{stream:?}");
     assert!(!stream.body.contains("run.completed"), "{stream:?}");
     let path = stream.headers["location"].clone();
     let sync = function.begin(slow("create-run-sync"), short).http().await;
-    assert_eq!(sync.json()["data"]["status"], "started", "as it stands: {sync:?}");
+    assert_eq!(sync.json()["data"]["status"], "started", "not ended: {sync:?}");
     let store = Embedded::open(data.path(), Arc::new(SystemClock), &SystemIds, Options::default()).unwrap();
-    // Nobody holds a lease when the function answers: whatever worker comes goes on at once.
+    // No lease is held once the function has answered, so that any worker can resume the run at once.
     for run in [path.rsplit('/').next().unwrap(), sync.json()["data"]["id"].as_str().unwrap()] {
         let head = store.runs().head(run.parse().unwrap()).await.unwrap().unwrap();
         assert_eq!(head.record.owner, None);
@@ -77,7 +77,7 @@ async fn a_run_that_outlasts_its_invocation_is_handed_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_function_that_the_platform_ends_hands_its_run_over() {
+async fn a_function_that_is_terminated_hands_its_run_over() {
     let apps = tempfile::tempdir().unwrap();
     slow_app(apps.path(), 20.0);
     let (mut function, data) = start("stream", &[("RUNYARD_APPS", apps.path().to_str().unwrap())]).await;
@@ -93,6 +93,6 @@ async fn a_function_that_the_platform_ends_hands_its_run_over() {
     assert!(function.process.wait().unwrap().success());
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
     let record = store.runs().head(run).await.unwrap().unwrap().record;
-    assert_eq!(record.owner, None, "a worker may go on at once");
+    assert_eq!(record.owner, None, "a worker can resume the run at once");
     assert!(record.due.is_some_and(|due| due <= SystemClock.now()), "{record:?}");
 }

@@ -1,11 +1,11 @@
-//! A caller's trace goes on in the function, as far as a collector sees.
+//! A caller's trace continues in the function, as seen by a collector.
 
 use crate::{runtime::event, start};
 use axum::{Router, body::Bytes, extract::State, routing::post};
 use std::{sync::Arc, sync::Mutex};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_trace_of_the_caller_goes_on() {
+async fn the_caller_s_trace_continues_in_the_function() {
     let seen = Arc::<Mutex<Vec<u8>>>::default();
     let collect = async |State(seen): State<Arc<Mutex<Vec<u8>>>>, body: Bytes| {
         seen.lock().unwrap().extend_from_slice(&body);
@@ -18,7 +18,7 @@ async fn the_trace_of_the_caller_goes_on() {
     let mut request = event("http", "create-run-sync");
     request["headers"]["traceparent"] = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into();
     assert_eq!(function.http(request).await.status, 200);
-    // Sent before the function answered: from then on it may stand still.
+    // Sent before the function answered: the platform may freeze it after that.
     let seen = seen.lock().unwrap().clone();
     let has = |bytes: &[u8]| seen.windows(bytes.len()).any(|window| window == bytes);
     assert!(has(b"\x0a\xf7\x65\x19\x16\xcd\x43\xdd\x84\x48\xeb\x21\x1c\x80\x31\x9c"), "the caller's trace");

@@ -1,6 +1,6 @@
-//! One HTTP/1.1 connection of the load generator: prepared bytes out, as little parsing as the figures allow.
+//! One HTTP/1.1 connection of the load generator: it sends prepared bytes and parses as little as the figures need.
 //!
-//! The generator shares the machine's cores with what it measures, so every cycle here is missing there.
+//! The generator shares the machine's cores with the server that it measures, so its own work must cost little.
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -11,27 +11,27 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// The response timeout.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long to wait for a response, or for an event of a stream.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A connection, kept alive over requests.
+/// A keep-alive connection.
 pub(crate) struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
-/// Where a response's body ends.
+/// How the end of a response's body is found.
 #[derive(Clone, Copy)]
 enum Framing {
     Length(usize),
     Chunked,
 }
 
-/// A response that was read whole.
+/// A complete response.
 pub(crate) struct Answer<'a> {
     pub(crate) status: u16,
     pub(crate) body: &'a [u8],
-    /// Until the first event was there, of an event stream.
+    /// Of an event stream, the time until the first event.
     pub(crate) first_event: Option<Duration>,
 }
 
@@ -43,28 +43,29 @@ impl Answer<'_> {
 }
 
 impl Connection {
-    /// Connects.
+    /// Connects to the server.
     pub(crate) async fn open(address: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(address).await.with_context(|| format!("cannot reach {address}"))?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, buffer: Vec::with_capacity(16 << 10) })
     }
 
-    /// Sends a request, and reads all of the response.
+    /// Sends a request, and reads the whole response.
     pub(crate) async fn send(&mut self, request: &[u8]) -> Result<Answer<'_>> {
-        timeout(PATIENCE, self.exchange(request)).await.context("no answer within 30 s")?
+        timeout(RESPONSE_TIMEOUT, self.exchange(request)).await.context("no answer within 30 s")?
     }
 
-    /// Sends a request, and reads until the first event is there. The connection is of no other use then.
+    /// Sends a request, and reads up to the first event. The connection cannot be used for another request.
     pub(crate) async fn open_stream(&mut self, request: &[u8]) -> Result<()> {
         self.stream.write_all(request).await?;
         self.buffer.clear();
-        let (status, head, _) = timeout(PATIENCE, self.head()).await.context("no answer within 30 s")??;
+        let (status, head, _) =
+            timeout(RESPONSE_TIMEOUT, self.head()).await.context("no answer within 30 s")??;
         if status != 200 {
             bail!("the server answered {status}");
         }
         while find(&self.buffer[head..], b"\n\n").is_none() {
-            timeout(PATIENCE, self.more()).await.context("no event within 30 s")??;
+            timeout(RESPONSE_TIMEOUT, self.more()).await.context("no event within 30 s")??;
         }
         Ok(())
     }

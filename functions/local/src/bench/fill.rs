@@ -1,4 +1,4 @@
-//! Stores runs that have ended, through the port that keeps runs: no server, no engine.
+//! Stores runs that have ended, directly through the port `RunStore`: without server and engine.
 
 use crate::plug::Data;
 use anyhow::{Context, Result, bail};
@@ -10,14 +10,14 @@ use runyard_runs::{
 use serde_json::{Map, json};
 use std::{sync::Arc, time::Duration};
 
-/// Writes that wait for one fsync.
-const AT_ONCE: usize = 512;
-/// Users among whom the runs are divided.
+/// Concurrent writes, which share an fsync.
+const CONCURRENT_WRITES: usize = 512;
+/// Number of users that the runs are spread over.
 pub(super) const USERS: u64 = 1000;
-/// One run in this many failed.
+/// One run in this many has failed.
 pub(super) const FAILED: u64 = 50;
 
-/// Stores `count` runs of the app, one each 100 ms of the past. Tells on stderr how far it is.
+/// Stores `count` runs of the app, created 100 ms apart in the past. Shows progress on stderr.
 pub(super) async fn fill(data: &Data, app: &App, count: u64) -> Result<()> {
     let store = data.runs();
     let now = data.now();
@@ -36,7 +36,7 @@ pub(super) async fn fill(data: &Data, app: &App, count: u64) -> Result<()> {
                 Ok::<_, anyhow::Error>(())
             }
         })
-        .buffer_unordered(AT_ONCE)
+        .buffer_unordered(CONCURRENT_WRITES)
         .try_collect::<()>()
         .await
 }
@@ -70,7 +70,7 @@ async fn store_one(store: &dyn RunStore, app: &App, number: u64, created_at: Tim
         rev: 0,
     };
     if store.create(&new, &record).await? != Create::Done {
-        bail!("a run with this id is there already");
+        bail!("a run with this id exists already");
     }
     let end = if number.is_multiple_of(FAILED) {
         EventBody::RunFailed { error: RunError::new("node_failed", "the node failed") }

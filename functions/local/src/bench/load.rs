@@ -1,4 +1,4 @@
-//! The load: some connections, each sending its request again as soon as it is answered.
+//! The load: connections that each repeat a request as soon as it is answered.
 
 use super::connection::Connection;
 use anyhow::{Context, Result};
@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 use std::{cell::RefCell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 use tokio::{task::LocalSet, time::Instant};
 
-/// What is sent.
+/// A prepared request.
 #[derive(Clone)]
 pub(super) struct Request {
-    /// As it goes over the wire.
+    /// The bytes on the wire.
     pub(super) bytes: Arc<[u8]>,
-    /// What must stand in the body of a good answer.
+    /// A text that the body of a successful response contains.
     pub(super) expect: &'static str,
-    /// Measure to the first event of the stream, instead of to the end.
+    /// Measure the time to the first event of the stream, instead of to its end.
     pub(super) first_event: bool,
 }
 
@@ -42,7 +42,7 @@ impl Request {
     }
 }
 
-/// When it is enough.
+/// When a measurement ends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Until {
     /// After this time.
@@ -51,7 +51,7 @@ pub(crate) enum Until {
     Requests(u64),
 }
 
-/// What came of it.
+/// The figures of one measurement.
 pub(super) struct Figures {
     pub(super) connections: usize,
     pub(super) requests: u64,
@@ -59,7 +59,7 @@ pub(super) struct Figures {
     /// The first error.
     pub(super) error: Option<String>,
     pub(super) took: Duration,
-    /// In microseconds.
+    /// Latencies in microseconds.
     pub(super) latency: Histogram<u64>,
 }
 
@@ -77,7 +77,7 @@ impl Figures {
         }
     }
 
-    /// In milliseconds.
+    /// A quantile of the latency, in milliseconds.
     #[expect(clippy::cast_precision_loss, reason = "no latency here comes near 2^52 µs")]
     pub(super) fn millis(&self, quantile: f64) -> f64 {
         self.latency.value_at_quantile(quantile) as f64 / 1000.0
@@ -104,7 +104,7 @@ impl Figures {
     }
 }
 
-/// Puts the load on a server, from a thread of its own: so it takes one core at most.
+/// Puts load on a server, from a single separate thread, which takes at most one core.
 pub(super) async fn drive(
     address: SocketAddr,
     request: Request,
@@ -114,10 +114,10 @@ pub(super) async fn drive(
     on_one_thread(move || drive_here(address, request, connections, until)).await
 }
 
-/// The longest latency that is told apart, in microseconds: ten minutes.
+/// The longest latency that is recorded, in microseconds: ten minutes.
 pub(super) const LONGEST: u64 = 600_000_000;
 
-/// Runs what `make` gives on a thread with a runtime of its own.
+/// Executes the future of `make` on a separate thread with its own runtime.
 pub(super) async fn on_one_thread<T: Send + 'static, F: Future<Output = Result<T>>>(
     make: impl FnOnce() -> F + Send + 'static,
 ) -> Result<T> {
@@ -185,7 +185,7 @@ async fn drive_here(
     Ok(figures)
 }
 
-/// Sends once; gives the latency in microseconds.
+/// Sends the request once; returns the latency in microseconds.
 async fn once(connection: &mut Option<Connection>, address: SocketAddr, request: &Request) -> Result<u64> {
     let connection = match connection {
         Some(connection) => connection,
@@ -199,6 +199,6 @@ async fn once(connection: &mut Option<Connection>, address: SocketAddr, request:
         let body = String::from_utf8_lossy(&answer.body[..answer.body.len().min(300)]);
         anyhow::bail!("the server answered {} {body}", answer.status);
     }
-    let latency = if request.first_event { answer.first_event.context("no event came")? } else { whole };
+    let latency = if request.first_event { answer.first_event.context("no event received")? } else { whole };
     Ok(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX))
 }

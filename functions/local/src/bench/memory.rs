@@ -1,26 +1,27 @@
-//! What a process and its children hold of the machine's memory.
+//! The memory that a process and its descendants use.
 
 use serde_json::{Value, json};
 use std::{collections::HashMap, fs};
 
-/// In KiB, of a process and all that descend from it.
+/// The memory of a process and its descendants, in KiB.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Memory {
-    /// Resident; pages that processes share count once for each.
+    /// Resident memory; shared pages count once for each process.
     pub(super) rss: u64,
-    /// The same with shared pages divided among those that share them; resident where the kernel does not tell.
+    /// Proportional memory: shared pages are divided among the processes that share them. Resident memory where the kernel
+    /// does not report it.
     pub(super) pss: u64,
     pub(super) processes: usize,
 }
 
 impl Memory {
-    /// Of the process `pid` now; zero if it is gone.
+    /// Reads the memory of the process `pid`; zero if it has exited.
     pub(super) fn of(pid: u32) -> Self {
         let mut memory = Self::default();
         for pid in tree(pid) {
             let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else { continue };
             let rss = kib(&status, "VmRSS:");
-            // A process that lets no other look into it (the sandbox) tells only how much is resident.
+            // A process that denies others access (the sandbox) reports only its resident memory.
             let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
             let pss = kib(&rollup, "Pss:");
             memory.rss += rss;
@@ -35,7 +36,7 @@ impl Memory {
     }
 }
 
-/// With one decimal.
+/// Converts KiB to MiB, with one decimal.
 #[expect(clippy::cast_precision_loss, reason = "a machine's memory is far below 2^52 KiB")]
 pub(super) fn mib(kib: u64) -> f64 {
     (kib as f64 / 102.4).round() / 10.0
@@ -53,7 +54,7 @@ fn tree(root: u32) -> Vec<u32> {
             continue;
         };
         let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
-        // The name, in parentheses, may hold anything; what follows does not.
+        // The name, in parentheses, may contain any characters, including parentheses; the fields after it do not.
         let parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok());
         if let Some(parent) = parent {
             children.entry(parent).or_default().push(pid);

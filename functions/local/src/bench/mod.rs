@@ -1,4 +1,4 @@
-//! Measuring a server, from outside, over HTTP.
+//! Measuring a server over HTTP.
 
 mod connection;
 mod fill;
@@ -22,19 +22,19 @@ use target::Target;
 
 /// What to measure.
 pub(crate) struct Plan {
-    /// Where the apps are of the server that is started.
+    /// The folders of the server to start.
     pub(crate) place: Place,
     pub(crate) app: String,
     pub(crate) input: Option<Map<String, Value>>,
     pub(crate) connections: Vec<usize>,
     pub(crate) until: Until,
     pub(crate) stored: Option<u64>,
-    /// The server, if it is there already.
+    /// The server, if it runs already.
     pub(crate) server: Option<Given>,
     pub(crate) json: bool,
 }
 
-/// A server that is there already.
+/// A server that runs already.
 pub(crate) struct Given {
     pub(crate) url: String,
     pub(crate) key: String,
@@ -53,19 +53,19 @@ impl Plan {
     }
 }
 
-/// Warms a server up, then measures each way of running at each number of connections. Gives whether all went well.
+/// Warms a server up, then measures each mode at each number of connections. Returns whether there were no errors.
 pub(crate) async fn table(plan: &Plan) -> Result<bool> {
     let target = Target::of(plan).await?;
     let mut rows = Vec::new();
     let mut figures_json = Vec::new();
-    let mut good = true;
+    let mut succeeded = true;
     let idle = target.memory();
     drive(target.address, sync(plan, &target), 1, Until::Time(Duration::from_secs(1))).await?;
     for (mode, request) in modes(plan, &target) {
         for connections in &plan.connections {
             let figures = drive(target.address, request.clone(), *connections, plan.until).await?;
             let memory = target.memory();
-            good &= figures.errors == 0 && figures.requests > 0;
+            succeeded &= figures.errors == 0 && figures.requests > 0;
             rows.push(row(mode, &figures, memory));
             let mut line = json!({ "mode": mode, "memory": memory.map(Memory::json) });
             if let (Value::Object(line), Value::Object(figures)) = (&mut line, figures.json()) {
@@ -91,21 +91,21 @@ pub(crate) async fn table(plan: &Plan) -> Result<bool> {
             anstream::eprintln!("memory before the first run: {} MiB", mib(idle.pss));
         }
     }
-    Ok(good)
+    Ok(succeeded)
 }
 
-/// Measures each scenario. Gives whether all went well.
+/// Measures each scenario. Returns whether there were no errors.
 pub(crate) async fn scenarios(plan: &Plan, scenarios: &[Scenario]) -> Result<bool> {
     let mut all = Map::new();
-    let mut good = true;
+    let mut succeeded = true;
     for scenario in scenarios {
         let measured = scenario.measure(plan).await?;
-        good &= measured["errors"].as_u64().unwrap_or(0) == 0;
+        succeeded &= measured["errors"].as_u64().unwrap_or(0) == 0;
         all.insert(scenario.name().to_owned(), measured);
     }
     if plan.json {
         json_line(&all.into())?;
-        return Ok(good);
+        return Ok(succeeded);
     }
     let mut rows = Vec::new();
     for (name, measured) in &all {
@@ -114,7 +114,7 @@ pub(crate) async fn scenarios(plan: &Plan, scenarios: &[Scenario]) -> Result<boo
         }
     }
     table_of(&["SCENARIO", "FIGURE", "VALUE"], &rows)?;
-    Ok(good)
+    Ok(succeeded)
 }
 
 fn modes(plan: &Plan, target: &Target) -> [(&'static str, Request); 3] {

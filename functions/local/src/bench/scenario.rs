@@ -1,4 +1,4 @@
-//! Measurements beside the table, each on a server of its own.
+//! Measurements other than the table, each on its own server.
 
 use super::{
     Plan,
@@ -16,12 +16,12 @@ use serde_json::{Value, json};
 use std::{fs, net::SocketAddr, path::Path, time::Duration};
 use tokio::{io::AsyncReadExt, net::TcpListener, time::Instant};
 
-/// What can be measured beside the table.
+/// Measurements other than the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Scenario {
-    /// From starting the process to the first answers
+    /// From starting the process to the first responses
     Start,
-    /// After many runs
+    /// Memory after many runs
     Memory,
     /// 1,000 streams open at the same time
     Streams,
@@ -30,7 +30,7 @@ pub(crate) enum Scenario {
 }
 
 impl Scenario {
-    /// Its name on the command line.
+    /// The scenario's name on the command line.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Start => "start",
@@ -40,7 +40,7 @@ impl Scenario {
         }
     }
 
-    /// Measures it. `errors` in what it gives says how much went wrong.
+    /// Measures the scenario. `errors` in the result is the number of failed requests.
     pub(super) async fn measure(self, plan: &Plan) -> Result<Value> {
         match self {
             Self::Start => start(plan).await,
@@ -100,8 +100,8 @@ async fn memory(plan: &Plan) -> Result<Value> {
     }))
 }
 
-/// Streams of runs that are under way, all at the same time: of runs that wait by themselves, and of runs that each have a
-/// call open to a model which never answers.
+/// Measures many open streams at the same time: of runs that wait, and of runs that have a call open to a model that
+/// never answers.
 async fn streams() -> Result<Value> {
     let silent = Silent::listen().await?;
     let waiting =
@@ -118,7 +118,7 @@ async fn streams() -> Result<Value> {
     }))
 }
 
-/// The memory of a server before and with 1,000 streams of runs of this workflow, whose one node is `hold`.
+/// The memory of a server before and with 1,000 streams of runs of this workflow, whose only node is `hold`.
 async fn held_open(workflow: &str) -> Result<Value> {
     const STREAMS: usize = 1000;
     let folder = Folder::new()?;
@@ -221,7 +221,7 @@ async fn stop(mut server: tokio::process::Child) -> Result<()> {
     Ok(())
 }
 
-/// A server that takes connections and never says anything.
+/// A server that accepts connections and never responds.
 struct Silent {
     address: SocketAddr,
     task: tokio::task::JoinHandle<()>,
@@ -249,7 +249,7 @@ impl Drop for Silent {
     }
 }
 
-/// A call to a model at this address.
+/// A workflow whose node `hold` calls a model at this address.
 fn calls(model: SocketAddr) -> String {
     format!(
         "connections:\n  silent:\n    type: dynamiq.connections.OpenAI\n    api_key: none\n    url: http://{model}/v1\n\
@@ -258,7 +258,7 @@ fn calls(model: SocketAddr) -> String {
     )
 }
 
-/// An app whose workflow has the node `hold`.
+/// Writes an app whose workflow has the node `hold`.
 fn write_holding_app(apps: &Path, workflow: &str) -> Result<()> {
     let folder = apps.join("hold");
     fs::create_dir_all(&folder)?;
@@ -283,7 +283,7 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// With two decimals.
+/// Converts microseconds to milliseconds, with two decimals.
 #[expect(clippy::cast_precision_loss, reason = "no latency here comes near 2^52 µs")]
 fn millis(micros: u64) -> f64 {
     (micros as f64 / 10.0).round() / 100.0

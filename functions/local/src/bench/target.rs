@@ -1,4 +1,4 @@
-//! The server that is measured: one that is there, or one started for it.
+//! The server that is measured: one that runs already, or one that bench starts.
 
 use super::{Plan, memory::Memory};
 use crate::{cli::Place, exit::usage, plug};
@@ -24,20 +24,20 @@ pub(super) struct Target {
     own: Option<Own>,
 }
 
-/// A server that was started for it.
+/// A server that bench started.
 struct Own {
     server: Child,
     _folder: Option<Folder>,
 }
 
-/// A folder that is removed in the end.
+/// A temporary folder, removed when dropped.
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {
     pub(crate) fn new() -> Result<Self> {
         use runyard_runs::Ids;
         let path = std::env::temp_dir().join(format!("runyard-bench-{}", runyard_runs::SystemIds.random()));
-        std::fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        std::fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
         Ok(Self(path))
     }
 
@@ -59,7 +59,7 @@ impl Target {
             let url: reqwest::Url =
                 given.url.parse().map_err(|error| usage(format!("--url {}: {error}", given.url)))?;
             if url.scheme() != "http" {
-                return Err(usage("--url: only http is measured"));
+                return Err(usage("--url: must begin with http://"));
             }
             let name = url.host_str().unwrap_or("localhost");
             let port = url.port_or_known_default().unwrap_or(80);
@@ -81,7 +81,7 @@ impl Target {
         }
     }
 
-    /// A new server on `data`.
+    /// Starts a server on `data`.
     pub(super) async fn start(apps: &Path, data: &Path, app: &str, folder: Option<Folder>) -> Result<Self> {
         let key = make_key(apps, data, app).await?;
         let (server, address) = spawn(apps, data, app).await?;
@@ -89,40 +89,40 @@ impl Target {
         Ok(Self { address, host, key, pid: server.id(), own: Some(Own { server, _folder: folder }) })
     }
 
-    /// Of the server; nothing is known of one elsewhere.
+    /// The server's memory; `None` if its pid is not known.
     pub(super) fn memory(&self) -> Option<Memory> {
         self.pid.map(Memory::of)
     }
 
-    /// Whose memory is measured.
+    /// The process whose memory is measured.
     pub(super) fn pid(&self) -> Option<u32> {
         self.pid
     }
 
-    /// Stops a server that was started for it, as a platform would.
+    /// Stops a server that bench started, with SIGTERM, as a platform would.
     pub(super) async fn stop(mut self) -> Result<()> {
         let Some(own) = &mut self.own else { return Ok(()) };
         let Some(pid) =
             own.server.id().and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?))
         else {
-            bail!("the server ended by itself");
+            bail!("the server exited by itself");
         };
         rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
         let status = own.server.wait().await?;
         if !status.success() {
-            bail!("the server ended with {status}");
+            bail!("the server exited with {status}");
         }
         Ok(())
     }
 }
 
-/// A key for the app's organization, made on the data directory itself.
+/// Creates a key for the app's organization, directly in the data directory.
 pub(crate) async fn make_key(apps: &Path, data: &Path, app: &str) -> Result<String> {
     let place = Place { apps: apps.to_owned(), data: data.to_owned(), default_app: Some(app.to_owned()) };
     plug::make_key_for(&place, app).await
 }
 
-/// Starts `runyard serve`; returns when it listens, with its address.
+/// Starts `runyard serve`; returns the process and its address once it listens.
 pub(crate) async fn spawn(apps: &Path, data: &Path, app: &str) -> Result<(Child, SocketAddr)> {
     let address_file = data.join("address");
     let _ = std::fs::remove_file(&address_file);
@@ -147,7 +147,7 @@ pub(crate) async fn spawn(apps: &Path, data: &Path, app: &str) -> Result<(Child,
             return Ok((server, address));
         }
         if let Some(status) = server.try_wait()? {
-            bail!("the server ended with {status}");
+            bail!("the server exited with {status}");
         }
         if started.elapsed() > Duration::from_mins(1) {
             bail!("the server does not listen after 60 s");

@@ -1,4 +1,4 @@
-//! Clients that create runs, as fast as the server takes them, and what became of each.
+//! Clients that create runs at a steady pace, and how each run ended.
 
 use super::server::Server;
 use crate::bench::Connection;
@@ -19,16 +19,16 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Between two requests of a client: the load is to be steady, not as much as can be.
-const PACE: Duration = Duration::from_millis(40);
+/// Pause between two requests of a client: the load is steady, not maximal.
+const REQUEST_INTERVAL: Duration = Duration::from_millis(40);
 
-/// Between two looks at a run that has not ended, or two tries to reach the server.
-const AGAIN: Duration = Duration::from_millis(100);
+/// Pause between two polls of a run that has not ended, and between two attempts to reach the server.
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How many clients look at runs in the end.
-const LOOKERS: usize = 8;
+/// Number of clients that poll runs at the end.
+const POLLERS: usize = 8;
 
-/// The load, and what is known of its runs.
+/// The load, and the state of its runs.
 pub(super) struct Load {
     shared: Arc<Shared>,
     clients: Mutex<Vec<JoinHandle<()>>>,
@@ -41,7 +41,7 @@ struct Shared {
     numbers: AtomicU64,
     runs: Mutex<HashMap<String, Followed>>,
     within: Mutex<Histogram<u64>>,
-    /// What should not happen: a refusal that no kill explains, a second run for a key.
+    /// Errors of the server: a refusal that no kill explains, a second run for a key.
     problems: Mutex<Vec<String>>,
 }
 
@@ -50,21 +50,21 @@ struct Shared {
 pub(super) struct Followed {
     pub(super) id: String,
     pub(super) poison: bool,
-    /// Its status and error code, and when it was seen so, once it has ended.
+    /// Once it has ended: its status, its error code, and when that was seen.
     pub(super) ended: Option<(String, Option<String>, Instant)>,
 }
 
-/// What a run does.
+/// What a run of the load does.
 #[derive(Clone, Copy)]
 struct Kind {
     background: bool,
-    /// What each of its calls takes, in milliseconds.
+    /// How long each of its calls takes, in milliseconds.
     calls: [u64; 2],
-    /// For how long it waits between them, in milliseconds.
+    /// How long it waits between the calls, in milliseconds.
     pause: u64,
 }
 
-/// In turn: mostly short ones; some that wait; some whose calls take longer than the server lives.
+/// Used in turn: mostly short runs, some that wait, some whose calls take longer than the server lives.
 const KINDS: [Kind; 20] = {
     let sync = Kind { background: false, calls: [5, 5], pause: 0 };
     let short = Kind { background: true, calls: [5, 5], pause: 0 };
@@ -87,7 +87,7 @@ impl Load {
             runs: Mutex::default(),
             within: Mutex::new(
                 Histogram::new_with_bounds(1, 600_000, 3)
-                    .unwrap_or_else(|_| unreachable!("these bounds are good")),
+                    .unwrap_or_else(|_| unreachable!("these bounds are valid")),
             ),
             problems: Mutex::default(),
         });
@@ -109,24 +109,24 @@ impl Load {
         Ok(())
     }
 
-    /// No more runs are created.
+    /// Stops creating runs.
     pub(super) fn stop(&self) {
         self.stop.cancel();
     }
 
-    /// Returns once every run has ended.
+    /// Waits until every run has ended.
     pub(super) async fn settled(&self) {
         let clients = std::mem::take(&mut *lock(&self.clients));
         for client in clients {
             let _ = client.await;
         }
-        let mut open: Vec<Vec<(String, String)>> = vec![Vec::new(); LOOKERS];
+        let mut open: Vec<Vec<(String, String)>> = vec![Vec::new(); POLLERS];
         for (index, (token, run)) in lock(&self.shared.runs).iter().enumerate() {
             if run.ended.is_none() {
-                open[index % LOOKERS].push((token.clone(), run.id.clone()));
+                open[index % POLLERS].push((token.clone(), run.id.clone()));
             }
         }
-        let looking = open.into_iter().map(|runs| {
+        let polls = open.into_iter().map(|runs| {
             let shared = Arc::clone(&self.shared);
             async move {
                 for (token, id) in runs {
@@ -134,15 +134,16 @@ impl Load {
                 }
             }
         });
-        futures::future::join_all(looking).await;
+        futures::future::join_all(polls).await;
     }
 
-    /// The runs that were accepted, by their tokens.
+    /// The accepted runs, by token.
     pub(super) fn runs(&self) -> HashMap<String, Followed> {
         lock(&self.shared.runs).clone()
     }
 
-    /// What the callers of sync runs that no kill interrupted waited beyond what the run itself takes, in milliseconds.
+    /// How long callers of sync runs that no kill interrupted waited, minus the time the run itself takes, in
+    /// milliseconds.
     pub(super) fn within(&self) -> Histogram<u64> {
         lock(&self.shared.within).clone()
     }
@@ -151,7 +152,7 @@ impl Load {
         lock(&self.shared.problems).clone()
     }
 
-    /// How many workers had the run.
+    /// Returns how many workers had the run.
     pub(super) async fn claims(&self, id: &str) -> Result<usize> {
         let (status, answer) =
             self.shared.request("GET", &format!("/v1/runs/{id}/events?page_size=100"), "", None).await?;
@@ -171,13 +172,13 @@ async fn client(shared: Arc<Shared>, stop: CancellationToken) {
         let kind = KINDS[usize::try_from(number).unwrap_or(0) % KINDS.len()];
         let token = format!("run-{number}");
         shared.create(&token, kind).await;
-        sleep(PACE).await;
+        sleep(REQUEST_INTERVAL).await;
     }
 }
 
 fn body(token: &str, takes: &[String; 2], pause: u64, background: bool) -> Value {
     let call = |step: &str, takes: &str| json!({ "token": token, "step": step, "takes": takes });
-    // Milliseconds as seconds, exactly.
+    // Converts milliseconds to seconds without rounding.
     let pause: Value =
         serde_json::from_str(&format!("{}.{:03}", pause / 1000, pause % 1000)).unwrap_or(0.into());
     let mut body = json!({
@@ -190,7 +191,7 @@ fn body(token: &str, takes: &[String; 2], pause: u64, background: bool) -> Value
 }
 
 impl Shared {
-    /// Creates a run, with as many requests as it takes, all with the same key.
+    /// Creates a run, with as many requests as needed, all with the same idempotency key.
     async fn create(&self, token: &str, kind: Kind) {
         let body = body(token, &kind.calls.map(|takes| takes.to_string()), kind.pause, kind.background);
         let key = format!("idempotency-key: {token}\r\n");
@@ -201,11 +202,11 @@ impl Shared {
             let answer = self.request("POST", "/v1/runs", &key, Some(&body)).await;
             let took = started.elapsed();
             let Ok((status, answer)) = answer else {
-                sleep(AGAIN).await;
+                sleep(RETRY_INTERVAL).await;
                 continue;
             };
             if matches!(status, 429 | 503) {
-                sleep(AGAIN).await;
+                sleep(RETRY_INTERVAL).await;
                 continue;
             }
             let Some(id) = answer["data"]["id"].as_str() else {
@@ -213,14 +214,14 @@ impl Shared {
                 return;
             };
             let run = Followed { id: id.to_owned(), poison: false, ended: ended(&answer["data"]) };
-            // A repeat may wait for a run that has lost its worker.
+            // A repeated request may wait for a run that has lost its worker.
             if first && !kind.background && kills == self.server.kills() && run.ended.is_some() {
                 let own = kind.calls.iter().sum::<u64>() + kind.pause;
                 let beyond = took.saturating_sub(Duration::from_millis(own));
                 lock(&self.within).saturating_record(u64::try_from(beyond.as_millis()).unwrap_or(u64::MAX));
             }
             lock(&self.runs).insert(token.to_owned(), run);
-            // The key again: it must give the same run.
+            // The same key must return the same run.
             if let Ok((_, again)) = self.request("POST", "/v1/runs", &key, Some(&body)).await
                 && let Some(other) = again["data"]["id"].as_str()
                 && other != id
@@ -231,7 +232,7 @@ impl Shared {
         }
     }
 
-    /// Looks at a run until it has ended.
+    /// Polls a run until it has ended.
     async fn follow(&self, token: &str, id: &str) {
         loop {
             if let Ok((status, answer)) = self.request("GET", &format!("/v1/runs/{id}"), "", None).await {
@@ -246,7 +247,7 @@ impl Shared {
                     return;
                 }
             }
-            sleep(AGAIN).await;
+            sleep(RETRY_INTERVAL).await;
         }
     }
 
@@ -254,7 +255,7 @@ impl Shared {
         lock(&self.problems).push(text);
     }
 
-    /// One request on a connection of its own: the server may be another by the next.
+    /// Sends one request on a new connection: the server may be restarted before the next.
     async fn request(
         &self,
         method: &str,
@@ -282,7 +283,7 @@ impl Shared {
     }
 }
 
-/// How the run ended, if it has.
+/// Returns how the run ended, if it has.
 fn ended(run: &Value) -> Option<(String, Option<String>, Instant)> {
     let status = run["status"].as_str()?;
     let code = run["error"]["code"].as_str().map(str::to_owned);

@@ -1,11 +1,11 @@
-//! Killing a server again and again under load, and counting what was lost.
+//! Kills a server again and again under load, and counts lost runs.
 //!
 //! | module | what |
 //! | --- | --- |
-//! | `outside` | what the runs call: it counts, and has the server killed by the poison run's call |
-//! | `server` | the server: started, killed, started again |
-//! | `load` | clients that create runs, and follow them to their end |
-//! | `report` | what came of it |
+//! | `outside` | the service that runs call: it counts calls, and reports those of the poison run, which need a kill |
+//! | `server` | the server: start, kill, restart |
+//! | `load` | clients that create runs and follow them to their end |
+//! | `report` | the result |
 
 mod load;
 mod outside;
@@ -21,10 +21,10 @@ use server::Server;
 use std::{fs, net::SocketAddr, ops::RangeInclusive, path::Path, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// The app that the runs are of.
+/// The app of the runs.
 const APP: &str = "chaos";
 
-/// What to do.
+/// The options of `runyard chaos`.
 pub(crate) struct Plan {
     pub(crate) kills: u32,
     /// How long the server lives between two kills.
@@ -36,7 +36,7 @@ pub(crate) struct Plan {
     pub(crate) patience: Duration,
 }
 
-/// Kills a server of its own as planned, and looks at what came of its runs.
+/// Starts a server, kills it as planned, and reports how its runs ended.
 pub(crate) async fn run(plan: &Plan) -> Result<Report> {
     let folder = Folder::new()?;
     let (apps, data) = (folder.path().join("apps"), folder.path().join("data"));
@@ -52,9 +52,9 @@ pub(crate) async fn run(plan: &Plan) -> Result<Report> {
     let mut random = Random(plan.seed);
     let mut poisoned = 0;
     for _ in 0..plan.kills {
-        let moment = Instant::now() + random.between(&plan.every);
-        // The poison's kills come on top, whenever it is executed.
-        while timeout_at(moment, outside.poisoned()).await.is_ok() {
+        let kill_at = Instant::now() + random.between(&plan.every);
+        // Kills by the poison run are additional, one whenever it is executed.
+        while timeout_at(kill_at, outside.poisoned()).await.is_ok() {
             poisoned += 1;
             server.kill().await?;
         }
@@ -82,7 +82,7 @@ pub(crate) async fn run(plan: &Plan) -> Result<Report> {
     Ok(report)
 }
 
-/// An app that calls the outside, waits, and calls it once more, all as its input says.
+/// Writes an app that calls the outside, waits, and calls it again, as its input specifies.
 fn write_app(apps: &Path, outside: SocketAddr) -> Result<()> {
     let folder = apps.join(APP);
     fs::create_dir_all(&folder)?;
@@ -113,7 +113,7 @@ fn write_app(apps: &Path, outside: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-/// Numbers that a seed chooses: `SplitMix64`.
+/// A seeded random number generator: `SplitMix64`.
 struct Random(u64);
 
 impl Random {
@@ -136,16 +136,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn moments_are_chosen_by_the_seed_and_lie_in_the_range() {
+    fn durations_depend_on_the_seed_and_lie_in_the_range() {
         let range = Duration::from_millis(200)..=Duration::from_secs(2);
-        let moments = |seed| {
+        let durations = |seed| {
             let mut random = Random(seed);
             (0..1_000).map(|_| random.between(&range)).collect::<Vec<_>>()
         };
-        assert!(moments(1).iter().all(|moment| range.contains(moment)));
-        assert_eq!(moments(1), moments(1));
-        assert_ne!(moments(1), moments(2));
-        let mean = moments(3).iter().sum::<Duration>() / 1_000;
+        assert!(durations(1).iter().all(|duration| range.contains(duration)));
+        assert_eq!(durations(1), durations(1));
+        assert_ne!(durations(1), durations(2));
+        let mean = durations(3).iter().sum::<Duration>() / 1_000;
         assert!(mean > Duration::from_secs(1) && mean < Duration::from_millis(1_200), "{mean:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! What the runs call.
+//! The service that runs call.
 
 use anyhow::Result;
 use axum::{
@@ -17,7 +17,7 @@ use std::{
 };
 use tokio::{net::TcpListener, sync::Notify, time::sleep};
 
-/// Counts calls, by the token that each run has of its own.
+/// Counts calls by the token of each run.
 pub(super) struct Outside {
     address: SocketAddr,
     calls: Arc<Calls>,
@@ -25,7 +25,7 @@ pub(super) struct Outside {
 
 #[derive(Default)]
 struct Calls {
-    /// Which step was called, in order.
+    /// The steps that each run called, in order.
     of_run: Mutex<HashMap<String, Vec<Step>>>,
     poisoned: Notify,
 }
@@ -51,7 +51,7 @@ impl Outside {
         self.address
     }
 
-    /// Returns when the poison run calls: the server that executes it must be killed now.
+    /// Waits until the poison run calls: the server that executes it must then be killed.
     pub(super) async fn poisoned(&self) {
         self.calls.poisoned.notified().await;
     }

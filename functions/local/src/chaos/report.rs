@@ -1,4 +1,4 @@
-//! What came of it.
+//! The result of `runyard chaos`.
 
 use super::{
     load::{Followed, Load},
@@ -9,24 +9,24 @@ use anyhow::Result;
 use serde_json::json;
 use tokio::time::Instant;
 
-/// The number of problems that are described in full; the rest are only counted.
-const TOLD: usize = 10;
+/// Number of problems that are printed; the rest are only counted.
+const MAX_PRINTED: usize = 10;
 
-/// The figures.
+/// The figures, as printed.
 pub(crate) struct Report {
     kills: u32,
     poison_kills: u32,
     accepted: usize,
     completed: usize,
-    /// Runs that ended otherwise.
+    /// Runs that ended, but did not complete.
     lost: usize,
     /// Runs that have not ended.
     stuck: usize,
-    /// Runs of which something was done twice that was recorded, or more often than workers had them.
+    /// Runs that repeated a recorded call, or made a call more often than workers had them.
     doubled: usize,
-    /// Calls that were in flight when a worker was lost, and were made again.
+    /// Calls that were in flight when a worker was lost, and were repeated.
     repeated: usize,
-    /// How the poison run ended: its error code.
+    /// The error code of the poison run, if it failed.
     poison: Option<String>,
     within: [u64; 3],
     settled_seconds: f64,
@@ -95,29 +95,29 @@ impl Report {
         load: &Load,
     ) -> Result<()> {
         let count = |step| calls.iter().filter(|call| **call == step).count();
-        let most = count(Step::One).max(count(Step::Two));
+        let max_calls = count(Step::One).max(count(Step::Two));
         self.repeated += calls.len().saturating_sub(2);
-        // The second call begins once the first is recorded.
-        let after = calls.iter().skip_while(|call| **call == Step::One).any(|call| *call == Step::One);
-        if after || (most > 1 && most > load.claims(&run.id).await?) {
+        // The second call begins once the first is recorded, so a first call after a second one is a repetition.
+        let repeated = calls.iter().skip_while(|call| **call == Step::One).any(|call| *call == Step::One);
+        if repeated || (max_calls > 1 && max_calls > load.claims(&run.id).await?) {
             self.doubled += 1;
             self.problems.push(format!("{token}: called {calls:?}, run {}", run.id));
         }
         Ok(())
     }
 
-    /// Whether nothing was lost, stuck or doubled, and the poison run alone failed.
+    /// Returns whether nothing was lost, stuck or doubled, and only the poison run failed.
     pub(crate) fn is_good(&self, poison: bool) -> bool {
-        let convicted = self.poison.as_deref() == Some("worker_lost");
+        let poison_failed = self.poison.as_deref() == Some("worker_lost");
         self.problems.is_empty()
             && self.accepted > 0
             && self.completed == self.accepted
-            && convicted == poison
+            && poison_failed == poison
     }
 
-    /// Onto stdout, and what went wrong onto stderr.
+    /// Prints the figures to stdout, and problems to stderr.
     pub(crate) fn print(&self, as_json: bool) -> Result<()> {
-        for problem in self.problems.iter().take(TOLD) {
+        for problem in self.problems.iter().take(MAX_PRINTED) {
             anstream::eprintln!("{problem}");
         }
         let [p50, p99, max] = self.within;
@@ -148,7 +148,7 @@ impl Report {
                 row("lost", self.lost.to_string()),
                 row("stuck", self.stuck.to_string()),
                 row("doubled", self.doubled.to_string()),
-                row("calls made again that were in flight", self.repeated.to_string()),
+                row("repeated calls that were in flight", self.repeated.to_string()),
                 row("poison run", self.poison.clone().unwrap_or_else(|| "none".to_owned())),
                 row("within ms: p50, p99, max", format!("{p50}, {p99}, {max}")),
                 row("settled s", format!("{:.1}", self.settled_seconds)),

@@ -1,4 +1,4 @@
-//! The server: started, killed, started again.
+//! The server: start, kill, restart.
 
 use super::APP;
 use crate::bench::spawn;
@@ -19,7 +19,7 @@ pub(super) struct Server {
     data: PathBuf,
     child: Mutex<Child>,
     address: watch::Sender<SocketAddr>,
-    /// How often it was killed.
+    /// Number of kills.
     kills: AtomicU64,
 }
 
@@ -35,21 +35,21 @@ impl Server {
         })
     }
 
-    /// Where it listens, or did.
+    /// The address that it listens on, or last listened on.
     pub(super) fn address(&self) -> SocketAddr {
         *self.address.borrow()
     }
 
-    /// How often it was killed so far.
+    /// Number of kills so far.
     pub(super) fn kills(&self) -> u64 {
         self.kills.load(Ordering::SeqCst)
     }
 
-    /// Kills it, and starts it again.
+    /// Kills the server with SIGKILL, and starts it again.
     pub(super) async fn kill(&self) -> Result<()> {
         let mut child = self.child.lock().await;
         if let Some(status) = child.try_wait()? {
-            bail!("the server ended by itself, with {status}");
+            bail!("the server exited by itself, with {status}");
         }
         self.kills.fetch_add(1, Ordering::SeqCst);
         child.kill().await?;
@@ -59,15 +59,15 @@ impl Server {
         Ok(())
     }
 
-    /// Ends it, as a platform would.
+    /// Ends the server with SIGTERM, as a platform would.
     pub(super) async fn end(&self) -> Result<()> {
         let mut child = self.child.lock().await;
         let pid = child.id().and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?));
-        let pid = pid.ok_or_else(|| anyhow!("the server ended by itself"))?;
+        let pid = pid.ok_or_else(|| anyhow!("the server exited by itself"))?;
         rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
         let status = child.wait().await?;
         if !status.success() {
-            bail!("the server ended with {status}");
+            bail!("the server exited with {status}");
         }
         Ok(())
     }

@@ -36,19 +36,19 @@ const EXAMPLES: &str = "Examples:
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub(crate) enum AppsCommand {
-    /// List the apps and where they answer
+    /// List the apps and their hosts
     List(ListArgs),
-    /// Say what is wrong with apps, and what in their files has no effect; exits 1 if anything is wrong
+    /// Report errors in apps, and parts of their files that have no effect; exits 1 on any error
     Check(CheckArgs),
     /// Show one app, as it would be served
     Show(ShowArgs),
-    /// Check an app, and make it the current version on a stack, all at once; runs under way stay on theirs
+    /// Check an app, and make it the current version on a stack in one step; running runs stay on their version
     #[cfg(feature = "aws")]
     Deploy(deploy::DeployArgs),
     /// Make an earlier version of a deployed app current again
     #[cfg(feature = "aws")]
     Rollback(deploy::RollbackArgs),
-    /// List the versions of a deployed app, the latest deployed first
+    /// List the versions of a deployed app, last deployed first
     #[cfg(feature = "aws")]
     Versions(deploy::VersionsArgs),
 }
@@ -64,7 +64,7 @@ pub(crate) struct ListArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct CheckArgs {
-    /// The folder of one app, or its name; all if none is given
+    /// App folders or names; all apps if none is given
     #[arg(value_name = "DIR|NAME")]
     which: Vec<String>,
     /// For scripts: each app as a line of JSON
@@ -127,9 +127,9 @@ async fn list(args: &ListArgs) -> Result<Exit> {
 
 async fn check(args: &CheckArgs) -> Result<Exit> {
     let checked = plug::check_apps(&args.place, &args.which).await?;
-    let mut good = true;
+    let mut all_valid = true;
     for Checked { name, problems, warnings } in &checked {
-        good &= problems.is_empty();
+        all_valid &= problems.is_empty();
         let problem = problems
             .iter()
             .map(|problem| indented(&problem.to_string()))
@@ -145,7 +145,7 @@ async fn check(args: &CheckArgs) -> Result<Exit> {
         }
         match problems.as_slice() {
             [] => output::line(&format!("ok     {name}"))?,
-            _ => output::line(&format!("wrong  {name}: {problem}"))?,
+            _ => output::line(&format!("error  {name}: {problem}"))?,
         }
         for warning in warnings {
             output::line(&format!("       warning: {}", indented(&warning.to_string())))?;
@@ -154,12 +154,12 @@ async fn check(args: &CheckArgs) -> Result<Exit> {
     if checked.is_empty() && !args.json {
         output::line(&format!("no app in {}", args.place.apps.display()))?;
     }
-    Ok(if good { Exit::Done } else { Exit::Failed })
+    Ok(if all_valid { Exit::Done } else { Exit::Failed })
 }
 
-/// What is said of a file, which may quote it: no line of that passes for one of ours.
-fn indented(said: &str) -> String {
-    printable::indented(said, "           ").into_owned()
+/// Indents further lines of a message: it may quote a file, and no line of a file may look like one of this program.
+fn indented(message: &str) -> String {
+    printable::indented(message, "           ").into_owned()
 }
 
 async fn show(args: &ShowArgs) -> Result<Exit> {
@@ -169,7 +169,7 @@ async fn show(args: &ShowArgs) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// All that `app.yaml` says, with what it left to default; of the workflow, where it is.
+/// All fields of `app.yaml`, with defaults filled in; of the workflow, its file and id without its text.
 fn app_json(app: &runyard_runs::App) -> serde_json::Value {
     let mut shown = serde_json::to_value(app).unwrap_or_default();
     if let Some(workflow) = shown["workflow"].as_object_mut() {

@@ -6,23 +6,23 @@ use clap::Args;
 use serde_json::{Map, Value};
 use std::{io::Read, path::PathBuf};
 
-/// Where apps and data are on this machine.
+/// The folders of apps and data on this machine.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Place {
     /// The folder of apps, each a folder with an app.yaml
-    #[arg(long, value_name = "DIR", env = "RUNYARD_APPS", default_value = "apps", help_heading = "Place")]
+    #[arg(long, value_name = "DIR", env = "RUNYARD_APPS", default_value = "apps", help_heading = "Folders")]
     pub(crate) apps: PathBuf,
-    /// The folder that keeps runs, files and keys; made if it is not there
+    /// The folder that keeps runs, files and keys; created if it does not exist
     #[arg(
         long,
         value_name = "DIR",
         env = "RUNYARD_DATA",
         default_value = ".runyard",
-        help_heading = "Place"
+        help_heading = "Folders"
     )]
     pub(crate) data: PathBuf,
-    /// The app that answers on any host that names none: ticket-triage, or else the first, if this is not given
-    #[arg(long, value_name = "NAME", env = "RUNYARD_DEFAULT_APP", help_heading = "Place")]
+    /// The app for hosts that name none; if not given, ticket-triage if it exists, else the first
+    #[arg(long, value_name = "NAME", env = "RUNYARD_DEFAULT_APP", help_heading = "Folders")]
     pub(crate) default_app: Option<String>,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct KeysPlace {
 }
 
 impl KeysPlace {
-    /// Which it is, for messages.
+    /// The place, for messages.
     pub(crate) fn shown(&self) -> String {
         #[cfg(feature = "aws")]
         if self.stack.is_given() {
@@ -60,7 +60,7 @@ pub(crate) struct Target {
     pub(crate) place: Place,
 }
 
-/// A JSON object as an argument says it: the text itself, `@file`, or `@-` for stdin.
+/// The JSON object of an argument: the text itself, `@file`, or `@-` for stdin.
 pub(crate) fn json_object(argument: &str, option: &str) -> Result<Map<String, Value>> {
     match json_value(argument, option)? {
         Value::Object(object) => Ok(object),
@@ -68,7 +68,7 @@ pub(crate) fn json_object(argument: &str, option: &str) -> Result<Map<String, Va
     }
 }
 
-/// [`json_object`], of any JSON value.
+/// [`json_object`], for any JSON value.
 pub(crate) fn json_value(argument: &str, option: &str) -> Result<Value> {
     let (text, source) = match argument.strip_prefix('@') {
         None => (argument.to_owned(), option.to_owned()),
@@ -86,10 +86,10 @@ pub(crate) fn json_value(argument: &str, option: &str) -> Result<Value> {
     serde_json::from_str(&text).map_err(|error| usage(format!("{source} is not JSON: {error}")))
 }
 
-/// `key=value`, for clap.
+/// Parses `key=value`, for clap.
 pub(crate) fn key_value(argument: &str) -> Result<(String, String), String> {
     match argument.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("give it as KEY=VALUE".to_owned()),
+        _ => Err("must be KEY=VALUE".to_owned()),
     }
 }

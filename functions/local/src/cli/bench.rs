@@ -9,17 +9,17 @@ use anyhow::Result;
 use clap::Args;
 use std::{path::PathBuf, time::Duration};
 
-const ABOUT: &str = "Measure a server: latency, runs a second, memory.
+const ABOUT: &str = "Measure a server: latency, runs per second, memory.
 
-Without --url a server of its own is started for it: this same executable as `serve`, with the apps of --apps, on a
-temporary data directory and a free port.
+Without --url, bench starts a server to measure: this executable as `serve`, with the apps of --apps, on a temporary
+data directory and a free port.
 
   sync        POST /v1/runs, to the end of the answer
-  background  POST /v1/runs with `background` and `Prefer: wait`: from enqueueing to the answer that says completed
+  background  POST /v1/runs with `background` and `Prefer: wait`, to the answer with the completed run
   stream      POST /v1/runs with `stream`, to the first event
 
-The load generator is one thread on this same machine. Memory is the server's and its sandboxes', from
-/proc/PID/smaps_rollup, after each row.
+The load generator is one thread on this machine. Memory is that of the server and its sandboxes, read from
+/proc/PID/smaps_rollup after each row.
 
 Scenarios:
 
@@ -35,30 +35,30 @@ const EXAMPLES: &str = "Examples:
   runyard bench --url http://127.0.0.1:8787 --key \"$(cat .runyard/dev-key)\" --app echo";
 
 #[derive(Args, Debug)]
-#[command(about = "Measure a server: latency, runs a second, memory", long_about = ABOUT, after_help = EXAMPLES)]
+#[command(about = "Measure a server: latency, runs per second, memory", long_about = ABOUT, after_help = EXAMPLES)]
 pub(crate) struct BenchArgs {
-    /// The app to run, and its input: sample-input.json in its folder, or --input
+    /// The app to run; its input is sample-input.json in its folder, or --input
     #[arg(long, default_value = "echo")]
     app: String,
-    /// The input of the app, in place of its sample
+    /// The input of the app, instead of its sample-input.json
     #[arg(long, value_name = "JSON|@FILE")]
     input: Option<String>,
-    /// How many connections at a time
+    /// Numbers of concurrent connections to measure
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1,16,256")]
     connections: Vec<usize>,
-    /// How long each row takes
+    /// Seconds to measure for each row
     #[arg(long, default_value_t = 5)]
     seconds: u64,
-    /// Requests to measure for each row, instead of a time
+    /// Number of requests to measure for each row, instead of --seconds
     #[arg(long, value_name = "N", conflicts_with = "seconds")]
     requests: Option<u64>,
-    /// Measure this instead of the table; give it again for more
+    /// Measure this scenario instead of the table; repeat it for more
     #[arg(long, value_enum)]
     scenario: Vec<Scenario>,
-    /// How many runs a scenario stores first
+    /// Number of runs that a scenario stores first
     #[arg(long, value_name = "N")]
     stored: Option<u64>,
-    /// Measure this server, http only
+    /// Measure this server (http only)
     #[arg(long, env = "RUNYARD_URL")]
     url: Option<String>,
     /// The access key for --url
@@ -67,10 +67,10 @@ pub(crate) struct BenchArgs {
     /// The process whose memory is measured, with --url
     #[arg(long, requires = "url")]
     pid: Option<u32>,
-    /// The folder of apps of the server that is started
+    /// The folder of apps for the server that bench starts
     #[arg(long, value_name = "DIR", env = "RUNYARD_APPS", default_value = "apps")]
     apps: PathBuf,
-    /// Figures as JSON
+    /// Print the figures as JSON
     #[arg(long)]
     json: bool,
 }
@@ -90,10 +90,10 @@ pub(super) async fn bench(args: BenchArgs) -> Result<Exit> {
         server: args.url.map(|url| bench::Given { url, key: args.key.unwrap_or_default(), pid: args.pid }),
         json: args.json,
     };
-    let good = if args.scenario.is_empty() {
+    let succeeded = if args.scenario.is_empty() {
         bench::table(&plan).await?
     } else {
         bench::scenarios(&plan, &args.scenario).await?
     };
-    Ok(if good { Exit::Done } else { Exit::Failed })
+    Ok(if succeeded { Exit::Done } else { Exit::Failed })
 }

@@ -8,45 +8,45 @@ use anyhow::Result;
 use clap::Args;
 use std::{ops::RangeInclusive, time::Duration};
 
-const ABOUT: &str = "Kill a server again and again, and see that no run is lost.
+const ABOUT: &str = "Kill a server again and again, and check that no run is lost.
 
-A server is started (this same executable as `serve`, on a temporary data directory and a free port) and put under load:
-sync and background runs with idempotency keys, calls to an outside that counts them, Delays, calls that take seconds.
-Meanwhile it is killed with SIGKILL at random moments and started again. In the end every run that was accepted must have
-ended well (none lost, none stuck), and none must have been executed twice (none doubled: no second run for a key, no call
-repeated whose result was recorded, no more calls than workers had the run).
+Starts a server (this executable as `serve`, on a temporary data directory and a free port) and puts it under load:
+sync and background runs with idempotency keys, calls to a service that counts them, Delays, calls that take seconds.
+During the load the server is killed with SIGKILL at random times and started again. In the end every accepted run must
+have completed (none lost, none stuck), and none may have been executed twice (none doubled: no second run for a key, no
+repeated call whose result was recorded, no more calls than workers had the run).
 
-With --poison one run kills the server whenever it is executed: it must be the only one that fails.
+With --poison, one run kills the server whenever it is executed; it must be the only one that fails.
 
-  within ms    of a new sync run that no kill interrupted: what its caller waited beyond what the run itself takes
-  settled s    from the last kill to the end of the last run";
+  within ms    how long callers of sync runs that no kill interrupted waited, minus the time the run itself takes
+  settled s    time from the last kill to the end of the last run";
 
 const EXAMPLES: &str = "Examples:
   runyard chaos
   runyard chaos --kills 25 --every 0.2..1 --poison --json";
 
 #[derive(Args, Debug)]
-#[command(about = "Kill a server again and again, and see that no run is lost", long_about = ABOUT, after_help = EXAMPLES)]
+#[command(about = "Kill a server again and again, and check that no run is lost", long_about = ABOUT, after_help = EXAMPLES)]
 pub(crate) struct ChaosArgs {
-    /// How many kills, beside those of the poison run
+    /// Number of kills, without those by the poison run
     #[arg(long, default_value_t = 100)]
     kills: u32,
-    /// Seconds that the server lives between two kills, chosen at random
+    /// Seconds between two kills, chosen at random
     #[arg(long, value_name = "MIN..MAX", default_value = "0.2..2", value_parser = range)]
     every: RangeInclusive<Duration>,
-    /// Chooses the moments
+    /// Seed of the random times
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How many clients create runs at the same time
+    /// Number of clients that create runs at the same time
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     clients: u16,
     /// One run kills the server whenever it is executed
     #[arg(long)]
     poison: bool,
-    /// How long runs may take to end after the last kill, in seconds
+    /// Seconds that runs may take to end after the last kill
     #[arg(long, value_name = "SECONDS", default_value_t = 180)]
     patience: u64,
-    /// Figures as JSON
+    /// Print the figures as JSON
     #[arg(long)]
     json: bool,
 }
@@ -56,7 +56,7 @@ fn range(argument: &str) -> Result<RangeInclusive<Duration>, String> {
         |text: &str| text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     match argument.split_once("..").map(|(min, max)| (seconds(min), seconds(max))) {
         Some((Some(min), Some(max))) if min <= max => Ok(min..=max),
-        _ => Err("give it as MIN..MAX in seconds, like 0.2..2".to_owned()),
+        _ => Err("must be MIN..MAX in seconds, like 0.2..2".to_owned()),
     }
 }
 
@@ -79,10 +79,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_range_of_seconds() {
+    fn a_range_of_seconds_is_parsed() {
         assert_eq!(range("0.2..2"), Ok(Duration::from_millis(200)..=Duration::from_secs(2)));
-        for wrong in ["2", "2..1", "-1..2", "a..b", "..", "1..inf"] {
-            assert!(range(wrong).is_err(), "{wrong}");
+        for invalid in ["2", "2..1", "-1..2", "a..b", "..", "1..inf"] {
+            assert!(range(invalid).is_err(), "{invalid}");
         }
     }
 }

@@ -16,10 +16,10 @@ pub(crate) struct DeployArgs {
     /// The folder of the app, or its name
     #[arg(value_name = "DIR|NAME")]
     which: String,
-    /// For scripts: what was done in one line of JSON
+    /// For scripts: the result in one line of JSON
     #[arg(long)]
     json: bool,
-    /// The folder of apps, for an app that is named
+    /// The folder of apps, for an app given by name
     #[arg(long, value_name = "DIR", env = "RUNYARD_APPS", default_value = "apps")]
     apps: PathBuf,
     #[command(flatten)]
@@ -30,10 +30,10 @@ pub(crate) struct DeployArgs {
 pub(crate) struct RollbackArgs {
     /// The app's name
     name: String,
-    /// The version, or how it begins: `runyard apps versions` lists them
+    /// The version, or a prefix of it; `runyard apps versions` lists them
     #[arg(long)]
     version: String,
-    /// For scripts: what was done in one line of JSON
+    /// For scripts: the result in one line of JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -44,7 +44,7 @@ pub(crate) struct RollbackArgs {
 pub(crate) struct VersionsArgs {
     /// The app's name
     name: String,
-    /// For scripts: each version as a line of JSON
+    /// For scripts: one line of JSON per version
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -65,13 +65,13 @@ pub(super) async fn deploy(args: &DeployArgs) -> Result<Exit> {
     let aws = args.stack.open().await?;
     let deployed = aws.deployments().deploy(&app).await.map_err(deploy_error)?;
     show(&deployed, &args.stack, args.json)?;
-    let unkept: Vec<_> = app.env.iter().filter(|name| !app.secrets.contains_key(*name)).cloned().collect();
-    if !unkept.is_empty() {
+    let plain: Vec<_> = app.env.iter().filter(|name| !app.secrets.contains_key(*name)).cloned().collect();
+    if !plain.is_empty() {
         output::note(&format!(
-            "{} must stand in the functions' environment, or app.yaml say where it is kept: \
+            "{} must be set in the functions' environment, or app.yaml must name a secret: \
              `env: [{}: secretsmanager:NAME]`",
-            unkept.join(", "),
-            unkept[0]
+            plain.join(", "),
+            plain[0]
         ));
     }
     Ok(Exit::Done)
@@ -107,7 +107,7 @@ pub(super) async fn versions(args: &VersionsArgs) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// The apps that are deployed.
+/// Lists the deployed apps.
 pub(super) async fn list(stack: &StackArgs, json: bool) -> Result<Exit> {
     runyard_boot::logs::for_people();
     let aws = stack.open().await?;
@@ -138,10 +138,10 @@ fn show(deployed: &Deployed, stack: &StackArgs, json: bool) -> Result<()> {
     }
     let place = stack.shown();
     if !changed {
-        return output::line(&format!("{name} {version} is current already on {place}"));
+        return output::line(&format!("{name} {version} is already current on {place}"));
     }
-    let before = before.as_ref().map_or_else(String::new, |before| format!(", before it {before}"));
+    let before = before.as_ref().map_or_else(String::new, |before| format!(" (was {before})"));
     output::line(&format!("{name} {version} is current on {place}{before}"))?;
-    anstream::eprintln!("new runs are of it within 30 s; runs under way stay on their version");
+    anstream::eprintln!("new runs use it within 30 s; running runs stay on their version");
     Ok(())
 }

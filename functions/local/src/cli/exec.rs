@@ -28,11 +28,11 @@ use uuid::Uuid;
 
 const ABOUT: &str = "Execute a workflow file with the engine alone: no server, nothing stored.
 
-The output goes to stdout as JSON. ${oc.env:NAME} resolves any environment variable, and loopback addresses may be
-reached: it is your own file in your own shell.
+The output goes to stdout as JSON. ${oc.env:NAME} resolves any environment variable, and the workflow may reach loopback
+addresses: it is your own file in your own shell.
 
-Exit codes: 0 the workflow succeeded, 1 it failed, 2 the file cannot be read or loaded, 5 it asks a person, whom exec
-does not have. With --results it is 0 as well when the workflow failed: the results say so.";
+Exit codes: 0 the workflow succeeded, 1 it failed, 2 the file cannot be read or loaded, 5 it asks a person, which exec
+cannot do. With --results the exit code is 0 also when the workflow failed: the results say so.";
 
 const EXAMPLES: &str = "Examples:
   runyard exec workflow.yaml --input '{\"question\": \"why?\"}'
@@ -51,7 +51,7 @@ pub(crate) struct ExecArgs {
     /// The input: a JSON object, @FILE, or @- for stdin
     #[arg(long, value_name = "JSON|@FILE", default_value = "{}")]
     input: String,
-    /// Which workflow of the file; not needed if it holds one
+    /// The workflow of the file; not needed if the file has only one
     #[arg(long, value_name = "ID")]
     workflow: Option<String>,
     /// Print {status, output, error}, with status, input, output and error of every node
@@ -110,7 +110,7 @@ pub(super) async fn exec(args: ExecArgs) -> Result<Exit> {
             Ok(Exit::AwaitingInput)
         }
         Outcome::Resting(until) => {
-            bail!("the workflow was left until {until}, though nobody takes it up again")
+            bail!("the workflow rests until {until}, and exec cannot resume it: use `runyard run`")
         }
     }
 }
@@ -125,13 +125,13 @@ fn finish(progress: &Mutex<Progress<anstream::AutoStream<io::Stderr>>>) {
     progress.lock().unwrap_or_else(PoisonError::into_inner).finish();
 }
 
-/// An app around a file, as the engine wants one.
+/// Wraps a workflow file in an app, which the engine expects.
 fn app(workflow: WorkflowSource) -> App {
-    let nobody = Uuid::nil();
+    let nil = Uuid::nil();
     App {
-        id: AppId(nobody),
-        project: ProjectId(nobody),
-        organization: OrganizationId(nobody),
+        id: AppId(nil),
+        project: ProjectId(nil),
+        organization: OrganizationId(nil),
         name: "exec".to_owned(),
         public: false,
         hosts: Vec::new(),

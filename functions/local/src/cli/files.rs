@@ -15,19 +15,19 @@ use std::path::PathBuf;
 /// See [`super::Command::Files`].
 #[derive(Debug, Subcommand)]
 pub(crate) enum FilesCommand {
-    /// Upload files, each on its own; their ids go into the `file_ids` of a run
+    /// Upload files, one request each; pass their ids as the `file_ids` of a run
     Upload(UploadArgs),
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct UploadArgs {
-    /// What to upload
+    /// The files to upload
     #[arg(required = true)]
     paths: Vec<PathBuf>,
-    /// The app whose runs may read them; the default one if not given
+    /// The app whose runs may read them; the default app if not given
     #[arg(long, value_name = "NAME")]
     app: Option<String>,
-    /// For scripts: each file as a line of JSON
+    /// For scripts: one line of JSON per file
     #[arg(long)]
     json: bool,
     #[command(flatten)]

@@ -16,7 +16,7 @@ const EXAMPLES: &str = "  runyard                                       serve ./
   runyard runs list --status failed
   runyard exec workflow.yaml --input '{\"question\": \"why?\"}'";
 
-/// Adds what clap does not lay out by itself.
+/// Sets the help template: clap itself neither groups subcommands nor shows examples and exit codes.
 pub(super) fn describe(command: Command) -> Command {
     let heading = command.get_styles().get_header();
     let literal = command.get_styles().get_literal();
@@ -33,7 +33,7 @@ pub(super) fn describe(command: Command) -> Command {
         text,
         "\n{heading}Options:{heading:#}\n{{options}}\n\n{heading}Examples:{heading:#}\n{EXAMPLES}\n\n\
          {heading}Exit codes:{heading:#}\n{EXIT_CODES}\n\n\
-         `runyard COMMAND --help` says more. Options can stand in the environment where their help names a variable.\n",
+         `runyard COMMAND --help` has every option. Options whose help names a variable can be set in the environment.\n",
     );
     command.disable_help_subcommand(true).help_template(text)
 }

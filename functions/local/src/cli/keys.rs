@@ -17,7 +17,7 @@ const EXAMPLES: &str = "Examples:
   runyard keys create --org 5b0c5f2e-6a51-4a43-9c39-0d4d6f6c8a03 --project 5b0c5f2e-6a51-4a43-9c39-0d4d6f6c8a02
   runyard keys revoke 3f9a1c0b2d4e5f60
 
-A server that works on the same data knows of a change within 30 s.";
+A server on the same data applies a change within 30 s.";
 
 #[cfg(feature = "aws")]
 const EXAMPLES: &str = "Examples:
@@ -26,13 +26,13 @@ const EXAMPLES: &str = "Examples:
   runyard keys create --stack runyard --expires 90d
   runyard keys revoke 3f9a1c0b2d4e5f60 --stack runyard
 
-A server that works on the same data, or stack, knows of a change within 30 s.";
+A server on the same data or stack applies a change within 30 s.";
 
 /// See [`super::Command::Keys`].
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub(crate) enum KeysCommand {
-    /// Make a key and print it: it is stored as a hash, and never shown again
+    /// Create a key and print it: it is stored as a hash, and never shown again
     Create(CreateArgs),
     /// List keys, without their secrets
     List(ListArgs),
@@ -42,7 +42,7 @@ pub(crate) enum KeysCommand {
 
 #[derive(Args, Debug)]
 pub(crate) struct CreateArgs {
-    /// The organization whose apps it opens; that of the apps if they share one
+    /// The organization whose apps the key opens; may be omitted if all apps belong to one
     #[arg(long, value_name = "UUID")]
     org: Option<OrganizationId>,
     /// Only the apps of this project
@@ -51,7 +51,7 @@ pub(crate) struct CreateArgs {
     /// When it expires: after days (90d), hours (12h) or weeks (4w), or on a date (2027-01-31, in UTC)
     #[arg(long, value_name = "TIME")]
     expires: Option<String>,
-    /// For scripts: the key and what is known of it in one line of JSON
+    /// For scripts: the key and its fields in one line of JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -60,13 +60,13 @@ pub(crate) struct CreateArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct ListArgs {
-    /// Only those of this organization
+    /// Only keys of this organization
     #[arg(long, value_name = "UUID")]
     org: Option<OrganizationId>,
-    /// Only those of this project
+    /// Only keys of this project
     #[arg(long, value_name = "UUID")]
     project: Option<ProjectId>,
-    /// For scripts: each key as a line of JSON
+    /// For scripts: one line of JSON per key
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -75,7 +75,7 @@ pub(crate) struct ListArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct RevokeArgs {
-    /// The key's public part: the 16 digits after `ry_`. The whole key is taken as well
+    /// The key's public part: the 16 digits after `ry_`. The whole key works too
     key: String,
     #[command(flatten)]
     place: KeysPlace,
@@ -104,7 +104,10 @@ async fn create(args: CreateArgs) -> Result<Exit> {
         output::json(&shown, true)?;
     } else {
         output::line(&credential.reveal())?;
-        anstream::eprintln!("keep it now: it is not shown again. `runyard keys revoke {}` ends it", key.id);
+        anstream::eprintln!(
+            "save it now: it is not shown again. `runyard keys revoke {}` revokes it",
+            key.id
+        );
     }
     Ok(Exit::Done)
 }
@@ -140,7 +143,7 @@ async fn revoke(args: &RevokeArgs) -> Result<Exit> {
     let id =
         args.key.strip_prefix("ry_").map_or(args.key.as_str(), |rest| rest.split('_').next().unwrap_or(rest));
     if !keyring.revoke(id).await? {
-        return Err(usage(format!("no key {id} in {}: `runyard keys list` names them", args.place.shown())));
+        return Err(usage(format!("no key {id} in {}: `runyard keys list` lists them", args.place.shown())));
     }
     output::line(&format!("revoked {id}"))?;
     Ok(Exit::Done)
@@ -171,9 +174,10 @@ fn shown(key: &AccessKey, now: Timestamp) -> Value {
     shown
 }
 
-/// `90d`, `12h`, `4w`, a date or a time.
+/// Parses `90d`, `12h`, `4w`, a date or a time.
 fn until(text: &str, now: Timestamp) -> Result<Timestamp> {
-    let bad = || usage(format!("--expires {text}: give 90d, 12h, 4w, or a date like 2027-01-31"));
+    let invalid =
+        || usage(format!("--expires {text}: must be like 90d, 12h or 4w, or a date like 2027-01-31"));
     let at = if let Some((number, unit)) =
         text.char_indices().last().map(|(last, unit)| (&text[..last], unit))
         && let Ok(number) = number.parse::<u32>()
@@ -182,18 +186,18 @@ fn until(text: &str, now: Timestamp) -> Result<Timestamp> {
             'h' => 1,
             'd' => 24,
             'w' => 168,
-            _ => return Err(bad()),
+            _ => return Err(invalid()),
         };
         now + Duration::from_secs(u64::from(number) * hours * 3600)
     } else if let Ok(time) = text.parse() {
         time
     } else {
-        let date: jiff::civil::Date = text.parse().map_err(|_| bad())?;
-        let midnight = date.to_zoned(jiff::tz::TimeZone::UTC).map_err(|_| bad())?;
+        let date: jiff::civil::Date = text.parse().map_err(|_| invalid())?;
+        let midnight = date.to_zoned(jiff::tz::TimeZone::UTC).map_err(|_| invalid())?;
         Timestamp(midnight.timestamp().as_millisecond())
     };
     if at <= now {
-        return Err(usage(format!("--expires {text} is over already")));
+        return Err(usage(format!("--expires {text}: must be in the future")));
     }
     Ok(at)
 }
@@ -203,15 +207,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_ends_when_it_is_told_to() {
+    fn expiry_is_parsed_and_must_be_in_the_future() {
         let now: Timestamp = "2026-06-10T09:15:21Z".parse().unwrap();
-        let ends = |text| until(text, now).map(|time| time.to_string()).map_err(|error| error.to_string());
-        assert_eq!(ends("90d").unwrap(), "2026-09-08T09:15:21Z");
-        assert_eq!(ends("12h").unwrap(), "2026-06-10T21:15:21Z");
-        assert_eq!(ends("2027-01-31").unwrap(), "2027-01-31T00:00:00Z");
-        assert_eq!(ends("2027-01-31T10:00:00+02:00").unwrap(), "2027-01-31T08:00:00Z");
-        for wrong in ["", "d", "90", "90y", "0d", "2020-01-01", "tomorrow", "ü"] {
-            assert!(ends(wrong).is_err(), "{wrong}");
+        let expires_at =
+            |text| until(text, now).map(|time| time.to_string()).map_err(|error| error.to_string());
+        assert_eq!(expires_at("90d").unwrap(), "2026-09-08T09:15:21Z");
+        assert_eq!(expires_at("12h").unwrap(), "2026-06-10T21:15:21Z");
+        assert_eq!(expires_at("2027-01-31").unwrap(), "2027-01-31T00:00:00Z");
+        assert_eq!(expires_at("2027-01-31T10:00:00+02:00").unwrap(), "2027-01-31T08:00:00Z");
+        for invalid in ["", "d", "90", "90y", "0d", "2020-01-01", "tomorrow", "ü"] {
+            assert!(expires_at(invalid).is_err(), "{invalid}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The command line: one file a command.
+//! The command line: one file per command.
 
 mod apps;
 mod args;
@@ -58,19 +58,19 @@ enum Command {
     Exec(exec::ExecArgs),
     /// Print the `OpenAPI` 3.1 document, or check that a file is current
     Openapi(openapi::OpenapiArgs),
-    /// Measure a server: latency, runs a second, memory
+    /// Measure a server: latency, runs per second, memory
     Bench(bench::BenchArgs),
-    /// Kill a server again and again, and see that no run is lost
+    /// Kill a server again and again, and check that no run is lost
     Chaos(chaos::ChaosArgs),
 }
 
-/// Reads the command line; ends the process where it asks for help or can not be read.
+/// Parses the command line. Exits the process on `--help`, `--version` and invalid usage.
 pub(crate) fn parse() -> Cli {
     let matches = help::describe(Cli::command()).get_matches();
     Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
-/// Does what was asked.
+/// Executes the command.
 pub(crate) async fn dispatch(cli: Cli) -> Result<Exit> {
     match cli.command.unwrap_or_else(|| Command::Dev(serve::DevArgs::defaults())) {
         Command::Dev(args) => serve::dev(args).await,

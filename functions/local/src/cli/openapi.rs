@@ -11,7 +11,7 @@ use std::{fs, path::PathBuf};
   runyard openapi > openapi.json
   runyard openapi --check openapi.json")]
 pub(crate) struct OpenapiArgs {
-    /// Print nothing; exit 1 if this file is not the document that would be printed
+    /// Print nothing; exit 1 if this file differs from the document that would be printed
     #[arg(long, value_name = "FILE")]
     check: Option<PathBuf>,
 }
@@ -27,12 +27,12 @@ pub(super) fn openapi(args: &OpenapiArgs) -> Result<Exit> {
     let Some((line, (was, is))) = first_difference(&found, &document) else { return Ok(Exit::Done) };
     let file = file.display();
     anstream::eprintln!(
-        "{file} is not current, from line {line} on:\n  there: {was}\n  now:   {is}\nwrite it with `runyard openapi > {file}`"
+        "{file} is not current, from line {line} on:\n  file: {was}\n  now:  {is}\nwrite it with `runyard openapi > {file}`"
     );
     Ok(Exit::Failed)
 }
 
-/// The first line in which they differ, from 1, and both; a last line break does not count.
+/// The number, from 1, of the first line that differs, and both lines. Trailing white space does not count.
 fn first_difference<'a>(found: &'a str, document: &'a str) -> Option<(usize, (&'a str, &'a str))> {
     if found.trim_end() == document.trim_end() {
         return None;

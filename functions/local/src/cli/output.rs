@@ -1,5 +1,5 @@
-//! What commands print. All of it goes through here: much of it is other people's text, from a server or a file, and
-//! nothing in that may change the terminal or pass for a line of ours.
+//! What commands print. All output goes through here: much of it is untrusted text, from a server or a file, which must
+//! not change the terminal or look like a line of this program.
 
 use anyhow::Result;
 use runyard_boot::printable;
@@ -12,17 +12,17 @@ pub(crate) fn json(value: &Value, compact: bool) -> Result<()> {
     print(&printable::json(&text))
 }
 
-/// A line on stdout, or some.
+/// Prints one or more lines on stdout.
 pub(crate) fn line(text: &str) -> Result<()> {
     print(&printable::text(text))
 }
 
-/// A line on stderr; further lines of other people's text are indented.
+/// Prints a line on stderr; further lines of `text` are indented.
 pub(crate) fn note(text: &str) {
     anstream::eprintln!("{}", printable::indented(text, "    "));
 }
 
-/// Rows under headings, columns aligned, each row in a line of its own.
+/// Prints rows under headings, with aligned columns, one line per row.
 pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) -> Result<()> {
     let rows: Vec<Vec<_>> =
         rows.iter().map(|row| row.iter().map(|cell| printable::line(cell)).collect()).collect();
@@ -45,7 +45,7 @@ pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) -> Result<()> {
     rows.iter().try_for_each(|row| show(&mut row.iter().map(|cell| &**cell)))
 }
 
-/// That nobody reads on (`runyard … | head`) is no error.
+/// A reader that closed the pipe (`runyard … | head`) is not an error.
 fn print(text: &str) -> Result<()> {
     match writeln!(io::stdout(), "{text}") {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),

@@ -23,14 +23,14 @@ use std::{
 
 const ABOUT: &str = "Create a run of an app, and show it.
 
-The run's progress goes to stderr (as it happens, if that is a terminal), the run as it ended to stdout as JSON.
+Progress goes to stderr (as it happens, if that is a terminal), the run as it ended to stdout as JSON.
 The exit code is 0 if it completed, 1 if it failed or was canceled, 5 if it waits for a person.
 
-Without --url the run is made on --data and executed in this process; it is as durable as any: whatever ends this
-process, a server that works on the same data goes on with it. With --background it is left to such a server.
+Without --url the run is created on --data and executed in this process. It is as durable as on a server: if this
+process ends, a server on the same data resumes the run. With --background it is left to such a server.
 
-With --url http://localhost:PORT (or 127.0.0.1) APP is chosen by the host APP.localhost; elsewhere by the URL's own
-host, and APP is only a name.";
+With --url http://localhost:PORT (or 127.0.0.1), the app is chosen by the host APP.localhost. With any other URL, the
+URL's own host chooses the app, and APP is not sent.";
 
 const EXAMPLES: &str = "Examples:
   runyard run ticket-triage --input @apps/ticket-triage/sample-input.json
@@ -45,22 +45,22 @@ pub(crate) struct RunArgs {
     /// The input: a JSON object, @FILE, or @- for stdin
     #[arg(long, value_name = "JSON|@FILE", default_value = "{}")]
     input: String,
-    /// A file that the run may read; give it again for more
+    /// A file that the run may read; repeat it for more
     #[arg(long = "file", value_name = "PATH")]
     files: Vec<PathBuf>,
     /// Return as soon as the run is accepted; print it as created
     #[arg(long, conflicts_with = "stream")]
     background: bool,
-    /// Show the progress also if stderr is no terminal; with --json print each event as a line on stdout instead
+    /// Show progress also if stderr is not a terminal; with --json print each event as a line on stdout instead
     #[arg(long)]
     stream: bool,
-    /// Your own identifier of your user
+    /// Your identifier of the user that the run is for
     #[arg(long)]
     user_id: Option<String>,
     /// The conversation that the run belongs to, a UUID
     #[arg(long, value_name = "UUID")]
     session_id: Option<uuid::Uuid>,
-    /// A label of the run; give it again for more
+    /// Metadata of the run; repeat it for more
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     metadata: Vec<(String, String)>,
     /// For scripts: the run in one line, no progress
@@ -80,11 +80,11 @@ pub(super) async fn run(args: RunArgs) -> Result<Exit> {
         fields.insert("session_id".to_owned(), session_id.to_string().into());
     }
     if !args.metadata.is_empty() {
-        let labels: Map<_, _> =
+        let metadata: Map<_, _> =
             args.metadata.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
-        fields.insert("metadata".to_owned(), labels.into());
+        fields.insert("metadata".to_owned(), metadata.into());
     }
-    // To be shown as it happens, it is streamed.
+    // Progress that is shown as it happens needs a stream.
     let stream = !args.background && (args.stream || (!args.json && io::stderr().is_terminal()));
     if stream {
         fields.insert("stream".to_owned(), true.into());
@@ -100,7 +100,7 @@ pub(super) async fn run(args: RunArgs) -> Result<Exit> {
     };
     if matches!(exit, Ok(Exit::Interrupted)) {
         anstream::eprintln!(
-            "\ninterrupted: the run goes on wherever a server works on it (`runyard runs list`)"
+            "\ninterrupted: the run goes on when a server executes it (`runyard runs list` shows it)"
         );
     }
     if args.background && args.target.url.is_none() {
@@ -121,7 +121,7 @@ fn create_call(fields: Map<String, Value>, files: &[PathBuf]) -> Call {
         }
         Payload::Form(form)
     };
-    // A reply that was lost on the way does not make a second run.
+    // A retry after a lost response must not create a second run.
     Call::post("/v1/runs", body).header("idempotency-key", ids.random().to_string())
 }
 
@@ -138,7 +138,7 @@ async fn create(client: &Client, call: &Call, args: &RunArgs, stream: bool) -> R
     if is_settled(&run) {
         return finish(&run, args.json, true);
     }
-    // The platform's time limit came before the end.
+    // The platform's time limit ended the response before the run ended.
     watch(client, &id, 0, None, Show::Nothing).await?;
     show_end(client, &id, args.json).await
 }
@@ -158,7 +158,7 @@ pub(super) enum Show {
     Nothing,
 }
 
-/// Shows a run's events until nothing of it can go on by itself. Gives its id and the last event.
+/// Shows a run's events until it has ended or waits only for people. Returns its id and the last event.
 pub(super) async fn watch(
     client: &Client,
     run: &str,
@@ -198,17 +198,17 @@ pub(super) async fn end_of_events(client: &Client, id: &str, last: &Value) -> Re
     }
 }
 
-/// Prints a run as it stands now; the exit code follows.
+/// Prints the run in its current state, and returns its exit code.
 async fn show_end(client: &Client, id: &str, json: bool) -> Result<Exit> {
     finish(&fetch(client, id).await?, json, false)
 }
 
-fn finish(run: &Value, json: bool, tell: bool) -> Result<Exit> {
+fn finish(run: &Value, json: bool, show_error: bool) -> Result<Exit> {
     output::json(run, json)?;
     let exit = exit_of(run);
     match exit {
         Exit::AwaitingInput => hint(run),
-        Exit::Failed if tell && !json => {
+        Exit::Failed if show_error && !json => {
             let why = run["error"]["message"].as_str().unwrap_or_default();
             output::note(&format!("the run {}: {why}", run["status"].as_str().unwrap_or("failed")));
         }
@@ -248,5 +248,5 @@ fn run_id(run: &Value) -> Result<String> {
     run["id"]
         .as_str()
         .map(str::to_owned)
-        .with_context(|| format!("the server's answer names no run: {}", json!({ "data": run })))
+        .with_context(|| format!("the server's response has no run id: {}", json!({ "data": run })))
 }

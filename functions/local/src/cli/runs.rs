@@ -30,20 +30,20 @@ pub(crate) enum RunsCommand {
     Get(OneArgs),
     /// Cancel a run; does nothing if it has ended
     Cancel(OneArgs),
-    /// Begin a new run from one that failed or was canceled; what that one did is not done again. Prints the new run
+    /// Retry a failed or canceled run as a new run that keeps what the old one had done; prints the new run
     Retry(OneArgs),
-    /// Answer what a run asks
+    /// Answer an input request of a run
     Input(InputArgs),
-    /// Print what happened in a run so far
+    /// Print a run's events so far
     Events(EventsArgs),
     /// Follow a run to its end; the exit code says how it ended
     Tail(TailArgs),
 }
 
-/// Which app's runs.
+/// Options that select the app of runs.
 #[derive(Args, Debug)]
 pub(crate) struct Of {
-    /// The app; on a server, the default one if not given. On --data a run's own app is found by itself
+    /// The app; on a server, the default app if not given. On --data a run's app is found automatically
     #[arg(long, value_name = "NAME")]
     app: Option<String>,
     /// For scripts: JSON in one line
@@ -63,28 +63,28 @@ pub(crate) struct OneArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct ListArgs {
-    /// Only in this status; give it again for more
+    /// Only runs in this status; repeat it for more
     #[arg(long, help_heading = "Filters")]
     status: Vec<String>,
-    /// Only of this user
+    /// Only runs of this user
     #[arg(long, help_heading = "Filters")]
     user_id: Option<String>,
-    /// Only of this conversation
+    /// Only runs of this conversation
     #[arg(long, value_name = "UUID", help_heading = "Filters")]
     session_id: Option<Uuid>,
-    /// Only with this label; give it again for more
+    /// Only runs with this metadata; repeat it for more
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value, help_heading = "Filters")]
     metadata: Vec<(String, String)>,
-    /// Orders by `started_at`, `ended_at` or `status`; `-` in front: descending
+    /// Sort by `started_at`, `ended_at` or `status`; a leading `-` means descending
     #[arg(long, default_value = "-started_at", allow_hyphen_values = true)]
     sort: String,
-    /// Which page, from 1
+    /// The page, from 1
     #[arg(long, conflicts_with = "cursor")]
     page: Option<u64>,
-    /// How many a page, 100 at most
+    /// Page size, 1 to 100
     #[arg(long, default_value_t = 25)]
     page_size: u32,
-    /// Where the page starts: `next_cursor` of the page before
+    /// Where the page begins: `next_cursor` of the previous page
     #[arg(long)]
     cursor: Option<String>,
     #[command(flatten)]
@@ -95,10 +95,10 @@ pub(crate) struct ListArgs {
 pub(crate) struct InputArgs {
     /// The run's id
     run: Uuid,
-    /// The request to answer; not needed if there is only one
+    /// The input request to answer; not needed if there is only one
     #[arg(long, value_name = "UUID")]
     request: Option<Uuid>,
-    /// What to say: the answer to a question, or words with an approval
+    /// The answer to a question, or a comment with an approval
     #[arg(long, value_name = "TEXT", required_unless_present_any = ["approve", "deny"])]
     feedback: Option<String>,
     /// Approve
@@ -107,7 +107,7 @@ pub(crate) struct InputArgs {
     /// Deny
     #[arg(long)]
     deny: bool,
-    /// With --approve: what to change of the params that may be changed
+    /// With --approve: new values of params that may be changed
     #[arg(long, value_name = "JSON|@FILE", requires = "approve")]
     params: Option<String>,
     #[command(flatten)]
@@ -118,7 +118,7 @@ pub(crate) struct InputArgs {
 pub(crate) struct EventsArgs {
     /// The run's id
     run: Uuid,
-    /// Only after this sequence
+    /// Only events after this sequence
     #[arg(long, value_name = "SEQUENCE", default_value_t = 0)]
     after: u64,
     #[command(flatten)]
@@ -129,7 +129,7 @@ pub(crate) struct EventsArgs {
 pub(crate) struct TailArgs {
     /// The run's id
     run: Uuid,
-    /// Only what comes after this sequence
+    /// Only events after this sequence
     #[arg(long, value_name = "SEQUENCE", default_value_t = 0)]
     after: u64,
     #[command(flatten)]
@@ -166,7 +166,7 @@ pub(super) async fn runs(command: RunsCommand) -> Result<Exit> {
         }
         RunsCommand::Retry(args) => {
             on(&args.of, args.run, async |client| {
-                // A repeat after a lost answer must not make a second run.
+                // A retry after a lost response must not create a second run.
                 let call = Call::post(format!("/v1/runs/{}/retry", args.run), Payload::Empty)
                     .header("idempotency-key", SystemIds.random().to_string());
                 let answer = client.send_once(&call).await?.json().await?;
@@ -188,7 +188,7 @@ pub(super) async fn runs(command: RunsCommand) -> Result<Exit> {
     }
 }
 
-/// Does something with a client of the run's app.
+/// Calls `work` with a client of the run's app.
 async fn on(of: &Of, run: Uuid, work: impl AsyncFnOnce(&Client) -> Result<Exit>) -> Result<Exit> {
     let place = place::open_for_run(&of.target, of.app.as_deref(), run).await?;
     let exit = tokio::select! {
@@ -249,11 +249,11 @@ async fn input(client: &Client, args: &InputArgs) -> Result<Exit> {
         let pending = run["input_requests"].as_array().map_or(&[][..], Vec::as_slice);
         match pending {
             [one] => one["id"].as_str().unwrap_or_default().to_owned(),
-            [] => return Err(usage("the run asks nothing")),
+            [] => return Err(usage("the run has no open input request")),
             several => {
                 let ids: Vec<_> = several.iter().filter_map(|request| request["id"].as_str()).collect();
                 return Err(usage(format!(
-                    "the run asks several things: choose one with --request: {}",
+                    "the run has several open input requests: choose one with --request: {}",
                     ids.join(", ")
                 )));
             }
@@ -285,7 +285,7 @@ async fn input(client: &Client, args: &InputArgs) -> Result<Exit> {
 async fn events(client: &Client, args: &EventsArgs) -> Result<Exit> {
     const PAGE: u64 = 100;
     let mut rows = Vec::new();
-    // Sequences have no gaps: the page is known by what comes before it.
+    // Sequences have no gaps, so the page follows from the sequence.
     let mut page = args.after / PAGE + 1;
     loop {
         let path = format!("/v1/runs/{}/events?page={page}&page_size={PAGE}", args.run);
@@ -322,7 +322,7 @@ fn row(event: &Value) -> Vec<String> {
     ]
 }
 
-/// A value in a query: all but letters, digits and `-._~` as `%XX`.
+/// Encodes a value for a query: all but letters, digits and `-._~` as `%XX`.
 fn encode(value: &str) -> String {
     value.bytes().fold(String::with_capacity(value.len()), |mut text, byte| {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

@@ -1,4 +1,4 @@
-//! `runyard dev` and `runyard serve`: the server, for a person and for a machine.
+//! `runyard dev` and `runyard serve`: the server, for development and for production.
 
 use super::args::Place;
 use crate::{
@@ -24,36 +24,35 @@ use std::{
 
 const DEV: &str = "Serve the apps of a folder, and reload them on change.
 
-API, worker and sweeper in one process. An app answers on the host NAME.localhost:PORT; any other host is the default
-app. On the first start an access key is made, kept in DATA/dev-key (readable by you alone) and shown once, with curl
-lines that work as they are. Workflows may reach loopback addresses.
+API, worker and sweeper run in one process. An app answers on the host NAME.localhost:PORT; any other host reaches the
+default app. The first start creates an access key, keeps it in DATA/dev-key (readable by you alone) and shows it once,
+with curl commands to paste. Workflows may reach loopback addresses.
 
-Ctrl-C hands running runs back to the log: the next start goes on with them. A second Ctrl-C ends at once, and that
-loses nothing either.";
+Ctrl-C hands running runs over; the next start resumes them. A second Ctrl-C ends at once and loses nothing either.";
 
 const SERVE: &str = "Serve in a container or on a server.
 
-Like dev, but: no key is made (`runyard keys create` makes one), logs are JSON lines on stdout, an app that is wrong
-refuses the start, and workflows reach loopback and private addresses only if their app.yaml lists them in allow_hosts.
+Unlike dev, serve makes no key (`runyard keys create` makes one), writes JSON logs to stdout, refuses to start if an app
+has an error, and lets workflows reach loopback and private addresses only if their app.yaml lists them in allow_hosts.
 
-SIGTERM or SIGINT: accepts no more, hands running runs back to the log, lets streams end, and exits 0 within 10 s.";
+On SIGTERM or SIGINT it accepts no more requests, hands running runs over, lets streams end, and exits 0 within 10 s.";
 
-/// What both take.
+/// Options of both commands.
 #[derive(Args, Debug)]
 struct ServerArgs {
-    /// Where to listen; port 0 is any free one
+    /// Address and port to listen on; port 0 chooses a free port
     #[arg(long, value_name = "ADDRESS:PORT", env = "RUNYARD_LISTEN", default_value = "127.0.0.1:8787")]
     listen: String,
-    /// How many runs from the queue execute at the same time
+    /// Number of runs from the queue executed at the same time
     #[arg(long, value_name = "N", env = "RUNYARD_WORKERS", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     workers: u16,
-    /// How many MiB of memory requests and runs may take together; a quarter of what the process may use, unless it is given
+    /// MiB of memory for requests and runs together [default: a quarter of what the process may use]
     #[arg(long, value_name = "MIB", env = "RUNYARD_MEMORY_MIB", value_parser = clap::value_parser!(u32).range(16..))]
     memory_mib: Option<u32>,
-    /// How many connections one address may have; 0 for all there are, behind a proxy [default: 1024, at most 3/4 of all]
+    /// Connections per client address; 0 means no limit, for use behind a proxy [default: 1024, at most 3/4 of all]
     #[arg(long, value_name = "N", env = "RUNYARD_CONNECTIONS_PER_PEER")]
     connections_per_peer: Option<usize>,
-    /// Write the address that is listened on into this file, once it answers; for scripts
+    /// For scripts: write the address into this file once the server answers
     #[arg(long, value_name = "FILE")]
     address_file: Option<PathBuf>,
     #[command(flatten)]
@@ -68,14 +67,14 @@ pub(crate) struct DevArgs {
 }
 
 impl ServerArgs {
-    /// What requests and runs may take of the process's memory, in bytes.
+    /// Memory for requests and runs together, in bytes.
     fn memory(&self) -> u64 {
         self.memory_mib.map_or_else(memory::for_runs, |mib| u64::from(mib) << 20)
     }
 }
 
 impl DevArgs {
-    /// What `runyard` alone means.
+    /// The arguments of `runyard` without a command.
     pub(super) fn defaults() -> Self {
         Self::parse_from(["dev"])
     }
@@ -116,7 +115,7 @@ pub(super) async fn dev(args: DevArgs) -> Result<Exit> {
         }
     }));
     signals.next().await;
-    anstream::eprintln!("\nstopping; running runs go on at the next start (Ctrl-C again ends at once)");
+    anstream::eprintln!("\nstopping: the next start resumes running runs (Ctrl-C again ends at once)");
     tokio::select! {
         () = server.shut_down() => {}
         _ = signals.next() => process::exit(Exit::Interrupted as i32),
@@ -154,7 +153,7 @@ pub(super) async fn serve(args: ServeArgs) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Writes the address, whole or not at all.
+/// Writes the address to the file atomically.
 fn announce(file: Option<&Path>, address: SocketAddr) -> Result<()> {
     let Some(file) = file else { return Ok(()) };
     let new = file.with_extension("new");
@@ -163,7 +162,7 @@ fn announce(file: Option<&Path>, address: SocketAddr) -> Result<()> {
         .with_context(|| format!("cannot write {}", file.display()))
 }
 
-/// What a person wants to know and to paste.
+/// What `dev` prints at its start: address, apps, keys, and commands to paste.
 fn welcome(
     place: &Place,
     address: SocketAddr,
@@ -175,8 +174,8 @@ fn welcome(
     let Some(default) = default else {
         let _ = write!(
             text,
-            "\nThere is no app in {} yet: make {}/NAME/app.yaml and a workflow.yaml beside it; it is served as soon as \
-             it is right.\n",
+            "\nThere is no app in {} yet: create {}/NAME/app.yaml and a workflow.yaml beside it. It is served as soon \
+             as it is valid.\n",
             place.apps.display(),
             place.apps.display(),
         );
@@ -184,19 +183,19 @@ fn welcome(
     };
     let _ = writeln!(text, "\nApps:");
     for app in apps {
-        let mark = if app.id == default.id { "  (also on any other host)" } else { "" };
+        let mark = if app.id == default.id { "  (default: also on any other host)" } else { "" };
         let _ = writeln!(text, "  {:<20} http://{}.localhost:{}{mark}", app.name, app.name, address.port());
     }
     let _ = writeln!(text);
     for (index, key) in keys.iter().enumerate() {
-        let whose =
+        let scope =
             if index == 0 { String::new() } else { format!(" for organization {}", key.organization) };
         let path = key.path.display();
         let _ = match &key.new {
             Some(new) => {
-                writeln!(text, "Your access key{whose}, shown this once and kept in {path}:\n  {new}")
+                writeln!(text, "Your access key{scope}, shown only once and kept in {path}:\n  {new}")
             }
-            None => writeln!(text, "Your access key{whose} is in {path}"),
+            None => writeln!(text, "Your access key{scope} is in {path}"),
         };
     }
     if let Some(key) = keys.first() {
@@ -222,7 +221,7 @@ fn curl_lines(place: &Place, address: SocketAddr, app: &App, key: &DevKey) -> St
         format!(" -H 'Content-Type: application/json' -d '{}'", body.to_string().replace('\'', "'\\''"))
     };
     format!(
-        "\nTry {}. Wait for the answer:\n\n{}{}\n\nIn the background, then look:\n\n\
+        "\nTry {}. Wait for the answer:\n\n{}{}\n\nIn the background, then get the run:\n\n\
          RUN=$({}{} | grep -o '\"id\":\"[^\"]*' | head -n 1 | cut -d '\"' -f 4)\n{}\n\n\
          As a stream of events:\n\n{}{}\n",
         app.name,
@@ -236,7 +235,7 @@ fn curl_lines(place: &Place, address: SocketAddr, app: &App, key: &DevKey) -> St
     )
 }
 
-/// A word that a shell takes as it is.
+/// Quotes text as one word of a shell command.
 fn shell_word(text: &str) -> String {
     let plain = |char: char| char.is_ascii_alphanumeric() || "/._-+".contains(char);
     if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }

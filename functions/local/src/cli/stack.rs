@@ -22,12 +22,12 @@ pub(crate) struct StackArgs {
 }
 
 impl StackArgs {
-    /// Whether a stack is meant at all.
+    /// Whether a stack is selected.
     pub(crate) fn is_given(&self) -> bool {
         self.stack.is_some() || self.table.is_some()
     }
 
-    /// What is meant, for messages.
+    /// The stack or table, for messages.
     pub(crate) fn shown(&self) -> String {
         match (&self.stack, &self.table) {
             (Some(stack), _) => format!("the stack {stack}"),
@@ -36,7 +36,7 @@ impl StackArgs {
         }
     }
 
-    /// The ports on it.
+    /// Opens the ports on the stack.
     pub(crate) async fn open(&self) -> Result<Aws> {
         let stack =
             Stack { name: self.stack.clone(), table: self.table.clone(), bucket: self.bucket.clone() };
@@ -48,7 +48,7 @@ impl StackArgs {
     }
 }
 
-/// What a refused deployment comes to.
+/// Maps a deployment error to one with the matching exit code.
 pub(super) fn deploy_error(error: DeployError) -> anyhow::Error {
     match error {
         DeployError::Store(error) => error.into(),

@@ -1,4 +1,4 @@
-//! Following a run to its end, over broken connections.
+//! Following a run to its end, across lost connections.
 
 use super::{Call, Client, Refused, Response, sse};
 use anyhow::{Context, Result, anyhow};
@@ -6,13 +6,13 @@ use futures::{Stream, StreamExt, stream};
 use serde_json::Value;
 use std::{collections::VecDeque, time::Duration};
 
-/// A stream that sends nothing for this long, not even a heartbeat, is a dead connection.
-const SILENCE: Duration = Duration::from_secs(45);
-/// Attempts in a row without any event before giving up, about 60 s in all.
-const ATTEMPTS: u32 = 15;
+/// A stream that sends nothing for this long, not even a heartbeat, counts as a lost connection.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(45);
+/// Consecutive failed attempts before giving up, about 60 s in all.
+const MAX_FAILURES: u32 = 15;
 
-/// The events of a run after `after`, each as the API shows it, to the terminal one, none twice and none missed.
-/// `open` is a stream that is open already.
+/// Returns the events of a run after the sequence `after`, in the API's format, up to the terminal one, each exactly
+/// once. `open` is an already open stream.
 pub(crate) fn follow(
     client: Client,
     run: String,
@@ -67,10 +67,10 @@ impl State {
                 Err(error) => {
                     self.body = None;
                     self.failures += 1;
-                    if self.failures > ATTEMPTS {
+                    if self.failures > MAX_FAILURES {
                         let run = &self.run;
                         return Err(error.context(format!(
-                            "lost the run's events; the run itself goes on: `runyard runs tail {run}`"
+                            "lost the event stream; the run itself goes on: follow it with `runyard runs tail {run}`"
                         )));
                     }
                     let wait = Duration::from_millis(100 << self.failures.min(6)).min(Duration::from_secs(5));
@@ -80,7 +80,7 @@ impl State {
         }
     }
 
-    /// Reads one piece of the stream, opened again if need be.
+    /// Reads one piece of the stream; opens the stream first if needed.
     async fn piece(&mut self) -> Result<()> {
         if self.body.is_none() {
             let call = Call::get(format!("/v1/runs/{}/stream", self.run))
@@ -93,11 +93,11 @@ impl State {
             self.body = Some(self.client.send(&call).await?.body);
         }
         let Some(body) = &mut self.body else { return Ok(()) };
-        let piece = tokio::time::timeout(SILENCE, body.next())
+        let piece = tokio::time::timeout(SILENCE_TIMEOUT, body.next())
             .await
-            .context("the server has gone silent")?
+            .context("the server sent nothing for 45 s")?
             .ok_or_else(|| anyhow!("the stream ended before the run did"))??;
-        // Whatever came, the server is there: a stream may end and be opened again many times while a run waits.
+        // Any bytes show that the server works: a stream may end and reopen many times while a run waits.
         self.failures = 0;
         for message in self.parser.push(&piece) {
             let event: Value = serde_json::from_str(&message.data).context("an event is not JSON")?;
@@ -111,7 +111,7 @@ impl State {
     }
 }
 
-/// Whether trying again can not help.
+/// Returns whether a retry cannot help.
 fn is_final(error: &anyhow::Error) -> bool {
     error.downcast_ref::<Refused>().is_some_and(|refused| refused.status < 500 && refused.status != 429)
 }

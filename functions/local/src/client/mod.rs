@@ -1,4 +1,4 @@
-//! A client of the Runs API: over the network, or of a router in this process.
+//! A client of the Runs API, over the network or for a router in this process.
 
 mod follow;
 mod multipart;
@@ -17,11 +17,11 @@ use serde_json::Value;
 use std::{fmt, time::Duration};
 use tower::ServiceExt;
 
-/// Calls one app.
+/// A client of one app.
 #[derive(Clone)]
 pub(crate) struct Client {
     transport: Transport,
-    /// The `Host` header: which app.
+    /// The `Host` header, which selects the app.
     host: Option<String>,
     key: Option<String>,
 }
@@ -30,24 +30,24 @@ pub(crate) struct Client {
 enum Transport {
     /// A server.
     Remote { http: reqwest::Client, base: reqwest::Url },
-    /// No server: the router itself, in this process.
+    /// The router in this process, without a server.
     Here(Router),
 }
 
-/// A request.
+/// A request to the API.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     pub(crate) method: Method,
-    /// With its query, from `/v1` on.
+    /// Path and query, starting with `/v1`.
     pub(crate) path: String,
     pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) body: Payload,
 }
 
-/// What a request carries.
+/// The body of a request.
 #[derive(Clone, Debug)]
 pub(crate) enum Payload {
-    /// Nothing.
+    /// No body.
     Empty,
     /// A JSON document.
     Json(Value),
@@ -70,7 +70,7 @@ impl Call {
     }
 }
 
-/// A response that is not an error, its body still to come.
+/// A successful response whose body is not read yet.
 pub(crate) struct Response {
     pub(crate) body: BoxStream<'static, Result<Bytes>>,
 }
@@ -79,43 +79,42 @@ impl Response {
     /// The body as JSON.
     pub(crate) async fn json(self) -> Result<Value> {
         let body = collect(self.body).await?;
-        serde_json::from_slice(&body).context("the server's answer is not JSON: is this a Runyard server?")
+        serde_json::from_slice(&body).context("the server's response is not JSON: is this a Runyard server?")
     }
 }
 
 impl Client {
-    /// A client of the server at `url`. On a localhost URL `app` chooses the app by the host `<app>.localhost`;
-    /// elsewhere the URL's own host does.
+    /// A client of the server at `url`. With a localhost URL, `app` chooses the app by the host `<app>.localhost`; with
+    /// any other URL, the URL's own host does.
     pub(crate) fn remote(url: &str, key: Option<String>, app: Option<&str>) -> Result<Self> {
-        // With a slash at its end, a path that it has is kept: that of a stage, for one.
+        // The trailing slash keeps the URL's path, such as that of a stage.
         let base: reqwest::Url = format!("{}/", url.trim_end_matches('/')).parse().map_err(|error| {
-            usage(format!("--url {url} is no URL ({error}): give one like http://localhost:8787"))
+            usage(format!("--url {url}: is not a URL ({error}): give one like http://localhost:8787"))
         })?;
         if !matches!(base.scheme(), "http" | "https") {
-            return Err(usage(format!("--url {url}: only http and https are served")));
+            return Err(usage(format!("--url {url}: is not an HTTP or HTTPS URL")));
         }
         let local = matches!(base.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
         let host = app.filter(|_| local).map(|app| match base.port() {
             Some(port) => format!("{app}.localhost:{port}"),
             None => format!("{app}.localhost"),
         });
-        // Once a process; the engine may have been first.
+        // Once per process; the engine may have installed it already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(10))
-            // Longer than the heartbeats of a stream; a sync run is sent white space or has ended by then.
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .context("cannot make an HTTP client")?;
         Ok(Self { transport: Transport::Remote { http, base }, host, key })
     }
 
-    /// A client of a router in this process.
+    /// A client for a router in this process.
     pub(crate) fn here(router: Router, key: String, host: String) -> Self {
         Self { transport: Transport::Here(router), host: Some(host), key: Some(key) }
     }
 
-    /// Sends a request; a status of 400 or more is [`Refused`].
+    /// Sends a request; a status of 400 or above is the error [`Refused`].
     pub(crate) async fn send(&self, call: &Call) -> Result<Response> {
         let (status, headers, body) = match &self.transport {
             Transport::Remote { http, base } => self.send_there(http, base, call).await?,
@@ -128,18 +127,20 @@ impl Client {
         Err(Refused::read(status, &headers, &text).into())
     }
 
-    /// [`Client::send`] of a request that has an `Idempotency-Key`: sent again if its answer was lost on the way.
+    /// [`Client::send`] for a request with an `Idempotency-Key`: retried if its response was lost.
     pub(crate) async fn send_once(&self, call: &Call) -> Result<Response> {
         for wait in [200, 1000] {
             match self.send(call).await {
-                Err(error) if error.is::<Lost>() => tokio::time::sleep(Duration::from_millis(wait)).await,
+                Err(error) if error.is::<NoResponse>() => {
+                    tokio::time::sleep(Duration::from_millis(wait)).await;
+                }
                 answered => return answered,
             }
         }
         self.send(call).await
     }
 
-    /// Sends a request and reads the JSON that answers it.
+    /// Sends a request and reads its JSON response.
     pub(crate) async fn json(&self, call: &Call) -> Result<Value> {
         self.send(call).await?.json().await
     }
@@ -147,7 +148,7 @@ impl Client {
     async fn send_there(&self, http: &reqwest::Client, base: &reqwest::Url, call: &Call) -> Result<Parts> {
         let url = base
             .join(call.path.trim_start_matches('/'))
-            .with_context(|| format!("{} is no path", call.path))?;
+            .with_context(|| format!("{} is not a path", call.path))?;
         let mut request = http.request(call.method.clone(), url);
         if let Some(host) = &self.host {
             request = request.header(header::HOST, host);
@@ -167,7 +168,7 @@ impl Client {
         };
         let response = request.send().await.map_err(|error| unreachable_server(base, &error))?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let body = response.bytes_stream().map_err(|error| anyhow!("the connection broke: {}", root(&error)));
+        let body = response.bytes_stream().map_err(|error| anyhow!("connection lost: {}", root(&error)));
         Ok((status, headers, body.boxed()))
     }
 
@@ -217,22 +218,22 @@ fn unreachable_server(base: &reqwest::Url, error: &reqwest::Error) -> anyhow::Er
         let hint = if local { ": is `runyard dev` running?" } else { "" };
         return anyhow!("cannot reach {base} ({}){hint}", root(error));
     }
-    Lost(format!("no answer from {base}: {}", root(error))).into()
+    NoResponse(format!("no response from {base}: {}", root(error))).into()
 }
 
-/// A request that was sent, and whose answer did not come: whether it was done is not known.
+/// A request was sent and no response came: whether the server processed it is unknown.
 #[derive(Debug)]
-struct Lost(String);
+struct NoResponse(String);
 
-impl fmt::Display for Lost {
+impl fmt::Display for NoResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Lost {}
+impl std::error::Error for NoResponse {}
 
-/// The innermost cause, which is what a person wants to know.
+/// The innermost cause, which is the most useful one.
 fn root(error: &(dyn std::error::Error + 'static)) -> String {
     let mut error = error;
     while let Some(source) = error.source() {
@@ -241,7 +242,7 @@ fn root(error: &(dyn std::error::Error + 'static)) -> String {
     error.to_string()
 }
 
-/// The server's answer to a request that it did not grant.
+/// An error response of the server.
 #[derive(Debug)]
 pub(crate) struct Refused {
     pub(crate) status: u16,

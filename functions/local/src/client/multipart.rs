@@ -8,7 +8,7 @@ use std::{fmt::Write, io, path::PathBuf};
 use tokio_util::io::ReaderStream;
 use uuid::Uuid;
 
-/// A form: fields of text, then files.
+/// A form: text fields, then files.
 #[derive(Clone, Debug)]
 pub(crate) struct Form {
     boundary: String,
@@ -18,7 +18,7 @@ pub(crate) struct Form {
 }
 
 impl Form {
-    /// A form whose files are parts named `file_field`. `unique` makes the boundary.
+    /// A form whose files are parts named `file_field`. `unique` becomes part of the boundary.
     pub(crate) fn new(unique: Uuid, file_field: &'static str, files: Vec<PathBuf>) -> Self {
         Self { boundary: format!("runyard-{}", unique.simple()), fields: Vec::new(), file_field, files }
     }
@@ -33,7 +33,8 @@ impl Form {
         format!("multipart/form-data; boundary={}", self.boundary)
     }
 
-    /// The body, read as it is sent. Opens every file first, so that what is missing is told before anything is sent.
+    /// The body, read from disk as it is sent. Opens all files first, so that a missing one is reported before anything is
+    /// sent.
     pub(crate) async fn body(&self) -> Result<BoxStream<'static, io::Result<Bytes>>> {
         let mut pieces: Vec<BoxStream<'static, io::Result<Bytes>>> = Vec::new();
         let mut head = String::new();
@@ -78,7 +79,7 @@ fn text(text: String) -> BoxStream<'static, io::Result<Bytes>> {
     futures::stream::once(async move { Ok(Bytes::from(text)) }).boxed()
 }
 
-/// By the name's ending, for the kinds that workflows read most.
+/// The media type by file extension, for the types that workflows read most.
 fn media_type(name: &str) -> &'static str {
     let ending = name.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
     match ending.as_deref() {

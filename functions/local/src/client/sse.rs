@@ -1,6 +1,6 @@
-//! Server-Sent Events, as they come in: pieces of bytes in, events out.
+//! An incremental parser of Server-Sent Events: bytes in, events out.
 
-/// Takes a stream apart, however it is cut into pieces.
+/// Parses a stream, however it is split into pieces.
 #[derive(Default)]
 pub(crate) struct Parser {
     buffer: Vec<u8>,
@@ -11,14 +11,14 @@ pub(crate) struct Parser {
 /// An event of the stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Message {
-    /// `id:`, if it came with it.
+    /// `id:`, if present.
     pub(crate) id: Option<String>,
-    /// `data:`, its lines joined.
+    /// The lines of `data:`, joined.
     pub(crate) data: String,
 }
 
 impl Parser {
-    /// Takes a piece; gives the events that it completes.
+    /// Adds a piece; returns the events that it completes.
     pub(crate) fn push(&mut self, piece: &[u8]) -> Vec<Message> {
         self.buffer.extend_from_slice(piece);
         let mut messages = Vec::new();
@@ -47,7 +47,7 @@ impl Parser {
                 }
                 self.data.push_str(value);
             }
-            // `event` stands in the data too; what begins with a colon is a heartbeat.
+            // `event` is part of the data too; a line that begins with a colon is a heartbeat.
             _ => {}
         }
         None
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn however_the_stream_is_cut_the_same_events_come() {
+    fn the_same_events_are_parsed_however_the_stream_is_split() {
         let stream = ": heartbeat\n\nid: 1\nevent: run.started\ndata: {\"a\":\"ü\"}\n\n\
                       id: 2\r\nevent: x\r\ndata: one\r\ndata: two\r\n\r\nid: 3\ndata: cut off";
         let whole = Parser::default().push(stream.as_bytes());

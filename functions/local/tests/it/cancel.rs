@@ -1,4 +1,4 @@
-//! Cancel, wherever a run is: within 2 s nothing more is spent, and the connection to who was asked is closed.
+//! Canceling a run in any state: within 2 s it makes no further calls, and its open connections are closed.
 
 use crate::{
     harness::{Home, PATIENCE, Server},
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// From the cancel until nothing more is spent, and the time that a busy machine may take to notice.
+/// From the cancel until the run makes no further calls, including the delay of a busy machine.
 const AT_MOST: Duration = Duration::from_secs(2);
 
 const CONNECTIONS: &str = r#"
@@ -24,7 +24,7 @@ fn words(id: &str) -> String {
     )
 }
 
-/// A workflow of one node.
+/// A workflow with one node.
 fn alone(node: &str) -> String {
     let tail = "\nflows: {f: {nodes: [one]}}\nworkflows: {w: {flow: f}}\n";
     format!("{CONNECTIONS}nodes:\n  one: {node}{tail}")
@@ -57,7 +57,7 @@ async fn until(what: &str, at_most: Duration, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// The types of a run's events, of which `run.canceled` is the last.
+/// Returns the types of a run's events. Asserts that the last is `run.canceled`.
 async fn log_of_canceled(server: &Server, app: &str, run: &str) -> Vec<String> {
     let events = server.whole_log(app, run).await;
     let types: Vec<_> = events.iter().map(|event| event["type"].as_str().unwrap().to_owned()).collect();
@@ -66,7 +66,7 @@ async fn log_of_canceled(server: &Server, app: &str, run: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_cancel_closes_the_connection_to_whoever_is_asked() {
+async fn a_cancel_closes_the_run_s_connections() {
     let outside = Outside::start().await;
     let home = Home::new();
     let more = "env: [OUTSIDE]\nallow_hosts: [127.0.0.1]\n";
@@ -83,7 +83,7 @@ async fn a_cancel_closes_the_connection_to_whoever_is_asked() {
         let (before, _) = outside.hanging();
         let input = if app == "map" { json!([{}, {}, {}]) } else { json!("x") };
         let run = begin(&server, app, json!({"input": input})).await;
-        until(&format!("{app} asks: {}", server.log()), PATIENCE, || {
+        until(&format!("{app} calls: {}", server.log()), PATIENCE, || {
             outside.hanging().0 >= before + connections
         })
         .await;
@@ -97,18 +97,18 @@ async fn a_cancel_closes_the_connection_to_whoever_is_asked() {
         let types = log_of_canceled(&server, app, &run).await;
         assert!(types.iter().any(|name| name == "node.started"), "{app}: {types:?}");
         sleep(Duration::from_millis(300)).await;
-        assert_eq!((outside.counts(), outside.hanging()), spent, "{app}: nothing more is spent");
-        assert_eq!(log_of_canceled(&server, app, &run).await, types, "{app}: nothing more is said");
+        assert_eq!((outside.counts(), outside.hanging()), spent, "{app}: no further calls");
+        assert_eq!(log_of_canceled(&server, app, &run).await, types, "{app}: no further events");
     }
 }
 
 #[tokio::test]
-async fn a_cancel_ends_what_waits() {
+async fn a_cancel_ends_waiting_runs() {
     let outside = Outside::start().await;
     let home = Home::new();
     let more = "env: [OUTSIDE]\nallow_hosts: [127.0.0.1]\nlimits: {concurrent_runs: 1}\n";
     home.app("busy", more, &alone(&words("one")));
-    // Between two tries there is a wait.
+    // The run waits between two attempts of its node.
     let tries = "{type: dynamiq.nodes.tools.Python, error_handling: {max_retries: 9, retry_interval_seconds: 600}, \
                  code: \"def run(d):\\n    raise ValueError('no')\\n\"}";
     home.app("wait", "", &alone(tries).replace(CONNECTIONS, ""));
@@ -117,7 +117,7 @@ async fn a_cancel_ends_what_waits() {
     let server = home.start_in(&[("OUTSIDE", format!("http://{}", outside.address))], "dev").await;
 
     let running = begin(&server, "busy", json!({})).await;
-    until("it asks", PATIENCE, || outside.hanging().0 == 1).await;
+    until("it calls", PATIENCE, || outside.hanging().0 == 1).await;
     let queued = begin(&server, "busy", json!({})).await;
     cancel(&server, "busy", &queued).await;
     assert_eq!(log_of_canceled(&server, "busy", &queued).await, ["run.canceled"]);
@@ -147,7 +147,7 @@ async fn a_cancel_ends_what_waits() {
 }
 
 #[tokio::test]
-async fn a_delay_of_an_hour_holds_no_process() {
+async fn a_resting_run_holds_no_permit_and_can_be_canceled() {
     let home = Home::new();
     let limits = "limits: {concurrent_runs: 1, run_seconds: 7200}\n";
     let within = "nodes:\n  one: {type: dynamiq.nodes.operators.SubWorkflow, flow: inner}\n  \
@@ -156,7 +156,7 @@ async fn a_delay_of_an_hour_holds_no_process() {
                   flows: {inner: {nodes: [wait, after]}, f: {nodes: [one]}}\nworkflows: {w: {flow: f}}\n";
     home.app("later", limits, within);
     let server = home.start("dev").await;
-    // An hour is left to the sweeper; half a minute is slept, and canceled there.
+    // After an hour's delay the sweeper requeues the run; half a minute is waited for in the process.
     for seconds in [3600, 30] {
         let run = begin(&server, "later", json!({"duration_seconds": seconds})).await;
         let waits = |answer: &Value| {
@@ -170,7 +170,7 @@ async fn a_delay_of_an_hour_holds_no_process() {
         if seconds == 3600 {
             let begun = Instant::now();
             loop {
-                // The app executes one run at once: another is, as soon as this one rests.
+                // The app executes one run at a time: another one can start as soon as this one rests.
                 let (status, answer) =
                     server.create("later", &json!({"input": {"duration_seconds": 0}})).await;
                 if status == 200 {
@@ -187,12 +187,12 @@ async fn a_delay_of_an_hour_holds_no_process() {
         cancel(&server, "later", &run).await;
         let types = log_of_canceled(&server, "later", &run).await;
         assert_eq!(types.iter().filter(|name| *name == "node.started").count(), 2, "{types:?}");
-        // Nobody holds the run that was canceled.
+        // The canceled run frees its permit.
         let begun = Instant::now();
         while server.create("later", &json!({"input": {"duration_seconds": 0}})).await.0 == 429 {
             assert!(begun.elapsed() < AT_MOST, "{}", server.log());
             sleep(Duration::from_millis(20)).await;
         }
-        assert_eq!(log_of_canceled(&server, "later", &run).await, types, "nothing more is said");
+        assert_eq!(log_of_canceled(&server, "later", &run).await, types, "no further events");
     }
 }

@@ -1,11 +1,11 @@
-//! The commands' outputs and exit codes, on data in this process and on a server.
+//! Outputs and exit codes of the commands, on a data directory and on a server.
 
 use crate::harness::{ECHO, Home, Llm};
 use serde_json::{Value, json};
 use std::{fs, time::Duration};
 
 #[tokio::test]
-async fn run_and_runs_are_the_same_here_and_on_a_server() {
+async fn run_and_runs_work_alike_on_a_data_directory_and_on_a_server() {
     let home = Home::new();
     let broken = ECHO
         .replace("dynamiq.nodes.utils.Output", "dynamiq.nodes.tools.Python")
@@ -68,7 +68,7 @@ async fn run_and_runs_are_the_same_here_and_on_a_server() {
         assert_eq!(done.code, 0, "{}", done.err);
         assert_eq!(done.json()["files"][0]["name"], "note.txt");
     }
-    // On data, a run's own app is found.
+    // On a data directory, the app of a run is found automatically.
     let done = home.run(&["run", "broken", "--input", "{\"message\": \"hi\"}", "--json"]).await;
     let id = done.json()["id"].as_str().unwrap().to_owned();
     assert_eq!(home.run(&["runs", "get", &id]).await.json()["status"], "failed");
@@ -76,7 +76,7 @@ async fn run_and_runs_are_the_same_here_and_on_a_server() {
 }
 
 #[tokio::test]
-async fn a_background_run_made_here_is_executed_by_a_server_on_the_same_data() {
+async fn a_background_run_is_executed_by_a_server_on_the_same_data() {
     let home = Home::new();
     let done = home.run(&["run", "echo", "--input", "{\"message\": \"hi\"}", "--background", "--json"]).await;
     assert_eq!(done.code, 0, "{}", done.err);
@@ -87,7 +87,7 @@ async fn a_background_run_made_here_is_executed_by_a_server_on_the_same_data() {
 }
 
 #[tokio::test]
-async fn tail_comes_back_over_a_restart_of_the_server() {
+async fn tail_reconnects_after_a_restart_of_the_server() {
     let llm = Llm::start(Duration::from_millis(500)).await;
     let home = Home::new();
     home.llm_app("ask", llm.address);
@@ -110,7 +110,7 @@ async fn tail_comes_back_over_a_restart_of_the_server() {
 }
 
 #[tokio::test]
-async fn keys_open_what_they_are_for_until_they_are_revoked() {
+async fn keys_open_the_apps_of_their_organization_until_they_are_revoked() {
     let home = Home::new();
     let server = home.start("serve").await;
     let other = "0f6a7c0e-53a2-4f3c-9c8e-1d2f3a4b5c99";
@@ -122,7 +122,7 @@ async fn keys_open_what_they_are_for_until_they_are_revoked() {
         request.send().await.unwrap().status().as_u16()
     };
     assert_eq!(status(made["key"].as_str().unwrap()).await, 403);
-    // Apps that share an organization need none named.
+    // `--org` may be omitted if all apps belong to one organization.
     let own = home.run(&["keys", "create"]).await;
     assert_eq!(own.code, 0, "{}", own.err);
     let own = own.out.trim().to_owned();
@@ -153,7 +153,7 @@ async fn apps_are_listed_shown_and_checked() {
     let home = Home::new();
     let done = home.run(&["apps", "check"]).await;
     assert_eq!((done.code, done.out.trim()), (0, "ok     echo"), "{}", done.err);
-    // What has no effect keeps no app from being served.
+    // A warning does not keep an app from being served.
     home.app("odd", "", &format!("colours: [red]\n{ECHO}"));
     let done = home.run(&["apps", "check", "odd"]).await;
     let warning = "workflow.yaml:1:1: nothing reads `colours` here, so it has no effect";
@@ -164,7 +164,7 @@ async fn apps_are_listed_shown_and_checked() {
     home.app("wrong", "", &ECHO.replace("dynamiq.nodes.utils.Output", "no.such.Node"));
     let done = home.run(&["apps", "check"]).await;
     assert_eq!(done.code, 1, "{}", done.out);
-    assert!(done.out.contains("wrong  wrong") && done.out.contains("no.such.Node"), "{}", done.out);
+    assert!(done.out.contains("error  wrong") && done.out.contains("no.such.Node"), "{}", done.out);
     assert_eq!(home.run(&["apps", "check", "echo"]).await.code, 0);
     let folder = home.apps().join("wrong");
     assert_eq!(home.run(&["apps", "check", folder.to_str().unwrap()]).await.code, 1);
@@ -172,15 +172,15 @@ async fn apps_are_listed_shown_and_checked() {
     let shown = home.run(&["apps", "show", "echo", "--json"]).await.json();
     assert_eq!((&shown["name"], &shown["retention_days"]), (&json!("echo"), &json!(30)));
     assert_eq!(home.run(&["apps", "show", "nobody"]).await.code, 2);
-    // A server does not start on what is wrong.
+    // `serve` does not start if an app has an error.
     let done = home.run(&["serve", "--listen", "127.0.0.1:0"]).await;
     assert_eq!(done.code, 4, "{} {}", done.out, done.err);
 }
 
 #[tokio::test]
-async fn what_is_called_wrongly_exits_2_and_what_is_not_there_4() {
+async fn invalid_usage_exits_2_and_an_unreachable_server_4() {
     let home = Home::new();
-    for wrong in [
+    for arguments in [
         &["run", "echo", "--input", "no json"][..],
         &["run", "echo", "--input", "[1]"],
         &["run", "echo", "--input", "@nowhere.json"],
@@ -190,11 +190,11 @@ async fn what_is_called_wrongly_exits_2_and_what_is_not_there_4() {
         &["frobnicate"],
         &["runs", "get", "not-a-uuid"],
     ] {
-        let done = home.run(wrong).await;
-        assert_eq!(done.code, 2, "{wrong:?}: {} {}", done.out, done.err);
-        assert!(!done.err.is_empty(), "{wrong:?}");
+        let done = home.run(arguments).await;
+        assert_eq!(done.code, 2, "{arguments:?}: {} {}", done.out, done.err);
+        assert!(!done.err.is_empty(), "{arguments:?}");
     }
-    // Port 1 is nobody's.
+    // No server listens on port 1.
     let done = home.run(&["runs", "list", "--url", "http://127.0.0.1:1", "--key", "x"]).await;
     assert_eq!(done.code, 4, "{}", done.err);
     assert!(done.err.contains("127.0.0.1:1"), "{}", done.err);
@@ -217,7 +217,7 @@ async fn openapi_is_printed_and_checked() {
 }
 
 #[tokio::test]
-async fn help_shows_the_way() {
+async fn help_has_groups_exit_codes_and_examples() {
     let home = Home::new();
     let help = home.run(&["--help"]).await;
     assert_eq!(help.code, 0);

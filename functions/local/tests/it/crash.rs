@@ -1,4 +1,4 @@
-//! `kill -9`, at many moments: every accepted run ends, with a whole log.
+//! `kill -9` at different times: every accepted run ends, with a complete log.
 
 use crate::harness::{Home, Llm, PATIENCE};
 use serde_json::{Value, json};
@@ -6,12 +6,12 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 
 #[tokio::test]
-async fn whatever_the_moment_of_the_kill_every_accepted_run_ends() {
+async fn every_accepted_run_ends_whenever_the_server_is_killed() {
     let llm = Llm::start(Duration::from_millis(60)).await;
     let home = Home::new();
     home.llm_app("ask", llm.address);
     let mut accepted = BTreeSet::new();
-    for moment in [20, 90, 160, 260, 400, 700] {
+    for millis in [20, 90, 160, 260, 400, 700] {
         let server = Arc::new(home.start("serve").await);
         let requests: Vec<_> = (0..24)
             .map(|number| {
@@ -19,7 +19,7 @@ async fn whatever_the_moment_of_the_kill_every_accepted_run_ends() {
                 tokio::spawn(async move { create(&server, number).await })
             })
             .collect();
-        sleep(Duration::from_millis(moment)).await;
+        sleep(Duration::from_millis(millis)).await;
         server.signal(rustix::process::Signal::KILL);
         for request in requests {
             accepted.extend(request.await.unwrap());
@@ -28,7 +28,7 @@ async fn whatever_the_moment_of_the_kill_every_accepted_run_ends() {
     }
     let server = home.start("serve").await;
     let restarted = Instant::now();
-    // What was acknowledged is there, and so may be what was accepted without anybody hearing of it.
+    // Every acknowledged run is stored; a run that was accepted but not acknowledged may be stored too.
     let stored = all_runs(&server, &["ask", "echo"]).await;
     let known: BTreeSet<_> = stored.iter().map(|(_, run)| run["id"].as_str().unwrap().to_owned()).collect();
     assert!(accepted.len() > 20, "the test must have accepted runs: {}", accepted.len());
@@ -43,7 +43,7 @@ async fn whatever_the_moment_of_the_kill_every_accepted_run_ends() {
     assert!(restarted.elapsed() < PATIENCE);
 }
 
-/// Creates a run in one of the modes; gives its id if it was told.
+/// Creates a run in one of the modes; returns its id if the server acknowledged it.
 async fn create(server: &crate::harness::Server, number: usize) -> Option<String> {
     let (app, mut body) = match number % 4 {
         3 => ("echo", json!({"input": {"message": "hi"}})),
@@ -59,7 +59,7 @@ async fn create(server: &crate::harness::Server, number: usize) -> Option<String
     while let Ok(Some(piece)) = response.chunk().await {
         text.extend_from_slice(&piece);
     }
-    // An id shown in a cut stream counts as much as one in an answer that is whole.
+    // An id in a cut stream is an acknowledgement, as one in a complete response is.
     let text = String::from_utf8_lossy(&text).into_owned();
     let first = text.lines().find_map(|line| line.strip_prefix("data: ")).unwrap_or(&text);
     let answer: Value = serde_json::from_str(first).ok()?;
@@ -86,7 +86,7 @@ async fn all_runs(server: &crate::harness::Server, apps: &[&'static str]) -> Vec
 }
 
 #[tokio::test]
-async fn after_a_restart_runs_go_on_at_once() {
+async fn runs_resume_at_once_after_a_restart() {
     let llm = Llm::start(Duration::from_millis(300)).await;
     let home = Home::new();
     home.llm_app("ask", llm.address);
@@ -100,7 +100,7 @@ async fn after_a_restart_runs_go_on_at_once() {
     let started = Instant::now();
     let ended = server.ended("ask", &id).await;
     assert_eq!(ended["status"], "completed", "{ended}");
-    // Without suspicion it would be the 60 s of a lease.
+    // If lost workers were not detected, it would take the 60 s of a lease.
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
     let events = server.whole_log("ask", &id).await;
     assert!(events.iter().any(|event| event["type"] == "run.resumed"), "{events:?}");

@@ -1,4 +1,4 @@
-//! `runyard dev`: its key, its curl lines, reloading.
+//! `runyard dev`: the key, the printed curl commands, reloading.
 
 use crate::harness::{ECHO, Home, PATIENCE, Server, assert_whole, events_of};
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use tokio::{
 };
 
 #[tokio::test]
-async fn the_key_is_made_once_kept_private_and_its_curl_lines_work_as_they_are() {
+async fn the_key_is_created_once_with_private_permissions_and_the_curl_commands_work() {
     let home = Home::new();
     fs::write(home.apps().join("echo/sample-input.json"), "{\"message\": \"it's ü\"}").unwrap();
     let server = home.start("dev").await;
@@ -28,19 +28,19 @@ async fn the_key_is_made_once_kept_private_and_its_curl_lines_work_as_they_are()
     try_curl_lines(&home, &second).await;
     server.kill().await;
 
-    // A key that the data does not know is replaced.
+    // A key that is unknown to the data directory is replaced.
     fs::write(&key_file, format!("ry_{}_{}", "0".repeat(16), "0".repeat(64))).unwrap();
     let server = home.start("dev").await;
     assert_eq!(server.get("echo", "/v1/runs").await.0, 200);
 }
 
-/// What the server says at its start: it listens before it has said all.
+/// Returns what the server printed at its start. It listens before it has printed everything.
 async fn printed(server: &Server) -> String {
     until(async || server.log().matches("curl ").count() >= 4).await;
     server.log()
 }
 
-/// Pastes what was printed into a shell.
+/// Executes the printed commands in a shell.
 async fn try_curl_lines(home: &Home, printed: &str) {
     let lines: Vec<_> = printed.lines().filter(|line| line.contains("curl ")).collect();
     assert_eq!(lines.len(), 4, "{printed}");
@@ -59,7 +59,7 @@ async fn try_curl_lines(home: &Home, printed: &str) {
 }
 
 #[tokio::test]
-async fn apps_are_reloaded_and_a_broken_one_keeps_its_last_good_version() {
+async fn apps_are_reloaded_and_an_invalid_one_keeps_its_last_valid_version() {
     let home = Home::new();
     let server = home.start("dev").await;
     let output = async |app: &str| {
@@ -82,9 +82,9 @@ async fn apps_are_reloaded_and_a_broken_one_keeps_its_last_good_version() {
     until(async || output("second").await == (200, json!({"message": "hi"}))).await;
 }
 
-/// A file that is made to end the process that reads it ends none that serves.
+/// A file that crashes the process that reads it must not end the server.
 #[tokio::test]
-async fn a_hostile_file_beside_a_server_is_told_and_does_no_harm() {
+async fn a_hostile_app_is_reported_and_the_server_survives() {
     let home = Home::new();
     let server = home.start("dev").await;
     let node = |rest: &str| {
@@ -92,7 +92,7 @@ async fn a_hostile_file_beside_a_server_is_told_and_does_no_harm() {
             "nodes: {{n: {{type: dynamiq.nodes.operators.Pass, {rest}}}}}\nflows: {{f: {{nodes: [n]}}}}\nworkflows: {{w: {{flow: f}}}}\n"
         )
     };
-    for (name, text, told) in [
+    for (name, text, message) in [
         (
             "path",
             node(&format!("input_transformer: {{path: '${}'}}", ".a".repeat(500_000))),
@@ -106,7 +106,7 @@ async fn a_hostile_file_beside_a_server_is_told_and_does_no_harm() {
         ),
     ] {
         home.app(name, "", &text);
-        until(async || server.log().contains(told)).await;
+        until(async || server.log().contains(message)).await;
         let (status, answer) = server.create("echo", &json!({"input": {"message": "hi"}})).await;
         assert_eq!((status, &answer["data"]["output"]), (200, &json!({"message": "hi"})), "{name}");
     }
@@ -120,7 +120,7 @@ async fn a_hostile_file_beside_a_server_is_told_and_does_no_harm() {
 async fn until(mut holds: impl AsyncFnMut() -> bool) {
     let started = Instant::now();
     while !holds().await {
-        assert!(started.elapsed() < PATIENCE, "it does not come");
+        assert!(started.elapsed() < PATIENCE, "the condition does not become true");
         sleep(Duration::from_millis(100)).await;
     }
 }

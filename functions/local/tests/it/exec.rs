@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::{fs, path::Path};
 
 #[tokio::test]
-async fn a_file_is_executed_alone_and_its_results_are_printed() {
+async fn exec_prints_the_output_or_the_results_of_a_file() {
     let home = Home::new();
     let file = home.path().join("w.yaml");
     let name = file.to_str().unwrap();
@@ -30,9 +30,9 @@ async fn a_file_is_executed_alone_and_its_results_are_printed() {
     assert!(!home.data().exists(), "nothing is stored");
 }
 
-/// Nodes as people write them, in the sandbox, against what the reference made of them.
+/// Typical Python nodes in the sandbox, compared with the reference's results.
 #[tokio::test]
-async fn python_in_the_sandbox_gives_what_the_reference_gives() {
+async fn python_in_the_sandbox_matches_the_reference() {
     let home = Home::new();
     for name in ["python", "python_people"] {
         let case =

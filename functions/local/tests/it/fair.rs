@@ -1,4 +1,4 @@
-//! Nobody waits for a stranger: workers and connections are shared, and what only waits holds none.
+//! Fairness: no app or address takes all workers or connections, and a waiting run holds no worker.
 
 use crate::{
     harness::{Home, Server},
@@ -50,7 +50,7 @@ async fn an_app_whose_calls_hang_leaves_workers_to_others() {
     }
     let run = begin(&server, "echo", json!({"message": "hi"})).await;
     assert_eq!(server.ended("echo", &run).await["status"], "completed");
-    assert!(outside.hanging().0 <= 3, "of 4 workers one is for others: {:?}", outside.hanging());
+    assert!(outside.hanging().0 <= 3, "one of 4 workers is reserved for other apps: {:?}", outside.hanging());
 }
 
 #[tokio::test]
@@ -65,15 +65,15 @@ async fn a_delay_holds_no_worker() {
     let run = begin(&server, "echo", json!({"message": "hi"})).await;
     assert_eq!(server.ended("echo", &run).await["status"], "completed");
     for run in &waiting {
-        assert_ne!(status(&server, "waits", run).await, "completed", "they wait still");
+        assert_ne!(status(&server, "waits", run).await, "completed", "they still wait");
     }
 }
 
 #[tokio::test]
-async fn one_address_has_so_many_connections_and_others_theirs() {
+async fn connections_are_limited_per_address() {
     let home = Home::new();
     let server = home.start_in(&[("RUNYARD_CONNECTIONS_PER_PEER", "8".to_owned())], "dev").await;
-    // The harness's own have gone once they are counted out.
+    // Connections of the harness count until the server notices that they are closed.
     let mut held = Vec::new();
     for _ in 0..100 {
         if held.len() == 8 {
@@ -89,12 +89,12 @@ async fn one_address_has_so_many_connections_and_others_theirs() {
     assert_eq!(held.len(), 8);
     for _ in 0..20 {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
-        assert!(!is_served(&mut stream).await, "one more than it may have");
+        assert!(!is_served(&mut stream).await, "a connection above the limit is closed");
     }
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
     let mut other = socket.connect(server.address).await.unwrap();
-    assert!(is_served(&mut other).await, "another address has its own");
+    assert!(is_served(&mut other).await, "another address has its own limit");
     drop(held.pop());
     for _ in 0..100 {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
@@ -103,10 +103,10 @@ async fn one_address_has_so_many_connections_and_others_theirs() {
         }
         sleep(Duration::from_millis(50)).await;
     }
-    panic!("there is no room again");
+    panic!("the closed connection is still counted");
 }
 
-/// Whether a request is answered on this connection, which stays open then.
+/// Returns whether a request on this connection is answered. The connection stays open.
 async fn is_served(stream: &mut TcpStream) -> bool {
     let request = b"GET /healthz HTTP/1.1\r\nhost: echo.localhost\r\n\r\n";
     if stream.write_all(request).await.is_err() {

@@ -1,4 +1,4 @@
-//! Servers, apps, a scripted LLM and a client for the tests.
+//! Servers, apps, a stub of an LLM and a client for the tests.
 
 use serde_json::{Value, json};
 use std::{
@@ -16,19 +16,19 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-/// Everything here that is waited for happens within seconds; a machine that is busy gets a minute.
+/// The timeout of all waits: the awaited events take seconds, on a busy machine up to a minute.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) const ORGANIZATION: &str = "0f6a7c0e-53a2-4f3c-9c8e-1d2f3a4b5c01";
 const PROJECT: &str = "0f6a7c0e-53a2-4f3c-9c8e-1d2f3a4b5c02";
 
-/// A folder with `apps` and `data`.
+/// A temporary folder with `apps` and `data`.
 pub(crate) struct Home {
     folder: TempDir,
 }
 
 impl Home {
-    /// With the app `echo`.
+    /// Creates a folder with the app `echo`.
     pub(crate) fn new() -> Self {
         let home = Self { folder: tempfile::tempdir().unwrap() };
         home.app("echo", "", ECHO);
@@ -64,7 +64,7 @@ impl Home {
         fs::write(folder.join("workflow.yaml"), workflow).unwrap();
     }
 
-    /// An app that calls the LLM at `address` three times, one call after the other.
+    /// Writes an app that calls the LLM at `address` three times in sequence.
     pub(crate) fn llm_app(&self, name: &str, address: SocketAddr) {
         let ask = |id: &str, before: &str| {
             let depends = if before.is_empty() {
@@ -88,12 +88,12 @@ impl Home {
         self.app(name, "allow_hosts: [127.0.0.1]\n", &workflow);
     }
 
-    /// `runyard` on this home; the environment says nothing.
+    /// Returns a command for `runyard` on this home, without options from the environment.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         self.prepared(Command::new(env!("CARGO_BIN_EXE_runyard")), arguments)
     }
 
-    /// The same with a limit on its address space, in KiB.
+    /// [`Home::command`] with a limit on the address space, in KiB.
     fn limited_command(&self, kib: u64, arguments: &[&str]) -> Command {
         let mut command = Command::new("sh");
         let limited = format!("ulimit -v {kib} && exec \"$0\" \"$@\"");
@@ -123,7 +123,7 @@ impl Home {
         command
     }
 
-    /// Runs `runyard` to its end.
+    /// Runs `runyard` until it exits.
     pub(crate) async fn run(&self, arguments: &[&str]) -> Done {
         let output = tokio::time::timeout(PATIENCE, self.command(arguments).output()).await;
         Done::from(output.expect("it ends").unwrap())
@@ -138,7 +138,7 @@ impl Home {
         self.start_on("127.0.0.1:0", command, more).await
     }
 
-    /// [`Home::start`] with these variables.
+    /// [`Home::start`] with these environment variables.
     pub(crate) async fn start_in(&self, environment: &[(&str, String)], command: &str) -> Server {
         self.start_all("127.0.0.1:0", command, &[], environment, None).await
     }
@@ -185,7 +185,7 @@ impl Home {
                 break;
             }
             if let Some(status) = server.child.try_wait().unwrap() {
-                panic!("the server ended with {status}: {}", server.log());
+                panic!("the server exited with {status}: {}", server.log());
             }
             assert!(started.elapsed() < PATIENCE, "the server does not listen: {}", server.log());
             sleep(Duration::from_millis(5)).await;
@@ -203,7 +203,7 @@ impl Home {
     }
 }
 
-/// Gives its input back.
+/// A workflow that returns its input.
 pub(crate) const ECHO: &str = "nodes:
   in: {type: dynamiq.nodes.utils.Input, name: In, schema: {properties: {message: {type: string}}, required: [message]}}
   out: {type: dynamiq.nodes.utils.Output, name: Out, depends: [{node: in}], input_transformer: {selector: {message: $.in.output.message}}}
@@ -211,7 +211,7 @@ flows: {f: {nodes: [in, out]}}
 workflows: {w: {flow: f}}
 ";
 
-/// What a command came to.
+/// The result of a command.
 pub(crate) struct Done {
     pub(crate) code: i32,
     pub(crate) out: String,
@@ -229,13 +229,13 @@ impl From<Output> for Done {
 }
 
 impl Done {
-    /// What it printed, as JSON.
+    /// The command's stdout, as JSON.
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {} {}", self.out, self.err))
     }
 }
 
-/// A server; killed when dropped.
+/// A running server; killed when dropped.
 pub(crate) struct Server {
     pub(crate) child: Child,
     pub(crate) address: SocketAddr,
@@ -269,7 +269,7 @@ impl Server {
         request.header("host", host).bearer_auth(key)
     }
 
-    /// Creates a run; gives the status and the answer.
+    /// Creates a run; returns the status and the body of the response.
     pub(crate) async fn create(&self, app: &str, body: &Value) -> (u16, Value) {
         let response = self.request("POST", app, "/v1/runs").json(body).send().await.unwrap();
         (response.status().as_u16(), response.json().await.unwrap())
@@ -280,7 +280,7 @@ impl Server {
         (response.status().as_u16(), response.json().await.unwrap())
     }
 
-    /// The run once it has ended.
+    /// Waits until the run has ended, and returns it.
     pub(crate) async fn ended(&self, app: &str, run: &str) -> Value {
         let started = Instant::now();
         loop {
@@ -294,7 +294,7 @@ impl Server {
         }
     }
 
-    /// All events of a run. Asserts that none is missing and that it ends with the only terminal one.
+    /// Returns all events of a run. Asserts that none is missing and that only the last is terminal.
     pub(crate) async fn whole_log(&self, app: &str, run: &str) -> Vec<Value> {
         let (status, answer) = self.get(app, &format!("/v1/runs/{run}/events?page_size=100")).await;
         assert_eq!(status, 200, "{answer}");
@@ -308,13 +308,13 @@ impl Server {
         rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), signal).unwrap();
     }
 
-    /// Kills it as a power cut would, and waits until it is gone.
+    /// Kills the server with SIGKILL, and waits until it has exited.
     pub(crate) async fn kill(mut self) {
         self.child.kill().await.unwrap();
     }
 }
 
-/// Sequences from 1 without a gap, one terminal event, the last.
+/// Asserts that sequences start at 1 without gaps, and that only the last event is terminal.
 pub(crate) fn assert_whole(events: &[Value]) {
     let terminal = |event: &Value| {
         matches!(event["type"].as_str(), Some("run.completed" | "run.failed" | "run.canceled"))
@@ -325,7 +325,7 @@ pub(crate) fn assert_whole(events: &[Value]) {
     assert!(events.last().is_some_and(terminal), "{events:?}");
 }
 
-/// The events of a stream that ended.
+/// Parses the events of a complete stream.
 pub(crate) fn events_of(stream: &str) -> Vec<Value> {
     let data = stream.lines().filter_map(|line| line.strip_prefix("data: "));
     data.map(|data| serde_json::from_str(data).unwrap()).collect()
@@ -379,7 +379,7 @@ impl Llm {
     }
 }
 
-/// How long the request at the start of `bytes` is, as far as that is known.
+/// The length of the request at the start of `bytes`; while its head is incomplete, one byte more than `bytes`.
 fn whole_request(bytes: &[u8]) -> Option<usize> {
     let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
         return Some(bytes.len() + 1);

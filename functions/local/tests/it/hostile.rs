@@ -1,4 +1,4 @@
-//! Bytes that are no HTTP, or only just: never a hang, never the end of the server.
+//! Invalid and borderline HTTP: the server neither hangs nor ends.
 
 use crate::harness::{Home, Server};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::{
 };
 
 #[tokio::test]
-async fn what_is_no_request_is_refused_in_our_format_and_hurts_nobody() {
+async fn invalid_requests_are_refused_in_the_error_format_and_do_no_harm() {
     let home = Home::new();
     let server = home.start("serve").await;
     let many = "a: b\r\n".repeat(300);
@@ -21,7 +21,7 @@ async fn what_is_no_request_is_refused_in_our_format_and_hurts_nobody() {
         ("header name", "GET /healthz HTTP/1.1\r\nhost: x\r\nbad header: x\r\n\r\n".into(), "400"),
         ("many headers", format!("GET /healthz HTTP/1.1\r\nhost: x\r\n{many}\r\n"), "431"),
         ("large headers", format!("GET /healthz HTTP/1.1\r\nhost: x\r\n{large}\r\n"), "431"),
-        // Too long a target or too large a head, as the pieces arrive.
+        // 414 or 431, depending on how the pieces arrive.
         ("long target", format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "x".repeat(66_000)), "4"),
         (
             "two lengths",
@@ -62,13 +62,13 @@ async fn what_is_no_request_is_refused_in_our_format_and_hurts_nobody() {
             "{name}: {body}"
         );
     }
-    // Who speaks HTTP/2 would not understand an answer in HTTP/1.1.
+    // A client that speaks HTTP/2 would not understand an HTTP/1.1 response.
     assert_eq!(exchange(&server, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await, "");
     assert_eq!(server.get("echo", "/healthz").await.0, 200);
 }
 
 #[tokio::test]
-async fn a_pipelined_answer_before_garbage_is_whole() {
+async fn a_pipelined_response_before_garbage_is_complete() {
     let home = Home::new();
     let server = home.start("serve").await;
     let answer = exchange(&server, b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n\x00\x01\r\n\r\n").await;
@@ -77,7 +77,7 @@ async fn a_pipelined_answer_before_garbage_is_whole() {
 }
 
 #[tokio::test]
-async fn requests_follow_each_other_on_a_connection() {
+async fn requests_can_be_pipelined_on_a_connection() {
     let home = Home::new();
     let server = home.start("serve").await;
     let post = format!(
@@ -100,7 +100,7 @@ async fn requests_follow_each_other_on_a_connection() {
 }
 
 #[tokio::test]
-async fn slow_and_broken_requests_are_dropped_and_the_server_answers_meanwhile() {
+async fn slow_and_truncated_requests_are_dropped_while_others_are_answered() {
     let home = Home::new();
     let server = home.start("serve").await;
     let mut slow = Vec::new();
@@ -120,7 +120,7 @@ async fn slow_and_broken_requests_are_dropped_and_the_server_answers_meanwhile()
         drop(stream);
     }
     assert_eq!(server.get("echo", "/healthz").await.0, 200);
-    // A byte now and then does not keep a connection.
+    // Sending a byte now and then does not keep a connection open.
     let mut one = slow.pop().unwrap();
     let closed = async {
         let mut byte = [0; 1];
@@ -138,11 +138,11 @@ async fn slow_and_broken_requests_are_dropped_and_the_server_answers_meanwhile()
     assert_eq!(server.get("echo", "/healthz").await.0, 200);
 }
 
-/// Sends bytes and reads until the server closes.
+/// Sends bytes and reads until the server closes the connection.
 async fn exchange(server: &Server, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     let (mut read, mut write) = stream.split();
-    // The server may refuse before all is sent, and close: what it said then is still to be read.
+    // The server may refuse and close before all bytes are sent: its response can still be read.
     let _ = write.write_all(bytes).await;
     let mut answer = Vec::new();
     let _ = timeout(Duration::from_secs(30), read.read_to_end(&mut answer)).await.expect("the server closes");

@@ -1,4 +1,4 @@
-//! Files that mean harm: what converts them is a process that can be killed, and the server lives on.
+//! Hostile files: the process that converts them can be killed, and the server survives.
 
 use crate::harness::{Home, PATIENCE, Server};
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ fn alone(class: &str) -> String {
     )
 }
 
-/// The processes of jobs that the server has.
+/// Counts the server's job processes.
 fn jobs(server: &Server) -> usize {
     let parent = server.child.id().unwrap().to_string();
     let is_job = |path: std::path::PathBuf| {
@@ -32,7 +32,7 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Work without end: the parser compares each attribute with those before it.
+/// An input that takes the parser practically forever: it compares each attribute with all earlier ones.
 fn endless() -> Value {
     let attributes: String = (0..300_000).flat_map(|number| [" a".to_owned(), number.to_string()]).collect();
     json!({"files": [{"name": "a.html", "content": format!("<p{attributes}>")}]})
@@ -53,7 +53,7 @@ async fn a_converter_stops_when_its_run_is_canceled() {
 }
 
 #[tokio::test]
-async fn a_converter_stops_when_its_runs_time_is_over() {
+async fn a_converter_stops_at_its_run_s_timeout() {
     let home = Home::new();
     home.app("html", "limits: {run_seconds: 2}\n", &alone("converters.HTMLConverter"));
     let server = home.start("serve").await;
@@ -63,7 +63,7 @@ async fn a_converter_stops_when_its_runs_time_is_over() {
 }
 
 #[tokio::test]
-async fn what_comes_of_a_file_has_a_limit() {
+async fn the_output_of_a_converter_has_a_limit() {
     let home = Home::new();
     home.app("csv", "", &alone("converters.CSVConverter"));
     home.app("html", "", &alone("converters.HTMLConverter"));
@@ -76,15 +76,15 @@ async fn what_comes_of_a_file_has_a_limit() {
         (0..2_000).flat_map(|number| ["a".to_owned(), number.to_string(), ",".to_owned()]).collect();
     let cases = [
         ("csv", file("a.csv", format!("a,b\n{}", "1,2\n".repeat(400_000)))),
-        // A label of 100 KB before each of 100,000 cells.
+        // A column name of 100 KB is repeated for each of 100,000 cells.
         ("csv", file("a.csv", format!("{}\n{}", "x".repeat(100_000), "1\n".repeat(100_000)))),
         ("html", file("a.html", "<div>".repeat(500_000))),
         ("split", json!({"documents": [{"content": "x\n\n".repeat(100_000), "metadata": metadata}]})),
         ("list", json!({"value": format!("{columns}\n{}", "1\n".repeat(100_000))})),
     ];
-    for (place, (app, input)) in cases.into_iter().enumerate() {
+    for (index, (app, input)) in cases.into_iter().enumerate() {
         let (_, answer) = server.create(app, &json!({"input": input})).await;
-        assert_eq!(answer["data"]["error"]["code"], "limit_exceeded", "{place} {app}: {answer}");
+        assert_eq!(answer["data"]["error"]["code"], "limit_exceeded", "{index} {app}: {answer}");
     }
     let (_, answer) = server.create("csv", &json!({"input": file("a.csv", "a,b\n1,2\n".into())})).await;
     assert_eq!(answer["data"]["status"], "completed", "{answer}");

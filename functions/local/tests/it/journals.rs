@@ -1,4 +1,4 @@
-//! Runs that an earlier release left go on where they stood: those of this release, and those in `tests/journals`.
+//! Runs that an earlier release left unfinished are resumed: runs of this release, and those in `tests/journals`.
 
 use crate::{
     harness::{Home, PATIENCE, Server},
@@ -9,21 +9,21 @@ use serde_json::{Value, json};
 use std::{collections::BTreeMap, env, fs, path::Path, process::Command, time::Duration};
 use tokio::time::{Instant, sleep};
 
-/// By name, the ids of the runs.
+/// The ids of the runs, by name.
 type Runs = BTreeMap<String, String>;
 
-/// Kept for ten years: stored runs must not expire.
-const FOR_LONG: &str = "retention_days: 3650\n";
+/// Ten years: stored runs must not expire.
+const RETENTION: &str = "retention_days: 3650\n";
 
 #[tokio::test]
-async fn runs_of_this_release_go_on_in_the_next() {
+async fn runs_of_this_release_are_resumed() {
     let outside = Outside::start().await;
     let home = apps("");
     let runs = make(&home, &outside).await;
     if let Some(folder) = env::var_os("RUNYARD_KEEP_JOURNALS") {
         let folder = Path::new(&folder);
         fs::create_dir_all(folder.join("data")).unwrap();
-        // Whoever looked into the data last has brought the write-ahead log into the database.
+        // The last process to close the database has merged the write-ahead log into it.
         fs::copy(home.data().join("runyard.db"), folder.join("data/runyard.db")).unwrap();
         fs::write(folder.join("runs.json"), serde_json::to_string_pretty(&runs).unwrap() + "\n").unwrap();
     }
@@ -31,7 +31,7 @@ async fn runs_of_this_release_go_on_in_the_next() {
 }
 
 #[tokio::test]
-async fn runs_of_earlier_releases_go_on() {
+async fn runs_of_earlier_releases_are_resumed() {
     let releases = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/journals"));
     let mut tried = 0;
     for release in fs::read_dir(releases).unwrap().map(|entry| entry.unwrap().path()) {
@@ -50,12 +50,12 @@ async fn runs_of_earlier_releases_go_on() {
         go_on(&home, &serde_json::from_str(&runs).unwrap(), Duration::MAX).await;
         tried += 1;
     }
-    assert!(tried > 0, "there is a release");
+    assert!(tried > 0, "there are journals of a release");
 }
 
 fn apps(more: &str) -> Home {
     let home = Home::new();
-    let app = format!("{AGENT_APP}{FOR_LONG}");
+    let app = format!("{AGENT_APP}{RETENTION}");
     home.app("clerk", &app, &format!("{AGENT}{more}"));
     home.app("later", &app, &format!("{LATER}{more}"));
     home
@@ -72,7 +72,7 @@ async fn begin(server: &Server, app: &str) -> String {
     answer["data"]["id"].as_str().unwrap().to_owned()
 }
 
-/// Runs in every state, left by a server that was killed.
+/// Creates runs in every state, on a server that is then killed.
 async fn make(home: &Home, outside: &Outside) -> Runs {
     let server = started(home, outside).await;
     let mut runs = Runs::new();
@@ -106,7 +106,7 @@ async fn until_asked(server: &Server, run: &str) {
     }
 }
 
-/// Has a server of this release resume what is in `home`, at `after`, and checks that nothing is done again.
+/// Starts a server of this release on `home`, `after` the runs were left, and checks that nothing recorded is repeated.
 async fn go_on(home: &Home, runs: &Runs, after: Duration) {
     let outside = Outside::start().await;
     outside.open();
@@ -114,19 +114,20 @@ async fn go_on(home: &Home, runs: &Runs, after: Duration) {
     let done = json!({"answer": DONE});
 
     let (output, _) = end(&server, &runs["completed"]).await;
-    // The first release did not tell the model what a person changed.
-    let told = if after.is_zero() { done.clone() } else { json!({"answer": "Done: {\n  \"paid\": 450\n}"}) };
-    assert_eq!(output, told);
+    // The first release did not report a person's changes to the model.
+    let expected =
+        if after.is_zero() { done.clone() } else { json!({"answer": "Done: {\n  \"paid\": 450\n}"}) };
+    assert_eq!(output, expected);
 
     if after.is_zero() {
-        // Left in the middle: what the log has is not done again.
+        // Left in the middle: what the log has recorded is not repeated.
         let (output, _) = end(&server, &runs["left"]).await;
         assert_eq!(output, done);
         let calls = outside.take();
         assert!(calls.values().all(|calls| calls.len() == 1), "{calls:?}");
         assert!(!calls.contains_key("clerk 0"), "the log had its answer: {calls:?}");
     } else {
-        // It waited for nobody, so its time went on: it ends, and nothing more is spent on it.
+        // It did not wait for a person, so its time limit has passed: it ends without further calls.
         let ended = server.ended("clerk", &runs["left"]).await;
         assert_eq!(ended["error"]["code"], "timeout", "{ended}");
         server.whole_log("clerk", &runs["left"]).await;
@@ -135,7 +136,11 @@ async fn go_on(home: &Home, runs: &Runs, after: Duration) {
 
     let (output, _) = end(&server, &runs["paused"]).await;
     assert_eq!(output, done);
-    assert_eq!(outside.take().keys().collect::<Vec<_>>(), ["clerk 4", "pay"], "the rest was done");
+    assert_eq!(
+        outside.take().keys().collect::<Vec<_>>(),
+        ["clerk 4", "pay"],
+        "only the remaining steps are done"
+    );
 
     let path = format!("/v1/runs/{}/retry", runs["failed"]);
     let answer = server.request("POST", "later", &path).send().await.unwrap();
@@ -143,5 +148,5 @@ async fn go_on(home: &Home, runs: &Runs, after: Duration) {
     let retry: Value = answer.json().await.unwrap();
     let ended = server.ended("later", retry["data"]["id"].as_str().unwrap()).await;
     assert_eq!(ended["output"], json!({"first": "Ada", "second": "open"}), "{ended}");
-    assert_eq!(outside.take().keys().collect::<Vec<_>>(), ["later"], "what the first run did stands");
+    assert_eq!(outside.take().keys().collect::<Vec<_>>(), ["later"], "the results of the first run are kept");
 }

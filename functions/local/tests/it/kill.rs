@@ -1,4 +1,4 @@
-//! `kill -9` at every append of an agent's run: nothing that the log has is done again.
+//! `kill -9` at every append of an agent's run: nothing that the log has recorded is repeated.
 
 use crate::{
     harness::{Home, PATIENCE, Server},
@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 
 #[tokio::test]
-async fn a_kill_at_any_append_repeats_at_most_what_was_in_flight() {
+async fn a_kill_at_any_append_repeats_at_most_the_call_in_flight() {
     let outside = Outside::start().await;
     let home = Home::new();
     home.app("clerk", AGENT_APP, AGENT);
@@ -60,7 +60,7 @@ async fn begin(server: &Server) -> String {
     answer["data"]["id"].as_str().unwrap().to_owned()
 }
 
-/// Approves what the run asks, with another amount; whether it asked.
+/// Approves the run's open request, with another amount. Returns whether there was one.
 pub(crate) async fn approve(server: &Server, run: &str) -> bool {
     let (_, answer) = server.get("clerk", &format!("/v1/runs/{run}")).await;
     let Some(request) = answer["data"]["input_requests"][0]["id"].as_str() else { return false };
@@ -71,7 +71,7 @@ pub(crate) async fn approve(server: &Server, run: &str) -> bool {
     true
 }
 
-/// The run's output, and its events without what differs from run to run.
+/// Waits until the run completes; returns its output, and its events without ids, which differ between runs.
 pub(crate) async fn end(server: &Server, run: &str) -> (Value, Vec<Value>) {
     let started = Instant::now();
     loop {
@@ -86,24 +86,24 @@ pub(crate) async fn end(server: &Server, run: &str) -> (Value, Vec<Value>) {
     }
     let events = server.whole_log("clerk", run).await;
     let output = events.last().unwrap()["data"]["output"].clone();
-    let told = events.into_iter().filter(|event| !is_of_workers(event)).map(|event| {
-        let mut told = json!({"type": event["type"], "data": event["data"]});
-        let data = told["data"].as_object_mut().unwrap();
+    let comparable = events.into_iter().filter(|event| !is_of_workers(event)).map(|event| {
+        let mut comparable = json!({"type": event["type"], "data": event["data"]});
+        let data = comparable["data"].as_object_mut().unwrap();
         data.retain(|key, _| !matches!(key.as_str(), "id" | "request_id"));
         if let Some(request) = data.get_mut("request").and_then(Value::as_object_mut) {
             request.remove("id");
         }
-        told
+        comparable
     });
-    (output, told.collect())
+    (output, comparable.collect())
 }
 
-/// Whether an event tells of workers, who come and go, and not of the run.
+/// Returns whether an event is about workers, which differ between executions, and not about the run's work.
 fn is_of_workers(event: &Value) -> bool {
     matches!(event["type"].as_str(), Some("run.started" | "run.resumed" | "run.paused" | "run.checkpoint"))
 }
 
-/// The store of a data folder, beside the server that uses it.
+/// Opens the store of a data directory that a server uses at the same time.
 pub(crate) fn store(data: &Path) -> (Arc<dyn RunStore>, Embedded) {
     let embedded = Embedded::open(data, Arc::new(SystemClock), &SystemIds, Options::default()).unwrap();
     (embedded.runs(), embedded)
@@ -114,7 +114,7 @@ async fn entries(store: &dyn RunStore, run: &str) -> usize {
     log.map_or(0, |log| log.entries.len())
 }
 
-/// Waits until the run has the wanted number of entries, and answers what it asks; returns the number of its entries.
+/// Waits until the run has at least `enough` entries, and answers its open requests; returns the number of its entries.
 pub(crate) async fn watch(
     store: &dyn RunStore,
     run: &str,

@@ -1,4 +1,4 @@
-//! The real executable, from outside: its HTTP, its files, its signals, its output.
+//! Black-box tests of the executable: HTTP, files, signals, output.
 
 #![allow(clippy::unwrap_used, clippy::allow_attributes, reason = "a test may panic")]
 

@@ -1,4 +1,4 @@
-//! What strangers send costs little memory, also all at once, and the server lives on with 2 GB of address space.
+//! Hostile requests take little memory, also many at once, and a server with 2 GiB of address space survives them.
 
 use crate::harness::{Home, Server};
 use futures::future::join_all;
@@ -32,7 +32,7 @@ flows: {f: {nodes: [in, map, out]}}
 workflows: {w: {flow: f}}
 ";
 
-/// What the server has had in memory at most, and has now, in bytes.
+/// The server's peak and current resident memory, in bytes.
 fn memory(server: &Server) -> (u64, u64) {
     let status = fs::read_to_string(format!("/proc/{}/status", server.child.id().expect("it runs"))).unwrap();
     let kib = |name: &str| -> u64 {
@@ -44,13 +44,13 @@ fn memory(server: &Server) -> (u64, u64) {
 
 async fn send(server: &Server, app: &str, body: String) -> (u16, String) {
     let request = server.request("POST", app, "/v1/runs").header("content-type", "application/json");
-    let response = request.body(body).send().await.expect("the server lives");
+    let response = request.body(body).send().await.expect("the server is running");
     let status = response.status().as_u16();
-    (status, response.text().await.expect("the answer comes"))
+    (status, response.text().await.expect("the response is complete"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests_of_many_values_cost_little_and_all_at_once_do_not_end_the_server() {
+async fn requests_with_many_values_take_little_memory_alone_and_at_once() {
     let home = Home::new();
     home.app("pass", "public: true\n", PASS_ON);
     let server = home.start_limited(ADDRESS_SPACE_KIB).await;
@@ -64,14 +64,14 @@ async fn requests_of_many_values_cost_little_and_all_at_once_do_not_end_the_serv
         let (status, answer) = send(&server, "pass", values(piece, 4_000_000)).await;
         assert_eq!(status, 413, "{piece} {answer}");
     }
-    let most = values("{\"a\":1}", 260_000);
-    let (status, answer) = send(&server, "pass", most.clone()).await;
+    let largest = values("{\"a\":1}", 260_000);
+    let (status, answer) = send(&server, "pass", largest.clone()).await;
     assert_eq!(status, 200, "{}", &answer[..answer.len().min(300)]);
     let (peak, _) = memory(&server);
     assert!(peak - idle < 150 * MIB, "one request at the limit took {} MiB", (peak - idle) / MIB);
 
     let text = json!({ "input": { "a": "x".repeat(4_000_000) } }).to_string();
-    let bodies = (0..60).map(|number| if number % 2 == 0 { most.clone() } else { text.clone() });
+    let bodies = (0..60).map(|number| if number % 2 == 0 { largest.clone() } else { text.clone() });
     let answers = join_all(bodies.map(|body| send(&server, "pass", body))).await;
     let count = |wanted: u16| answers.iter().filter(|(status, _)| *status == wanted).count();
     assert_eq!(
@@ -87,7 +87,7 @@ async fn requests_of_many_values_cost_little_and_all_at_once_do_not_end_the_serv
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_page_of_a_long_log_costs_no_more_than_the_page() {
+async fn a_page_of_a_long_log_takes_memory_for_the_page_only() {
     let home = Home::new();
     home.app("map", "", MAP);
     let server = home.start_limited(ADDRESS_SPACE_KIB).await;
@@ -117,7 +117,7 @@ async fn a_page_of_a_long_log_costs_no_more_than_the_page() {
     let (after, _) = memory(&server);
     assert!(after - before < 100 * MIB, "24 pages of one event took {} MiB", (after - before) / MIB);
 
-    // Clients that ask for the whole log and read nothing hold a frame each.
+    // Clients that request the whole log and read nothing hold one frame each.
     let mut silent = Vec::new();
     for _ in 0..100 {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
@@ -134,7 +134,7 @@ async fn a_page_of_a_long_log_costs_no_more_than_the_page() {
     assert_eq!(page("page_size=1".into()).await.0, 200);
     let (stalled, _) = memory(&server);
     assert!(stalled - after < 200 * MIB, "100 silent clients took {} MiB", (stalled - after) / MIB);
-    // And who reads gets all of it.
+    // A client that reads gets the whole log.
     let stream =
         server.request("GET", "map", &format!("{path}/stream")).send().await.unwrap().text().await.unwrap();
     assert_eq!(crate::harness::events_of(&stream).len() as u64, total);

@@ -5,7 +5,7 @@ use serde_json::json;
 use std::{sync::atomic::Ordering, time::Duration};
 
 #[tokio::test]
-async fn a_run_in_each_mode() {
+async fn a_run_completes_in_each_mode() {
     let home = Home::new();
     let server = home.start("serve").await;
 
@@ -29,7 +29,7 @@ async fn a_run_in_each_mode() {
 }
 
 #[tokio::test]
-async fn a_client_that_goes_away_changes_nothing() {
+async fn runs_complete_when_their_client_disconnects() {
     let llm = Llm::start(Duration::from_millis(200)).await;
     let home = Home::new();
     home.llm_app("ask", llm.address);
@@ -37,7 +37,7 @@ async fn a_client_that_goes_away_changes_nothing() {
     for mode in [json!({"input": {"q": "why?"}}), json!({"input": {"q": "why?"}, "stream": true})] {
         let request =
             server.request("POST", "ask", "/v1/runs").json(&mode).timeout(Duration::from_millis(150));
-        // A sync caller gets nothing in time; a follower gets the head of the stream, and leaves.
+        // The sync client times out without a response; the stream client gets the head of the stream and disconnects.
         drop(request.send().await);
     }
     let (_, list) = server.get("ask", "/v1/runs").await;

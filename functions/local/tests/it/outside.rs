@@ -1,4 +1,4 @@
-//! What the runs of the tests call: a model that plays an agent, and an API. Both count, and both can hang.
+//! The services that the tests' runs call: a model that drives an agent, and an API. Both count calls and can hang.
 
 use axum::{
     Json, Router,
@@ -23,10 +23,10 @@ use std::{
 };
 use tokio::{net::TcpListener, time::sleep};
 
-/// How long a call takes: long enough that a kill may come in the middle.
+/// How long a call takes: long enough for a kill in the middle.
 const WORK: Duration = Duration::from_millis(25);
 
-/// The outside, for one test.
+/// The external services of one test.
 pub(crate) struct Outside {
     pub(crate) address: SocketAddr,
     state: Arc<Counts>,
@@ -34,9 +34,9 @@ pub(crate) struct Outside {
 
 #[derive(Default)]
 struct Counts {
-    /// By step, the idempotency keys of its calls; empty where there was none.
+    /// The idempotency keys of each step's calls; empty for calls without one.
     calls: Mutex<BTreeMap<String, Vec<String>>>,
-    /// Calls that hang, and those of them that the caller has gone away from.
+    /// Calls that hang, and how many of their callers have disconnected.
     hanging: AtomicUsize,
     left: AtomicUsize,
     /// Whether `/later` answers.
@@ -79,30 +79,30 @@ impl Outside {
         Self { address, state }
     }
 
-    /// How often each step was called so far.
+    /// The number of calls of each step so far.
     pub(crate) fn counts(&self) -> BTreeMap<String, usize> {
         let calls = self.state.calls.lock().unwrap();
         calls.iter().map(|(step, keys)| (step.clone(), keys.len())).collect()
     }
 
-    /// Takes the calls so far, by step, with their idempotency keys.
+    /// Takes the idempotency keys of the calls so far, by step.
     pub(crate) fn take(&self) -> BTreeMap<String, Vec<String>> {
         std::mem::take(&mut *self.state.calls.lock().unwrap())
     }
 
-    /// From now on `/later` answers.
+    /// Lets `/later` succeed from now on.
     pub(crate) fn open(&self) {
         self.state.open.store(true, Ordering::SeqCst);
     }
 
-    /// Calls that hang, and those of them that were given up by who made them.
+    /// The number of calls that hang, and how many of their callers have disconnected.
     pub(crate) fn hanging(&self) -> (usize, usize) {
         (self.state.hanging.load(Ordering::SeqCst), self.state.left.load(Ordering::SeqCst))
     }
 }
 
-/// The model. `hang` streams words for ever; `writer` answers at once; any other calls its tools in this order: it looks the
-/// customer up, adds, has a letter written, pays, and answers.
+/// The model. `hang` streams words forever; `writer` answers at once; any other calls its tools in a fixed order: it
+/// looks up the customer, adds, calls the writer, pays, and answers.
 async fn complete(State(state): State<Arc<Counts>>, Json(request): Json<Value>) -> Response {
     let model = request["model"].as_str().unwrap_or_default();
     if model == "hang" {
@@ -142,7 +142,7 @@ async fn complete(State(state): State<Arc<Counts>>, Json(request): Json<Value>) 
     .into_response()
 }
 
-/// What the last tool gave, in a sentence: an answer that tells whether the model saw what was done.
+/// The result of the last tool, in a sentence: the answer shows whether the model got the result.
 fn answer_of(messages: &[Value]) -> String {
     let last = messages.iter().rev().find(|message| message["role"] == "tool");
     format!("Done: {}", last.and_then(|message| message["content"].as_str()).unwrap_or("nothing"))
@@ -197,7 +197,7 @@ flows: {f: {nodes: [in, agent, out]}}
 workflows: {w: {flow: f}}
 "#;
 
-/// Two calls, the second of which is answered once the outside is open.
+/// Two calls, of which the second succeeds after [`Outside::open`].
 pub(crate) const LATER: &str = r#"
 connections:
   customers: {type: dynamiq.connections.Http, method: GET, url: "${oc.env:OUTSIDE}/customers/17"}
@@ -213,5 +213,5 @@ workflows: {w: {flow: f}}
 /// Lines of app.yaml for [`AGENT`] and [`LATER`].
 pub(crate) const AGENT_APP: &str = "env: [OUTSIDE]\nallow_hosts: [127.0.0.1]\n";
 
-/// The agent's answer once a person has approved less than it asked for: what it says is its last observation.
+/// The agent's answer after a person approved a smaller amount: it repeats the last tool result.
 pub(crate) const DONE: &str = "Done: [A person changed `data` from {\"amount\":700} to {\"amount\":450} before it was executed.]\n{\n  \"paid\": 450\n}";

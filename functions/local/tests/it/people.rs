@@ -1,10 +1,10 @@
-//! People in the loop, through `runyard dev` and the command line.
+//! Approvals and questions, through `runyard dev` and the command line.
 
 use crate::harness::{Home, PATIENCE};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-/// A node that a person approves, one beside it that waits for nobody, and a question.
+/// A node that needs approval, a parallel node that does not, and a question.
 const GATED: &str = r#"
 nodes:
   in: {type: dynamiq.nodes.utils.Input}
@@ -17,7 +17,7 @@ workflows: {w: {flow: f}}
 "#;
 
 #[tokio::test]
-async fn a_paused_run_stays_on_its_version_over_a_restart_and_a_changed_file() {
+async fn a_paused_run_stays_on_its_version_after_a_restart_and_a_changed_file() {
     let home = Home::new();
     home.app("gated", "", GATED);
     let server = home.start("dev").await;
@@ -30,7 +30,7 @@ async fn a_paused_run_stays_on_its_version_over_a_restart_and_a_changed_file() {
         .unwrap()
         .iter()
         .any(|event| event["type"] == "node.completed" && event["data"]["node"]["id"] == "beside");
-    assert!(went_on, "a branch that does not wait goes on: {events}");
+    assert!(went_on, "a branch that does not wait continues: {events}");
     server.kill().await;
 
     home.app("gated", "", &GATED.replace("OLD", "NEW"));
@@ -44,7 +44,7 @@ async fn a_paused_run_stays_on_its_version_over_a_restart_and_a_changed_file() {
     };
     let done = input(&["--approve", "--params", "{\"amount\": 450}"]).await;
     assert_eq!((done.code, done.out.trim()), (0, "ok"), "{}", done.err);
-    // Paused again, at the second question.
+    // The run pauses again, for the question.
     let started = Instant::now();
     let asked = loop {
         let (_, answer) = server.get("gated", &format!("/v1/runs/{run}")).await;
@@ -72,7 +72,7 @@ async fn a_paused_run_stays_on_its_version_over_a_restart_and_a_changed_file() {
     let path = format!("/v1/runs/{new}/input");
     assert_eq!(server.request("POST", "gated", &path).json(&body).send().await.unwrap().status(), 200);
     let denied = server.ended("gated", new).await;
-    assert_eq!(denied["status"], "completed", "what is denied is skipped: {denied}");
+    assert_eq!(denied["status"], "completed", "a denied node is skipped: {denied}");
     let events = server.whole_log("gated", new).await;
     let skipped: Vec<_> = events
         .iter()
@@ -112,5 +112,5 @@ workflows: {w: {flow: f}}
         let first = events.iter().find(|event| event["type"] == "node.completed").unwrap();
         times.push(first["data"]["output"]["content"].as_str().unwrap().to_owned());
     }
-    assert_eq!(times[0], times[1], "what the first run recorded stands");
+    assert_eq!(times[0], times[1], "the result that the first run recorded is kept");
 }

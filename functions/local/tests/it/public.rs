@@ -1,10 +1,10 @@
-//! A public app, with people in the loop: what strangers may do, what a person approves, and when a key ends.
+//! A public app with an approval: what anonymous callers may do, what a person approves, and the end of a revoked key.
 
 use crate::harness::{Home, PATIENCE, Server};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-/// What is asked names the run's own input; what is done comes from a node in between.
+/// The approval's prompt uses the same names as the run's input, but the values come from a node in between.
 const PAY: &str = r#"
 nodes:
   in: {type: dynamiq.nodes.utils.Input}
@@ -43,7 +43,7 @@ fn answer(request: &Value, params: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn what_a_person_approves_is_what_a_stranger_s_run_does() {
+async fn an_anonymous_run_does_exactly_what_a_person_approved() {
     let home = Home::new();
     home.app("pay", "public: true\n", PAY);
     let server = home.start("dev").await;
@@ -106,7 +106,7 @@ async fn a_stream_ends_when_its_key_is_revoked() {
     let response = request.send().await.unwrap();
     let location = response.headers()["location"].to_str().unwrap().to_owned();
     assert_eq!(home.run(&["keys", "revoke", &key]).await.code, 0);
-    // Within 30 s; a machine that is busy gets more.
+    // Within 30 s; longer on a busy machine.
     let text = timeout(PATIENCE, response.text()).await.expect("it ends").unwrap();
     assert!(text.contains("event: run.paused") && !text.contains("event: run.completed"), "{text}");
     let again = server.request_with(&key, "pay.localhost", "GET", &format!("{location}/stream"));

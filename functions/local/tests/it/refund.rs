@@ -1,4 +1,4 @@
-//! `apps/refund-agent`, offline: the walkthrough of docs/people.md.
+//! `apps/refund-agent` offline, as in docs/people.md.
 
 use crate::harness::{Home, ORGANIZATION, PATIENCE, Server};
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ fn repository() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
-/// The scripted model and the customers, as docs/people.md starts them.
+/// Starts the scripted model and the customer API, as docs/people.md does.
 async fn offline() -> (Child, String) {
     let mut stub = Command::new("python3")
         .arg(repository().join("tests/llm/stub.py"))
@@ -32,7 +32,7 @@ async fn started(home: &Home, url: &str) -> Server {
     fs::create_dir_all(&folder).unwrap();
     for file in ["app.yaml", "workflow.yaml", "sample-input.json"] {
         let text = fs::read_to_string(repository().join("apps/refund-agent").join(file)).unwrap();
-        // The development key is of the organization of the other apps here.
+        // The development key belongs to the organization of the test's other apps.
         let text = text.replace("5f0c6b1e-3a7d-4c58-9a43-6a1f0a1e0001", ORGANIZATION);
         fs::write(folder.join(file), text).unwrap();
     }
@@ -45,7 +45,7 @@ fn sample() -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-/// A run that waits for a person, its id and the request's.
+/// Creates a run that waits for a person; returns its id and that of its input request.
 async fn asked(server: &Server) -> (String, String) {
     let (status, answer) = server.create("refund-agent", &json!({"input": sample()})).await;
     let run = &answer["data"];
@@ -83,23 +83,23 @@ async fn a_refund_over_500_waits_for_a_person_who_may_change_the_amount() {
     let server = started(&home, &url).await;
     let (run, request) = asked(&server).await;
 
-    // Only the amount may be changed, and a run waits for its answer without its process.
+    // Only the amount may be changed, and a run can wait for its answer while no server runs.
     let other = json!({"request_id": request, "approved": true, "params": {"customer_id": "C-23"}});
     let (status, refused) = answer(&server, &run, other).await;
     assert_eq!((status, refused["error"]["details"].as_object().unwrap().len()), (400, 1), "{refused}");
     server.kill().await;
     let server = started(&home, &url).await;
 
-    let good = json!({"request_id": request, "approved": true, "params": {"amount": 450}});
-    assert_eq!(answer(&server, &run, good.clone()).await.0, 200);
-    assert_eq!(answer(&server, &run, good).await.0, 400, "once");
+    let valid = json!({"request_id": request, "approved": true, "params": {"amount": 450}});
+    assert_eq!(answer(&server, &run, valid.clone()).await.0, 200);
+    assert_eq!(answer(&server, &run, valid).await.0, 400, "a request is answered once");
     let ended = server.ended("refund-agent", &run).await;
     assert_eq!(ended["status"], "completed", "{ended}");
     assert!(
         ended["output"]["answer"].as_str().unwrap().starts_with("I am sorry for the trouble."),
         "{ended}"
     );
-    assert_eq!(ended["usage"]["llm_calls"], 3, "none was asked twice: {ended}");
+    assert_eq!(ended["usage"]["llm_calls"], 3, "no call is repeated: {ended}");
     let events = server.whole_log("refund-agent", &run).await;
     let results = tool_results(&events);
     assert_eq!(
@@ -109,7 +109,7 @@ async fn a_refund_over_500_waits_for_a_person_who_may_change_the_amount() {
     assert!(results[1].1.contains("450.00 USD was refunded to C-17"), "{results:?}");
     assert!(results[1].1.starts_with("[A person changed `amount` from 900 to 450 before"), "{results:?}");
     let started = events.iter().rfind(|event| event["type"] == "agent.tool_call.started").unwrap();
-    assert_eq!(started["data"]["input"]["amount"], 450, "as it was approved: {started}");
+    assert_eq!(started["data"]["input"]["amount"], 450, "the approved amount: {started}");
     let reasons: String = events
         .iter()
         .filter(|event| event["type"] == "agent.reasoning.delta")
@@ -119,7 +119,7 @@ async fn a_refund_over_500_waits_for_a_person_who_may_change_the_amount() {
 }
 
 #[tokio::test]
-async fn a_denied_refund_is_not_paid_and_a_small_one_needs_nobody() {
+async fn a_denied_refund_is_not_paid_and_a_small_one_needs_no_approval() {
     let (_stub, url) = offline().await;
     let home = Home::new();
     let server = started(&home, &url).await;

@@ -38,7 +38,7 @@ async fn sigterm_hands_running_runs_over_and_exits_0() {
         assert_eq!(ended["status"], "completed", "{ended}");
         server.whole_log("ask", id).await;
     }
-    // What the client was shown is what the log has.
+    // The streamed events equal those in the log.
     let (_, events) = server.get("ask", &format!("/v1/runs/{streamed}/events?page_size=100")).await;
     assert_eq!(events["data"].as_array().unwrap()[..shown.len()], shown[..]);
 }
@@ -56,7 +56,7 @@ async fn ctrl_c_ends_dev_with_idle_connections_open() {
 }
 
 #[tokio::test]
-async fn a_port_in_use_is_told_with_a_way_out() {
+async fn the_error_for_a_port_in_use_names_the_option() {
     let home = Home::new();
     let server = home.start("dev").await;
     let other = Home::new();

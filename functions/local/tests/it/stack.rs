@@ -1,4 +1,4 @@
-//! `--stack`: the command line on an emulator of AWS, which is asked for as anybody would, by environment variables.
+//! `--stack`: the command line on an emulator of AWS, which the usual AWS environment variables select.
 
 use crate::harness::{Done, ECHO, Home, ORGANIZATION};
 use std::{
@@ -11,7 +11,7 @@ use std::{
 
 const MINISTACK: &str = "ministack==1.5.33";
 
-/// What the commands need of `template.yaml`: a stack with these outputs.
+/// The part of `template.yaml` that the commands need: a stack with these outputs.
 const TEMPLATE: &str = r#"{
   "Resources": {
     "Table": {"Type": "AWS::DynamoDB::Table", "Properties": {
@@ -23,7 +23,7 @@ const TEMPLATE: &str = r#"{
   "Outputs": {"Table": {"Value": {"Ref": "Table"}}, "Bucket": {"Value": {"Ref": "Bucket"}}}
 }"#;
 
-/// An emulator of this test's own, killed when dropped.
+/// The test's own emulator, killed when dropped.
 struct Emulator {
     child: Child,
     url: String,
@@ -37,7 +37,8 @@ impl Drop for Emulator {
 }
 
 impl Emulator {
-    /// Installed into `target/` if need be. None where that cannot be done, which is told, and fails in CI.
+    /// Starts the emulator, after installing it into `target/` if needed. If that fails, prints why and returns `None`; in
+    /// CI it panics.
     fn start() -> Option<Self> {
         match Self::try_start() {
             Ok(emulator) => Some(emulator),
@@ -76,7 +77,7 @@ impl Emulator {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let url = format!("{}/?Action=CreateStack&Version=2010-05-15&StackName={name}", self.url);
-        // Which service is meant stands in the signature, which nobody checks.
+        // The signature names the service; the emulator does not verify it.
         let credential = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/cloudformation/aws4_request, \
                           SignedHeaders=host, Signature=0";
         let body: String =
@@ -99,7 +100,7 @@ impl Emulator {
     }
 }
 
-/// The same place as that of the tests of `runyard-aws`, locked as they lock it.
+/// Installs to the same place as the tests of `runyard-aws`, with the same lock.
 fn install() -> Result<PathBuf, String> {
     let home = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let (venv, done) = (home.join("ministack-1.5.33"), home.join("ministack-1.5.33.done"));
@@ -122,7 +123,7 @@ fn install() -> Result<PathBuf, String> {
 }
 
 #[tokio::test]
-async fn apps_are_deployed_and_keys_made_on_a_stack() {
+async fn apps_are_deployed_and_keys_created_on_a_stack() {
     let Some(aws) = Emulator::start() else { return };
     aws.create_stack("prod").await;
     let home = Home::new();
@@ -134,12 +135,12 @@ async fn apps_are_deployed_and_keys_made_on_a_stack() {
     assert_eq!((&first.json()["changed"], &first.json()["before"]), (&true.into(), &().into()));
     let first = first.json()["version"].as_str().unwrap().to_owned();
     let again = aws.run(&home, &["apps", "deploy", "echo", "--stack", "prod"]).await;
-    assert_eq!(again.out, format!("echo {first} is current already on the stack prod\n"));
+    assert_eq!(again.out, format!("echo {first} is already current on the stack prod\n"));
 
     home.app("echo", "hosts: [echo.example.com]\nenv: [MODEL, {KEY: 'ssm:/prod/key'}]\n", ECHO);
     let second = aws.run(&home, &["apps", "deploy", "echo", "--stack", "prod"]).await;
     assert_eq!(second.code, 0, "{}", second.err);
-    assert!(second.err.contains("MODEL must stand in the functions' environment"), "{}", second.err);
+    assert!(second.err.contains("MODEL must be set in the functions' environment"), "{}", second.err);
     let listed = aws.run(&home, &["apps", "list", "--stack", "prod", "--json"]).await.json();
     assert_eq!(listed["hosts"], serde_json::json!(["echo.*", "echo.example.com"]));
 
@@ -157,17 +158,17 @@ async fn apps_are_deployed_and_keys_made_on_a_stack() {
 
     let made = aws.run(&home, &["keys", "create", "--stack", "prod", "--json"]).await;
     assert_eq!(made.code, 0, "{}", made.err);
-    assert_eq!(made.json()["organization"], ORGANIZATION, "that of the apps there");
+    assert_eq!(made.json()["organization"], ORGANIZATION, "that of the deployed apps");
     let id = made.json()["id"].as_str().unwrap().to_owned();
     let whole = made.json()["key"].as_str().unwrap().to_owned();
     assert_eq!(aws.run(&home, &["keys", "revoke", &whole, "--stack", "prod"]).await.code, 0);
     let listed = aws.run(&home, &["keys", "list", "--stack", "prod", "--json"]).await.json();
     assert_eq!((&listed["id"], &listed["status"]), (&id.into(), &"revoked".into()));
-    assert!(!home.data().exists(), "nothing was made here");
+    assert!(!home.data().exists(), "no local data directory was created");
 }
 
 #[tokio::test]
-async fn what_is_wrong_on_a_stack_is_told_with_its_exit_code() {
+async fn errors_on_a_stack_are_reported_with_their_exit_codes() {
     let Some(aws) = Emulator::start() else { return };
     aws.create_stack("prod").await;
     let home = Home::new();
@@ -175,7 +176,7 @@ async fn what_is_wrong_on_a_stack_is_told_with_its_exit_code() {
     home.app("broken", "", "nodes: {n: {type: nothing}}\n");
     assert_eq!(aws.run(&home, &["apps", "deploy", "other", "--stack", "prod"]).await.code, 0);
     home.app("echo", "hosts: [taken.example.com]\n", ECHO);
-    for (arguments, code, told) in [
+    for (arguments, code, message) in [
         (&["apps", "deploy", "echo", "--stack", "nope"][..], 2, "there is no stack nope in us-east-1"),
         (&["apps", "deploy", "echo"], 2, "give --stack NAME"),
         (&["apps", "deploy", "echo", "--stack", "prod"], 3, "taken.example.com belongs to the app other"),
@@ -186,6 +187,6 @@ async fn what_is_wrong_on_a_stack_is_told_with_its_exit_code() {
     ] {
         let done = aws.run(&home, arguments).await;
         assert_eq!(done.code, code, "{arguments:?}: {}", done.err);
-        assert!(done.err.contains(told), "{arguments:?}: {}", done.err);
+        assert!(done.err.contains(message), "{arguments:?}: {}", done.err);
     }
 }

@@ -1,4 +1,4 @@
-//! What strangers get to see and to do: secrets, withdrawn reach, other people's text on a terminal, the data directory.
+//! Protection against others: secrets, withdrawn `allow_hosts`, untrusted text on a terminal, the data directory.
 
 use crate::harness::{ECHO, Home, PATIENCE};
 use axum::{Router, http::HeaderMap, http::StatusCode};
@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-/// Answers with the headers that it is sent, and counts.
+/// A server that echoes a header of each request, and counts requests.
 async fn repeating(status: u16) -> (SocketAddr, Arc<AtomicUsize>) {
     let calls = Arc::<AtomicUsize>::default();
     let counted = Arc::clone(&calls);
@@ -53,7 +53,7 @@ fn all_files(path: &Path) -> Vec<PathBuf> {
 }
 
 #[tokio::test]
-async fn a_secret_that_a_server_repeats_is_stored_and_shown_nowhere() {
+async fn a_secret_that_a_server_echoes_is_neither_stored_nor_shown() {
     const SECRET: &str = "dock-4711-secret";
     let home = Home::new();
     let more = "env: [DOCK_KEY]\nallow_hosts: [127.0.0.1]\n";
@@ -67,8 +67,8 @@ async fn a_secret_that_a_server_repeats_is_stored_and_shown_nowhere() {
         assert_eq!((code, answer["data"]["status"].as_str()), (200, Some(status)), "{answer}");
         let id = answer["data"]["id"].as_str().unwrap();
         let events = Value::from(server.whole_log(name, id).await);
-        for told in [answer.to_string(), events.to_string()] {
-            assert!(told.contains("***") && !told.contains(SECRET), "{told}");
+        for shown in [answer.to_string(), events.to_string()] {
+            assert!(shown.contains("***") && !shown.contains(SECRET), "{shown}");
         }
     }
     assert!(!server.log().contains(SECRET), "{}", server.log());
@@ -79,7 +79,7 @@ async fn a_secret_that_a_server_repeats_is_stored_and_shown_nowhere() {
 }
 
 #[tokio::test]
-async fn what_was_withdrawn_from_an_app_is_withdrawn_from_its_former_versions() {
+async fn hosts_withdrawn_from_an_app_are_withdrawn_from_its_earlier_versions() {
     let home = Home::new();
     let (address, calls) = repeating(200).await;
     let workflow = calling(address, ", success_codes: [299]");
@@ -113,7 +113,7 @@ async fn what_was_withdrawn_from_an_app_is_withdrawn_from_its_former_versions() 
 }
 
 #[tokio::test]
-async fn a_data_directory_that_was_open_is_closed() {
+async fn a_data_directory_with_open_permissions_is_made_private() {
     let home = Home::new();
     fs::create_dir_all(home.data()).unwrap();
     fs::set_permissions(home.data(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -139,7 +139,7 @@ async fn a_data_directory_that_was_open_is_closed() {
 const EVIL: &str =
     "\u{1b}]0;t\u{7}\u{1b}[2J\u{9b}31mRED\u{7f}\r\nFAKE completed row\u{202e}\u{2066}\u{200f}\u{85}";
 
-fn is_quiet(text: &str) -> bool {
+fn is_harmless(text: &str) -> bool {
     !text.contains(|char: char| {
         (char.is_control() && char != '\n')
             || matches!(char, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -147,7 +147,7 @@ fn is_quiet(text: &str) -> bool {
 }
 
 #[tokio::test]
-async fn no_text_of_others_acts_on_a_terminal() {
+async fn untrusted_text_does_not_control_the_terminal() {
     let home = Home::new();
     let failing = ECHO.replace("dynamiq.nodes.utils.Output", "dynamiq.nodes.tools.Python").replace(
         "name: Out,",
@@ -169,7 +169,7 @@ async fn no_text_of_others_acts_on_a_terminal() {
     let (failed, asked, echoed) = (made("fail").await, made("ask").await, made("echo").await);
     assert!(
         failed["error"]["message"].as_str().unwrap().contains('\u{1b}'),
-        "there is something to hide: {failed}"
+        "the API returns the text unescaped: {failed}"
     );
     for (app, run) in [("fail", &failed), ("ask", &asked), ("echo", &echoed)] {
         let id = run["id"].as_str().unwrap();
@@ -189,20 +189,20 @@ async fn no_text_of_others_acts_on_a_terminal() {
                 command.extend(json.then_some("--json"));
                 let done = home.run(&command).await;
                 assert!(
-                    is_quiet(&done.out) && is_quiet(&done.err),
+                    is_harmless(&done.out) && is_harmless(&done.err),
                     "{command:?}: {:?} {:?}",
                     done.out,
                     done.err
                 );
                 if json {
                     let lines = done.out.lines().map(serde_json::from_str::<Value>);
-                    let told = lines.map(|line| line.unwrap().to_string()).collect::<String>();
-                    assert!(told.is_empty() || told.contains("RED"), "{command:?}: {told}");
+                    let shown = lines.map(|line| line.unwrap().to_string()).collect::<String>();
+                    assert!(shown.is_empty() || shown.contains("RED"), "{command:?}: {shown}");
                 }
             }
         }
     }
-    // A file of somebody else's, and a server that is none.
+    // The same text in an app's file.
     let written = [
         ('\u{1b}', "\\e"),
         ('\r', "\\r"),
@@ -220,7 +220,12 @@ async fn no_text_of_others_acts_on_a_terminal() {
     for command in [&["apps", "check", "wrong"][..], &["apps", "list"], &["apps", "check", "wrong", "--json"]]
     {
         let done = home.run(command).await;
-        assert!(is_quiet(&done.out) && is_quiet(&done.err), "{command:?}: {:?} {:?}", done.out, done.err);
+        assert!(
+            is_harmless(&done.out) && is_harmless(&done.err),
+            "{command:?}: {:?} {:?}",
+            done.out,
+            done.err
+        );
         assert!(
             done.out.contains("RED") || done.err.contains("RED"),
             "{command:?}: {:?} {:?}",

@@ -1,6 +1,6 @@
-//! The built function on a runtime API of the test's own, on the embedded backend.
+//! The built function with the test's own runtime API, on the embedded backend.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 #[path = "../../../../tests/lambda/data.rs"]
 mod data;
@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tick_sweeps() {
+async fn a_scheduled_event_starts_a_sweep() {
     let data = tempfile::tempdir().unwrap();
     let function = Function::start(env!("CARGO_BIN_EXE_sweeper"), &embedded(data.path())).await;
     for _ in 0..2 {
@@ -25,7 +25,7 @@ async fn a_tick_sweeps() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_that_nobody_looks_after_is_brought_to_a_worker() {
+async fn a_due_run_is_requeued_for_a_worker() {
     let (delivered, mut messages) = mpsc::unbounded_channel();
     let worker = async |State(delivered): State<mpsc::UnboundedSender<Value>>, Json(batch): Json<Value>| {
         delivered.send(batch).unwrap();

@@ -1,6 +1,6 @@
-//! The built function on a runtime API of the test's own, on the embedded backend.
+//! The built function with the test's own runtime API, on the embedded backend.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 #[path = "../../../../tests/lambda/data.rs"]
 mod data;
@@ -26,28 +26,32 @@ fn failed(answer: &Value) -> Vec<&str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bad_message_fails_alone() {
+async fn an_invalid_message_fails_alone() {
     let data = tempfile::tempdir().unwrap();
     let store = store(data.path());
     let run = created(&store, Duration::from_mins(1)).await;
     let function = Function::start(env!("CARGO_BIN_EXE_worker"), &embedded(data.path())).await;
     let batch = event("queue", "batch-with-a-bad-message");
-    let bad = "22222222-0000-4000-8000-000000000000";
+    let invalid = "22222222-0000-4000-8000-000000000000";
     assert_eq!(
         failed(&function.invoke(batch.clone()).await.unwrap()),
-        [bad],
-        "runs that are not there are done"
+        [invalid],
+        "messages of unknown runs are deleted"
     );
     let batch = of_run(&batch, &run.to_string());
-    assert_eq!(failed(&function.invoke(batch.clone()).await.unwrap()), [bad]);
+    assert_eq!(failed(&function.invoke(batch.clone()).await.unwrap()), [invalid]);
     assert_eq!(status(&store, run).await, RunStatus::Completed);
-    assert_eq!(failed(&function.invoke(batch).await.unwrap()), [bad], "a run that has ended is done");
+    assert_eq!(
+        failed(&function.invoke(batch).await.unwrap()),
+        [invalid],
+        "messages of ended runs are deleted"
+    );
     let error = function.invoke(json!({ "no": "batch" })).await.unwrap_err();
     assert!(error["errorMessage"].as_str().unwrap().contains("Records"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_that_a_live_worker_holds_is_done() {
+async fn the_message_of_a_run_that_a_live_worker_holds_is_deleted() {
     let data = tempfile::tempdir().unwrap();
     let store = store(data.path());
     let run = created(&store, Duration::from_mins(1)).await;
@@ -59,5 +63,5 @@ async fn a_run_that_a_live_worker_holds_is_done() {
     let mut batch = of_run(&event("queue", "batch-with-a-bad-message"), &run.to_string());
     batch["Records"].as_array_mut().unwrap().truncate(1);
     assert_eq!(failed(&function.invoke(batch).await.unwrap()), [""; 0]);
-    assert_eq!(status(&store, run).await, RunStatus::Created, "nobody took it from who holds it");
+    assert_eq!(status(&store, run).await, RunStatus::Created, "the run was not taken over");
 }
