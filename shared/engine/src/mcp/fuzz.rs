@@ -47,7 +47,7 @@ fn read(kind: &[u8], pieces: Vec<Vec<u8>>) -> (Vec<String>, Option<String>) {
     if let Ok(kind) = http::HeaderValue::from_bytes(kind) {
         response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
     }
-    let mut stream = Stream::new(response.into(), &http, Duration::from_secs(60));
+    let mut stream = Stream::new(response.into(), &http, Duration::from_mins(1));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     runtime.block_on(async {
         let mut messages = Vec::new();

@@ -142,6 +142,10 @@ fn escape_mentions(text: &str, tags: &[&str]) -> String {
     let mut escaped = String::with_capacity(text.len());
     let mut done = 0;
     for (start, end) in mentions {
+        // One that has no end of its own ends with the next, which stands within it.
+        if end <= done {
+            continue;
+        }
         escaped.push_str(&text[done..start]);
         escaped.push_str(&escape(&text[start..end]));
         done = end;
