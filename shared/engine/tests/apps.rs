@@ -67,7 +67,7 @@ async fn inputs_are_validated() {
     let pairs = |pairs: &[(&str, &str)]| {
         pairs.iter().map(|(field, problem)| ((*field).to_owned(), (*problem).to_owned())).collect::<Vec<_>>()
     };
-    assert_eq!(errors(json!({})).await, pairs(&[("ticket_text", "is required")]));
+    assert_eq!(errors(json!({})).await, pairs(&[("ticket_text", "cannot be blank")]));
     assert_eq!(
         errors(json!({"ticket_text": null, "customer_tier": "gold"})).await,
         pairs(&[

@@ -123,7 +123,7 @@ fn location(error: &ValidationError<'_>) -> String {
 fn message(error: &ValidationError<'_>) -> String {
     let count = |value: &dyn std::fmt::Display, what: &str| format!("must have {what} {value}");
     match error.kind() {
-        ValidationErrorKind::Required { .. } => "is required".into(),
+        ValidationErrorKind::Required { .. } => "cannot be blank".into(),
         ValidationErrorKind::Type { .. } => type_message(error),
         ValidationErrorKind::Enum { options } => format!("must be one of {options}"),
         ValidationErrorKind::Constant { expected_value } => format!("must be {expected_value}"),
