@@ -57,9 +57,9 @@ impl fmt::Debug for Http {
 
 /// Why a request to an origin is refused, or impossible.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Refused {
+pub(crate) enum EgressError {
     #[error("{0} is not an HTTP or HTTPS URL")]
-    Url(Place),
+    Url(DisplayOrigin),
     #[error("{0} is not a public address; the app's operator can allow it with `allow_hosts`")]
     Address(String),
     #[error("cannot create the HTTP client: {0}")]
@@ -68,7 +68,7 @@ pub(crate) enum Refused {
 
 /// Why a request has no response.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Unanswered {
+pub(crate) enum RequestError {
     /// The request cannot be built from the given parts.
     #[error("{0}")]
     Request(String),
@@ -81,9 +81,9 @@ pub(crate) enum Unanswered {
 
 /// The part of a URL that may be shown: scheme, host and port. The rest may contain a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place(String);
+pub(crate) struct DisplayOrigin(String);
 
-impl Place {
+impl DisplayOrigin {
     pub(crate) fn of(url: &Url) -> Self {
         let (scheme, host) = (url.scheme(), url.host_str().unwrap_or_default());
         match (host, url.port()) {
@@ -93,13 +93,13 @@ impl Place {
         }
     }
 
-    /// Like [`Place::of`], for text that may not be a URL.
+    /// Like [`DisplayOrigin::of`], for text that may not be a URL.
     pub(crate) fn of_text(text: &str) -> Self {
         Url::parse(text).map_or_else(|_| Self("the given text".to_owned()), |url| Self::of(&url))
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for DisplayOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -129,31 +129,36 @@ impl Http {
     }
 
     /// Returns the client and the checked URL. Send the request that you build with them by [`Http::send`].
-    pub(crate) fn open(&self, url: &str) -> Result<(Client, Url), Refused> {
-        let url = Url::parse(url).map_err(|_| Refused::Url(Place::of_text(url)))?;
+    pub(crate) fn open(&self, url: &str) -> Result<(Client, Url), EgressError> {
+        let url = Url::parse(url).map_err(|_| EgressError::Url(DisplayOrigin::of_text(url)))?;
         self.shared.egress.check_url(&url)?;
         let client = self.shared.client.get_or_init(|| build(&self.shared.egress));
-        client.clone().map(|client| (client, url)).map_err(Refused::Client)
+        client.clone().map(|client| (client, url)).map_err(EgressError::Client)
     }
 
     /// Sends a request, and follows redirects. The client itself does not follow any.
-    pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Response, Unanswered> {
+    pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Response, RequestError> {
         let (client, request) = request.build_split();
-        let mut request = request.map_err(|error| Unanswered::Request(explain(&error)))?;
+        let mut request = request.map_err(|error| RequestError::Request(explain(&error)))?;
         for _ in 0..=MAX_REDIRECTS {
             // Cheap: bodies are in memory and shared.
             let sent = request.try_clone();
             let response =
-                client.execute(request).await.map_err(|error| Unanswered::Connection(explain(&error)))?;
+                client.execute(request).await.map_err(|error| RequestError::Connection(explain(&error)))?;
             let Some((sent, to)) = sent.zip(target(&response)) else { return Ok(response) };
             request = self.redirected(sent, response.status(), to)?;
         }
-        Err(Unanswered::Redirect(format!("the request was redirected more than {MAX_REDIRECTS} times")))
+        Err(RequestError::Redirect(format!("the request was redirected more than {MAX_REDIRECTS} times")))
     }
 
     /// The request to send after `sent` was answered with a redirect.
-    fn redirected(&self, mut sent: Request, status: StatusCode, mut to: Url) -> Result<Request, Unanswered> {
-        self.shared.egress.check_url(&to).map_err(|refused| Unanswered::Redirect(refused.to_string()))?;
+    fn redirected(
+        &self,
+        mut sent: Request,
+        status: StatusCode,
+        mut to: Url,
+    ) -> Result<Request, RequestError> {
+        self.shared.egress.check_url(&to).map_err(|refused| RequestError::Redirect(refused.to_string()))?;
         let becomes_get = match status {
             StatusCode::SEE_OTHER => sent.method() != Method::HEAD,
             StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => sent.method() == Method::POST,
@@ -168,8 +173,8 @@ impl Http {
         }
         if to.origin() != sent.url().origin() {
             let refused = |why: &str| {
-                let (from, to) = (Place::of(sent.url()), Place::of(&to));
-                Unanswered::Redirect(format!("the redirect from {from} to another origin, {to}, {why}"))
+                let (from, to) = (DisplayOrigin::of(sent.url()), DisplayOrigin::of(&to));
+                RequestError::Redirect(format!("the redirect from {from} to another origin, {to}, {why}"))
             };
             if !matches!(*sent.method(), Method::GET | Method::HEAD) || sent.body().is_some() {
                 return Err(refused("is not followed: it would send the request's body there"));
@@ -241,19 +246,19 @@ impl Egress {
         let allowed: Vec<SocketAddr> =
             found.filter(|address| is_host_allowed || self.allows_address(address.ip())).collect();
         if allowed.is_empty() {
-            return Err(io::Error::other(Refused::Address(host.to_owned())));
+            return Err(io::Error::other(EgressError::Address(host.to_owned())));
         }
         Ok(allowed)
     }
 
     /// Checks a URL, except for the addresses that its name resolves to: [`Egress::resolve`] checks those.
-    fn check_url(&self, url: &Url) -> Result<(), Refused> {
+    fn check_url(&self, url: &Url) -> Result<(), EgressError> {
         let host = url.host_str().filter(|_| matches!(url.scheme(), "http" | "https"));
-        let Some(host) = host else { return Err(Refused::Url(Place::of(url))) };
+        let Some(host) = host else { return Err(EgressError::Url(DisplayOrigin::of(url))) };
         let host = host.trim_start_matches('[').trim_end_matches(']');
         match host.parse::<IpAddr>() {
             Ok(address) if !self.allows_host(host) && !self.allows_address(address) => {
-                Err(Refused::Address(host.to_owned()))
+                Err(EgressError::Address(host.to_owned()))
             }
             _ => Ok(()),
         }
@@ -329,7 +334,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 mod tests {
     use super::*;
 
-    fn open(url: &str, egress: &Egress) -> Result<(), Refused> {
+    fn open(url: &str, egress: &Egress) -> Result<(), EgressError> {
         Http::new(egress.clone()).open(url).map(drop)
     }
 
@@ -359,10 +364,10 @@ mod tests {
             "http://255.255.255.255/",
             "http://[ff02::1]/",
         ] {
-            assert!(matches!(open(url, &closed), Err(Refused::Address(_))), "{url}");
+            assert!(matches!(open(url, &closed), Err(EgressError::Address(_))), "{url}");
         }
         for url in ["file:///etc/passwd", "ftp://example.com/", "not a url", "data:text/plain,x"] {
-            assert!(matches!(open(url, &closed), Err(Refused::Url(_))), "{url}");
+            assert!(matches!(open(url, &closed), Err(EgressError::Url(_))), "{url}");
         }
         for url in
             ["https://1.1.1.1/", "https://[2606:4700::1111]/", "https://example.com/", "http://172.32.0.1/"]

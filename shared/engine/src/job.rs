@@ -86,12 +86,12 @@ pub(crate) trait Job: Serialize + DeserializeOwned + Send + 'static {
 }
 
 /// A job that a job process can look up by its name.
-pub(crate) struct Known {
+pub(crate) struct RegisteredJob {
     name: &'static str,
     perform: fn(&[u8], Vec<u8>) -> Result<Value, NodeError>,
 }
 
-impl Known {
+impl RegisteredJob {
     pub(crate) const fn of<J: Job>() -> Self {
         Self {
             name: J::NAME,

@@ -36,6 +36,7 @@ mod flow;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod html;
+mod http_client;
 mod job;
 #[cfg(test)]
 mod limits;
@@ -49,7 +50,6 @@ mod prompt;
 mod python;
 mod python_json;
 mod python_text;
-mod rest;
 mod schema;
 mod secrets;
 mod services;
@@ -63,6 +63,6 @@ mod workflow;
 pub use engine::{Engine, EngineConfig, ReadEnv};
 pub use flow::{FailedNode, NodeError, Status};
 pub use job::{JobError, JobRunner, JobTurn, perform};
-pub use load::{LoadErrors, Mistake, Spot, workflow_ids};
+pub use load::{LoadErrors, Mistake, SourcePos, workflow_ids};
 pub use python::{PythonError, PythonRunner};
 pub use workflow::RunResults;

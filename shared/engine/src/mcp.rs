@@ -8,9 +8,9 @@
 pub(crate) mod fuzz;
 
 use crate::{
-    egress::{Http, Place, explain},
+    egress::{DisplayOrigin, Http, explain},
+    http_client::{Failure, MAX_ANSWER, taken},
     llm::sse::Events,
-    rest::{Failure, MAX_ANSWER, taken},
 };
 use reqwest::{
     Method, Response, Url,
@@ -288,8 +288,8 @@ async fn send(
 /// The URL for messages. It must be on the same server, so that no keys are sent to another.
 fn post_url(url: &str, endpoint: &str) -> Result<Url, Error> {
     let other_server = Error::Protocol("the URL for messages is on another server");
-    let base =
-        Url::parse(url).map_err(|_| Failure::Request(format!("{} is not a URL", Place::of_text(url))))?;
+    let base = Url::parse(url)
+        .map_err(|_| Failure::Request(format!("{} is not a URL", DisplayOrigin::of_text(url))))?;
     match base.join(endpoint) {
         Ok(post) if post.origin() == base.origin() => Ok(post),
         _ => Err(other_server),

@@ -1,7 +1,7 @@
 //! A compiled workflow.
 
 use crate::{
-    flow::{Flow, FlowEnd, NodeError, Rests, Role, Status, Stop},
+    flow::{Flow, FlowEnd, NodeError, RestTracker, Role, Status, Stop},
     schema::Schema,
     services::Services,
 };
@@ -65,7 +65,7 @@ impl Workflow {
     }
 
     pub(crate) async fn execute(&self, run: &RunContext, services: &Services) -> Outcome {
-        let rests = Rests::default();
+        let rests = RestTracker::default();
         let end = match rests.unless_all_rest(run, self.run(run, services, &rests)).await {
             Ok(end) => end,
             Err(until) => return Outcome::Resting(until),
@@ -93,7 +93,7 @@ impl Workflow {
 
     /// Like [`Workflow::execute`], but returns every node's result.
     pub(crate) async fn results(&self, run: &RunContext, services: &Services) -> RunResults {
-        let end = self.run(run, services, &Rests::default()).await;
+        let end = self.run(run, services, &RestTracker::default()).await;
         let error = self.flow.error(&end);
         let input = with_files(&run.new_run().input, &run.new_run().files);
         RunResults {
@@ -103,7 +103,7 @@ impl Workflow {
         }
     }
 
-    async fn run(&self, run: &RunContext, services: &Services, rests: &Rests) -> FlowEnd {
+    async fn run(&self, run: &RunContext, services: &Services, rests: &RestTracker) -> FlowEnd {
         tracing::debug!(workflow = %self.id, run = %run.new_run().id, "executing");
         let input = with_files(&run.new_run().input, &run.new_run().files);
         let end = self.flow.run(run, services, rests, &input, "").await;

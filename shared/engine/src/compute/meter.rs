@@ -22,10 +22,10 @@ pub(crate) struct Budget {
 }
 
 /// The budget of a computation on the calling thread: less than a millisecond.
-pub(crate) const HERE: Budget = Budget { steps: 5_000, bytes: 256 << 10 };
+pub(crate) const INLINE_BUDGET: Budget = Budget { steps: 5_000, bytes: 256 << 10 };
 
 /// The whole budget of a computation: a fraction of a second, or a second on a slow machine.
-pub(crate) const WHOLE: Budget = Budget { steps: 4_000_000, bytes: 64 << 20 };
+pub(crate) const FULL_BUDGET: Budget = Budget { steps: 4_000_000, bytes: 64 << 20 };
 
 /// Bytes that are created in about the time of one step.
 const BYTES_PER_STEP: u64 = 64;
@@ -46,8 +46,10 @@ impl Exceeded {
     /// The node's error; `what` names the computation.
     pub(crate) fn error(self, what: &str) -> NodeError {
         NodeError::limit_exceeded(match self {
-            Self::Steps => format!("{what} took more than {} million steps", WHOLE.steps / 1_000_000),
-            Self::Bytes => format!("{what} created more than {} MiB of text and lists", WHOLE.bytes >> 20),
+            Self::Steps => format!("{what} took more than {} million steps", FULL_BUDGET.steps / 1_000_000),
+            Self::Bytes => {
+                format!("{what} created more than {} MiB of text and lists", FULL_BUDGET.bytes >> 20)
+            }
             Self::Stopped => format!("{what} was stopped"),
         })
     }

@@ -8,9 +8,9 @@
 //! - It stops soon after it is canceled.
 //! - The computations of one app do not delay those of others.
 //!
-//! A computation first runs on the calling thread, within [`HERE`]. That suffices for nearly all computations, and
+//! A computation first runs on the calling thread, within [`INLINE_BUDGET`]. That suffices for nearly all computations, and
 //! needs neither an allocation nor a lock. One that needs more starts again on a thread of the [pool](pool), within
-//! [`WHOLE`].
+//! [`FULL_BUDGET`].
 //!
 //! Code in a computation calls [`step`] for its work, and [`make`] *before* an allocation whose size it does not
 //! control. Both use a thread-local meter, so that filters and formatting need no extra parameter. Once a call has
@@ -20,7 +20,7 @@
 mod meter;
 mod pool;
 
-pub(crate) use meter::{Exceeded, HERE, WHOLE, copy, exceed, left, make, step, visit, walk};
+pub(crate) use meter::{Exceeded, FULL_BUDGET, INLINE_BUDGET, copy, exceed, left, make, step, visit, walk};
 
 use crate::flow::NodeError;
 use meter::Limits;
@@ -49,12 +49,12 @@ where
     if let Some(result) = attempt(here) {
         return result;
     }
-    POOL.run(run.new_run().app, what, WHOLE, away()).await
+    POOL.run(run.new_run().app, what, FULL_BUDGET, away()).await
 }
 
 /// Runs a computation within the small budget; `None` if it needs more. For code that cannot wait.
 pub(crate) fn attempt<T>(here: impl FnOnce() -> Result<T, NodeError>) -> Option<Result<T, NodeError>> {
-    meter::within(Limits { budget: HERE, stop: None }, here).ok()
+    meter::within(Limits { budget: INLINE_BUDGET, stop: None }, here).ok()
 }
 
 /// Runs a job of many milliseconds in code that is not async. On a multi-threaded runtime, another thread takes over
@@ -78,7 +78,7 @@ pub(crate) fn block_if<T>(is_long: bool, job: impl FnOnce() -> T) -> T {
 /// If the computation does, which elsewhere only fails its node.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn fuzzed<T>(job: impl FnOnce() -> Result<T, NodeError>) -> Result<T, NodeError> {
-    let budget = meter::Budget { steps: WHOLE.steps / 10, ..WHOLE };
+    let budget = meter::Budget { steps: FULL_BUDGET.steps / 10, ..FULL_BUDGET };
     let ended = meter::within(Limits { budget, stop: None }, job)
         .unwrap_or_else(|exceeded| Err(exceeded.error("the computation")));
     if let Err(error) = &ended {
@@ -89,6 +89,6 @@ pub(crate) fn fuzzed<T>(job: impl FnOnce() -> Result<T, NodeError>) -> Result<T,
 
 /// Runs a computation within the whole budget on the current thread, which must not be an async one.
 pub(crate) fn whole<T>(what: &str, job: impl FnOnce() -> Result<T, NodeError>) -> Result<T, NodeError> {
-    meter::within(Limits { budget: WHOLE, stop: None }, job)
+    meter::within(Limits { budget: FULL_BUDGET, stop: None }, job)
         .unwrap_or_else(|exceeded| Err(exceeded.error(what)))
 }

@@ -260,7 +260,7 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compute::{WHOLE, make, step};
+    use crate::compute::{FULL_BUDGET, make, step};
     use std::sync::mpsc;
 
     fn app(number: u128) -> AppId {
@@ -289,7 +289,7 @@ mod tests {
             while step(1).is_ok() {}
             Ok(())
         };
-        let error = pool.run(app(1), "the loop", WHOLE, endless).await.expect_err("a limit");
+        let error = pool.run(app(1), "the loop", FULL_BUDGET, endless).await.expect_err("a limit");
         assert_eq!(
             (error.code(), error.message.as_str()),
             ("limit_exceeded", "the loop took more than 4 million steps")
@@ -298,12 +298,15 @@ mod tests {
             while make(1 << 10).is_ok() {}
             Ok(())
         };
-        let error = pool.run(app(1), "the text", WHOLE, large).await.expect_err("a limit");
+        let error = pool.run(app(1), "the text", FULL_BUDGET, large).await.expect_err("a limit");
         assert_eq!(error.message, "the text created more than 64 MiB of text and lists");
         // The thread survives these jobs, and one that panics.
         let broken = || -> Result<(), NodeError> { panic!("broken") };
-        assert_eq!(pool.run(app(1), "it", WHOLE, broken).await.expect_err("an error").kind, "RuntimeError");
-        assert_eq!(pool.run(app(1), "it", WHOLE, || Ok(1)).await, Ok(1));
+        assert_eq!(
+            pool.run(app(1), "it", FULL_BUDGET, broken).await.expect_err("an error").kind,
+            "RuntimeError"
+        );
+        assert_eq!(pool.run(app(1), "it", FULL_BUDGET, || Ok(1)).await, Ok(1));
         assert_eq!(pool.shared.lock().threads, 1);
     }
 
@@ -316,13 +319,13 @@ mod tests {
             let _ = sender.send(());
             Ok(())
         };
-        let endless_budget = Budget { steps: u64::MAX, ..WHOLE };
+        let endless_budget = Budget { steps: u64::MAX, ..FULL_BUDGET };
         let ran =
             tokio::time::timeout(Duration::from_millis(20), pool.run(app(1), "it", endless_budget, endless))
                 .await;
         assert!(ran.is_err(), "it is still running");
         stopped.recv_timeout(Duration::from_secs(30)).expect("it stops");
-        assert_eq!(pool.run(app(2), "it", WHOLE, || Ok(1)).await, Ok(1));
+        assert_eq!(pool.run(app(2), "it", FULL_BUDGET, || Ok(1)).await, Ok(1));
     }
 
     #[tokio::test]
@@ -334,15 +337,17 @@ mod tests {
             let _ = begin.send(());
             Ok(ended.recv().is_ok())
         };
-        let waited =
-            tokio::time::timeout(Duration::from_millis(200), pool.run(app(1), "it", WHOLE, unstoppable))
-                .await;
+        let waited = tokio::time::timeout(
+            Duration::from_millis(200),
+            pool.run(app(1), "it", FULL_BUDGET, unstoppable),
+        )
+        .await;
         assert!(waited.is_err(), "it is still running");
         if begun.try_recv().is_err() {
             // The job did not begin in time, and was canceled.
             return;
         }
-        assert_eq!(pool.run(app(2), "it", WHOLE, || Ok(1)).await, Ok(1));
+        assert_eq!(pool.run(app(2), "it", FULL_BUDGET, || Ok(1)).await, Ok(1));
         let thread_counts = || {
             let queue = pool.shared.lock();
             (queue.threads, queue.lost)
@@ -352,6 +357,6 @@ mod tests {
         while thread_counts().1 > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        assert_eq!(pool.run(app(2), "it", WHOLE, || Ok(1)).await, Ok(1));
+        assert_eq!(pool.run(app(2), "it", FULL_BUDGET, || Ok(1)).await, Ok(1));
     }
 }

@@ -26,12 +26,12 @@ pub(crate) struct Approval {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Expiry {
     pub(crate) after: Duration,
-    pub(crate) then: Unanswered,
+    pub(crate) then: OnExpiry,
 }
 
 /// What happens without an answer in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unanswered {
+pub(crate) enum OnExpiry {
     /// The node fails.
     Fail,
     /// The node is executed unchanged, as if approved.
@@ -137,12 +137,10 @@ impl Approval {
         match asked {
             Asked::Pending => Verdict::Pending,
             Asked::Answered(answer) => self.judge(input, recorded.as_ref(), tool, &answer),
-            Asked::Expired => match self.expiry.map_or(Unanswered::Fail, |expiry| expiry.then) {
-                Unanswered::Approve => {
-                    Verdict::Approved(approved(input, recorded.as_ref(), tool, Vec::new()))
-                }
-                Unanswered::Deny => Verdict::Denied(denied("it was not approved in time")),
-                Unanswered::Fail => {
+            Asked::Expired => match self.expiry.map_or(OnExpiry::Fail, |expiry| expiry.then) {
+                OnExpiry::Approve => Verdict::Approved(approved(input, recorded.as_ref(), tool, Vec::new())),
+                OnExpiry::Deny => Verdict::Denied(denied("it was not approved in time")),
+                OnExpiry::Fail => {
                     Verdict::Failed(NodeError::new(INPUT_EXPIRED, "it was not approved in time").lasting())
                 }
             },

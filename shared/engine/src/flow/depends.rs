@@ -91,7 +91,7 @@ fn gated(upstream: &[bool], error_sources: &[u32], all: &[Vec<Depend>]) -> Vec<b
 }
 
 /// Why a node is not executed.
-pub(crate) enum Refused {
+pub(crate) enum NotExecuted {
     /// It is skipped.
     Skip(NodeError),
     /// It fails: a condition could not be evaluated.
@@ -99,7 +99,7 @@ pub(crate) enum Refused {
 }
 
 /// Checks that a node's dependencies allow it to run.
-pub(crate) async fn check(run: &RunContext, node: &Node, source: &Source<'_>) -> Result<(), Refused> {
+pub(crate) async fn check(run: &RunContext, node: &Node, source: &Source<'_>) -> Result<(), NotExecuted> {
     let result = |depend: &Depend| source.results.get(depend.node);
     let tolerant = node.branches.as_ref().filter(|branches| {
         node.depends.iter().any(|depend| result(depend).is_some_and(|result| branches.taken(depend, result)))
@@ -116,11 +116,11 @@ pub(crate) async fn check(run: &RunContext, node: &Node, source: &Source<'_>) ->
     Ok(())
 }
 
-fn skip(kind: &'static str, message: String) -> Refused {
-    Refused::Skip(NodeError::new(kind, message))
+fn skip(kind: &'static str, message: String) -> NotExecuted {
+    NotExecuted::Skip(NodeError::new(kind, message))
 }
 
-fn status(depend: &Depend, result: &NodeResult, nodes: &FlowNodes) -> Result<(), Refused> {
+fn status(depend: &Depend, result: &NodeResult, nodes: &FlowNodes) -> Result<(), NotExecuted> {
     let node = nodes.get(depend.node);
     let id = &node.id;
     if depend.on_failure {
@@ -145,21 +145,21 @@ async fn condition(
     depend: &Depend,
     result: &NodeResult,
     source: &Source<'_>,
-) -> Result<(), Refused> {
+) -> Result<(), NotExecuted> {
     let Some(condition) = &depend.condition else { return Ok(()) };
     let data = source.result_with_input(result);
     let away = || {
         let (condition, data) = (Arc::clone(condition), data.clone());
         move || condition.holds(&data)
     };
-    if compute::run(run, "a condition", || condition.holds(&data), away).await.map_err(Refused::Fail)? {
+    if compute::run(run, "a condition", || condition.holds(&data), away).await.map_err(NotExecuted::Fail)? {
         return Ok(());
     }
     let id = source.nodes.id(depend.node);
     Err(skip("NodeConditionFailedException", format!("Dependency {id} result condition: result is false")))
 }
 
-fn option(depend: &Depend, result: &NodeResult, nodes: &FlowNodes) -> Result<(), Refused> {
+fn option(depend: &Depend, result: &NodeResult, nodes: &FlowNodes) -> Result<(), NotExecuted> {
     let Some(option) = &depend.option else { return Ok(()) };
     let Some(taken) = result.output.get(option).filter(|taken| is_option_result(taken)) else {
         return Ok(());

@@ -2,11 +2,11 @@
 
 use super::{
     Approval, Approved, Behavior, Branches, CacheKey, Depend, ErrorHandling, FlowNodes, Listed, NodeError,
-    Offer, Rests, Results, Source, Status, ToolCalled,
+    RestTracker, Results, Source, Status, ToolCalled, ToolSpec,
     announce::announcements,
     approval::Verdict,
     depends,
-    depends::Refused,
+    depends::NotExecuted,
     dict::dict,
     result::{Input, NodeResult},
 };
@@ -91,8 +91,8 @@ pub(crate) trait Kind: fmt::Debug + Send + Sync {
     }
 
     /// What a model needs to know to call the node as a tool.
-    fn offer(&self) -> Offer {
-        Offer::default()
+    fn offer(&self) -> ToolSpec {
+        ToolSpec::default()
     }
 
     /// Whether the node stands for the tools of a server, instead of being a tool itself.
@@ -128,7 +128,7 @@ pub(crate) enum Role<'a> {
 pub(crate) struct Call<'a> {
     pub(crate) run: &'a RunContext,
     pub(crate) services: &'a Services,
-    pub(crate) rests: &'a Rests,
+    pub(crate) rests: &'a RestTracker,
     pub(crate) node: &'a Node,
     /// The node's key in the journal, unique in the run: its id, preceded by the ids of the nodes that contain it.
     pub(crate) key: &'a str,
@@ -216,8 +216,8 @@ pub(crate) async fn run_node(call: Call<'_>, source: Source<'_>, tool: Option<To
     };
     match depends::check(run, node, &source).await {
         Ok(()) => {}
-        Err(Refused::Fail(error)) => return failed(run_input(&source), error),
-        Err(Refused::Skip(error)) => return skip(error),
+        Err(NotExecuted::Fail(error)) => return failed(run_input(&source), error),
+        Err(NotExecuted::Skip(error)) => return skip(error),
     }
     let mut approved = None;
     if let Some(approval) = &node.approval {

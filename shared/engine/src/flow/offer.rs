@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 /// A kind's description as a tool.
 #[derive(Clone, Debug)]
-pub(crate) struct Offer {
+pub(crate) struct ToolSpec {
     /// What the node does and when to use it. A `description` in the file replaces it.
     pub(crate) description: &'static str,
     /// The JSON Schema of its input: an object.
@@ -14,7 +14,7 @@ pub(crate) struct Offer {
     pub(crate) parallel: bool,
 }
 
-impl Default for Offer {
+impl Default for ToolSpec {
     /// Any input.
     fn default() -> Self {
         let parameters = json!({"type": "object", "properties": {}, "additionalProperties": true});

@@ -1,7 +1,7 @@
 //! The scheduler: a node starts as soon as the last of its dependencies has ended.
 
 use super::{
-    Flow, FlowEnd, Rests, Stop,
+    Flow, FlowEnd, RestTracker, Stop,
     node::{Call, Ended, run_node},
     source::{Results, Source},
 };
@@ -19,7 +19,7 @@ impl Flow {
         &self,
         run: &RunContext,
         services: &Services,
-        rests: &Rests,
+        rests: &RestTracker,
         input: &Map<String, Value>,
         within: &str,
     ) -> FlowEnd {
@@ -71,7 +71,7 @@ impl Flow {
         index: u32,
         run: &RunContext,
         services: &Services,
-        rests: &Rests,
+        rests: &RestTracker,
         input: &Map<String, Value>,
         results: &Results,
         seen: Vec<u32>,

@@ -5,7 +5,7 @@ use super::{
     call::tokens,
     claude,
     content::{Part, arguments, parts, schema, text},
-    gathered::Gathered,
+    reply_builder::ReplyBuilder,
     sse,
 };
 use crate::egress::Http;
@@ -46,7 +46,7 @@ pub(super) async fn read(
     response: Response,
     piece: &Pieces<'_>,
 ) -> Result<Reply, LlmError> {
-    let mut gathered = Gathered::new(piece).answered_by(answer_tool);
+    let mut gathered = ReplyBuilder::new(piece).answered_by(answer_tool);
     if stream {
         let mut blocks = HashMap::new();
         sse::each(endpoint, response, |data| add(&mut gathered, &mut blocks, endpoint, data)).await?;
@@ -280,7 +280,7 @@ fn mark_cached(body: &mut Map<String, Value>, cache: &Value) {
     mark(turn.and_then(|turn| turn["content"].as_array_mut()).and_then(|content| content.last_mut()));
 }
 
-fn whole(gathered: &mut Gathered<'_>, block: &Value) {
+fn whole(gathered: &mut ReplyBuilder<'_>, block: &Value) {
     let text = |key: &str| block[key].as_str().unwrap_or_default();
     match text("type") {
         "text" => gathered.text(text("text")),
@@ -295,7 +295,7 @@ fn whole(gathered: &mut Gathered<'_>, block: &Value) {
 /// Adds an event of a stream; returns whether it was the last. `blocks` maps the index of a block to that of its tool
 /// call.
 fn add(
-    gathered: &mut Gathered<'_>,
+    gathered: &mut ReplyBuilder<'_>,
     blocks: &mut HashMap<u64, usize>,
     endpoint: &Endpoint,
     data: &str,

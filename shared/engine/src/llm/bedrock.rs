@@ -8,7 +8,7 @@ use super::{
     call::{error_text, tokens},
     claude,
     content::{self, Part, arguments, parts, schema, text},
-    gathered::Gathered,
+    reply_builder::ReplyBuilder,
     sse::MAX_STREAM_BYTES,
 };
 use crate::egress::{Http, explain};
@@ -62,7 +62,7 @@ pub(super) async fn read(
     response: Response,
     piece: &Pieces<'_>,
 ) -> Result<Reply, LlmError> {
-    let mut gathered = Gathered::new(piece).answered_by(answer_tool);
+    let mut gathered = ReplyBuilder::new(piece).answered_by(answer_tool);
     if is_stream {
         stream(&mut gathered, endpoint, response).await?;
     } else {
@@ -283,7 +283,7 @@ fn mark_cached(system: &mut Vec<Value>, turns: &mut [Value], cache: &Value) {
     }
 }
 
-fn whole(gathered: &mut Gathered<'_>, block: &Value) {
+fn whole(gathered: &mut ReplyBuilder<'_>, block: &Value) {
     if let Some(text) = block["text"].as_str() {
         gathered.text(text);
     }
@@ -296,7 +296,7 @@ fn whole(gathered: &mut Gathered<'_>, block: &Value) {
 }
 
 async fn stream(
-    gathered: &mut Gathered<'_>,
+    gathered: &mut ReplyBuilder<'_>,
     endpoint: &Endpoint,
     mut response: Response,
 ) -> Result<(), LlmError> {
@@ -342,7 +342,7 @@ async fn stream(
     Ok(())
 }
 
-fn add(gathered: &mut Gathered<'_>, blocks: &mut HashMap<u64, usize>, kind: &str, event: &Value) {
+fn add(gathered: &mut ReplyBuilder<'_>, blocks: &mut HashMap<u64, usize>, kind: &str, event: &Value) {
     let index = event["contentBlockIndex"].as_u64().unwrap_or(0);
     match kind {
         "contentBlockStart" => {

@@ -2,8 +2,8 @@
 
 use super::{Endpoint, LlmError};
 use crate::{
-    egress::{Http, Unanswered, explain},
-    rest::MAX_ANSWER,
+    egress::{Http, RequestError, explain},
+    http_client::MAX_ANSWER,
 };
 use reqwest::{RequestBuilder, Response, header};
 use runyard_runs::{JsonError, MAX_OUTPUT_VALUES, parse_json};
@@ -86,11 +86,11 @@ impl Endpoint {
     }
 }
 
-impl From<Unanswered> for LlmError {
-    fn from(unanswered: Unanswered) -> Self {
+impl From<RequestError> for LlmError {
+    fn from(unanswered: RequestError) -> Self {
         match unanswered {
-            Unanswered::Connection(why) => Self::connection(why),
-            Unanswered::Request(why) | Unanswered::Redirect(why) => Self::refused(why),
+            RequestError::Connection(why) => Self::connection(why),
+            RequestError::Request(why) | RequestError::Redirect(why) => Self::refused(why),
         }
     }
 }

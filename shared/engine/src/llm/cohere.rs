@@ -4,7 +4,7 @@ use super::{
     Endpoint, LlmError, Pieces, Reply, Request,
     call::tokens,
     content::{schema, text},
-    gathered::Gathered,
+    reply_builder::ReplyBuilder,
     sse,
 };
 use crate::egress::Http;
@@ -31,7 +31,7 @@ pub(super) async fn read(
     response: Response,
     piece: &Pieces<'_>,
 ) -> Result<Reply, LlmError> {
-    let mut gathered = Gathered::new(piece);
+    let mut gathered = ReplyBuilder::new(piece);
     if stream {
         sse::each(endpoint, response, |data| add(&mut gathered, endpoint, data)).await?;
     } else {
@@ -106,7 +106,7 @@ fn message(message: &Value) -> Value {
 }
 
 /// Adds an event of a stream; returns whether it was the last.
-fn add(gathered: &mut Gathered<'_>, endpoint: &Endpoint, data: &str) -> Result<bool, LlmError> {
+fn add(gathered: &mut ReplyBuilder<'_>, endpoint: &Endpoint, data: &str) -> Result<bool, LlmError> {
     if data == "[DONE]" {
         return Ok(true);
     }
@@ -132,14 +132,14 @@ fn add(gathered: &mut Gathered<'_>, endpoint: &Endpoint, data: &str) -> Result<b
     Ok(false)
 }
 
-fn add_call(gathered: &mut Gathered<'_>, call: &Value, is_new: bool) {
+fn add_call(gathered: &mut ReplyBuilder<'_>, call: &Value, is_new: bool) {
     let index = if is_new { gathered.calls() } else { gathered.calls().saturating_sub(1) };
     let text = |value: &'_ Value| value.as_str().unwrap_or_default().to_owned();
     let function = &call["function"];
     gathered.call(index, &text(&call["id"]), &text(&function["name"]), &text(&function["arguments"]));
 }
 
-fn end(gathered: &mut Gathered<'_>, endpoint: &Endpoint, end: &Value) -> Result<(), LlmError> {
+fn end(gathered: &mut ReplyBuilder<'_>, endpoint: &Endpoint, end: &Value) -> Result<(), LlmError> {
     let word = match end["finish_reason"].as_str().unwrap_or_default() {
         "MAX_TOKENS" => "length",
         "TOOL_CALL" => "tool_calls",

@@ -4,8 +4,8 @@ use super::{
     Endpoint, LlmError, Pieces, Reply, Request,
     call::tokens,
     content::{self, Part, arguments, parts, schema, text},
-    gathered::Gathered,
     google::Account,
+    reply_builder::ReplyBuilder,
     sse,
 };
 use crate::egress::Http;
@@ -53,7 +53,7 @@ pub(super) async fn read(
     response: Response,
     piece: &Pieces<'_>,
 ) -> Result<Reply, LlmError> {
-    let mut gathered = Gathered::new(piece);
+    let mut gathered = ReplyBuilder::new(piece);
     if stream {
         sse::each(endpoint, response, |data| {
             let chunk = endpoint.piece(data)?;
@@ -219,7 +219,7 @@ fn tool_config(choice: &Value) -> Option<Value> {
     }
 }
 
-fn add(gathered: &mut Gathered<'_>, chunk: &Value) {
+fn add(gathered: &mut ReplyBuilder<'_>, chunk: &Value) {
     let candidate = &chunk["candidates"][0];
     for part in candidate["content"]["parts"].as_array().into_iter().flatten() {
         let call = &part["functionCall"];

@@ -17,22 +17,23 @@ mod content;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
-mod gathered;
 mod gemini;
 mod google;
+mod masked;
 mod openai;
 mod prices;
+mod reply_builder;
 pub(crate) mod sse;
-mod veiled;
 
 pub(crate) use aws::{Keys, path_segment};
 pub(crate) use error::LlmError;
 pub(crate) use google::Account;
-pub(crate) use openai::{Accent, AskUsage, PLAIN};
+pub(crate) use openai::{Dialect, PLAIN, UsageRequest};
 pub(crate) use prices::public as public_price;
 
 use crate::{egress::Http, services::CallSize};
 use futures::future::BoxFuture;
+use masked::MaskedPieces;
 use runyard_runs::{ModelUsage, Price, RunContext, Stopped};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -40,7 +41,6 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
-use veiled::Veiled;
 
 /// Number of retries within one attempt of a node, as in the reference's client.
 const CLIENT_RETRIES: u32 = 2;
@@ -53,7 +53,7 @@ const MAX_RETRY_AFTER: Duration = Duration::from_mins(1);
 /// The API of a provider.
 #[derive(Debug)]
 pub(crate) enum Protocol {
-    OpenAi(Accent),
+    OpenAi(Dialect),
     Anthropic,
     /// With a service account for Vertex AI.
     Gemini(Option<Account>),
@@ -181,12 +181,12 @@ impl Reply {
 
 /// Why there is no reply.
 #[derive(Debug)]
-pub(crate) enum Unanswered {
+pub(crate) enum CallError {
     Failed(LlmError),
     Stopped,
 }
 
-impl From<Stopped> for Unanswered {
+impl From<Stopped> for CallError {
     fn from(_: Stopped) -> Self {
         Self::Stopped
     }
@@ -201,14 +201,14 @@ impl Endpoint {
         request: &Request,
         price: Option<Price>,
         piece: &Pieces<'_>,
-    ) -> Result<Reply, Unanswered> {
+    ) -> Result<Reply, CallError> {
         // Emitted pieces cannot be revoked, so there is no retry after the first piece.
         let emitted = AtomicBool::new(false);
         let piece = |received: Piece<'_>| {
             emitted.store(true, Ordering::Relaxed);
             piece(received);
         };
-        let veiled = Veiled::new(http.secrets(), &piece);
+        let veiled = MaskedPieces::new(http.secrets(), &piece);
         let piece = |received: Piece<'_>| veiled.give(received);
         for attempt in 0.. {
             run.outside().await?;
@@ -223,7 +223,7 @@ impl Endpoint {
                 Err(error) => LlmError { message: http.secrets().hide_in_text(error.message), ..error },
             };
             if attempt >= self.retries || !error.client_retries || emitted.load(Ordering::Relaxed) {
-                return Err(Unanswered::Failed(error));
+                return Err(CallError::Failed(error));
             }
             let wait = match error.retry_after {
                 Some(asked) if asked <= MAX_RETRY_AFTER => asked,
@@ -232,7 +232,7 @@ impl Endpoint {
             tracing::debug!(model = %self.model, attempt, error = %error.message, "retrying model call");
             tokio::time::sleep(wait).await;
         }
-        Err(Unanswered::Stopped)
+        Err(CallError::Stopped)
     }
 
     /// Makes one call.
@@ -243,7 +243,7 @@ impl Endpoint {
         piece: &'a Pieces<'a>,
     ) -> BoxFuture<'a, Result<Reply, LlmError>> {
         match &self.protocol {
-            Protocol::OpenAi(accent) => Box::pin(openai::ask(self, accent, http, request, piece)),
+            Protocol::OpenAi(dialect) => Box::pin(openai::ask(self, dialect, http, request, piece)),
             Protocol::Anthropic => Box::pin(anthropic::ask(self, http, request, piece)),
             Protocol::Gemini(account) => Box::pin(gemini::ask(self, account.as_ref(), http, request, piece)),
             Protocol::Bedrock(keys) => Box::pin(bedrock::ask(self, keys, http, request, piece)),

@@ -4,7 +4,7 @@ use super::{
     Endpoint, LlmError, Pieces, Reply, Request,
     call::{error_text, tokens},
     content,
-    gathered::Gathered,
+    reply_builder::ReplyBuilder,
     sse,
 };
 use crate::egress::Http;
@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 /// How a provider's dialect differs from `OpenAI`'s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Accent {
+pub(crate) struct Dialect {
     /// Parameters that the provider does not accept, and that are not sent.
     pub(crate) unknown: &'static [&'static str],
     /// Parameters with another name: `OpenAI`'s, the provider's.
@@ -23,7 +23,7 @@ pub(crate) struct Accent {
     pub(crate) any_tool: &'static str,
     /// Whether to send `stream` if it is false.
     pub(crate) says_stream: bool,
-    pub(crate) usage: AskUsage,
+    pub(crate) usage: UsageRequest,
     /// Whether messages must be plain text, to which their parts are joined.
     pub(crate) flat: bool,
     /// Whether a last message of the assistant is marked as the start of the answer.
@@ -32,7 +32,7 @@ pub(crate) struct Accent {
 
 /// How to request the token usage of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum AskUsage {
+pub(crate) enum UsageRequest {
     /// By `stream_options`, for streams only.
     OfStreams,
     /// By `usage`, for all answers.
@@ -42,12 +42,12 @@ pub(crate) enum AskUsage {
 }
 
 /// `OpenAI`'s dialect.
-pub(crate) const PLAIN: Accent = Accent {
+pub(crate) const PLAIN: Dialect = Dialect {
     unknown: &["thinking"],
     renamed: &[],
     any_tool: "required",
     says_stream: false,
-    usage: AskUsage::OfStreams,
+    usage: UsageRequest::OfStreams,
     flat: false,
     prefix: false,
 };
@@ -55,12 +55,12 @@ pub(crate) const PLAIN: Accent = Accent {
 /// Makes one call.
 pub(super) async fn ask(
     endpoint: &Endpoint,
-    accent: &Accent,
+    dialect: &Dialect,
     http: &Http,
     request: &Request,
     piece: &Pieces<'_>,
 ) -> Result<Reply, LlmError> {
-    let body = body(endpoint, accent, request);
+    let body = body(endpoint, dialect, request);
     let response = endpoint.post(http, &endpoint.url, |post| post.json(&body)).await?;
     read(endpoint, request.stream, response, piece).await
 }
@@ -75,17 +75,17 @@ pub(super) async fn read(
     if !stream {
         return reply(endpoint, &endpoint.json(response).await?);
     }
-    let mut gathered = Gathered::new(piece);
+    let mut gathered = ReplyBuilder::new(piece);
     sse::each(endpoint, response, |data| add(&mut gathered, endpoint, data)).await?;
     gathered.finish(endpoint)
 }
 
-fn body(endpoint: &Endpoint, accent: &Accent, request: &Request) -> Value {
+fn body(endpoint: &Endpoint, dialect: &Dialect, request: &Request) -> Value {
     let mut messages = request.messages.clone();
-    if accent.flat {
+    if dialect.flat {
         messages.iter_mut().for_each(content::flatten);
     }
-    if accent.prefix
+    if dialect.prefix
         && let Some(last) = messages.last_mut().filter(|last| last["role"] == "assistant")
     {
         last["prefix"] = true.into();
@@ -94,26 +94,26 @@ fn body(endpoint: &Endpoint, accent: &Accent, request: &Request) -> Value {
     body.insert("model".into(), endpoint.model.clone().into());
     body.insert("messages".into(), messages.into());
     for (name, value) in &request.parameters {
-        if accent.unknown.contains(&name.as_str()) {
+        if dialect.unknown.contains(&name.as_str()) {
             continue;
         }
-        let renamed = accent.renamed.iter().find(|(known, _)| known == name);
+        let renamed = dialect.renamed.iter().find(|(known, _)| known == name);
         let name = renamed.map_or(name.as_str(), |(_, renamed)| renamed);
         let value = match value.as_str() {
-            Some("required") if name == "tool_choice" => accent.any_tool.into(),
+            Some("required") if name == "tool_choice" => dialect.any_tool.into(),
             _ => value.clone(),
         };
         body.insert(name.to_owned(), value);
     }
-    if accent.usage == AskUsage::OfAll {
+    if dialect.usage == UsageRequest::OfAll {
         body.entry("usage").or_insert_with(|| json!({"include": true}));
     }
     if request.stream {
         body.insert("stream".into(), true.into());
-        if accent.usage == AskUsage::OfStreams {
+        if dialect.usage == UsageRequest::OfStreams {
             body.entry("stream_options").or_insert_with(|| json!({"include_usage": true}));
         }
-    } else if accent.says_stream {
+    } else if dialect.says_stream {
         body.insert("stream".into(), false.into());
     }
     Value::Object(body)
@@ -154,7 +154,7 @@ fn usage(usage: &Value) -> ModelUsage {
 }
 
 /// Adds an event of a stream; returns whether it was the last.
-fn add(gathered: &mut Gathered<'_>, endpoint: &Endpoint, data: &str) -> Result<bool, LlmError> {
+fn add(gathered: &mut ReplyBuilder<'_>, endpoint: &Endpoint, data: &str) -> Result<bool, LlmError> {
     if data == "[DONE]" {
         return Ok(true);
     }

@@ -4,7 +4,7 @@ use super::{Fields, meant};
 use crate::{
     condition::{Condition, OPERATORS, Test},
     python_text,
-    transform::Pointer,
+    transform::CompiledPath,
 };
 use serde_json::Value;
 use std::collections::HashSet;
@@ -13,9 +13,9 @@ use std::collections::HashSet;
 #[derive(Debug)]
 pub(super) struct DependSpec {
     pub(super) node: String,
-    pub(super) spot: super::Spot,
+    pub(super) spot: super::SourcePos,
     pub(super) option: Option<String>,
-    pub(super) option_spot: super::Spot,
+    pub(super) option_spot: super::SourcePos,
     pub(super) condition: Option<Condition>,
     pub(super) on_failure: bool,
 }
@@ -61,7 +61,7 @@ pub(crate) fn condition(fields: Fields<'_>) -> Option<Condition> {
         return None;
     }
     let path_of = |fields: Fields<'_>, key: &str, text: &str| {
-        let pointer = Pointer::new(text);
+        let pointer = CompiledPath::new(text);
         if let Some(problem) = pointer.over_limit() {
             fields.mistake(fields.spot(key), problem.to_owned());
         }
@@ -110,6 +110,6 @@ fn comparison(fields: Fields<'_>, operator: &str, value: Value) -> Option<Test> 
         return Some(Test::Literal(comparison, value));
     }
     let text = python_text::repr(&value);
-    let pointer = value.as_str().filter(|text| crate::transform::is_rooted(text)).map(Pointer::new);
+    let pointer = value.as_str().filter(|text| crate::transform::is_rooted(text)).map(CompiledPath::new);
     Some(Test::Path(comparison, pointer.filter(|pointer| pointer.refusal().is_none()), text))
 }

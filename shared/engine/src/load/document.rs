@@ -11,7 +11,7 @@ use super::{
 use crate::{
     compute,
     flow::{Branches, Depend, Flow, FlowNodes, Node, NodeSpec, Role},
-    nodes::{self, Found},
+    nodes::{self, Lookup},
     workflow::Workflow,
 };
 use runyard_runs::{NodeRef, WorkflowSource};
@@ -103,7 +103,7 @@ fn resolved(
 /// How deep flows may nest.
 const MAX_NESTED_FLOWS: usize = 16;
 
-const START: super::Spot = super::Spot { line: 1, column: 1 };
+const START: super::SourcePos = super::SourcePos { line: 1, column: 1 };
 
 /// The sections of a file, by id.
 pub(crate) struct Document<'y> {
@@ -243,7 +243,7 @@ impl<'y> Document<'y> {
             let Some(given) = yaml.peek("type") else { continue };
             let type_path = given.text().unwrap_or_default();
             match nodes::find(type_path) {
-                Found::Other(problem) if !nodes::is_known(type_path) => fields.mistake(given.spot, problem),
+                Lookup::Other(problem) if !nodes::is_known(type_path) => fields.mistake(given.spot, problem),
                 _ => {}
             }
         }

@@ -1,7 +1,7 @@
 //! Reads and validates the fields of a mapping.
 
 use super::{
-    Mistakes, Spot, scalar,
+    Mistakes, SourcePos, scalar,
     yaml::{Yaml, YamlValue},
 };
 use crate::pattern::Pattern;
@@ -29,7 +29,7 @@ impl<'y> Fields<'y> {
         None
     }
 
-    pub(crate) fn mistake(&self, spot: Spot, message: String) {
+    pub(crate) fn mistake(&self, spot: SourcePos, message: String) {
         self.mistakes.borrow_mut().add(spot, message);
     }
 
@@ -39,7 +39,7 @@ impl<'y> Fields<'y> {
     }
 
     /// Reports a warning.
-    pub(crate) fn warn(&self, spot: Spot, message: String) {
+    pub(crate) fn warn(&self, spot: SourcePos, message: String) {
         self.mistakes.borrow_mut().warn(spot, message);
     }
 
@@ -56,7 +56,7 @@ impl<'y> Fields<'y> {
     }
 
     /// The position of the field's value, or of the mapping if the field is missing.
-    pub(crate) fn spot(&self, key: &str) -> Spot {
+    pub(crate) fn spot(&self, key: &str) -> SourcePos {
         self.yaml.get(key).map_or(self.yaml.spot, |value| value.spot)
     }
 
@@ -146,7 +146,7 @@ impl<'y> Fields<'y> {
     /// Like [`Fields::pattern`], for a regular expression at `spot`.
     pub(crate) fn pattern_at(
         &self,
-        spot: Spot,
+        spot: SourcePos,
         compile: impl FnOnce() -> Result<Pattern, String>,
     ) -> Option<Result<Pattern, String>> {
         let mut mistakes = self.mistakes.borrow_mut();

@@ -48,7 +48,7 @@ pub(crate) fn is_reserved(name: &str) -> bool {
 
 /// A step of the path to a value: a key or a list index.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Step {
+enum PathStep {
     Key(String),
     At(usize),
 }
@@ -71,7 +71,7 @@ impl<'r> Resolver<'r> {
     }
 
     /// `here` is the path to `yaml`, `depth` the number of references that led there.
-    fn resolve(&mut self, yaml: &mut Yaml, here: &mut Vec<Step>, depth: usize, mistakes: &mut Mistakes) {
+    fn resolve(&mut self, yaml: &mut Yaml, here: &mut Vec<PathStep>, depth: usize, mistakes: &mut Mistakes) {
         match &mut yaml.value {
             YamlValue::Text(text) if text.contains("${") => match self.expand(text, here, depth) {
                 Ok(value) => yaml.value = value,
@@ -86,7 +86,7 @@ impl<'r> Resolver<'r> {
             YamlValue::List(items) => {
                 self.level += 1;
                 for (index, item) in items.iter_mut().enumerate() {
-                    here.push(Step::At(index));
+                    here.push(PathStep::At(index));
                     self.resolve(item, here, depth, mistakes);
                     here.pop();
                 }
@@ -95,7 +95,7 @@ impl<'r> Resolver<'r> {
             YamlValue::Map(entries) => {
                 self.level += 1;
                 for entry in entries {
-                    here.push(Step::Key(entry.key.clone()));
+                    here.push(PathStep::Key(entry.key.clone()));
                     self.resolve(&mut entry.value, here, depth, mistakes);
                     here.pop();
                 }
@@ -110,7 +110,7 @@ impl<'r> Resolver<'r> {
         self.left.take(size).map_err(too_much)
     }
 
-    fn expand(&mut self, text: &str, here: &[Step], depth: usize) -> Result<YamlValue, String> {
+    fn expand(&mut self, text: &str, here: &[PathStep], depth: usize) -> Result<YamlValue, String> {
         let mut pieces = Vec::new();
         let mut rest = text;
         let mut literal = String::new();
@@ -149,7 +149,7 @@ impl<'r> Resolver<'r> {
         Ok(YamlValue::Text(pieces.concat()))
     }
 
-    fn lookup(&mut self, body: &str, here: &[Step], depth: usize) -> Result<YamlValue, String> {
+    fn lookup(&mut self, body: &str, here: &[PathStep], depth: usize) -> Result<YamlValue, String> {
         if depth >= MAX_REFERENCES {
             return Err(format!(
                 "`${{{}}}` refers to itself, or follows more than {MAX_REFERENCES} references",
@@ -175,7 +175,7 @@ impl<'r> Resolver<'r> {
             path_steps(&path, here).ok_or_else(|| format!("`${{{path}}}` is not a reference"))?;
         let found = follow(self.root, &path_steps)
             .ok_or_else(|| format!("`${{{path}}}` refers to a value that the file does not have"))?;
-        if let Some(Step::Key(section)) = path_steps.first() {
+        if let Some(PathStep::Key(section)) = path_steps.first() {
             self.used.insert(section.clone());
         }
         self.charge(size(found))?;
@@ -188,7 +188,7 @@ impl<'r> Resolver<'r> {
         }
     }
 
-    fn variable(&mut self, arguments: &str, here: &[Step], depth: usize) -> Result<YamlValue, String> {
+    fn variable(&mut self, arguments: &str, here: &[PathStep], depth: usize) -> Result<YamlValue, String> {
         let (name, default) = match arguments.split_once(',') {
             Some((name, default)) => (name.trim(), Some(default.trim())),
             None => (arguments.trim(), None),
@@ -209,7 +209,7 @@ impl<'r> Resolver<'r> {
         }
     }
 
-    fn fallback(&mut self, default: &str, here: &[Step], depth: usize) -> Result<YamlValue, String> {
+    fn fallback(&mut self, default: &str, here: &[PathStep], depth: usize) -> Result<YamlValue, String> {
         if matches!(default, "null" | "Null" | "NULL") {
             return Ok(YamlValue::Null);
         }
@@ -225,7 +225,7 @@ impl<'r> Resolver<'r> {
 }
 
 /// The steps of the path `a.b[0].c`; `.a` and `..a` begin at the mapping that contains the reference, or further out.
-fn path_steps(path: &str, here: &[Step]) -> Option<Vec<Step>> {
+fn path_steps(path: &str, here: &[PathStep]) -> Option<Vec<PathStep>> {
     let dots = path.len() - path.trim_start_matches('.').len();
     let mut path_steps = match dots {
         0 => Vec::new(),
@@ -234,23 +234,23 @@ fn path_steps(path: &str, here: &[Step]) -> Option<Vec<Step>> {
     for part in path[dots..].split('.') {
         let (name, indexes) = part.split_once('[').map_or((part, None), |(name, rest)| (name, Some(rest)));
         if !name.is_empty() {
-            path_steps.push(name.parse().map_or_else(|_| Step::Key(name.to_owned()), Step::At));
+            path_steps.push(name.parse().map_or_else(|_| PathStep::Key(name.to_owned()), PathStep::At));
         } else if indexes.is_none() {
             return None;
         }
         for index in indexes.into_iter().flat_map(|indexes| indexes.split('[')) {
             let index = index.strip_suffix(']')?;
-            path_steps.push(index.parse().map_or_else(|_| Step::Key(index.to_owned()), Step::At));
+            path_steps.push(index.parse().map_or_else(|_| PathStep::Key(index.to_owned()), PathStep::At));
         }
     }
     Some(path_steps)
 }
 
-fn follow<'y>(root: &'y Yaml, path_steps: &[Step]) -> Option<&'y Yaml> {
+fn follow<'y>(root: &'y Yaml, path_steps: &[PathStep]) -> Option<&'y Yaml> {
     path_steps.iter().try_fold(root, |here, step| match (step, &here.value) {
-        (Step::Key(key), _) => here.get(key),
-        (Step::At(index), YamlValue::List(items)) => items.get(*index),
-        (Step::At(index), _) => here.get(&index.to_string()),
+        (PathStep::Key(key), _) => here.get(key),
+        (PathStep::At(index), YamlValue::List(items)) => items.get(*index),
+        (PathStep::At(index), _) => here.get(&index.to_string()),
     })
 }
 

@@ -6,14 +6,14 @@ use std::fmt;
 
 /// A position in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Spot {
+pub struct SourcePos {
     /// The line, from 1.
     pub line: u32,
     /// The column in characters, from 1.
     pub column: u32,
 }
 
-impl Spot {
+impl SourcePos {
     pub(crate) fn of(marker: Marker) -> Self {
         let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         Self { line: number(marker.line()), column: number(marker.col()).saturating_add(1) }
@@ -24,7 +24,7 @@ impl Spot {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
     /// Where it is in the file.
-    pub spot: Spot,
+    pub spot: SourcePos,
     /// What is wrong, and what was probably meant; without the position.
     pub message: String,
 }
@@ -81,14 +81,14 @@ pub(crate) struct Mistakes {
 }
 
 impl Mistakes {
-    pub(crate) fn add(&mut self, spot: Spot, message: String) {
+    pub(crate) fn add(&mut self, spot: SourcePos, message: String) {
         self.count += 1;
         if self.found.len() < MAX_MISTAKES {
             self.found.push(Mistake { spot, message: shortened(message, MAX_KEPT_BYTES) });
         }
     }
 
-    pub(crate) fn warn(&mut self, spot: Spot, message: String) {
+    pub(crate) fn warn(&mut self, spot: SourcePos, message: String) {
         if !self.is_tired() {
             self.warnings.push(Mistake { spot, message: shortened(message, MAX_KEPT_BYTES) });
         }

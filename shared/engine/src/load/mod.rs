@@ -21,7 +21,7 @@ use fields::nearest;
 pub(crate) use fields::{Fields, meant, misspelt};
 pub(crate) use interpolate::is_reserved;
 pub(crate) use mistakes::Mistakes;
-pub use mistakes::{LoadErrors, Mistake, Spot};
+pub use mistakes::{LoadErrors, Mistake, SourcePos};
 pub(crate) use node::{Loading, build_node, error_handling, expiry, spec, transformer};
 #[cfg(any(test, fuzzing))]
 pub(crate) use yaml::read as read_yaml;

@@ -2,11 +2,11 @@
 
 use super::{Connection, Document, Fields, Mistakes, Within, Yaml};
 use crate::{
-    flow::{Approval, Behavior, ErrorHandling, Expiry, NodeSpec, Unanswered},
-    nodes::{self, Found, Registered},
+    flow::{Approval, Behavior, ErrorHandling, Expiry, NodeSpec, OnExpiry},
+    nodes::{self, Lookup, Registered},
     prompt::Prompt,
     template::Template,
-    transform::{Pointer, Selector, Transformer},
+    transform::{CompiledPath, Selector, Transformer},
 };
 use serde_json::{Map, Value};
 use std::{cell::RefCell, collections::HashMap, sync::Arc, time::Duration};
@@ -37,8 +37,8 @@ pub(crate) fn build_node(id: &str, fields: Fields<'_>, loading: &Loading<'_>) ->
         return None;
     };
     let registered = match nodes::find(type_path) {
-        Found::Native(registered) => registered,
-        Found::Other(problem) => {
+        Lookup::Native(registered) => registered,
+        Lookup::Other(problem) => {
             fields.mistake(fields.spot("type"), problem);
             return None;
         }
@@ -104,7 +104,7 @@ fn approval(fields: Fields<'_>) -> Option<Approval> {
     let message =
         Template::new(text).map_err(|problem| fields.mistake(fields.spot("msg_template"), problem)).ok()?;
     let editable = fields.list("mutable_data_params").unwrap_or_default();
-    let words = [("fail", Unanswered::Fail), ("approve", Unanswered::Approve), ("deny", Unanswered::Deny)];
+    let words = [("fail", OnExpiry::Fail), ("approve", OnExpiry::Approve), ("deny", OnExpiry::Deny)];
     Some(Approval {
         message: message.into(),
         editable: editable.iter().filter_map(|name| name.text().map(str::to_owned)).collect(),
@@ -116,8 +116,8 @@ fn approval(fields: Fields<'_>) -> Option<Approval> {
 const DEFAULT_MESSAGE: &str = "Approve {{ name or id }}?";
 
 /// Reads `expires_in_seconds` and `on_expiry` of a question to a person. By default, an unanswered question fails.
-pub(crate) fn expiry(fields: Fields<'_>, words: &[(&str, Unanswered)]) -> Option<Expiry> {
-    let then = fields.choice("on_expiry", words).unwrap_or(Unanswered::Fail);
+pub(crate) fn expiry(fields: Fields<'_>, words: &[(&str, OnExpiry)]) -> Option<Expiry> {
+    let then = fields.choice("on_expiry", words).unwrap_or(OnExpiry::Fail);
     let seconds = fields.float("expires_in_seconds")?;
     if seconds <= 0.0 {
         let message = "`expires_in_seconds` must be more than 0";
@@ -151,8 +151,8 @@ pub(crate) fn error_handling(fields: Fields<'_>, default_timeout: Option<Duratio
 
 /// Reads `{path, selector}`.
 pub(crate) fn transformer(fields: Fields<'_>) -> Transformer {
-    let path = fields.text("path").filter(|path| !path.is_empty()).map(Pointer::new);
-    if let Some(problem) = path.as_ref().and_then(Pointer::over_limit) {
+    let path = fields.text("path").filter(|path| !path.is_empty()).map(CompiledPath::new);
+    if let Some(problem) = path.as_ref().and_then(CompiledPath::over_limit) {
         fields.mistake(fields.spot("path"), problem.to_owned());
     }
     let selector = fields.fields("selector").and_then(selector);

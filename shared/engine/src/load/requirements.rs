@@ -1,10 +1,10 @@
 //! Requirements, `{$type, $id, value_path}`: values that a file takes from the app's configuration.
 
 use super::{
-    Mistakes, Spot, meant,
+    Mistakes, SourcePos, meant,
     yaml::{Size, Yaml, YamlValue, size, too_much},
 };
-use crate::transform::{Data, Pointer};
+use crate::transform::{CompiledPath, Data};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -45,7 +45,7 @@ fn replace(yaml: &mut Yaml, known: &BTreeMap<String, Value>, left: &mut Size, mi
 }
 
 struct Requirement {
-    spot: Spot,
+    spot: SourcePos,
     kind: String,
     id: String,
     path: Option<String>,
@@ -75,7 +75,7 @@ impl Requirement {
         if !value.is_object() && !value.is_array() {
             return Err(format!("`{path}` selects nothing, since the requirement `{id}` is a plain value"));
         }
-        let pointer = Pointer::new(path);
+        let pointer = CompiledPath::new(path);
         let mut found = match pointer.filter_all(Data::Json(value)) {
             Ok(found) => found,
             Err(error) => return Err(format!("`{path}` is not a path: {}", error.message)),

@@ -1,6 +1,6 @@
 //! Reads YAML as the reference does (`PyYAML` under `OmegaConf`), and keeps the positions of all values.
 
-use super::{Mistakes, Spot, scalar};
+use super::{Mistakes, SourcePos, scalar};
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 use serde_json::{Map, Number, Value};
 use std::{
@@ -55,7 +55,7 @@ pub(super) fn too_much(what: &str) -> String {
 /// A value and the position where it begins.
 #[derive(Clone, Debug)]
 pub(crate) struct Yaml {
-    pub(crate) spot: Spot,
+    pub(crate) spot: SourcePos,
     pub(crate) value: YamlValue,
     read_keys: ReadKeys,
     /// Indexes of a large mapping's entries, sorted by key. The keys never change.
@@ -85,17 +85,17 @@ pub(crate) enum YamlValue {
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) key: String,
-    pub(crate) key_spot: Spot,
+    pub(crate) key_spot: SourcePos,
     pub(crate) value: Yaml,
 }
 
 impl Yaml {
-    pub(crate) fn new(spot: Spot, value: YamlValue) -> Self {
+    pub(crate) fn new(spot: SourcePos, value: YamlValue) -> Self {
         Self { spot, value, read_keys: ReadKeys::default(), order: OnceCell::new() }
     }
 
     /// Converts from JSON; all values get the same position.
-    pub(crate) fn from_json(spot: Spot, value: &Value) -> Self {
+    pub(crate) fn from_json(spot: SourcePos, value: &Value) -> Self {
         let value = match value {
             Value::Null => YamlValue::Null,
             Value::Bool(flag) => YamlValue::Bool(*flag),
@@ -243,7 +243,7 @@ impl Yaml {
 pub(crate) fn read(text: &str, mistakes: &mut Mistakes) -> Option<Yaml> {
     if text.len() > MAX_FILE_BYTES {
         let message = format!("the file has {} bytes, more than {MAX_FILE_BYTES}", text.len());
-        mistakes.add(Spot { line: 1, column: 1 }, message);
+        mistakes.add(SourcePos { line: 1, column: 1 }, message);
         return None;
     }
     Reader {
@@ -270,7 +270,7 @@ struct Reader<'m> {
 
 /// A list or mapping whose end has not been read.
 struct Open {
-    spot: Spot,
+    spot: SourcePos,
     anchor: usize,
     /// Its size so far.
     size: Size,
@@ -279,7 +279,7 @@ struct Open {
 
 enum Content {
     List(Vec<Yaml>),
-    Map { own: Entries, merged: Entries, key: Option<(Key, Spot)> },
+    Map { own: Entries, merged: Entries, key: Option<(Key, SourcePos)> },
 }
 
 enum Key {
@@ -330,12 +330,12 @@ impl Reader<'_> {
             let (event, span) = match event {
                 Ok(event) => event,
                 Err(error) => {
-                    let spot = Spot::of(*error.marker());
+                    let spot = SourcePos::of(*error.marker());
                     self.mistakes.add(spot, format!("this is not YAML: {}", error.info()));
                     return None;
                 }
             };
-            let spot = Spot::of(span.start);
+            let spot = SourcePos::of(span.start);
             if !self.take(event, spot) {
                 return None;
             }
@@ -344,7 +344,7 @@ impl Reader<'_> {
     }
 
     /// Processes one event; returns whether to continue.
-    fn take(&mut self, event: Event<'_>, spot: Spot) -> bool {
+    fn take(&mut self, event: Event<'_>, spot: SourcePos) -> bool {
         match event {
             Event::DocumentStart(_) => {
                 self.documents += 1;
@@ -381,7 +381,7 @@ impl Reader<'_> {
     }
 
     /// Charges for a value before it is created; reports an error if the file holds too much.
-    fn charge(&mut self, spot: Spot, size: Size) -> bool {
+    fn charge(&mut self, spot: SourcePos, size: Size) -> bool {
         match self.left.take(size) {
             Ok(()) => true,
             Err(what) => {
@@ -391,7 +391,7 @@ impl Reader<'_> {
         }
     }
 
-    fn begin(&mut self, spot: Spot, anchor: usize, content: Content) -> bool {
+    fn begin(&mut self, spot: SourcePos, anchor: usize, content: Content) -> bool {
         if self.open.len() >= MAX_DEPTH {
             self.mistakes.add(spot, format!("values nest deeper than {MAX_DEPTH} levels"));
             return false;
@@ -440,7 +440,7 @@ impl Reader<'_> {
         style: ScalarStyle,
         anchor: usize,
         tag: Option<&Tag>,
-        spot: Spot,
+        spot: SourcePos,
     ) -> bool {
         let size = Size { values: 1, bytes: text.len() };
         if !self.charge(spot, size) {
@@ -526,7 +526,7 @@ fn as_key(yaml: &Yaml, plain: Option<&str>, mistakes: &mut Mistakes) -> Key {
 }
 
 /// Merges `<<: *base` or `<<: [*a, *b]`; earlier mappings take precedence.
-fn merge(yaml: Yaml, merged: &mut Entries, spot: Spot, mistakes: &mut Mistakes) {
+fn merge(yaml: Yaml, merged: &mut Entries, spot: SourcePos, mistakes: &mut Mistakes) {
     let sources = match yaml.value {
         YamlValue::Map(entries) => vec![entries],
         YamlValue::List(items) => {

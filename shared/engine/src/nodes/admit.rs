@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// An input that is being checked. The result has the fields of the kind's schema, and no others.
-pub(super) struct Admission<'i> {
+pub(super) struct InputCheck<'i> {
     kind: &'static str,
     given: &'i Map<String, Value>,
     admitted: Map<String, Value>,
@@ -45,7 +45,7 @@ impl Check {
     }
 }
 
-impl<'i> Admission<'i> {
+impl<'i> InputCheck<'i> {
     /// `kind` names the kind of node, with its article.
     pub(super) fn of(input: &'i Value, kind: &'static str) -> Result<Self, NodeError> {
         let Value::Object(given) = input else {

@@ -1,6 +1,6 @@
 //! The connections of nodes, and the environment variables that replace their settings.
 
-use crate::load::{Connection, Fields, Loading, Refusal, Spot, meant};
+use crate::load::{Connection, Fields, Loading, Refusal, SourcePos, meant};
 
 /// The connection that a node names or contains, of one of `classes`; `Some(None)` if it has none. The outer `None`
 /// means that an error was reported.
@@ -73,7 +73,7 @@ impl Setting {
         }
     }
 
-    fn of_env(self, spot: Spot, fields: Fields<'_>, loading: &Loading<'_>) -> Option<String> {
+    fn of_env(self, spot: SourcePos, fields: Fields<'_>, loading: &Loading<'_>) -> Option<String> {
         let Self { key, variable, default } = self;
         let why = match ((loading.env)(variable), default) {
             (Ok(Some(value)), _) => return Some(value),

@@ -30,7 +30,7 @@ pub(crate) use operators::is_option_result;
 
 use crate::{
     flow::{Kind, NodeError},
-    job::Known,
+    job::RegisteredJob,
     load::{Fields, Loading, meant},
     python_text,
 };
@@ -73,7 +73,7 @@ const NATIVE: &[&[&Registered]] = &[
 ];
 
 /// All jobs of nodes, by group.
-pub(crate) const JOBS: &[&[Known]] = &[converters::JOBS, splitters::JOBS, transformers::JOBS];
+pub(crate) const JOBS: &[&[RegisteredJob]] = &[converters::JOBS, splitters::JOBS, transformers::JOBS];
 
 fn native() -> impl Iterator<Item = &'static Registered> {
     NATIVE.iter().flat_map(|group| group.iter().copied())
@@ -99,30 +99,30 @@ pub(crate) async fn blocking<T: Send + 'static>(
 }
 
 /// The result of looking up a node type.
-pub(crate) enum Found {
+pub(crate) enum Lookup {
     Native(&'static Registered),
     /// It is unknown or not native; the text says which, and suggests a similar name.
     Other(String),
 }
 
 /// Looks up a node type.
-pub(crate) fn find(type_path: &str) -> Found {
+pub(crate) fn find(type_path: &str) -> Lookup {
     if let Some(class) = class_of(type_path) {
         if let Some(registered) = native().find(|registered| registered.class == class) {
-            return Found::Native(registered);
+            return Lookup::Native(registered);
         }
         if let Some(why) = out_of_scope(&class) {
-            return Found::Other(format!("nodes of type `{type_path}` are not native here: {why}"));
+            return Lookup::Other(format!("nodes of type `{type_path}` are not native here: {why}"));
         }
         if is_not_native(&class) {
-            return Found::Other(format!("nodes of type `{type_path}` do not run here yet"));
+            return Lookup::Other(format!("nodes of type `{type_path}` do not run here yet"));
         }
     }
     let known: Vec<String> = known().map(|class| format!("dynamiq.nodes.{class}")).collect();
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
     let plain = class_of(type_path).map(|class| format!("dynamiq.nodes.{class}"));
     let near = meant(plain.as_deref().unwrap_or(type_path), &known);
-    Found::Other(format!("there is no node type `{type_path}`{near}"))
+    Lookup::Other(format!("there is no node type `{type_path}`{near}"))
 }
 
 /// Whether the reference has this node type.

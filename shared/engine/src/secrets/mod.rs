@@ -13,7 +13,7 @@ mod gather;
 mod stream;
 
 pub(crate) use gather::Gather;
-pub(crate) use stream::Veil;
+pub(crate) use stream::StreamMask;
 
 use crate::flow::{Halt, NodeError};
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};

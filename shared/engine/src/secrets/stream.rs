@@ -4,11 +4,11 @@ use super::{MASK, Secrets};
 
 /// The state of one text. A possible beginning of a secret is held back until more text decides.
 #[derive(Debug, Default)]
-pub(crate) struct Veil {
+pub(crate) struct StreamMask {
     held: String,
 }
 
-impl Veil {
+impl StreamMask {
     /// The next piece that may be shown.
     pub(crate) fn add(&mut self, secrets: &Secrets, piece: &str) -> String {
         let Some(matcher) = &secrets.outputs else { return piece.to_owned() };
@@ -56,7 +56,7 @@ mod tests {
         let secrets = Secrets::new(&set(&["sk-ü-4711", "4711-and-more"]), &set(&[]));
         let text = "sk- sk-ü-471 is not sk-ü-4711, nor sk-ü-4711-and-more, but 4711-and-more; sk-ü";
         for size in 1..20 {
-            let (mut veil, mut shown) = (Veil::default(), String::new());
+            let (mut veil, mut shown) = (StreamMask::default(), String::new());
             let characters: Vec<char> = text.chars().collect();
             for piece in characters.chunks(size) {
                 shown.push_str(&veil.add(&secrets, &piece.iter().collect::<String>()));

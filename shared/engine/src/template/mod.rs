@@ -58,7 +58,7 @@ impl fmt::Debug for Template {
 static BASE: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Lenient);
-    environment.set_fuel(Some(compute::HERE.steps));
+    environment.set_fuel(Some(compute::INLINE_BUDGET.steps));
     environment.set_formatter(|out, _, value| match value.as_str() {
         Some(text) => out.write_str(text).map_err(minijinja::Error::from),
         None => out.write_str(&printed(value)?).map_err(minijinja::Error::from),
@@ -143,7 +143,7 @@ fn fueled<T>(
     work: impl FnOnce(&Environment<'static>) -> Result<(T, u64), minijinja::Error>,
 ) -> Result<T, minijinja::Error> {
     let left = compute::left().ok_or_else(out_of_fuel)?.steps;
-    let result = if left <= compute::HERE.steps {
+    let result = if left <= compute::INLINE_BUDGET.steps {
         work(environment)
     } else {
         let mut environment = environment.clone();

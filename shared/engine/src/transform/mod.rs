@@ -7,7 +7,7 @@ mod selector;
 
 use find::FindError;
 pub(crate) use find::is_falsy;
-pub(crate) use pointer::Pointer;
+pub(crate) use pointer::CompiledPath;
 pub(crate) use selector::{Selector, is_rooted};
 
 use crate::{
@@ -28,7 +28,7 @@ pub(crate) enum Data<'a> {
 /// `input_transformer` or `output_transformer`: first `path`, then `selector`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Transformer {
-    pub(crate) path: Option<Arc<Pointer>>,
+    pub(crate) path: Option<Arc<CompiledPath>>,
     pub(crate) selector: Option<Arc<Selector>>,
 }
 

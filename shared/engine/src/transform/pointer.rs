@@ -10,7 +10,7 @@ use std::borrow::Cow;
 
 /// A text that is meant as a path. As in the reference, an invalid path is an error only when it is followed.
 #[derive(Debug)]
-pub(crate) struct Pointer {
+pub(crate) struct CompiledPath {
     text: String,
     parsed: Result<Parsed, Refusal>,
 }
@@ -18,17 +18,17 @@ pub(crate) struct Pointer {
 #[derive(Debug)]
 struct Parsed {
     /// The path as plain steps, if it consists of keys and non-negative indexes only.
-    steps: Option<Vec<Step>>,
+    steps: Option<Vec<PathStep>>,
     path: Path,
 }
 
 #[derive(Debug)]
-pub(super) enum Step {
+pub(super) enum PathStep {
     Key(String),
     At(usize),
 }
 
-impl Pointer {
+impl CompiledPath {
     pub(crate) fn new(text: &str) -> Self {
         let parsed = path::parse(text).map(|path| Parsed { steps: steps(&path), path });
         Self { text: text.to_owned(), parsed }
@@ -108,16 +108,16 @@ pub(super) fn one_or_list(mut found: Vec<Cow<'_, Value>>) -> Cow<'_, Value> {
     }
 }
 
-fn steps(path: &Path) -> Option<Vec<Step>> {
-    fn collect(path: &Path, first: bool, steps: &mut Vec<Step>) -> bool {
+fn steps(path: &Path) -> Option<Vec<PathStep>> {
+    fn collect(path: &Path, first: bool, steps: &mut Vec<PathStep>) -> bool {
         match path {
             Path::Root if first => {}
             Path::Fields(names) => match names.as_slice() {
-                [name] if name != "*" => steps.push(Step::Key(name.clone())),
+                [name] if name != "*" => steps.push(PathStep::Key(name.clone())),
                 _ => return false,
             },
             Path::Index(index) => match usize::try_from(*index) {
-                Ok(index) => steps.push(Step::At(index)),
+                Ok(index) => steps.push(PathStep::At(index)),
                 Err(_) => return false,
             },
             Path::Child(left, right) => {
@@ -134,11 +134,11 @@ fn steps(path: &Path) -> Option<Vec<Step>> {
 /// The data needs the general search: plain steps do not suffice.
 struct NotPlain;
 
-fn walk<'a>(steps: &[Step], data: Data<'a>) -> Result<Option<Cow<'a, Value>>, NotPlain> {
+fn walk<'a>(steps: &[PathStep], data: Data<'a>) -> Result<Option<Cow<'a, Value>>, NotPlain> {
     match data {
         Data::Json(value) => walk_json(steps, value).map(|found| found.map(Cow::Borrowed)),
         Data::Source(source) => {
-            let Some((Step::Key(key), rest)) = steps.split_first() else { return Err(NotPlain) };
+            let Some((PathStep::Key(key), rest)) = steps.split_first() else { return Err(NotPlain) };
             let Some(result) = source.result(key) else {
                 let Some(value) = source.input.get(key) else { return Ok(None) };
                 return walk_json(rest, value).map(|found| found.map(Cow::Borrowed));
@@ -146,7 +146,7 @@ fn walk<'a>(steps: &[Step], data: Data<'a>) -> Result<Option<Cow<'a, Value>>, No
             let Some((field, rest)) = rest.split_first() else {
                 return Ok(Some(Cow::Owned(source.result_with_input(result))));
             };
-            let Step::Key(field) = field else { return Err(NotPlain) };
+            let PathStep::Key(field) = field else { return Err(NotPlain) };
             let owned = match field.as_str() {
                 "output" => return walk_json(rest, &result.output).map(|found| found.map(Cow::Borrowed)),
                 "status" => Value::String(result.status.name().to_owned()),
@@ -162,14 +162,14 @@ fn walk<'a>(steps: &[Step], data: Data<'a>) -> Result<Option<Cow<'a, Value>>, No
     }
 }
 
-fn walk_json<'v>(steps: &[Step], value: &'v Value) -> Result<Option<&'v Value>, NotPlain> {
+fn walk_json<'v>(steps: &[PathStep], value: &'v Value) -> Result<Option<&'v Value>, NotPlain> {
     let mut here = value;
     for step in steps {
         let next = match (step, here) {
-            (Step::Key(key), Value::Object(map)) => map.get(key),
-            (Step::Key(_), _) => None,
-            (Step::At(index), Value::Array(items)) => items.get(*index),
-            (Step::At(_), _) => return Err(NotPlain),
+            (PathStep::Key(key), Value::Object(map)) => map.get(key),
+            (PathStep::Key(_), _) => None,
+            (PathStep::At(index), Value::Array(items)) => items.get(*index),
+            (PathStep::At(_), _) => return Err(NotPlain),
         };
         match next {
             Some(value) => here = value,

@@ -1,6 +1,6 @@
 //! `selector`: a mapping of keys to paths, alternatives (`||`) or plain text.
 
-use super::{Data, Pointer, path::Refusal, pointer};
+use super::{CompiledPath, Data, path::Refusal, pointer};
 use crate::flow::NodeError;
 use serde_json::{Map, Value};
 
@@ -13,7 +13,7 @@ enum Expression {
     /// Text that the path parser refuses.
     Literal(String),
     /// A path. If nothing matches: the text itself if `or_text`, else null.
-    Path { pointer: Pointer, or_text: bool },
+    Path { pointer: CompiledPath, or_text: bool },
     /// The first of several that has a value.
     Coalesce(Vec<Candidate>),
 }
@@ -21,7 +21,7 @@ enum Expression {
 #[derive(Debug)]
 enum Candidate {
     Literal(String),
-    Path(Pointer),
+    Path(CompiledPath),
 }
 
 impl Selector {
@@ -55,7 +55,7 @@ impl Expression {
         if text.contains("||") && candidates.iter().any(|candidate| is_rooted(candidate)) {
             return Self::Coalesce(candidates.into_iter().filter_map(Candidate::new).collect());
         }
-        let pointer = Pointer::new(text);
+        let pointer = CompiledPath::new(text);
         match pointer.refusal() {
             Some(Refusal::Parser(_)) => Self::Literal(text.to_owned()),
             _ => Self::Path { or_text: !text.starts_with(['$', '@']), pointer },
@@ -116,7 +116,7 @@ impl Candidate {
         if !is_rooted(text) {
             return Some(Self::Literal(text.to_owned()));
         }
-        let pointer = Pointer::new(text);
+        let pointer = CompiledPath::new(text);
         (pointer.refusal().is_none() || pointer.over_limit().is_some()).then_some(Self::Path(pointer))
     }
 }

@@ -3,7 +3,7 @@
 use super::StoreError;
 use crate::{
     flow::Call,
-    rest::{self, Answer},
+    http_client::{self, Answer},
 };
 use reqwest::Method;
 use serde_json::Value;
@@ -38,7 +38,7 @@ impl Api {
         body: Option<&Value>,
     ) -> Result<Answer, StoreError> {
         let url = format!("{}{path}", self.url);
-        let answer = rest::call(&call.services.http, &url, self.silence, |client, url| {
+        let answer = http_client::call(&call.services.http, &url, self.silence, |client, url| {
             let mut request = client.request(method, url);
             for (name, value) in &self.headers {
                 request = request.header(*name, value);

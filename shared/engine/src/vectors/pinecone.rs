@@ -4,9 +4,9 @@ use super::{Columns, Query, StoreError, VectorStore, api::Api, filter::dollar_wo
 use crate::{
     document::Document,
     flow::Call,
+    http_client::taken,
     load::{Fields, Loading},
     nodes::connection::{Setting, connection},
-    rest::taken,
 };
 use async_trait::async_trait;
 use reqwest::{Method, StatusCode};

@@ -9,9 +9,9 @@ use super::{
 use crate::{
     document::Document,
     flow::Call,
+    http_client::{Answer, taken},
     load::{Fields, Loading},
     nodes::connection::{Setting, connection},
-    rest::{Answer, taken},
 };
 use async_trait::async_trait;
 use reqwest::{Method, StatusCode, Url};

@@ -2,7 +2,7 @@
 
 use super::{
     json,
-    mode::{Answer, Step, Unparsed, Wanted},
+    mode::{Answer, InvalidReply, ReplyStep, RequestedCall},
 };
 use serde_json::{Map, Value};
 
@@ -12,22 +12,22 @@ pub(super) const FINAL_ANSWER: &str = "provide_final_answer";
 /// Parses `calls`, in the format of the chat completions API, into a step.
 ///
 /// An answer next to calls of tools is dropped: the model wrote it before it had their results.
-pub(super) fn parse(calls: &[Value]) -> Result<Step, Unparsed> {
+pub(super) fn parse(calls: &[Value]) -> Result<ReplyStep, InvalidReply> {
     if calls.is_empty() {
-        return Err(Unparsed::new("the reply calls no function"));
+        return Err(InvalidReply::new("the reply calls no function"));
     }
     let calls: Vec<Called> = calls.iter().map(Called::read).collect::<Result<_, _>>()?;
     let (answers, tools): (Vec<_>, Vec<_>) = calls.into_iter().partition(|call| call.name == FINAL_ANSWER);
     if tools.is_empty() {
         return match answers.into_iter().next() {
-            Some(answer) => answer.answer().map(Step::Answer),
-            None => Err(Unparsed::new("the reply calls no function")),
+            Some(answer) => answer.answer().map(ReplyStep::Answer),
+            None => Err(InvalidReply::new("the reply calls no function")),
         };
     }
-    let mut wanted: Vec<Wanted> = tools.into_iter().map(Called::wanted).collect::<Result<_, _>>()?;
+    let mut wanted: Vec<RequestedCall> = tools.into_iter().map(Called::wanted).collect::<Result<_, _>>()?;
     match wanted.len() {
-        1 => Ok(Step::Call(wanted.remove(0))),
-        _ => Ok(Step::Calls(wanted)),
+        1 => Ok(ReplyStep::Call(wanted.remove(0))),
+        _ => Ok(ReplyStep::Calls(wanted)),
     }
 }
 
@@ -43,20 +43,20 @@ struct Called {
 }
 
 impl Called {
-    fn read(call: &Value) -> Result<Self, Unparsed> {
+    fn read(call: &Value) -> Result<Self, InvalidReply> {
         let name = name(call).to_owned();
         let arguments = match &call["function"]["arguments"] {
             Value::String(text) if text.trim().is_empty() => Value::Null,
             // A call may be cut off: its complete arguments may be enough.
             Value::String(text) => json::whole_or_cut(text).map_err(|error| {
-                Unparsed::new(format!("the arguments of `{name}` are not valid JSON: {error}"))
+                InvalidReply::new(format!("the arguments of `{name}` are not valid JSON: {error}"))
             })?,
             other => other.clone(),
         };
         let arguments = match arguments {
             Value::Object(arguments) => arguments,
             Value::Null => Map::new(),
-            _ => return Err(Unparsed::new(format!("the arguments of `{name}` must be a JSON object"))),
+            _ => return Err(InvalidReply::new(format!("the arguments of `{name}` must be a JSON object"))),
         };
         Ok(Self { id: call["id"].as_str().map(str::to_owned), name, arguments })
     }
@@ -69,7 +69,7 @@ impl Called {
         }
     }
 
-    fn answer(mut self) -> Result<Answer, Unparsed> {
+    fn answer(mut self) -> Result<Answer, InvalidReply> {
         let (thought, files) = (self.take_text("thought"), self.take_text("output_files"));
         match (thought, files, self.arguments.remove("answer")) {
             (
@@ -77,13 +77,15 @@ impl Called {
                 Some(files),
                 Some(content @ (Value::String(_) | Value::Object(_) | Value::Array(_))),
             ) => Ok(Answer { thought, content, files }),
-            _ => Err(Unparsed::new(format!("`{FINAL_ANSWER}` needs the arguments `thought` and `answer`"))),
+            _ => {
+                Err(InvalidReply::new(format!("`{FINAL_ANSWER}` needs the arguments `thought` and `answer`")))
+            }
         }
     }
 
-    fn wanted(mut self) -> Result<Wanted, Unparsed> {
+    fn wanted(mut self) -> Result<RequestedCall, InvalidReply> {
         let Some(thought) = self.take_text("thought") else {
-            return Err(Unparsed::new(format!("`thought` of the call of `{}` must be text", self.name)));
+            return Err(InvalidReply::new(format!("`thought` of the call of `{}` must be text", self.name)));
         };
         // Some models put all arguments under one key.
         let input = match self.arguments.len() {
@@ -92,13 +94,13 @@ impl Called {
         };
         let input = match input {
             Some(Value::String(text)) => json::whole(&text).map_err(|error| {
-                Unparsed::new(format!("the arguments of `{}` are not valid JSON: {error}", self.name))
+                InvalidReply::new(format!("the arguments of `{}` are not valid JSON: {error}", self.name))
             })?,
             Some(input) => input,
             None => Value::Object(self.arguments),
         };
         let input = if input.is_object() { input } else { serde_json::json!({"input": input}) };
-        Ok(Wanted { thought, name: self.name, input, id: self.id })
+        Ok(RequestedCall { thought, name: self.name, input, id: self.id })
     }
 }
 
@@ -111,21 +113,21 @@ mod tests {
         json!({"id": name, "type": "function", "function": {"name": name, "arguments": arguments}})
     }
 
-    fn wanted(name: &str, input: Value) -> Wanted {
-        Wanted { thought: String::new(), name: name.into(), input, id: Some(name.into()) }
+    fn wanted(name: &str, input: Value) -> RequestedCall {
+        RequestedCall { thought: String::new(), name: name.into(), input, id: Some(name.into()) }
     }
 
     #[test]
     fn parses_steps() {
-        let one = |input: Value| Ok(Step::Call(wanted("a", input)));
+        let one = |input: Value| Ok(ReplyStep::Call(wanted("a", input)));
         assert_eq!(parse(&[call("a", r#"{"thought": null, "n": 1}"#)]), one(json!({"n": 1})));
         assert_eq!(parse(&[call("a", "")]), one(json!({})));
         assert_eq!(parse(&[call("a", r#"{"action_input": "[1]"}"#)]), one(json!({"input": [1]})));
         assert_eq!(parse(&[call("a", r#"{"n": 1, "m": "x"#)]), one(json!({"n": 1})));
         let answer = call(FINAL_ANSWER, r#"{"answer": "x"}"#);
-        assert!(matches!(parse(std::slice::from_ref(&answer)), Ok(Step::Answer(_))));
+        assert!(matches!(parse(std::slice::from_ref(&answer)), Ok(ReplyStep::Answer(_))));
         assert_eq!(parse(&[answer.clone(), call("a", "{}")]), one(json!({})));
-        let two = Step::Calls(vec![wanted("a", json!({})), wanted("b", json!({}))]);
+        let two = ReplyStep::Calls(vec![wanted("a", json!({})), wanted("b", json!({}))]);
         assert_eq!(parse(&[call("a", "{}"), answer, call("b", "{}")]), Ok(two));
         for calls in [
             vec![],

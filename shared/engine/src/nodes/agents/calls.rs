@@ -3,14 +3,14 @@
 use super::{
     Agent,
     conversation::Observed,
-    desk::Desk,
     fit,
-    hooks::{Point, Refused},
-    mode::Wanted,
+    hooks::{GuardRefusal, Point},
+    mode::RequestedCall,
     observation::{self, Form},
     params::ToolParams,
     tools::{Body, Tool, called},
     turn::Stop,
+    workspace::Workspace,
 };
 use crate::{
     flow::{Approved, Call, Halt, Node, NodeError, ToolCalled, hidden, run_tool},
@@ -35,7 +35,7 @@ pub(super) struct Calls<'a> {
     tools: Vec<&'a Tool>,
     input: &'a Map<String, Value>,
     params: ToolParams,
-    desk: Mutex<Desk>,
+    desk: Mutex<Workspace>,
     /// Results of tools, by name and input.
     cached: HashMap<String, String>,
     /// Number of successful calls, by tool name.
@@ -45,10 +45,10 @@ pub(super) struct Calls<'a> {
 }
 
 /// Why none of the calls was made.
-pub(super) struct Limited(pub(super) String);
+pub(super) struct CallLimitExceeded(pub(super) String);
 
 /// A completed call.
-pub(super) struct Made {
+pub(super) struct CompletedCall {
     pub(super) result: Observed,
     /// Whether its result is the agent's answer.
     pub(super) delegated: bool,
@@ -58,8 +58,8 @@ pub(super) struct Made {
     is_cached: bool,
 }
 
-impl Made {
-    fn failed(wanted: &Wanted, text: String) -> Self {
+impl CompletedCall {
+    fn failed(wanted: &RequestedCall, text: String) -> Self {
         Self { result: observed(wanted, text, false), delegated: false, cache_key: None, is_cached: false }
     }
 }
@@ -69,7 +69,7 @@ impl Made {
 struct Position<'w> {
     iteration: u32,
     number: usize,
-    wanted: &'w Wanted,
+    wanted: &'w RequestedCall,
     /// Whether other calls are made at the same time.
     concurrent: bool,
 }
@@ -81,7 +81,7 @@ impl<'a> Calls<'a> {
         tools: Vec<&'a Tool>,
         input: &'a Map<String, Value>,
         params: ToolParams,
-        desk: Desk,
+        desk: Workspace,
     ) -> Self {
         Self {
             agent,
@@ -102,12 +102,12 @@ impl<'a> Calls<'a> {
         self.tools.iter().rev().find(|tool| tool.called == name).copied()
     }
 
-    fn desk(&self) -> MutexGuard<'_, Desk> {
-        Desk::lock(&self.desk)
+    fn desk(&self) -> MutexGuard<'_, Workspace> {
+        Workspace::lock(&self.desk)
     }
 
     /// Checks the calls against `max_calls` of the tools that are agents.
-    pub(super) fn check_limits(&self, wanted: &[Wanted]) -> Result<(), Limited> {
+    pub(super) fn check_limits(&self, wanted: &[RequestedCall]) -> Result<(), CallLimitExceeded> {
         let mut exceeded = Vec::new();
         for tool in &self.tools {
             let Body::Agent { max_calls: Some(limit), .. } = tool.body else { continue };
@@ -124,7 +124,7 @@ impl<'a> Calls<'a> {
         if exceeded.is_empty() {
             return Ok(());
         }
-        Err(Limited(format!(
+        Err(CallLimitExceeded(format!(
             "None of these calls was made: an agent may not be called that often. {}. Use other tools, or answer with what \
              you have.",
             exceeded.join("; ")
@@ -133,9 +133,13 @@ impl<'a> Calls<'a> {
 
     /// Makes the calls: first those that may run at the same time, then the others one after another. Returns all
     /// results in the order of the calls.
-    pub(super) async fn make(&mut self, iteration: u32, wanted: &[Wanted]) -> Result<Vec<Made>, Stop> {
+    pub(super) async fn make(
+        &mut self,
+        iteration: u32,
+        wanted: &[RequestedCall],
+    ) -> Result<Vec<CompletedCall>, Stop> {
         let _stay = self.call.rests.holds();
-        let mut made: Vec<Option<Made>> = wanted.iter().map(|_| None).collect();
+        let mut made: Vec<Option<CompletedCall>> = wanted.iter().map(|_| None).collect();
         let several = wanted.len() > 1;
         let position =
             |number: usize, concurrent| Position { iteration, number, wanted: &wanted[number], concurrent };
@@ -184,7 +188,7 @@ impl<'a> Calls<'a> {
 
     /// Counts a call, and caches its result. Calls that are made at the same time do not see each other's results: in a
     /// replay they may end in another order, and must still take the same path.
-    fn keep(&mut self, wanted: &Wanted, made: &Made) {
+    fn keep(&mut self, wanted: &RequestedCall, made: &CompletedCall) {
         let Some(tool) = self.tool(&wanted.name) else { return };
         if !made.is_cached {
             *self.tries.entry(&tool.called).or_default() += 1;
@@ -195,13 +199,13 @@ impl<'a> Calls<'a> {
         }
     }
 
-    fn refused(wanted: &Wanted) -> Made {
+    fn refused(wanted: &RequestedCall) -> CompletedCall {
         let text = format!(
             "'{}' was not called: with `delegate_final` its answer is yours, so it cannot go with other calls. Call it \
              alone, or without `delegate_final`.",
             wanted.name
         );
-        Made::failed(wanted, text)
+        CompletedCall::failed(wanted, text)
     }
 
     /// Whether the tool's answer becomes the agent's.
@@ -211,12 +215,12 @@ impl<'a> Calls<'a> {
             && input.get("delegate_final").is_some_and(|flag| !is_falsy(flag))
     }
 
-    fn one<'c>(&'c self, position: Position<'c>) -> BoxFuture<'c, Result<Made, Stop>> {
+    fn one<'c>(&'c self, position: Position<'c>) -> BoxFuture<'c, Result<CompletedCall, Stop>> {
         Box::pin(self.make_one(position))
     }
 
     /// Makes one call and records its events.
-    async fn make_one(&self, position: Position<'_>) -> Result<Made, Stop> {
+    async fn make_one(&self, position: Position<'_>) -> Result<CompletedCall, Stop> {
         let Position { iteration, number, wanted, .. } = position;
         let run = self.call.run;
         let key = format!("{}/loop/{iteration}/tool/{number}", self.call.key);
@@ -235,7 +239,7 @@ impl<'a> Calls<'a> {
             run.recorded(&end)
             && journal["handled"] == true
         {
-            return Ok(Made::failed(wanted, error.message));
+            return Ok(CompletedCall::failed(wanted, error.message));
         }
         let started = |call: ToolCall| {
             run.record(&format!("{key}/started"), EventBody::AgentToolCallStarted { call }, None);
@@ -293,12 +297,12 @@ impl<'a> Calls<'a> {
                 let text = with_note(text);
                 // The model went on from this result, so a retry of the run keeps it.
                 run.record(&end, failed(&text), Some(json!({"handled": true})));
-                Ok(Made::failed(wanted, text))
+                Ok(CompletedCall::failed(wanted, text))
             }
             Err(Failed::Stop(stop)) => {
                 match &stop {
                     Stop::Halt(Halt::Failed(error)) => run.record(&end, failed(&error.message), None),
-                    Stop::Refused(_) => run.record(&end, failed("refused by a guard"), None),
+                    Stop::GuardRefusal(_) => run.record(&end, failed("refused by a guard"), None),
                     Stop::Halt(_) => {}
                 }
                 Err(stop)
@@ -312,7 +316,7 @@ impl<'a> Calls<'a> {
         position: Position<'_>,
         tool: &'a Tool,
         approved: &(dyn Fn(&Approved) + Send + Sync),
-    ) -> Result<Made, Failed> {
+    ) -> Result<CompletedCall, Failed> {
         let Position { wanted, concurrent, .. } = position;
         self.allow(tool)?;
         // Results are cached by the tool's own name and looked up by the name that the model wrote, as in the
@@ -322,7 +326,7 @@ impl<'a> Calls<'a> {
         {
             let delegated = self.delegates(tool, &wanted.input);
             let result = observed(wanted, text.clone(), true);
-            return Ok(Made { result, delegated, cache_key: None, is_cached: true });
+            return Ok(CompletedCall { result, delegated, cache_key: None, is_cached: true });
         }
         let (input, delegated) = self.arguments(tool, &wanted.input).await?;
         let output =
@@ -337,10 +341,10 @@ impl<'a> Calls<'a> {
         let hooks = &self.agent.hooks;
         let text = hooks.guard_text(self.call.run, Point::ToolResult, &tool.called, text).await?;
         let cache_key = Some(cache_key(&tool.name, &wanted.input));
-        Ok(Made { result: observed(wanted, text, true), delegated, cache_key, is_cached: false })
+        Ok(CompletedCall { result: observed(wanted, text, true), delegated, cache_key, is_cached: false })
     }
 
-    fn allow(&self, tool: &Tool) -> Result<(), Refused> {
+    fn allow(&self, tool: &Tool) -> Result<(), GuardRefusal> {
         self.agent.hooks.allow_call(&tool.called, |applies_to| {
             self.tries.iter().filter(|(name, _)| applies_to(name)).map(|(_, count)| count).sum()
         })
@@ -455,7 +459,7 @@ impl<'a> Calls<'a> {
                 let input = json!({"tool": tool, "arguments": input});
                 run_tool(self.call, node, &within, &input, called(Some(tool))).await
             }
-            Body::Own(own) => Ok(Arc::new(own.run(self.call.run, &self.desk, &input).await?)),
+            Body::BuiltInTool(own) => Ok(Arc::new(own.run(self.call.run, &self.desk, &input).await?)),
             Body::Server { .. } | Body::Parallel | Body::Compact => {
                 let message = format!("'{}' cannot be called by another tool", tool.name);
                 Err(super::failed(message).into())
@@ -498,11 +502,11 @@ enum Failed {
     Stop(Stop),
 }
 
-impl From<Refused> for Failed {
-    fn from(refused: Refused) -> Self {
+impl From<GuardRefusal> for Failed {
+    fn from(refused: GuardRefusal) -> Self {
         match refused {
-            Refused::Observation(message) => Self::Observed(message),
-            refused => Self::Stop(Stop::Refused(refused)),
+            GuardRefusal::Observation(message) => Self::Observed(message),
+            refused => Self::Stop(Stop::GuardRefusal(refused)),
         }
     }
 }
@@ -528,7 +532,7 @@ fn invalid_input(problem: &str) -> NodeError {
     NodeError::new("RecoverableAgentException", format!("Input data validation failed: {problem}"))
 }
 
-fn observed(wanted: &Wanted, text: String, success: bool) -> Observed {
+fn observed(wanted: &RequestedCall, text: String, success: bool) -> Observed {
     Observed { name: wanted.name.clone(), id: wanted.id.clone(), text, success }
 }
 
@@ -536,7 +540,7 @@ fn observed(wanted: &Wanted, text: String, success: bool) -> Observed {
 fn decisive(halts: Vec<Stop>) -> Option<Stop> {
     halts.into_iter().max_by_key(|halt| match halt {
         Stop::Halt(Halt::Suspended) => 0,
-        Stop::Refused(_) => 1,
+        Stop::GuardRefusal(_) => 1,
         Stop::Halt(Halt::Failed(_)) => 2,
         Stop::Halt(Halt::Stopped) => 3,
     })

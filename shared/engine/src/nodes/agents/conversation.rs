@@ -2,7 +2,7 @@
 
 use super::{
     calling,
-    mode::{Mode, Unparsed},
+    mode::{InvalidReply, Mode},
 };
 use crate::{llm::Reply, python_json};
 use serde_json::{Value, json};
@@ -168,7 +168,7 @@ impl Conversation {
     }
 
     /// Adds why the reply could not be used, and what the model should do.
-    pub(super) fn correct(&mut self, unparsed: &Unparsed) {
+    pub(super) fn correct(&mut self, unparsed: &InvalidReply) {
         let advice = unparsed.advice.unwrap_or(self.mode.advice());
         let problem = &unparsed.problem;
         if self.pending.is_empty() {

@@ -3,7 +3,7 @@
 use super::{
     conversation::with_ids,
     fit,
-    mode::{Mode, Step, WORDS},
+    mode::{Mode, ReplyStep, WORDS},
     stream::{Delta, Watch},
 };
 use crate::llm::{Piece, Reply};
@@ -29,7 +29,7 @@ pub fn replies(input: &[u8]) {
         _ => Reply { content: Some(whole.clone()), ..Reply::default() },
     };
     match mode.parse(&reply) {
-        Ok(Step::Call(mut wanted)) => {
+        Ok(ReplyStep::Call(mut wanted)) => {
             if let Some(arguments) = wanted.input.as_object_mut() {
                 let schema = json!({"properties": {
                     "n": {"type": "integer"}, "o": {"type": "object"}, "l": {"items": {"type": "number"}},
@@ -37,7 +37,7 @@ pub fn replies(input: &[u8]) {
                 fit::fit(arguments, &schema);
             }
         }
-        Ok(Step::Answer(_) | Step::Calls(_)) => {}
+        Ok(ReplyStep::Answer(_) | ReplyStep::Calls(_)) => {}
         Err(unparsed) => assert!(!unparsed.problem.is_empty(), "no problem is told"),
     }
     let cut = shown(*mode, name, pieces.iter().map(String::as_str));

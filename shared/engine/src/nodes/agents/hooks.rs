@@ -55,7 +55,7 @@ enum Violation {
 
 /// How a guard refused.
 #[derive(Debug)]
-pub(super) enum Refused {
+pub(super) enum GuardRefusal {
     /// The model gets this text as the result of its call.
     Observation(String),
     /// The agent ends with this answer.
@@ -106,7 +106,7 @@ impl Hooks {
         &self,
         tool: &str,
         calls: impl Fn(&dyn Fn(&str) -> bool) -> u32,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), GuardRefusal> {
         for hook in &self.0 {
             if let Guard::Limit(limit) = hook.guard
                 && hook.applies_to(tool)
@@ -128,7 +128,7 @@ impl Hooks {
         point: Point,
         tool: &str,
         value: Value,
-    ) -> Result<Value, Refused> {
+    ) -> Result<Value, GuardRefusal> {
         let applies =
             |hook: &&Arc<Hook>| hook.checks(point) && (point != Point::ToolResult || hook.applies_to(tool));
         let mut hooks: Vec<&Arc<Hook>> = self.0.iter().filter(applies).collect();
@@ -155,7 +155,7 @@ impl Hooks {
         point: Point,
         tool: &str,
         text: String,
-    ) -> Result<String, Refused> {
+    ) -> Result<String, GuardRefusal> {
         match self.guard(run, point, tool, Value::String(text)).await? {
             Value::String(text) => Ok(text),
             other => Ok(other.to_string()),
@@ -266,13 +266,13 @@ impl Hook {
         self.tools.is_empty() || self.tools.iter().any(|pattern| matches(pattern, tool))
     }
 
-    fn refusal(&self, at_tool: bool) -> Refused {
+    fn refusal(&self, at_tool: bool) -> GuardRefusal {
         let message = self.message.clone();
         match self.violation {
-            Violation::Fail => Refused::Failed(NodeError::new("HookStopException", message).lasting()),
-            Violation::Observation if at_tool => Refused::Observation(message),
+            Violation::Fail => GuardRefusal::Failed(NodeError::new("HookStopException", message).lasting()),
+            Violation::Observation if at_tool => GuardRefusal::Observation(message),
             Violation::Observation | Violation::Answer => {
-                Refused::Answer { message, hook: self.name.clone() }
+                GuardRefusal::Answer { message, hook: self.name.clone() }
             }
         }
     }

@@ -1,6 +1,6 @@
 //! An agent's input: checks it, and fills in defaults.
 
-use super::{desk::Desk, params::ToolParams};
+use super::{params::ToolParams, workspace::Workspace};
 use crate::{
     flow::{Halt, NodeError},
     nodes::mapping,
@@ -66,19 +66,19 @@ pub(super) async fn message(
     input: &Map<String, Value>,
 ) -> Result<String, NodeError> {
     match written(template, input)? {
-        Written::Text(text) => Ok(text),
-        Written::Template(template, own) => template.render(run, &own).await,
+        UserMessage::Text(text) => Ok(text),
+        UserMessage::Template(template, own) => template.render(run, &own).await,
     }
 }
 
 /// The user's message before rendering.
-enum Written {
+enum UserMessage {
     Text(String),
     /// A template and its variables.
     Template(Arc<Template>, Map<String, Value>),
 }
 
-fn written(template: Option<&str>, input: &Map<String, Value>) -> Result<Written, NodeError> {
+fn written(template: Option<&str>, input: &Map<String, Value>) -> Result<UserMessage, NodeError> {
     let text = template.or_else(|| input.get("input").and_then(Value::as_str)).unwrap_or_default();
     let own: Map<String, Value> = input
         .iter()
@@ -86,16 +86,16 @@ fn written(template: Option<&str>, input: &Map<String, Value>) -> Result<Written
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
     if own.is_empty() || !text.contains('{') {
-        return Ok(Written::Text(text.to_owned()));
+        return Ok(UserMessage::Text(text.to_owned()));
     }
     let template = Template::new(text).map_err(|error| NodeError::new("TemplateSyntaxError", error))?;
-    Ok(Written::Template(Arc::new(template), own))
+    Ok(UserMessage::Template(Arc::new(template), own))
 }
 
 /// Copies the files of the input to `desk`, and returns the user's message: text, file names and images.
 pub(super) async fn with_files(
     run: &RunContext,
-    desk: &mut Desk,
+    desk: &mut Workspace,
     text: String,
     input: &Map<String, Value>,
 ) -> Result<Value, Halt> {
@@ -134,14 +134,14 @@ pub(super) async fn with_files(
 /// Copies a file: one of the run's, by id or name, or one from another agent, as `{name, content}`.
 async fn attach(
     run: &RunContext,
-    desk: &mut Desk,
+    desk: &mut Workspace,
     file: &Value,
     named: &mut Vec<(String, String)>,
     images: &mut Vec<String>,
 ) -> Result<(), Halt> {
     if let (Some(name), Some(content)) = (file["name"].as_str(), file["content"].as_str()) {
         let mime_type = file["mime_type"].as_str().unwrap_or("text/plain");
-        desk.put(name, super::Stored { content: content.into(), mime_type: mime_type.to_owned() })?;
+        desk.put(name, super::AgentFile { content: content.into(), mime_type: mime_type.to_owned() })?;
         named.push((name.to_owned(), name.to_owned()));
         return Ok(());
     }
@@ -195,8 +195,8 @@ mod tests {
     #[test]
     fn renders_messages() {
         let render = |input: Value| match written(None, input.as_object().expect("a mapping"))? {
-            Written::Text(text) => Ok(text),
-            Written::Template(template, own) => compute::whole("it", || template.render_here(&own)),
+            UserMessage::Text(text) => Ok(text),
+            UserMessage::Template(template, own) => compute::whole("it", || template.render_here(&own)),
         };
         assert_eq!(render(json!({"input": "on {{ topic }}", "topic": "cats"})), Ok("on cats".into()));
         assert_eq!(render(json!({"input": "on {{ topic }}"})), Ok("on {{ topic }}".into()));

@@ -1,6 +1,6 @@
 //! Parses steps written with labels: `Thought:`, `Action:`, `Action Input:`, `Answer:`.
 
-use super::mode::{Answer, Step, Unparsed, Wanted};
+use super::mode::{Answer, InvalidReply, ReplyStep, RequestedCall};
 use serde_json::Value;
 
 const THOUGHT: &str = "Thought:";
@@ -13,22 +13,22 @@ const FILES: &str = "\nOutput Files:";
 const MAX_INPUTS: usize = 32;
 
 /// Parses a reply into a step.
-pub(super) fn parse(text: &str) -> Result<Step, Unparsed> {
+pub(super) fn parse(text: &str) -> Result<ReplyStep, InvalidReply> {
     if text.contains(ANSWER) {
-        return Ok(Step::Answer(answer(text)));
+        return Ok(ReplyStep::Answer(answer(text)));
     }
     let mut calls = Vec::new();
     for (number, (index, _)) in text.match_indices(INPUT).enumerate() {
         if number == MAX_INPUTS {
-            return Err(Unparsed::new(format!("there are more than {MAX_INPUTS} `Action Input:`")));
+            return Err(InvalidReply::new(format!("there are more than {MAX_INPUTS} `Action Input:`")));
         }
         let Some(name) = action(&text[..index]) else { continue };
         let input = input(name, &text[index + INPUT.len()..])?;
-        calls.push(Wanted { thought: thought(text), name: name.to_owned(), input, id: None });
+        calls.push(RequestedCall { thought: thought(text), name: name.to_owned(), input, id: None });
     }
     match calls.into_iter().next() {
-        Some(call) => Ok(Step::Call(call)),
-        None => Err(Unparsed::new("the reply has no `Action:` with an `Action Input:`")),
+        Some(call) => Ok(ReplyStep::Call(call)),
+        None => Err(InvalidReply::new("the reply has no `Action:` with an `Action Input:`")),
     }
 }
 
@@ -67,16 +67,16 @@ fn action(text: &str) -> Option<&str> {
 }
 
 /// The JSON object at the start of `text`, with or without a Markdown fence.
-fn input(name: &str, text: &str) -> Result<Value, Unparsed> {
+fn input(name: &str, text: &str) -> Result<Value, InvalidReply> {
     let text = text.replace("```json", "").replace("```JSON", "").replace("```", "");
     let Some(object) = object(text.trim()) else {
         let start: String = text.trim().chars().take(100).collect();
         let problem =
             format!("the `Action Input:` of {name} must be a complete JSON object, but it is: {start}");
-        return Err(Unparsed::new(problem));
+        return Err(InvalidReply::new(problem));
     };
     serde_json::from_str(object).map_err(|error| {
-        Unparsed::new(format!("the `Action Input:` of {name} is not valid JSON: {error}: {object}"))
+        InvalidReply::new(format!("the `Action Input:` of {name} is not valid JSON: {error}: {object}"))
     })
 }
 
@@ -113,8 +113,8 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn call(thought: &str, name: &str, input: Value) -> Step {
-        Step::Call(Wanted { thought: thought.into(), name: name.into(), input, id: None })
+    fn call(thought: &str, name: &str, input: Value) -> ReplyStep {
+        ReplyStep::Call(RequestedCall { thought: thought.into(), name: name.into(), input, id: None })
     }
 
     #[test]
@@ -147,7 +147,7 @@ mod tests {
             ("Answer: 10", "", "", ""),
         ] {
             let expected = Answer { thought: thought.into(), content: answer.into(), files: files.into() };
-            assert_eq!(parse(text), Ok(Step::Answer(expected)), "{text}");
+            assert_eq!(parse(text), Ok(ReplyStep::Answer(expected)), "{text}");
         }
     }
 }

@@ -10,10 +10,10 @@
 //! | `own`, `desk` | tools on the agent's own files and tasks |
 //! | `prompts`, `input`, `hooks` | instructions, input, guards |
 
+mod built_in;
 mod calling;
 mod calls;
 mod conversation;
-mod desk;
 mod fit;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
@@ -24,7 +24,6 @@ mod labels;
 mod memory;
 mod mode;
 mod observation;
-mod own;
 mod params;
 mod prompts;
 mod schemas;
@@ -33,14 +32,15 @@ mod structured;
 mod summary;
 mod tools;
 mod turn;
+mod workspace;
 mod xml;
 
-pub(super) use desk::{Desk, Stored};
-pub(super) use own::{Alone, Own, Work, failed};
+pub(super) use built_in::{BuiltInNode, BuiltInTool, Work, failed};
+pub(super) use workspace::{AgentFile, Workspace};
 
 use super::{Registered, class_of, llms::Model};
 use crate::{
-    flow::{Call, Halt, Kind, NodeError, NodeSpec, Offer},
+    flow::{Call, Halt, Kind, NodeError, NodeSpec, ToolSpec},
     load::{Fields, Loading, spec},
     nodes::tools::{FILE_LIST, FILE_READ, FILE_SEARCH, FILE_WRITE, TODO_WRITE},
 };
@@ -93,7 +93,7 @@ struct Agent {
     parallel: bool,
     /// Maximum number of calls at the same time.
     max_parallel: usize,
-    shows: Shows,
+    shows: Streaming,
     /// Characters of a tool's result that the model gets at most.
     longest_result: Option<usize>,
     memory: Option<Memory>,
@@ -103,7 +103,7 @@ struct Agent {
 
 /// What an agent emits of its model's replies while they are streamed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shows {
+enum Streaming {
     Nothing,
     Answer,
     All,
@@ -222,12 +222,13 @@ fn message(fields: Fields<'_>) -> Option<String> {
     message.text("content").map(str::to_owned)
 }
 
-fn shows(fields: Fields<'_>) -> Shows {
-    let Some(streaming) = fields.fields("streaming") else { return Shows::Nothing };
+fn shows(fields: Fields<'_>) -> Streaming {
+    let Some(streaming) = fields.fields("streaming") else { return Streaming::Nothing };
     streaming.know(&["fc_wait_for_first_key", "stream_tool_input"]);
-    let mode =
-        streaming.choice("mode", &[("final", Shows::Answer), ("all", Shows::All)]).unwrap_or(Shows::Answer);
-    if streaming.bool("enabled") == Some(true) { mode } else { Shows::Nothing }
+    let mode = streaming
+        .choice("mode", &[("final", Streaming::Answer), ("all", Streaming::All)])
+        .unwrap_or(Streaming::Answer);
+    if streaming.bool("enabled") == Some(true) { mode } else { Streaming::Nothing }
 }
 
 /// The schema of the answer, without the providers' wrappers.
@@ -254,7 +255,7 @@ impl Kind for Agent {
         input::admit(input)
     }
 
-    fn offer(&self) -> Offer {
-        Offer { description: "An agent.", parameters: tools::agent_parameters(), parallel: false }
+    fn offer(&self) -> ToolSpec {
+        ToolSpec { description: "An agent.", parameters: tools::agent_parameters(), parallel: false }
     }
 }

@@ -19,13 +19,13 @@ pub(super) enum Mode {
 
 /// The next step of an agent.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Step {
+pub(super) enum ReplyStep {
     /// The final answer.
     Answer(Answer),
     /// One call of a tool.
-    Call(Wanted),
+    Call(RequestedCall),
     /// Several function calls: each gets its own reply.
-    Calls(Vec<Wanted>),
+    Calls(Vec<RequestedCall>),
 }
 
 /// An answer, as the model wrote it.
@@ -39,7 +39,7 @@ pub(super) struct Answer {
 
 /// A call that the model requested.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Wanted {
+pub(super) struct RequestedCall {
     pub(super) thought: String,
     /// The tool's name, as the model wrote it.
     pub(super) name: String,
@@ -50,13 +50,13 @@ pub(super) struct Wanted {
 
 /// Why a reply is not a valid step. The model gets this text, and tries again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Unparsed {
+pub(super) struct InvalidReply {
     pub(super) problem: String,
     /// What the model should do, if the mode's usual advice does not apply.
     pub(super) advice: Option<&'static str>,
 }
 
-impl Unparsed {
+impl InvalidReply {
     pub(super) fn new(problem: impl Into<String>) -> Self {
         Self { problem: problem.into(), advice: None }
     }
@@ -88,10 +88,10 @@ impl Mode {
     }
 
     /// Parses a reply into a step.
-    pub(super) fn parse(self, reply: &Reply) -> Result<Step, Unparsed> {
+    pub(super) fn parse(self, reply: &Reply) -> Result<ReplyStep, InvalidReply> {
         let text = self.text(reply);
         if matches!(self, Self::Labels | Self::Xml) && text.trim().is_empty() {
-            return Err(Unparsed::new("the reply is empty"));
+            return Err(InvalidReply::new("the reply is empty"));
         }
         match self {
             Self::Labels => labels::parse(text),

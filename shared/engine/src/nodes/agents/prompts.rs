@@ -204,7 +204,7 @@ fn rules(agent: &Agent, tools: &[&Tool]) -> String {
              with all in `notes` that must be kept word for word.",
         );
     }
-    if has(|body| matches!(body, Body::Own(own) if own.name == "todo-write")) {
+    if has(|body| matches!(body, Body::BuiltInTool(own) if own.name == "todo-write")) {
         rules.push(
             "For work of more than two steps, write a list of tasks first. Keep one task in progress, mark it completed \
              as soon as it is, and answer only when none is left.",

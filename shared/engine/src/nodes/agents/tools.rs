@@ -1,10 +1,10 @@
 //! The tools of an agent: their descriptions for the model, and what a call executes.
 
-use super::own::Own;
+use super::built_in::BuiltInTool;
 use crate::{
-    flow::{Call, Halt, Listed, Node, NodeSpec, Offer},
+    flow::{Call, Halt, Listed, Node, NodeSpec, ToolSpec},
     load::{Connection, Fields, Loading, build_node},
-    nodes::{class_of, tools::OWN},
+    nodes::{class_of, tools::BUILT_IN},
     schema::Schema,
     transform::Transformer,
 };
@@ -49,7 +49,7 @@ pub(super) enum Body {
     /// Another agent.
     Agent { node: Box<Node>, max_calls: Option<u32> },
     /// A tool on the agent's own files and tasks.
-    Own(Own),
+    BuiltInTool(BuiltInTool),
     /// Calls several other tools.
     Parallel,
     /// Summarises the agent's conversation.
@@ -79,8 +79,8 @@ impl Tool {
                 Self::agent(id, None, spec, fields, type_path, false)
             }
             "tools.SubAgentTool" => Self::sub_agent(id, fields, loading, type_path)?,
-            _ if OWN.iter().any(|own| own.class == class) => {
-                let own = OWN.iter().find(|own| own.class == class)?;
+            _ if BUILT_IN.iter().any(|own| own.class == class) => {
+                let own = BUILT_IN.iter().find(|own| own.class == class)?;
                 Self::own(id, *own, fields)
             }
             "tools.ParallelToolCallsTool" => Self::parallel(),
@@ -95,7 +95,7 @@ impl Tool {
         match &self.body {
             Body::Node { node, .. } | Body::Agent { node, .. } => node.approval.is_some(),
             Body::Listed { node, .. } => node.approval.is_some(),
-            Body::Server { .. } | Body::Own(_) | Body::Parallel | Body::Compact => false,
+            Body::Server { .. } | Body::BuiltInTool(_) | Body::Parallel | Body::Compact => false,
         }
     }
 
@@ -128,7 +128,7 @@ impl Tool {
         let (node, selected) = node_of(spec);
         let max_calls = fields.count("max_calls");
         let body = Body::Agent { node, max_calls };
-        let offer = Offer { description: "", parameters: agent_parameters(), parallel };
+        let offer = ToolSpec { description: "", parameters: agent_parameters(), parallel };
         let mut tool = Self::new(id, name, type_path.to_owned(), offer, fields.text("description"), body);
         let hint = if parallel {
             "Each call starts afresh, and several may run at the same time."
@@ -163,10 +163,10 @@ impl Tool {
         Some(Self::agent(id, fields.text("name"), spec, fields, type_path, true))
     }
 
-    fn own(id: String, own: Own, fields: Fields<'_>) -> Self {
+    fn own(id: String, own: BuiltInTool, fields: Fields<'_>) -> Self {
         let name = fields.text("name").unwrap_or(own.name);
         let kind = fields.text("type").unwrap_or_default().to_owned();
-        Self::new(id, name.to_owned(), kind, own.offer(), fields.text("description"), Body::Own(own))
+        Self::new(id, name.to_owned(), kind, own.offer(), fields.text("description"), Body::BuiltInTool(own))
     }
 
     /// The tools that a server lists. The list is journaled under a key of the agent.
@@ -181,7 +181,7 @@ impl Tool {
             listed
         };
         let tools = listed.into_iter().map(|listed| {
-            let offer = Offer { description: "", parameters: listed.parameters, parallel: self.parallel };
+            let offer = ToolSpec { description: "", parameters: listed.parameters, parallel: self.parallel };
             let body = Body::Listed { node: Arc::clone(node), tool: listed.name.clone() };
             let kind = self.reference.kind.clone();
             Self::new(self.id.clone(), listed.name, kind, offer, Some(&listed.description), body)
@@ -190,14 +190,14 @@ impl Tool {
     }
 
     /// One of the agent's own tools, as its settings enable it.
-    pub(super) fn built_in(own: Own) -> Self {
+    pub(super) fn built_in(own: BuiltInTool) -> Self {
         let kind = format!("dynamiq.nodes.{}", own.class);
-        Self::new(own.name.to_owned(), own.name.to_owned(), kind, own.offer(), None, Body::Own(own))
+        Self::new(own.name.to_owned(), own.name.to_owned(), kind, own.offer(), None, Body::BuiltInTool(own))
     }
 
     /// The tool that calls several others.
     pub(super) fn parallel() -> Self {
-        let offer = Offer {
+        let offer = ToolSpec {
             description: "Calls several tools at the same time. Use it when the calls do not need each other's \
                           results; every result comes back.",
             parameters: parallel_parameters(),
@@ -209,7 +209,7 @@ impl Tool {
 
     /// The tool that shortens the conversation.
     pub(super) fn compact(name: Option<&str>, description: Option<&str>) -> Self {
-        let offer = Offer {
+        let offer = ToolSpec {
             description: "Summarises the conversation so far to make room. The messages before are replaced by the \
                           summary: put what must be kept word for word (ids, file names, figures) into `notes`.",
             parameters: json!({
@@ -230,11 +230,11 @@ impl Tool {
         id: String,
         name: String,
         kind: String,
-        offer: Offer,
+        offer: ToolSpec,
         description: Option<&str>,
         body: Body,
     ) -> Self {
-        let Offer { description: own, parameters, parallel } = offer;
+        let ToolSpec { description: own, parameters, parallel } = offer;
         Self {
             called: called(&name),
             description: description.unwrap_or(own).trim().to_owned(),

@@ -5,17 +5,17 @@
 //! requests and calls that have no journaled result.
 
 use super::{
-    Agent, Shows,
-    calls::{Calls, Limited},
+    Agent, Streaming,
+    calls::{CallLimitExceeded, Calls},
     conversation::{self, Conversation, Observed},
-    desk::Desk,
-    hooks::{Point, Refused},
+    hooks::{GuardRefusal, Point},
     input, json, memory,
-    mode::{Answer, Mode, Step, Unparsed, Wanted},
+    mode::{Answer, InvalidReply, Mode, ReplyStep, RequestedCall},
     params::ToolParams,
     prompts, schemas,
     stream::{Delta, Watch},
     tools::{Body, Tool},
+    workspace::Workspace,
     xml,
 };
 use crate::{
@@ -45,7 +45,7 @@ pub(super) async fn run(agent: &Agent, call: Call<'_>, input: &Arc<Value>) -> Re
         Ok(text) => text,
         Err(refused) => return ended(agent, call, refused),
     };
-    let mut desk = Desk::default();
+    let mut desk = Workspace::default();
     let user = input::with_files(call.run, &mut desk, text, given).await?;
     let mut listed = Vec::new();
     for server in &agent.tools {
@@ -55,7 +55,7 @@ pub(super) async fn run(agent: &Agent, call: Call<'_>, input: &Arc<Value>) -> Re
     let answer = turn.steps().await;
     let shown = match answer {
         Ok(answer) => agent.hooks.guard(call.run, Point::Output, "", answer).await,
-        Err(Stop::Refused(refused)) => Err(refused),
+        Err(Stop::GuardRefusal(refused)) => Err(refused),
         Err(Stop::Halt(Halt::Failed(error))) => {
             if let (Some(memory), Some(scope)) = (&agent.memory, &scope) {
                 memory.keep(call, scope, turn.talk.own(), None, false).await;
@@ -92,21 +92,21 @@ fn scope(agent: &Agent, call: Call<'_>, input: &Map<String, Value>) -> Option<Me
 }
 
 /// The output of an agent that a guard stopped.
-fn ended(agent: &Agent, call: Call<'_>, refused: Refused) -> Result<Value, Halt> {
+fn ended(agent: &Agent, call: Call<'_>, refused: GuardRefusal) -> Result<Value, Halt> {
     match refused {
-        Refused::Observation(message) => Ok(json!({"content": message, "blocked": true})),
-        Refused::Answer { message, hook } => {
+        GuardRefusal::Observation(message) => Ok(json!({"content": message, "blocked": true})),
+        GuardRefusal::Answer { message, hook } => {
             let answer = Value::from(message);
             show_answer(agent, call, &answer, 1);
             Ok(json!({"content": answer, "blocked": true, "blocked_by": hook}))
         }
-        Refused::Failed(error) => Err(error.into()),
+        GuardRefusal::Failed(error) => Err(error.into()),
     }
 }
 
 /// Emits an answer that was not streamed. Recorded, so that it is emitted once even if the run is executed again.
 fn show_answer(agent: &Agent, call: Call<'_>, answer: &Value, iteration: u32) {
-    if agent.shows == Shows::Nothing {
+    if agent.shows == Streaming::Nothing {
         return;
     }
     let delta = answer.as_str().map_or_else(|| answer.to_string(), str::to_owned);
@@ -117,7 +117,7 @@ fn show_answer(agent: &Agent, call: Call<'_>, answer: &Value, iteration: u32) {
 /// Why the loop ended without an answer.
 pub(super) enum Stop {
     Halt(Halt),
-    Refused(Refused),
+    GuardRefusal(GuardRefusal),
 }
 
 impl From<Halt> for Stop {
@@ -153,7 +153,7 @@ impl<'a> Turn<'a> {
         call: Call<'a>,
         listed: &'a [Tool],
         input: &'a Map<String, Value>,
-        desk: Desk,
+        desk: Workspace,
         remembered: Vec<Value>,
         user: &Value,
     ) -> Self {
@@ -193,10 +193,12 @@ impl<'a> Turn<'a> {
             let reply = self.ask().await?;
             self.talk.said(&reply, iteration);
             let done = match self.agent.mode.parse(&reply) {
-                Ok(Step::Answer(answer)) => self.finish(answer),
-                Ok(Step::Call(wanted)) if prompts::is_parallel(&wanted.name) => self.several(&wanted).await?,
-                Ok(Step::Call(wanted)) => Ok(self.one(&wanted).await?),
-                Ok(Step::Calls(wanted)) => Ok(self.all(wanted).await?),
+                Ok(ReplyStep::Answer(answer)) => self.finish(answer),
+                Ok(ReplyStep::Call(wanted)) if prompts::is_parallel(&wanted.name) => {
+                    self.several(&wanted).await?
+                }
+                Ok(ReplyStep::Call(wanted)) => Ok(self.one(&wanted).await?),
+                Ok(ReplyStep::Calls(wanted)) => Ok(self.all(wanted).await?),
                 Err(unparsed) => Err(unparsed),
             };
             match done {
@@ -227,7 +229,7 @@ impl<'a> Turn<'a> {
             tool_choice: calls_functions.then(|| "required".into()),
             parallel_tool_calls: (calls_functions && agent.parallel).then_some(true),
             response_format: self.format.clone(),
-            stream: agent.shows != Shows::Nothing,
+            stream: agent.shows != Streaming::Nothing,
             ..asks(agent.mode)
         };
         let key = format!("{}/loop/{iteration}/llm", call.key);
@@ -241,7 +243,7 @@ impl<'a> Turn<'a> {
         };
         let reply = agent.model.ask(call, &key, &ask, &|piece: Piece<'_>| show(lock().feed(&piece))).await;
         let mut reply = reply.map_err(|halt| self.llm_failed(halt))?;
-        if agent.shows != Shows::Nothing {
+        if agent.shows != Streaming::Nothing {
             show(lock().end());
             self.answered = shown || lock().answered();
         }
@@ -260,8 +262,8 @@ impl<'a> Turn<'a> {
     }
 
     /// Checks the files and the form of an answer, and returns it.
-    fn finish(&mut self, answer: Answer) -> Result<Option<Value>, Unparsed> {
-        self.returned = self.calls.find_files(&answer.files).map_err(|missing| Unparsed {
+    fn finish(&mut self, answer: Answer) -> Result<Option<Value>, InvalidReply> {
+        self.returned = self.calls.find_files(&answer.files).map_err(|missing| InvalidReply {
             problem: format!("these files do not exist: {}", missing.join(", ")),
             advice: Some("Write the file first or correct its path, then answer again."),
         })?;
@@ -269,7 +271,7 @@ impl<'a> Turn<'a> {
     }
 
     /// The answer; if it has a schema, parsed as JSON.
-    fn formatted(&self, answer: Value) -> Result<Value, Unparsed> {
+    fn formatted(&self, answer: Value) -> Result<Value, InvalidReply> {
         if self.agent.response_format.is_none() {
             return Ok(answer);
         }
@@ -282,7 +284,7 @@ impl<'a> Turn<'a> {
         };
         match read {
             read @ (Value::Object(_) | Value::Array(_)) => Ok(read),
-            _ => Err(Unparsed {
+            _ => Err(InvalidReply {
                 problem: "the answer is not a JSON document that fits the schema".into(),
                 advice: Some(
                     "Answer again with the JSON document alone, as the schema has it: no prose, no fence.",
@@ -292,13 +294,13 @@ impl<'a> Turn<'a> {
     }
 
     /// Makes one call. Returns an answer if the tool's answer becomes the agent's.
-    async fn one(&mut self, wanted: &Wanted) -> Result<Option<Value>, Stop> {
+    async fn one(&mut self, wanted: &RequestedCall) -> Result<Option<Value>, Stop> {
         if let Some(Body::Compact) = self.calls.tool(&wanted.name).map(|tool| &tool.body) {
             let result = self.compact(wanted, 0).await?;
             self.talk.observe(&result);
             return Ok(None);
         }
-        if let Err(Limited(why)) = self.calls.check_limits(std::slice::from_ref(wanted)) {
+        if let Err(CallLimitExceeded(why)) = self.calls.check_limits(std::slice::from_ref(wanted)) {
             self.talk.refuse(&why);
             return Ok(None);
         }
@@ -312,7 +314,7 @@ impl<'a> Turn<'a> {
     }
 
     /// Makes the calls that are the input of the tool `run-parallel`.
-    async fn several(&mut self, wanted: &Wanted) -> Result<Result<Option<Value>, Unparsed>, Stop> {
+    async fn several(&mut self, wanted: &RequestedCall) -> Result<Result<Option<Value>, InvalidReply>, Stop> {
         match several(&wanted.input) {
             Ok(wanted) => Ok(Ok(self.all(wanted).await?)),
             Err(why) => {
@@ -323,9 +325,9 @@ impl<'a> Turn<'a> {
     }
 
     /// Makes several calls.
-    async fn all(&mut self, wanted: Vec<Wanted>) -> Result<Option<Value>, Stop> {
+    async fn all(&mut self, wanted: Vec<RequestedCall>) -> Result<Option<Value>, Stop> {
         // A summary is made alone: other calls would add to the conversation.
-        let is_compact = |wanted: &Wanted| {
+        let is_compact = |wanted: &RequestedCall| {
             matches!(self.calls.tool(&wanted.name).map(|tool| &tool.body), Some(Body::Compact))
         };
         if let Some(index) = wanted.iter().position(is_compact) {
@@ -340,7 +342,7 @@ impl<'a> Turn<'a> {
             self.talk.observe(&Observed { id: None, ..result });
             return Ok(None);
         }
-        if let Err(Limited(why)) = self.calls.check_limits(&wanted) {
+        if let Err(CallLimitExceeded(why)) = self.calls.check_limits(&wanted) {
             self.talk.refuse(&why);
             return Ok(None);
         }
@@ -366,7 +368,7 @@ impl<'a> Turn<'a> {
     }
 
     /// Summarises the conversation, either because the model called the tool or because the conversation is too long.
-    async fn compact(&mut self, wanted: &Wanted, number: usize) -> Result<Observed, Stop> {
+    async fn compact(&mut self, wanted: &RequestedCall, number: usize) -> Result<Observed, Stop> {
         let Self { agent, call, iteration, .. } = *self;
         let result = |text: &str, success| Observed {
             name: wanted.name.clone(),
@@ -407,7 +409,7 @@ impl<'a> Turn<'a> {
         let schemas: usize =
             self.functions.iter().chain(&self.format).map(|schema| schema.to_string().len() / 4).sum();
         if summary.is_too_long(self.talk.tokens(0) + schemas) {
-            let wanted = Wanted { input: json!({}), ..Wanted::default() };
+            let wanted = RequestedCall { input: json!({}), ..RequestedCall::default() };
             let result = self.compact(&wanted, usize::from(u16::MAX)).await?;
             self.talk.observe(&result);
         }
@@ -468,10 +470,10 @@ fn asks(mode: Mode) -> Ask {
 /// Emits new text of a reply.
 fn show(agent: &Agent, call: Call<'_>, delta: Delta, iteration: u32) {
     match delta {
-        Delta::Thought(delta) if agent.shows == Shows::All => {
+        Delta::Thought(delta) if agent.shows == Streaming::All => {
             call.run.emit(EventBody::AgentReasoningDelta { delta, iteration });
         }
-        Delta::Answer(delta) if agent.shows != Shows::Nothing && !agent.hooks.guard_output() => {
+        Delta::Answer(delta) if agent.shows != Streaming::Nothing && !agent.hooks.guard_output() => {
             call.run.emit(EventBody::AgentAnswerDelta { delta, iteration });
         }
         _ => {}
@@ -479,7 +481,7 @@ fn show(agent: &Agent, call: Call<'_>, delta: Delta, iteration: u32) {
 }
 
 /// Reads `{tools: [{name, input, thought}]}`.
-fn several(input: &Value) -> Result<Vec<Wanted>, String> {
+fn several(input: &Value) -> Result<Vec<RequestedCall>, String> {
     let Some(tools) = input["tools"].as_array().filter(|tools| !tools.is_empty()) else {
         return Err("`tools` must be a list of calls".into());
     };
@@ -502,7 +504,7 @@ fn several(input: &Value) -> Result<Vec<Wanted>, String> {
             Some(_) => return Err(format!("the `input` of {name} must be an object")),
         };
         let thought = tool["thought"].as_str().unwrap_or_default().to_owned();
-        Ok(Wanted { thought, name: name.to_owned(), input, id: None })
+        Ok(RequestedCall { thought, name: name.to_owned(), input, id: None })
     };
     tools.iter().map(call).collect()
 }

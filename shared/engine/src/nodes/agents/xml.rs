@@ -3,7 +3,7 @@
 
 use super::{
     json,
-    mode::{Answer, Step, Unparsed, Wanted},
+    mode::{Answer, InvalidReply, ReplyStep, RequestedCall},
 };
 use serde_json::Value;
 
@@ -16,13 +16,13 @@ const OF_CALL: &[&str] = &["thought", "answer", "action", "action_input", "outpu
 const MAX_ENTITY_BYTES: usize = 11;
 
 /// Parses a reply into a step.
-pub(super) fn parse(text: &str) -> Result<Step, Unparsed> {
+pub(super) fn parse(text: &str) -> Result<ReplyStep, InvalidReply> {
     let text = unwrapped(text);
     let escaped = escape_mentions(text, OF_ANSWER);
     let part = |tag: &str| content(&escaped, tag).map(|text| escape_tags(text, OF_ANSWER));
     if let (Some(thought), Some(answer)) = (part("thought"), part("answer")) {
         let files = part("output_files").unwrap_or_default();
-        return Ok(Step::Answer(Answer { thought, content: answer.into(), files }));
+        return Ok(ReplyStep::Answer(Answer { thought, content: answer.into(), files }));
     }
     let escaped = escape_mentions(text, OF_CALL);
     let part = |tag: &str| content(&escaped, tag).map(|text| escape_tags(text, OF_CALL));
@@ -30,15 +30,15 @@ pub(super) fn parse(text: &str) -> Result<Step, Unparsed> {
     else {
         let problem =
             "the reply has neither <thought> with <answer> nor <thought> with <action> and <action_input>";
-        return Err(Unparsed::new(problem));
+        return Err(InvalidReply::new(problem));
     };
     let input = json::whole(unfenced(&input)).map_err(|error| {
-        Unparsed::new(format!(
+        InvalidReply::new(format!(
             "<action_input> is not valid JSON: {error}; write all of it on one line, with \\n for line breaks and \\\" for \
              quotes inside strings"
         ))
     })?;
-    Ok(Step::Call(Wanted { thought, name, input: unescaped(input), id: None }))
+    Ok(ReplyStep::Call(RequestedCall { thought, name, input: unescaped(input), id: None }))
 }
 
 /// The text of the first `tag`, if it is not empty.
@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn parses_steps() {
         let call = |thought: &str, input: Value| {
-            Ok(Step::Call(Wanted { thought: thought.into(), name: "a".into(), input, id: None }))
+            Ok(ReplyStep::Call(RequestedCall { thought: thought.into(), name: "a".into(), input, id: None }))
         };
         for (text, step) in [
             (
@@ -247,7 +247,7 @@ mod tests {
         }
         let text = "<output><thought>t</thought><answer>see <b>x</b> & y</answer><output_files>a</output_files></output>";
         let expected = Answer { thought: "t".into(), content: "see <b>x</b> & y".into(), files: "a".into() };
-        assert_eq!(parse(text), Ok(Step::Answer(expected)));
+        assert_eq!(parse(text), Ok(ReplyStep::Answer(expected)));
         for text in [
             "nothing",
             "<thought>t</thought>",

@@ -1,8 +1,8 @@
 //! `CSVConverter`: makes a document of each row of CSV files, or of each file. These documents have no ids.
 
 use super::{
-    Admission, Labels, MAPPING_OR_LIST, Made, Registered, Sources, TEXT, TEXTS, check_text_size, sources,
-    with_path,
+    ConvertedDocuments, InputCheck, Labels, MAPPING_OR_LIST, Registered, Sources, TEXT, TEXTS,
+    check_text_size, sources, with_path,
 };
 use crate::{
     csv::{self, Rows},
@@ -207,7 +207,7 @@ impl Kind for CsvConverter {
     /// Skips files that cannot be read, but fails if no file can be read.
     async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
         let converter = self.with(input);
-        let mut made = Made::default();
+        let mut made = ConvertedDocuments::default();
         let (mut last, mut has_converted) = (None, false);
         for source in Sources::of(call, input)? {
             let source = source?;
@@ -236,7 +236,7 @@ impl Kind for CsvConverter {
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
-        let mut input = Admission::of(&input, "a CSVConverter")?;
+        let mut input = InputCheck::of(&input, "a CSVConverter")?;
         sources::admit_files(&mut input)?;
         input.optional("delimiter", TEXT)?;
         input.optional("content_column", TEXT)?;

@@ -1,6 +1,8 @@
 //! `DOCXFileConverter`: converts Word files to Markdown: a document for each file, or for each section.
 
-use super::{Converter, Converting, Given, Registered, TIMEOUT, archive::Archive, with_path, xml::Element};
+use super::{
+    Converter, Converting, InputFile, Registered, TIMEOUT, archive::Archive, with_path, xml::Element,
+};
 use crate::{
     document::{Document, DocumentIds},
     flow::NodeError,
@@ -40,7 +42,7 @@ impl DocxConverter {
 impl Converter for DocxConverter {
     const JOB: &'static str = "docx";
 
-    fn convert(&self, file: Given, ids: &DocumentIds) -> Result<Vec<Document>, NodeError> {
+    fn convert(&self, file: InputFile, ids: &DocumentIds) -> Result<Vec<Document>, NodeError> {
         let word = Word::open(&file.bytes)?;
         let empty = || NodeError::new("ValueError", format!("there is no text in `{}`", file.name));
         let mut sections = word.sections();

@@ -1,7 +1,7 @@
 //! `ExcelFileConverter`: converts workbooks and CSV files: a table for each file or sheet, or a text for each row.
 
 use super::{
-    Converter, Converting, Given, Labels, Registered, TIMEOUT, check_text_size,
+    Converter, Converting, InputFile, Labels, Registered, TIMEOUT, check_text_size,
     sheets::{self, Cell, Sheet},
     with_path,
 };
@@ -57,7 +57,12 @@ impl ExcelConverter {
         Self { workbooks: Mode::File, delimited: Mode::File }
     }
 
-    fn of_table(&self, file: Given, delimiter: char, ids: &DocumentIds) -> Result<Vec<Document>, NodeError> {
+    fn of_table(
+        &self,
+        file: InputFile,
+        delimiter: char,
+        ids: &DocumentIds,
+    ) -> Result<Vec<Document>, NodeError> {
         let text = String::from_utf8_lossy(&file.bytes);
         let rows = Rows::new(text.trim_start_matches('\u{feff}'), delimiter).collect::<Result<Vec<_>, _>>();
         let rows = rows
@@ -73,7 +78,7 @@ impl ExcelConverter {
         of_rows(&rows, "", &metadata, ids)
     }
 
-    fn of_workbook(&self, file: Given, ids: &DocumentIds) -> Result<Vec<Document>, NodeError> {
+    fn of_workbook(&self, file: InputFile, ids: &DocumentIds) -> Result<Vec<Document>, NodeError> {
         let sheets = sheets::read(&file.bytes)?;
         let (is_single, sheets) = (sheets.len() == 1, sheets.into_iter().map(texts));
         if self.workbooks == Mode::File {
@@ -119,7 +124,7 @@ impl ExcelConverter {
 impl Converter for ExcelConverter {
     const JOB: &'static str = "excel";
 
-    fn convert(&self, file: Given, ids: &DocumentIds) -> Result<Vec<Document>, NodeError> {
+    fn convert(&self, file: InputFile, ids: &DocumentIds) -> Result<Vec<Document>, NodeError> {
         let name = file.name.clone();
         let extension = extension(&name);
         let delimiter = match extension.as_deref() {

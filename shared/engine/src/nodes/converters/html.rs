@@ -1,6 +1,6 @@
 //! `HTMLConverter`: converts each HTML file to a Markdown document.
 
-use super::{Converter, Converting, Given, Registered, TIMEOUT};
+use super::{Converter, Converting, InputFile, Registered, TIMEOUT};
 use crate::{
     charset,
     document::{Document, DocumentIds},
@@ -28,7 +28,7 @@ impl Converter for HtmlConverter {
     /// Unclosed formatting elements are repeated in each paragraph: 4 KiB result in fewer than 100,000 elements.
     const MAX_INLINE_BYTES: usize = 4 * 1024;
 
-    fn convert(&self, mut file: Given, ids: &DocumentIds) -> Result<Vec<Document>, NodeError> {
+    fn convert(&self, mut file: InputFile, ids: &DocumentIds) -> Result<Vec<Document>, NodeError> {
         if file.bytes.contains(&0) && !WIDE_ENCODING_MARKS.iter().any(|mark| file.bytes.starts_with(mark)) {
             return Err(NodeError::new("ValueError", format!("`{}` is not HTML", file.name)));
         }

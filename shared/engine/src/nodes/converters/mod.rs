@@ -16,14 +16,14 @@ mod xml;
 
 use super::{
     Registered,
-    admit::{Admission, MAPPING_OR_LIST, TEXT, TEXTS, invalid},
+    admit::{InputCheck, MAPPING_OR_LIST, TEXT, TEXTS, invalid},
     extractors::{FileType, detect, extension},
     files::{Content, FILES, Files},
 };
 use crate::{
     document::{Document, DocumentIds},
     flow::{Call, Halt, Kind, NodeError},
-    job::{Job, Known, Ready},
+    job::{Job, Ready, RegisteredJob},
     measure::OutputSize,
 };
 use async_trait::async_trait;
@@ -46,14 +46,14 @@ pub(super) const NODES: &[&Registered] = &[
     &unstructured::UNSTRUCTURED_CONVERTER,
 ];
 
-pub(super) const JOBS: &[Known] = &[
-    Known::of::<csv::ConvertCsv>(),
-    Known::of::<Convert<docx::DocxConverter>>(),
-    Known::of::<Convert<excel::ExcelConverter>>(),
-    Known::of::<Convert<html::HtmlConverter>>(),
-    Known::of::<Convert<pdf::PdfConverter>>(),
-    Known::of::<Convert<pptx::PptxConverter>>(),
-    Known::of::<Convert<text::TextConverter>>(),
+pub(super) const JOBS: &[RegisteredJob] = &[
+    RegisteredJob::of::<csv::ConvertCsv>(),
+    RegisteredJob::of::<Convert<docx::DocxConverter>>(),
+    RegisteredJob::of::<Convert<excel::ExcelConverter>>(),
+    RegisteredJob::of::<Convert<html::HtmlConverter>>(),
+    RegisteredJob::of::<Convert<pdf::PdfConverter>>(),
+    RegisteredJob::of::<Convert<pptx::PptxConverter>>(),
+    RegisteredJob::of::<Convert<text::TextConverter>>(),
 ];
 
 /// The default timeout of a converter.
@@ -63,7 +63,7 @@ const TIMEOUT: Option<Duration> = Some(Duration::from_mins(1));
 const MAX_TEXT_BYTES: usize = 32 * 1024 * 1024;
 
 /// A file to convert.
-struct Given {
+struct InputFile {
     name: String,
     bytes: Vec<u8>,
     metadata: Map<String, Value>,
@@ -77,7 +77,7 @@ trait Converter: fmt::Debug + Clone + Serialize + DeserializeOwned + Send + Sync
     /// See [`Job::most_here`].
     const MAX_INLINE_BYTES: usize = 0;
 
-    fn convert(&self, file: Given, ids: &DocumentIds) -> Result<Vec<Document>, NodeError>;
+    fn convert(&self, file: InputFile, ids: &DocumentIds) -> Result<Vec<Document>, NodeError>;
 }
 
 /// The job that converts a file.
@@ -100,7 +100,7 @@ impl<C: Converter> Job for Convert<C> {
     fn perform(self, bytes: Vec<u8>) -> Result<Value, NodeError> {
         let Self { converter, name, metadata, ids } = self;
         let name = named(name, &bytes, &ids)?;
-        let documents = converter.convert(Given { name, bytes, metadata }, &ids)?;
+        let documents = converter.convert(InputFile { name, bytes, metadata }, &ids)?;
         Ok(json!({"documents": Document::list(documents), "ids": ids.given()}))
     }
 }
@@ -126,7 +126,7 @@ impl<C: Converter> Converting<C> {
 impl<C: Converter> Kind for Converting<C> {
     async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
         let ids = DocumentIds::new(call);
-        let mut made = Made::default();
+        let mut made = ConvertedDocuments::default();
         for source in Sources::of(call, input)? {
             let source = source?;
             let job = Convert {
@@ -150,12 +150,12 @@ impl<C: Converter> Kind for Converting<C> {
 
 /// The documents that a node has made so far, and their size.
 #[derive(Default)]
-struct Made {
+struct ConvertedDocuments {
     documents: Vec<Value>,
     size: OutputSize,
 }
 
-impl Made {
+impl ConvertedDocuments {
     /// Adds documents; fails if all of them exceed the limits of an output.
     fn add(&mut self, documents: Value) -> Result<(), NodeError> {
         self.size.add(&documents)?;

@@ -1,7 +1,7 @@
 //! `MultiFileTypeConverter`: converts each file with the converter for its type.
 
 use super::{
-    Converting, FileType, Made, Registered, Sources, detect,
+    ConvertedDocuments, Converting, FileType, Registered, Sources, detect,
     docx::DocxConverter,
     excel::ExcelConverter,
     html::HtmlConverter,
@@ -264,7 +264,7 @@ impl Kind for MultiConverter {
         let sources = Sources::of(call, input)?.collect::<Result<Vec<_>, _>>()?.into_iter().enumerate();
         let work: Vec<_> = sources.map(|(index, source)| self.convert(call, index, source)).collect();
         let mut work = std::pin::pin!(stream::iter(work).buffered(self.workers));
-        let mut made = Made::default();
+        let mut made = ConvertedDocuments::default();
         while let Some(documents) = work.next().await {
             made.add(Document::list(documents?))?;
         }

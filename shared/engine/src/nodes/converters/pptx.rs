@@ -1,7 +1,7 @@
 //! `PPTXFileConverter`: extracts the texts of the shapes of presentations: a document for each file, or for each slide.
 
 use super::{
-    Converter, Converting, Given, Registered, TIMEOUT, archive::Archive, check_text_size, with_path,
+    Converter, Converting, InputFile, Registered, TIMEOUT, archive::Archive, check_text_size, with_path,
     xml::Element,
 };
 use crate::{
@@ -38,7 +38,7 @@ impl PptxConverter {
 impl Converter for PptxConverter {
     const JOB: &'static str = "pptx";
 
-    fn convert(&self, file: Given, ids: &DocumentIds) -> Result<Vec<Document>, NodeError> {
+    fn convert(&self, file: InputFile, ids: &DocumentIds) -> Result<Vec<Document>, NodeError> {
         let slides = slides(&file.bytes)?;
         let metadata = with_path(file.metadata, &file.name);
         if !self.by_slide {

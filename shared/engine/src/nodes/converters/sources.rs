@@ -1,6 +1,6 @@
 //! The input of a converter: files, or paths that name the run's files, with metadata.
 
-use super::{Admission, Content, FILES, Files, MAPPING_OR_LIST, TEXTS, invalid};
+use super::{Content, FILES, Files, InputCheck, MAPPING_OR_LIST, TEXTS, invalid};
 use crate::flow::{Call, NodeError};
 use runyard_runs::File;
 use serde_json::{Map, Value, json};
@@ -11,13 +11,13 @@ const MAX_TOTAL_BYTES: usize = 128 * 1024 * 1024;
 
 /// Checks an input: `file_paths` or `files` must not be empty.
 pub(super) fn admit(input: &Value) -> Result<Arc<Value>, NodeError> {
-    let mut input = Admission::of(input, "a converter")?;
+    let mut input = InputCheck::of(input, "a converter")?;
     admit_files(&mut input)?;
     input.or("metadata", Value::Null, MAPPING_OR_LIST)?;
     Ok(input.done())
 }
 
-pub(super) fn admit_files(input: &mut Admission<'_>) -> Result<(), NodeError> {
+pub(super) fn admit_files(input: &mut InputCheck<'_>) -> Result<(), NodeError> {
     input.or("file_paths", Value::Null, TEXTS)?;
     input.or("files", Value::Null, FILES)?;
     let has = |key: &str| input.get(key).as_array().is_some_and(|list| !list.is_empty());

@@ -1,6 +1,6 @@
 //! `TextFileConverter`: makes a document of each text file.
 
-use super::{Converter, Converting, Given, Registered, TIMEOUT, with_path};
+use super::{Converter, Converting, InputFile, Registered, TIMEOUT, with_path};
 use crate::{
     charset,
     document::{Document, DocumentIds},
@@ -24,7 +24,7 @@ impl Converter for TextConverter {
     /// Text is only decoded: a byte becomes at most 3 bytes.
     const MAX_INLINE_BYTES: usize = 1024 * 1024;
 
-    fn convert(&self, file: Given, ids: &DocumentIds) -> Result<Vec<Document>, NodeError> {
+    fn convert(&self, file: InputFile, ids: &DocumentIds) -> Result<Vec<Document>, NodeError> {
         let text = charset::decode(&file.bytes);
         let content = text.trim();
         if content.is_empty() {

@@ -1,12 +1,12 @@
 //! `UnstructuredFileConverter`: divides files into elements with the Unstructured API, and makes documents of them.
 
-use super::{Content, Given, Made, Registered, Sources, named, sources};
+use super::{Content, ConvertedDocuments, InputFile, Registered, Sources, named, sources};
 use crate::{
     document::{Document, DocumentIds},
     flow::{Call, Halt, Kind, NodeError},
+    http_client::{self, Answer},
     load::{Fields, Loading},
     nodes::connection::{Setting, connection},
-    rest::{self, Answer},
 };
 use async_trait::async_trait;
 use reqwest::header::CONTENT_TYPE;
@@ -95,7 +95,7 @@ impl UnstructuredConverter {
 
     /// Returns the elements of a file. The call is recorded, because it must be paid for: a resumed run does not repeat
     /// it.
-    async fn elements(&self, call: Call<'_>, index: usize, file: &Given) -> Result<Vec<Value>, Halt> {
+    async fn elements(&self, call: Call<'_>, index: usize, file: &InputFile) -> Result<Vec<Value>, Halt> {
         let key = format!("{}/file/{index}", call.key);
         let recorded = if let Some(recorded) = call.run.recorded(&key) {
             recorded.journal
@@ -115,7 +115,7 @@ impl UnstructuredConverter {
         }
     }
 
-    async fn ask(&self, call: Call<'_>, file: &Given) -> Result<Value, NodeError> {
+    async fn ask(&self, call: Call<'_>, file: &InputFile) -> Result<Value, NodeError> {
         let boundary = Uuid::new_v5(&call.run.new_run().id.0, file.name.as_bytes()).simple().to_string();
         let body = form(&boundary, file, &self.parameters);
         let request = |client: &reqwest::Client, url| {
@@ -129,7 +129,7 @@ impl UnstructuredConverter {
                 format!("the Unstructured API did not convert `{}`: {problem}", file.name),
             )
         };
-        let answer = rest::call(&call.services.http, &self.url, TIMEOUT, request).await;
+        let answer = http_client::call(&call.services.http, &self.url, TIMEOUT, request).await;
         let answer: Answer = answer.map_err(|failure| failed(failure.to_string()))?;
         if !answer.status.is_success() {
             return Err(failed(format!("{}: {}", answer.status, answer.error_text())));
@@ -137,7 +137,7 @@ impl UnstructuredConverter {
         Ok(answer.json())
     }
 
-    fn documents(&self, file: Given, elements: &[Value], ids: &DocumentIds) -> Vec<Document> {
+    fn documents(&self, file: InputFile, elements: &[Value], ids: &DocumentIds) -> Vec<Document> {
         let mut metadata = file.metadata;
         metadata.insert("file_path".into(), file.name.into());
         match self.mode {
@@ -204,7 +204,7 @@ fn add_parameter(key: &str, value: &Value, parameters: &mut Vec<(String, String)
 }
 
 /// The body of a multipart form with one file.
-fn form(boundary: &str, file: &Given, parameters: &[(String, String)]) -> Vec<u8> {
+fn form(boundary: &str, file: &InputFile, parameters: &[(String, String)]) -> Vec<u8> {
     let quoted = |text: &str| text.replace('"', "%22").replace(['\r', '\n'], " ");
     let mut body = Vec::with_capacity(file.bytes.len() + 1024);
     for (key, value) in parameters {
@@ -228,11 +228,11 @@ fn form(boundary: &str, file: &Given, parameters: &[(String, String)]) -> Vec<u8
 impl Kind for UnstructuredConverter {
     async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
         let ids = DocumentIds::new(call);
-        let mut made = Made::default();
+        let mut made = ConvertedDocuments::default();
         for (index, source) in Sources::of(call, input)?.enumerate() {
             let source = source?;
             let Content { name, bytes } = source.content(call).await?;
-            let file = Given { name: named(name, &bytes, &ids)?, bytes, metadata: source.metadata() };
+            let file = InputFile { name: named(name, &bytes, &ids)?, bytes, metadata: source.metadata() };
             let elements = self.elements(call, index, &file).await?;
             made.add(Document::list(self.documents(file, &elements, &ids)))?;
         }
@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn writes_forms_with_parameters_and_the_file() {
-        let file = Given { name: "a\"b.txt".into(), bytes: b"\0x".to_vec(), metadata: Map::new() };
+        let file = InputFile { name: "a\"b.txt".into(), bytes: b"\0x".to_vec(), metadata: Map::new() };
         let mut parameters = Vec::new();
         add_parameter("languages", &json!(["eng", "deu"]), &mut parameters);
         add_parameter("coordinates", &json!(true), &mut parameters);

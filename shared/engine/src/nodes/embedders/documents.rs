@@ -5,7 +5,7 @@ use crate::{
     document::Document,
     flow::{Call, Halt, Kind, NodeError},
     load::{Fields, Loading},
-    nodes::admit::{Admission, invalid},
+    nodes::admit::{InputCheck, invalid},
 };
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -31,7 +31,7 @@ impl Kind for DocumentEmbedder {
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
-        let mut admission = Admission::of(&input, "a document embedder")?;
+        let mut admission = InputCheck::of(&input, "a document embedder")?;
         let documents = Document::read_list(input.get("documents"))?;
         if let Some(index) = documents.iter().position(|document| document.content.trim().is_empty()) {
             return Err(invalid(format!("`documents[{index}].content`: cannot be blank")));

@@ -4,11 +4,11 @@ use super::Provider;
 use crate::{
     document::Document,
     flow::{Call, Halt, NodeError},
+    http_client::{self, Answer, Failure},
     llm::{Keys, LlmError},
     load::{Fields, Loading},
     nodes::connection::connection,
     python_text,
-    rest::{self, Answer, Failure},
     services::CallSize,
 };
 use runyard_runs::ModelUsage;
@@ -220,12 +220,12 @@ impl Embedder {
 
     async fn ask(&self, call: Call<'_>, texts: &[String]) -> Result<Embedded, LlmError> {
         let wire = (self.provider.protocol.request)(self, texts);
-        let answer = rest::call(&call.services.http, &wire.url, IDLE_TIMEOUT, |client, url| {
+        let answer = http_client::call(&call.services.http, &wire.url, IDLE_TIMEOUT, |client, url| {
             let request = client.post(url).header("content-type", "application/json").body(wire.body);
             wire.headers.iter().fold(request, |request, (name, value)| request.header(*name, value))
         });
         let answer: Answer = answer.await.map_err(|failure| match failure {
-            Failure::Refused(_) | Failure::Request(_) | Failure::Redirect(_) => {
+            Failure::EgressError(_) | Failure::Request(_) | Failure::Redirect(_) => {
                 LlmError::refused(failure.to_string())
             }
             _ => LlmError::connection(failure.to_string()),

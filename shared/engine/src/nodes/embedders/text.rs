@@ -4,7 +4,7 @@ use super::{Embedder, Provider};
 use crate::{
     flow::{Call, Halt, Kind, NodeError},
     load::{Fields, Loading},
-    nodes::admit::{Admission, Check},
+    nodes::admit::{Check, InputCheck},
 };
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -33,7 +33,7 @@ impl Kind for TextEmbedder {
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
-        let mut admission = Admission::of(&input, "a text embedder")?;
+        let mut admission = InputCheck::of(&input, "a text embedder")?;
         admission.required("query", QUERY)?;
         Ok(admission.done())
     }

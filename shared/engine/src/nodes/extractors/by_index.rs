@@ -1,6 +1,6 @@
 //! `ByIndexExtractor`: returns the item at an index of a list.
 
-use super::{Admission, LIST, Registered, WHOLE};
+use super::{InputCheck, LIST, Registered, WHOLE};
 use crate::{
     flow::{Call, Halt, Kind, NodeError},
     load::Fields,
@@ -46,7 +46,7 @@ impl Kind for ByIndexExtractor {
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
-        let mut input = Admission::of(&input, "a ByIndexExtractor")?;
+        let mut input = InputCheck::of(&input, "a ByIndexExtractor")?;
         input.required("input", LIST)?;
         input.optional("index", WHOLE)?;
         Ok(input.done())

@@ -1,6 +1,6 @@
 //! `ByRegexExtractor`: returns all matches of a pattern in a text.
 
-use super::{Admission, Registered, TEXT};
+use super::{InputCheck, Registered, TEXT};
 use crate::{
     compute,
     flow::{Call, Halt, Kind, NodeError},
@@ -63,7 +63,7 @@ impl Kind for ByRegexExtractor {
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
-        let mut input = Admission::of(&input, "a ByRegexExtractor")?;
+        let mut input = InputCheck::of(&input, "a ByRegexExtractor")?;
         input.required("value", TEXT)?;
         input.or("pattern", Value::Null, TEXT)?;
         Ok(input.done())

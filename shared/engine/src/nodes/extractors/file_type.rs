@@ -1,6 +1,6 @@
 //! `FileTypeExtractor`: detects the type of a file by the extension of its name, or else by its content.
 
-use super::{Admission, Registered, TEXT};
+use super::{InputCheck, Registered, TEXT};
 use crate::{
     csv,
     flow::{Call, Halt, Kind, NodeError},
@@ -131,7 +131,7 @@ impl Kind for FileTypeExtractor {
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
-        let mut input = Admission::of(&input, "a FileTypeExtractor")?;
+        let mut input = InputCheck::of(&input, "a FileTypeExtractor")?;
         input.optional("file", FILE)?;
         match input.given("filename") {
             Some(_) => input.optional("filename", TEXT)?,

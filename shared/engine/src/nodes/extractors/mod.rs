@@ -8,7 +8,7 @@ pub(super) use file_type::{FileType, detect, extension};
 
 use super::{
     Registered,
-    admit::{Admission, LIST, TEXT, WHOLE},
+    admit::{InputCheck, LIST, TEXT, WHOLE},
 };
 
 pub(super) const NODES: &[&Registered] =

@@ -1,6 +1,6 @@
 //! `FileFilter`: keeps the files of a list that match a condition, by their `name`, `size` and `mime_type`.
 
-use super::{Admission, Filter, Registered};
+use super::{Filter, InputCheck, Registered};
 use crate::{
     flow::{Call, Halt, Kind, NodeError},
     nodes::files::{FILES, Files},
@@ -30,7 +30,7 @@ impl Kind for FileFilter {
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
-        let mut input = Admission::of(&input, "a FileFilter")?;
+        let mut input = InputCheck::of(&input, "a FileFilter")?;
         input.or("files", Value::Null, FILES)?;
         Ok(input.done())
     }

@@ -1,6 +1,6 @@
 //! `ListFilter`: keeps the items of a list that match a condition.
 
-use super::{Admission, Filter, LIST, Registered};
+use super::{Filter, InputCheck, LIST, Registered};
 use crate::flow::{Call, Halt, Kind, NodeError};
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ impl Kind for ListFilter {
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
-        let mut input = Admission::of(&input, "a ListFilter")?;
+        let mut input = InputCheck::of(&input, "a ListFilter")?;
         input.required("input", LIST)?;
         Ok(input.done())
     }

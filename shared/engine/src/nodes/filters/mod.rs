@@ -5,7 +5,7 @@ mod list;
 
 use super::{
     Registered,
-    admit::{Admission, LIST},
+    admit::{InputCheck, LIST},
 };
 use crate::{
     compute,

@@ -2,10 +2,10 @@
 
 use super::{
     parameters::is_o_series,
-    provider::{Place, Provider, SPOKEN, Speaks},
+    provider::{ApiKind, BaseUrl, NON_OPENAI_CLIENT_DIALECT, Provider},
 };
 use crate::{
-    llm::{Account, Endpoint, Keys, PLAIN, Protocol},
+    llm::{Account, Endpoint, Keys, OPENAI_DIALECT, Protocol},
     load::{Connection, Fields, Loading, Refusal},
 };
 use serde_json::Value;
@@ -63,7 +63,7 @@ fn model(provider: &Provider, fields: Fields<'_>) -> Option<String> {
     let mut prefixes = own.as_deref().into_iter().chain(provider.prefixes.iter().copied());
     let model = prefixes.find_map(|prefix| model.strip_prefix(prefix)).unwrap_or(model);
     // Files name the provider behind the router before the model (`provider/owner/model`); the router expects it after.
-    if let (Speaks::HuggingFace, Some((routed, rest))) = (provider.speaks, model.split_once('/'))
+    if let (ApiKind::HuggingFace, Some((routed, rest))) = (provider.speaks, model.split_once('/'))
         && rest.contains('/')
     {
         return Some(format!("{rest}:{routed}"));
@@ -74,8 +74,8 @@ fn model(provider: &Provider, fields: Fields<'_>) -> Option<String> {
 impl Settings<'_> {
     fn endpoint(&self, model: &str) -> Option<Endpoint> {
         match self.provider.speaks {
-            Speaks::Vertex => return self.vertex(),
-            Speaks::Bedrock => return self.bedrock(),
+            ApiKind::Vertex => return self.vertex(),
+            ApiKind::Bedrock => return self.bedrock(),
             _ => {}
         }
         let (base, key) = (self.base(), self.key());
@@ -86,19 +86,21 @@ impl Settings<'_> {
         };
         let header = |name: &str| key.clone().map(|key| (name.to_owned(), key)).into_iter().collect();
         let (protocol, url, headers): (_, _, Vec<_>) = match self.provider.speaks {
-            Speaks::OpenAi(accent) => (Protocol::OpenAi(accent), self.completions(base), bearer(key)),
-            Speaks::Azure => {
+            ApiKind::OpenAi(dialect) => (Protocol::OpenAi(dialect), self.completions(base), bearer(key)),
+            ApiKind::Azure => {
                 // The reference uses another client for these models.
-                let accent = if is_o_series(model) { PLAIN } else { SPOKEN };
-                (Protocol::OpenAi(accent), self.azure(base, model)?, header("api-key"))
+                let dialect = if is_o_series(model) { OPENAI_DIALECT } else { NON_OPENAI_CLIENT_DIALECT };
+                (Protocol::OpenAi(dialect), self.azure(base, model)?, header("api-key"))
             }
-            Speaks::HuggingFace => (Protocol::OpenAi(SPOKEN), hugging_face(base), bearer(key)),
-            Speaks::Anthropic => {
+            ApiKind::HuggingFace => {
+                (Protocol::OpenAi(NON_OPENAI_CLIENT_DIALECT), hugging_face(base), bearer(key))
+            }
+            ApiKind::Anthropic => {
                 (Protocol::Anthropic, with_ending(base, "/v1/messages"), header("x-api-key"))
             }
-            Speaks::Gemini => (Protocol::Gemini(None), base.to_owned(), header("x-goog-api-key")),
-            Speaks::Cohere => (Protocol::Cohere, base.to_owned(), bearer(key)),
-            Speaks::Vertex | Speaks::Bedrock => return None,
+            ApiKind::Gemini => (Protocol::Gemini(None), base.to_owned(), header("x-goog-api-key")),
+            ApiKind::Cohere => (Protocol::Cohere, base.to_owned(), bearer(key)),
+            ApiKind::Vertex | ApiKind::Bedrock => return None,
         };
         Some(self.made(protocol, url, headers))
     }
@@ -117,9 +119,9 @@ impl Settings<'_> {
             return Some(base.to_owned());
         }
         let (variable, default) = match self.provider.place {
-            Place::Fixed(url) => return Some(url.to_owned()),
-            Place::Default(variable, default) => (variable, Some(default)),
-            Place::Given(variable) => (variable, None),
+            BaseUrl::Fixed(url) => return Some(url.to_owned()),
+            BaseUrl::Default(variable, default) => (variable, Some(default)),
+            BaseUrl::Given(variable) => (variable, None),
         };
         match self.setting("url", variable) {
             Ok(Some(url)) => Some(url),
@@ -272,7 +274,7 @@ fn hugging_face(base: &str) -> String {
 #[expect(clippy::option_option, reason = "no connection, and an invalid one, are different results")]
 fn connection(provider: &Provider, fields: Fields<'_>, loading: &Loading<'_>) -> Option<Option<Connection>> {
     let Some(given) = fields.get("connection") else {
-        if matches!(provider.place, Place::Given(None)) {
+        if matches!(provider.place, BaseUrl::Given(None)) {
             let message = format!(
                 "`connection` cannot be blank: set one of type `dynamiq.connections.{}`",
                 provider.connection

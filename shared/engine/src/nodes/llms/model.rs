@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     flow::{Call, ErrorHandling, Halt, NodeError},
-    llm::{Endpoint, Piece, Pieces, Reply, Request, Unanswered},
+    llm::{CallError, Endpoint, Piece, Pieces, Reply, Request},
     load::{Fields, Loading, error_handling},
     prompt::Prompt,
 };
@@ -161,8 +161,8 @@ impl Model {
                 Err(NodeError::new("LLMContentFilteredError", message).into())
             }
             Ok(reply) => Ok(reply),
-            Err(Unanswered::Failed(error)) => Err(NodeError::from(error).into()),
-            Err(Unanswered::Stopped) => Err(Halt::Stopped),
+            Err(CallError::Failed(error)) => Err(NodeError::from(error).into()),
+            Err(CallError::Stopped) => Err(Halt::Stopped),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The table of providers.
 
-use crate::llm::{Accent, AskUsage, PLAIN};
+use crate::llm::{Dialect, OPENAI_DIALECT, UsageRequest};
 
 /// What distinguishes a provider from the others.
 pub(super) struct Provider {
@@ -12,19 +12,19 @@ pub(super) struct Provider {
     pub(super) name: &'static str,
     /// The class of its connections.
     pub(super) connection: &'static str,
-    pub(super) speaks: Speaks,
+    pub(super) speaks: ApiKind,
     /// Prefixes of model names in files, which are not sent to the provider.
     pub(super) prefixes: &'static [&'static str],
-    pub(super) place: Place,
+    pub(super) place: BaseUrl,
     /// The environment variable with the key, if the connection has none.
     pub(super) key: Option<&'static str>,
-    pub(super) reasons: Reasons,
+    pub(super) reasons: Reasoning,
 }
 
 /// The protocol of a provider.
 #[derive(Clone, Copy)]
-pub(super) enum Speaks {
-    OpenAi(Accent),
+pub(super) enum ApiKind {
+    OpenAi(Dialect),
     /// Chat completions with the deployment in the URL.
     Azure,
     /// Chat completions through a router, with the provider behind it in the model name.
@@ -38,7 +38,7 @@ pub(super) enum Speaks {
 
 /// Source of the base URL.
 #[derive(Clone, Copy)]
-pub(super) enum Place {
+pub(super) enum BaseUrl {
     /// Always this URL.
     Fixed(&'static str),
     /// The connection, else this environment variable, else this URL.
@@ -49,7 +49,7 @@ pub(super) enum Place {
 
 /// Which models of a provider are reasoning models with special parameters.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reasons {
+pub(super) enum Reasoning {
     /// None, or none that the name identifies.
     Not,
     /// Models of `OpenAI` that another provider serves.
@@ -59,18 +59,18 @@ pub(super) enum Reasons {
 }
 
 /// Dialect of providers that the reference does not call through `OpenAI`'s client.
-pub(super) const SPOKEN: Accent = Accent { says_stream: true, ..PLAIN };
+pub(super) const NON_OPENAI_CLIENT_DIALECT: Dialect = Dialect { says_stream: true, ..OPENAI_DIALECT };
 
 const BASE: Provider = Provider {
     class: "",
     node_name: "LLM",
     name: "",
     connection: "",
-    speaks: Speaks::OpenAi(PLAIN),
+    speaks: ApiKind::OpenAi(OPENAI_DIALECT),
     prefixes: &[],
-    place: Place::Fixed(""),
+    place: BaseUrl::Fixed(""),
     key: None,
-    reasons: Reasons::Not,
+    reasons: Reasoning::Not,
 };
 
 pub(super) const OPENAI: Provider = Provider {
@@ -78,9 +78,9 @@ pub(super) const OPENAI: Provider = Provider {
     name: "OpenAI",
     connection: "OpenAI",
     prefixes: &["openai/"],
-    place: Place::Default(Some("OPENAI_URL"), "https://api.openai.com/v1"),
+    place: BaseUrl::Default(Some("OPENAI_URL"), "https://api.openai.com/v1"),
     key: Some("OPENAI_API_KEY"),
-    reasons: Reasons::WithEffort,
+    reasons: Reasoning::WithEffort,
     ..BASE
 };
 
@@ -99,8 +99,8 @@ pub(super) const CUSTOM: Provider = Provider {
         "llamafile/",
         "litellm_proxy/",
     ],
-    place: Place::Given(None),
-    reasons: Reasons::Plainly,
+    place: BaseUrl::Given(None),
+    reasons: Reasoning::Plainly,
     ..BASE
 };
 
@@ -108,13 +108,13 @@ pub(super) const AI21: Provider = Provider {
     class: "llms.AI21",
     name: "AI21",
     connection: "AI21",
-    speaks: Speaks::OpenAi(Accent {
+    speaks: ApiKind::OpenAi(Dialect {
         unknown: &["thinking", "top_p", "presence_penalty", "frequency_penalty"],
-        usage: AskUsage::Not,
-        ..PLAIN
+        usage: UsageRequest::Not,
+        ..OPENAI_DIALECT
     }),
     prefixes: &["ai21/"],
-    place: Place::Fixed("https://api.ai21.com/studio/v1"),
+    place: BaseUrl::Fixed("https://api.ai21.com/studio/v1"),
     key: Some("AI21_API_KEY"),
     ..BASE
 };
@@ -124,7 +124,7 @@ pub(super) const ANYSCALE: Provider = Provider {
     name: "Anyscale",
     connection: "Anyscale",
     prefixes: &["anyscale/"],
-    place: Place::Fixed("https://api.endpoints.anyscale.com/v1"),
+    place: BaseUrl::Fixed("https://api.endpoints.anyscale.com/v1"),
     key: Some("ANYSCALE_API_KEY"),
     ..BASE
 };
@@ -134,9 +134,9 @@ pub(super) const ATLAS_CLOUD: Provider = Provider {
     name: "Atlas Cloud",
     connection: "AtlasCloud",
     prefixes: &["openai/"],
-    place: Place::Default(Some("ATLASCLOUD_API_BASE"), "https://api.atlascloud.ai/v1"),
+    place: BaseUrl::Default(Some("ATLASCLOUD_API_BASE"), "https://api.atlascloud.ai/v1"),
     key: Some("ATLASCLOUD_API_KEY"),
-    reasons: Reasons::Plainly,
+    reasons: Reasoning::Plainly,
     ..BASE
 };
 
@@ -144,11 +144,11 @@ pub(super) const AZURE: Provider = Provider {
     class: "llms.AzureAI",
     name: "Azure",
     connection: "AzureAI",
-    speaks: Speaks::Azure,
+    speaks: ApiKind::Azure,
     prefixes: &["azure/"],
-    place: Place::Given(Some("AZURE_URL")),
+    place: BaseUrl::Given(Some("AZURE_URL")),
     key: Some("AZURE_API_KEY"),
-    reasons: Reasons::Plainly,
+    reasons: Reasoning::Plainly,
     ..BASE
 };
 
@@ -156,12 +156,12 @@ pub(super) const CEREBRAS: Provider = Provider {
     class: "llms.Cerebras",
     name: "Cerebras",
     connection: "Cerebras",
-    speaks: Speaks::OpenAi(Accent {
+    speaks: ApiKind::OpenAi(Dialect {
         unknown: &["thinking", "presence_penalty", "frequency_penalty"],
-        ..PLAIN
+        ..OPENAI_DIALECT
     }),
     prefixes: &["cerebras/"],
-    place: Place::Fixed("https://api.cerebras.ai/v1"),
+    place: BaseUrl::Fixed("https://api.cerebras.ai/v1"),
     key: Some("CEREBRAS_API_KEY"),
     ..BASE
 };
@@ -170,9 +170,12 @@ pub(super) const DATABRICKS: Provider = Provider {
     class: "llms.Databricks",
     name: "Databricks",
     connection: "Databricks",
-    speaks: Speaks::OpenAi(Accent { unknown: &["seed", "presence_penalty", "frequency_penalty"], ..SPOKEN }),
+    speaks: ApiKind::OpenAi(Dialect {
+        unknown: &["seed", "presence_penalty", "frequency_penalty"],
+        ..NON_OPENAI_CLIENT_DIALECT
+    }),
     prefixes: &["databricks/"],
-    place: Place::Given(Some("DATABRICKS_API_BASE")),
+    place: BaseUrl::Given(Some("DATABRICKS_API_BASE")),
     key: Some("DATABRICKS_API_KEY"),
     ..BASE
 };
@@ -181,9 +184,9 @@ pub(super) const DEEP_INFRA: Provider = Provider {
     class: "llms.DeepInfra",
     name: "DeepInfra",
     connection: "DeepInfra",
-    speaks: Speaks::OpenAi(Accent { unknown: &["thinking", "seed", "tool_choice"], ..PLAIN }),
+    speaks: ApiKind::OpenAi(Dialect { unknown: &["thinking", "seed", "tool_choice"], ..OPENAI_DIALECT }),
     prefixes: &["deepinfra/"],
-    place: Place::Fixed("https://api.deepinfra.com/v1/openai"),
+    place: BaseUrl::Fixed("https://api.deepinfra.com/v1/openai"),
     key: Some("DEEPINFRA_API_KEY"),
     ..BASE
 };
@@ -192,9 +195,9 @@ pub(super) const DEEP_SEEK: Provider = Provider {
     class: "llms.DeepSeek",
     name: "DeepSeek",
     connection: "DeepSeek",
-    speaks: Speaks::OpenAi(Accent { unknown: &[], flat: true, ..SPOKEN }),
+    speaks: ApiKind::OpenAi(Dialect { unknown: &[], flat: true, ..NON_OPENAI_CLIENT_DIALECT }),
     prefixes: &["deepseek/"],
-    place: Place::Fixed("https://api.deepseek.com/beta"),
+    place: BaseUrl::Fixed("https://api.deepseek.com/beta"),
     key: Some("DEEPSEEK_API_KEY"),
     ..BASE
 };
@@ -203,9 +206,13 @@ pub(super) const FIREWORKS: Provider = Provider {
     class: "llms.FireworksAI",
     name: "Fireworks",
     connection: "FireworksAI",
-    speaks: Speaks::OpenAi(Accent { unknown: &["thinking", "seed"], any_tool: "any", ..SPOKEN }),
+    speaks: ApiKind::OpenAi(Dialect {
+        unknown: &["thinking", "seed"],
+        any_tool: "any",
+        ..NON_OPENAI_CLIENT_DIALECT
+    }),
     prefixes: &["fireworks_ai/"],
-    place: Place::Fixed("https://api.fireworks.ai/inference/v1"),
+    place: BaseUrl::Fixed("https://api.fireworks.ai/inference/v1"),
     key: Some("FIREWORKS_AI_API_KEY"),
     ..BASE
 };
@@ -214,9 +221,9 @@ pub(super) const GROQ: Provider = Provider {
     class: "llms.Groq",
     name: "Groq",
     connection: "Groq",
-    speaks: Speaks::OpenAi(SPOKEN),
+    speaks: ApiKind::OpenAi(NON_OPENAI_CLIENT_DIALECT),
     prefixes: &["groq/"],
-    place: Place::Fixed("https://api.groq.com/openai/v1"),
+    place: BaseUrl::Fixed("https://api.groq.com/openai/v1"),
     key: Some("GROQ_API_KEY"),
     ..BASE
 };
@@ -225,9 +232,9 @@ pub(super) const HUGGING_FACE: Provider = Provider {
     class: "llms.HuggingFace",
     name: "Hugging Face",
     connection: "HuggingFace",
-    speaks: Speaks::HuggingFace,
+    speaks: ApiKind::HuggingFace,
     prefixes: &["huggingface/"],
-    place: Place::Fixed("https://router.huggingface.co"),
+    place: BaseUrl::Fixed("https://router.huggingface.co"),
     key: Some("HUGGINGFACE_API_KEY"),
     ..BASE
 };
@@ -236,16 +243,16 @@ pub(super) const MISTRAL: Provider = Provider {
     class: "llms.Mistral",
     name: "Mistral",
     connection: "Mistral",
-    speaks: Speaks::OpenAi(Accent {
+    speaks: ApiKind::OpenAi(Dialect {
         unknown: &["thinking", "presence_penalty", "frequency_penalty"],
         renamed: &[("seed", "random_seed")],
         any_tool: "any",
-        usage: AskUsage::Not,
+        usage: UsageRequest::Not,
         prefix: true,
-        ..PLAIN
+        ..OPENAI_DIALECT
     }),
     prefixes: &["mistral/"],
-    place: Place::Fixed("https://api.mistral.ai/v1"),
+    place: BaseUrl::Fixed("https://api.mistral.ai/v1"),
     key: Some("MISTRAL_API_KEY"),
     ..BASE
 };
@@ -255,7 +262,7 @@ pub(super) const NOVITA: Provider = Provider {
     name: "Novita",
     connection: "Novita",
     prefixes: &["novita/"],
-    place: Place::Fixed("https://api.novita.ai/v3/openai"),
+    place: BaseUrl::Fixed("https://api.novita.ai/v3/openai"),
     key: Some("NOVITA_API_KEY"),
     ..BASE
 };
@@ -265,7 +272,7 @@ pub(super) const NVIDIA_NIM: Provider = Provider {
     name: "NVIDIA NIM",
     connection: "NvidiaNIM",
     prefixes: &["nvidia_nim/"],
-    place: Place::Given(Some("NVIDIA_NIM_URL")),
+    place: BaseUrl::Given(Some("NVIDIA_NIM_URL")),
     key: Some("NVIDIA_NIM_API_KEY"),
     ..BASE
 };
@@ -275,7 +282,7 @@ pub(super) const OLLAMA: Provider = Provider {
     name: "Ollama",
     connection: "Ollama",
     prefixes: &["ollama/", "ollama_chat/"],
-    place: Place::Default(None, "http://localhost:11434"),
+    place: BaseUrl::Default(None, "http://localhost:11434"),
     ..BASE
 };
 
@@ -283,9 +290,9 @@ pub(super) const OPEN_ROUTER: Provider = Provider {
     class: "llms.OpenRouter",
     name: "OpenRouter",
     connection: "OpenRouter",
-    speaks: Speaks::OpenAi(Accent { usage: AskUsage::OfAll, ..SPOKEN }),
+    speaks: ApiKind::OpenAi(Dialect { usage: UsageRequest::OfAll, ..NON_OPENAI_CLIENT_DIALECT }),
     prefixes: &["openrouter/"],
-    place: Place::Default(Some("OPENROUTER_API_BASE"), "https://openrouter.ai/api/v1"),
+    place: BaseUrl::Default(Some("OPENROUTER_API_BASE"), "https://openrouter.ai/api/v1"),
     key: Some("OPENROUTER_API_KEY"),
     ..BASE
 };
@@ -294,9 +301,13 @@ pub(super) const PERPLEXITY: Provider = Provider {
     class: "llms.Perplexity",
     name: "Perplexity",
     connection: "Perplexity",
-    speaks: Speaks::OpenAi(Accent { unknown: &["thinking", "seed", "stop"], usage: AskUsage::Not, ..PLAIN }),
+    speaks: ApiKind::OpenAi(Dialect {
+        unknown: &["thinking", "seed", "stop"],
+        usage: UsageRequest::Not,
+        ..OPENAI_DIALECT
+    }),
     prefixes: &["perplexity/"],
-    place: Place::Fixed("https://api.perplexity.ai"),
+    place: BaseUrl::Fixed("https://api.perplexity.ai"),
     key: Some("PERPLEXITYAI_API_KEY"),
     ..BASE
 };
@@ -305,13 +316,13 @@ pub(super) const SAMBA_NOVA: Provider = Provider {
     class: "llms.SambaNova",
     name: "SambaNova",
     connection: "SambaNova",
-    speaks: Speaks::OpenAi(Accent {
+    speaks: ApiKind::OpenAi(Dialect {
         unknown: &["thinking", "seed", "presence_penalty", "frequency_penalty"],
         flat: true,
-        ..PLAIN
+        ..OPENAI_DIALECT
     }),
     prefixes: &["sambanova/"],
-    place: Place::Fixed("https://api.sambanova.ai/v1"),
+    place: BaseUrl::Fixed("https://api.sambanova.ai/v1"),
     key: Some("SAMBANOVA_API_KEY"),
     ..BASE
 };
@@ -321,7 +332,7 @@ pub(super) const TOGETHER: Provider = Provider {
     name: "Together",
     connection: "TogetherAI",
     prefixes: &["together_ai/"],
-    place: Place::Fixed("https://api.together.xyz/v1"),
+    place: BaseUrl::Fixed("https://api.together.xyz/v1"),
     key: Some("TOGETHER_API_KEY"),
     ..BASE
 };
@@ -330,9 +341,12 @@ pub(super) const XAI: Provider = Provider {
     class: "llms.xAI",
     name: "xAI",
     connection: "xAI",
-    speaks: Speaks::OpenAi(Accent { unknown: &["thinking", "stop", "frequency_penalty"], ..SPOKEN }),
+    speaks: ApiKind::OpenAi(Dialect {
+        unknown: &["thinking", "stop", "frequency_penalty"],
+        ..NON_OPENAI_CLIENT_DIALECT
+    }),
     prefixes: &["xai/"],
-    place: Place::Fixed("https://api.x.ai/v1"),
+    place: BaseUrl::Fixed("https://api.x.ai/v1"),
     key: Some("XAI_API_KEY"),
     ..BASE
 };
@@ -341,9 +355,9 @@ pub(super) const ANTHROPIC: Provider = Provider {
     class: "llms.Anthropic",
     name: "Anthropic",
     connection: "Anthropic",
-    speaks: Speaks::Anthropic,
+    speaks: ApiKind::Anthropic,
     prefixes: &["anthropic/"],
-    place: Place::Fixed("https://api.anthropic.com"),
+    place: BaseUrl::Fixed("https://api.anthropic.com"),
     key: Some("ANTHROPIC_API_KEY"),
     ..BASE
 };
@@ -352,9 +366,9 @@ pub(super) const GEMINI: Provider = Provider {
     class: "llms.Gemini",
     name: "Gemini",
     connection: "Gemini",
-    speaks: Speaks::Gemini,
+    speaks: ApiKind::Gemini,
     prefixes: &["gemini/"],
-    place: Place::Fixed("https://generativelanguage.googleapis.com/v1beta"),
+    place: BaseUrl::Fixed("https://generativelanguage.googleapis.com/v1beta"),
     key: Some("GEMINI_API_KEY"),
     ..BASE
 };
@@ -363,7 +377,7 @@ pub(super) const VERTEX: Provider = Provider {
     class: "llms.VertexAI",
     name: "Vertex AI",
     connection: "VertexAI",
-    speaks: Speaks::Vertex,
+    speaks: ApiKind::Vertex,
     prefixes: &["vertex_ai/"],
     ..BASE
 };
@@ -372,7 +386,7 @@ pub(super) const BEDROCK: Provider = Provider {
     class: "llms.Bedrock",
     name: "Bedrock",
     connection: "AWS",
-    speaks: Speaks::Bedrock,
+    speaks: ApiKind::Bedrock,
     prefixes: &["bedrock/converse/", "bedrock/"],
     ..BASE
 };
@@ -381,9 +395,9 @@ pub(super) const COHERE: Provider = Provider {
     class: "llms.Cohere",
     name: "Cohere",
     connection: "Cohere",
-    speaks: Speaks::Cohere,
+    speaks: ApiKind::Cohere,
     prefixes: &["cohere_chat/", "cohere/"],
-    place: Place::Fixed("https://api.cohere.com/v2/chat"),
+    place: BaseUrl::Fixed("https://api.cohere.com/v2/chat"),
     key: Some("COHERE_API_KEY"),
     ..BASE
 };

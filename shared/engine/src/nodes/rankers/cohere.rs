@@ -4,13 +4,13 @@ use super::Registered;
 use crate::{
     document::Document,
     flow::{Call, Halt, Kind, NodeError},
+    http_client::{self, Failure},
     llm::LlmError,
     load::{Fields, Loading},
     nodes::{
-        admit::{Admission, TEXT},
+        admit::{InputCheck, TEXT},
         connection::{Setting, needed},
     },
-    rest::{self, Failure},
 };
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -65,11 +65,11 @@ impl CohereReranker {
         let texts: Vec<&str> = documents.iter().map(|document| document.content.as_str()).collect();
         let body = json!({"model": self.model, "query": query, "documents": texts, "top_n": self.top_k});
         let url = format!("{}/v2/rerank", self.url);
-        let answer = rest::call(&call.services.http, &url, IDLE_TIMEOUT, |client, url| {
+        let answer = http_client::call(&call.services.http, &url, IDLE_TIMEOUT, |client, url| {
             client.post(url).bearer_auth(&self.api_key).json(&body)
         });
         let answer = answer.await.map_err(|failure| match failure {
-            Failure::Refused(_) | Failure::Request(_) | Failure::Redirect(_) => {
+            Failure::EgressError(_) | Failure::Request(_) | Failure::Redirect(_) => {
                 LlmError::refused(failure.to_string())
             }
             _ => LlmError::connection(failure.to_string()),
@@ -102,7 +102,7 @@ impl Kind for CohereReranker {
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
-        let mut admission = Admission::of(&input, "a CohereReranker")?;
+        let mut admission = InputCheck::of(&input, "a CohereReranker")?;
         admission.required("query", TEXT)?;
         admission.set("documents", Document::list(Document::read_list(input.get("documents"))?));
         Ok(admission.done())

@@ -7,7 +7,7 @@ use crate::{
     flow::{Call, Halt, Kind, NodeError},
     load::{Fields, Loading},
     nodes::{
-        admit::{Admission, TEXT},
+        admit::{InputCheck, TEXT},
         llms::{Ask, Model},
     },
     services::BUDGET_EXCEEDED,
@@ -106,7 +106,7 @@ impl Kind for LlmDocumentRanker {
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
-        let mut admission = Admission::of(&input, "an LLMDocumentRanker")?;
+        let mut admission = InputCheck::of(&input, "an LLMDocumentRanker")?;
         admission.required("query", TEXT)?;
         admission.set("documents", Document::list(Document::read_list(input.get("documents"))?));
         Ok(admission.done())

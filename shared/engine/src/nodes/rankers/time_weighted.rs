@@ -5,7 +5,7 @@ use crate::{
     document::Document,
     flow::{Call, Halt, Kind, NodeError},
     load::Fields,
-    nodes::admit::Admission,
+    nodes::admit::InputCheck,
     python_text,
 };
 use async_trait::async_trait;
@@ -115,7 +115,7 @@ impl Kind for TimeWeightedRanker {
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
-        let mut input = Admission::of(&input, "a TimeWeightedDocumentRanker")?;
+        let mut input = InputCheck::of(&input, "a TimeWeightedDocumentRanker")?;
         let documents = Document::read_list(input.given("documents"))?;
         input.set("documents", Document::list(documents));
         Ok(input.done())

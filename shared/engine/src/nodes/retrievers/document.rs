@@ -3,7 +3,7 @@
 use crate::{
     flow::{Call, Halt, Kind, NodeError},
     load::Fields,
-    nodes::admit::{Admission, Check, MAPPING, NUMBER, TEXT, WHOLE},
+    nodes::admit::{Check, InputCheck, MAPPING, NUMBER, TEXT, WHOLE},
     vectors::{Columns, Filter, Query, VectorStore},
 };
 use async_trait::async_trait;
@@ -88,7 +88,7 @@ impl Kind for DocumentRetriever {
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
-        let mut admission = Admission::of(&input, "a document retriever")?;
+        let mut admission = InputCheck::of(&input, "a document retriever")?;
         admission.required("embedding", VECTOR)?;
         admission.or("filters", json!({}), MAPPING)?;
         admission.or("top_k", 0, WHOLE)?;

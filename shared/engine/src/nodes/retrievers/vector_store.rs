@@ -7,10 +7,10 @@ use super::{
 };
 use crate::{
     document::Document,
-    flow::{Call, Halt, Kind, Node, NodeError, Offer, run_within},
+    flow::{Call, Halt, Kind, Node, NodeError, ToolSpec, run_within},
     load::{Fields, Loading},
     nodes::{
-        admit::{Admission, MAPPING, NUMBER, TEXT, WHOLE},
+        admit::{InputCheck, MAPPING, NUMBER, TEXT, WHOLE},
         part::{part, tool_failure},
     },
 };
@@ -124,8 +124,8 @@ impl Kind for VectorStoreRetriever {
         Ok(Arc::new(json!({"content": self.format.text(&read), "documents": documents})))
     }
 
-    fn offer(&self) -> Offer {
-        Offer {
+    fn offer(&self) -> ToolSpec {
+        ToolSpec {
             description: "Finds the documents of a knowledge base that have to do with a question.",
             parameters: json!({
                 "type": "object",
@@ -146,7 +146,7 @@ impl Kind for VectorStoreRetriever {
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
-        let mut admission = Admission::of(&input, "a VectorStoreRetriever")?;
+        let mut admission = InputCheck::of(&input, "a VectorStoreRetriever")?;
         admission.required("query", TEXT)?;
         admission.optional("alpha", SHARE)?;
         admission.or("filters", Map::new(), MAPPING)?;

@@ -10,11 +10,11 @@ mod language;
 mod markdown;
 mod recursive;
 
-use super::{Registered, admit::Admission, blocking};
+use super::{Registered, admit::InputCheck, blocking};
 use crate::{
     document::{Document, DocumentIds},
     flow::{Call, Halt, Kind, NodeError},
-    job::{Job, Known, Ready},
+    job::{Job, Ready, RegisteredJob},
     measure::OutputSize,
 };
 use async_trait::async_trait;
@@ -34,13 +34,13 @@ pub(super) const NODES: &[&Registered] = &[
     &recursive::RECURSIVE_CHARACTER_SPLITTER,
 ];
 
-pub(super) const JOBS: &[Known] = &[
-    Known::of::<Split<auto::AutoSplitter>>(),
-    Known::of::<Split<document::DocumentSplitter>>(),
-    Known::of::<Split<html::HtmlSplitter>>(),
-    Known::of::<Split<json::JsonSplitter>>(),
-    Known::of::<Split<markdown::MarkdownSplitter>>(),
-    Known::of::<Split<recursive::RecursiveSplitter>>(),
+pub(super) const JOBS: &[RegisteredJob] = &[
+    RegisteredJob::of::<Split<auto::AutoSplitter>>(),
+    RegisteredJob::of::<Split<document::DocumentSplitter>>(),
+    RegisteredJob::of::<Split<html::HtmlSplitter>>(),
+    RegisteredJob::of::<Split<json::JsonSplitter>>(),
+    RegisteredJob::of::<Split<markdown::MarkdownSplitter>>(),
+    RegisteredJob::of::<Split<recursive::RecursiveSplitter>>(),
 ];
 
 /// Limit on the documents that are divided in this process, in bytes. Some work is quadratic in their size, as is the
@@ -130,7 +130,7 @@ impl<S: Splits> Kind for Splitting<S> {
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
-        let mut admission = Admission::of(&input, "a splitter")?;
+        let mut admission = InputCheck::of(&input, "a splitter")?;
         let mut documents = Document::read_list(admission.given("documents"))?;
         if self.0.fills_metadata() {
             for document in &mut documents {

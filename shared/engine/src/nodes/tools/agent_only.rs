@@ -4,7 +4,7 @@ use super::{Registered, file_list, file_read, file_search, file_write, todo_writ
 use crate::{
     flow::Kind,
     load::Fields,
-    nodes::agents::{Alone, Own},
+    nodes::agents::{BuiltInNode, BuiltInTool},
 };
 use std::time::Duration;
 
@@ -25,14 +25,14 @@ pub(super) const CONTEXT_MANAGER: Registered = part("tools.ContextManagerTool", 
 pub(super) const PARALLEL: Registered = part("tools.ParallelToolCallsTool", "run-parallel");
 pub(super) const SUB_AGENT: Registered = part("tools.SubAgentTool", "sub-agent");
 
-const fn own(own: &Own, timeout: Option<Duration>, build: super::super::Build) -> Registered {
+const fn own(own: &BuiltInTool, timeout: Option<Duration>, build: super::super::Build) -> Registered {
     Registered { class: own.class, name: Some(own.name), timeout, build }
 }
 
-fn alone(fields: Fields<'_>, own: Own) -> Box<dyn Kind> {
+fn alone(fields: Fields<'_>, own: BuiltInTool) -> Box<dyn Kind> {
     // The store that the file names has no effect: the node works on the run's files.
     fields.know(&["file_store"]);
-    Box::new(Alone(own))
+    Box::new(BuiltInNode(own))
 }
 
 const fn part(class: &'static str, name: &'static str) -> Registered {

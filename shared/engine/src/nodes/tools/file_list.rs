@@ -1,10 +1,10 @@
 //! Lists an agent's files.
 
-use crate::nodes::agents::{Desk, Own, Work};
+use crate::nodes::agents::{BuiltInTool, Work, Workspace};
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 
-pub(in super::super) const FILE_LIST: Own = Own {
+pub(in super::super) const FILE_LIST: BuiltInTool = BuiltInTool {
     class: "tools.FileListTool",
     name: "file-list",
     description: "Lists the files that are there, with their paths and sizes.",
@@ -21,7 +21,7 @@ pub(in super::super) const FILE_LIST: Own = Own {
     work: Work::Short(|desk, input| Ok(json!({"content": list(desk, input)}))),
 };
 
-fn list(desk: &Desk, input: &Map<String, Value>) -> String {
+fn list(desk: &Workspace, input: &Map<String, Value>) -> String {
     let folder = input.get("file_path").and_then(Value::as_str).unwrap_or_default().trim_matches('/');
     let recursive = input.get("recursive").and_then(Value::as_bool).unwrap_or(true);
     let mut lines = String::new();

@@ -2,7 +2,7 @@
 
 use crate::{
     flow::NodeError,
-    nodes::agents::{Desk, Own, Work, failed},
+    nodes::agents::{BuiltInTool, Work, Workspace, failed},
 };
 use serde_json::{Map, Value, json};
 
@@ -11,7 +11,7 @@ const CHUNK_CHARACTERS: usize = 10_000;
 /// Characters of a text that are returned with `mode` "summary".
 const PREVIEW_CHARACTERS: usize = 1_000;
 
-pub(in super::super) const FILE_READ: Own = Own {
+pub(in super::super) const FILE_READ: BuiltInTool = BuiltInTool {
     class: "tools.FileReadTool",
     name: "file-read",
     description: "Reads a file by its path. Give `start_line` and `end_line` for a part of a text; `mode` \"full\" for \
@@ -38,7 +38,7 @@ pub(in super::super) const FILE_READ: Own = Own {
     work: Work::Short(|desk, input| read(desk, input)),
 };
 
-fn read(desk: &Desk, input: &Map<String, Value>) -> Result<Value, NodeError> {
+fn read(desk: &Workspace, input: &Map<String, Value>) -> Result<Value, NodeError> {
     let path = input.get("file_path").and_then(Value::as_str).unwrap_or_default();
     let Some(file) = desk.get(path) else {
         let known: Vec<&str> = desk.files().map(|(path, _)| path).collect();

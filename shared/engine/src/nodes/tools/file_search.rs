@@ -2,12 +2,12 @@
 
 use crate::{
     flow::NodeError,
-    nodes::agents::{Desk, Own, Work, failed},
+    nodes::agents::{BuiltInTool, Work, Workspace, failed},
     pattern::Pattern,
 };
 use serde_json::{Map, Value, json};
 
-pub(in super::super) const FILE_SEARCH: Own = Own {
+pub(in super::super) const FILE_SEARCH: BuiltInTool = BuiltInTool {
     class: "tools.FileSearchTool",
     name: "file-search",
     description: "Searches the files for a text, or with `mode` \"regex\" for a regular expression, and gives each \
@@ -35,7 +35,7 @@ pub(in super::super) const FILE_SEARCH: Own = Own {
     work: Work::Long(search),
 };
 
-fn search(desk: &Desk, input: &Map<String, Value>) -> Result<Value, NodeError> {
+fn search(desk: &Workspace, input: &Map<String, Value>) -> Result<Value, NodeError> {
     let text = |key: &str| input.get(key).and_then(Value::as_str).unwrap_or_default();
     let number = |key: &str, default: usize| {
         input

@@ -2,12 +2,12 @@
 
 use crate::{
     flow::NodeError,
-    nodes::agents::{Desk, Own, Stored, Work, failed},
+    nodes::agents::{AgentFile, BuiltInTool, Work, Workspace, failed},
     python_json, python_text,
 };
 use serde_json::{Map, Value, json};
 
-pub(in super::super) const FILE_WRITE: Own = Own {
+pub(in super::super) const FILE_WRITE: BuiltInTool = BuiltInTool {
     class: "tools.FileWriteTool",
     name: "file-write",
     description: "Writes a file (`action` \"write\" with `content`; `append` adds to its end), or changes parts of one \
@@ -58,7 +58,7 @@ fn path(input: &Map<String, Value>) -> Result<&str, NodeError> {
     Err(failed(format!("'{path}' is not a valid path: use a relative path without `.` and `..`")))
 }
 
-fn write(desk: &mut Desk, input: &Map<String, Value>) -> Result<Value, NodeError> {
+fn write(desk: &mut Workspace, input: &Map<String, Value>) -> Result<Value, NodeError> {
     let path = path(input)?;
     let flag = |key: &str, default| input.get(key).and_then(Value::as_bool).unwrap_or(default);
     let (append, overwrite) = (flag("append", false), flag("overwrite", true));
@@ -77,11 +77,11 @@ fn write(desk: &mut Desk, input: &Map<String, Value>) -> Result<Value, NodeError
     };
     bytes.extend_from_slice(content.as_bytes());
     let mime_type = input.get("content_type").and_then(Value::as_str).unwrap_or(inferred).to_owned();
-    desk.put(path, Stored { content: bytes, mime_type })?;
+    desk.put(path, AgentFile { content: bytes, mime_type })?;
     Ok(json!({"content": format!("File '{path}' written successfully")}))
 }
 
-fn edit(desk: &mut Desk, input: &Map<String, Value>) -> Result<Value, NodeError> {
+fn edit(desk: &mut Workspace, input: &Map<String, Value>) -> Result<Value, NodeError> {
     let path = path(input)?;
     let Some(file) = desk.get(path) else { return Err(failed(format!("the file '{path}' does not exist"))) };
     let Some(text) = file.text() else { return Err(failed(format!("'{path}' is not a text file"))) };
@@ -108,7 +108,7 @@ fn edit(desk: &mut Desk, input: &Map<String, Value>) -> Result<Value, NodeError>
         replacements += count;
         text = text.replace(find, replace);
     }
-    desk.put(path, Stored { content: text.into_bytes(), mime_type })?;
+    desk.put(path, AgentFile { content: text.into_bytes(), mime_type })?;
     let content = format!(
         "Applied {count} of {count} edit(s) with {replacements} replacement(s) to {path}. Use file-read to view the updated file.",
         count = edits.len()

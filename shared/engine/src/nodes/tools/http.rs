@@ -7,15 +7,15 @@
 
 use super::{Registered, multipart};
 use crate::{
-    flow::{Call, Halt, Kind, NodeError, Offer, seconds},
+    flow::{Call, Halt, Kind, NodeError, ToolSpec, seconds},
+    http_client::{self, Answer},
     load::{Fields, Loading},
     nodes::{
-        admit::{Admission, Check, TEXT, invalid},
+        admit::{Check, InputCheck, TEXT, invalid},
         connection::needed,
         files::{FILES_BY_NAME, Files, MOST_BYTES},
     },
     python_json, python_text,
-    rest::{self, Answer},
 };
 use async_trait::async_trait;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -385,7 +385,7 @@ impl Kind for HttpApiCall {
             request.headers.entry(IDEMPOTENCY_KEY).or_insert(key);
         }
         let Request { method, url, headers, body } = request;
-        let answer = rest::call(&call.services.http, &url, self.timeout, |client, url| {
+        let answer = http_client::call(&call.services.http, &url, self.timeout, |client, url| {
             let request = client.request(method, url).headers(headers);
             match body {
                 Some(body) => request.body(body),
@@ -396,9 +396,9 @@ impl Kind for HttpApiCall {
         Ok(Arc::new(self.output(&answer)?))
     }
 
-    fn offer(&self) -> Offer {
+    fn offer(&self) -> ToolSpec {
         let mapping = |what: &str| json!({"type": "object", "description": what});
-        Offer {
+        ToolSpec {
             description: "Calls an HTTP API and gives its status and answer. What is left out is taken from the \
                           tool's settings; what is given goes over them.",
             parameters: json!({
@@ -421,7 +421,7 @@ impl Kind for HttpApiCall {
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
-        let mut admission = Admission::of(&input, "an HttpApiCall")?;
+        let mut admission = InputCheck::of(&input, "an HttpApiCall")?;
         for key in ["data", "headers", "params"] {
             let given = parsed(&input, key)?;
             admission.set(key, given);

@@ -2,7 +2,7 @@
 
 use super::{Registered, mapping};
 use crate::{
-    flow::{Call, Expiry, Halt, INPUT_EXPIRED, Kind, NodeError, Offer, Unanswered},
+    flow::{Call, Expiry, Halt, INPUT_EXPIRED, Kind, NodeError, OnExpiry, ToolSpec},
     load::{Fields, expiry},
     template::Template,
 };
@@ -50,7 +50,7 @@ impl HumanFeedback {
         Some(Self {
             message: Arc::new(message),
             action: fields.choice("action", &[("ask", Action::Ask), ("info", Action::Info)]),
-            expiry: expiry(fields, &[("fail", Unanswered::Fail), ("continue", Unanswered::Approve)]),
+            expiry: expiry(fields, &[("fail", OnExpiry::Fail), ("continue", OnExpiry::Approve)]),
         })
     }
 
@@ -77,7 +77,7 @@ impl HumanFeedback {
         match call.run.ask(&key, request, |request| EventBody::AgentHumanFeedbackRequested { request }) {
             Asked::Pending => Err(Halt::Suspended),
             Asked::Answered(answer) => Ok(output(questions, &answer)),
-            Asked::Expired if self.expiry.is_some_and(|expiry| expiry.then != Unanswered::Fail) => {
+            Asked::Expired if self.expiry.is_some_and(|expiry| expiry.then != OnExpiry::Fail) => {
                 Ok(json!({"content": "", "expired": true}))
             }
             Asked::Expired => Err(NodeError::new(INPUT_EXPIRED, "nobody answered in time").lasting().into()),
@@ -104,7 +104,7 @@ impl Kind for HumanFeedback {
         Ok(Arc::new(json!({"content": format!("Message sent: {message}")})))
     }
 
-    fn offer(&self) -> Offer {
+    fn offer(&self) -> ToolSpec {
         let description = match self.action {
             None => {
                 "Talks to the person you work for. `ask` puts a question and waits for the answer: use it for what only a \
@@ -117,7 +117,7 @@ impl Kind for HumanFeedback {
             }
             Some(Action::Info) => "Tells the person you work for how things stand. Nobody answers.",
         };
-        Offer { description, parameters: parameters(self.action), parallel: false }
+        ToolSpec { description, parameters: parameters(self.action), parallel: false }
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {

@@ -2,7 +2,7 @@
 
 use super::Registered;
 use crate::{
-    flow::{Call, Halt, Kind, Listed, NodeError, Offer, seconds},
+    flow::{Call, Halt, Kind, Listed, NodeError, ToolSpec, seconds},
     load::{Connection, Fields, Loading},
     mcp::{Server, Tool, Transport},
     nodes::{admit::invalid, connection::needed},
@@ -189,9 +189,9 @@ impl Kind for McpTool {
         call_tool(&self.server, call, &self.name, input, self.for_agents).await.map(Arc::new)
     }
 
-    fn offer(&self) -> Offer {
+    fn offer(&self) -> ToolSpec {
         // The description is a required field of the file.
-        Offer { description: "", parameters: self.schema.clone(), parallel: false }
+        ToolSpec { description: "", parameters: self.schema.clone(), parallel: false }
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {

@@ -20,7 +20,7 @@ pub(super) use file_search::FILE_SEARCH;
 pub(super) use file_write::FILE_WRITE;
 pub(super) use todo_write::TODO_WRITE;
 
-use super::{Registered, agents::Own, mapping};
+use super::{Registered, agents::BuiltInTool, mapping};
 
 pub(super) const NODES: &[&Registered] = &[
     &agent_only::CONTEXT_MANAGER,
@@ -41,4 +41,4 @@ pub(super) const NODES: &[&Registered] = &[
 ];
 
 /// Tools that work on an agent's own files and tasks.
-pub(super) const OWN: &[Own] = &[FILE_LIST, FILE_READ, FILE_SEARCH, FILE_WRITE, TODO_WRITE];
+pub(super) const BUILT_IN: &[BuiltInTool] = &[FILE_LIST, FILE_READ, FILE_SEARCH, FILE_WRITE, TODO_WRITE];

@@ -2,7 +2,7 @@
 
 use super::{Registered, mapping, thinking::model};
 use crate::{
-    flow::{Call, Halt, Kind, NodeError, Offer},
+    flow::{Call, Halt, Kind, NodeError, ToolSpec},
     load::{Fields, Loading},
     nodes::llms::{Ask, Model},
 };
@@ -77,8 +77,8 @@ impl Kind for Summarizer {
         }
     }
 
-    fn offer(&self) -> Offer {
-        Offer {
+    fn offer(&self) -> ToolSpec {
+        ToolSpec {
             description: "Cleans up a text that was taken from a web page: leaves out what belongs to the page, keeps \
                           the content. Long texts are taken piece by piece.",
             parameters: json!({

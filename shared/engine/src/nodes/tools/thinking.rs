@@ -2,7 +2,7 @@
 
 use super::{Registered, mapping};
 use crate::{
-    flow::{Call, Halt, Kind, NodeError, Offer},
+    flow::{Call, Halt, Kind, NodeError, ToolSpec},
     load::{Fields, Loading},
     nodes::llms::{Ask, Model},
 };
@@ -121,8 +121,8 @@ impl Kind for Thinking {
         }
     }
 
-    fn offer(&self) -> Offer {
-        Offer {
+    fn offer(&self) -> ToolSpec {
+        ToolSpec {
             description: "Thinks a thought through: what it comes to, what is missing, what to do next. Use it before \
                           a decision that is hard to take back, or when results contradict each other.",
             parameters: json!({

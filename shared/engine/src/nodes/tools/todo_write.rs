@@ -2,7 +2,7 @@
 
 use crate::{
     flow::NodeError,
-    nodes::agents::{Desk, Own, Stored, Work, failed},
+    nodes::agents::{AgentFile, BuiltInTool, Work, Workspace, failed},
     python_json, python_text,
 };
 use serde_json::{Map, Value, json};
@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 const FILE: &str = "._agent/todos.json";
 const STATUSES: [(&str, &str); 3] = [("pending", "⏳"), ("in_progress", "🔄"), ("completed", "✅")];
 
-pub(in super::super) const TODO_WRITE: Own = Own {
+pub(in super::super) const TODO_WRITE: BuiltInTool = BuiltInTool {
     class: "tools.TodoWriteTool",
     name: "todo-write",
     description: "Keeps your list of tasks. To begin: all tasks, the first `in_progress`, the others `pending`. Then, \
@@ -44,7 +44,7 @@ pub(in super::super) const TODO_WRITE: Own = Own {
     work: Work::Short(save),
 };
 
-fn save(desk: &mut Desk, input: &Map<String, Value>) -> Result<Value, NodeError> {
+fn save(desk: &mut Workspace, input: &Map<String, Value>) -> Result<Value, NodeError> {
     let mut given = input.get("todos").and_then(Value::as_array).cloned().unwrap_or_default();
     for todo in &mut given {
         let Value::Object(todo) = todo else {
@@ -76,7 +76,7 @@ fn save(desk: &mut Desk, input: &Map<String, Value>) -> Result<Value, NodeError>
         desk.todos = given;
     }
     let content = python_json::indented(&json!({"todos": desk.todos})).into_bytes();
-    desk.put(FILE, Stored { content, mime_type: "application/json".into() })?;
+    desk.put(FILE, AgentFile { content, mime_type: "application/json".into() })?;
     Ok(json!({"content": shown(&desk.todos)}))
 }
 

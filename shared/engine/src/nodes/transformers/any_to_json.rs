@@ -1,6 +1,6 @@
 //! `AnyToJSON`: writes any value as JSON.
 
-use super::{ANY, Admission, LARGE, Registered};
+use super::{ANY, InputCheck, LARGE, Registered};
 use crate::{
     compute,
     flow::{Call, Halt, Kind, NodeError},
@@ -35,7 +35,7 @@ impl Kind for AnyToJson {
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
-        let mut input = Admission::of(&input, "an AnyToJSON")?;
+        let mut input = InputCheck::of(&input, "an AnyToJSON")?;
         input.required("value", ANY)?;
         Ok(input.done())
     }

@@ -1,6 +1,6 @@
 //! `CSVToList`: reads the rows of a CSV text as mappings.
 
-use super::{Admission, FLAG, Registered, TEXT, failed};
+use super::{FLAG, InputCheck, Registered, TEXT, failed};
 use crate::{
     csv::{self, Rows},
     flow::{Call, Halt, Kind, NodeError},
@@ -83,7 +83,7 @@ impl Kind for CsvToList {
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
-        let mut input = Admission::of(&input, "a CSVToList")?;
+        let mut input = InputCheck::of(&input, "a CSVToList")?;
         input.required("value", FILE_OR_TEXT)?;
         input.or("is_header_exists", true, FLAG)?;
         input.or("delimiter", ",", TEXT)?;

@@ -1,6 +1,6 @@
 //! `ExcelToList`: reads the rows of a workbook's sheets as mappings, by the names in the first row of each sheet.
 
-use super::{Admission, Registered, TEXT, failed};
+use super::{InputCheck, Registered, TEXT, failed};
 use crate::{
     flow::{Call, Halt, Kind, LIMIT_EXCEEDED, NodeError},
     job::{Job, Ready},
@@ -77,7 +77,7 @@ impl Kind for ExcelToList {
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
-        let mut input = Admission::of(&input, "an ExcelToList")?;
+        let mut input = InputCheck::of(&input, "an ExcelToList")?;
         input.required("value", FILE_OR_TEXT)?;
         input.or("sheet_name", Value::Null, TEXT)?;
         Ok(input.done())

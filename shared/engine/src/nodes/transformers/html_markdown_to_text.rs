@@ -1,6 +1,6 @@
 //! `HTMLMarkdownToText`: extracts the plain text of HTML, or of Markdown if the input has no tag.
 
-use super::{Admission, Registered, TEXT, failed};
+use super::{InputCheck, Registered, TEXT, failed};
 use crate::{
     flow::{Call, Halt, Kind, NodeError},
     html,
@@ -51,7 +51,7 @@ impl Kind for HtmlMarkdownToText {
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
-        let mut input = Admission::of(&input, "an HTMLMarkdownToText")?;
+        let mut input = InputCheck::of(&input, "an HTMLMarkdownToText")?;
         input.required("value", TEXT)?;
         Ok(input.done())
     }

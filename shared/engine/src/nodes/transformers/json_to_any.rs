@@ -1,6 +1,6 @@
 //! `JSONToAny`: parses JSON text.
 
-use super::{Admission, LARGE, Registered, TEXT};
+use super::{InputCheck, LARGE, Registered, TEXT};
 use crate::{
     compute,
     flow::{Call, Halt, Kind, NodeError},
@@ -31,7 +31,7 @@ impl Kind for JsonToAny {
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
-        let mut input = Admission::of(&input, "a JSONToAny")?;
+        let mut input = InputCheck::of(&input, "a JSONToAny")?;
         input.required("value", TEXT)?;
         Ok(input.done())
     }

@@ -1,6 +1,6 @@
 //! `JSONToCSV`: writes a JSON list of mappings as CSV text. The first mapping's keys are the columns.
 
-use super::{Admission, LARGE, Registered, TEXT, failed};
+use super::{InputCheck, LARGE, Registered, TEXT, failed};
 use crate::{
     compute, csv,
     flow::{Call, Halt, Kind, NodeError},
@@ -34,7 +34,7 @@ impl Kind for JsonToCsv {
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
-        let mut input = Admission::of(&input, "a JSONToCSV")?;
+        let mut input = InputCheck::of(&input, "a JSONToCSV")?;
         input.required("value", TEXT)?;
         Ok(input.done())
     }

@@ -12,10 +12,10 @@ mod text_to_document;
 
 use super::{
     Registered,
-    admit::{ANY, Admission, FLAG, LIST, MAPPING_OR_LIST, TEXT, TEXTS, invalid},
+    admit::{ANY, FLAG, InputCheck, LIST, MAPPING_OR_LIST, TEXT, TEXTS, invalid},
     mapping,
 };
-use crate::{flow::NodeError, job::Known};
+use crate::{flow::NodeError, job::RegisteredJob};
 use std::fmt::Display;
 
 pub(super) const NODES: &[&Registered] = &[
@@ -30,10 +30,10 @@ pub(super) const NODES: &[&Registered] = &[
     &text_to_document::TEXT_TO_DOCUMENT,
 ];
 
-pub(super) const JOBS: &[Known] = &[
-    Known::of::<csv_to_list::ReadRows>(),
-    Known::of::<excel_to_list::ReadSheets>(),
-    Known::of::<html_markdown_to_text::ReadText>(),
+pub(super) const JOBS: &[RegisteredJob] = &[
+    RegisteredJob::of::<csv_to_list::ReadRows>(),
+    RegisteredJob::of::<excel_to_list::ReadSheets>(),
+    RegisteredJob::of::<html_markdown_to_text::ReadText>(),
 ];
 
 /// Data of more bytes takes longer than 1 ms.

@@ -1,6 +1,6 @@
 //! `SortList`: sorts a list of values, or of mappings by a field.
 
-use super::{Admission, LIST, Registered, TEXT};
+use super::{InputCheck, LIST, Registered, TEXT};
 use crate::{
     compute,
     condition::{Comparison, compare},
@@ -78,7 +78,7 @@ impl Kind for SortList {
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
-        let mut input = Admission::of(&input, "a SortList")?;
+        let mut input = InputCheck::of(&input, "a SortList")?;
         input.required("input", LIST)?;
         input.optional("field", TEXT)?;
         Ok(input.done())

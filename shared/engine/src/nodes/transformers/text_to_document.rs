@@ -1,6 +1,6 @@
 //! `TextToDynamiqDocument`: makes documents from texts.
 
-use super::{Admission, MAPPING_OR_LIST, Registered, TEXTS, invalid};
+use super::{InputCheck, MAPPING_OR_LIST, Registered, TEXTS, invalid};
 use crate::{
     document::{Document, DocumentIds},
     flow::{Call, Halt, Kind, NodeError},
@@ -34,7 +34,7 @@ impl Kind for TextToDocument {
 
     /// `metadata` is either one mapping for all texts, or a list with one for each text.
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
-        let mut input = Admission::of(&input, "a TextToDynamiqDocument")?;
+        let mut input = InputCheck::of(&input, "a TextToDynamiqDocument")?;
         input.required("texts", TEXTS)?;
         input.optional("metadata", MAPPING_OR_LIST)?;
         let texts = input.get("texts").as_array().map_or(0, Vec::len);

@@ -7,7 +7,7 @@ mod valid_python;
 
 use super::{
     Registered,
-    admit::{ANY, Admission},
+    admit::{ANY, InputCheck},
 };
 use crate::{
     flow::{Call, Halt, Kind, NodeError},
@@ -68,7 +68,7 @@ impl<C: Check> Kind for Validator<C> {
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
-        let mut input = Admission::of(&input, "a validator")?;
+        let mut input = InputCheck::of(&input, "a validator")?;
         input.required("content", ANY)?;
         Ok(input.done())
     }

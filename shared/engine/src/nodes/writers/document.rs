@@ -3,7 +3,7 @@
 use crate::{
     document::Document,
     flow::{Call, Halt, Kind, NodeError},
-    nodes::admit::{Admission, TEXT},
+    nodes::admit::{InputCheck, TEXT},
     vectors::{Columns, VectorStore},
 };
 use async_trait::async_trait;
@@ -35,7 +35,7 @@ impl Kind for DocumentWriter {
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
-        let mut admission = Admission::of(&input, "a document writer")?;
+        let mut admission = InputCheck::of(&input, "a document writer")?;
         let documents = Document::read_list(input.get("documents"))?;
         admission.set("documents", Document::list(documents));
         admission.optional("content_key", TEXT)?;

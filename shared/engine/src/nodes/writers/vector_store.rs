@@ -3,10 +3,10 @@
 use super::Registered;
 use crate::{
     document::Document,
-    flow::{Call, Halt, Kind, Node, NodeError, Offer, run_within},
+    flow::{Call, Halt, Kind, Node, NodeError, ToolSpec, run_within},
     load::{Fields, Loading},
     nodes::{
-        admit::{Admission, invalid},
+        admit::{InputCheck, invalid},
         part::{part, tool_failure},
     },
 };
@@ -49,8 +49,8 @@ impl Kind for VectorStoreWriter {
         Ok(Arc::new(json!({"upserted_count": count})))
     }
 
-    fn offer(&self) -> Offer {
-        Offer {
+    fn offer(&self) -> ToolSpec {
+        ToolSpec {
             description: "Writes documents to a knowledge base, each with what is known of it: `title`, `author`, \
                           `url`, `published_date`, `source`, `category`, `tags` and the like. What the user says of a \
                           document belongs into its metadata.",
@@ -76,7 +76,7 @@ impl Kind for VectorStoreWriter {
     }
 
     fn admit(&self, input: Arc<Value>) -> Result<Arc<Value>, NodeError> {
-        let mut admission = Admission::of(&input, "a VectorStoreWriter")?;
+        let mut admission = InputCheck::of(&input, "a VectorStoreWriter")?;
         let mut documents = Document::read_list(input.get("documents"))?;
         for (index, document) in documents.iter_mut().enumerate() {
             if document.content.is_empty() {

@@ -10,7 +10,7 @@ pub(in super::super) struct Members {
     thought: &'static str,
     answer: Option<&'static str>,
     gate: Gate,
-    at: At,
+    at: Position,
     key: String,
     text: Decoder,
     /// Depth of brackets in a value that is not a string.
@@ -33,7 +33,7 @@ enum Gate {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum At {
+enum Position {
     Before,
     /// Before a key or the end of the object.
     Members,
@@ -77,7 +77,7 @@ impl Members {
             thought,
             answer,
             gate,
-            at: At::Before,
+            at: Position::Before,
             key: String::new(),
             text: Decoder::default(),
             depth: 0,
@@ -95,34 +95,34 @@ impl Members {
 
     fn take(&mut self, character: char, deltas: &mut Vec<Delta>) {
         match self.at {
-            At::Before if character == '{' => self.at = At::Members,
-            At::Members if character == '"' => {
+            Position::Before if character == '{' => self.at = Position::Members,
+            Position::Members if character == '"' => {
                 self.key.clear();
                 self.text = Decoder::default();
-                self.at = At::Key;
+                self.at = Position::Key;
             }
-            At::Members if character == '}' => self.at = At::Over,
-            At::Key => match self.text.next(character) {
+            Position::Members if character == '}' => self.at = Position::Over,
+            Position::Key => match self.text.next(character) {
                 Decoded::Text(text) => self.key.extend(text),
-                Decoded::End => self.at = At::Colon,
+                Decoded::End => self.at = Position::Colon,
             },
-            At::Colon if character == ':' || character.is_whitespace() => {}
-            At::Colon if character == '"' => {
+            Position::Colon if character == ':' || character.is_whitespace() => {}
+            Position::Colon if character == '"' => {
                 self.text = Decoder::default();
-                self.at = At::Text;
+                self.at = Position::Text;
             }
-            At::Colon => {
+            Position::Colon => {
                 let shown = self.member() == Member::Answer && matches!(character, '{' | '[');
                 (self.depth, self.quoted) = (0, Quoted::default());
-                self.at = At::Other { shown };
+                self.at = Position::Other { shown };
                 self.other(character, shown, deltas);
             }
-            At::Text => match self.text.next(character) {
+            Position::Text => match self.text.next(character) {
                 Decoded::Text(text) => self.new.extend(text),
                 Decoded::End => self.leave(deltas),
             },
-            At::Other { shown } => self.other(character, shown, deltas),
-            At::Before | At::Members | At::Over => {}
+            Position::Other { shown } => self.other(character, shown, deltas),
+            Position::Before | Position::Members | Position::Over => {}
         }
     }
 
@@ -141,7 +141,7 @@ impl Members {
                 ',' if self.depth == 0 => return self.leave(deltas),
                 '}' if self.depth == 0 => {
                     self.leave(deltas);
-                    self.at = At::Over;
+                    self.at = Position::Over;
                     return;
                 }
                 '{' | '[' => self.depth += 1,
@@ -167,7 +167,7 @@ impl Members {
     /// Ends the current member.
     fn leave(&mut self, deltas: &mut Vec<Delta>) {
         self.emit(deltas);
-        self.at = At::Members;
+        self.at = Position::Members;
         if self.member() != Member::Gate {
             return;
         }

@@ -8,14 +8,14 @@ use super::{
 /// Parser of a reply with labels.
 #[derive(Debug, Default)]
 pub(in super::super) struct Labels {
-    at: At,
+    at: Position,
     /// Text that may be the start of a label.
     held: String,
     section: Section,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum At {
+enum Position {
     /// Before the thought.
     #[default]
     Start,
@@ -25,9 +25,9 @@ enum At {
     Answer,
 }
 
-impl At {
+impl Position {
     /// The labels that end this section, and what each starts.
-    fn ends(self) -> &'static [(&'static str, At)] {
+    fn ends(self) -> &'static [(&'static str, Position)] {
         match self {
             Self::Start => &[("Thought:", Self::Thought)],
             Self::Thought => {
@@ -70,9 +70,9 @@ impl Labels {
     fn emit(&mut self, deltas: &mut Vec<Delta>) {
         let text = std::mem::take(&mut self.held);
         let make = match self.at {
-            At::Thought => Delta::Thought,
-            At::Answer => Delta::Answer,
-            At::Start | At::Other => return,
+            Position::Thought => Delta::Thought,
+            Position::Answer => Delta::Answer,
+            Position::Start | Position::Other => return,
         };
         deltas.extend(self.section.feed(&text).map(make));
     }

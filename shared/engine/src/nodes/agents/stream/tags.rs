@@ -8,13 +8,13 @@ use super::{
 /// Parser of a reply with tags.
 #[derive(Debug, Default)]
 pub(in super::super) struct Tags {
-    at: At,
+    at: Position,
     held: String,
     section: Section,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum At {
+enum Position {
     #[default]
     Outside,
     Thought,
@@ -26,16 +26,16 @@ enum At {
     Over,
 }
 
-const OUTSIDE: &[(&str, At)] = &[
-    ("<thought>", At::Thought),
-    ("<answer>", At::Answer),
-    ("<action_input>", At::Input),
-    ("<output_files>", At::Files),
-    ("</output>", At::Over),
+const OUTSIDE: &[(&str, Position)] = &[
+    ("<thought>", Position::Thought),
+    ("<answer>", Position::Answer),
+    ("<action_input>", Position::Input),
+    ("<output_files>", Position::Files),
+    ("</output>", Position::Over),
 ];
 
-impl At {
-    fn ends(self) -> &'static [(&'static str, At)] {
+impl Position {
+    fn ends(self) -> &'static [(&'static str, Position)] {
         match self {
             Self::Outside => OUTSIDE,
             Self::Thought => &[("</thought>", Self::Outside)],
@@ -49,7 +49,7 @@ impl At {
 
 impl Tags {
     pub(super) fn feed(&mut self, piece: &str, deltas: &mut Vec<Delta>) {
-        if self.at == At::Over {
+        if self.at == Position::Over {
             return;
         }
         self.held.push_str(piece);
@@ -76,8 +76,8 @@ impl Tags {
     fn emit(&mut self, deltas: &mut Vec<Delta>) {
         let text = std::mem::take(&mut self.held);
         let make = match self.at {
-            At::Thought => Delta::Thought,
-            At::Answer => Delta::Answer,
+            Position::Thought => Delta::Thought,
+            Position::Answer => Delta::Answer,
             _ => return,
         };
         deltas.extend(self.section.feed(&text).map(make));

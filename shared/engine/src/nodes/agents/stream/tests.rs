@@ -3,7 +3,7 @@
 use super::{Delta, Watch};
 use crate::{
     llm::{Piece, Reply},
-    nodes::agents::mode::{Mode, Step},
+    nodes::agents::mode::{Mode, ReplyStep},
 };
 use serde_json::{Value, json};
 
@@ -40,14 +40,14 @@ fn cuts(text: &str) -> Vec<Vec<&str>> {
 /// The thought and the answer of the whole reply.
 fn parsed(mode: Mode, reply: &Reply) -> (String, String) {
     match mode.parse(reply) {
-        Ok(Step::Answer(answer)) => {
+        Ok(ReplyStep::Answer(answer)) => {
             let text = match answer.content {
                 Value::String(text) => text,
                 other => other.to_string(),
             };
             (answer.thought, text)
         }
-        Ok(Step::Call(call)) => (call.thought, String::new()),
+        Ok(ReplyStep::Call(call)) => (call.thought, String::new()),
         other => panic!("not a step with a thought: {other:?}"),
     }
 }

@@ -4,7 +4,7 @@
 mod font;
 mod page;
 
-use super::{Converter, Converting, Given, Registered, TIMEOUT, check_text_size};
+use super::{Converter, Converting, InputFile, Registered, TIMEOUT, check_text_size};
 use crate::{
     document::{Document, DocumentIds},
     flow::NodeError,
@@ -48,7 +48,7 @@ impl PdfConverter {
 impl Converter for PdfConverter {
     const JOB: &'static str = "pdf";
 
-    fn convert(&self, mut file: Given, ids: &DocumentIds) -> Result<Vec<Document>, NodeError> {
+    fn convert(&self, mut file: InputFile, ids: &DocumentIds) -> Result<Vec<Document>, NodeError> {
         let pdf = open(&file.bytes).map_err(|problem| {
             NodeError::new("AttributeError", format!("`{}`: {problem}", file.name)).lasting()
         })?;

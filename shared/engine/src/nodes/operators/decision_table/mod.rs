@@ -5,7 +5,7 @@ mod cell;
 use super::{Registered, mapping};
 use crate::{
     flow::{Call, Halt, Kind, NodeError},
-    load::{Fields, Loading, Spot, Yaml},
+    load::{Fields, Loading, SourcePos, Yaml},
     python_text,
 };
 use async_trait::async_trait;
@@ -113,7 +113,7 @@ impl DecisionTable {
                 rules.push(Rule::read(rule, &inputs, &outputs, loading, rules.len())?);
             }
         }
-        let folds = |(index, (name, column, _)): (usize, (String, Column, Spot))| {
+        let folds = |(index, (name, column, _)): (usize, (String, Column, SourcePos))| {
             let numbers = |rule: &Rule| matches!(rule.then[index], Value::Number(_) | Value::Null);
             Output {
                 name,
@@ -189,8 +189,8 @@ fn sum<'n>(numbers: impl Iterator<Item = &'n Number>) -> Option<Number> {
     })
 }
 
-fn columns(fields: Fields<'_>, key: &str) -> Vec<(String, Column, Spot)> {
-    let mut columns: Vec<(String, Column, Spot)> = Vec::new();
+fn columns(fields: Fields<'_>, key: &str) -> Vec<(String, Column, SourcePos)> {
+    let mut columns: Vec<(String, Column, SourcePos)> = Vec::new();
     for column in fields.items(key, "a column") {
         column.know(&["id", "required"]);
         let Some(name) = column.text("name") else {
@@ -211,8 +211,8 @@ fn columns(fields: Fields<'_>, key: &str) -> Vec<(String, Column, Spot)> {
 impl Rule {
     fn read(
         fields: Fields<'_>,
-        inputs: &[(String, Column, Spot)],
-        outputs: &[(String, Column, Spot)],
+        inputs: &[(String, Column, SourcePos)],
+        outputs: &[(String, Column, SourcePos)],
         loading: &Loading<'_>,
         index: usize,
     ) -> Option<Self> {

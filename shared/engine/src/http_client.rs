@@ -1,6 +1,6 @@
 //! HTTP calls other than to models: what tools, embedders and stores have in common.
 
-use crate::egress::{Http, Refused, Unanswered, explain};
+use crate::egress::{EgressError, Http, RequestError, explain};
 use reqwest::{Client, RequestBuilder, StatusCode, Url, header::HeaderMap};
 use runyard_runs::{MAX_OUTPUT_VALUES, parse_json};
 use serde_json::Value;
@@ -24,7 +24,7 @@ pub(crate) struct Answer {
 pub(crate) enum Failure {
     /// The app may not call this address; a retry does not help.
     #[error(transparent)]
-    Refused(#[from] Refused),
+    EgressError(#[from] EgressError),
     /// The parameters do not form a valid request.
     #[error("the request is invalid: {0}")]
     Request(String),
@@ -39,12 +39,12 @@ pub(crate) enum Failure {
     TooLarge,
 }
 
-impl From<Unanswered> for Failure {
-    fn from(unanswered: Unanswered) -> Self {
+impl From<RequestError> for Failure {
+    fn from(unanswered: RequestError) -> Self {
         match unanswered {
-            Unanswered::Request(why) => Self::Request(why),
-            Unanswered::Redirect(why) => Self::Redirect(why),
-            Unanswered::Connection(why) => Self::Connection(why),
+            RequestError::Request(why) => Self::Request(why),
+            RequestError::Redirect(why) => Self::Redirect(why),
+            RequestError::Connection(why) => Self::Connection(why),
         }
     }
 }

@@ -14,7 +14,7 @@ use std::{
 
 /// The working nodes of one execution, and the times that its other nodes wait for.
 #[derive(Debug, Default)]
-pub(crate) struct Rests {
+pub(crate) struct RestTracker {
     /// Nodes that work themselves. Nodes that wait for nodes that they contain are not counted.
     working: AtomicUsize,
     /// Incremented by every change, so that a poll can detect changes during it.
@@ -31,8 +31,8 @@ struct Moments {
 }
 
 /// A node's work or rest, until it is dropped.
-pub(crate) struct Stay<'a> {
-    rests: &'a Rests,
+pub(crate) struct ActivityGuard<'a> {
+    rests: &'a RestTracker,
     activity: Activity,
 }
 
@@ -40,28 +40,28 @@ pub(crate) struct Stay<'a> {
 enum Activity {
     Works,
     Holds,
-    Rests(Timestamp),
+    RestTracker(Timestamp),
     Timeout(Timestamp),
 }
 
-impl Rests {
+impl RestTracker {
     /// A node works.
-    pub(crate) fn works(&self) -> Stay<'_> {
+    pub(crate) fn works(&self) -> ActivityGuard<'_> {
         self.begin(Activity::Works)
     }
 
     /// A working node waits only for nodes that it contains.
-    pub(crate) fn holds(&self) -> Stay<'_> {
+    pub(crate) fn holds(&self) -> ActivityGuard<'_> {
         self.begin(Activity::Holds)
     }
 
     /// A working node waits for a point in time.
-    pub(crate) fn until(&self, moment: Timestamp) -> Stay<'_> {
-        self.begin(Activity::Rests(moment))
+    pub(crate) fn until(&self, moment: Timestamp) -> ActivityGuard<'_> {
+        self.begin(Activity::RestTracker(moment))
     }
 
     /// A node's timeout ends at this time. The run must not rest beyond it.
-    pub(crate) fn timeout(&self, moment: Timestamp) -> Stay<'_> {
+    pub(crate) fn timeout(&self, moment: Timestamp) -> ActivityGuard<'_> {
         self.begin(Activity::Timeout(moment))
     }
 
@@ -101,18 +101,18 @@ impl Rests {
         (!stays && first.since(run.now()) > worth_leaving).then_some(first)
     }
 
-    fn begin(&self, activity: Activity) -> Stay<'_> {
+    fn begin(&self, activity: Activity) -> ActivityGuard<'_> {
         self.changes.fetch_add(1, Ordering::Relaxed);
         match activity {
             Activity::Works => self.begin_work(),
             Activity::Holds => self.end_work(),
-            Activity::Rests(moment) => {
+            Activity::RestTracker(moment) => {
                 self.moments().rests.push(moment);
                 self.end_work();
             }
             Activity::Timeout(moment) => self.moments().timeouts.push(moment),
         }
-        Stay { rests: self, activity }
+        ActivityGuard { rests: self, activity }
     }
 
     fn begin_work(&self) {
@@ -128,7 +128,7 @@ impl Rests {
     }
 }
 
-impl Drop for Stay<'_> {
+impl Drop for ActivityGuard<'_> {
     fn drop(&mut self) {
         let rests = self.rests;
         rests.changes.fetch_add(1, Ordering::Relaxed);
@@ -140,7 +140,7 @@ impl Drop for Stay<'_> {
         match self.activity {
             Activity::Works => rests.end_work(),
             Activity::Holds => rests.begin_work(),
-            Activity::Rests(moment) => {
+            Activity::RestTracker(moment) => {
                 remove(&mut rests.moments().rests, moment);
                 rests.begin_work();
             }

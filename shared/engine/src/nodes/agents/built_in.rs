@@ -3,10 +3,10 @@
 //! They have no external effects, and depend only on their input and the agent's files and tasks. So their results are
 //! not journaled: a replay calls them again, as the model's journaled replies say.
 
-use super::desk::Desk;
+use super::workspace::Workspace;
 use crate::{
     compute,
-    flow::{Call, Halt, Kind, NodeError, Offer},
+    flow::{Call, Halt, Kind, NodeError, ToolSpec},
     nodes::mapping,
 };
 use async_trait::async_trait;
@@ -19,7 +19,7 @@ use std::{
 
 /// A tool on an agent's own files and tasks.
 #[derive(Clone, Copy)]
-pub(crate) struct Own {
+pub(crate) struct BuiltInTool {
     /// Its group and class, as in [`crate::nodes::Registered`].
     pub(crate) class: &'static str,
     pub(crate) name: &'static str,
@@ -33,37 +33,37 @@ pub(crate) struct Own {
 #[derive(Clone, Copy)]
 pub(crate) enum Work {
     /// Takes little time for any input.
-    Short(fn(&mut Desk, &Map<String, Value>) -> Result<Value, NodeError>),
+    Short(fn(&mut Workspace, &Map<String, Value>) -> Result<Value, NodeError>),
     /// A [computation](compute) that changes nothing.
-    Long(fn(&Desk, &Map<String, Value>) -> Result<Value, NodeError>),
+    Long(fn(&Workspace, &Map<String, Value>) -> Result<Value, NodeError>),
 }
 
-impl fmt::Debug for Own {
+impl fmt::Debug for BuiltInTool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Own").field(&self.class).finish()
     }
 }
 
-impl Own {
-    pub(super) fn offer(&self) -> Offer {
-        Offer { description: self.description, parameters: (self.parameters)(), parallel: self.parallel }
+impl BuiltInTool {
+    pub(super) fn offer(&self) -> ToolSpec {
+        ToolSpec { description: self.description, parameters: (self.parameters)(), parallel: self.parallel }
     }
 
     /// Runs the tool. The input may lack required fields.
     pub(super) async fn run(
         &self,
         run: &RunContext,
-        desk: &Mutex<Desk>,
+        desk: &Mutex<Workspace>,
         input: &Map<String, Value>,
     ) -> Result<Value, NodeError> {
         match self.work {
-            Work::Short(work) => work(&mut Desk::lock(desk), input),
+            Work::Short(work) => work(&mut Workspace::lock(desk), input),
             Work::Long(work) => {
                 let detached = || {
-                    let (desk, input) = (Desk::lock(desk).clone(), input.clone());
+                    let (desk, input) = (Workspace::lock(desk).clone(), input.clone());
                     move || work(&desk, &input)
                 };
-                compute::run(run, self.name, || work(&Desk::lock(desk), input), detached).await
+                compute::run(run, self.name, || work(&Workspace::lock(desk), input), detached).await
             }
         }
     }
@@ -76,12 +76,12 @@ pub(crate) fn failed(message: impl Into<String>) -> NodeError {
 
 /// Such a tool as a node of a flow: it works on the run's files.
 #[derive(Debug)]
-pub(crate) struct Alone(pub(crate) Own);
+pub(crate) struct BuiltInNode(pub(crate) BuiltInTool);
 
 #[async_trait]
-impl Kind for Alone {
+impl Kind for BuiltInNode {
     async fn execute(&self, call: Call<'_>, input: &Arc<Value>) -> Result<Arc<Value>, Halt> {
-        let mut desk = Desk::default();
+        let mut desk = Workspace::default();
         for file in &call.run.new_run().files {
             desk.fetch(call.run, file.id).await?;
         }
@@ -94,7 +94,7 @@ impl Kind for Alone {
         mapping(input, "a node that works on files")
     }
 
-    fn offer(&self) -> Offer {
+    fn offer(&self) -> ToolSpec {
         self.0.offer()
     }
 }

@@ -1,14 +1,14 @@
 //! Masks the secrets of the app in pieces of an answer: a model may repeat what is in its request.
 
 use super::{Piece, Pieces, Reply};
-use crate::secrets::{Secrets, Veil};
+use crate::secrets::{Secrets, StreamMask};
 use std::sync::{Mutex, PoisonError};
 
 /// Passes on pieces with secrets masked. Text that may be the start of a secret is held until more text follows.
-pub(super) struct Veiled<'p> {
+pub(super) struct MaskedPieces<'p> {
     piece: &'p Pieces<'p>,
     secrets: &'p Secrets,
-    last: Mutex<(Part, Veil)>,
+    last: Mutex<(Part, StreamMask)>,
 }
 
 /// The part of the answer that a piece belongs to.
@@ -19,9 +19,9 @@ enum Part {
     Call(usize),
 }
 
-impl<'p> Veiled<'p> {
+impl<'p> MaskedPieces<'p> {
     pub(super) fn new(secrets: &'p Secrets, piece: &'p Pieces<'p>) -> Self {
-        Self { piece, secrets, last: Mutex::new((Part::Text, Veil::default())) }
+        Self { piece, secrets, last: Mutex::new((Part::Text, StreamMask::default())) }
     }
 
     pub(super) fn give(&self, piece: Piece<'_>) {
@@ -47,7 +47,7 @@ impl<'p> Veiled<'p> {
         self.rest(&mut self.last.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    fn rest(&self, last: &mut (Part, Veil)) {
+    fn rest(&self, last: &mut (Part, StreamMask)) {
         let rest = last.1.rest(self.secrets);
         self.show(last.0, &rest, "");
     }
@@ -93,7 +93,7 @@ mod tests {
         let secrets = gather.done();
         let shown = Mutex::new(Vec::new());
         let piece = |piece: Piece<'_>| shown.lock().expect("no panic").push(format!("{piece:?}"));
-        let veiled = Veiled::new(&secrets, &piece);
+        let veiled = MaskedPieces::new(&secrets, &piece);
         for text in ["a sk-47", "11-abc b sk", "-47"] {
             veiled.give(Piece::Text(text));
         }

@@ -1,6 +1,6 @@
 //! The files and tasks that an agent keeps during a run.
 
-use super::own::failed;
+use super::built_in::failed;
 use crate::flow::NodeError;
 use futures::StreamExt;
 use runyard_runs::{FileId, RunContext};
@@ -15,41 +15,41 @@ const MAX_BYTES: usize = 32 << 20;
 
 /// An agent's files and its list of tasks.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Desk {
-    files: BTreeMap<String, Arc<Stored>>,
+pub(crate) struct Workspace {
+    files: BTreeMap<String, Arc<AgentFile>>,
     pub(crate) todos: Vec<Value>,
 }
 
 /// Content and media type of a file.
 #[derive(Clone, Debug)]
-pub(crate) struct Stored {
+pub(crate) struct AgentFile {
     pub(crate) content: Vec<u8>,
     pub(crate) mime_type: String,
 }
 
-impl Stored {
+impl AgentFile {
     /// The content, if it is UTF-8 text without NUL.
     pub(crate) fn text(&self) -> Option<&str> {
         std::str::from_utf8(&self.content).ok().filter(|text| !text.contains('\0'))
     }
 }
 
-impl Desk {
+impl Workspace {
     pub(crate) fn lock(desk: &Mutex<Self>) -> MutexGuard<'_, Self> {
         desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The files, by path.
-    pub(crate) fn files(&self) -> impl Iterator<Item = (&str, &Stored)> {
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&str, &AgentFile)> {
         self.files.iter().map(|(path, file)| (path.as_str(), &**file))
     }
 
-    pub(crate) fn get(&self, path: &str) -> Option<&Stored> {
+    pub(crate) fn get(&self, path: &str) -> Option<&AgentFile> {
         self.files.get(path).map(|file| &**file)
     }
 
     /// Stores a file; replaces any file at this path.
-    pub(crate) fn put(&mut self, path: &str, file: Stored) -> Result<(), NodeError> {
+    pub(crate) fn put(&mut self, path: &str, file: AgentFile) -> Result<(), NodeError> {
         let others = self.files.iter().filter(|(known, _)| known.as_str() != path);
         let bytes: usize = others.map(|(_, file)| file.content.len()).sum();
         if bytes + file.content.len() > MAX_BYTES {
@@ -73,7 +73,7 @@ impl Desk {
             }
         }
         let path = self.free(&known.name);
-        self.put(&path, Stored { content, mime_type: known.mime_type.clone() })?;
+        self.put(&path, AgentFile { content, mime_type: known.mime_type.clone() })?;
         Ok(Some(path))
     }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 /// The answer so far.
 #[derive(Default)]
-pub(super) struct Gathered<'p> {
+pub(super) struct ReplyBuilder<'p> {
     piece: Option<&'p Pieces<'p>>,
     content: Option<String>,
     calls: Vec<ToolCall>,
@@ -24,7 +24,7 @@ struct ToolCall {
     arguments: String,
 }
 
-impl<'p> Gathered<'p> {
+impl<'p> ReplyBuilder<'p> {
     /// Passes each piece to `piece`.
     pub(super) fn new(piece: &'p Pieces<'p>) -> Self {
         Self { piece: Some(piece), ..Self::default() }
