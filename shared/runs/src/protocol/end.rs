@@ -18,52 +18,52 @@ pub struct Ender {
 enum Step {
     Look,
     Commit(Arc<Entry>),
-    /// The reply was lost: is the entry there?
+    /// The reply was lost, or the slot is taken: read which entry has it.
     Check(Arc<Entry>),
     Done(Ended),
 }
 
-/// What came of it.
+/// The outcome of an [`Ender`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Ended {
-    /// The run ended, by this entry.
+    /// This entry ended the run.
     Now(Arc<Entry>),
-    /// The run had ended before.
+    /// The run had already ended.
     Before,
     /// There is no such run.
     NoRun,
     /// The guard does not hold.
     Refused,
-    /// The store did not answer: ask again.
+    /// Unknown: the store did not answer. The caller may try again.
     Unknown,
 }
 
 impl Ender {
-    /// Ends `run` with `body`, written by `writer`, an id used for nothing else.
+    /// Ends `run` with `body`; `writer` is an id that is not used for anything else.
     pub fn new(run: RunId, writer: ClaimId, body: EventBody) -> Self {
         Self { run, writer, body, guard: Guard::Always, step: Step::Look }
     }
 
-    /// Cancels `run` for who has just read its `head`.
+    /// Cancels `run`; the caller has just read its `head`.
     pub fn cancel(run: RunId, writer: ClaimId, head: &Head, now: Timestamp) -> Self {
         let mut ender = Self::new(run, writer, EventBody::RunCanceled);
         ender.step = ender.decide(head, now);
         ender
     }
 
-    /// Ends `run` with `body` for who has judged it when its record was at `rev`, if it is so still.
+    /// Ends `run` with `body` if its record is still at `rev`, on which the caller has based its decision.
     pub fn at_rev(run: RunId, writer: ClaimId, body: EventBody, rev: u64) -> Self {
         Self { guard: Guard::Rev(rev), ..Self::new(run, writer, body) }
     }
 
-    /// The same for who has judged the run by its `head`, and wants to judge anew if the record has moved since.
+    /// Like [`Ender::at_rev`], for a caller that has based its decision on `head`, and decides again if the log has grown.
     pub fn judged(run: RunId, writer: ClaimId, body: EventBody, head: &Head, now: Timestamp) -> Self {
         let mut ender = Self::at_rev(run, writer, body, head.record.rev);
         ender.step = ender.decide(head, now);
         ender
     }
 
-    /// Whether the log has moved, so that whoever judged it must judge anew.
+    /// Whether the log has grown, so that the caller must decide again.
     pub(super) fn is_looking(&self) -> bool {
         self.step == Step::Look
     }
