@@ -36,8 +36,8 @@ pub struct App {
     /// The environment variables that `${oc.env:NAME}` may read in this app.
     #[serde(default)]
     pub env: Vec<String>,
-    /// Where the values of some of these variables are kept, on a platform with a secret store. All others are read from
-    /// the process's environment.
+    /// Where the values of some of these variables are kept, on a platform with a secret store. All others are read
+    /// from the process's environment.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<String, SecretReference>,
     /// Hosts that its nodes may call although they resolve to a loopback, link-local or private address.
@@ -93,8 +93,8 @@ pub struct Price {
     pub cached: Option<f64>,
 }
 
-/// Price factors for writing a token to the provider's cache, for some minutes and for an hour. All providers that charge
-/// extra for it use the same factors.
+/// Price factors for writing a token to the provider's cache, for some minutes and for an hour. All providers that
+/// charge extra for it use the same factors.
 const CACHE_WRITE_FACTORS: (f64, f64) = (1.25, 2.0);
 
 impl Price {
@@ -133,7 +133,8 @@ pub struct Limits {
     /// Bytes of a run's log, which holds its events and outputs. 64 MiB by default, 1 GiB at most.
     #[serde(skip_serializing_if = "is_default_run_bytes")]
     pub run_bytes: u64,
-    /// Bytes that the app may have stored; beyond it, new runs and uploads are refused. 10 GiB by default, 1 MiB to 1 PiB.
+    /// Bytes that the app may have stored; beyond it, new runs and uploads are refused. 10 GiB by default, 1 MiB to 1
+    /// PiB.
     #[serde(skip_serializing_if = "is_default_stored_bytes")]
     pub stored_bytes: u64,
     /// LLM tokens of a run, sent and received; no limit if absent.
@@ -201,8 +202,8 @@ impl App {
     }
 
     /// Returns this version restricted to the permissions and limits of `current`, the current version of the same app:
-    /// hosts, variables, public access and limits that were removed or lowered since also apply to runs of former versions.
-    /// Variables are read from where the current version keeps them.
+    /// hosts, variables, public access and limits that were removed or lowered since also apply to runs of former
+    /// versions. Variables are read from where the current version keeps them.
     #[must_use]
     pub fn within(self: &Arc<Self>, current: &Self) -> Arc<Self> {
         let mut app = Self::clone(self);
@@ -228,8 +229,8 @@ pub trait AppStore: Send + Sync + 'static {
     /// Returns the current version of the app with this host name (lower case, without a port).
     async fn by_host(&self, host: &str) -> Result<Option<Arc<App>>, StoreError>;
 
-    /// Returns one version of an app, even if a later one is current or the app was removed. A former version is restricted
-    /// to the permissions of the current one ([`App::within`]).
+    /// Returns one version of an app, even if a later one is current or the app was removed. A former version is
+    /// restricted to the permissions of the current one ([`App::within`]).
     async fn version(&self, app: AppId, version: &str) -> Result<Option<Arc<App>>, StoreError>;
 
     /// Returns the current version of every app, sorted by name.

@@ -1,7 +1,7 @@
 //! The memory budget of a process for requests, runs and answers, shared between apps.
 //!
-//! It is estimated, not measured: code that is about to hold much memory takes it from the budget first. What does not fit is
-//! refused, so that no caller can make the process run out of memory for all.
+//! It is estimated, not measured: code that is about to hold much memory takes it from the budget first. What does not
+//! fit is refused, so that no caller can make the process run out of memory for all.
 
 use crate::AppId;
 use std::{
@@ -69,7 +69,8 @@ impl TakenMemory {
         self.bytes
     }
 
-    /// Changes the size; it is unchanged on error. The only holder of the budget is never refused: other limits bound it.
+    /// Changes the size; it is unchanged on error. The only holder of the budget is never refused: other limits bound
+    /// it.
     pub fn resize(&mut self, bytes: usize) -> Result<(), OutOfMemory> {
         let mut taken = self.budget.lock();
         let of_app = taken.by_app.get(&self.app).copied().unwrap_or(0);

@@ -20,12 +20,12 @@ use tokio::sync::{Notify, watch};
 
 /// Executes workflows.
 ///
-/// Deterministic except for what it gets from a [`RunContext`]: executed again on the same journal, it requests the same
-/// steps under the same keys. Compiled workflows are cached by `(app.id, app.version)`.
+/// Deterministic except for what it gets from a [`RunContext`]: executed again on the same journal, it requests the
+/// same steps under the same keys. Compiled workflows are cached by `(app.id, app.version)`.
 #[async_trait]
 pub trait Engine: Send + Sync + 'static {
-    /// Checks an app before it is served. Fails with all errors if its workflow does not load. Returns warnings about parts
-    /// of the file that have no effect; an app with warnings is served.
+    /// Checks an app before it is served. Fails with all errors if its workflow does not load. Returns warnings about
+    /// parts of the file that have no effect; an app with warnings is served.
     async fn check_app(&self, app: &App) -> Result<Vec<Warning>, BoxError>;
 
     /// Returns the same warnings, also for an app whose workflow does not load: then those found so far.
@@ -33,8 +33,8 @@ pub trait Engine: Send + Sync + 'static {
         self.check_app(app).await.unwrap_or_default()
     }
 
-    /// Checks `input` against the schema of the app's Input node. The run's files are its field `files`, unless the input
-    /// has such a field. The error maps a field to its problem; the field `input` stands for the whole input.
+    /// Checks `input` against the schema of the app's Input node. The run's files are its field `files`, unless the
+    /// input has such a field. The error maps a field to its problem; the field `input` stands for the whole input.
     async fn check_input(
         &self,
         app: &App,
@@ -42,17 +42,17 @@ pub trait Engine: Send + Sync + 'static {
         files: &[File],
     ) -> Result<(), FieldErrors>;
 
-    /// Checks a person's changes to the params of a question against its [`schema`](InputRequest::schema). The error maps a
-    /// field, `params.NAME`, to its problem.
+    /// Checks a person's changes to the params of a question against its [`schema`](InputRequest::schema). The error
+    /// maps a field, `params.NAME`, to its problem.
     fn check_params(&self, _asked: &InputRequest, _changed: &Map<String, Value>) -> Result<(), FieldErrors> {
         Ok(())
     }
 
     /// Executes the run from its start; steps that are in its journal are not done again.
     ///
-    /// A failure is recorded with `handled: true` in its journal if other nodes continue from it. A run that retries this one
-    /// keeps such a failure. It keeps neither other failures nor the entries under the keys that the failure's journal lists
-    /// as `void`.
+    /// A failure is recorded with `handled: true` in its journal if other nodes continue from it. A run that retries
+    /// this one keeps such a failure. It keeps neither other failures nor the entries under the keys that the failure's
+    /// journal lists as `void`.
     ///
     /// May be dropped at any await: the run is then canceled, or continues elsewhere from what was recorded.
     async fn execute(&self, app: &App, run: RunContext) -> Outcome;
@@ -126,15 +126,15 @@ pub enum Asked {
     Pending,
 }
 
-/// [`RunContext::outside`] or [`RunContext::step`] failed because the execution is about to be dropped. Return, or wait to
-/// be dropped.
+/// [`RunContext::outside`] or [`RunContext::step`] failed because the execution is about to be dropped. Return, or wait
+/// to be dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the run is no longer executed here")]
 pub struct Stopped;
 
 impl RunContext {
-    /// Returns a context without a log, for the engine alone: calls outside are granted at once, and `sink` gets what would
-    /// be written. Starts from `journal`, which may be empty. The run does not rest: its execution waits instead.
+    /// Returns a context without a log, for the engine alone: calls outside are granted at once, and `sink` gets what
+    /// would be written. Starts from `journal`, which may be empty. The run does not rest: its execution waits instead.
     pub fn detached(
         new: NewRun,
         files: Arc<dyn FileStore>,
@@ -154,8 +154,8 @@ impl RunContext {
         Self { shared: Arc::new(shared), rests_from: None }
     }
 
-    /// Returns the same context for an executor that executes the run again at the time of an [`Outcome::Resting`], if that
-    /// is at least this far away.
+    /// Returns the same context for an executor that executes the run again at the time of an [`Outcome::Resting`], if
+    /// that is at least this far away.
     pub fn resting(self, from: Duration) -> Self {
         Self { rests_from: Some(from), ..self }
     }
@@ -177,8 +177,9 @@ impl RunContext {
         self.shared.push(body.into());
     }
 
-    /// Records a step that is done, under a key that is unique in the run, with what a replay needs to know about it. Does
-    /// nothing if the key is already recorded. It is written at most 100 ms later, and before the next call outside.
+    /// Records a step that is done, under a key that is unique in the run, with what a replay needs to know about it.
+    /// Does nothing if the key is already recorded. It is written at most 100 ms later, and before the next call
+    /// outside.
     pub fn record(&self, key: &str, body: EventBody, journal: Option<Value>) {
         let mut state = self.shared.lock();
         if !state.recorded.contains_key(key) && state.keys.insert(key.to_owned()) {
@@ -192,8 +193,8 @@ impl RunContext {
         self.shared.lock().recorded.get(key).cloned()
     }
 
-    /// Returns when the run may call outside (an LLM, a tool): when the claim and everything recorded so far are in the log.
-    /// Call it before each such call, and again before each retry.
+    /// Returns when the run may call outside (an LLM, a tool): when the claim and everything recorded so far are in the
+    /// log. Call it before each such call, and again before each retry.
     pub async fn outside(&self) -> Result<(), Stopped> {
         let mut written = self.shared.written.subscribe();
         let target = {
@@ -229,8 +230,8 @@ impl RunContext {
     /// Asks a person. Returns the answer or expiry if it is in the log; else records the request once, and the caller
     /// suspends: when no other work is left, [`Engine::execute`] returns [`Outcome::Suspended`].
     ///
-    /// `body` makes the event of the question. The request's id is derived from the run and the key (UUID version 5), so a
-    /// replay asks the same question. A question that was taken over from a retried run keeps its id.
+    /// `body` makes the event of the question. The request's id is derived from the run and the key (UUID version 5),
+    /// so a replay asks the same question. A question that was taken over from a retried run keeps its id.
     pub fn ask(
         &self,
         key: &str,
@@ -297,8 +298,8 @@ impl RunContext {
         self.shared.written.borrow().stopped
     }
 
-    /// Takes `bytes` of the process's memory budget for data that the run holds until its end. On error, it must not hold
-    /// them.
+    /// Takes `bytes` of the process's memory budget for data that the run holds until its end. On error, it must not
+    /// hold them.
     pub fn take_memory(&self, bytes: usize) -> Result<(), OutOfMemory> {
         self.shared.room.take(bytes)
     }
@@ -313,12 +314,12 @@ impl RunContext {
         self.shared.lock().usage.clone()
     }
 
-    /// Reserves the maximum that a call may use. Drop the reservation once the call has failed, or its usage was added with
-    /// [`RunContext::used`].
+    /// Reserves the maximum that a call may use. Drop the reservation once the call has failed, or its usage was added
+    /// with [`RunContext::used`].
     ///
-    /// `check` gets what the run has used, and what other calls have reserved if there are any. If it refuses while other
-    /// calls have reservations, it is called again once one of them has ended; if it refuses without any, its error is
-    /// returned.
+    /// `check` gets what the run has used, and what other calls have reserved if there are any. If it refuses while
+    /// other calls have reservations, it is called again once one of them has ended; if it refuses without any, its
+    /// error is returned.
     pub async fn reserve<E>(
         &self,
         max: Spending,

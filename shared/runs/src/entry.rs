@@ -233,7 +233,8 @@ impl LogState {
         state
     }
 
-    /// When the run has been executed for `limit`, without the time of waiting for people; `None` while it is not executed.
+    /// When the run has been executed for `limit`, without the time of waiting for people; `None` while it is not
+    /// executed.
     pub fn deadline(&self, limit: std::time::Duration) -> Option<Timestamp> {
         self.since.map(|since| Timestamp(since.0 - self.active_ms) + limit)
     }

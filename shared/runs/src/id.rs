@@ -93,8 +93,8 @@ pub trait Ids: Send + Sync + 'static {
 pub struct SystemIds;
 
 impl Ids for SystemIds {
-    /// A version 7 UUID with 74 fresh random bits, even for ids of the same millisecond: on a public app, a run's id is a
-    /// secret that lets anyone follow the run, so ids must not be predictable from one another, as with a counter.
+    /// A version 7 UUID with 74 fresh random bits, even for ids of the same millisecond: on a public app, a run's id is
+    /// a secret that lets anyone follow the run, so ids must not be predictable from one another, as with a counter.
     fn ordered(&self) -> Uuid {
         let millis = u64::try_from(SystemClock.now().0).unwrap_or_default();
         let mut random = [0; 10];

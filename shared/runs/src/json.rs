@@ -3,15 +3,15 @@
 use serde_json::Value;
 use std::mem::size_of;
 
-/// Maximum nesting of the JSON of an input or an output. Lower than the 127 levels that `serde_json` reads, since a log wraps
-/// it in further levels.
+/// Maximum nesting of the JSON of an input or an output. Lower than the 127 levels that `serde_json` reads, since a log
+/// wraps it in further levels.
 pub const MAX_NESTING: usize = 100;
 
 /// Maximum number of values in the JSON of a request.
 ///
-/// Each object, array, scalar and key counts. A value may take 160 bytes of memory but only two of text, so a limit on bytes
-/// does not bound memory; and a run holds several copies of its input. The limit is 20 MB for each copy: enough for 80
-/// embeddings of 1,536 numbers.
+/// Each object, array, scalar and key counts. A value may take 160 bytes of memory but only two of text, so a limit on
+/// bytes does not bound memory; and a run holds several copies of its input. The limit is 20 MB for each copy: enough
+/// for 80 embeddings of 1,536 numbers.
 pub const MAX_INPUT_VALUES: usize = 125_000;
 
 /// Maximum number of values in the output of a node: 650 embeddings of 1,536 numbers.
@@ -126,8 +126,8 @@ pub struct Size {
     pub depth: usize,
 }
 
-/// Bytes of memory of an object's entry in addition to its value and the characters of its key (hash, key and table slot),
-/// and the minimum number of entries that a table allocates.
+/// Bytes of memory of an object's entry in addition to its value and the characters of its key (hash, key and table
+/// slot), and the minimum number of entries that a table allocates.
 const ENTRY: (usize, usize) = (56, 4);
 
 impl Size {

@@ -47,7 +47,8 @@ impl Scope {
     }
 }
 
-/// An access key as a caller sends it: `ry_<16 hex digits>_<64 hex digits>`; the second part is a 256-bit random secret.
+/// An access key as a caller sends it: `ry_<16 hex digits>_<64 hex digits>`; the second part is a 256-bit random
+/// secret.
 ///
 /// Its `Debug` shows the public part only.
 #[derive(Clone)]
@@ -124,8 +125,8 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Keeps access keys. Results may be cached for up to 15 s: a caller that checks a key every 10 s notices within 30 s that it
-/// was revoked.
+/// Keeps access keys. Results may be cached for up to 15 s: a caller that checks a key every 10 s notices within 30 s
+/// that it was revoked.
 #[async_trait]
 pub trait KeyStore: Send + Sync + 'static {
     /// Returns the key with this public part.

@@ -3,8 +3,8 @@
 //! Promises: every accepted run reaches a terminal state; a run's events have no gap, and exactly one of them is
 //! terminal; no recorded result is computed twice; what a caller was shown is on disk.
 //!
-//! Knows nothing about HTTP, stores or workflow formats. Time, randomness and all effects on the outside world go through
-//! ports.
+//! Knows nothing about HTTP, stores or workflow formats. Time, randomness and all effects on the outside world go
+//! through ports.
 //!
 //! | module | what |
 //! | --- | --- |

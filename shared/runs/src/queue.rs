@@ -12,8 +12,8 @@ pub trait RunQueue: Send + Sync + 'static {
     /// Delivers the run to a worker after `delay`. Runs of one app do not starve those of another.
     async fn enqueue(&self, app: AppId, run: RunId, delay: Duration) -> Result<(), StoreError>;
 
-    /// The same for a run that has lost its worker: it is delivered before new work of its app, if the platform keeps an
-    /// order.
+    /// The same for a run that has lost its worker: it is delivered before new work of its app, if the platform keeps
+    /// an order.
     async fn enqueue_first(&self, app: AppId, run: RunId, delay: Duration) -> Result<(), StoreError> {
         self.enqueue(app, run, delay).await
     }

@@ -16,10 +16,11 @@ pub struct Record {
     pub ended_at: Option<Timestamp>,
     /// The claim that holds the lease.
     pub owner: Option<ClaimId>,
-    /// When the sweeper must handle the run: the lease has ended, it was never enqueued, a rest ends, or something expires.
+    /// When the sweeper must handle the run: the lease has ended, it was never enqueued, a rest ends, or something
+    /// expires.
     pub due: Option<Timestamp>,
-    /// Counts lost workers without progress in between: 0, none is known; [`UNOWNED`](crate::protocol::UNOWNED), the run was
-    /// due without an owner; one more for each worker that was lost with it.
+    /// Counts lost workers without progress in between: 0, none is known; [`UNOWNED`](crate::protocol::UNOWNED), the
+    /// run was due without an owner; one more for each worker that was lost with it.
     pub attempts: u32,
     /// [`LogState::journaled`](crate::LogState::journaled) when `attempts` was last raised.
     pub attempts_at: Sequence,

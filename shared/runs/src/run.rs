@@ -125,8 +125,8 @@ pub struct InputRequest {
     /// The names of the `params` that the answer may change.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub editable_params: Vec<String>,
-    /// The schema of changed `params`, where it is known: `{properties, $defs?, definitions?}` of a JSON Schema. A param that
-    /// is not in it keeps its type.
+    /// The schema of changed `params`, where it is known: `{properties, $defs?, definitions?}` of a JSON Schema. A
+    /// param that is not in it keeps its type.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub schema: Map<String, Value>,
     /// The feedback that approves, for an answer that has no `approved`.
@@ -261,11 +261,11 @@ pub enum Origin {
     /// A caller with an access key; also for runs of earlier releases, which did not record it.
     #[default]
     Key,
-    /// A caller without a key, on a public app. Callers without a key may cancel it and answer its questions. Its `user_id`
-    /// is not trusted.
+    /// A caller without a key, on a public app. Callers without a key may cancel it and answer its questions. Its
+    /// `user_id` is not trusted.
     Anonymous,
-    /// A caller with a key, as a retry of a run that was created without one. Only callers with a key may act on it. Its
-    /// `user_id` is still not trusted.
+    /// A caller with a key, as a retry of a run that was created without one. Only callers with a key may act on it.
+    /// Its `user_id` is still not trusted.
     RetriedAnonymous,
 }
 

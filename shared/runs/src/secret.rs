@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
-/// Where the value of an app's environment variable is kept: `STORE:NAME`, or `STORE:NAME#FIELD` for one field of a secret
-/// that is a JSON object.
+/// Where the value of an app's environment variable is kept: `STORE:NAME`, or `STORE:NAME#FIELD` for one field of a
+/// secret that is a JSON object.
 ///
 /// The stores and the form of their names depend on the platform.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

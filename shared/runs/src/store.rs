@@ -34,8 +34,8 @@ pub trait RunStore: Send + Sync + 'static {
     /// Creates a run, if none has its id.
     async fn create(&self, run: &NewRun, record: &Record) -> Result<Create, StoreError>;
 
-    /// Binds an idempotency key to a run, if it is not bound, or was bound before `item.valid_since`. Returns what it is
-    /// bound to now.
+    /// Binds an idempotency key to a run, if it is not bound, or was bound before `item.valid_since`. Returns what it
+    /// is bound to now.
     async fn bind(&self, item: &IdempotencyItem) -> Result<IdempotencyItem, StoreError>;
 
     /// Appends an entry, if its slot is free. Leaves the record unchanged.
@@ -48,8 +48,8 @@ pub trait RunStore: Send + Sync + 'static {
     /// Changes the record, if the guard holds.
     async fn update(&self, run: RunId, change: &RecordChange, guard: &Guard) -> Result<Update, StoreError>;
 
-    /// Reads the record and the entries of a range, in pieces: at least one entry, and none after `range.bytes`. The read is
-    /// consistent.
+    /// Reads the record and the entries of a range, in pieces: at least one entry, and none after `range.bytes`. The
+    /// read is consistent.
     async fn read_range(&self, run: RunId, range: LogRange) -> Result<Option<LogRead>, StoreError>;
 
     /// [`RunStore::read_range`] to the end of the log, in pieces of 1 MiB.
@@ -63,15 +63,15 @@ pub trait RunStore: Send + Sync + 'static {
     /// Reads the request that created the run, the record and the last entry.
     async fn get(&self, run: RunId) -> Result<Option<StoredRun>, StoreError>;
 
-    /// Returns a page of an app's runs. A run that cannot be read is logged and left out, but counted, since the index has
-    /// it.
+    /// Returns a page of an app's runs. A run that cannot be read is logged and left out, but counted, since the index
+    /// has it.
     async fn list(&self, query: &ListQuery) -> Result<RunPage, ListError>;
 
     /// Returns up to `limit` runs whose `due` is not after `now`, the longest due first.
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<(AppId, RunId)>, StoreError>;
 
-    /// Changes the `due` of a run that is due at `now` to `until`, without reading anything else of the run, which may be
-    /// unreadable.
+    /// Changes the `due` of a run that is due at `now` to `until`, without reading anything else of the run, which may
+    /// be unreadable.
     async fn postpone(&self, run: RunId, now: Timestamp, until: Timestamp) -> Result<Update, StoreError>;
 
     /// Deletes up to `limit` ended runs that expired before `now`, readable or not, with all their data. Returns their

@@ -9,8 +9,9 @@ use std::{
 
 /// Counts the open streams of each app, over all processes that serve it.
 ///
-/// Promises: an app never has more than `max` places taken. Of several concurrent requests for the last place, all may be
-/// refused. A place that is given back is free at once; the place of a process that died is free within half an hour.
+/// Promises: an app never has more than `max` places taken. Of several concurrent requests for the last place, all may
+/// be refused. A place that is given back is free at once; the place of a process that died is free within half an
+/// hour.
 #[async_trait]
 pub trait OpenStreams: Send + Sync + 'static {
     /// Takes a place for one more stream of the app; `None` if `max` are taken.

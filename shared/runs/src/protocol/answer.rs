@@ -139,8 +139,8 @@ impl Machine for Answerer {
     fn next(&self, now: Timestamp) -> Next<Answered> {
         match &self.step {
             Step::Look => Next::Do(Op::Head),
-            // A run that is paused or rests has no owner, so it becomes due. An owner sees the answer in the log, but may
-            // release the run before that: then the guard fails and this is decided again.
+            // A run that is paused or rests has no owner, so it becomes due. An owner sees the answer in the log, but
+            // may release the run before that: then the guard fails and this is decided again.
             Step::Commit { entry, owner } => Next::Do(Op::Commit(
                 Arc::clone(entry),
                 RecordChange {
@@ -176,7 +176,8 @@ impl Machine for Answerer {
             },
             (Step::Refused { entry }, Reply::Unknown) => Step::Refused { entry },
             (Step::Check { entry, owner }, Reply::Unknown) => Step::Check { entry, owner },
-            // A lost message does no harm: a run without an owner is due, any other has an executor that sees the answer.
+            // A lost message does no harm: a run without an owner is due, any other has an executor that sees the
+            // answer.
             (Step::Enqueue, _) => Step::Done(Answered::Now),
             _ => Step::Done(Answered::Unknown),
         };

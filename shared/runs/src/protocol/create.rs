@@ -6,8 +6,8 @@ use std::time::Duration;
 
 /// Accepts a run, once per idempotency key.
 ///
-/// The key is bound before the run is created. If the process dies in between, a repeated request finds the key but no run,
-/// and creates the run under the id that the key is bound to.
+/// The key is bound before the run is created. If the process dies in between, a repeated request finds the key but no
+/// run, and creates the run under the id that the key is bound to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Creator {
     run: RunId,

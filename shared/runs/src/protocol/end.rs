@@ -56,7 +56,8 @@ impl Ender {
         Self { guard: Guard::Rev(rev), ..Self::new(run, writer, body) }
     }
 
-    /// Like [`Ender::at_rev`], for a caller that has based its decision on `head`, and decides again if the log has grown.
+    /// Like [`Ender::at_rev`], for a caller that has based its decision on `head`, and decides again if the log has
+    /// grown.
     pub fn judged(run: RunId, writer: ClaimId, body: EventBody, head: &Head, now: Timestamp) -> Self {
         let mut ender = Self::at_rev(run, writer, body, head.record.rev);
         ender.step = ender.decide(head, now);

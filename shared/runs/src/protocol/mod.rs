@@ -1,8 +1,8 @@
 //! The protocol of a run's log: the design's rules on who may append what, without any I/O.
 //!
-//! Each participant is a small state machine. [`Machine::next`] returns the operation that it requests, [`Machine::reply`]
-//! takes the result. The service drives the machines against the ports. The model (`tests/model`) drives the same code
-//! against a simulated store, through every possible order of events.
+//! Each participant is a small state machine. [`Machine::next`] returns the operation that it requests,
+//! [`Machine::reply`] takes the result. The service drives the machines against the ports. The model (`tests/model`)
+//! drives the same code against a simulated store, through every possible order of events.
 //!
 //! | machine | what |
 //! | --- | --- |
@@ -37,16 +37,16 @@ pub const LEASE: Duration = Duration::from_mins(1);
 /// How often a lease is renewed.
 pub const RENEWAL: Duration = Duration::from_secs(20);
 
-/// [`Record::attempts`] from which on a run is a suspect: it has lost two workers. Another run may have caused either loss,
-/// so from here on it is executed apart from every other run that has lost a worker.
+/// [`Record::attempts`] from which on a run is a suspect: it has lost two workers. Another run may have caused either
+/// loss, so from here on it is executed apart from every other run that has lost a worker.
 pub const SUSPECT: u32 = LOST_ONE + 1;
 
-/// [`Record::attempts`] at which the run fails with `worker_lost`: after the two workers that made it a suspect, it has lost
-/// three more while it was executed alone.
+/// [`Record::attempts`] at which the run fails with `worker_lost`: after the two workers that made it a suspect, it has
+/// lost three more while it was executed alone.
 pub const MAX_ATTEMPTS: u32 = SUSPECT + 3;
 
-/// [`Record::attempts`] of a run that was due without an owner: no worker is known to be lost, but the next worker claims
-/// the run before it executes anything.
+/// [`Record::attempts`] of a run that was due without an owner: no worker is known to be lost, but the next worker
+/// claims the run before it executes anything.
 pub const UNOWNED: u32 = 1;
 
 /// [`Record::attempts`] of a run that has lost one worker.

@@ -60,8 +60,8 @@ impl Sweep {
             let change = terminal_change(last);
             return Step::Update { change, rev: record.rev, then: After::Done(Swept::Repaired) };
         }
-        // A run without an owner has not lost a worker: it was never enqueued, waits in a long queue or for a person, or
-        // rests.
+        // A run without an owner has not lost a worker: it was never enqueued, waits in a long queue or for a person,
+        // or rests.
         let taken = record.owner.is_some();
         let before = attempts(&state, record);
         let attempts = if taken { one_more(before) } else { before };
@@ -148,7 +148,8 @@ impl Machine for Sweep {
             }
             // A lost message does no harm: the run is due.
             (Step::Enqueue { .. }, _) => Step::Done(Swept::Requeued),
-            // Refused: another participant has changed the record. Unknown: the run is still due, or the update was done.
+            // Refused: another participant has changed the record. Unknown: the run is still due, or the update was
+            // done.
             _ => Step::Done(Swept::Nothing),
         };
     }

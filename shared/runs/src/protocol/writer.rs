@@ -9,11 +9,11 @@ use std::{sync::Arc, time::Duration};
 
 /// Writes the log of one run for one attempt to execute it.
 ///
-/// It reads the log ([`Writer::open`]) or knows that it is empty ([`Writer::fresh`]). Then its user executes the run and
-/// pushes its events. The claim is deferred: the first entry begins with `run.started` or `run.resumed`, and only after that
-/// ([`Writer::is_claimed`]) may the user call outside. Any reply may reveal that others have written to the log. Then the
-/// user has to [absorb](Writer::take_absorbed) their events or to [start over](Writer::take_restart), or the writer has
-/// [stopped](Writer::stopped).
+/// It reads the log ([`Writer::open`]) or knows that it is empty ([`Writer::fresh`]). Then its user executes the run
+/// and pushes its events. The claim is deferred: the first entry begins with `run.started` or `run.resumed`, and only
+/// after that ([`Writer::is_claimed`]) may the user call outside. Any reply may reveal that others have written to the
+/// log. Then the user has to [absorb](Writer::take_absorbed) their events or to [start over](Writer::take_restart), or
+/// the writer has [stopped](Writer::stopped).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::struct_excessive_bools, reason = "they are independent of each other")]
 pub struct Writer {
@@ -165,8 +165,8 @@ impl Writer {
         }
     }
 
-    /// The same writer, for a run that is executed apart from every other run that has lost a worker. Only such a writer may
-    /// execute a suspect.
+    /// The same writer, for a run that is executed apart from every other run that has lost a worker. Only such a
+    /// writer may execute a suspect.
     #[must_use]
     pub fn alone(self) -> Self {
         Self { alone: true, ..self }
@@ -199,14 +199,14 @@ impl Writer {
         self.wants.pause = true;
     }
 
-    /// Requests that pushed events are written and the run rests until then. If others write first, the rest is discarded:
-    /// see [`Writer::take_restart`].
+    /// Requests that pushed events are written and the run rests until then. If others write first, the rest is
+    /// discarded: see [`Writer::take_restart`].
     pub fn rest(&mut self, until: Timestamp) {
         self.wants.rest = Some(until);
     }
 
-    /// Requests that pushed events are written and the run goes back to the queue, because the time of this execution is
-    /// over. Without progress it counts like a lost worker.
+    /// Requests that pushed events are written and the run goes back to the queue, because the time of this execution
+    /// is over. Without progress it counts like a lost worker.
     pub fn hand_over(&mut self) {
         self.wants.hand_over = Some(HandOver::OutOfTime);
     }
@@ -216,8 +216,8 @@ impl Writer {
         self.wants.hand_over = Some(HandOver::Leaving);
     }
 
-    /// Requests that the record shows that the run has survived its probation: it is not a suspect any more, until it loses
-    /// another worker.
+    /// Requests that the record shows that the run has survived its probation: it is not a suspect any more, until it
+    /// loses another worker.
     pub fn clear(&mut self) {
         self.wants.clearance = self.phase == Phase::Claimed && self.attempts() >= SUSPECT;
     }
@@ -296,8 +296,8 @@ impl Writer {
         std::mem::take(&mut self.written)
     }
 
-    /// Whether the execution must start over with everything that was absorbed: pushed events were discarded, or an answer
-    /// came before the requested pause or rest.
+    /// Whether the execution must start over with everything that was absorbed: pushed events were discarded, or an
+    /// answer came before the requested pause or rest.
     pub fn take_restart(&mut self) -> bool {
         std::mem::take(&mut self.restart)
     }
@@ -489,7 +489,8 @@ impl Writer {
             ..RecordChange::default()
         };
         if entry.state.is_asleep() {
-            // `due` is needed because a question may expire, and because the run fails at `expires_at` without an answer.
+            // `due` is needed because a question may expire, and because the run fails at `expires_at` without an
+            // answer.
             let due = Field::Set(wakes_at(&entry.state, None, self.expires_at));
             let change = RecordChange { owner: Field::Clear, due, ..change };
             return Op::Commit(Arc::clone(entry), change, guard);
@@ -640,9 +641,9 @@ impl Writer {
         !self.held && self.outbox.is_empty() && self.found_due == Some(self.rests_until(until))
     }
 
-    /// Returns the `attempts` of the record after a hand-over. Without progress it counts like a lost worker: otherwise a
-    /// step longer than the platform's limit would be repeated forever. `None` keeps them: for a run that was not claimed,
-    /// or whose process ends.
+    /// Returns the `attempts` of the record after a hand-over. Without progress it counts like a lost worker: otherwise
+    /// a step longer than the platform's limit would be repeated forever. `None` keeps them: for a run that was not
+    /// claimed, or whose process ends.
     fn attempts_after(&self) -> Option<(u32, Sequence)> {
         if self.phase != Phase::Claimed {
             return None;
@@ -665,7 +666,8 @@ impl Writer {
 /// Maximum bytes of the events of an entry, since readers of a log read whole entries. A single event may exceed it.
 const MAX_ENTRY_BYTES: usize = 1 << 20;
 
-/// Returns how many of these events fit into an entry, at least one, and whether the terminal event does not fit after them.
+/// Returns how many of these events fit into an entry, at least one, and whether the terminal event does not fit after
+/// them.
 fn fitting(events: &[Logged], end: Option<&EventBody>) -> (usize, bool) {
     let mut bytes = 0;
     for (index, logged) in events.iter().enumerate() {
