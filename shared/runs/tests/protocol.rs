@@ -1,4 +1,4 @@
-//! The machines where the model is coarse: what is counted, and what runs out.
+//! Tests of the machines for what the model does not cover in detail: counters, backoff, deadlines and expiry.
 
 use runyard_runs::{
     Actor, AppId, Append, ClaimId, Entry, EventBody, Guard, Head, InputRequestKind, LogRead, LogState,
@@ -15,7 +15,7 @@ use uuid::Uuid;
 const RUN: RunId = RunId(Uuid::from_u128(1));
 const START: Timestamp = Timestamp(1_000_000_000_000);
 
-/// One run, kept as `RunStore` promises.
+/// One run in a store that keeps the promises of `RunStore`.
 struct Kept {
     record: Record,
     log: Vec<Entry>,
@@ -23,7 +23,7 @@ struct Kept {
     expires_at: Timestamp,
     claims: u128,
     enqueued: usize,
-    /// Of those, how many go before new work.
+    /// How many of those are delivered before new work.
     resumed: usize,
 }
 
@@ -115,7 +115,7 @@ impl Kept {
         }
     }
 
-    /// In company, or alone if need be.
+    /// Opens a writer; it executes the run alone if the run is a suspect.
     fn open(&mut self) -> Writer {
         let mut writer = Writer::open(RUN, self.id(), self.expires_at);
         self.settle(&mut writer);
@@ -126,7 +126,7 @@ impl Kept {
         writer
     }
 
-    /// A worker that claims the run, and dies.
+    /// Lets a worker claim the run, and die.
     fn lose_a_worker(&mut self, with_progress: bool) {
         let mut writer = self.open();
         assert!(writer.is_open(), "{:?}", writer.stopped());
@@ -139,7 +139,7 @@ impl Kept {
         assert!(writer.is_claimed());
     }
 
-    /// The sweeper, when the run is due next.
+    /// Sweeps the run when it is due next.
     fn sweep(&mut self) -> Swept {
         self.now = self.now.max(self.record.due.expect("a live run is due"));
         let id = self.id();
@@ -159,7 +159,7 @@ fn journaled(key: &str) -> Logged {
 }
 
 #[test]
-fn a_run_past_its_last_day_fails_with_expired() {
+fn an_expired_run_fails_with_expired() {
     let mut kept = Kept::new();
     kept.record.due = Some(kept.expires_at);
     assert_eq!(kept.sweep(), Swept::Failed);
@@ -169,7 +169,7 @@ fn a_run_past_its_last_day_fails_with_expired() {
 }
 
 #[test]
-fn nobody_executes_a_run_past_its_last_day() {
+fn an_expired_run_is_not_executed() {
     let mut kept = Kept::new();
     kept.now = kept.expires_at;
     let writer = kept.open();
@@ -206,7 +206,7 @@ fn a_run_that_has_lost_two_workers_is_executed_alone_or_not_at_all() {
     let mut writer = Writer::open(RUN, kept.id(), kept.expires_at);
     kept.settle(&mut writer);
     assert_eq!(writer.stopped(), Some(&Stop::Suspected));
-    assert_eq!(kept.record, before, "it leaves no trace");
+    assert_eq!(kept.record, before, "the record is unchanged");
     let mut writer = Writer::open(RUN, kept.id(), kept.expires_at).alone();
     kept.settle(&mut writer);
     assert!(writer.is_claimed());
@@ -218,7 +218,7 @@ fn a_run_that_has_lost_two_workers_is_executed_alone_or_not_at_all() {
 }
 
 #[test]
-fn a_suspect_that_lasts_is_cleared() {
+fn a_suspect_that_survives_its_probation_is_cleared() {
     let mut kept = Kept::new();
     for _ in 0..3 * MAX_ATTEMPTS {
         while kept.record.attempts < SUSPECT {
@@ -235,18 +235,18 @@ fn a_suspect_that_lasts_is_cleared() {
         writer.clear();
         kept.settle(&mut writer);
         assert_eq!(kept.record.rev, rev, "once is enough");
-        assert_eq!(kept.sweep(), Swept::Requeued, "what it dies of now is not its doing");
+        assert_eq!(kept.sweep(), Swept::Requeued, "a loss after the clearance does not make it fail");
     }
     let mut late = kept.open();
     kept.settle(&mut late);
     kept.sweep();
     late.clear();
     kept.settle(&mut late);
-    assert_eq!(late.stopped(), Some(&Stop::Superseded), "who lost the lease clears nobody");
+    assert_eq!(late.stopped(), Some(&Stop::Superseded), "without the lease it cannot clear the run");
 }
 
 #[test]
-fn a_process_that_ends_counts_against_nobody() {
+fn the_end_of_a_process_is_not_counted_against_the_run() {
     let mut kept = Kept::new();
     for _ in 0..3 * MAX_ATTEMPTS {
         let mut writer = kept.open();
@@ -260,7 +260,7 @@ fn a_process_that_ends_counts_against_nobody() {
 }
 
 #[test]
-fn progress_begins_the_count_anew() {
+fn progress_resets_the_count() {
     let mut kept = Kept::new();
     for _ in 0..3 * MAX_ATTEMPTS {
         kept.lose_a_worker(true);
@@ -271,14 +271,14 @@ fn progress_begins_the_count_anew() {
 }
 
 #[test]
-fn a_long_queue_fails_no_run() {
+fn a_long_queue_does_not_fail_a_run() {
     let mut kept = Kept::new();
     for _ in 0..10 * MAX_ATTEMPTS {
         assert_eq!(kept.sweep(), Swept::Requeued);
     }
     assert!(kept.now < kept.expires_at);
     assert_eq!((kept.record.attempts, kept.resumed), (UNOWNED, 0));
-    assert!(kept.open().is_claimed(), "whoever takes a run that was looked for claims it first");
+    assert!(kept.open().is_claimed(), "a run that was swept is claimed first");
 }
 
 #[test]
@@ -326,7 +326,7 @@ fn a_hand_over_with_progress_is_not_counted() {
 }
 
 #[test]
-fn a_refused_renewal_offers_what_is_done_and_stops() {
+fn a_refused_renewal_writes_finished_work_and_stops() {
     let mut kept = Kept::new();
     let mut writer = kept.open();
     writer.flush(true);
@@ -350,7 +350,7 @@ fn the_deadline_does_not_run_while_the_run_waits_for_a_person() {
     let started = created.after(claim, 1, at(0), &[EventBody::RunStarted.into()]);
     assert_eq!(started.deadline(limit), Some(at(100)));
 
-    // A takeover while it is being executed does not begin it anew.
+    // A takeover while it is being executed does not restart the time.
     let taken_over = started.after(claim, 2, at(20), &[EventBody::RunResumed.into()]);
     assert_eq!(taken_over.deadline(limit), Some(at(100)));
 
@@ -390,10 +390,10 @@ fn a_live_lease_is_left_alone() {
     assert!(Guard::LeaseFree { claim: id, now: kept.now + LEASE }.holds(&record));
 }
 
-/// A worker that finds a lot to write makes several entries of it, in order, and ends the run with the last. Another one that
-/// takes a place in between loses nothing.
+/// A worker with many events writes several entries, in order, and ends the run with the last. Nothing is lost if
+/// another participant takes a slot in between.
 #[test]
-fn much_is_written_in_several_entries() {
+fn many_events_are_written_in_several_entries() {
     let journal = || Some(Value::from("x".repeat(400_000)));
     let pushed: Vec<Logged> = (0..12)
         .map(|number| Logged {
@@ -402,15 +402,15 @@ fn much_is_written_in_several_entries() {
             journal: journal(),
         })
         .collect();
-    for meanwhile in [false, true] {
+    for interrupted in [false, true] {
         let mut kept = Kept::new();
         let mut writer = kept.open();
         writer.push(pushed.clone(), Usage::default());
         writer.end(EventBody::RunFailed { error: runyard_runs::RunError::new("node_failed", "no") });
-        let mut answered = !meanwhile;
+        let mut has_written = !interrupted;
         while let Some(op) = writer.next(kept.now) {
-            if kept.log.len() == 2 && !answered && matches!(op, Op::Append(_)) {
-                answered = true;
+            if kept.log.len() == 2 && !has_written && matches!(op, Op::Append(_)) {
+                has_written = true;
                 let first = kept.log.last().map_or(1, |entry| entry.last() + 1);
                 let mut other = kept.log[1].clone();
                 (other.first, other.nonce, other.writer) = (first, 99, kept.id());
