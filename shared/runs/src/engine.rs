@@ -304,7 +304,7 @@ impl RunContext {
         self.shared.room.take(bytes)
     }
 
-    /// Adds one LLM call to the run's usage; call it beside the record of its answer.
+    /// Adds one LLM call to the run's usage; call it together with recording its answer.
     pub fn used(&self, model: &str, usage: &ModelUsage) {
         self.shared.lock().usage.add(model, usage);
     }
@@ -516,7 +516,7 @@ impl Shared {
         (!state.outbox.is_empty(), state.flush)
     }
 
-    /// Tells the engine how many of its events are written.
+    /// Notifies the engine how many of its events are written.
     pub(crate) fn wrote(&self, events: u64, claimed: bool) {
         self.written.send_modify(|progress| {
             progress.events = progress.events.max(events);
@@ -529,7 +529,7 @@ impl Shared {
         self.room.is_full()
     }
 
-    /// Tells the engine that it is about to be dropped.
+    /// Notifies the engine that it is about to be dropped.
     pub(crate) fn stop(&self) {
         self.written.send_modify(|progress| progress.stopped = true);
     }

@@ -286,7 +286,7 @@ pub struct NodeRef {
     pub id: String,
     /// Its name.
     pub name: String,
-    /// Its type, as the workflow file says it.
+    /// Its type, as the workflow file names it.
     #[serde(rename = "type")]
     pub kind: String,
 }
@@ -309,7 +309,7 @@ pub struct ToolCall {
 pub struct ToolRef {
     /// Its name.
     pub name: String,
-    /// Its type, as the workflow file says it.
+    /// Its type, as the workflow file names it.
     #[serde(rename = "type")]
     pub kind: String,
 }

@@ -98,7 +98,7 @@ impl Ids for SystemIds {
     fn ordered(&self) -> Uuid {
         let millis = u64::try_from(SystemClock.now().0).unwrap_or_default();
         let mut random = [0; 10];
-        getrandom::fill(&mut random).expect("the operating system gives random bytes");
+        getrandom::fill(&mut random).expect("the operating system has random bytes");
         uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
     }
 
@@ -109,7 +109,7 @@ impl Ids for SystemIds {
 
     fn secret(&self) -> [u8; 32] {
         let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+        getrandom::fill(&mut bytes).expect("the operating system has random bytes");
         bytes
     }
 }

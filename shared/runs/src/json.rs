@@ -128,7 +128,8 @@ pub struct Size {
 
 /// Bytes of memory of an object's entry in addition to its value and the characters of its key (hash, key and table
 /// slot), and the minimum number of entries that a table allocates.
-const ENTRY: (usize, usize) = (56, 4);
+const ENTRY_BYTES: usize = 56;
+const MIN_ENTRIES: usize = 4;
 
 impl Size {
     /// Measures a value.
@@ -159,8 +160,8 @@ impl Size {
             Value::Object(fields) => {
                 self.bytes += 3;
                 if !fields.is_empty() {
-                    let spare = ENTRY.1.saturating_sub(fields.len()) * size_of::<Value>();
-                    self.memory += fields.len().max(ENTRY.1) * ENTRY.0 + spare;
+                    let spare = MIN_ENTRIES.saturating_sub(fields.len()) * size_of::<Value>();
+                    self.memory += fields.len().max(MIN_ENTRIES) * ENTRY_BYTES + spare;
                 }
                 if self.enter(depth) {
                     for (key, field) in fields {

@@ -8,7 +8,7 @@
 //!
 //! | module | what |
 //! | --- | --- |
-//! | [`protocol`] | who may append what to a run's log, without any I/O; explored exhaustively by the model |
+//! | [`protocol`] | the rules on appending to a run's log, without any I/O; explored exhaustively by the model |
 //! | [`service`] | the use cases, written against the ports |
 //! | `store`, `file`, `usage`, `queue`, `app`, `key`, `memory`, `streams`, `id`, `time`, `engine` | the ports and the types that cross them |
 //! | `run`, `event`, `entry`, `record` | what a run is |

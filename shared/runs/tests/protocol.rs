@@ -54,7 +54,7 @@ impl Kept {
     }
 
     fn append(&mut self, entry: &Entry) -> Append {
-        if self.log.iter().any(|there| there.first == entry.first) {
+        if self.log.iter().any(|existing| existing.first == entry.first) {
             return Append::Taken;
         }
         self.log.push(entry.clone());
@@ -307,7 +307,9 @@ fn hand_overs_without_progress_are_counted() {
         assert_eq!(kept.record.due, Some(kept.now));
     }
     assert_eq!(kept.enqueued, 5);
-    let Some(Stop::Condemned { body, .. }) = kept.open().stopped().cloned() else { panic!("it goes on") };
+    let Some(Stop::Condemned { body, .. }) = kept.open().stopped().cloned() else {
+        panic!("the run is executed again")
+    };
     assert!(matches!(*body, EventBody::RunFailed { error } if error.code == "worker_lost"));
 }
 

@@ -13,12 +13,12 @@ use std::{sync::Arc, time::Duration};
 pub struct Answerer {
     run: RunId,
     writer: ClaimId,
-    what: What,
+    subject: Subject,
     step: Step,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum What {
+enum Subject {
     Answer {
         request: RequestId,
         /// The event `input.received` of the answer.
@@ -31,7 +31,7 @@ enum What {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Step {
-    Look,
+    ReadHead,
     Commit {
         entry: Arc<Entry>,
         owner: Option<ClaimId>,
@@ -67,25 +67,30 @@ pub enum Answered {
 impl Answerer {
     /// Answers `request` of `run` with the event `body`; `writer` is an id that is not used for anything else.
     pub fn new(run: RunId, writer: ClaimId, request: RequestId, body: EventBody, answer: Answer) -> Self {
-        Self { run, writer, what: What::Answer { request, body: Box::new(body), answer }, step: Step::Look }
+        Self {
+            run,
+            writer,
+            subject: Subject::Answer { request, body: Box::new(body), answer },
+            step: Step::ReadHead,
+        }
     }
 
     /// Records which requests of `run` have expired; the caller has just read its `head`.
     pub fn expire(run: RunId, writer: ClaimId, head: &Head, now: Timestamp) -> Self {
-        let mut answerer = Self { run, writer, what: What::Expiry, step: Step::Look };
+        let mut answerer = Self { run, writer, subject: Subject::Expiry, step: Step::ReadHead };
         answerer.step = answerer.decide(head, now);
         answerer
     }
 
     /// Whether the log has grown, so that the caller must decide again.
     pub(super) fn is_looking(&self) -> bool {
-        self.step == Step::Look
+        self.step == Step::ReadHead
     }
 
     /// Returns the events to record; none if no matching request is pending.
     fn events(&self, state: &LogState, now: Timestamp) -> Vec<Logged> {
-        match &self.what {
-            What::Answer { request, body, answer } => {
+        match &self.subject {
+            Subject::Answer { request, body, answer } => {
                 let is_open = |pending: &&Pending| pending.request == *request && !pending.is_expired(now);
                 let answered = |pending: &Pending| Logged {
                     body: (**body).clone(),
@@ -94,7 +99,7 @@ impl Answerer {
                 };
                 state.pending.iter().find(is_open).map(answered).into_iter().collect()
             }
-            What::Expiry => state.expired(now).map(expired).collect(),
+            Subject::Expiry => state.expired(now).map(expired).collect(),
         }
     }
 
@@ -138,7 +143,7 @@ impl Machine for Answerer {
 
     fn next(&self, now: Timestamp) -> Next<Answered> {
         match &self.step {
-            Step::Look => Next::Do(Op::Head),
+            Step::ReadHead => Next::Do(Op::Head),
             // A run that is paused or rests has no owner, so it becomes due. An owner sees the answer in the log, but
             // may release the run before that: then the guard fails and this is decided again.
             Step::Commit { entry, owner } => Next::Do(Op::Commit(
@@ -158,21 +163,21 @@ impl Machine for Answerer {
     }
 
     fn reply(&mut self, _op: Op, reply: Reply, now: Timestamp) {
-        let step = std::mem::replace(&mut self.step, Step::Look);
+        let step = std::mem::replace(&mut self.step, Step::ReadHead);
         self.step = match (step, reply) {
             (_, Reply::NoRun) => Step::Done(Answered::NoRun),
-            (Step::Look, Reply::Head(head)) => self.decide(&head, now),
+            (Step::ReadHead, Reply::Head(head)) => self.decide(&head, now),
             (Step::Commit { .. }, Reply::Done) => Step::Enqueue,
             (Step::Commit { entry, .. }, Reply::Refused) => Step::Refused { entry },
             (Step::Commit { entry, owner }, Reply::Taken | Reply::Unknown) => Step::Check { entry, owner },
             (Step::Check { entry, owner }, Reply::Log(log)) => match log.entries.first() {
                 None => Step::Commit { entry, owner },
-                Some(there) if there.is_same_append(&entry) => Step::Enqueue,
-                Some(_) => Step::Look,
+                Some(existing) if existing.is_same_append(&entry) => Step::Enqueue,
+                Some(_) => Step::ReadHead,
             },
             (Step::Refused { entry }, Reply::Log(log)) => match log.entries.first() {
-                Some(there) if there.is_same_append(&entry) => Step::Enqueue,
-                _ => Step::Look,
+                Some(existing) if existing.is_same_append(&entry) => Step::Enqueue,
+                _ => Step::ReadHead,
             },
             (Step::Refused { entry }, Reply::Unknown) => Step::Refused { entry },
             (Step::Check { entry, owner }, Reply::Unknown) => Step::Check { entry, owner },

@@ -23,7 +23,7 @@ enum Step {
         again: bool,
     },
     /// The run exists, and the reply to the first attempt was lost: read whether this request created it.
-    Whose,
+    CheckOwner,
     Enqueue,
     Done(Outcome),
 }
@@ -74,7 +74,7 @@ impl Machine for Creator {
                 attempts_at: 0,
                 rev: 0,
             })),
-            Step::Whose => Next::Do(Op::Head),
+            Step::CheckOwner => Next::Do(Op::Head),
             Step::Enqueue => Next::Do(Op::Enqueue { delay: Duration::ZERO, resumes: false }),
             Step::Done(outcome) => Next::Done(*outcome),
         }
@@ -91,13 +91,13 @@ impl Machine for Creator {
             },
             (Step::Create { .. }, Reply::Done) if self.owner.is_none() => Step::Enqueue,
             (Step::Create { .. }, Reply::Done) => Step::Done(Outcome::Created(self.run)),
-            (Step::Create { again: true }, Reply::Exists) if self.owner.is_some() => Step::Whose,
+            (Step::Create { again: true }, Reply::Exists) if self.owner.is_some() => Step::CheckOwner,
             // Whether or not this request created it: an extra message does no harm.
             (Step::Create { again: true }, Reply::Exists) => Step::Enqueue,
-            (Step::Whose, Reply::Head(head)) if head.record.owner == self.owner => {
+            (Step::CheckOwner, Reply::Head(head)) if head.record.owner == self.owner => {
                 Step::Done(Outcome::Created(self.run))
             }
-            (Step::Whose, Reply::Head(_)) => Step::Done(Outcome::Replayed(self.run)),
+            (Step::CheckOwner, Reply::Head(_)) => Step::Done(Outcome::Replayed(self.run)),
             (Step::Create { .. }, Reply::Exists) => Step::Done(Outcome::Replayed(self.run)),
             (Step::Create { again: false }, Reply::Unknown) => Step::Create { again: true },
             // A lost message does no harm: the run is due.

@@ -16,7 +16,7 @@ pub struct Ender {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Step {
-    Look,
+    ReadHead,
     Commit(Arc<Entry>),
     /// The reply was lost, or the slot is taken: read which entry has it.
     Check(Arc<Entry>),
@@ -41,7 +41,7 @@ pub enum Ended {
 impl Ender {
     /// Ends `run` with `body`; `writer` is an id that is not used for anything else.
     pub fn new(run: RunId, writer: ClaimId, body: EventBody) -> Self {
-        Self { run, writer, body, guard: Guard::Always, step: Step::Look }
+        Self { run, writer, body, guard: Guard::Always, step: Step::ReadHead }
     }
 
     /// Cancels `run`; the caller has just read its `head`.
@@ -66,7 +66,7 @@ impl Ender {
 
     /// Whether the log has grown, so that the caller must decide again.
     pub(super) fn is_looking(&self) -> bool {
-        self.step == Step::Look
+        self.step == Step::ReadHead
     }
 
     fn decide(&self, head: &Head, now: Timestamp) -> Step {
@@ -94,7 +94,7 @@ impl Machine for Ender {
 
     fn next(&self, _now: Timestamp) -> Next<Ended> {
         match &self.step {
-            Step::Look => Next::Do(Op::Head),
+            Step::ReadHead => Next::Do(Op::Head),
             Step::Commit(entry) => {
                 Next::Do(Op::Commit(Arc::clone(entry), terminal_change(entry), self.guard))
             }
@@ -104,17 +104,17 @@ impl Machine for Ender {
     }
 
     fn reply(&mut self, _op: Op, reply: Reply, now: Timestamp) {
-        let step = std::mem::replace(&mut self.step, Step::Look);
+        let step = std::mem::replace(&mut self.step, Step::ReadHead);
         self.step = match (step, reply) {
             (_, Reply::NoRun) => Step::Done(Ended::NoRun),
-            (Step::Look, Reply::Head(head)) => self.decide(&head, now),
+            (Step::ReadHead, Reply::Head(head)) => self.decide(&head, now),
             (Step::Commit(entry), Reply::Done) => Step::Done(Ended::Now(entry)),
             (Step::Commit(entry), Reply::Taken | Reply::Unknown) => Step::Check(entry),
             (Step::Commit(_), Reply::Refused) => Step::Done(Ended::Refused),
             (Step::Check(entry), Reply::Log(log)) => match log.entries.first() {
                 None => Step::Commit(entry),
-                Some(there) if there.is_same_append(&entry) => Step::Done(Ended::Now(entry)),
-                Some(_) => Step::Look,
+                Some(existing) if existing.is_same_append(&entry) => Step::Done(Ended::Now(entry)),
+                Some(_) => Step::ReadHead,
             },
             (Step::Check(entry), Reply::Unknown) => Step::Check(entry),
             _ => Step::Done(Ended::Unknown),

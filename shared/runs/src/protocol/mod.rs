@@ -1,4 +1,4 @@
-//! The protocol of a run's log: the design's rules on who may append what, without any I/O.
+//! The protocol of a run's log: the design's rules on what may be appended by whom, without any I/O.
 //!
 //! Each participant is a small state machine. [`Machine::next`] returns the operation that it requests,
 //! [`Machine::reply`] takes the result. The service drives the machines against the ports. The model (`tests/model`)

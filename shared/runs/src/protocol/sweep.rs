@@ -17,7 +17,7 @@ pub struct Sweep {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Step {
-    Look,
+    ReadHead,
     Update { change: RecordChange, rev: u64, then: After },
     End(Ender),
     Expire(Answerer),
@@ -47,7 +47,7 @@ pub enum Swept {
 impl Sweep {
     /// Handles `run`; `writer` is an id that is not used for anything else.
     pub fn new(run: RunId, writer: ClaimId) -> Self {
-        Self { run, writer, step: Step::Look }
+        Self { run, writer, step: Step::ReadHead }
     }
 
     fn decide(&self, head: &Head, now: Timestamp) -> Step {
@@ -113,7 +113,7 @@ impl Machine for Sweep {
 
     fn next(&self, now: Timestamp) -> Next<Swept> {
         match &self.step {
-            Step::Look => Next::Do(Op::Head),
+            Step::ReadHead => Next::Do(Op::Head),
             Step::Update { change, rev, .. } => Next::Do(Op::Update(change.clone(), Guard::Rev(*rev))),
             Step::End(ender) => match ender.next(now) {
                 Next::Do(op) => Next::Do(op),
@@ -131,20 +131,20 @@ impl Machine for Sweep {
     }
 
     fn reply(&mut self, op: Op, reply: Reply, now: Timestamp) {
-        let step = std::mem::replace(&mut self.step, Step::Look);
+        let step = std::mem::replace(&mut self.step, Step::ReadHead);
         self.step = match (step, reply) {
-            (Step::Look, Reply::Head(head)) => self.decide(&head, now),
+            (Step::ReadHead, Reply::Head(head)) => self.decide(&head, now),
             (Step::Update { then, .. }, Reply::Done) => match then {
                 After::Enqueue { delay, resumes } => Step::Enqueue { delay, resumes },
                 After::Done(swept) => Step::Done(swept),
             },
             (Step::End(mut ender), reply) => {
                 ender.reply(op, reply, now);
-                if ender.is_looking() { Step::Look } else { Step::End(ender) }
+                if ender.is_looking() { Step::ReadHead } else { Step::End(ender) }
             }
             (Step::Expire(mut answerer), reply) => {
                 answerer.reply(op, reply, now);
-                if answerer.is_looking() { Step::Look } else { Step::Expire(answerer) }
+                if answerer.is_looking() { Step::ReadHead } else { Step::Expire(answerer) }
             }
             // A lost message does no harm: the run is due.
             (Step::Enqueue { .. }, _) => Step::Done(Swept::Requeued),

@@ -37,7 +37,7 @@ pub struct Writer {
     journaled_before: Sequence,
     outbox: Vec<Logged>,
     usage: Usage,
-    wants: Wants,
+    requested: Requested,
     absorbed: Vec<Logged>,
     written: Vec<Arc<Entry>>,
     restart: bool,
@@ -68,7 +68,7 @@ enum Step {
         enqueue: bool,
     },
     /// Read whether others have written something that makes the rest unnecessary.
-    LookToRest {
+    ReadToRest {
         until: Timestamp,
     },
     /// Release the run if the record is unchanged since that read.
@@ -85,7 +85,7 @@ enum Step {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[expect(clippy::struct_excessive_bools, reason = "the requests are independent of each other")]
-struct Wants {
+struct Requested {
     flush: bool,
     claim: bool,
     end: Option<EventBody>,
@@ -94,7 +94,7 @@ struct Wants {
     hand_over: Option<HandOver>,
     renewal: bool,
     clearance: bool,
-    look: bool,
+    read: bool,
 }
 
 /// Why a run is given back to the queue.
@@ -156,7 +156,7 @@ impl Writer {
             journaled_before: 0,
             outbox: Vec::new(),
             usage: Usage::default(),
-            wants: Wants::default(),
+            requested: Requested::default(),
             absorbed: Vec::new(),
             written: Vec::new(),
             restart: false,
@@ -185,51 +185,51 @@ impl Writer {
 
     /// Requests that pushed events are written now. Without a claim so far, they are only written if `claim` is set.
     pub fn flush(&mut self, claim: bool) {
-        self.wants.flush = true;
-        self.wants.claim |= claim;
+        self.requested.flush = true;
+        self.requested.claim |= claim;
     }
 
     /// Requests that the run ends with this terminal event.
     pub fn end(&mut self, body: EventBody) {
-        self.wants.end = Some(body);
+        self.requested.end = Some(body);
     }
 
     /// Requests that the run pauses. If others write first, the pause is discarded: see [`Writer::take_restart`].
     pub fn pause(&mut self) {
-        self.wants.pause = true;
+        self.requested.pause = true;
     }
 
     /// Requests that pushed events are written and the run rests until then. If others write first, the rest is
     /// discarded: see [`Writer::take_restart`].
     pub fn rest(&mut self, until: Timestamp) {
-        self.wants.rest = Some(until);
+        self.requested.rest = Some(until);
     }
 
     /// Requests that pushed events are written and the run goes back to the queue, because the time of this execution
     /// is over. Without progress it counts like a lost worker.
     pub fn hand_over(&mut self) {
-        self.wants.hand_over = Some(HandOver::OutOfTime);
+        self.requested.hand_over = Some(HandOver::OutOfTime);
     }
 
     /// The same, because this process ends: it is not counted against the run.
     pub fn leave(&mut self) {
-        self.wants.hand_over = Some(HandOver::Leaving);
+        self.requested.hand_over = Some(HandOver::Leaving);
     }
 
     /// Requests that the record shows that the run has survived its probation: it is not a suspect any more, until it
     /// loses another worker.
     pub fn clear(&mut self) {
-        self.wants.clearance = self.phase == Phase::Claimed && self.attempts() >= SUSPECT;
+        self.requested.clearance = self.phase == Phase::Claimed && self.attempts() >= SUSPECT;
     }
 
     /// Requests that the lease is renewed.
     pub fn renew(&mut self) {
-        self.wants.renewal = self.phase == Phase::Claimed;
+        self.requested.renewal = self.phase == Phase::Claimed;
     }
 
     /// Requests that the log is read for entries of others.
     pub fn look(&mut self) {
-        self.wants.look = true;
+        self.requested.read = true;
     }
 
     /// The claim that this writer writes for.
@@ -332,7 +332,7 @@ impl Writer {
                 };
                 Some(Op::Update(change, Guard::Owner(self.claim)))
             }
-            Step::LookToRest { .. } => Some(Op::Read { from: self.last + 1 }),
+            Step::ReadToRest { .. } => Some(Op::Read { from: self.last + 1 }),
             Step::Rest { due, rev, .. } => {
                 let change = RecordChange {
                     owner: Field::Clear,
@@ -357,7 +357,7 @@ impl Writer {
             (Step::Send(entry), Reply::Taken | Reply::Unknown) => self.step = Step::Check(entry),
             (Step::Check(entry), Reply::Log(mut log)) => match log.entries.first() {
                 None => self.step = Step::Send(entry),
-                Some(there) if there.is_same_append(&entry) => {
+                Some(existing) if existing.is_same_append(&entry) => {
                     self.acknowledge(entry);
                     log.entries.remove(0);
                     if self.stopped().is_none() {
@@ -375,15 +375,15 @@ impl Writer {
                 self.journaled_before = self.state.journaled;
             }
             (Step::Release { enqueue: true }, Reply::Done) => self.step = HAND_OVER,
-            (Step::LookToRest { until }, Reply::Log(log)) => {
+            (Step::ReadToRest { until }, Reply::Log(log)) => {
                 let record = log.record.clone();
                 self.absorb(log, now);
                 if self.phase == Phase::Claimed {
-                    self.let_go(&record, until, now);
+                    self.release(&record, until, now);
                 }
             }
-            (Step::Rest { due, .. }, Reply::Done) => self.step = rested(due, now),
-            (Step::Rest { until, .. }, _) => self.step = Step::LookToRest { until },
+            (Step::Rest { due, .. }, Reply::Done) => self.step = enqueue_rested(due, now),
+            (Step::Rest { until, .. }, _) => self.step = Step::ReadToRest { until },
             (Step::Release { enqueue: false }, Reply::Done | Reply::Refused) => self.stop(Stop::Paused),
             // A lost message does no harm: the run is due.
             (Step::Enqueue { then, .. }, _) => self.stop(then),
@@ -395,48 +395,51 @@ impl Writer {
     }
 
     fn choose(&mut self, now: Timestamp) -> Step {
-        let wants_entry = match self.phase {
+        let needs_entry = match self.phase {
             Phase::Unread => return Step::Read,
             Phase::Stopped(_) => return Step::Idle,
-            Phase::Unclaimed if self.wants.hand_over.is_some() && self.wants.end.is_none() => {
+            Phase::Unclaimed if self.requested.hand_over.is_some() && self.requested.end.is_none() => {
                 return if self.held { Step::Release { enqueue: true } } else { HAND_OVER };
             }
-            Phase::Unclaimed if self.wants.rest.is_some_and(|until| self.rests_already(until)) => {
+            Phase::Unclaimed if self.requested.rest.is_some_and(|until| self.rests_already(until)) => {
                 self.stop(Stop::Resting);
                 return Step::Idle;
             }
             Phase::Unclaimed => {
-                self.wants.claim || self.wants.end.is_some() || self.wants.pause || self.wants.rest.is_some()
+                self.requested.claim
+                    || self.requested.end.is_some()
+                    || self.requested.pause
+                    || self.requested.rest.is_some()
             }
             Phase::Claimed => {
-                let leaves = self.wants.hand_over.is_some() || self.wants.rest.is_some();
-                ((self.wants.flush || leaves) && !self.outbox.is_empty())
-                    || self.wants.end.is_some()
-                    || self.wants.pause
+                let leaves = self.requested.hand_over.is_some() || self.requested.rest.is_some();
+                ((self.requested.flush || leaves) && !self.outbox.is_empty())
+                    || self.requested.end.is_some()
+                    || self.requested.pause
             }
-            Phase::Draining => !self.outbox.is_empty() || self.wants.end.is_some(),
+            Phase::Draining => !self.outbox.is_empty() || self.requested.end.is_some(),
         };
-        if wants_entry {
+        if needs_entry {
             return Step::Send(Arc::new(self.compose(now)));
         }
-        self.wants.flush = false;
+        self.requested.flush = false;
         if self.phase == Phase::Draining {
             self.stop(Stop::Superseded);
             return Step::Idle;
         }
-        if self.wants.hand_over.is_some() {
+        if self.requested.hand_over.is_some() {
             return Step::Release { enqueue: true };
         }
-        if let Some(until) = self.wants.rest {
-            return Step::LookToRest { until };
+        if let Some(until) = self.requested.rest {
+            return Step::ReadToRest { until };
         }
-        if std::mem::take(&mut self.wants.renewal) {
+        if std::mem::take(&mut self.requested.renewal) {
             return Step::Renew;
         }
-        if std::mem::take(&mut self.wants.clearance) {
+        if std::mem::take(&mut self.requested.clearance) {
             return Step::Clear;
         }
-        if std::mem::take(&mut self.wants.look) { Step::Read } else { Step::Idle }
+        if std::mem::take(&mut self.requested.read) { Step::Read } else { Step::Idle }
     }
 
     fn compose(&mut self, now: Timestamp) -> Entry {
@@ -445,20 +448,20 @@ impl Writer {
             let body = if self.state.epoch == 0 { EventBody::RunStarted } else { EventBody::RunResumed };
             events.push(body.into());
         }
-        let (fit, is_full) = fitting(&self.outbox, self.wants.end.as_ref());
+        let (fit, is_full) = fitting(&self.outbox, self.requested.end.as_ref());
         let rest = self.outbox.split_off(fit);
         // Not `append`: the outbox of a run that waits for long would keep its capacity.
         events.extend(std::mem::replace(&mut self.outbox, rest));
         // Events that did not fit go into the next entry.
-        self.wants.flush = !self.outbox.is_empty();
+        self.requested.flush = !self.outbox.is_empty();
         if !is_full {
-            if let Some(body) = self.wants.end.take() {
+            if let Some(body) = self.requested.end.take() {
                 events.push(body.into());
-            } else if std::mem::take(&mut self.wants.pause) {
+            } else if std::mem::take(&mut self.requested.pause) {
                 events.push(EventBody::RunPaused.into());
             }
         }
-        self.wants.claim = false;
+        self.requested.claim = false;
         let first = self.last + 1;
         let mut state = self.state.after(self.claim, first, now, &events);
         state.usage = self.usage.clone();
@@ -532,14 +535,14 @@ impl Writer {
         let mut events = Arc::unwrap_or_clone(entry).events;
         for logged in events.iter_mut().filter(|logged| !is_pushed(&logged.body)) {
             if logged.body.ends_as().is_some() {
-                self.wants.end = Some(logged.body.clone());
+                self.requested.end = Some(logged.body.clone());
             } else if logged.body == EventBody::RunPaused {
                 self.restart = true;
             }
         }
         events.retain(|logged| is_pushed(&logged.body));
         self.outbox.splice(..0, events);
-        self.wants.flush = true;
+        self.requested.flush = true;
     }
 
     fn absorb(&mut self, log: LogRead, now: Timestamp) {
@@ -582,12 +585,13 @@ impl Writer {
             }
             Phase::Unclaimed if news => {
                 self.outbox.clear();
-                self.wants = Wants { claim: self.claims_first(), ..Wants::default() };
+                self.requested = Requested { claim: self.claims_first(), ..Requested::default() };
                 self.restart = true;
             }
             // Decided on a log that has grown since.
             Phase::Claimed if news => {
-                self.restart |= std::mem::take(&mut self.wants.pause) | self.wants.rest.take().is_some();
+                self.restart |=
+                    std::mem::take(&mut self.requested.pause) | self.requested.rest.take().is_some();
             }
             _ => {}
         }
@@ -609,7 +613,7 @@ impl Writer {
         self.claims_first = record.attempts > 0;
         self.journaled_before = self.state.journaled;
         self.usage = self.state.usage.clone();
-        self.wants.claim = self.claims_first();
+        self.requested.claim = self.claims_first();
     }
 
     /// Returns when the run is due if it rests until then.
@@ -618,19 +622,19 @@ impl Writer {
     }
 
     /// Releases the run until then, unless the log that was read with this record has new entries.
-    fn let_go(&mut self, record: &Record, until: Timestamp, now: Timestamp) {
+    fn release(&mut self, record: &Record, until: Timestamp, now: Timestamp) {
         let due = self.rests_until(until);
         if record.owner.is_none() && record.due == Some(due) {
             // Already done, and the reply was lost.
-            self.step = rested(due, now);
+            self.step = enqueue_rested(due, now);
         } else if record.owner != Some(self.claim) {
             // Already done, and the run was answered since: without the lease nothing is begun.
             self.restart = false;
             self.stop(Stop::Superseded);
         } else if record.upto > self.last {
             // A store may read the record slightly later than the entries.
-            self.step = Step::LookToRest { until };
-        } else if self.wants.rest.is_some() {
+            self.step = Step::ReadToRest { until };
+        } else if self.requested.rest.is_some() {
             self.step = Step::Rest { until, due, rev: record.rev };
         }
     }
@@ -652,13 +656,13 @@ impl Writer {
         if journaled > self.journaled_before {
             return Some((0, journaled));
         }
-        (self.wants.hand_over == Some(HandOver::OutOfTime)).then(|| (one_more(self.attempts), journaled))
+        (self.requested.hand_over == Some(HandOver::OutOfTime)).then(|| (one_more(self.attempts), journaled))
     }
 
     fn stop(&mut self, stop: Stop) {
         self.phase = Phase::Stopped(stop);
         self.step = Step::Idle;
-        self.wants = Wants::default();
+        self.requested = Requested::default();
         self.outbox.clear();
     }
 }
@@ -682,7 +686,7 @@ fn fitting(events: &[Logged], end: Option<&EventBody>) -> (usize, bool) {
 
 const HAND_OVER: Step = Step::Enqueue { delay: Duration::ZERO, then: Stop::HandedOver };
 
-fn rested(due: Timestamp, now: Timestamp) -> Step {
+fn enqueue_rested(due: Timestamp, now: Timestamp) -> Step {
     Step::Enqueue { delay: due.since(now), then: Stop::Resting }
 }
 

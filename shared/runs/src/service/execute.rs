@@ -156,9 +156,9 @@ impl Execution {
         let execution =
             AssertUnwindSafe(ports.engine.execute(&self.app, shared.context(self.rests_from))).catch_unwind();
         let mut engine = Some(Box::pin(execution));
-        let mut flight: Option<BoxFuture<'_, (Result<Reply, StoreError>, Patience)>> = None;
+        let mut in_flight: Option<BoxFuture<'_, (Result<Reply, StoreError>, Patience)>> = None;
         let mut patience = Patience::default();
-        let mut pace = Pace::new(self.followed, Instant::now());
+        let mut timers = Timers::new(self.followed, Instant::now());
         // Events that are kept of a retried run are written first, and do not count as the engine's.
         let written_before = writer.acknowledged() + writer.waiting();
         let mut answered = false;
@@ -178,18 +178,18 @@ impl Execution {
                 // Nodes that wait for an expired answer must learn of it.
                 answered |= expire(writer, &shared, &mut expiring, ports.clock.now());
             }
-            if flight.is_none() {
+            if in_flight.is_none() {
                 let now = Instant::now();
                 let (waiting, urgent) = shared.waiting();
-                if pace.flush_at(waiting, urgent, writer.is_claimed()).is_some_and(|at| at <= now) {
+                if timers.flush_at(waiting, urgent, writer.is_claimed()).is_some_and(|at| at <= now) {
                     writer.push_all(shared.take());
                     writer.flush(true);
-                    pace.flushed(urgent, now);
+                    timers.flushed(urgent, now);
                 }
-                pace.want_of(writer, now);
-                pace.clear_suspect(writer, &mut self.place, now, ports.clock.now());
+                timers.renew_and_read(writer, now);
+                timers.clear_suspect(writer, &mut self.place, now, ports.clock.now());
                 if let Some(op) = writer.next(ports.clock.now()) {
-                    flight = Some(Box::pin(async move {
+                    in_flight = Some(Box::pin(async move {
                         let result = patience.judge(ports.perform(target, &op).await).await;
                         (result, patience)
                     }));
@@ -200,13 +200,13 @@ impl Execution {
                 return Ok(Next::Over);
             }
             // The engine is polled below. Even if that yields no events, the claim is due.
-            pace.polled = true;
+            timers.polled = true;
             let deadline = engine.as_ref().and_then(|_| deadline(writer, &self.app, ports.clock.now()));
             let expiry = engine.as_ref().and_then(|_| expiry(writer, &expiring, ports.clock.now()));
             let mut wake_at = deadline.into_iter().chain(expiry).min();
-            if flight.is_none() {
+            if in_flight.is_none() {
                 let (waiting, urgent) = shared.waiting();
-                wake_at = pace.next(waiting && engine.is_some(), urgent, writer.is_claimed(), wake_at);
+                wake_at = timers.next(waiting && engine.is_some(), urgent, writer.is_claimed(), wake_at);
             }
             tokio::select! {
                 biased;
@@ -222,8 +222,8 @@ impl Execution {
                         Conclusion::Rests(until) => rest(writer, &self.app, until, ports.clock.now()),
                     }
                 }
-                (result, judge) = poll_some(&mut flight) => {
-                    flight = None;
+                (result, judge) = poll_some(&mut in_flight) => {
+                    in_flight = None;
                     patience = judge;
                     writer.reply(result?, ports.clock.now());
                     show(live, new, writer);
@@ -372,7 +372,7 @@ fn too_long(app: &App) -> RunError {
 }
 
 /// The timers of an execution.
-struct Pace {
+struct Timers {
     started: Instant,
     /// Whether a client waits for the first event.
     followed: bool,
@@ -381,12 +381,12 @@ struct Pace {
     last_entry: Option<Instant>,
     last_gathered: Option<Instant>,
     renew_at: Option<Instant>,
-    look_at: Option<Instant>,
+    read_at: Option<Instant>,
     /// When the run's probation ends.
     clear_at: Option<Instant>,
 }
 
-impl Pace {
+impl Timers {
     fn new(followed: bool, now: Instant) -> Self {
         Self {
             started: now,
@@ -395,7 +395,7 @@ impl Pace {
             last_entry: None,
             last_gathered: None,
             renew_at: None,
-            look_at: None,
+            read_at: None,
             clear_at: None,
         }
     }
@@ -423,7 +423,7 @@ impl Pace {
     }
 
     /// Makes the writer renew its lease, and read entries of others, when due.
-    fn want_of(&mut self, writer: &mut Writer, now: Instant) {
+    fn renew_and_read(&mut self, writer: &mut Writer, now: Instant) {
         if !writer.is_claimed() {
             return;
         }
@@ -432,9 +432,9 @@ impl Pace {
             *renew_at = now + RENEWAL;
             writer.renew();
         }
-        let look_at = self.look_at.get_or_insert(now + READ_INTERVAL);
-        if *look_at <= now {
-            *look_at = now + READ_INTERVAL;
+        let read_at = self.read_at.get_or_insert(now + READ_INTERVAL);
+        if *read_at <= now {
+            *read_at = now + READ_INTERVAL;
             writer.look();
         }
     }
@@ -466,7 +466,7 @@ impl Pace {
     /// Returns when the next timer fires.
     fn next(&self, waiting: bool, urgent: bool, claimed: bool, deadline: Option<Instant>) -> Option<Instant> {
         let flush_at = self.flush_at(waiting, urgent, claimed);
-        [flush_at, deadline, self.renew_at, self.look_at, self.clear_at].into_iter().flatten().min()
+        [flush_at, deadline, self.renew_at, self.read_at, self.clear_at].into_iter().flatten().min()
     }
 }
 

@@ -72,7 +72,7 @@ pub enum Property {
 const ANSWERS: Keys = 0x00ff_0000;
 
 /// How soon an answer takes effect, whatever is lost; less than a rest.
-const HEARD: Duration = Duration::from_mins(8);
+const MAX_ANSWER_DELAY: Duration = Duration::from_mins(8);
 
 fn fails(property: Property, text: impl Into<String>) -> Result<(), Violation> {
     Err(Violation::new(property, text))
@@ -126,8 +126,9 @@ fn log(run: &Stored) -> Result<(), Violation> {
             }
             claim = Some(entry.writer);
         }
-        let earlier = run.log.iter().take_while(|there| there.first < entry.first);
-        let claims_again = entry.is_claim() && earlier.clone().any(|there| there.writer == entry.writer);
+        let earlier = run.log.iter().take_while(|existing| existing.first < entry.first);
+        let claims_again =
+            entry.is_claim() && earlier.clone().any(|existing| existing.writer == entry.writer);
         if claims_again || (is_worker && claim != Some(entry.writer)) {
             return fails(Property::NoneSuperseded, format!("{} after the claim {claim:?}", name(entry)));
         }
@@ -157,7 +158,7 @@ fn record(run: &Stored) -> Result<(), Violation> {
         && (!(over || state.is_asleep()) || record.owner.is_none())
         && (!over || record.due.is_none());
     if !agrees {
-        return fails(Property::RecordAgrees, format!("{record:?} beside {state:?}"));
+        return fails(Property::RecordAgrees, format!("{record:?} with {state:?}"));
     }
     Ok(())
 }
@@ -173,7 +174,7 @@ fn due(run: &Stored) -> Result<(), Violation> {
     let (record, state) = (&run.record, run.state());
     let in_time = |due| due < expires_at() || state.is_asleep();
     if !state.status.is_terminal() && !record.due.is_some_and(in_time) {
-        return fails(Property::StaysDue, format!("{record:?} beside {state:?}"));
+        return fails(Property::StaysDue, format!("{record:?} with {state:?}"));
     }
     Ok(())
 }
@@ -181,7 +182,7 @@ fn due(run: &Stored) -> Result<(), Violation> {
 /// What must hold when an entry is shown.
 pub fn shown(store: &Store, entry: &Entry) -> Result<(), Violation> {
     let run = store.run(entry.run);
-    if run.is_some_and(|run| run.log.iter().any(|there| **there == *entry)) {
+    if run.is_some_and(|run| run.log.iter().any(|existing| **existing == *entry)) {
         return Ok(());
     }
     fails(Property::Shown, format!("{} is not in the log", name(entry)))
@@ -236,7 +237,7 @@ pub fn begins(
         violates(Property::NotBefore, "the time that it waits for has not come")
     } else if until.is_none()
         && world.begun[usize::from(call)] == 1
-        && answered.is_some_and(|entry| entry.at + HEARD < world.now)
+        && answered.is_some_and(|entry| entry.at + MAX_ANSWER_DELAY < world.now)
     {
         violates(Property::AnswerIsHeard, "it was answered long ago")
     } else if own.iter().any(|entry| keys_of(&entry.events) & call_bit(call) != 0) {

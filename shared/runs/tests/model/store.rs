@@ -60,7 +60,7 @@ impl Stored {
     }
 
     fn is_taken(&self, first: Sequence) -> bool {
-        self.log.iter().any(|there| there.first == first)
+        self.log.iter().any(|existing| existing.first == first)
     }
 
     fn append(&mut self, entry: &Arc<Entry>, off: Option<Off>) -> bool {
@@ -68,10 +68,10 @@ impl Stored {
             if off != Some(Off::PutIfAbsent) {
                 return false;
             }
-            self.log.retain(|there| there.first != entry.first);
+            self.log.retain(|existing| existing.first != entry.first);
         }
         self.log.push(Arc::clone(entry));
-        self.log.sort_by_key(|there| there.first);
+        self.log.sort_by_key(|existing| existing.first);
         true
     }
 }
