@@ -27,7 +27,7 @@ struct Taken {
 
 /// The requested memory does not fit into the budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the server's memory budget is used up: {} MiB for all requests and runs, half of that for one app", .total >> 20)]
+#[error("the server's memory budget is used up ({} MiB for all requests and runs, half of that for one app)", .total >> 20)]
 pub struct OutOfMemory {
     /// The whole budget in bytes, taken or not.
     pub total: usize,

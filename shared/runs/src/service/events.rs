@@ -25,7 +25,7 @@ pub enum Error {
     #[error("no such run")]
     NotFound,
     /// The events of the page exceed [`EVENTS_BYTES`].
-    #[error("the events of this page have more than {} MiB: choose a smaller page size", EVENTS_BYTES >> 20)]
+    #[error("the events of this page have more than {} MiB", EVENTS_BYTES >> 20)]
     TooLarge,
     /// The store failed.
     #[error(transparent)]
