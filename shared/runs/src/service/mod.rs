@@ -211,7 +211,7 @@ impl RunService {
                 let result = execution.run().await;
                 drop((entered, slot));
                 if let Err(error) = &result {
-                    tracing::error!(%run, %error, "execution stopped: the store failed, another worker takes the run over");
+                    tracing::error!(%run, %error, "store failed, another worker takes the run over");
                 }
                 result
             }

@@ -67,14 +67,14 @@ pub struct Budget {
 pub struct Request {
     /// Whether the process that accepts the run executes it.
     pub sync: bool,
-    /// With the idempotency key; the number stands for the parsed request.
+    /// Sends the idempotency key; the number stands for the hash of the parsed request.
     pub key: Option<u8>,
 }
 
 /// A rule of the design that is switched off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Off {
-    /// Rule 2: created with `due`.
+    /// Rule 2: a run is created with `due`.
     DueOnCreate,
     /// Rule 3: entry and record are written in one transaction. Without it, the record is changed late or never.
     OneTransaction,
@@ -102,9 +102,9 @@ pub enum Off {
     LookAfterCollision,
     /// Rule 10: an entry that is sent again is byte-identical.
     SameBatch,
-    /// Rule 11: the claim before the first call.
+    /// Rule 11: the claim is written before the first call.
     ClaimBeforeCall,
-    /// Rule 11: the journal before the next call.
+    /// Rule 11: the journal is written before the next call.
     JournalBeforeCall,
     /// Rule 12: a pause gives up the lease.
     PauseFrees,
