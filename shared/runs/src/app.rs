@@ -9,44 +9,44 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 /// One version of a deployed app.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct App {
-    /// The app.
+    /// The app that this is a version of.
     pub id: AppId,
-    /// Its project.
+    /// The project that the app belongs to.
     pub project: ProjectId,
-    /// Its project's organization.
+    /// The organization that the project belongs to.
     pub organization: OrganizationId,
-    /// Its name, which is also its host's first label: letters, digits, `-` and `_`.
+    /// The app's name, and the first label of its host name: letters, digits, `-` and `_`.
     pub name: String,
-    /// Whether anyone may create a run of it and follow it by its id.
+    /// Whether callers without an access key may create runs, and follow a run by its id.
     #[serde(default)]
     pub public: bool,
-    /// Further host names that it answers on.
+    /// Further host names of the app.
     #[serde(default)]
     pub hosts: Vec<String>,
-    /// Names this version: a hash of everything that makes the app behave as it does.
+    /// Identifies this version: a hash of everything that determines the app's behavior.
     pub version: String,
     /// The workflow file, as deployed.
     pub workflow: WorkflowSource,
-    /// What a run may use.
+    /// What runs may use.
     #[serde(default)]
     pub limits: Limits,
-    /// For how many days a run is kept after the longest time that it may take.
+    /// How many days a run is kept beyond `limits.run_seconds`.
     #[serde(default = "default_retention_days")]
     pub retention_days: u32,
-    /// The names that `${oc.env:NAME}` may resolve for this app.
+    /// The environment variables that `${oc.env:NAME}` may read in this app.
     #[serde(default)]
     pub env: Vec<String>,
-    /// Where the values of some of them are kept, on a platform that has such a place. Elsewhere, and for all others, the
-    /// process's environment has them.
+    /// Where the values of some of these variables are kept, on a platform with a secret store. All others are read
+    /// from the process's environment.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<String, SecretReference>,
     /// Hosts that its nodes may call although they resolve to a loopback, link-local or private address.
     #[serde(default)]
     pub allow_hosts: Vec<String>,
-    /// What stands for the requirements of its workflow file, by their `$id`.
+    /// The values of the requirements of the workflow file, by their `$id`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub requirements: BTreeMap<String, Value>,
-    /// What models cost whose public price is not known, or that cost the app something else; by their names.
+    /// Prices of models, by model name; they take precedence over the known public prices.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub prices: BTreeMap<String, Price>,
     /// Whether outputs of nodes with `caching` are kept for later runs, and for how long.
@@ -61,12 +61,12 @@ fn default_retention_days() -> u32 {
 /// A workflow file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WorkflowSource {
-    /// Its name, for messages.
+    /// The file's name, for messages.
     pub file: String,
-    /// Which workflow of the file; the only one if it holds one.
+    /// The id of the workflow in the file; absent if the file holds only one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// Its text.
+    /// The file's content.
     pub text: Arc<str>,
 }
 
@@ -76,37 +76,39 @@ pub struct WorkflowSource {
 pub struct OutputCache {
     /// Seconds that an output is kept.
     pub seconds: u64,
-    /// Outputs that are kept at most; the oldest go first.
+    /// Maximum number of outputs; the oldest are removed first.
     pub entries: u32,
 }
 
-/// What a provider takes for the tokens of a model, in US dollars for a million.
+/// The price of a model's tokens, in US dollars per million tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Price {
-    /// For those sent.
+    /// Price of tokens sent.
     pub input: f64,
-    /// For those received.
+    /// Price of tokens received.
     pub output: f64,
-    /// For those sent that the provider had cached; as for the others if this is not said.
+    /// Price of tokens sent that the provider had cached; the same as `input` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cached: Option<f64>,
 }
 
-/// What a token costs that is cached, by the price of one that is not. The providers that take more for it take the same:
-/// for some minutes, and for an hour.
-const WRITTEN: (f64, f64) = (1.25, 2.0);
+/// Price factors for writing a token to the provider's cache, for some minutes and for an hour. All providers that
+/// charge extra for it use the same factors.
+const CACHE_WRITE_FACTORS: (f64, f64) = (1.25, 2.0);
 
 impl Price {
-    /// What a call costs, in billionths of a US dollar.
+    /// Returns the cost of a call in billionths of a US dollar.
     pub fn cost(&self, used: &ModelUsage) -> u64 {
         let cached = used.cached_tokens.min(used.input_tokens);
         let CacheWrites { short, long } = used.cache_writes;
         let plain = (used.input_tokens - cached).saturating_sub(short + long);
         #[expect(clippy::cast_precision_loss, reason = "far below 2^52 tokens")]
-        let cost = (plain as f64 + short as f64 * WRITTEN.0 + long as f64 * WRITTEN.1) * self.input
-            + cached as f64 * self.cached.unwrap_or(self.input)
-            + used.output_tokens as f64 * self.output;
+        let cost =
+            (plain as f64 + short as f64 * CACHE_WRITE_FACTORS.0 + long as f64 * CACHE_WRITE_FACTORS.1)
+                * self.input
+                + cached as f64 * self.cached.unwrap_or(self.input)
+                + used.output_tokens as f64 * self.output;
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -117,43 +119,44 @@ impl Price {
     }
 }
 
-/// What a run of an app may use.
+/// Limits of an app and its runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Seconds from the first claim to the end, waiting for people not counted. 900 by default, 86,400 at most.
+    /// Seconds from the first claim to the end, without the time of waiting for people. 900 by default, 86,400 at most.
     pub run_seconds: u64,
     /// Bytes of `input` as JSON. 4 MiB by default and at most.
     pub input_bytes: u64,
-    /// Runs of this app that one process executes at the same time; more wait, or get 429. 256 by default.
+    /// Runs of this app that one process executes at the same time; further ones wait, or are refused with 429. 256 by
+    /// default.
     pub concurrent_runs: u32,
-    /// Bytes of a run's log, which holds its events and what its nodes gave. 64 MiB by default, 1 GiB at most.
-    #[serde(skip_serializing_if = "is_usual_log")]
+    /// Bytes of a run's log, which holds its events and outputs. 64 MiB by default, 1 GiB at most.
+    #[serde(skip_serializing_if = "is_default_run_bytes")]
     pub run_bytes: u64,
-    /// Bytes that the app may have stored: runs are refused beyond it, and uploads. 10 GiB by default, 1 MiB at least and
-    /// 1 PiB at most.
-    #[serde(skip_serializing_if = "is_usual_quota")]
+    /// Bytes that the app may have stored; beyond it, new runs and uploads are refused. 10 GiB by default, 1 MiB to 1
+    /// PiB.
+    #[serde(skip_serializing_if = "is_default_stored_bytes")]
     pub stored_bytes: u64,
-    /// LLM tokens, in and out.
+    /// LLM tokens of a run, sent and received; no limit if absent.
     pub tokens: Option<u64>,
-    /// LLM cost in US dollars.
+    /// LLM cost of a run in US dollars; no limit if absent.
     pub cost_usd: Option<f64>,
 }
 
-const RUN_BYTES: u64 = 64 << 20;
+const DEFAULT_RUN_BYTES: u64 = 64 << 20;
 
-const STORED_BYTES: u64 = 10 << 30;
+const DEFAULT_STORED_BYTES: u64 = 10 << 30;
 
-/// Left out where it is stored, so that earlier releases read an app that does not say it.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this form")]
-fn is_usual_log(bytes: &u64) -> bool {
-    *bytes == RUN_BYTES
+/// The default is not stored, so that earlier releases, which do not know the field, can read the app.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde requires this signature")]
+fn is_default_run_bytes(bytes: &u64) -> bool {
+    *bytes == DEFAULT_RUN_BYTES
 }
 
-/// Left out for the same reason.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this form")]
-fn is_usual_quota(bytes: &u64) -> bool {
-    *bytes == STORED_BYTES
+/// See [`is_default_run_bytes`].
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde requires this signature")]
+fn is_default_stored_bytes(bytes: &u64) -> bool {
+    *bytes == DEFAULT_STORED_BYTES
 }
 
 impl Default for Limits {
@@ -162,8 +165,8 @@ impl Default for Limits {
             run_seconds: 900,
             input_bytes: 4 << 20,
             concurrent_runs: 256,
-            run_bytes: RUN_BYTES,
-            stored_bytes: STORED_BYTES,
+            run_bytes: DEFAULT_RUN_BYTES,
+            stored_bytes: DEFAULT_STORED_BYTES,
             tokens: None,
             cost_usd: None,
         }
@@ -171,9 +174,9 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The lower of each.
+    /// Returns the lower value of each limit.
     fn within(&self, other: &Self) -> Self {
-        /// No limit is more than any.
+        /// `None` is unlimited, so the other value is lower.
         fn lower<T: PartialOrd + Copy>(one: Option<T>, other: Option<T>) -> Option<T> {
             match (one, other) {
                 (Some(one), Some(other)) => Some(if other < one { other } else { one }),
@@ -193,14 +196,14 @@ impl Limits {
 }
 
 impl App {
-    /// How long a run may take, waiting for people not counted.
+    /// How long a run may take, without the time of waiting for people.
     pub fn longest_run(&self) -> Duration {
         Duration::from_secs(self.limits.run_seconds)
     }
 
-    /// This version with no more reach than `current`, the current version of the same app: what its operator has taken away
-    /// since (hosts, variables, the public, what a run may use) is taken away from the runs of former versions too.
-    /// Variables are read from where the current version says.
+    /// Returns this version restricted to the permissions and limits of `current`, the current version of the same app:
+    /// hosts, variables, public access and limits that were removed or lowered since also apply to runs of former
+    /// versions. Variables are read from where the current version keeps them.
     #[must_use]
     pub fn within(self: &Arc<Self>, current: &Self) -> Arc<Self> {
         let mut app = Self::clone(self);
@@ -214,23 +217,23 @@ impl App {
         if app == **self { Arc::clone(self) } else { Arc::new(app) }
     }
 
-    /// How long everything of a run is kept, from its creation.
+    /// How long a run and all its data are kept, from its creation.
     pub fn lifetime(&self) -> Duration {
         self.longest_run() + Duration::from_secs(u64::from(self.retention_days) * 86_400)
     }
 }
 
-/// Finds deployed apps. Answers from memory for up to 15 s.
+/// Finds deployed apps. Results may be cached for up to 15 s.
 #[async_trait]
 pub trait AppStore: Send + Sync + 'static {
-    /// The app that answers on `host` (lower case, without a port), in its current version.
+    /// Returns the current version of the app with this host name (lower case, without a port).
     async fn by_host(&self, host: &str) -> Result<Option<Arc<App>>, StoreError>;
 
-    /// One version of an app, also when a later one is current or the app was removed. A former version has no more reach
-    /// than the current one ([`App::within`]).
+    /// Returns one version of an app, even if a later one is current or the app was removed. A former version is
+    /// restricted to the permissions of the current one ([`App::within`]).
     async fn version(&self, app: AppId, version: &str) -> Result<Option<Arc<App>>, StoreError>;
 
-    /// The current version of every app, by name.
+    /// Returns the current version of every app, sorted by name.
     async fn list(&self) -> Result<Vec<Arc<App>>, StoreError>;
 }
 
@@ -249,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_former_version_has_no_more_reach_than_the_current_one() {
+    fn a_former_version_is_restricted_to_the_permissions_of_the_current_one() {
         let old = app(&json!({
             "public": true, "env": ["KEPT", "GONE", "MOVED"], "allow_hosts": ["10.0.0.1", "Kept.internal", "gone.internal"],
             "secrets": {"MOVED": "ssm:/old", "GONE": "ssm:/gone"},
@@ -275,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_usual_quota_is_not_stored_so_that_earlier_releases_read_the_app() {
+    fn the_default_quota_is_not_stored_so_that_earlier_releases_can_read_the_app() {
         let stored =
             |limits: &Value| serde_json::to_value(&app(&json!({ "limits": limits })).limits).unwrap();
         assert_eq!(stored(&json!({})).get("stored_bytes"), None);

@@ -1,7 +1,7 @@
-//! The memory of a process that requests, runs and answers may take, shared between apps.
+//! The memory budget of a process for requests, runs and answers, shared between apps.
 //!
-//! It is estimated, not measured: what is known to hold a lot says how much, before it does. What does not fit is refused,
-//! so that no caller can have the process ended for all.
+//! It is estimated, not measured: code that is about to hold much memory takes it from the budget first. What does not
+//! fit is refused, so that no caller can make the process run out of memory for all.
 
 use crate::AppId;
 use std::{
@@ -10,10 +10,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// Which part of it one app may take, so that others always find some.
-const SHARE: usize = 2;
+/// One app may take the budget divided by this, so that some is left for other apps.
+const APP_DIVISOR: usize = 2;
 
-/// How much memory may be taken, and who has taken how much.
+/// A limit on memory, and how much of it each app has taken.
 pub struct MemoryBudget {
     total: usize,
     taken: Mutex<Taken>,
@@ -25,11 +25,11 @@ struct Taken {
     by_app: HashMap<AppId, usize>,
 }
 
-/// What is asked for does not fit.
+/// The requested memory does not fit into the budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the server has no memory left for it: what its requests and runs may take is {} MiB, half of that for one app", .total >> 20)]
+#[error("the server's memory budget is used up ({} MiB for all requests and runs, half of that for one app)", .total >> 20)]
 pub struct OutOfMemory {
-    /// How much there is, taken or not.
+    /// The whole budget in bytes, taken or not.
     pub total: usize,
 }
 
@@ -39,7 +39,7 @@ impl MemoryBudget {
         Arc::new(Self { total, taken: Mutex::default() })
     }
 
-    /// How much there is, taken or not.
+    /// The whole budget in bytes, taken or not.
     pub fn total(&self) -> usize {
         self.total
     }
@@ -64,19 +64,20 @@ pub struct TakenMemory {
 }
 
 impl TakenMemory {
-    /// How much it is.
+    /// How many bytes are taken.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Changes the size; if refused, it stays as it was. The only holder of the budget is never refused: other limits bound it.
+    /// Changes the size; it is unchanged on error. The only holder of the budget is never refused: other limits bound
+    /// it.
     pub fn resize(&mut self, bytes: usize) -> Result<(), OutOfMemory> {
         let mut taken = self.budget.lock();
         let of_app = taken.by_app.get(&self.app).copied().unwrap_or(0);
         let (others, others_of_app) = (taken.sum - self.bytes, of_app - self.bytes);
         let total = self.budget.total;
-        let fits = |others: usize, most: usize| others == 0 || others.saturating_add(bytes) <= most;
-        if bytes > self.bytes && !(fits(others, total) && fits(others_of_app, total / SHARE)) {
+        let fits = |others: usize, limit: usize| others == 0 || others.saturating_add(bytes) <= limit;
+        if bytes > self.bytes && !(fits(others, total) && fits(others_of_app, total / APP_DIVISOR)) {
             return Err(OutOfMemory { total });
         }
         taken.sum = others + bytes;
@@ -89,7 +90,7 @@ impl TakenMemory {
         Ok(())
     }
 
-    /// Adds what is there already and cannot be refused any more.
+    /// Adds bytes that are already in memory and so cannot be refused.
     pub fn add(&mut self, bytes: usize) {
         let mut taken = self.budget.lock();
         taken.sum += bytes;
@@ -100,7 +101,7 @@ impl TakenMemory {
 
 impl Drop for TakenMemory {
     fn drop(&mut self) {
-        // Less is never refused.
+        // Shrinking is never refused.
         let _ = self.resize(0);
     }
 }
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_alone_is_never_refused() {
+    fn the_only_holder_is_never_refused() {
         let budget = MemoryBudget::new(100);
         let app = AppId(Uuid::from_u128(1));
         let mut only = budget.take(app, 1000).unwrap();

@@ -1,4 +1,4 @@
-//! The port to the engine, and all that the engine sees of a run.
+//! The port to the engine, and the context of a run that the engine gets.
 
 pub(crate) use crate::room::Room;
 use crate::{
@@ -20,21 +20,21 @@ use tokio::sync::{Notify, watch};
 
 /// Executes workflows.
 ///
-/// Deterministic but for what it gets from a [`RunContext`]: executed again on the same journal, it asks for the same
-/// steps under the same keys. Compiled workflows are kept by `(app.id, app.version)`.
+/// Deterministic except for what it gets from a [`RunContext`]: executed again on the same journal, it requests the
+/// same steps under the same keys. Compiled workflows are cached by `(app.id, app.version)`.
 #[async_trait]
 pub trait Engine: Send + Sync + 'static {
-    /// Checks an app before it is served: whether its workflow loads, and all that is wrong with it. Gives what stands in
-    /// it without effect, which keeps no app from being served.
+    /// Checks an app before it is served. Fails with all errors if its workflow does not load. Returns warnings about
+    /// parts of the file that have no effect; an app with warnings is served.
     async fn check_app(&self, app: &App) -> Result<Vec<Warning>, BoxError>;
 
-    /// The same warnings, also of an app whose workflow does not load: then what was seen of it.
+    /// Returns the same warnings, also for an app whose workflow does not load: then those found so far.
     async fn warnings(&self, app: &App) -> Vec<Warning> {
         self.check_app(app).await.unwrap_or_default()
     }
 
-    /// Checks `input` against the schema of the app's Input node, where the run's files stand under `files` unless it has
-    /// that itself. The error maps a field to what is wrong with it; the field `input` stands for the whole.
+    /// Checks `input` against the schema of the app's Input node. The run's files are its field `files`, unless the
+    /// input has such a field. The error maps a field to its problem; the field `input` stands for the whole input.
     async fn check_input(
         &self,
         app: &App,
@@ -42,23 +42,23 @@ pub trait Engine: Send + Sync + 'static {
         files: &[File],
     ) -> Result<(), FieldErrors>;
 
-    /// Checks what a person changes of the params of a question to what its [`schema`](InputRequest::schema) has. The error
-    /// maps a field, `params.NAME`, to what is wrong with it.
+    /// Checks a person's changes to the params of a question against its [`schema`](InputRequest::schema). The error
+    /// maps a field, `params.NAME`, to its problem.
     fn check_params(&self, _asked: &InputRequest, _changed: &Map<String, Value>) -> Result<(), FieldErrors> {
         Ok(())
     }
 
-    /// Executes the run from its start; what its journal has is not done again.
+    /// Executes the run from its start; steps that are in its journal are not done again.
     ///
-    /// A failure is recorded with `handled: true` in its journal if others go on from it. A run that retries this one keeps
-    /// such a failure; of any other it keeps neither that nor what stands under the keys that the failure's journal lists
-    /// as `void`.
+    /// A failure is recorded with `handled: true` in its journal if other nodes continue from it. A run that retries
+    /// this one keeps such a failure. It keeps neither other failures nor the entries under the keys that the failure's
+    /// journal lists as `void`.
     ///
-    /// May be dropped at any await: the run is then canceled, or goes on elsewhere from what was recorded.
+    /// May be dropped at any await: the run is then canceled, or continues elsewhere from what was recorded.
     async fn execute(&self, app: &App, run: RunContext) -> Outcome;
 }
 
-/// Something in an app's workflow file that is probably not what its author meant.
+/// Something in an app's workflow file that its author probably did not mean.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Warning {
     /// The file's name.
@@ -71,14 +71,14 @@ pub struct Warning {
     pub message: String,
 }
 
-/// As errors show: `file:line:column: message`.
+/// The same format as errors: `file:line:column: message`.
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.message)
     }
 }
 
-/// What is wrong with a request, by field.
+/// The errors of a request, by field.
 pub type FieldErrors = BTreeMap<String, String>;
 
 /// How an execution ended.
@@ -88,53 +88,53 @@ pub enum Outcome {
     Completed(Arc<Value>),
     /// With an error.
     Failed(RunError),
-    /// Nothing can go on without an answer to one of the requests that were asked.
+    /// The run cannot continue without an answer to one of its input requests.
     Suspended,
-    /// Nothing can go on before this moment, but for an answer to a request that was asked. Only of a run that
-    /// [may rest](RunContext::rests_from): it is left without a process, and executed again then.
+    /// The run cannot continue before this time, unless one of its input requests is answered. Only for a run that
+    /// [may rest](RunContext::rests_from): its execution ends, and it is executed again at that time.
     Resting(Timestamp),
 }
 
-/// What the engine sees of a run. Cheap to clone.
+/// A run as the engine sees it. Cheap to clone.
 #[derive(Clone)]
 pub struct RunContext {
     shared: Arc<Shared>,
-    /// For how long at least it is left without a process, if it may be.
+    /// Minimum duration of a rest; `None` if the run may not rest.
     rests_from: Option<Duration>,
 }
 
-/// What was recorded under a key.
+/// What was recorded under a step key.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recorded {
-    /// The event that it rode on.
+    /// The event that it was recorded with.
     pub body: EventBody,
-    /// The journal.
+    /// The journal; null if the event has none.
     pub journal: Value,
 }
 
-/// The answer of a person, as it stands in the journal of `input.received`.
+/// A person's answer, as it is in the journal of `input.received`.
 pub type Answer = Value;
 
-/// What came of a question so far.
+/// The state of a question.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Asked {
     /// A person answered.
     Answered(Answer),
-    /// Nobody answered in time.
+    /// It expired without an answer.
     Expired,
     /// It is open; the caller suspends.
     Pending,
 }
 
-/// Why [`RunContext::outside`] or [`RunContext::step`] does not go on: the execution is about to be dropped.
-/// Return, or wait to be dropped.
+/// [`RunContext::outside`] or [`RunContext::step`] failed because the execution is about to be dropped. Return, or wait
+/// to be dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the run is no longer executed here")]
 pub struct Stopped;
 
 impl RunContext {
-    /// A context without a log, for the engine alone: calls outside are granted at once, and `sink` gets what would be
-    /// written. Starts from `journal`, which may be empty. Who executes it waits for every moment.
+    /// Returns a context without a log, for the engine alone: calls outside are granted at once, and `sink` gets what
+    /// would be written. Starts from `journal`, which may be empty. The run does not rest: its execution waits instead.
     pub fn detached(
         new: NewRun,
         files: Arc<dyn FileStore>,
@@ -154,31 +154,32 @@ impl RunContext {
         Self { shared: Arc::new(shared), rests_from: None }
     }
 
-    /// The same, executed by somebody who comes again at the moment of an [`Outcome::Resting`] that is further away
-    /// than this.
+    /// Returns the same context for an executor that executes the run again at the time of an [`Outcome::Resting`], if
+    /// that is at least this far away.
     pub fn resting(self, from: Duration) -> Self {
         Self { rests_from: Some(from), ..self }
     }
 
-    /// How far away the moment of an [`Outcome::Resting`] is at least; absent where the execution may not come to one.
+    /// Minimum duration until the time of an [`Outcome::Resting`]; `None` if the run may not rest.
     pub fn rests_from(&self) -> Option<Duration> {
         self.rests_from
     }
 
-    /// What was asked for.
+    /// The request that created the run.
     pub fn new_run(&self) -> &NewRun {
         &self.shared.new
     }
 
-    /// Shows an event to who follows the run: written first, at most 100 ms later, then shown.
+    /// Shows an event to followers of the run. It is written to the log first, at most 100 ms later, and then shown.
     ///
-    /// For what a replay does not do again, like a piece of an LLM's text.
+    /// For events that a replay does not repeat, such as a piece of an LLM's text.
     pub fn emit(&self, body: EventBody) {
         self.shared.push(body.into());
     }
 
-    /// Records a step that is done, under a key that is unique in the run, with what a replay needs to know of it.
-    /// Does nothing if the key is recorded. It is written at most 100 ms later, and before the next call outside.
+    /// Records a step that is done, under a key that is unique in the run, with what a replay needs to know about it.
+    /// Does nothing if the key is already recorded. It is written at most 100 ms later, and before the next call
+    /// outside.
     pub fn record(&self, key: &str, body: EventBody, journal: Option<Value>) {
         let mut state = self.shared.lock();
         if !state.recorded.contains_key(key) && state.keys.insert(key.to_owned()) {
@@ -187,13 +188,13 @@ impl RunContext {
         }
     }
 
-    /// What an earlier execution recorded under this key.
+    /// Returns what an earlier execution recorded under this key.
     pub fn recorded(&self, key: &str) -> Option<Recorded> {
         self.shared.lock().recorded.get(key).cloned()
     }
 
-    /// Returns when the run may call outside (an LLM, a tool): the claim is acknowledged, and all that was recorded.
-    /// Call it before each such call, and again before each retry.
+    /// Returns when the run may call outside (an LLM, a tool): when the claim and everything recorded so far are in the
+    /// log. Call it before each such call, and again before each retry.
     pub async fn outside(&self) -> Result<(), Stopped> {
         let mut written = self.shared.written.subscribe();
         let target = {
@@ -211,7 +212,7 @@ impl RunContext {
         }
     }
 
-    /// Does something outside once: gives the journaled result if there is one, else runs `work` after
+    /// Does something outside once: returns the journaled result if there is one, else runs `work` after
     /// [`RunContext::outside`] and journals its result under `key`, with a `run.checkpoint`.
     pub async fn step<F>(&self, key: &str, work: F) -> Result<Value, Stopped>
     where
@@ -226,11 +227,11 @@ impl RunContext {
         Ok(result)
     }
 
-    /// Asks a person. Gives what came of it if that is in the log; else records the request once, and the caller suspends:
-    /// when no other work is left, [`Engine::execute`] gives [`Outcome::Suspended`].
+    /// Asks a person. Returns the answer or expiry if it is in the log; else records the request once, and the caller
+    /// suspends: when no other work is left, [`Engine::execute`] returns [`Outcome::Suspended`].
     ///
-    /// `body` makes the event that asks. The request's id is the run's and the key's (UUID version 5), so a replay asks the
-    /// same question; one that the run keeps of the run that it retries keeps its id.
+    /// `body` makes the event of the question. The request's id is derived from the run and the key (UUID version 5),
+    /// so a replay asks the same question. A question that was taken over from a retried run keeps its id.
     pub fn ask(
         &self,
         key: &str,
@@ -240,7 +241,7 @@ impl RunContext {
         self.ask_with(key, request, Value::Null, body)
     }
 
-    /// [`RunContext::ask`], with what a replay needs to know of the question.
+    /// [`RunContext::ask`], with what a replay needs to know about the question.
     pub fn ask_with(
         &self,
         key: &str,
@@ -256,7 +257,7 @@ impl RunContext {
         asked
     }
 
-    /// What came of the question that was asked under this key; [`Asked::Pending`] if it was not asked.
+    /// Returns the state of the question under this key; [`Asked::Pending`] if it was not asked.
     pub fn asked(&self, key: &str) -> Asked {
         match self.recorded(&answer_key(self.request_id(key))) {
             Some(Recorded { body: EventBody::InputExpired { .. }, .. }) => Asked::Expired,
@@ -271,17 +272,17 @@ impl RunContext {
         before.unwrap_or_else(|| RequestId(uuid::Uuid::new_v5(&self.shared.new.id.0, key.as_bytes())))
     }
 
-    /// The time, by the clock of who executes the run. A replay gets another: record what follows from it.
+    /// The current time. A replay gets a different one: record decisions that depend on it.
     pub fn now(&self) -> Timestamp {
         self.shared.clock.now()
     }
 
-    /// What is known of one of the run's files.
+    /// Returns the metadata of one of the run's files.
     pub fn file(&self, id: FileId) -> Option<&File> {
         self.shared.new.files.iter().find(|file| file.id == id)
     }
 
-    /// The content of one of the run's files.
+    /// Opens the content of one of the run's files.
     pub async fn open(
         &self,
         id: FileId,
@@ -292,17 +293,18 @@ impl RunContext {
         self.shared.files.open(self.shared.new.app, id).await
     }
 
-    /// Whether the execution is about to be dropped: nothing more is to be spent.
+    /// Whether the execution is about to be dropped, so that nothing more should be spent.
     pub fn canceled(&self) -> bool {
         self.shared.written.borrow().stopped
     }
 
-    /// Takes `bytes` of the process's memory budget for what the run holds until its end. If refused, it must not be held.
+    /// Takes `bytes` of the process's memory budget for data that the run holds until its end. On error, it must not
+    /// hold them.
     pub fn take_memory(&self, bytes: usize) -> Result<(), OutOfMemory> {
         self.shared.room.take(bytes)
     }
 
-    /// Adds one LLM call to the run's usage; call it beside the record of its answer.
+    /// Adds one LLM call to the run's usage; call it together with recording its answer.
     pub fn used(&self, model: &str, usage: &ModelUsage) {
         self.shared.lock().usage.add(model, usage);
     }
@@ -312,20 +314,22 @@ impl RunContext {
         self.shared.lock().usage.clone()
     }
 
-    /// Counts what a call may use, until the reservation is dropped: after what it used is [`RunContext::used`], or it failed.
+    /// Reserves the maximum that a call may use. Drop the reservation once the call has failed, or its usage was added
+    /// with [`RunContext::used`].
     ///
-    /// `check` gets what is used, and what other calls have reserved if there are any. What it refuses beside them is asked
-    /// again once one of them has ended; what it refuses without them is refused.
+    /// `check` gets what the run has used, and what other calls have reserved if there are any. If it refuses while
+    /// other calls have reservations, it is called again once one of them has ended; if it refuses without any, its
+    /// error is returned.
     pub async fn reserve<E>(
         &self,
-        most: Spending,
+        max: Spending,
         check: impl Fn(Spending, Option<Spending>) -> Result<(), E> + Send + Sync,
     ) -> Result<Reservation, E>
     where
         E: Send,
     {
         loop {
-            // Made before the check, so that nothing that is released after it is missed.
+            // Created before the check, so that no release after the check is missed.
             let released = self.shared.released.notified();
             {
                 let mut state = self.shared.lock();
@@ -336,8 +340,8 @@ impl RunContext {
                 let (calls, reserved) = state.reserved;
                 match check(used, (calls > 0).then_some(reserved)) {
                     Ok(()) => {
-                        state.reserved = (calls + 1, reserved + most);
-                        return Ok(Reservation { shared: Arc::clone(&self.shared), most });
+                        state.reserved = (calls + 1, reserved + max);
+                        return Ok(Reservation { shared: Arc::clone(&self.shared), max });
                     }
                     Err(refused) if calls == 0 => return Err(refused),
                     Err(_) => {}
@@ -348,12 +352,12 @@ impl RunContext {
     }
 }
 
-/// Tokens, in and out, and billionths of a US dollar.
+/// Tokens and their cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Spending {
-    /// Tokens.
+    /// Tokens, sent and received.
     pub tokens: u64,
-    /// What they cost.
+    /// Cost in billionths of a US dollar.
     pub nanodollars: u64,
 }
 
@@ -379,16 +383,16 @@ impl std::ops::Sub for Spending {
     }
 }
 
-/// What a call may use, counted while it lives.
+/// A reservation of what a call may use, until this is dropped.
 #[must_use]
 pub struct Reservation {
     shared: Arc<Shared>,
-    most: Spending,
+    max: Spending,
 }
 
 impl fmt::Debug for Reservation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reservation").field("most", &self.most).finish_non_exhaustive()
+        f.debug_struct("Reservation").field("max", &self.max).finish_non_exhaustive()
     }
 }
 
@@ -397,7 +401,7 @@ impl Drop for Reservation {
         {
             let mut state = self.shared.lock();
             let (calls, reserved) = state.reserved;
-            state.reserved = (calls.saturating_sub(1), reserved - self.most);
+            state.reserved = (calls.saturating_sub(1), reserved - self.max);
         }
         self.shared.released.notify_waiters();
     }
@@ -408,13 +412,13 @@ pub(crate) fn answer_key(request: RequestId) -> String {
     format!("answer:{request}")
 }
 
-/// What the engine and the executor share.
+/// The state that the engine and the executor share.
 pub(crate) struct Shared {
     new: Arc<NewRun>,
     files: Arc<dyn FileStore>,
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
-    /// Wakes the executor: something was pushed, or is wanted.
+    /// Wakes the executor: events were pushed, or a flush was requested.
     pub(crate) wake: Notify,
     /// Wakes the calls that wait for a reservation to end.
     released: Notify,
@@ -432,7 +436,7 @@ struct State {
     pushed: u64,
     flush: bool,
     usage: Usage,
-    /// How many calls have reserved something, and what.
+    /// The number of reservations, and their sum.
     reserved: (u64, Spending),
 }
 
@@ -443,7 +447,7 @@ struct Progress {
     stopped: bool,
 }
 
-/// What the executor takes over from the engine.
+/// What the executor takes from the engine.
 pub(crate) struct Taken {
     pub(crate) events: Vec<Logged>,
     pub(crate) usage: Usage,
@@ -489,7 +493,7 @@ impl Shared {
         RunContext { shared: Arc::clone(self), rests_from: Some(rests_from) }
     }
 
-    /// Makes what stands in the log known to the engine.
+    /// Makes recorded events known to the engine.
     pub(crate) fn absorb(&self, journal: &[Logged]) {
         let mut state = self.lock();
         for logged in journal {
@@ -506,13 +510,13 @@ impl Shared {
         Taken { events: std::mem::take(&mut state.outbox), usage: state.usage.clone() }
     }
 
-    /// Whether something waits for [`Shared::take`], and whether urgently.
+    /// Whether events wait for [`Shared::take`], and whether a flush was requested.
     pub(crate) fn waiting(&self) -> (bool, bool) {
         let state = self.lock();
         (!state.outbox.is_empty(), state.flush)
     }
 
-    /// Tells the engine how many of its events are written.
+    /// Notifies the engine how many of its events are written.
     pub(crate) fn wrote(&self, events: u64, claimed: bool) {
         self.written.send_modify(|progress| {
             progress.events = progress.events.max(events);
@@ -520,12 +524,12 @@ impl Shared {
         });
     }
 
-    /// Whether the run's log has more than it may.
+    /// Whether the run's log exceeds its limit.
     pub(crate) fn is_full(&self) -> bool {
         self.room.is_full()
     }
 
-    /// Tells the engine that it is about to be dropped.
+    /// Notifies the engine that it is about to be dropped.
     pub(crate) fn stop(&self) {
         self.written.send_modify(|progress| progress.stopped = true);
     }

@@ -1,4 +1,4 @@
-//! The log of a run: its entries, and the state that they add up to.
+//! The log of a run: its entries, and the run's state after each.
 
 use crate::{ClaimId, EventBody, RequestId, RunEvent, RunId, RunStatus, Sequence, Size, Timestamp, Usage};
 use serde::{Deserialize, Serialize};
@@ -7,9 +7,9 @@ use serde_json::Value;
 /// The format that this release writes. A reader refuses a later one.
 pub const ENTRY_VERSION: u32 = 1;
 
-/// One append to a run's log: one or more events, and how the run stands after them.
+/// One append to a run's log: one or more events, and the run's state after them.
 ///
-/// Stored under `(run, first)`. Two entries never share a sequence.
+/// Stored under `(run, first)`. The sequences of two entries never overlap.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Entry {
     /// The run.
@@ -21,24 +21,24 @@ pub struct Entry {
     /// The format, [`ENTRY_VERSION`].
     #[serde(rename = "v")]
     pub version: u32,
-    /// Who wrote it: a worker's claim, or an id made for one cancel or answer.
+    /// The writer: a worker's claim, or an id made for one cancel or answer.
     #[serde(rename = "w")]
     pub writer: ClaimId,
-    /// Tells the entries of one writer apart, so that it knows its own after a lost reply.
+    /// Distinguishes the entries of one writer, so that it recognizes its own after a lost reply.
     #[serde(rename = "n")]
     pub nonce: u64,
     /// When it was written.
     #[serde(rename = "t")]
     pub at: Timestamp,
-    /// How the run stands after it.
+    /// The run's state after this entry.
     #[serde(rename = "s")]
     pub state: LogState,
-    /// What it records; never empty.
+    /// The events; never empty.
     #[serde(rename = "e")]
     pub events: Vec<Logged>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this form")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde requires this signature")]
 fn is_zero(number: &i64) -> bool {
     *number == 0
 }
@@ -53,7 +53,7 @@ impl Entry {
         self.first + self.events.len() as Sequence - 1
     }
 
-    /// Its events after `after`, as callers may see them.
+    /// Returns its events after the sequence `after`, as callers see them.
     pub fn events_after(&self, after: Sequence) -> impl Iterator<Item = RunEvent> + '_ {
         self.events.iter().zip(self.first..).filter(move |(_, sequence)| *sequence > after).map(
             |(logged, sequence)| RunEvent {
@@ -65,33 +65,33 @@ impl Entry {
         )
     }
 
-    /// Whether both are the same append, sent twice.
+    /// Whether both are the same append, possibly sent twice.
     pub fn is_same_append(&self, other: &Self) -> bool {
         self.writer == other.writer && self.nonce == other.nonce
     }
 
-    /// Whether it begins a claim.
+    /// Whether it makes a claim.
     pub fn is_claim(&self) -> bool {
         self.events.iter().any(|logged| logged.body.is_claim())
     }
 }
 
-/// An event in the log, with what must be remembered but is not shown.
+/// An event in the log, with data that is stored but not shown.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Logged {
     /// What happened.
     #[serde(flatten)]
     pub body: EventBody,
-    /// Names a step of the run: a replay does not record a key a second time.
+    /// Identifies a step of the run: a replay does not record the same key again.
     #[serde(default, rename = "k", skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// The journal: what a replay needs to go on as if the step had just been done.
+    /// The journal: what a replay needs to continue as if the step had just been done.
     #[serde(default, rename = "j", skip_serializing_if = "Option::is_none")]
     pub journal: Option<Value>,
 }
 
 impl Logged {
-    /// How many bytes it has as JSON, by and large.
+    /// Approximate size as JSON, in bytes.
     pub fn bytes(&self) -> usize {
         let journal = self.journal.as_ref().map_or(0, |journal| Size::of(journal).bytes);
         self.body.bytes() + self.key.as_ref().map_or(0, String::len) + journal
@@ -104,26 +104,26 @@ impl From<EventBody> for Logged {
     }
 }
 
-/// A request without an answer.
+/// An input request without an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "PendingForm", into = "PendingForm")]
 pub struct Pending {
-    /// The request.
+    /// The input request.
     pub request: RequestId,
-    /// The sequence of the event that asks it.
+    /// The sequence of the event that created it.
     pub sequence: Sequence,
-    /// From then on no answer is taken.
+    /// When it expires: from then on answers are refused.
     pub expires_at: Option<Timestamp>,
 }
 
 impl Pending {
-    /// Whether it takes no answer any more.
+    /// Whether answers are refused at `now`.
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|at| at <= now)
     }
 }
 
-/// A [`Pending`] as the log keeps it: a list.
+/// The serialized form of a [`Pending`]: an array.
 #[derive(Serialize, Deserialize)]
 struct PendingForm(
     RequestId,
@@ -143,10 +143,10 @@ impl From<Pending> for PendingForm {
     }
 }
 
-/// How a run stands after an entry. The last entry of a log tells it alone.
+/// The state of a run after an entry. The last entry of a log is enough to know it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LogState {
-    /// Where the run stands.
+    /// The run's status.
     #[serde(rename = "st")]
     pub status: RunStatus,
     /// How often the run was claimed.
@@ -155,19 +155,19 @@ pub struct LogState {
     /// The latest claim.
     #[serde(default, rename = "cl", skip_serializing_if = "Option::is_none")]
     pub claim: Option<ClaimId>,
-    /// Whether a paused run was answered since: a worker may claim it.
+    /// Whether a paused run has been answered since it paused, so that a worker may claim it.
     #[serde(default, rename = "wk", skip_serializing_if = "std::ops::Not::not")]
     pub woken: bool,
-    /// The requests without an answer, oldest first.
+    /// The input requests without an answer, oldest first.
     #[serde(default, rename = "pe", skip_serializing_if = "Vec::is_empty")]
     pub pending: Vec<Pending>,
-    /// The last sequence that journals something new: progress that a takeover does not repeat.
+    /// The last sequence that has a journal: progress that a takeover does not repeat.
     #[serde(default, rename = "jo")]
     pub journaled: Sequence,
-    /// Since when the run is being executed, by whomever; absent before the first claim and while it is paused.
+    /// Since when the run is being executed, by any worker; absent before the first claim and while it is paused.
     #[serde(default, rename = "si", skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
-    /// For how many milliseconds it was executed before `since`.
+    /// How many milliseconds it was executed before `since`.
     #[serde(default, rename = "ac", skip_serializing_if = "is_zero")]
     pub active_ms: i64,
     /// What the run has used.
@@ -233,22 +233,23 @@ impl LogState {
         state
     }
 
-    /// When the run has used up `limit`, waiting for people not counted; unknown while it is not executed.
+    /// When the run has been executed for `limit`, without the time of waiting for people; `None` while it is not
+    /// executed.
     pub fn deadline(&self, limit: std::time::Duration) -> Option<Timestamp> {
         self.since.map(|since| Timestamp(since.0 - self.active_ms) + limit)
     }
 
-    /// When the first of the pending requests expires, if any does.
+    /// When the first pending request expires, if any expires.
     pub fn expiry(&self) -> Option<Timestamp> {
         self.pending.iter().filter_map(|pending| pending.expires_at).min()
     }
 
-    /// The pending requests that have expired by `now`, oldest first.
+    /// Returns the pending requests that have expired by `now`, oldest first.
     pub fn expired(&self, now: Timestamp) -> impl Iterator<Item = RequestId> + '_ {
         self.pending.iter().filter(move |pending| pending.is_expired(now)).map(|pending| pending.request)
     }
 
-    /// Whether the run waits for a person, and no worker may claim it.
+    /// Whether the run waits for a person, so that no worker may claim it.
     pub fn is_asleep(&self) -> bool {
         self.status == RunStatus::Paused && !self.woken
     }

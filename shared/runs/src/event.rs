@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// The place of an event in its run: from 1, without gaps. 0 is the place before the first.
+/// The number of an event within its run: from 1, without gaps. 0 is before the first event.
 pub type Sequence = u64;
 
 /// One event of a run.
@@ -14,7 +14,7 @@ pub type Sequence = u64;
 pub struct RunEvent {
     /// The run.
     pub run: RunId,
-    /// Its place.
+    /// Its number within the run.
     pub sequence: Sequence,
     /// When it was written.
     pub timestamp: Timestamp,
@@ -36,25 +36,25 @@ pub enum EventBody {
     /// A worker claimed the run for the first time.
     #[serde(rename = "run.started")]
     RunStarted,
-    /// A worker claimed a run that another had left, or that was paused.
+    /// A worker claimed a run that another worker had left, or that was paused.
     #[serde(rename = "run.resumed")]
     RunResumed,
-    /// Something was journaled that no other event tells.
+    /// Something was journaled that has no other event.
     #[serde(rename = "run.checkpoint")]
     RunCheckpoint,
-    /// Nothing can go on without a person.
+    /// The run cannot continue without a person's answer.
     #[serde(rename = "run.paused")]
     RunPaused,
     /// The run ended with an output.
     #[serde(rename = "run.completed")]
     RunCompleted {
-        /// What it gave.
+        /// The run's output.
         output: Arc<Value>,
     },
     /// The run ended with an error.
     #[serde(rename = "run.failed")]
     RunFailed {
-        /// Why.
+        /// The cause.
         error: RunError,
     },
     /// The run was canceled by a caller.
@@ -63,34 +63,34 @@ pub enum EventBody {
     /// A node began.
     #[serde(rename = "node.started")]
     NodeStarted {
-        /// Which.
+        /// The node.
         node: Arc<NodeRef>,
-        /// What it is executed with, if it waited for approval.
+        /// The input that it is executed with, if it waited for approval.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         input: Option<Value>,
     },
     /// A node ended with an output.
     #[serde(rename = "node.completed")]
     NodeCompleted {
-        /// Which.
+        /// The node.
         node: Arc<NodeRef>,
-        /// What it gave.
+        /// The node's output.
         output: Arc<Value>,
     },
     /// A node ended with an error.
     #[serde(rename = "node.failed")]
     NodeFailed {
-        /// Which.
+        /// The node.
         node: Arc<NodeRef>,
-        /// Why.
+        /// The cause.
         error: RunError,
     },
-    /// A node was not run.
+    /// A node was not executed.
     #[serde(rename = "node.skipped")]
     NodeSkipped {
-        /// Which.
+        /// The node.
         node: Arc<NodeRef>,
-        /// Why.
+        /// The reason.
         error: RunError,
     },
     /// A piece of an LLM's text.
@@ -124,22 +124,22 @@ pub enum EventBody {
         #[serde(flatten)]
         call: ToolCall,
     },
-    /// A tool answered.
+    /// A tool call returned a result.
     #[serde(rename = "agent.tool_call.completed")]
     AgentToolCallCompleted {
         /// The call.
         #[serde(flatten)]
         call: ToolCall,
-        /// What it gave.
+        /// What the tool returned.
         result: Value,
     },
-    /// A tool failed.
+    /// A tool call failed.
     #[serde(rename = "agent.tool_call.failed")]
     AgentToolCallFailed {
         /// The call.
         #[serde(flatten)]
         call: ToolCall,
-        /// Why.
+        /// The cause.
         error: RunError,
     },
     /// An agent asked a person.
@@ -154,15 +154,15 @@ pub enum EventBody {
         /// The question.
         request: InputRequest,
     },
-    /// A message to the person who follows the run; nobody waits for an answer.
+    /// A message to the person who follows the run; no answer is expected.
     #[serde(rename = "agent.message.sent")]
     AgentMessageSent {
         /// The node that sent it.
         node: Arc<NodeRef>,
-        /// What it says.
+        /// The text.
         message: String,
     },
-    /// Nobody answered a question in time.
+    /// A question expired without an answer.
     #[serde(rename = "input.expired")]
     InputExpired {
         /// The question.
@@ -175,10 +175,10 @@ pub enum EventBody {
         request_id: RequestId,
         /// Its kind.
         kind: InputRequestKind,
-        /// Whether it was approved; none of a question that asks for something else.
+        /// Whether it was approved; absent for a question that is not an approval.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         approved: Option<bool>,
-        /// What was changed of its params, by name: `{from?, to}`.
+        /// Changes to the question's params, by name: `{from?, to}`.
         #[serde(default, skip_serializing_if = "Map::is_empty")]
         changes: Map<String, Value>,
         /// Who answered.
@@ -188,7 +188,7 @@ pub enum EventBody {
 }
 
 impl EventBody {
-    /// The status of a run that this event ends.
+    /// The terminal status that this event gives the run, if it is terminal.
     pub fn ends_as(&self) -> Option<RunStatus> {
         match self {
             Self::RunCompleted { .. } => Some(RunStatus::Completed),
@@ -198,12 +198,12 @@ impl EventBody {
         }
     }
 
-    /// Whether this event begins a claim.
+    /// Whether this event makes a claim.
     pub fn is_claim(&self) -> bool {
         matches!(self, Self::RunStarted | Self::RunResumed)
     }
 
-    /// The question that this event asks.
+    /// Returns the question, if this event asks one.
     pub fn request(&self) -> Option<&InputRequest> {
         match self {
             Self::AgentHumanFeedbackRequested { request } | Self::ApprovalRequestCreated { request } => {
@@ -213,9 +213,9 @@ impl EventBody {
         }
     }
 
-    /// How many bytes it has as JSON, by and large.
+    /// Approximate size as JSON, in bytes.
     pub fn bytes(&self) -> usize {
-        /// What stands in an event beside its content.
+        /// Bytes of an event in addition to its content.
         const FRAME: usize = 100;
         let request = |request: &InputRequest| {
             let params = request.params.iter().map(|(key, value)| key.len() + Size::of(value).bytes);
@@ -279,24 +279,24 @@ impl EventBody {
     }
 }
 
-/// A node, as an event names it.
+/// A node, as shown in events.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct NodeRef {
     /// Its id in the workflow.
     pub id: String,
     /// Its name.
     pub name: String,
-    /// Its type, as the workflow file says it.
+    /// Its type, as the workflow file names it.
     #[serde(rename = "type")]
     pub kind: String,
 }
 
-/// A tool call, as an event names it.
+/// A tool call, as shown in events.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ToolCall {
-    /// The call's own id.
+    /// The id of this call.
     pub id: String,
-    /// What the tool was given.
+    /// The input of the call.
     pub input: Value,
     /// The agent's loop, from 1.
     pub iteration: u32,
@@ -304,12 +304,12 @@ pub struct ToolCall {
     pub tool: ToolRef,
 }
 
-/// A tool, as an event names it.
+/// A tool, as shown in events.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ToolRef {
     /// Its name.
     pub name: String,
-    /// Its type, as the workflow file says it.
+    /// Its type, as the workflow file names it.
     #[serde(rename = "type")]
     pub kind: String,
 }

@@ -59,12 +59,12 @@ id! {
     ClaimId
 }
 id! {
-    /// A question that a run asked of a person.
+    /// A question that a run asks a person.
     RequestId
 }
 
 impl RunId {
-    /// When the run was created, to the millisecond; unknown for an id that did not come from [`Ids::ordered`].
+    /// When the run was created, in milliseconds; `None` for an id that was not made by [`Ids::ordered`].
     pub fn created_at(self) -> Option<Timestamp> {
         let (seconds, nanos) = self.0.get_timestamp()?.to_unix();
         Some(Timestamp(i64::try_from(seconds).ok()? * 1000 + i64::from(nanos / 1_000_000)))
@@ -73,13 +73,13 @@ impl RunId {
 
 /// The source of ids. A port, so that tests are deterministic.
 pub trait Ids: Send + Sync + 'static {
-    /// A new id that sorts by the millisecond of its creation, and that nobody can guess from others.
+    /// Returns a new id that sorts by the millisecond of its creation, and cannot be guessed from other ids.
     fn ordered(&self) -> Uuid;
 
-    /// A new id from random bits alone.
+    /// Returns a new random id.
     fn random(&self) -> Uuid;
 
-    /// 256 random bits, for secrets.
+    /// Returns 256 random bits, for secrets.
     fn secret(&self) -> [u8; 32] {
         let mut bytes = [0; 32];
         bytes[..16].copy_from_slice(self.random().as_bytes());
@@ -93,12 +93,12 @@ pub trait Ids: Send + Sync + 'static {
 pub struct SystemIds;
 
 impl Ids for SystemIds {
-    /// A version 7 UUID with 74 fresh random bits, also among ids of one millisecond: the id of a run is a secret where
-    /// anyone may follow a run by it, so that one must not tell the next, as a counter would.
+    /// A version 7 UUID with 74 fresh random bits, even for ids of the same millisecond: on a public app, a run's id is
+    /// a secret that lets anyone follow the run, so ids must not be predictable from one another, as with a counter.
     fn ordered(&self) -> Uuid {
         let millis = u64::try_from(SystemClock.now().0).unwrap_or_default();
         let mut random = [0; 10];
-        getrandom::fill(&mut random).expect("the operating system gives random bytes");
+        getrandom::fill(&mut random).expect("the operating system has random bytes");
         uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
     }
 
@@ -109,7 +109,7 @@ impl Ids for SystemIds {
 
     fn secret(&self) -> [u8; 32] {
         let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+        getrandom::fill(&mut bytes).expect("the operating system has random bytes");
         bytes
     }
 }
@@ -127,17 +127,17 @@ mod tests {
     }
 
     #[test]
-    fn ids_of_one_millisecond_share_nothing_but_their_time() {
+    fn ids_of_the_same_millisecond_share_only_their_time() {
         let before = SystemClock.now();
         let ids: Vec<_> = (0..4096).map(|_| SystemIds.ordered()).collect();
         let after = SystemClock.now();
         for id in &ids {
             assert_eq!((id.get_version_num(), id.get_variant()), (7, uuid::Variant::RFC4122));
-            let created = RunId(*id).created_at().expect("it tells its time");
+            let created = RunId(*id).created_at().expect("a version 7 UUID has a time");
             assert!(before <= created && created <= after);
         }
-        // Neither the upper nor the lower half of the bits repeats or counts up: 4,096 of 2^37 meet once in 16,000 tests, so
-        // two meetings are as good as none.
+        // Neither the upper nor the lower half of the bits repeats or counts up. 4,096 values of 2^37 collide in one of
+        // 16,000 tests, so one collision is tolerated.
         let bits: Vec<u128> = ids.iter().map(|id| random_bits(*id)).collect();
         for half in [|bits: u128| bits >> 37, |bits: u128| bits & ((1 << 37) - 1)] {
             let halves: HashSet<u128> = bits.iter().map(|bits| half(*bits)).collect();
@@ -147,9 +147,9 @@ mod tests {
             assert!(steps < 4, "{steps} ids follow closely on the one before");
         }
         // Each bit is as often set as not: 2048 ± 8 standard deviations.
-        for place in 0..74 {
-            let set = bits.iter().filter(|bits| *bits >> place & 1 == 1).count();
-            assert!((1792..=2304).contains(&set), "bit {place} is set in {set} of 4096 ids");
+        for position in 0..74 {
+            let set = bits.iter().filter(|bits| *bits >> position & 1 == 1).count();
+            assert!((1792..=2304).contains(&set), "bit {position} is set in {set} of 4096 ids");
         }
     }
 }

@@ -1,26 +1,26 @@
-//! JSON that others wrote: how deep, how many and how large its values are, judged before memory is spent on them.
+//! Limits on untrusted JSON: nesting, number and size of values, checked before memory is allocated for them.
 
 use serde_json::Value;
 use std::mem::size_of;
 
-/// How deep the JSON of an input or an output may be nested: what is wrapped around it in a log must be readable again,
-/// and `serde_json` reads 127 levels.
+/// Maximum nesting of the JSON of an input or an output. Lower than the 127 levels that `serde_json` reads, since a log
+/// wraps it in further levels.
 pub const MAX_NESTING: usize = 100;
 
-/// How many values the JSON of a request may hold.
+/// Maximum number of values in the JSON of a request.
 ///
-/// Each object, array, scalar and key counts. A value takes up to 160 bytes of memory and two of text, so that bytes alone
-/// bound nothing; and a run holds its input several times. These are 20 MB for each time, and room for 80 embeddings of
-/// 1,536 numbers.
+/// Each object, array, scalar and key counts. A value may take 160 bytes of memory but only two of text, so a limit on
+/// bytes does not bound memory; and a run holds several copies of its input. The limit is 20 MB for each copy: enough
+/// for 80 embeddings of 1,536 numbers.
 pub const MAX_INPUT_VALUES: usize = 125_000;
 
-/// How many values the output of a node may hold: 650 embeddings of 1,536 numbers.
+/// Maximum number of values in the output of a node: 650 embeddings of 1,536 numbers.
 pub const MAX_OUTPUT_VALUES: usize = 1_000_000;
 
-/// How many bytes the output of a node may have as JSON.
+/// Maximum size of the output of a node as JSON, in bytes.
 pub const MAX_OUTPUT_BYTES: usize = 32 << 20;
 
-/// How many bytes of memory the output of a node may take.
+/// Maximum size of the output of a node in memory, in bytes.
 pub const MAX_OUTPUT_MEMORY: usize = 96 << 20;
 
 /// Whether a value is nested deeper than [`MAX_NESTING`].
@@ -36,35 +36,35 @@ pub fn is_too_deep(value: &Value) -> bool {
     deeper_than(MAX_NESTING, value)
 }
 
-/// Why JSON was not read.
+/// Why JSON was not parsed.
 #[derive(Debug, thiserror::Error)]
 pub enum JsonError {
     /// It holds too many values.
     #[error("holds more than {most} values (each object, array, scalar and key counts)")]
     TooManyValues {
-        /// How many it may hold.
+        /// The limit.
         most: usize,
     },
-    /// It is no JSON.
+    /// It is not valid JSON.
     #[error(transparent)]
     Invalid(#[from] serde_json::Error),
 }
 
-/// Reads JSON up to a limit on its values, which are counted before anything is parsed.
-pub fn parse_json(text: &[u8], most_values: usize) -> Result<Value, JsonError> {
-    if holds_more_values(text, most_values) {
-        return Err(JsonError::TooManyValues { most: most_values });
+/// Parses JSON with at most `max_values` values, which are counted before anything is parsed.
+pub fn parse_json(text: &[u8], max_values: usize) -> Result<Value, JsonError> {
+    if holds_more_values(text, max_values) {
+        return Err(JsonError::TooManyValues { most: max_values });
     }
     Ok(serde_json::from_slice(text)?)
 }
 
-/// How deep `serde_json` reads.
-const READ_NESTING: usize = 127;
+/// Maximum nesting that `serde_json` parses.
+const MAX_PARSED_NESTING: usize = 127;
 
-/// Whether JSON holds more than `most` values. Counting ends where the text is nested too deep to be parsed.
-pub fn holds_more_values(text: &[u8], most: usize) -> bool {
-    // A value takes two bytes at least, with the comma or the bracket that ends it.
-    if text.len() / 2 < most {
+/// Whether JSON holds more than `max` values. Counting stops where the text is nested too deep to be parsed.
+pub fn holds_more_values(text: &[u8], max: usize) -> bool {
+    // A value takes at least two bytes, with the comma or the bracket that ends it.
+    if text.len() / 2 < max {
         return false;
     }
     let (mut count, mut depth) = (0, 0_usize);
@@ -82,7 +82,7 @@ pub fn holds_more_values(text: &[u8], most: usize) -> bool {
             }
             b'[' | b'{' => {
                 depth += 1;
-                if depth > READ_NESTING {
+                if depth > MAX_PARSED_NESTING {
                     return false;
                 }
                 after
@@ -95,14 +95,14 @@ pub fn holds_more_values(text: &[u8], most: usize) -> bool {
             }
         };
         count += 1;
-        if count > most {
+        if count > max {
             return true;
         }
     }
     false
 }
 
-/// What follows a string, whose opening quote is gone.
+/// Returns what follows a string; `text` starts after its opening quote.
 fn after_string(mut text: &[u8]) -> &[u8] {
     while let Some(at) = text.iter().position(|byte| matches!(byte, b'"' | b'\\')) {
         if text[at] == b'"' {
@@ -113,25 +113,26 @@ fn after_string(mut text: &[u8]) -> &[u8] {
     &[]
 }
 
-/// How large a value is.
+/// The size of a JSON value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Size {
     /// Objects, arrays, scalars and keys.
     pub values: usize,
-    /// As JSON; a number counts as twelve.
+    /// Bytes as JSON; a number counts as twelve.
     pub bytes: usize,
-    /// In memory, by about a fifth.
+    /// Bytes in memory, accurate to about a fifth.
     pub memory: usize,
-    /// Of objects and arrays in each other, counted to one more than [`MAX_NESTING`]. What is deeper is not looked at.
+    /// Nesting of objects and arrays, counted to one more than [`MAX_NESTING`]. Deeper values are not inspected.
     pub depth: usize,
 }
 
-/// What an entry of an object takes in memory beside its value and the characters of its key: hash, key and a place in the
-/// table; and as many entries room is made for at least.
-const ENTRY: (usize, usize) = (56, 4);
+/// Bytes of memory of an object's entry in addition to its value and the characters of its key (hash, key and table
+/// slot), and the minimum number of entries that a table allocates.
+const ENTRY_BYTES: usize = 56;
+const MIN_ENTRIES: usize = 4;
 
 impl Size {
-    /// The size of a value.
+    /// Measures a value.
     pub fn of(value: &Value) -> Self {
         let mut size = Self::default();
         size.add(value, 1);
@@ -159,8 +160,8 @@ impl Size {
             Value::Object(fields) => {
                 self.bytes += 3;
                 if !fields.is_empty() {
-                    let spare = ENTRY.1.saturating_sub(fields.len()) * size_of::<Value>();
-                    self.memory += fields.len().max(ENTRY.1) * ENTRY.0 + spare;
+                    let spare = MIN_ENTRIES.saturating_sub(fields.len()) * size_of::<Value>();
+                    self.memory += fields.len().max(MIN_ENTRIES) * ENTRY_BYTES + spare;
                 }
                 if self.enter(depth) {
                     for (key, field) in fields {
@@ -199,7 +200,7 @@ mod tests {
     use serde_json::{Value, json};
 
     #[test]
-    fn values_are_counted_as_they_are_in_memory() {
+    fn values_are_counted_in_text_as_in_memory() {
         let texts = [
             "null",
             "[]",
@@ -211,7 +212,7 @@ mod tests {
         for text in texts {
             let value: Value = serde_json::from_str(text).unwrap();
             let Size { values, .. } = Size::of(&value);
-            // The text is longer than what is taken for granted.
+            // Padded, since the values of a short text are not counted.
             let padded = format!("{text}{}", " ".repeat(2 * values + 2));
             assert!(!holds_more_values(padded.as_bytes(), values), "{text}");
             assert!(holds_more_values(padded.as_bytes(), values - 1), "{text}");
@@ -220,19 +221,19 @@ mod tests {
 
     #[test]
     fn short_text_cannot_hold_many_values() {
-        for most in [1_usize, 2, 3, 10, 1000] {
+        for max in [1_usize, 2, 3, 10, 1000] {
             for piece in ["1,", "[],", "{},", "\"\",", "{\"\":1},"] {
-                let text = format!("[{}", piece.repeat(most * 2));
+                let text = format!("[{}", piece.repeat(max * 2));
                 let counted = {
-                    let padded = format!("{text}{}", " ".repeat(8 * most + 8));
-                    holds_more_values(padded.as_bytes(), most)
+                    let padded = format!("{text}{}", " ".repeat(8 * max + 8));
+                    holds_more_values(padded.as_bytes(), max)
                 };
-                assert!(counted, "{piece} {most}");
+                assert!(counted, "{piece} {max}");
             }
-            let fits = format!("[{}1]", "1,".repeat(most.saturating_sub(2)));
+            let fits = format!("[{}1]", "1,".repeat(max.saturating_sub(2)));
             assert_eq!(
-                parse_json(fits.as_bytes(), most.max(2)).ok().map(|value| Size::of(&value).values),
-                Some(most.max(2))
+                parse_json(fits.as_bytes(), max.max(2)).ok().map(|value| Size::of(&value).values),
+                Some(max.max(2))
             );
         }
         assert!(matches!(parse_json(b"[1,1,1]", 3), Err(JsonError::TooManyValues { most: 3 })));
@@ -244,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_follow_the_text() {
+    fn sizes_are_close_to_the_text() {
         let value = json!({ "text": "x".repeat(1000), "list": [1, 2.5, null, true], "more": { "a": "b" } });
         let (size, text) = (Size::of(&value), value.to_string());
         assert!(size.bytes >= text.len() && size.bytes < text.len() + 100, "{size:?} {}", text.len());
@@ -253,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_deep_is_not_followed() {
+    fn values_that_are_nested_too_deep_are_not_inspected() {
         let nested = |levels: usize| (0..levels).fold(json!(1), |inner, _| json!([inner]));
         assert!(!is_too_deep(&nested(MAX_NESTING)) && is_too_deep(&nested(MAX_NESTING + 1)));
         assert_eq!(Size::of(&nested(MAX_NESTING)).depth, MAX_NESTING);

@@ -14,13 +14,13 @@ pub struct AccessKey {
     pub id: String,
     /// SHA-256 of its secret.
     pub hash: [u8; 32],
-    /// What it opens.
+    /// The apps that it gives access to.
     pub scope: Scope,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
-    /// From when on it is refused.
+    /// When it expires: from then on it is refused. `None` if it does not expire.
     pub expires_at: Option<Timestamp>,
-    /// Since when it is refused.
+    /// When it was revoked, if it was: since then it is refused.
     pub revoked_at: Option<Timestamp>,
 }
 
@@ -31,12 +31,12 @@ impl AccessKey {
     }
 }
 
-/// What an access key opens.
+/// The apps that an access key gives access to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scope {
-    /// The apps of this organization,
+    /// The organization whose apps it covers.
     pub organization: OrganizationId,
-    /// or only those of this project.
+    /// Restricts it to the apps of this project of the organization.
     pub project: Option<ProjectId>,
 }
 
@@ -47,7 +47,8 @@ impl Scope {
     }
 }
 
-/// An access key as its holder has it: `ry_<16 hex digits>_<64 hex digits>`, 256 random bits of secret.
+/// An access key as a caller sends it: `ry_<16 hex digits>_<64 hex digits>`; the second part is a 256-bit random
+/// secret.
 ///
 /// Its `Debug` shows the public part only.
 #[derive(Clone)]
@@ -57,7 +58,7 @@ pub struct Credential {
 }
 
 impl Credential {
-    /// A new key and what is stored of it.
+    /// Returns a new key and its stored form.
     pub fn generate(
         ids: &dyn Ids,
         scope: Scope,
@@ -70,13 +71,13 @@ impl Credential {
         (credential, key)
     }
 
-    /// What is stored of it.
+    /// Returns its stored form, which does not expire.
     pub fn key(&self, scope: Scope, created_at: Timestamp) -> AccessKey {
         let (id, hash) = (self.id.clone(), self.hash());
         AccessKey { id, hash, scope, created_at, expires_at: None, revoked_at: None }
     }
 
-    /// Reads a key; `None` if it is not of the form above.
+    /// Parses a key; `None` if it does not have the form above.
     pub fn parse(text: &str) -> Option<Self> {
         let (id, secret) = text.strip_prefix("ry_")?.split_once('_')?;
         let is_hex = |part: &str| part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
@@ -90,7 +91,7 @@ impl Credential {
         Some(Self { id: id.to_owned(), secret: bytes })
     }
 
-    /// The whole key, to be shown once.
+    /// Returns the whole key, to be shown once.
     pub fn reveal(&self) -> String {
         format!("ry_{}_{}", self.id, hex(&self.secret))
     }
@@ -100,7 +101,7 @@ impl Credential {
         &self.id
     }
 
-    /// Whether this is `key`, and `key` is good at `now`. Takes the same time wherever the hashes differ.
+    /// Whether this is `key`, and `key` is valid at `now`. The hashes are compared in constant time.
     pub fn opens(&self, key: &AccessKey, now: Timestamp) -> bool {
         bool::from(self.hash().ct_eq(&key.hash)) && key.is_good(now)
     }
@@ -124,9 +125,10 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Keeps access keys. Answers from memory for up to 15 s: who looks each 10 s knows within 30 s that a key was revoked.
+/// Keeps access keys. Results may be cached for up to 15 s: a caller that checks a key every 10 s notices within 30 s
+/// that it was revoked.
 #[async_trait]
 pub trait KeyStore: Send + Sync + 'static {
-    /// The key with this public part.
+    /// Returns the key with this public part.
     async fn find(&self, id: &str) -> Result<Option<AccessKey>, StoreError>;
 }

@@ -3,16 +3,16 @@
 //! Promises: every accepted run reaches a terminal state; a run's events have no gap, and exactly one of them is
 //! terminal; no recorded result is computed twice; what a caller was shown is on disk.
 //!
-//! Knows nothing of HTTP, of any store, of any workflow format. Time, randomness and every outside effect come in
+//! Knows nothing about HTTP, stores or workflow formats. Time, randomness and all effects on the outside world go
 //! through ports.
 //!
 //! | module | what |
 //! | --- | --- |
-//! | [`protocol`] | who may append what to a run's log, without any I/O; explored exhaustively by the model |
-//! | [`service`] | the use cases, written once against the ports |
+//! | [`protocol`] | the rules on appending to a run's log, without any I/O; explored exhaustively by the model |
+//! | [`service`] | the use cases, written against the ports |
 //! | `store`, `file`, `usage`, `queue`, `app`, `key`, `memory`, `streams`, `id`, `time`, `engine` | the ports and the types that cross them |
 //! | `run`, `event`, `entry`, `record` | what a run is |
-//! | `json`, `budget` | how large JSON may be that others wrote; how much memory all of it may take together |
+//! | `json`, `budget` | limits on the size of untrusted JSON; the memory budget of the process |
 
 mod app;
 mod budget;

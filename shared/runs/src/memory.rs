@@ -1,4 +1,4 @@
-//! What agents remember of a conversation, and the port that keeps it.
+//! The memory of agents: earlier turns of a conversation, and the port that keeps them.
 
 use crate::{AppId, Clock, RunId, StoreError, SystemClock, Timestamp};
 use async_trait::async_trait;
@@ -9,29 +9,29 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// Whose conversation with which agent.
+/// Identifies a conversation: one user's session with one agent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct MemoryScope {
-    /// The app.
+    /// The app that the agent belongs to.
     pub app: AppId,
-    /// The agent's node.
+    /// The id of the agent's node.
     pub agent: String,
-    /// The user.
+    /// The caller's own identifier of its user, if given.
     pub user_id: Option<String>,
-    /// The session.
+    /// The session, if given.
     pub session_id: Option<String>,
 }
 
-/// What was said in one run of an agent.
+/// The messages of one run of an agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoryTurn {
     /// The run.
     pub run: RunId,
     /// The agent's name in the run's journal: it may run several times.
     pub node: String,
-    /// When the run was created: turns are in this order, then by id.
+    /// When the run was created: turns are sorted by it, then by id.
     pub at: Timestamp,
-    /// From then on it is forgotten: when everything of the run is.
+    /// When it expires, with everything else of the run.
     pub expires_at: Timestamp,
     /// The messages, in the shape of the chat completions API.
     pub messages: Vec<Value>,
@@ -44,19 +44,19 @@ impl MemoryTurn {
     }
 }
 
-/// Keeps what agents remember.
+/// Keeps the memory of agents.
 ///
-/// Promises: a turn that was kept is in what is read after that, until it expires.
+/// Promises: a turn that was kept is in all later reads until it expires.
 #[async_trait]
 pub trait MemoryStore: Send + Sync + 'static {
-    /// The newest turns of a conversation, oldest first: as few as hold `messages` messages together, or all.
+    /// Returns the newest turns of a conversation, oldest first: as few as together hold `messages` messages, or all.
     async fn recent(&self, scope: &MemoryScope, messages: usize) -> Result<Vec<MemoryTurn>, StoreError>;
 
-    /// Keeps a turn, unless one with its id is kept already.
+    /// Keeps a turn, unless one with the same id is already kept.
     async fn keep(&self, scope: &MemoryScope, turn: MemoryTurn) -> Result<(), StoreError>;
 }
 
-/// Keeps the newest turns of the newest conversations in this process, and forgets them with it.
+/// Keeps the newest turns of the newest conversations in memory: they are lost when the process ends.
 #[derive(Debug, Default)]
 pub struct ProcessMemory {
     kept: Mutex<Kept>,
@@ -65,11 +65,11 @@ pub struct ProcessMemory {
 #[derive(Debug, Default)]
 struct Kept {
     turns: HashMap<MemoryScope, VecDeque<MemoryTurn>>,
-    /// By when something was kept last, oldest first.
+    /// Ordered by when a turn was last kept, oldest first.
     order: VecDeque<MemoryScope>,
 }
 
-/// Conversations, and turns of each, that a process keeps.
+/// Maximum numbers of conversations, and of turns of each, that a process keeps.
 const MAX_SCOPES: usize = 1_000;
 const MAX_TURNS: usize = 100;
 
@@ -97,8 +97,8 @@ impl MemoryStore for ProcessMemory {
         if turns.iter().any(|known| known.id() == turn.id()) {
             return Ok(());
         }
-        let place = turns.partition_point(|known| (known.at, known.id()) <= (turn.at, turn.id()));
-        turns.insert(place, turn);
+        let index = turns.partition_point(|known| (known.at, known.id()) <= (turn.at, turn.id()));
+        turns.insert(index, turn);
         if turns.len() > MAX_TURNS {
             turns.pop_front();
         }

@@ -1,34 +1,34 @@
-//! The record of a run: a small projection of its log, for listing and waking.
+//! The record of a run: a small projection of its log, for lists and the sweeper.
 
 use crate::{ClaimId, RunStatus, Sequence, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// Where a run stands, for who lists runs or looks for work. The log is the truth.
+/// The state of a run, for lists and the sweeper. The log is authoritative.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Record {
-    /// The last sequence that is folded in.
+    /// The last sequence that this record includes.
     pub upto: Sequence,
-    /// Where the run stands.
+    /// The run's status.
     pub status: RunStatus,
-    /// Whether a request has no answer.
+    /// Whether an input request has no answer.
     pub unanswered: bool,
     /// When the run ended.
     pub ended_at: Option<Timestamp>,
     /// The claim that holds the lease.
     pub owner: Option<ClaimId>,
-    /// When somebody must look at the run: lease over, never enqueued, timer, expiry.
+    /// When the sweeper must handle the run: the lease has ended, it was never enqueued, a rest ends, or something
+    /// expires.
     pub due: Option<Timestamp>,
-    /// What is known of lost workers, without progress in between: 0, nothing;
-    /// [`UNOWNED`](crate::protocol::UNOWNED), the run was found without an owner; one more for each worker that was lost
-    /// with it.
+    /// Counts lost workers without progress in between: 0, none is known; [`UNOWNED`](crate::protocol::UNOWNED), the
+    /// run was due without an owner; one more for each worker that was lost with it.
     pub attempts: u32,
     /// [`LogState::journaled`](crate::LogState::journaled) when `attempts` was last raised.
     pub attempts_at: Sequence,
-    /// Raised by every write.
+    /// Incremented by every write.
     pub rev: u64,
 }
 
-/// What a write does to a record; `rev` is raised in any case.
+/// The change that a write makes to a record; `rev` is always incremented.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct RecordChange {
     /// The new `upto`.
@@ -39,23 +39,23 @@ pub struct RecordChange {
     pub unanswered: Option<bool>,
     /// The new `ended_at`.
     pub ended_at: Option<Timestamp>,
-    /// What becomes of `owner`.
+    /// The change to `owner`.
     pub owner: Field<ClaimId>,
-    /// What becomes of `due`.
+    /// The change to `due`.
     pub due: Field<Timestamp>,
     /// The new `attempts` and `attempts_at`.
     pub attempts: Option<(u32, Sequence)>,
 }
 
-/// What a write does to a field that may be absent.
+/// The change that a write makes to an optional field.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Field<T> {
-    /// Nothing.
+    /// Leaves it unchanged.
     #[default]
     Keep,
-    /// Gives it this value.
+    /// Sets it to this value.
     Set(T),
-    /// Removes it.
+    /// Removes its value.
     Clear,
 }
 
@@ -70,7 +70,7 @@ impl<T: Copy> Field<T> {
 }
 
 impl RecordChange {
-    /// The record after this write.
+    /// Applies this change to a record.
     pub fn apply(&self, record: &mut Record) {
         record.rev += 1;
         if let Some(upto) = self.upto {
@@ -94,14 +94,14 @@ impl RecordChange {
     }
 }
 
-/// The condition of a write, judged on the record in the same atomic step.
+/// The condition of a write, checked on the record in the same atomic step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Guard {
-    /// None.
+    /// No condition.
     Always,
-    /// Nobody else's lease is alive: `owner` is absent, or `claim`, or `due` is not after `now`.
+    /// No other claim has a valid lease: `owner` is absent, or `claim`, or `due` is not after `now`.
     LeaseFree {
-        /// Who asks.
+        /// The claim that writes.
         claim: ClaimId,
         /// The time that `due` is compared with.
         now: Timestamp,

@@ -1,4 +1,4 @@
-//! What one execution of a run may still write and hold.
+//! The limits on the log and the memory of one execution of a run.
 
 use crate::{App, Logged, OutOfMemory, Size, TakenMemory};
 use std::sync::{
@@ -6,14 +6,14 @@ use std::sync::{
     atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
 };
 
-/// Memory is taken in pieces of this many bytes, so that small outputs cost no lock.
-const PIECE: usize = 256 << 10;
+/// Memory is taken from the budget in pieces of this many bytes, so that small outputs do not need the lock.
+const PIECE_BYTES: usize = 256 << 10;
 
-/// What a run takes of the process's memory while it is executed.
+/// The memory that a run takes from the process's budget while it is executed.
 #[derive(Clone)]
 pub(crate) struct RunMemory {
     taken: Arc<Mutex<TakenMemory>>,
-    /// At its start.
+    /// Bytes taken at the start.
     first: usize,
 }
 
@@ -29,19 +29,19 @@ impl RunMemory {
 
 /// Counts the bytes of a run's log, and the memory that its outputs take.
 pub(crate) struct Room {
-    most_bytes: u64,
+    max_bytes: u64,
     bytes: AtomicU64,
     held: AtomicUsize,
-    /// How much of what is held was taken from the process's memory.
+    /// Bytes of `held` that were taken from the process's budget.
     taken: AtomicUsize,
     memory: Option<RunMemory>,
 }
 
-/// Without end.
+/// Without limits.
 impl Default for Room {
     fn default() -> Self {
         Self {
-            most_bytes: u64::MAX,
+            max_bytes: u64::MAX,
             bytes: AtomicU64::new(0),
             held: AtomicUsize::new(0),
             taken: AtomicUsize::new(0),
@@ -51,38 +51,38 @@ impl Default for Room {
 }
 
 impl Room {
-    /// For a run whose log has `journal` already.
+    /// For a run whose log already has `journal`.
     pub(crate) fn new(app: &App, journal: &[Logged], memory: &RunMemory) -> Self {
-        let most_bytes = app.limits.run_bytes;
-        let room = Self { most_bytes, memory: Some(memory.clone()), ..Self::default() };
+        let max_bytes = app.limits.run_bytes;
+        let room = Self { max_bytes, memory: Some(memory.clone()), ..Self::default() };
         let mut held = 0;
         for logged in journal {
             room.log(logged);
             held += logged.journal.as_ref().map_or(0, |journal| Size::of(journal).memory);
         }
         let mut taken = memory.lock();
-        // Less is never refused, and what is in memory already cannot be.
+        // Shrinking is never refused, and what is already in memory cannot be refused.
         let _ = taken.resize(memory.first);
         taken.add(held);
         drop(taken);
         room
     }
 
-    /// Counts what is written.
+    /// Counts an event that is written to the log.
     pub(crate) fn log(&self, logged: &Logged) {
         self.bytes.fetch_add(logged.bytes() as u64, Relaxed);
     }
 
-    /// Whether more was written than may be.
+    /// Whether the log exceeds its limit.
     pub(crate) fn is_full(&self) -> bool {
-        self.bytes.load(Relaxed) > self.most_bytes
+        self.bytes.load(Relaxed) > self.max_bytes
     }
 
-    /// Counts what is held until the end.
+    /// Counts memory that is held until the end of the execution.
     pub(crate) fn take(&self, bytes: usize) -> Result<(), OutOfMemory> {
         let Some(memory) = &self.memory else { return Ok(()) };
         let held = self.held.fetch_add(bytes, Relaxed) + bytes;
-        if held < self.taken.load(Relaxed) + PIECE {
+        if held < self.taken.load(Relaxed) + PIECE_BYTES {
             return Ok(());
         }
         let mut memory = memory.lock();

@@ -1,11 +1,11 @@
-//! A run as its callers know it.
+//! A run as callers see it.
 
 use crate::{AppId, File, RequestId, RunId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::{collections::BTreeMap, sync::Arc};
 
-/// Where a run stands, as stored.
+/// The status of a run, as stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunStatus {
@@ -13,13 +13,13 @@ pub enum RunStatus {
     Created,
     /// Claimed by a worker at least once.
     Started,
-    /// Nothing of it can go on without a person; no worker holds it.
+    /// It cannot continue without a person's answer; no worker holds it.
     Paused,
     /// Ended with an output.
     Completed,
     /// Ended with an error.
     Failed,
-    /// Ended by its caller.
+    /// Ended at a caller's request.
     Canceled,
 }
 
@@ -29,7 +29,7 @@ impl RunStatus {
         matches!(self, Self::Completed | Self::Failed | Self::Canceled)
     }
 
-    /// The status that callers see: a live run with an unanswered request is awaiting input.
+    /// Returns the status that callers see: a started or paused run with an unanswered request is `awaiting_input`.
     pub fn reported(self, unanswered: bool) -> ReportedStatus {
         match self {
             Self::Started | Self::Paused if unanswered => ReportedStatus::AwaitingInput,
@@ -43,7 +43,7 @@ impl RunStatus {
     }
 }
 
-/// Where a run stands, as callers see it.
+/// The status of a run, as callers see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReportedStatus {
@@ -51,7 +51,7 @@ pub enum ReportedStatus {
     Created,
     /// See [`RunStatus::Started`].
     Started,
-    /// Started or paused, with a request that nobody has answered. Never stored.
+    /// Started or paused, with an unanswered input request. Never stored.
     AwaitingInput,
     /// See [`RunStatus::Paused`].
     Paused,
@@ -64,7 +64,7 @@ pub enum ReportedStatus {
 }
 
 impl ReportedStatus {
-    /// All of them, in the order in which they sort.
+    /// All statuses, in their sort order.
     pub const ALL: [Self; 7] = [
         Self::Created,
         Self::Started,
@@ -93,9 +93,9 @@ impl ReportedStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct RunError {
-    /// What kind of failure, in `snake_case`: `node_failed`, `timeout`, `expired`, `worker_lost`, …
+    /// The kind of failure, in `snake_case`: `node_failed`, `timeout`, `expired`, `worker_lost`, …
     pub code: String,
-    /// What happened, for a person.
+    /// What happened, for people.
     pub message: String,
     /// The id of the node that failed, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -112,27 +112,27 @@ impl RunError {
 /// A question to a person.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct InputRequest {
-    /// Unique for each question asked.
+    /// Unique for each question.
     pub id: RequestId,
-    /// What kind of answer it wants.
+    /// The kind of answer that is expected.
     #[serde(rename = "type")]
     pub kind: InputRequestKind,
     /// The question.
     pub prompt: String,
-    /// What is to be approved, or what the question comes with.
+    /// What is to be approved, or further data of the question.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub params: Map<String, Value>,
     /// The names of the `params` that the answer may change.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub editable_params: Vec<String>,
-    /// What the answer may change them to, where that is known: `{properties, $defs?, definitions?}` of a JSON Schema.
-    /// A param that is not there keeps the type that it has.
+    /// The schema of changed `params`, where it is known: `{properties, $defs?, definitions?}` of a JSON Schema. A
+    /// param that is not in it keeps its type.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub schema: Map<String, Value>,
-    /// The feedback that approves where the answer does not say whether it does.
+    /// The feedback that approves, for an answer that has no `approved`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accept_pattern: Option<String>,
-    /// From then on no answer is taken, and the run goes on without one.
+    /// When it expires: from then on answers are refused, and the run continues without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
 }
@@ -150,16 +150,16 @@ pub enum InputRequestKind {
 /// What a run has used, summed over its LLM calls.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Usage {
-    /// The sum.
+    /// The sum over all models.
     #[serde(flatten)]
     pub total: ModelUsage,
-    /// The same by the model's name, sorted by name.
+    /// The usage of each model, by its name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub models: BTreeMap<String, ModelUsage>,
 }
 
 impl Usage {
-    /// Adds one call.
+    /// Adds the usage of a call to `model`.
     pub fn add(&mut self, model: &str, used: &ModelUsage) {
         self.total.add(used);
         self.models.entry(model.to_owned()).or_default().add(used);
@@ -171,7 +171,7 @@ impl Usage {
     }
 }
 
-/// What the calls to one model have used.
+/// The usage of all calls to one model.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ModelUsage {
     /// Calls that were answered.
@@ -182,7 +182,7 @@ pub struct ModelUsage {
     pub output_tokens: u64,
     /// Of the tokens sent, those that the provider had cached.
     pub cached_tokens: u64,
-    /// Of the tokens sent, those that the provider took a higher price for, to cache them.
+    /// Of the tokens sent, those that the provider charged a higher price for, because it cached them.
     #[serde(default, skip_serializing_if = "CacheWrites::is_none")]
     pub cache_writes: CacheWrites,
     /// The cost in billionths of a US dollar, where a price is known.
@@ -193,9 +193,9 @@ pub struct ModelUsage {
 /// Tokens that a provider cached, by how long it keeps them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CacheWrites {
-    /// For some minutes.
+    /// Tokens kept for some minutes.
     pub short: u64,
-    /// For an hour.
+    /// Tokens kept for an hour.
     pub long: u64,
 }
 
@@ -224,7 +224,7 @@ impl ModelUsage {
     }
 }
 
-/// What was asked for when a run was created: the part of a run that never changes.
+/// The request that created a run: the part of a run that never changes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct NewRun {
     /// The run.
@@ -235,26 +235,26 @@ pub struct NewRun {
     pub app_version: String,
     /// When it was created, which its callers see as `started_at`.
     pub created_at: Timestamp,
-    /// From then on it fails if it has not ended, and everything of it may be deleted if it has.
+    /// When it expires: from then on it fails if it has not ended, and all its data may be deleted if it has.
     pub expires_at: Timestamp,
     /// The input, by field of the app's Input node.
     pub input: Arc<Map<String, Value>>,
     /// The caller's own identifier of its user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<String>,
-    /// The conversation that it belongs to.
+    /// The session (conversation) that it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_id: Option<uuid::Uuid>,
-    /// The caller's own labels.
+    /// Metadata of the caller: names and values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
     /// The files that it may read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<File>,
-    /// The run that it retries: what that one's log recorded as done, it does not do again.
+    /// The run that it retries: steps that are done in that run's log are not done again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<RunId>,
-    /// Who created it, as far as that decides what others may do with it.
+    /// Who created it; this decides what other callers may do with it.
     #[serde(default, skip_serializing_if = "Origin::is_key")]
     pub origin: Origin,
 }
@@ -263,24 +263,24 @@ pub struct NewRun {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
-    /// Somebody with an access key; or an earlier release, which did not record it.
+    /// A caller with an access key; also for runs of earlier releases, which did not record it.
     #[default]
     Key,
-    /// Somebody without a key, on a public app. Callers without a key may cancel it and answer its questions, and whom it
-    /// names as its user is not known to be so.
+    /// A caller without a key, on a public app. Callers without a key may cancel it and answer its questions. Its
+    /// `user_id` is not trusted.
     Anonymous,
-    /// Somebody with a key, who retried a run of somebody without one. Only callers with a key may act on it, and whom it
-    /// names as its user is still not known to be so.
+    /// A caller with a key, as a retry of a run that was created without one. Only callers with a key may act on it.
+    /// Its `user_id` is still not trusted.
     RetriedAnonymous,
 }
 
 impl Origin {
-    /// Whether the run's user is as somebody with a key said.
+    /// Whether the run's `user_id` was given by a caller with a key.
     pub fn vouches_for_user(self) -> bool {
         self == Self::Key
     }
 
-    /// The origin of a run that somebody with a key creates as a retry of one of this origin.
+    /// Returns the origin of a retry, by a caller with a key, of a run of this origin.
     #[must_use]
     pub fn retried(self) -> Self {
         match self {
@@ -289,46 +289,46 @@ impl Origin {
         }
     }
 
-    /// Whether it is the default, which stores leave out.
+    /// Whether it is the default, which is not serialized.
     pub fn is_key(&self) -> bool {
         *self == Self::Key
     }
 }
 
-/// Who acts on a run.
+/// The caller that acts on a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Actor {
-    /// The public part of the access key; none for a caller without one.
+    /// The public part of the access key; `None` for a caller without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// The caller's own identifier of its user, if it was given.
+    /// The caller's own identifier of its user, if given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<String>,
 }
 
 impl Actor {
-    /// Whether nothing is known of who it is.
+    /// Whether nothing is known about the caller.
     pub fn is_unknown(&self) -> bool {
         self.key.is_none() && self.user_id.is_none()
     }
 }
 
-/// A run as its callers see it: what was asked for, and where it stands.
+/// A run as callers see it: its request and its state.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Run {
-    /// What was asked for.
+    /// The request that created it.
     pub new: NewRun,
-    /// Where it stands.
+    /// The status as stored; [`Run::reported_status`] is what callers see.
     pub status: RunStatus,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
-    /// What it gave, once completed.
+    /// Its output, once completed.
     pub output: Option<Arc<Value>>,
     /// Why it failed, once failed.
     pub error: Option<RunError>,
-    /// What it has used so far.
+    /// Its usage so far.
     pub usage: Usage,
-    /// The questions that nobody has answered, oldest first.
+    /// The unanswered questions, oldest first.
     pub input_requests: Vec<InputRequest>,
 }
 
@@ -338,7 +338,7 @@ impl Run {
         self.status.reported(!self.input_requests.is_empty())
     }
 
-    /// Whether nothing of the run can go on by itself: it has ended, or waits for a person.
+    /// Whether the run cannot continue by itself: it has ended, or waits for a person.
     pub fn is_settled(&self) -> bool {
         self.status.is_terminal() || (self.status == RunStatus::Paused && !self.input_requests.is_empty())
     }

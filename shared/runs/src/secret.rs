@@ -1,26 +1,26 @@
-//! Where secrets are kept.
+//! References to secrets.
 
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
-/// Where the value of an app's environment variable is kept: `STORE:NAME`, or `STORE:NAME#FIELD` where what is kept is a
-/// JSON object and one field of it is meant.
+/// Where the value of an app's environment variable is kept: `STORE:NAME`, or `STORE:NAME#FIELD` for one field of a
+/// secret that is a JSON object.
 ///
-/// Which stores there are, and how they name things, is the platform's business.
+/// The stores and the form of their names depend on the platform.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SecretReference {
-    /// Which store.
+    /// The secret store.
     pub store: String,
-    /// The secret's name there.
+    /// The secret's name in the store.
     pub name: String,
-    /// The field of the JSON object that is kept there.
+    /// The field, if the secret is a JSON object.
     pub field: Option<String>,
 }
 
-/// What a [`SecretReference`] looks like, for messages.
+/// The text is not a [`SecretReference`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a secret is named as STORE:NAME or STORE:NAME#FIELD")]
+#[error("must have the form STORE:NAME or STORE:NAME#FIELD")]
 pub struct BadSecretReference;
 
 impl FromStr for SecretReference {
@@ -33,8 +33,9 @@ impl FromStr for SecretReference {
             None => (name, None),
         };
         let is_printed = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_graphic());
-        let is_good = is_printed(store) && is_printed(name) && field.as_deref().is_none_or(|f| !f.is_empty());
-        is_good
+        let is_valid =
+            is_printed(store) && is_printed(name) && field.as_deref().is_none_or(|f| !f.is_empty());
+        is_valid
             .then(|| Self { store: store.to_owned(), name: name.to_owned(), field })
             .ok_or(BadSecretReference)
     }
@@ -66,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn references_are_read_as_they_are_written() {
+    fn references_are_parsed_and_printed_unchanged() {
         for (text, store, name, field) in [
             ("ssm:/runyard/openai", "ssm", "/runyard/openai", None),
             ("secretsmanager:prod/openai#api_key", "secretsmanager", "prod/openai", Some("api_key")),
@@ -84,7 +85,7 @@ mod tests {
                 (store, name, field)
             );
             assert_eq!(reference.to_string(), text);
-            let json = serde_json::to_string(&reference).expect("it is a text");
+            let json = serde_json::to_string(&reference).expect("it is a string");
             assert_eq!(serde_json::from_str::<SecretReference>(&json).expect(text), reference);
         }
         for wrong in ["", "ssm", "ssm:", ":name", "ssm:a b", "ssm:a#", "ssm:\n", "ssm:#field"] {

@@ -6,15 +6,15 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use uuid::Uuid;
 
-/// Why a store did not do what it was asked.
+/// Why an operation on a store failed.
 ///
-/// A condition that failed is an answer, not an error.
+/// A condition that does not hold is a result, not an error.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// It may or may not have been done: a time-out, a throttle, a conflict. Look before doing it again.
+    /// It may or may not have been done: a timeout, a throttled request, a conflict. Read before doing it again.
     #[error("the outcome is unknown: {0}")]
     Unknown(#[source] BoxError),
-    /// It was not done, and will not be if it is asked again as it is.
+    /// It was not done, and the same request would fail again.
     #[error("{0}")]
     Failed(#[source] BoxError),
 }
@@ -22,35 +22,34 @@ pub enum StoreError {
 /// Any error of a backend.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Keeps runs: their logs, their records, and what was asked for.
+/// Keeps runs: their requests, logs and records.
 ///
-/// Promises, of every implementation:
+/// Every implementation promises:
 ///
-/// - What it acknowledged is on disk.
-/// - Writes to one run are linearizable, and each is whole or not at all; reads see every write that was
-///   acknowledged before they began.
-/// - A [`Guard`] is judged in the same atomic step as the write that it guards.
+/// - Acknowledged writes are on disk.
+/// - Writes to one run are linearizable and atomic; reads see every write that was acknowledged before they began.
+/// - A [`Guard`] is checked in the same atomic step as the write that it guards.
 #[async_trait]
 pub trait RunStore: Send + Sync + 'static {
-    /// Creates a run, if there is none with its id.
+    /// Creates a run, if none has its id.
     async fn create(&self, run: &NewRun, record: &Record) -> Result<Create, StoreError>;
 
-    /// Binds an idempotency key to a run, if it is not bound, or was bound before `item.valid_since`.
-    /// Gives what it is bound to now.
+    /// Binds an idempotency key to a run, if it is not bound, or was bound before `item.valid_since`. Returns what it
+    /// is bound to now.
     async fn bind(&self, item: &IdempotencyItem) -> Result<IdempotencyItem, StoreError>;
 
-    /// Appends an entry, if its place is free. Leaves the record as it is.
+    /// Appends an entry, if its slot is free. Leaves the record unchanged.
     async fn append(&self, entry: &Entry) -> Result<Append, StoreError>;
 
-    /// Appends an entry, if its place is free and the guard holds, and changes the record, in one transaction.
+    /// Appends an entry and changes the record in one transaction, if the slot is free and the guard holds.
     async fn commit(&self, entry: &Entry, change: &RecordChange, guard: &Guard)
     -> Result<Append, StoreError>;
 
     /// Changes the record, if the guard holds.
     async fn update(&self, run: RunId, change: &RecordChange, guard: &Guard) -> Result<Update, StoreError>;
 
-    /// The record, and the entries of a range, in pieces: at least one entry, and no further one after `range.bytes`.
-    /// Consistent.
+    /// Reads the record and the entries of a range, in pieces: at least one entry, and none after `range.bytes`. The
+    /// read is consistent.
     async fn read_range(&self, run: RunId, range: LogRange) -> Result<Option<LogRead>, StoreError>;
 
     /// [`RunStore::read_range`] to the end of the log, in pieces of 1 MiB.
@@ -58,110 +57,112 @@ pub trait RunStore: Send + Sync + 'static {
         self.read_range(run, LogRange::from(from)).await
     }
 
-    /// The record and the last entry. Consistent.
+    /// Reads the record and the last entry. The read is consistent.
     async fn head(&self, run: RunId) -> Result<Option<Head>, StoreError>;
 
-    /// What was asked for, the record and the last entry.
+    /// Reads the request that created the run, the record and the last entry.
     async fn get(&self, run: RunId) -> Result<Option<StoredRun>, StoreError>;
 
-    /// A page of an app's runs. One that cannot be read is left out, and logged: it is counted, as the index has it.
+    /// Returns a page of an app's runs. A run that cannot be read is logged and left out, but counted, since the index
+    /// has it.
     async fn list(&self, query: &ListQuery) -> Result<RunPage, ListError>;
 
-    /// Up to `limit` runs whose `due` is not after `now`, the longest due first.
+    /// Returns up to `limit` runs whose `due` is not after `now`, the longest due first.
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<(AppId, RunId)>, StoreError>;
 
-    /// Makes a run that is due at `now` due at `until`, without reading anything else of it: it may not be readable.
+    /// Changes the `due` of a run that is due at `now` to `until`, without reading anything else of the run, which may
+    /// be unreadable.
     async fn postpone(&self, run: RunId, now: Timestamp, until: Timestamp) -> Result<Update, StoreError>;
 
-    /// Removes up to `limit` ended runs, readable or not, that expired before `now`, with all that belongs to them; gives their number.
-    /// A store whose backend does that by itself does nothing.
+    /// Deletes up to `limit` ended runs that expired before `now`, readable or not, with all their data. Returns their
+    /// number. Does nothing if the backend deletes expired runs by itself.
     async fn delete_expired(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError>;
 
-    /// Returns when the run's log may have grown beyond `after`, or after `at_most`. A hint: it may come early.
+    /// Returns when the run's log may have grown beyond `after`, or after `at_most`. A hint: it may return early.
     async fn changed(&self, run: RunId, after: Sequence, at_most: Duration);
 }
 
-/// The answer to [`RunStore::create`].
+/// The result of [`RunStore::create`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Create {
-    /// Done.
+    /// The run was created.
     Done,
-    /// There is a run with this id.
+    /// A run with this id exists.
     Exists,
 }
 
-/// The answer to [`RunStore::append`] and [`RunStore::commit`]. If both conditions fail, either may be told.
+/// The result of [`RunStore::append`] and [`RunStore::commit`]. If both conditions fail, it may be either of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Append {
-    /// Done.
+    /// The entry was appended.
     Done,
-    /// The place is taken.
+    /// The slot is taken.
     Taken,
     /// The guard does not hold, or there is no such run.
     Refused,
 }
 
-/// The answer to [`RunStore::update`].
+/// The result of [`RunStore::update`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Update {
-    /// Done.
+    /// The record was changed.
     Done,
     /// The guard does not hold, or there is no such run.
     Refused,
 }
 
-/// Which entries of a log to read.
+/// The entries of a log to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogRange {
-    /// From the entry that holds this sequence.
+    /// The first entry is the one that holds this sequence.
     pub from: Sequence,
-    /// To the entry that holds this one.
+    /// The last entry is the one that holds this sequence.
     pub to: Sequence,
-    /// No further entry is read after this many bytes.
+    /// Reading stops after this many bytes.
     pub bytes: usize,
 }
 
 impl LogRange {
-    /// From this sequence to the end, in pieces of 1 MiB.
+    /// Returns the range from this sequence to the end, in pieces of 1 MiB.
     pub fn from(from: Sequence) -> Self {
         Self { from, to: Sequence::MAX, bytes: 1 << 20 }
     }
 }
 
-/// The answer to [`RunStore::read`].
+/// The result of [`RunStore::read_range`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LogRead {
-    /// The app.
+    /// The app that the run belongs to.
     pub app: AppId,
     /// The record.
     pub record: Record,
     /// The entries, in order.
     pub entries: Vec<Entry>,
-    /// Whether the range goes on after them.
+    /// Whether the range has further entries.
     pub more: bool,
 }
 
-/// The answer to [`RunStore::head`].
+/// The result of [`RunStore::head`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Head {
-    /// The app.
+    /// The app that the run belongs to.
     pub app: AppId,
-    /// From then on the run fails if it has not ended.
+    /// When the run expires: from then on it fails if it has not ended.
     pub expires_at: Timestamp,
     /// The record.
     pub record: Record,
-    /// The last entry.
+    /// The last entry; `None` if the log is empty.
     pub last: Option<Entry>,
 }
 
-/// A run as a store gives it.
+/// The result of [`RunStore::get`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredRun {
-    /// What was asked for.
+    /// The request that created the run.
     pub new: NewRun,
     /// The record.
     pub record: Record,
-    /// The last entry.
+    /// The last entry; `None` if the log is empty.
     pub last: Option<Entry>,
 }
 
@@ -176,26 +177,26 @@ pub struct IdempotencyItem {
     pub request: [u8; 32],
     /// When it was bound.
     pub bound_at: Timestamp,
-    /// An older binding is void.
+    /// A binding from before this time is void.
     pub valid_since: Timestamp,
 }
 
-/// Which runs to list.
+/// A query for runs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListQuery {
-    /// Of this app.
+    /// The app whose runs are listed.
     pub app: AppId,
-    /// In one of these statuses, as callers see them; in any if empty.
+    /// Only runs in one of these statuses, as callers see them; any status if empty.
     pub statuses: Vec<ReportedStatus>,
-    /// Of this user.
+    /// Only runs of this user.
     pub user_id: Option<String>,
-    /// Of this session.
+    /// Only runs of this session.
     pub session_id: Option<Uuid>,
-    /// With all these labels.
+    /// Only runs with all of this metadata.
     pub metadata: Vec<(String, String)>,
-    /// In this order; never empty.
+    /// The sort order; never empty.
     pub sort: Vec<Sort>,
-    /// From where on.
+    /// Where the page starts.
     pub start: PageStart,
     /// Page size, 1 to 100.
     pub page_size: u32,
@@ -206,34 +207,34 @@ pub struct ListQuery {
 pub enum PageStart {
     /// After this many runs; at most 10,000.
     Offset(u64),
-    /// After the run that this cursor names: [`RunPage::next_cursor`] of the page before, for the same query.
+    /// At this cursor: [`RunPage::next_cursor`] of the previous page of the same query.
     Cursor(String),
 }
 
-/// One term of an order.
+/// One term of a sort order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sort {
-    /// By what.
+    /// What runs are sorted by.
     pub by: SortBy,
-    /// Largest first.
+    /// Whether the largest comes first.
     pub descending: bool,
 }
 
-/// What runs can be ordered by.
+/// What runs can be sorted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SortBy {
     /// When they were created.
     StartedAt,
-    /// When they ended; those that have not come last, either way.
+    /// When they ended; runs that have not ended come last in both directions.
     EndedAt,
-    /// Their status, as callers see it, in the order of [`ReportedStatus`].
+    /// Their status as callers see it, in the order of [`ReportedStatus`].
     Status,
 }
 
 /// The largest number that [`RunPage::total_count`] counts to.
 pub const COUNT_CAP: u64 = 10_000;
 
-/// How many bytes of input and output the runs of a page hold together; a page of one run may hold more.
+/// Maximum bytes of the inputs and outputs of all runs of a page; a page of one run may exceed it.
 pub const PAGE_BYTES: usize = 16 << 20;
 
 /// A page of runs.
@@ -241,24 +242,24 @@ pub const PAGE_BYTES: usize = 16 << 20;
 pub struct RunPage {
     /// The runs.
     pub runs: Vec<StoredRun>,
-    /// How many there are on all pages; [`COUNT_CAP`] if more.
+    /// The number of runs on all pages, up to [`COUNT_CAP`].
     pub total_count: u64,
-    /// Whether there are more than [`COUNT_CAP`].
+    /// Whether there are more runs than [`COUNT_CAP`].
     pub capped: bool,
-    /// Where the next page starts, if there is one.
+    /// Cursor of the next page, if there is one.
     pub next_cursor: Option<String>,
 }
 
-/// Why a listing was refused.
+/// Why runs were not listed.
 #[derive(Debug, thiserror::Error)]
 pub enum ListError {
-    /// No index serves this; the text says which orders are served with these filters.
+    /// No index supports this query; the text names the orders that are supported with these filters.
     #[error("{0}")]
     NotServed(String),
     /// The cursor is not one of this query's.
     #[error("not a cursor of this query")]
     BadCursor,
-    /// The runs of the page hold more than [`PAGE_BYTES`], or were not read on when they did; a page of one run never does.
+    /// The inputs and outputs of the page's runs exceed [`PAGE_BYTES`]; never for a page of one run.
     #[error("the runs of this page hold more than the {} MiB of input and output that a page may hold", PAGE_BYTES >> 20)]
     TooLarge,
     /// The store failed.

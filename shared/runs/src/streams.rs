@@ -9,24 +9,24 @@ use std::{
 
 /// Counts the open streams of each app, over all processes that serve it.
 ///
-/// Promises: of those who ask for one of `most` places, no more than that have one at a time; who asks at the same time as
-/// another for the last one may be refused as well. A place that is given back is free. One whose process died is free again
-/// within half an hour.
+/// Promises: an app never has more than `max` places taken. Of several concurrent requests for the last place, all may
+/// be refused. A place that is given back is free at once; the place of a process that died is free within half an
+/// hour.
 #[async_trait]
 pub trait OpenStreams: Send + Sync + 'static {
-    /// A place for one more stream of the app; `None` if it has `most` already.
-    async fn enter(&self, app: AppId, most: u32) -> Result<Option<StreamPlace>, StoreError>;
+    /// Takes a place for one more stream of the app; `None` if `max` are taken.
+    async fn enter(&self, app: AppId, max: u32) -> Result<Option<StreamPlace>, StoreError>;
 
-    /// Gives a place back. That it failed is no matter: see the promise.
+    /// Gives a place back. An error may be ignored: the place is freed later, as promised.
     async fn leave(&self, place: StreamPlace) -> Result<(), StoreError>;
 }
 
-/// An open stream's place.
+/// The place of an open stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamPlace {
-    /// The app.
+    /// The app that the stream belongs to.
     pub app: AppId,
-    /// Among which streams it is counted: for the store alone.
+    /// The counter that the stream is counted in; only for the store.
     pub period: i64,
 }
 
@@ -38,10 +38,10 @@ pub struct ProcessStreams {
 
 #[async_trait]
 impl OpenStreams for ProcessStreams {
-    async fn enter(&self, app: AppId, most: u32) -> Result<Option<StreamPlace>, StoreError> {
+    async fn enter(&self, app: AppId, max: u32) -> Result<Option<StreamPlace>, StoreError> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let count = open.entry(app).or_default();
-        let place = (*count < most).then(|| {
+        let place = (*count < max).then(|| {
             *count += 1;
             StreamPlace { app, period: 0 }
         });

@@ -1,4 +1,4 @@
-//! Points in time, and the port that tells the time.
+//! Points in time, and the port that returns the current one.
 
 use serde::{Deserialize, Serialize};
 use std::{
@@ -14,18 +14,18 @@ use std::{
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// Its day in UTC, in days since 1970-01-01.
+    /// Returns its day in UTC, in days since 1970-01-01.
     pub fn day(self) -> i64 {
         self.0.div_euclid(86_400_000)
     }
 
-    /// How long it is from `earlier` to here; zero if it is not earlier.
+    /// Returns the duration from `earlier` to this; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0 - earlier.0).unwrap_or(0))
     }
 }
 
-/// As the contract shows times: RFC 3339, UTC, whole seconds, `2026-06-10T09:15:21Z`.
+/// The format of the API: RFC 3339, UTC, whole seconds, `2026-06-10T09:15:21Z`.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_second(self.0.div_euclid(1000)) {
@@ -65,13 +65,13 @@ impl Sub<Duration> for Timestamp {
     }
 }
 
-/// Tells the time. A port, so that tests are deterministic.
+/// The source of time. A port, so that tests are deterministic.
 pub trait Clock: Send + Sync + 'static {
-    /// Now.
+    /// Returns the current time.
     fn now(&self) -> Timestamp;
 }
 
-/// [`Clock`] by the operating system.
+/// The operating system's [`Clock`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 

@@ -1,4 +1,4 @@
-//! The machines where the model is coarse: what is counted, and what runs out.
+//! Tests of the machines for what the model does not cover in detail: counters, backoff, deadlines and expiry.
 
 use runyard_runs::{
     Actor, AppId, Append, ClaimId, Entry, EventBody, Guard, Head, InputRequestKind, LogRead, LogState,
@@ -15,19 +15,19 @@ use uuid::Uuid;
 const RUN: RunId = RunId(Uuid::from_u128(1));
 const START: Timestamp = Timestamp(1_000_000_000_000);
 
-/// One run, kept as `RunStore` promises.
-struct Kept {
+/// One run in a store that keeps the promises of `RunStore`.
+struct TestStore {
     record: Record,
     log: Vec<Entry>,
     now: Timestamp,
     expires_at: Timestamp,
     claims: u128,
     enqueued: usize,
-    /// Of those, how many go before new work.
+    /// How many of those are delivered before new work.
     resumed: usize,
 }
 
-impl Kept {
+impl TestStore {
     fn new() -> Self {
         let record = Record {
             upto: 0,
@@ -54,7 +54,7 @@ impl Kept {
     }
 
     fn append(&mut self, entry: &Entry) -> Append {
-        if self.log.iter().any(|there| there.first == entry.first) {
+        if self.log.iter().any(|existing| existing.first == entry.first) {
             return Append::Taken;
         }
         self.log.push(entry.clone());
@@ -115,7 +115,7 @@ impl Kept {
         }
     }
 
-    /// In company, or alone if need be.
+    /// Opens a writer; it executes the run alone if the run is a suspect.
     fn open(&mut self) -> Writer {
         let mut writer = Writer::open(RUN, self.id(), self.expires_at);
         self.settle(&mut writer);
@@ -126,7 +126,7 @@ impl Kept {
         writer
     }
 
-    /// A worker that claims the run, and dies.
+    /// Lets a worker claim the run, and die.
     fn lose_a_worker(&mut self, with_progress: bool) {
         let mut writer = self.open();
         assert!(writer.is_open(), "{:?}", writer.stopped());
@@ -139,7 +139,7 @@ impl Kept {
         assert!(writer.is_claimed());
     }
 
-    /// The sweeper, when the run is due next.
+    /// Sweeps the run when it is due next.
     fn sweep(&mut self) -> Swept {
         self.now = self.now.max(self.record.due.expect("a live run is due"));
         let id = self.id();
@@ -159,184 +159,186 @@ fn journaled(key: &str) -> Logged {
 }
 
 #[test]
-fn a_run_past_its_last_day_fails_with_expired() {
-    let mut kept = Kept::new();
-    kept.record.due = Some(kept.expires_at);
-    assert_eq!(kept.sweep(), Swept::Failed);
-    assert_eq!(kept.error(), Some("expired"));
-    assert_eq!((kept.record.status, kept.record.due, kept.record.owner), (RunStatus::Failed, None, None));
-    assert_eq!(kept.record.ended_at, Some(kept.now));
+fn an_expired_run_fails_with_expired() {
+    let mut store = TestStore::new();
+    store.record.due = Some(store.expires_at);
+    assert_eq!(store.sweep(), Swept::Failed);
+    assert_eq!(store.error(), Some("expired"));
+    assert_eq!((store.record.status, store.record.due, store.record.owner), (RunStatus::Failed, None, None));
+    assert_eq!(store.record.ended_at, Some(store.now));
 }
 
 #[test]
-fn nobody_executes_a_run_past_its_last_day() {
-    let mut kept = Kept::new();
-    kept.now = kept.expires_at;
-    let writer = kept.open();
+fn an_expired_run_is_not_executed() {
+    let mut store = TestStore::new();
+    store.now = store.expires_at;
+    let writer = store.open();
     let Some(Stop::Condemned { body, .. }) = writer.stopped() else { panic!("{:?}", writer.stopped()) };
-    let (id, body) = (kept.id(), EventBody::clone(body));
-    assert!(matches!(kept.drive(Ender::new(RUN, id, body)), Ended::Now(_)));
-    assert_eq!(kept.error(), Some("expired"));
+    let (id, body) = (store.id(), EventBody::clone(body));
+    assert!(matches!(store.drive(Ender::new(RUN, id, body)), Ended::Now(_)));
+    assert_eq!(store.error(), Some("expired"));
 }
 
 #[test]
 fn a_run_that_loses_its_workers_fails_with_worker_lost() {
-    let mut kept = Kept::new();
+    let mut store = TestStore::new();
     for lost in 1..5 {
-        kept.lose_a_worker(false);
-        assert_eq!(kept.sweep(), Swept::Requeued);
-        assert_eq!((lost_workers(kept.record.attempts), kept.record.owner), (lost, None));
-        assert_eq!((kept.enqueued, kept.resumed), (lost as usize, lost as usize));
+        store.lose_a_worker(false);
+        assert_eq!(store.sweep(), Swept::Requeued);
+        assert_eq!((lost_workers(store.record.attempts), store.record.owner), (lost, None));
+        assert_eq!((store.enqueued, store.resumed), (lost as usize, lost as usize));
     }
-    kept.lose_a_worker(false);
-    assert_eq!(kept.sweep(), Swept::Failed);
-    assert_eq!(kept.error(), Some("worker_lost"));
+    store.lose_a_worker(false);
+    assert_eq!(store.sweep(), Swept::Failed);
+    assert_eq!(store.error(), Some("worker_lost"));
     assert_eq!(lost_workers(MAX_ATTEMPTS), 5);
 }
 
 #[test]
 fn a_run_that_has_lost_two_workers_is_executed_alone_or_not_at_all() {
-    let mut kept = Kept::new();
+    let mut store = TestStore::new();
     for attempts in [LOST_ONE, SUSPECT] {
-        kept.lose_a_worker(false);
-        kept.sweep();
-        assert_eq!(kept.record.attempts, attempts);
+        store.lose_a_worker(false);
+        store.sweep();
+        assert_eq!(store.record.attempts, attempts);
     }
-    let before = kept.record.clone();
-    let mut writer = Writer::open(RUN, kept.id(), kept.expires_at);
-    kept.settle(&mut writer);
+    let before = store.record.clone();
+    let mut writer = Writer::open(RUN, store.id(), store.expires_at);
+    store.settle(&mut writer);
     assert_eq!(writer.stopped(), Some(&Stop::Suspected));
-    assert_eq!(kept.record, before, "it leaves no trace");
-    let mut writer = Writer::open(RUN, kept.id(), kept.expires_at).alone();
-    kept.settle(&mut writer);
+    assert_eq!(store.record, before, "the record is unchanged");
+    let mut writer = Writer::open(RUN, store.id(), store.expires_at).alone();
+    store.settle(&mut writer);
     assert!(writer.is_claimed());
     assert_eq!(writer.attempts(), SUSPECT);
     writer.push([journaled("step")], Usage::default());
     writer.flush(false);
-    kept.settle(&mut writer);
+    store.settle(&mut writer);
     assert_eq!(writer.attempts(), 0, "it has made progress");
 }
 
 #[test]
-fn a_suspect_that_lasts_is_cleared() {
-    let mut kept = Kept::new();
+fn a_suspect_that_survives_its_probation_is_cleared() {
+    let mut store = TestStore::new();
     for _ in 0..3 * MAX_ATTEMPTS {
-        while kept.record.attempts < SUSPECT {
-            kept.lose_a_worker(false);
-            assert_eq!(kept.sweep(), Swept::Requeued);
+        while store.record.attempts < SUSPECT {
+            store.lose_a_worker(false);
+            assert_eq!(store.sweep(), Swept::Requeued);
         }
-        let mut writer = kept.open();
-        kept.settle(&mut writer);
+        let mut writer = store.open();
+        store.settle(&mut writer);
         writer.clear();
-        kept.settle(&mut writer);
+        store.settle(&mut writer);
         assert!(writer.is_claimed());
-        assert_eq!((writer.attempts(), kept.record.attempts), (LOST_ONE, LOST_ONE));
-        let rev = kept.record.rev;
+        assert_eq!((writer.attempts(), store.record.attempts), (LOST_ONE, LOST_ONE));
+        let rev = store.record.rev;
         writer.clear();
-        kept.settle(&mut writer);
-        assert_eq!(kept.record.rev, rev, "once is enough");
-        assert_eq!(kept.sweep(), Swept::Requeued, "what it dies of now is not its doing");
+        store.settle(&mut writer);
+        assert_eq!(store.record.rev, rev, "once is enough");
+        assert_eq!(store.sweep(), Swept::Requeued, "a loss after the clearance does not make it fail");
     }
-    let mut late = kept.open();
-    kept.settle(&mut late);
-    kept.sweep();
+    let mut late = store.open();
+    store.settle(&mut late);
+    store.sweep();
     late.clear();
-    kept.settle(&mut late);
-    assert_eq!(late.stopped(), Some(&Stop::Superseded), "who lost the lease clears nobody");
+    store.settle(&mut late);
+    assert_eq!(late.stopped(), Some(&Stop::Superseded), "without the lease it cannot clear the run");
 }
 
 #[test]
-fn a_process_that_ends_counts_against_nobody() {
-    let mut kept = Kept::new();
+fn the_end_of_a_process_is_not_counted_against_the_run() {
+    let mut store = TestStore::new();
     for _ in 0..3 * MAX_ATTEMPTS {
-        let mut writer = kept.open();
+        let mut writer = store.open();
         writer.flush(true);
-        kept.settle(&mut writer);
+        store.settle(&mut writer);
         writer.leave();
-        kept.settle(&mut writer);
+        store.settle(&mut writer);
         assert_eq!(writer.stopped(), Some(&Stop::HandedOver));
-        assert_eq!((kept.record.attempts, kept.record.due), (0, Some(kept.now)));
+        assert_eq!((store.record.attempts, store.record.due), (0, Some(store.now)));
     }
 }
 
 #[test]
-fn progress_begins_the_count_anew() {
-    let mut kept = Kept::new();
+fn progress_resets_the_count() {
+    let mut store = TestStore::new();
     for _ in 0..3 * MAX_ATTEMPTS {
-        kept.lose_a_worker(true);
-        assert_eq!(kept.sweep(), Swept::Requeued);
-        assert_eq!(kept.record.attempts, LOST_ONE);
+        store.lose_a_worker(true);
+        assert_eq!(store.sweep(), Swept::Requeued);
+        assert_eq!(store.record.attempts, LOST_ONE);
     }
-    assert!(!kept.state().status.is_terminal());
+    assert!(!store.state().status.is_terminal());
 }
 
 #[test]
-fn a_long_queue_fails_no_run() {
-    let mut kept = Kept::new();
+fn a_long_queue_does_not_fail_a_run() {
+    let mut store = TestStore::new();
     for _ in 0..10 * MAX_ATTEMPTS {
-        assert_eq!(kept.sweep(), Swept::Requeued);
+        assert_eq!(store.sweep(), Swept::Requeued);
     }
-    assert!(kept.now < kept.expires_at);
-    assert_eq!((kept.record.attempts, kept.resumed), (UNOWNED, 0));
-    assert!(kept.open().is_claimed(), "whoever takes a run that was looked for claims it first");
+    assert!(store.now < store.expires_at);
+    assert_eq!((store.record.attempts, store.resumed), (UNOWNED, 0));
+    assert!(store.open().is_claimed(), "a run that was swept is claimed first");
 }
 
 #[test]
 fn takeovers_back_off() {
-    let mut kept = Kept::new();
+    let mut store = TestStore::new();
     let mut waits = Vec::new();
     for _ in LOST_ONE..MAX_ATTEMPTS {
-        kept.lose_a_worker(false);
-        kept.sweep();
-        waits.push(kept.record.due.expect("it is due").since(kept.now + LEASE));
+        store.lose_a_worker(false);
+        store.sweep();
+        waits.push(store.record.due.expect("it is due").since(store.now + LEASE));
     }
     assert_eq!(waits, [0, 1, 5, 20].map(Duration::from_secs));
 }
 
 #[test]
 fn hand_overs_without_progress_are_counted() {
-    let mut kept = Kept::new();
+    let mut store = TestStore::new();
     for given_back in LOST_ONE..=MAX_ATTEMPTS {
-        let mut writer = kept.open();
+        let mut writer = store.open();
         writer.flush(true);
-        kept.settle(&mut writer);
+        store.settle(&mut writer);
         writer.hand_over();
-        kept.settle(&mut writer);
+        store.settle(&mut writer);
         assert_eq!(writer.stopped(), Some(&Stop::HandedOver));
-        assert_eq!((kept.record.attempts, kept.record.owner), (given_back, None));
-        assert_eq!(kept.record.due, Some(kept.now));
+        assert_eq!((store.record.attempts, store.record.owner), (given_back, None));
+        assert_eq!(store.record.due, Some(store.now));
     }
-    assert_eq!(kept.enqueued, 5);
-    let Some(Stop::Condemned { body, .. }) = kept.open().stopped().cloned() else { panic!("it goes on") };
+    assert_eq!(store.enqueued, 5);
+    let Some(Stop::Condemned { body, .. }) = store.open().stopped().cloned() else {
+        panic!("the run is executed again")
+    };
     assert!(matches!(*body, EventBody::RunFailed { error } if error.code == "worker_lost"));
 }
 
 #[test]
 fn a_hand_over_with_progress_is_not_counted() {
-    let mut kept = Kept::new();
-    kept.lose_a_worker(false);
-    kept.sweep();
-    let mut writer = kept.open();
+    let mut store = TestStore::new();
+    store.lose_a_worker(false);
+    store.sweep();
+    let mut writer = store.open();
     writer.push([journaled("step")], Usage::default());
     writer.hand_over();
-    kept.settle(&mut writer);
+    store.settle(&mut writer);
     assert_eq!(writer.stopped(), Some(&Stop::HandedOver));
-    assert_eq!(kept.record.attempts, 0);
-    assert_eq!(kept.state().journaled, kept.log.last().expect("a log").last());
+    assert_eq!(store.record.attempts, 0);
+    assert_eq!(store.state().journaled, store.log.last().expect("a log").last());
 }
 
 #[test]
-fn a_refused_renewal_offers_what_is_done_and_stops() {
-    let mut kept = Kept::new();
-    let mut writer = kept.open();
+fn a_refused_renewal_writes_finished_work_and_stops() {
+    let mut store = TestStore::new();
+    let mut writer = store.open();
     writer.flush(true);
-    kept.settle(&mut writer);
-    assert_eq!(kept.sweep(), Swept::Requeued);
+    store.settle(&mut writer);
+    assert_eq!(store.sweep(), Swept::Requeued);
     writer.push([journaled("step")], Usage::default());
     writer.renew();
-    kept.settle(&mut writer);
+    store.settle(&mut writer);
     assert_eq!(writer.stopped(), Some(&Stop::Superseded));
-    assert_eq!(kept.log.last().and_then(|entry| entry.events[0].key.as_deref()), Some("step"));
+    assert_eq!(store.log.last().and_then(|entry| entry.events[0].key.as_deref()), Some("step"));
 }
 
 #[test]
@@ -350,7 +352,7 @@ fn the_deadline_does_not_run_while_the_run_waits_for_a_person() {
     let started = created.after(claim, 1, at(0), &[EventBody::RunStarted.into()]);
     assert_eq!(started.deadline(limit), Some(at(100)));
 
-    // A takeover while it is being executed does not begin it anew.
+    // A takeover while it is being executed does not restart the time.
     let taken_over = started.after(claim, 2, at(20), &[EventBody::RunResumed.into()]);
     assert_eq!(taken_over.deadline(limit), Some(at(100)));
 
@@ -379,21 +381,21 @@ fn the_deadline_does_not_run_while_the_run_waits_for_a_person() {
 
 #[test]
 fn a_live_lease_is_left_alone() {
-    let mut kept = Kept::new();
-    kept.lose_a_worker(false);
-    let (record, id) = (kept.record.clone(), kept.id());
-    assert_eq!(kept.drive(Sweep::new(RUN, id)), Swept::Nothing);
-    assert_eq!(kept.open().stopped(), Some(&Stop::Superseded));
-    assert_eq!(kept.record, record);
-    let guard = Guard::LeaseFree { claim: id, now: kept.now };
+    let mut store = TestStore::new();
+    store.lose_a_worker(false);
+    let (record, id) = (store.record.clone(), store.id());
+    assert_eq!(store.drive(Sweep::new(RUN, id)), Swept::Nothing);
+    assert_eq!(store.open().stopped(), Some(&Stop::Superseded));
+    assert_eq!(store.record, record);
+    let guard = Guard::LeaseFree { claim: id, now: store.now };
     assert!(!guard.holds(&record));
-    assert!(Guard::LeaseFree { claim: id, now: kept.now + LEASE }.holds(&record));
+    assert!(Guard::LeaseFree { claim: id, now: store.now + LEASE }.holds(&record));
 }
 
-/// A worker that finds a lot to write makes several entries of it, in order, and ends the run with the last. Another one that
-/// takes a place in between loses nothing.
+/// A worker with many events writes several entries, in order, and ends the run with the last. Nothing is lost if
+/// another participant takes a slot in between.
 #[test]
-fn much_is_written_in_several_entries() {
+fn many_events_are_written_in_several_entries() {
     let journal = || Some(Value::from("x".repeat(400_000)));
     let pushed: Vec<Logged> = (0..12)
         .map(|number| Logged {
@@ -402,36 +404,40 @@ fn much_is_written_in_several_entries() {
             journal: journal(),
         })
         .collect();
-    for meanwhile in [false, true] {
-        let mut kept = Kept::new();
-        let mut writer = kept.open();
+    for interrupted in [false, true] {
+        let mut store = TestStore::new();
+        let mut writer = store.open();
         writer.push(pushed.clone(), Usage::default());
         writer.end(EventBody::RunFailed { error: runyard_runs::RunError::new("node_failed", "no") });
-        let mut answered = !meanwhile;
-        while let Some(op) = writer.next(kept.now) {
-            if kept.log.len() == 2 && !answered && matches!(op, Op::Append(_)) {
-                answered = true;
-                let first = kept.log.last().map_or(1, |entry| entry.last() + 1);
-                let mut other = kept.log[1].clone();
-                (other.first, other.nonce, other.writer) = (first, 99, kept.id());
+        let mut has_written = !interrupted;
+        while let Some(op) = writer.next(store.now) {
+            if store.log.len() == 2 && !has_written && matches!(op, Op::Append(_)) {
+                has_written = true;
+                let first = store.log.last().map_or(1, |entry| entry.last() + 1);
+                let mut other = store.log[1].clone();
+                (other.first, other.nonce, other.writer) = (first, 99, store.id());
                 other.events = vec![EventBody::RunCheckpoint.into()];
-                kept.log.push(other);
+                store.log.push(other);
             }
-            let reply = kept.perform(&op);
-            writer.reply(reply, kept.now);
+            let reply = store.perform(&op);
+            writer.reply(reply, store.now);
         }
         assert_eq!(writer.stopped(), Some(&Stop::Ended));
         assert_eq!(writer.acknowledged(), 12);
-        let keys: Vec<_> =
-            kept.log.iter().flat_map(|entry| &entry.events).filter_map(|logged| logged.key.clone()).collect();
+        let keys: Vec<_> = store
+            .log
+            .iter()
+            .flat_map(|entry| &entry.events)
+            .filter_map(|logged| logged.key.clone())
+            .collect();
         assert_eq!(keys, (0..12).map(|number| number.to_string()).collect::<Vec<_>>());
         let mut next = 1;
-        for entry in &kept.log {
+        for entry in &store.log {
             assert_eq!(entry.first, next);
             next = entry.last() + 1;
             assert!(entry.events.len() <= 4, "two large ones, the claim and the end");
         }
-        assert!(kept.log.iter().rev().skip(1).all(|entry| !entry.state.status.is_terminal()));
-        assert_eq!(kept.log.last().map(|entry| entry.state.status), Some(RunStatus::Failed));
+        assert!(store.log.iter().rev().skip(1).all(|entry| !entry.state.status.is_terminal()));
+        assert_eq!(store.log.last().map(|entry| entry.state.status), Some(RunStatus::Failed));
     }
 }

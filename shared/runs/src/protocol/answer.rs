@@ -1,4 +1,4 @@
-//! Recording a person's answer, or that none came in time: rule 13.
+//! Recording a person's answer, or the expiry of a request: rule 13.
 
 use super::{Machine, Next, Op, Reply};
 use crate::{
@@ -8,40 +8,40 @@ use crate::{
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
 
-/// Records a person's answer, or that none came in time, and wakes the run.
+/// Records a person's answer, or the expiry of requests, and wakes the run.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Answerer {
     run: RunId,
     writer: ClaimId,
-    what: What,
+    subject: Subject,
     step: Step,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum What {
+enum Subject {
     Answer {
         request: RequestId,
-        /// The event that tells of it, `input.received`.
+        /// The event `input.received` of the answer.
         body: Box<EventBody>,
         answer: Answer,
     },
-    /// Whatever has expired.
+    /// All requests that have expired.
     Expiry,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Step {
-    Look,
+    ReadHead,
     Commit {
         entry: Arc<Entry>,
         owner: Option<ClaimId>,
     },
-    /// The reply was lost, or the place is taken: by whom?
+    /// The reply was lost, or the slot is taken: read which entry has it.
     Check {
         entry: Arc<Entry>,
         owner: Option<ClaimId>,
     },
-    /// The run is held by another, or by nobody: since before the entry was written?
+    /// The owner changed: read whether the entry was written before that.
     Refused {
         entry: Arc<Entry>,
     },
@@ -49,43 +49,48 @@ enum Step {
     Done(Answered),
 }
 
-/// What came of it.
+/// The outcome of an [`Answerer`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Answered {
     /// It is recorded.
     Now,
-    /// The request is not pending: unknown, answered, or expired. Or none has expired.
+    /// The request is not pending (unknown, answered, or expired), or no request has expired.
     NotPending,
     /// The run has ended.
     Ended,
     /// There is no such run.
     NoRun,
-    /// The store did not answer: ask again.
+    /// Unknown: the store did not answer. The caller may try again.
     Unknown,
 }
 
 impl Answerer {
-    /// Answers `request` of `run`, which `body` tells; `writer` is an id used for nothing else.
+    /// Answers `request` of `run` with the event `body`; `writer` is an id that is not used for anything else.
     pub fn new(run: RunId, writer: ClaimId, request: RequestId, body: EventBody, answer: Answer) -> Self {
-        Self { run, writer, what: What::Answer { request, body: Box::new(body), answer }, step: Step::Look }
+        Self {
+            run,
+            writer,
+            subject: Subject::Answer { request, body: Box::new(body), answer },
+            step: Step::ReadHead,
+        }
     }
 
-    /// Records which requests of `run` have expired, for who has just read its `head`.
+    /// Records which requests of `run` have expired; the caller has just read its `head`.
     pub fn expire(run: RunId, writer: ClaimId, head: &Head, now: Timestamp) -> Self {
-        let mut answerer = Self { run, writer, what: What::Expiry, step: Step::Look };
+        let mut answerer = Self { run, writer, subject: Subject::Expiry, step: Step::ReadHead };
         answerer.step = answerer.decide(head, now);
         answerer
     }
 
-    /// Whether the log has moved, so that whoever judged it must judge anew.
+    /// Whether the log has grown, so that the caller must decide again.
     pub(super) fn is_looking(&self) -> bool {
-        self.step == Step::Look
+        self.step == Step::ReadHead
     }
 
-    /// What is to be recorded; nothing if no request waits for it.
+    /// Returns the events to record; none if no matching request is pending.
     fn events(&self, state: &LogState, now: Timestamp) -> Vec<Logged> {
-        match &self.what {
-            What::Answer { request, body, answer } => {
+        match &self.subject {
+            Subject::Answer { request, body, answer } => {
                 let is_open = |pending: &&Pending| pending.request == *request && !pending.is_expired(now);
                 let answered = |pending: &Pending| Logged {
                     body: (**body).clone(),
@@ -94,7 +99,7 @@ impl Answerer {
                 };
                 state.pending.iter().find(is_open).map(answered).into_iter().collect()
             }
-            What::Expiry => state.expired(now).map(expired).collect(),
+            Subject::Expiry => state.expired(now).map(expired).collect(),
         }
     }
 
@@ -124,7 +129,7 @@ impl Answerer {
     }
 }
 
-/// What the log keeps of a request that nobody answered in time.
+/// Returns the event of a request that expired without an answer.
 pub(crate) fn expired(request: RequestId) -> Logged {
     Logged {
         body: EventBody::InputExpired { request_id: request },
@@ -138,9 +143,9 @@ impl Machine for Answerer {
 
     fn next(&self, now: Timestamp) -> Next<Answered> {
         match &self.step {
-            Step::Look => Next::Do(Op::Head),
-            // Nobody holds a run that is paused or rests: it is due. Who holds it sees the answer, but may let go of it
-            // meanwhile: then this is judged anew.
+            Step::ReadHead => Next::Do(Op::Head),
+            // A run that is paused or rests has no owner, so it becomes due. An owner sees the answer in the log, but
+            // may release the run before that: then the guard fails and this is decided again.
             Step::Commit { entry, owner } => Next::Do(Op::Commit(
                 Arc::clone(entry),
                 RecordChange {
@@ -158,25 +163,26 @@ impl Machine for Answerer {
     }
 
     fn reply(&mut self, _op: Op, reply: Reply, now: Timestamp) {
-        let step = std::mem::replace(&mut self.step, Step::Look);
+        let step = std::mem::replace(&mut self.step, Step::ReadHead);
         self.step = match (step, reply) {
             (_, Reply::NoRun) => Step::Done(Answered::NoRun),
-            (Step::Look, Reply::Head(head)) => self.decide(&head, now),
+            (Step::ReadHead, Reply::Head(head)) => self.decide(&head, now),
             (Step::Commit { .. }, Reply::Done) => Step::Enqueue,
             (Step::Commit { entry, .. }, Reply::Refused) => Step::Refused { entry },
             (Step::Commit { entry, owner }, Reply::Taken | Reply::Unknown) => Step::Check { entry, owner },
             (Step::Check { entry, owner }, Reply::Log(log)) => match log.entries.first() {
                 None => Step::Commit { entry, owner },
-                Some(there) if there.is_same_append(&entry) => Step::Enqueue,
-                Some(_) => Step::Look,
+                Some(existing) if existing.is_same_append(&entry) => Step::Enqueue,
+                Some(_) => Step::ReadHead,
             },
             (Step::Refused { entry }, Reply::Log(log)) => match log.entries.first() {
-                Some(there) if there.is_same_append(&entry) => Step::Enqueue,
-                _ => Step::Look,
+                Some(existing) if existing.is_same_append(&entry) => Step::Enqueue,
+                _ => Step::ReadHead,
             },
             (Step::Refused { entry }, Reply::Unknown) => Step::Refused { entry },
             (Step::Check { entry, owner }, Reply::Unknown) => Step::Check { entry, owner },
-            // Lost or not: a run that nobody holds is due, any other has an executor that sees the answer.
+            // A lost message does no harm: a run without an owner is due, any other has an executor that sees the
+            // answer.
             (Step::Enqueue, _) => Step::Done(Answered::Now),
             _ => Step::Done(Answered::Unknown),
         };

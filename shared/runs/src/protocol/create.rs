@@ -4,10 +4,10 @@ use super::{LEASE, Machine, Next, Op, Reply};
 use crate::{ClaimId, IdempotencyItem, Record, RunId, RunStatus, Timestamp};
 use std::time::Duration;
 
-/// Accepts a run, once for an idempotency key.
+/// Accepts a run, once per idempotency key.
 ///
-/// The key is bound first, then the run created: a caller that died in between finds the key and no run, and creates it
-/// under the id that the key names.
+/// The key is bound before the run is created. If the process dies in between, a repeated request finds the key but no
+/// run, and creates the run under the id that the key is bound to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Creator {
     run: RunId,
@@ -22,33 +22,33 @@ enum Step {
     Create {
         again: bool,
     },
-    /// There is a run, and the reply to the first attempt was lost: is it ours?
-    Whose,
+    /// The run exists, and the reply to the first attempt was lost: read whether this request created it.
+    CheckOwner,
     Enqueue,
     Done(Outcome),
 }
 
-/// What came of a request to create a run.
+/// The outcome of a request to create a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// The run exists, by this request.
+    /// This request created the run.
     Created(RunId),
     /// An earlier request with the same key and content created this run.
     Replayed(RunId),
     /// The key belongs to another request, which created this run.
     Conflict(RunId),
-    /// Nothing is known: the store did not answer. The caller may ask again.
+    /// Unknown: the store did not answer. The caller may try again.
     Unknown,
 }
 
 impl Creator {
-    /// Accepts `run`. With `owner`, that claim holds the lease from the start; without, the run is enqueued.
+    /// Accepts `run`. An `owner` is a claim that holds the lease from the start; without one, the run is enqueued.
     pub fn new(run: RunId, owner: Option<ClaimId>, idempotency: Option<IdempotencyItem>) -> Self {
         let step = if idempotency.is_some() { Step::Bind } else { Step::Create { again: false } };
         Self { run, owner, idempotency, step }
     }
 
-    /// The run that is being created: the one that the key names, once that is known.
+    /// The run that is being created: once the key is bound, the run that it is bound to.
     pub fn run(&self) -> RunId {
         self.run
     }
@@ -74,7 +74,7 @@ impl Machine for Creator {
                 attempts_at: 0,
                 rev: 0,
             })),
-            Step::Whose => Next::Do(Op::Head),
+            Step::CheckOwner => Next::Do(Op::Head),
             Step::Enqueue => Next::Do(Op::Enqueue { delay: Duration::ZERO, resumes: false }),
             Step::Done(outcome) => Next::Done(*outcome),
         }
@@ -91,16 +91,16 @@ impl Machine for Creator {
             },
             (Step::Create { .. }, Reply::Done) if self.owner.is_none() => Step::Enqueue,
             (Step::Create { .. }, Reply::Done) => Step::Done(Outcome::Created(self.run)),
-            (Step::Create { again: true }, Reply::Exists) if self.owner.is_some() => Step::Whose,
-            // Ours or not: one message too many does no harm.
+            (Step::Create { again: true }, Reply::Exists) if self.owner.is_some() => Step::CheckOwner,
+            // Whether or not this request created it: an extra message does no harm.
             (Step::Create { again: true }, Reply::Exists) => Step::Enqueue,
-            (Step::Whose, Reply::Head(head)) if head.record.owner == self.owner => {
+            (Step::CheckOwner, Reply::Head(head)) if head.record.owner == self.owner => {
                 Step::Done(Outcome::Created(self.run))
             }
-            (Step::Whose, Reply::Head(_)) => Step::Done(Outcome::Replayed(self.run)),
+            (Step::CheckOwner, Reply::Head(_)) => Step::Done(Outcome::Replayed(self.run)),
             (Step::Create { .. }, Reply::Exists) => Step::Done(Outcome::Replayed(self.run)),
             (Step::Create { again: false }, Reply::Unknown) => Step::Create { again: true },
-            // Lost or not: the run is due.
+            // A lost message does no harm: the run is due.
             (Step::Enqueue, _) => Step::Done(Outcome::Created(self.run)),
             _ => Step::Done(Outcome::Unknown),
         };

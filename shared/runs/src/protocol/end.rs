@@ -16,56 +16,57 @@ pub struct Ender {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Step {
-    Look,
+    ReadHead,
     Commit(Arc<Entry>),
-    /// The reply was lost: is the entry there?
+    /// The reply was lost, or the slot is taken: read which entry has it.
     Check(Arc<Entry>),
     Done(Ended),
 }
 
-/// What came of it.
+/// The outcome of an [`Ender`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Ended {
-    /// The run ended, by this entry.
+    /// This entry ended the run.
     Now(Arc<Entry>),
-    /// The run had ended before.
+    /// The run had already ended.
     Before,
     /// There is no such run.
     NoRun,
     /// The guard does not hold.
     Refused,
-    /// The store did not answer: ask again.
+    /// Unknown: the store did not answer. The caller may try again.
     Unknown,
 }
 
 impl Ender {
-    /// Ends `run` with `body`, written by `writer`, an id used for nothing else.
+    /// Ends `run` with `body`; `writer` is an id that is not used for anything else.
     pub fn new(run: RunId, writer: ClaimId, body: EventBody) -> Self {
-        Self { run, writer, body, guard: Guard::Always, step: Step::Look }
+        Self { run, writer, body, guard: Guard::Always, step: Step::ReadHead }
     }
 
-    /// Cancels `run` for who has just read its `head`.
+    /// Cancels `run`; the caller has just read its `head`.
     pub fn cancel(run: RunId, writer: ClaimId, head: &Head, now: Timestamp) -> Self {
         let mut ender = Self::new(run, writer, EventBody::RunCanceled);
         ender.step = ender.decide(head, now);
         ender
     }
 
-    /// Ends `run` with `body` for who has judged it when its record was at `rev`, if it is so still.
+    /// Ends `run` with `body` if its record is still at `rev`, on which the caller has based its decision.
     pub fn at_rev(run: RunId, writer: ClaimId, body: EventBody, rev: u64) -> Self {
         Self { guard: Guard::Rev(rev), ..Self::new(run, writer, body) }
     }
 
-    /// The same for who has judged the run by its `head`, and wants to judge anew if the record has moved since.
+    /// Like [`Ender::at_rev`], for a caller that has based its decision on `head`, and decides again if the log has
+    /// grown.
     pub fn judged(run: RunId, writer: ClaimId, body: EventBody, head: &Head, now: Timestamp) -> Self {
         let mut ender = Self::at_rev(run, writer, body, head.record.rev);
         ender.step = ender.decide(head, now);
         ender
     }
 
-    /// Whether the log has moved, so that whoever judged it must judge anew.
+    /// Whether the log has grown, so that the caller must decide again.
     pub(super) fn is_looking(&self) -> bool {
-        self.step == Step::Look
+        self.step == Step::ReadHead
     }
 
     fn decide(&self, head: &Head, now: Timestamp) -> Step {
@@ -93,7 +94,7 @@ impl Machine for Ender {
 
     fn next(&self, _now: Timestamp) -> Next<Ended> {
         match &self.step {
-            Step::Look => Next::Do(Op::Head),
+            Step::ReadHead => Next::Do(Op::Head),
             Step::Commit(entry) => {
                 Next::Do(Op::Commit(Arc::clone(entry), terminal_change(entry), self.guard))
             }
@@ -103,17 +104,17 @@ impl Machine for Ender {
     }
 
     fn reply(&mut self, _op: Op, reply: Reply, now: Timestamp) {
-        let step = std::mem::replace(&mut self.step, Step::Look);
+        let step = std::mem::replace(&mut self.step, Step::ReadHead);
         self.step = match (step, reply) {
             (_, Reply::NoRun) => Step::Done(Ended::NoRun),
-            (Step::Look, Reply::Head(head)) => self.decide(&head, now),
+            (Step::ReadHead, Reply::Head(head)) => self.decide(&head, now),
             (Step::Commit(entry), Reply::Done) => Step::Done(Ended::Now(entry)),
             (Step::Commit(entry), Reply::Taken | Reply::Unknown) => Step::Check(entry),
             (Step::Commit(_), Reply::Refused) => Step::Done(Ended::Refused),
             (Step::Check(entry), Reply::Log(log)) => match log.entries.first() {
                 None => Step::Commit(entry),
-                Some(there) if there.is_same_append(&entry) => Step::Done(Ended::Now(entry)),
-                Some(_) => Step::Look,
+                Some(existing) if existing.is_same_append(&entry) => Step::Done(Ended::Now(entry)),
+                Some(_) => Step::ReadHead,
             },
             (Step::Check(entry), Reply::Unknown) => Step::Check(entry),
             _ => Step::Done(Ended::Unknown),

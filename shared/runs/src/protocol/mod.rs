@@ -1,16 +1,16 @@
-//! Who may append what to a run's log: the design's rules, without any I/O.
+//! The protocol of a run's log: the design's rules on what may be appended by whom, without any I/O.
 //!
-//! Each participant is a small machine. [`Machine::next`] says what it wants of the store, [`Machine::reply`] takes the
-//! answer. The service drives them against the ports; the model (`tests/model`) drives the same code against a simulated
-//! store and every order of events that can happen there.
+//! Each participant is a small state machine. [`Machine::next`] returns the operation that it requests,
+//! [`Machine::reply`] takes the result. The service drives the machines against the ports. The model (`tests/model`)
+//! drives the same code against a simulated store, through every possible order of events.
 //!
 //! | machine | what |
 //! | --- | --- |
-//! | [`Creator`] | accepts a run, once for an idempotency key |
+//! | [`Creator`] | accepts a run, once per idempotency key |
 //! | [`Writer`] | one attempt to execute a run: claim, append, pause, rest, end, hand over |
 //! | [`Ender`] | ends a run from outside: cancel, expiry, too many lost workers |
-//! | [`Answerer`] | records a person's answer, or that none came in time, and wakes the run |
-//! | [`Sweep`] | looks at one run that is due |
+//! | [`Answerer`] | records a person's answer, or the expiry of requests, and wakes the run |
+//! | [`Sweep`] | handles one run that is due |
 
 mod answer;
 mod create;
@@ -37,27 +37,27 @@ pub const LEASE: Duration = Duration::from_mins(1);
 /// How often a lease is renewed.
 pub const RENEWAL: Duration = Duration::from_secs(20);
 
-/// [`Record::attempts`] from which on a run is a suspect: it has lost two workers. Either of them may have died of
-/// another run, so from here on it is executed apart from everything else that has lost a worker.
+/// [`Record::attempts`] from which on a run is a suspect: it has lost two workers. Another run may have caused either
+/// loss, so from here on it is executed apart from every other run that has lost a worker.
 pub const SUSPECT: u32 = LOST_ONE + 1;
 
-/// [`Record::attempts`] at which the run fails with `worker_lost`: after two workers that were lost in company, it
-/// has lost three more while it was executed alone.
+/// [`Record::attempts`] at which the run fails with `worker_lost`: after the two workers that made it a suspect, it has
+/// lost three more while it was executed alone.
 pub const MAX_ATTEMPTS: u32 = SUSPECT + 3;
 
-/// [`Record::attempts`] of a run that was found without an owner: nobody is known to be lost, but whoever takes the run
-/// claims it before it executes anything.
+/// [`Record::attempts`] of a run that was due without an owner: no worker is known to be lost, but the next worker
+/// claims the run before it executes anything.
 pub const UNOWNED: u32 = 1;
 
 /// [`Record::attempts`] of a run that has lost one worker.
 pub const LOST_ONE: u32 = UNOWNED + 1;
 
-/// How many lost workers `attempts` stands for.
+/// Returns how many lost workers `attempts` stands for.
 pub const fn lost_workers(attempts: u32) -> u32 {
     attempts.saturating_sub(UNOWNED)
 }
 
-/// What a machine wants of the store or the queue. The run is the machine's own.
+/// An operation on the store or the queue that a machine requests for its run.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
     /// [`RunStore::bind`](crate::RunStore::bind)
@@ -66,7 +66,7 @@ pub enum Op {
     Create(Record),
     /// [`RunStore::read`](crate::RunStore::read), repeated to the end of the log.
     Read {
-        /// From which sequence.
+        /// The first sequence to read.
         from: Sequence,
     },
     /// [`RunStore::head`](crate::RunStore::head)
@@ -79,20 +79,20 @@ pub enum Op {
     Update(RecordChange, Guard),
     /// [`RunQueue::enqueue`](crate::RunQueue::enqueue)
     Enqueue {
-        /// After how long.
+        /// How long the message is delayed.
         delay: Duration,
-        /// Whether the run has lost its worker, and goes before new work.
+        /// Whether the run has lost its worker, and is delivered before new work.
         resumes: bool,
     },
 }
 
-/// What came of an [`Op`].
+/// The result of an [`Op`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::large_enum_variant, reason = "it is consumed at once")]
 pub enum Reply {
     /// To [`Op::Bind`]: what the key is bound to now.
     Bound(IdempotencyItem),
-    /// To [`Op::Create`]: there is a run with this id.
+    /// To [`Op::Create`]: a run with this id exists.
     Exists,
     /// To [`Op::Read`].
     Log(LogRead),
@@ -102,7 +102,7 @@ pub enum Reply {
     NoRun,
     /// It was done.
     Done,
-    /// The place in the log is taken.
+    /// The slot in the log is taken.
     Taken,
     /// The guard does not hold.
     Refused,
@@ -120,28 +120,28 @@ impl From<Append> for Reply {
     }
 }
 
-/// A participant of the protocol that goes straight to its outcome.
+/// A participant of the protocol that is driven to one outcome.
 pub trait Machine {
-    /// What it comes to.
+    /// The result of the whole.
     type Outcome;
 
-    /// What it wants now. Asked again without a reply, it wants the same.
+    /// Returns the next operation, or the outcome. Without a reply in between, it returns the same again.
     fn next(&self, now: Timestamp) -> Next<Self::Outcome>;
 
-    /// Takes the answer to what it wanted.
+    /// Takes the result of the operation that [`Machine::next`] returned.
     fn reply(&mut self, op: Op, reply: Reply, now: Timestamp);
 }
 
-/// What a machine wants.
+/// The next step of a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Next<T> {
-    /// This of the store.
+    /// Perform this operation, and reply.
     Do(Op),
-    /// Nothing more: this is what came of it.
+    /// The machine is done, with this outcome.
     Done(T),
 }
 
-/// The record change that rides with an entry after which the run has ended.
+/// Returns the change of the record that is committed with a terminal entry.
 fn terminal_change(entry: &Entry) -> RecordChange {
     RecordChange {
         upto: Some(entry.last()),
@@ -154,17 +154,17 @@ fn terminal_change(entry: &Entry) -> RecordChange {
     }
 }
 
-/// When somebody must look at a run that waits: when a request expires, at `until`, at the latest on its last day.
+/// Returns when a waiting run is due: when a request expires, at `until`, or at the latest at `expires_at`.
 fn wakes_at(state: &LogState, until: Option<Timestamp>, expires_at: Timestamp) -> Timestamp {
     state.expiry().into_iter().chain(until).fold(expires_at, Timestamp::min)
 }
 
-/// `attempts` after one more worker was lost.
+/// Returns `attempts` after one more worker was lost.
 fn one_more(attempts: u32) -> u32 {
     attempts.max(UNOWNED).saturating_add(1)
 }
 
-/// The terminal event for a run that nobody may execute any more, if it is one.
+/// Returns the terminal event of a run that must not be executed any more; `None` if it may be executed, or has ended.
 fn verdict(state: &LogState, attempts: u32, expires_at: Timestamp, now: Timestamp) -> Option<EventBody> {
     if state.status.is_terminal() {
         return None;
@@ -185,7 +185,7 @@ fn verdict(state: &LogState, attempts: u32, expires_at: Timestamp, now: Timestam
     Some(EventBody::RunFailed { error })
 }
 
-/// [`Record::attempts`], or 0 if there was progress since it was raised.
+/// Returns [`Record::attempts`], or 0 if there was progress since it was raised.
 pub(crate) fn attempts(state: &LogState, record: &Record) -> u32 {
     if state.journaled > record.attempts_at { 0 } else { record.attempts }
 }

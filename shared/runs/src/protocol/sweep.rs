@@ -1,4 +1,4 @@
-//! Looking at a run that is due: rules 17 and 18.
+//! Handling a run that is due: rules 17 and 18.
 
 use super::{
     Answered, Answerer, Ended, Ender, LEASE, Machine, Next, Op, Reply, SUSPECT, UNOWNED, attempts, one_more,
@@ -7,7 +7,7 @@ use super::{
 use crate::{ClaimId, Field, Guard, Head, RecordChange, RunId, Timestamp};
 use std::time::Duration;
 
-/// Looks at one run that is due, and has a worker look at it, or ends it, or takes it off the list.
+/// Handles one run that is due: enqueues it for a worker, ends it, or repairs its record.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Sweep {
     run: RunId,
@@ -17,7 +17,7 @@ pub struct Sweep {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Step {
-    Look,
+    ReadHead,
     Update { change: RecordChange, rev: u64, then: After },
     End(Ender),
     Expire(Answerer),
@@ -31,23 +31,23 @@ enum After {
     Done(Swept),
 }
 
-/// What came of it.
+/// The outcome of a [`Sweep`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Swept {
-    /// A worker will look at the run.
+    /// The run was enqueued for a worker.
     Requeued,
-    /// The run was failed.
+    /// The run was ended as failed.
     Failed,
-    /// The run has ended or waits for a person; its record says so now.
+    /// The run has ended or waits for a person; its record was brought up to date.
     Repaired,
-    /// There was nothing to do, or somebody else did it.
+    /// There was nothing to do, or another participant did it.
     Nothing,
 }
 
 impl Sweep {
-    /// Looks at `run`; `writer` is an id used for nothing else.
+    /// Handles `run`; `writer` is an id that is not used for anything else.
     pub fn new(run: RunId, writer: ClaimId) -> Self {
-        Self { run, writer, step: Step::Look }
+        Self { run, writer, step: Step::ReadHead }
     }
 
     fn decide(&self, head: &Head, now: Timestamp) -> Step {
@@ -60,7 +60,8 @@ impl Sweep {
             let change = terminal_change(last);
             return Step::Update { change, rev: record.rev, then: After::Done(Swept::Repaired) };
         }
-        // A run without an owner lost no worker now: it was never enqueued, waits in a long queue, for a person or a moment.
+        // A run without an owner has not lost a worker: it was never enqueued, waits in a long queue or for a person,
+        // or rests.
         let taken = record.owner.is_some();
         let before = attempts(&state, record);
         let attempts = if taken { one_more(before) } else { before };
@@ -80,7 +81,8 @@ impl Sweep {
             };
             return Step::Update { change, rev: record.rev, then: After::Done(Swept::Repaired) };
         }
-        // Whoever takes it next claims it first, so that a run that kills its workers is counted.
+        // With `UNOWNED`, the next worker claims the run first, so that the losses of a run that kills its workers are
+        // counted.
         let (attempts, delay, lease) = if taken {
             (attempts, back_off(attempts), LEASE)
         } else {
@@ -96,7 +98,7 @@ impl Sweep {
     }
 }
 
-/// How long a takeover waits: the first does not, those of a suspect back off.
+/// How long a takeover is delayed: the first is not, those of a suspect back off.
 fn back_off(attempts: u32) -> Duration {
     Duration::from_secs(match attempts.checked_sub(SUSPECT) {
         None => 0,
@@ -111,7 +113,7 @@ impl Machine for Sweep {
 
     fn next(&self, now: Timestamp) -> Next<Swept> {
         match &self.step {
-            Step::Look => Next::Do(Op::Head),
+            Step::ReadHead => Next::Do(Op::Head),
             Step::Update { change, rev, .. } => Next::Do(Op::Update(change.clone(), Guard::Rev(*rev))),
             Step::End(ender) => match ender.next(now) {
                 Next::Do(op) => Next::Do(op),
@@ -129,24 +131,25 @@ impl Machine for Sweep {
     }
 
     fn reply(&mut self, op: Op, reply: Reply, now: Timestamp) {
-        let step = std::mem::replace(&mut self.step, Step::Look);
+        let step = std::mem::replace(&mut self.step, Step::ReadHead);
         self.step = match (step, reply) {
-            (Step::Look, Reply::Head(head)) => self.decide(&head, now),
+            (Step::ReadHead, Reply::Head(head)) => self.decide(&head, now),
             (Step::Update { then, .. }, Reply::Done) => match then {
                 After::Enqueue { delay, resumes } => Step::Enqueue { delay, resumes },
                 After::Done(swept) => Step::Done(swept),
             },
             (Step::End(mut ender), reply) => {
                 ender.reply(op, reply, now);
-                if ender.is_looking() { Step::Look } else { Step::End(ender) }
+                if ender.is_looking() { Step::ReadHead } else { Step::End(ender) }
             }
             (Step::Expire(mut answerer), reply) => {
                 answerer.reply(op, reply, now);
-                if answerer.is_looking() { Step::Look } else { Step::Expire(answerer) }
+                if answerer.is_looking() { Step::ReadHead } else { Step::Expire(answerer) }
             }
-            // Lost or not: the run is due.
+            // A lost message does no harm: the run is due.
             (Step::Enqueue { .. }, _) => Step::Done(Swept::Requeued),
-            // Refused: somebody else has moved it. Unknown: it is due still, or was moved.
+            // Refused: another participant has changed the record. Unknown: the run is still due, or the update was
+            // done.
             _ => Step::Done(Swept::Nothing),
         };
     }

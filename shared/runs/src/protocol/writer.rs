@@ -9,10 +9,11 @@ use std::{sync::Arc, time::Duration};
 
 /// Writes the log of one run for one attempt to execute it.
 ///
-/// It reads the log ([`Writer::open`]) or knows that it is empty ([`Writer::fresh`]); then its user executes and pushes
-/// what happens. The claim is deferred: the first entry begins with `run.started` or `run.resumed`, and only from then on
-/// ([`Writer::is_claimed`]) may the user call outside. At any reply others may turn out to have written: then there is
-/// something to [absorb](Writer::take_absorbed), to [start over](Writer::take_restart), or it is [over](Writer::stopped).
+/// It reads the log ([`Writer::open`]) or knows that it is empty ([`Writer::fresh`]). Then its user executes the run
+/// and pushes its events. The claim is deferred: the first entry begins with `run.started` or `run.resumed`, and only
+/// after that ([`Writer::is_claimed`]) may the user call outside. Any reply may reveal that others have written to the
+/// log. Then the user has to [absorb](Writer::take_absorbed) their events or to [start over](Writer::take_restart), or
+/// the writer has [stopped](Writer::stopped).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::struct_excessive_bools, reason = "they are independent of each other")]
 pub struct Writer {
@@ -21,22 +22,22 @@ pub struct Writer {
     expires_at: Timestamp,
     phase: Phase,
     step: Step,
-    /// The end of the log, as read in full or by our own acknowledged entry.
+    /// The end of the log, as read in full or as written by an acknowledged entry of this writer.
     last: Sequence,
     state: LogState,
-    /// Whether the record names us as owner, as far as we know.
+    /// Whether the record names this claim as owner, as far as is known.
     held: bool,
-    /// The record's `attempts` when the log was opened, 0 if there had been progress since.
+    /// The record's `attempts` when the log was opened; 0 if there was progress since they were raised.
     attempts: u32,
     claims_first: bool,
     /// Whether the run is executed apart from every other that has lost a worker.
     alone: bool,
-    /// When the record said that somebody must look at the run, if nobody held it then.
+    /// The record's `due` when the log was opened, if the run had no owner then.
     found_due: Option<Timestamp>,
     journaled_before: Sequence,
     outbox: Vec<Logged>,
     usage: Usage,
-    wants: Wants,
+    requested: Requested,
     absorbed: Vec<Logged>,
     written: Vec<Arc<Entry>>,
     restart: bool,
@@ -49,7 +50,7 @@ enum Phase {
     Unread,
     Unclaimed,
     Claimed,
-    /// The lease is lost: what is done is offered to the log, nothing is begun.
+    /// The lease is lost: finished work is still offered to the log, nothing new is begun.
     Draining,
     Stopped(Stop),
 }
@@ -59,18 +60,18 @@ enum Step {
     Idle,
     Read,
     Send(Arc<Entry>),
-    /// The reply was lost, or the place is taken: by whom?
+    /// The reply was lost, or the slot is taken: read which entry has it.
     Check(Arc<Entry>),
     Renew,
     Clear,
     Release {
         enqueue: bool,
     },
-    /// Has anybody written who would not wait?
-    LookToRest {
+    /// Read whether others have written something that makes the rest unnecessary.
+    ReadToRest {
         until: Timestamp,
     },
-    /// If the record is as it was then.
+    /// Release the run if the record is unchanged since that read.
     Rest {
         until: Timestamp,
         due: Timestamp,
@@ -83,8 +84,8 @@ enum Step {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-#[expect(clippy::struct_excessive_bools, reason = "wants are independent of each other")]
-struct Wants {
+#[expect(clippy::struct_excessive_bools, reason = "the requests are independent of each other")]
+struct Requested {
     flush: bool,
     claim: bool,
     end: Option<EventBody>,
@@ -93,38 +94,38 @@ struct Wants {
     hand_over: Option<HandOver>,
     renewal: bool,
     clearance: bool,
-    look: bool,
+    read: bool,
 }
 
 /// Why a run is given back to the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum HandOver {
-    /// Its own time is over: without progress it counts like a lost worker.
+    /// The time of this execution is over: without progress it counts like a lost worker.
     OutOfTime,
-    /// The process ends: nothing that the run could help.
+    /// The process ends: this is not counted against the run.
     Leaving,
 }
 
 /// Why a writer stopped.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Stop {
-    /// The run has ended, by whomever.
+    /// The run has ended, by this writer or another participant.
     Ended,
     /// The run waits for a person.
     Paused,
-    /// The run waits for a moment that is still to come.
+    /// The run waits for a point in time.
     Resting,
-    /// The run went back to the queue.
+    /// The run was given back to the queue.
     HandedOver,
-    /// Another claim executes the run, or may.
+    /// Another claim has the lease, or may have it.
     Superseded,
-    /// The run has lost two workers, and may be executed alone only: see [`Writer::alone`].
+    /// The run has lost two workers, and may only be executed alone: see [`Writer::alone`].
     Suspected,
-    /// Nobody may execute the run any more: it is to be ended like this.
+    /// The run must not be executed any more, and is to be ended with this event.
     Condemned {
         /// The terminal event.
         body: Box<EventBody>,
-        /// The record's `rev` on which that was judged: if it has moved, the judgement is void.
+        /// The record's `rev` that the decision is based on: if it has changed, the decision is void.
         rev: u64,
     },
     /// There is no such run.
@@ -132,12 +133,12 @@ pub enum Stop {
 }
 
 impl Writer {
-    /// For a run that was created with `claim` as its owner.
+    /// Returns a writer for a run that was created with `claim` as its owner.
     pub fn fresh(run: RunId, claim: ClaimId, expires_at: Timestamp) -> Self {
         Self { phase: Phase::Unclaimed, step: Step::Idle, held: true, ..Self::open(run, claim, expires_at) }
     }
 
-    /// For a run that came from the queue.
+    /// Returns a writer for a run from the queue.
     pub fn open(run: RunId, claim: ClaimId, expires_at: Timestamp) -> Self {
         Self {
             run,
@@ -155,7 +156,7 @@ impl Writer {
             journaled_before: 0,
             outbox: Vec::new(),
             usage: Usage::default(),
-            wants: Wants::default(),
+            requested: Requested::default(),
             absorbed: Vec::new(),
             written: Vec::new(),
             restart: false,
@@ -164,73 +165,74 @@ impl Writer {
         }
     }
 
-    /// For a run that is executed apart from every other that has lost a worker: nobody else may execute a suspect.
+    /// The same writer, for a run that is executed apart from every other run that has lost a worker. Only such a
+    /// writer may execute a suspect.
     #[must_use]
     pub fn alone(self) -> Self {
         Self { alone: true, ..self }
     }
 
-    /// Adds events to be written by the next entry, and what the run has used by then.
+    /// Adds events for the next entry, and the run's usage after them.
     pub fn push(&mut self, events: impl IntoIterator<Item = Logged>, usage: Usage) {
         self.outbox.extend(events);
         self.usage = usage;
     }
 
-    /// [`Writer::push`] of what the engine shares.
+    /// [`Writer::push`] of the engine's events and usage.
     pub(crate) fn push_all(&mut self, taken: Taken) {
         self.push(taken.events, taken.usage);
     }
 
-    /// Wants what was pushed to be written now, with the claim if that is not made yet and `claim` says so.
+    /// Requests that pushed events are written now. Without a claim so far, they are only written if `claim` is set.
     pub fn flush(&mut self, claim: bool) {
-        self.wants.flush = true;
-        self.wants.claim |= claim;
+        self.requested.flush = true;
+        self.requested.claim |= claim;
     }
 
-    /// Wants the run to end with this terminal event.
+    /// Requests that the run ends with this terminal event.
     pub fn end(&mut self, body: EventBody) {
-        self.wants.end = Some(body);
+        self.requested.end = Some(body);
     }
 
-    /// Wants the run to pause. What others write first undoes that: see [`Writer::take_restart`].
+    /// Requests that the run pauses. If others write first, the pause is discarded: see [`Writer::take_restart`].
     pub fn pause(&mut self) {
-        self.wants.pause = true;
+        self.requested.pause = true;
     }
 
-    /// Wants to leave the run, with what was pushed, until that moment. What others write first undoes that: see
-    /// [`Writer::take_restart`].
+    /// Requests that pushed events are written and the run rests until then. If others write first, the rest is
+    /// discarded: see [`Writer::take_restart`].
     pub fn rest(&mut self, until: Timestamp) {
-        self.wants.rest = Some(until);
+        self.requested.rest = Some(until);
     }
 
-    /// Wants to give the run back to the queue, with what was pushed, since its time here is over. Without progress it
-    /// counts like a lost worker.
+    /// Requests that pushed events are written and the run goes back to the queue, because the time of this execution
+    /// is over. Without progress it counts like a lost worker.
     pub fn hand_over(&mut self) {
-        self.wants.hand_over = Some(HandOver::OutOfTime);
+        self.requested.hand_over = Some(HandOver::OutOfTime);
     }
 
-    /// The same, since this process ends: it counts against nobody.
+    /// The same, because this process ends: it is not counted against the run.
     pub fn leave(&mut self) {
-        self.wants.hand_over = Some(HandOver::Leaving);
+        self.requested.hand_over = Some(HandOver::Leaving);
     }
 
-    /// Wants the record to say that the run has outlived its time alone: it is no suspect any more, until it loses
-    /// another worker.
+    /// Requests that the record shows that the run has survived its probation: it is not a suspect any more, until it
+    /// loses another worker.
     pub fn clear(&mut self) {
-        self.wants.clearance = self.phase == Phase::Claimed && self.attempts() >= SUSPECT;
+        self.requested.clearance = self.phase == Phase::Claimed && self.attempts() >= SUSPECT;
     }
 
-    /// Wants the lease renewed.
+    /// Requests that the lease is renewed.
     pub fn renew(&mut self) {
-        self.wants.renewal = self.phase == Phase::Claimed;
+        self.requested.renewal = self.phase == Phase::Claimed;
     }
 
-    /// Wants to know whether others wrote.
+    /// Requests that the log is read for entries of others.
     pub fn look(&mut self) {
-        self.wants.look = true;
+        self.requested.read = true;
     }
 
-    /// Who writes.
+    /// The claim that this writer writes for.
     pub fn claim(&self) -> ClaimId {
         self.claim
     }
@@ -240,22 +242,22 @@ impl Writer {
         self.phase == Phase::Claimed
     }
 
-    /// Whether the log is known, and execution may begin or go on.
+    /// Whether the log is known, and execution may begin or continue.
     pub fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Unclaimed | Phase::Claimed)
     }
 
-    /// Whether the claim must be acknowledged before anything is executed: an earlier worker may have died of the run.
+    /// Whether the claim must be acknowledged before anything is executed: the run may have killed an earlier worker.
     pub fn claims_first(&self) -> bool {
         self.claims_first
     }
 
-    /// The record's `attempts`, 0 once there was progress: see [`SUSPECT`] and [`LOST_ONE`].
+    /// The record's `attempts`, or 0 once there was progress: see [`SUSPECT`] and [`LOST_ONE`].
     pub fn attempts(&self) -> u32 {
         if self.state.journaled > self.journaled_before { 0 } else { self.attempts }
     }
 
-    /// Why it stopped, if it did.
+    /// Why the writer stopped, if it did.
     pub fn stopped(&self) -> Option<&Stop> {
         match &self.phase {
             Phase::Stopped(stop) => Some(stop),
@@ -263,12 +265,12 @@ impl Writer {
         }
     }
 
-    /// How the run stands at the end of the log, as far as it is known.
+    /// The run's state at the end of the log, as far as it is known.
     pub fn state(&self) -> &LogState {
         &self.state
     }
 
-    /// How many of the pushed events no entry was made of yet.
+    /// How many pushed events are not part of an entry yet.
     pub(crate) fn waiting(&self) -> u64 {
         self.outbox.len() as u64
     }
@@ -278,29 +280,29 @@ impl Writer {
         self.acknowledged
     }
 
-    /// What stands in the log and was not taken before, in order.
+    /// Returns the events that were read from the log and not taken before, in order.
     pub fn take_absorbed(&mut self) -> Vec<Logged> {
         std::mem::take(&mut self.absorbed)
     }
 
-    /// The last entry of the log, if this writer wrote or read it and the run has ended by it.
+    /// Returns the terminal entry of the log, if this writer has written or read it.
     pub(crate) fn take_last(&mut self) -> Option<Arc<Entry>> {
         self.end.take()
     }
 
-    /// The entries that are known to be in the log since it was opened and were not taken before, in order; to be shown
-    /// to followers.
+    /// Returns the entries for followers: those that were added to the log since it was opened and not taken before, in
+    /// order.
     pub fn take_written(&mut self) -> Vec<Arc<Entry>> {
         std::mem::take(&mut self.written)
     }
 
-    /// Whether the execution is to start over on all that was absorbed: what was pushed is discarded, or the pause or rest
-    /// that was wanted has been answered before it was made.
+    /// Whether the execution must start over with everything that was absorbed: pushed events were discarded, or an
+    /// answer came before the requested pause or rest.
     pub fn take_restart(&mut self) -> bool {
         std::mem::take(&mut self.restart)
     }
 
-    /// What it wants of the store now, if anything. Asked again without a reply, it wants the same.
+    /// Returns the next operation, if any. Without a reply in between, it returns the same again.
     pub fn next(&mut self, now: Timestamp) -> Option<Op> {
         if self.step == Step::Idle {
             self.step = self.choose(now);
@@ -330,12 +332,12 @@ impl Writer {
                 };
                 Some(Op::Update(change, Guard::Owner(self.claim)))
             }
-            Step::LookToRest { .. } => Some(Op::Read { from: self.last + 1 }),
+            Step::ReadToRest { .. } => Some(Op::Read { from: self.last + 1 }),
             Step::Rest { due, rev, .. } => {
                 let change = RecordChange {
                     owner: Field::Clear,
                     due: Field::Set(*due),
-                    // Whoever got this far was not lost, and the moment comes nearer each time.
+                    // A worker that got this far was not lost, and the time to wait for gets closer with each attempt.
                     attempts: Some((0, self.state.journaled)),
                     ..RecordChange::default()
                 };
@@ -345,7 +347,7 @@ impl Writer {
         }
     }
 
-    /// Takes the reply to what it wanted.
+    /// Takes the result of the operation that [`Writer::next`] returned.
     pub fn reply(&mut self, reply: Reply, now: Timestamp) {
         let step = std::mem::replace(&mut self.step, Step::Idle);
         match (step, reply) {
@@ -355,7 +357,7 @@ impl Writer {
             (Step::Send(entry), Reply::Taken | Reply::Unknown) => self.step = Step::Check(entry),
             (Step::Check(entry), Reply::Log(mut log)) => match log.entries.first() {
                 None => self.step = Step::Send(entry),
-                Some(there) if there.is_same_append(&entry) => {
+                Some(existing) if existing.is_same_append(&entry) => {
                     self.acknowledge(entry);
                     log.entries.remove(0);
                     if self.stopped().is_none() {
@@ -373,68 +375,71 @@ impl Writer {
                 self.journaled_before = self.state.journaled;
             }
             (Step::Release { enqueue: true }, Reply::Done) => self.step = HAND_OVER,
-            (Step::LookToRest { until }, Reply::Log(log)) => {
+            (Step::ReadToRest { until }, Reply::Log(log)) => {
                 let record = log.record.clone();
                 self.absorb(log, now);
                 if self.phase == Phase::Claimed {
-                    self.let_go(&record, until, now);
+                    self.release(&record, until, now);
                 }
             }
-            (Step::Rest { due, .. }, Reply::Done) => self.step = rested(due, now),
-            (Step::Rest { until, .. }, _) => self.step = Step::LookToRest { until },
+            (Step::Rest { due, .. }, Reply::Done) => self.step = enqueue_rested(due, now),
+            (Step::Rest { until, .. }, _) => self.step = Step::ReadToRest { until },
             (Step::Release { enqueue: false }, Reply::Done | Reply::Refused) => self.stop(Stop::Paused),
-            // Lost or not: the run is due.
+            // A lost message does no harm: the run is due.
             (Step::Enqueue { then, .. }, _) => self.stop(then),
             (Step::Send(_) | Step::Release { .. }, Reply::Refused) => self.stop(Stop::Superseded),
-            // A renewal is wanted again soon enough; anything else is asked again as it is.
+            // The next renewal is requested soon enough; anything else is repeated unchanged.
             (Step::Renew, _) => {}
             (step, _) => self.step = step,
         }
     }
 
     fn choose(&mut self, now: Timestamp) -> Step {
-        let wants_entry = match self.phase {
+        let needs_entry = match self.phase {
             Phase::Unread => return Step::Read,
             Phase::Stopped(_) => return Step::Idle,
-            Phase::Unclaimed if self.wants.hand_over.is_some() && self.wants.end.is_none() => {
+            Phase::Unclaimed if self.requested.hand_over.is_some() && self.requested.end.is_none() => {
                 return if self.held { Step::Release { enqueue: true } } else { HAND_OVER };
             }
-            Phase::Unclaimed if self.wants.rest.is_some_and(|until| self.rests_already(until)) => {
+            Phase::Unclaimed if self.requested.rest.is_some_and(|until| self.rests_already(until)) => {
                 self.stop(Stop::Resting);
                 return Step::Idle;
             }
             Phase::Unclaimed => {
-                self.wants.claim || self.wants.end.is_some() || self.wants.pause || self.wants.rest.is_some()
+                self.requested.claim
+                    || self.requested.end.is_some()
+                    || self.requested.pause
+                    || self.requested.rest.is_some()
             }
             Phase::Claimed => {
-                let leaves = self.wants.hand_over.is_some() || self.wants.rest.is_some();
-                ((self.wants.flush || leaves) && !self.outbox.is_empty())
-                    || self.wants.end.is_some()
-                    || self.wants.pause
+                let leaves = self.requested.hand_over.is_some() || self.requested.rest.is_some();
+                ((self.requested.flush || leaves) && !self.outbox.is_empty())
+                    || self.requested.end.is_some()
+                    || self.requested.pause
             }
-            Phase::Draining => !self.outbox.is_empty() || self.wants.end.is_some(),
+            Phase::Draining => !self.outbox.is_empty() || self.requested.end.is_some(),
         };
-        if wants_entry {
+        if needs_entry {
             return Step::Send(Arc::new(self.compose(now)));
         }
-        self.wants.flush = false;
+        self.requested.flush = false;
         if self.phase == Phase::Draining {
             self.stop(Stop::Superseded);
             return Step::Idle;
         }
-        if self.wants.hand_over.is_some() {
+        if self.requested.hand_over.is_some() {
             return Step::Release { enqueue: true };
         }
-        if let Some(until) = self.wants.rest {
-            return Step::LookToRest { until };
+        if let Some(until) = self.requested.rest {
+            return Step::ReadToRest { until };
         }
-        if std::mem::take(&mut self.wants.renewal) {
+        if std::mem::take(&mut self.requested.renewal) {
             return Step::Renew;
         }
-        if std::mem::take(&mut self.wants.clearance) {
+        if std::mem::take(&mut self.requested.clearance) {
             return Step::Clear;
         }
-        if std::mem::take(&mut self.wants.look) { Step::Read } else { Step::Idle }
+        if std::mem::take(&mut self.requested.read) { Step::Read } else { Step::Idle }
     }
 
     fn compose(&mut self, now: Timestamp) -> Entry {
@@ -443,20 +448,20 @@ impl Writer {
             let body = if self.state.epoch == 0 { EventBody::RunStarted } else { EventBody::RunResumed };
             events.push(body.into());
         }
-        let (fit, is_full) = fitting(&self.outbox, self.wants.end.as_ref());
+        let (fit, is_full) = fitting(&self.outbox, self.requested.end.as_ref());
         let rest = self.outbox.split_off(fit);
-        // Not `append`: a run that waits long would keep the room.
+        // Not `append`: the outbox of a run that waits for long would keep its capacity.
         events.extend(std::mem::replace(&mut self.outbox, rest));
-        // The next entry goes on with what did not fit.
-        self.wants.flush = !self.outbox.is_empty();
+        // Events that did not fit go into the next entry.
+        self.requested.flush = !self.outbox.is_empty();
         if !is_full {
-            if let Some(body) = self.wants.end.take() {
+            if let Some(body) = self.requested.end.take() {
                 events.push(body.into());
-            } else if std::mem::take(&mut self.wants.pause) {
+            } else if std::mem::take(&mut self.requested.pause) {
                 events.push(EventBody::RunPaused.into());
             }
         }
-        self.wants.claim = false;
+        self.requested.claim = false;
         let first = self.last + 1;
         let mut state = self.state.after(self.claim, first, now, &events);
         state.usage = self.usage.clone();
@@ -487,7 +492,8 @@ impl Writer {
             ..RecordChange::default()
         };
         if entry.state.is_asleep() {
-            // Not without `due`: a question may expire, and on its last day a run that nobody answered fails.
+            // `due` is needed because a question may expire, and because the run fails at `expires_at` without an
+            // answer.
             let due = Field::Set(wakes_at(&entry.state, None, self.expires_at));
             let change = RecordChange { owner: Field::Clear, due, ..change };
             return Op::Commit(Arc::clone(entry), change, guard);
@@ -500,7 +506,7 @@ impl Writer {
                 guard,
             );
         }
-        // A question is told to the record, so that listings show it while other branches go on.
+        // A question changes the record, so that lists show it while other branches continue.
         if entry.events.iter().any(|logged| logged.body.request().is_some()) {
             return Op::Commit(Arc::clone(entry), change, guard);
         }
@@ -524,19 +530,19 @@ impl Writer {
         self.written.push(entry);
     }
 
-    /// Takes back what an entry was to say, since its place is taken. The claim and a pause are decided anew.
+    /// Takes back the events of an entry whose slot is taken. The claim and a pause are decided again.
     fn take_back(&mut self, entry: Arc<Entry>) {
         let mut events = Arc::unwrap_or_clone(entry).events;
         for logged in events.iter_mut().filter(|logged| !is_pushed(&logged.body)) {
             if logged.body.ends_as().is_some() {
-                self.wants.end = Some(logged.body.clone());
+                self.requested.end = Some(logged.body.clone());
             } else if logged.body == EventBody::RunPaused {
                 self.restart = true;
             }
         }
         events.retain(|logged| is_pushed(&logged.body));
         self.outbox.splice(..0, events);
-        self.wants.flush = true;
+        self.requested.flush = true;
     }
 
     fn absorb(&mut self, log: LogRead, now: Timestamp) {
@@ -579,12 +585,13 @@ impl Writer {
             }
             Phase::Unclaimed if news => {
                 self.outbox.clear();
-                self.wants = Wants { claim: self.claims_first(), ..Wants::default() };
+                self.requested = Requested { claim: self.claims_first(), ..Requested::default() };
                 self.restart = true;
             }
             // Decided on a log that has grown since.
             Phase::Claimed if news => {
-                self.restart |= std::mem::take(&mut self.wants.pause) | self.wants.rest.take().is_some();
+                self.restart |=
+                    std::mem::take(&mut self.requested.pause) | self.requested.rest.take().is_some();
             }
             _ => {}
         }
@@ -606,39 +613,41 @@ impl Writer {
         self.claims_first = record.attempts > 0;
         self.journaled_before = self.state.journaled;
         self.usage = self.state.usage.clone();
-        self.wants.claim = self.claims_first();
+        self.requested.claim = self.claims_first();
     }
 
-    /// When somebody must look at the run if it rests until then.
+    /// Returns when the run is due if it rests until then.
     fn rests_until(&self, until: Timestamp) -> Timestamp {
         wakes_at(&self.state, Some(until), self.expires_at)
     }
 
-    /// Leaves the run until then, unless the log that was read with this record has news.
-    fn let_go(&mut self, record: &Record, until: Timestamp, now: Timestamp) {
+    /// Releases the run until then, unless the log that was read with this record has new entries.
+    fn release(&mut self, record: &Record, until: Timestamp, now: Timestamp) {
         let due = self.rests_until(until);
         if record.owner.is_none() && record.due == Some(due) {
-            // Done before, and the reply was lost.
-            self.step = rested(due, now);
+            // Already done, and the reply was lost.
+            self.step = enqueue_rested(due, now);
         } else if record.owner != Some(self.claim) {
-            // The same, and answered since: without the lease nothing is begun.
+            // Already done, and the run was answered since: without the lease nothing is begun.
             self.restart = false;
             self.stop(Stop::Superseded);
         } else if record.upto > self.last {
-            // A store may read the record a moment after the entries.
-            self.step = Step::LookToRest { until };
-        } else if self.wants.rest.is_some() {
+            // A store may read the record slightly later than the entries.
+            self.step = Step::ReadToRest { until };
+        } else if self.requested.rest.is_some() {
             self.step = Step::Rest { until, due, rev: record.rev };
         }
     }
 
-    /// Whether the run was found resting until then, and there is nothing to write: who comes early changes nothing.
+    /// Whether the run was already resting until then, and there is nothing to write: a worker that comes early changes
+    /// nothing.
     fn rests_already(&self, until: Timestamp) -> bool {
         !self.held && self.outbox.is_empty() && self.found_due == Some(self.rests_until(until))
     }
 
-    /// A hand-over without progress counts like a lost worker: a step longer than the platform's limit would loop forever.
-    /// Nothing changes for a run that was not claimed, or whose process ends.
+    /// Returns the `attempts` of the record after a hand-over. Without progress it counts like a lost worker: otherwise
+    /// a step longer than the platform's limit would be repeated forever. `None` keeps them: for a run that was not
+    /// claimed, or whose process ends.
     fn attempts_after(&self) -> Option<(u32, Sequence)> {
         if self.phase != Phase::Claimed {
             return None;
@@ -647,40 +656,41 @@ impl Writer {
         if journaled > self.journaled_before {
             return Some((0, journaled));
         }
-        (self.wants.hand_over == Some(HandOver::OutOfTime)).then(|| (one_more(self.attempts), journaled))
+        (self.requested.hand_over == Some(HandOver::OutOfTime)).then(|| (one_more(self.attempts), journaled))
     }
 
     fn stop(&mut self, stop: Stop) {
         self.phase = Phase::Stopped(stop);
         self.step = Step::Idle;
-        self.wants = Wants::default();
+        self.requested = Requested::default();
         self.outbox.clear();
     }
 }
 
-/// How many bytes of events go into an entry; one event may have more. Whoever reads a log reads whole entries.
-const ENTRY_BYTES: usize = 1 << 20;
+/// Maximum bytes of the events of an entry, since readers of a log read whole entries. A single event may exceed it.
+const MAX_ENTRY_BYTES: usize = 1 << 20;
 
-/// How many of these events fit into an entry, one at least, and whether there is no place for an end after them.
+/// Returns how many of these events fit into an entry, at least one, and whether the terminal event does not fit after
+/// them.
 fn fitting(events: &[Logged], end: Option<&EventBody>) -> (usize, bool) {
     let mut bytes = 0;
-    for (place, logged) in events.iter().enumerate() {
+    for (index, logged) in events.iter().enumerate() {
         bytes += logged.bytes();
-        if bytes > ENTRY_BYTES && place > 0 {
-            return (place, true);
+        if bytes > MAX_ENTRY_BYTES && index > 0 {
+            return (index, true);
         }
     }
-    let is_full = !events.is_empty() && end.is_some_and(|end| bytes + end.bytes() > ENTRY_BYTES);
+    let is_full = !events.is_empty() && end.is_some_and(|end| bytes + end.bytes() > MAX_ENTRY_BYTES);
     (events.len(), is_full)
 }
 
 const HAND_OVER: Step = Step::Enqueue { delay: Duration::ZERO, then: Stop::HandedOver };
 
-fn rested(due: Timestamp, now: Timestamp) -> Step {
+fn enqueue_rested(due: Timestamp, now: Timestamp) -> Step {
     Step::Enqueue { delay: due.since(now), then: Stop::Resting }
 }
 
-/// Whether an event was pushed by the writer's user, and not made by the writer.
+/// Whether an event was pushed by the writer's user; the writer makes the others itself.
 fn is_pushed(body: &EventBody) -> bool {
     !body.is_claim() && body.ends_as().is_none() && *body != EventBody::RunPaused
 }

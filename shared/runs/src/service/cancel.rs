@@ -12,8 +12,8 @@ pub enum Error {
     /// There is no such run of this app.
     #[error("no such run")]
     NotFound,
-    /// Only somebody with an access key may cancel it.
-    #[error("an access key is needed")]
+    /// Only a caller with an access key may cancel it.
+    #[error("an access key is required")]
     KeyNeeded,
     /// The store failed.
     #[error(transparent)]
@@ -21,8 +21,10 @@ pub enum Error {
 }
 
 impl RunService {
-    /// Ends a run as canceled; does nothing if it has ended. One read, and one write if it has not; one more read if `by`
-    /// has no key: then only runs that were created without a key are canceled.
+    /// Cancels a run; does nothing if it has ended. A caller without a key can only cancel runs that were created
+    /// without one.
+    ///
+    /// Costs one read, and one write if the run has not ended; one more read for a caller without a key.
     pub async fn cancel(&self, app: &App, id: RunId, by: &Actor) -> Result<(), Error> {
         let head = self.ports.runs.head(id).await?;
         let head = head.filter(|head| head.app == app.id).ok_or(Error::NotFound)?;
@@ -40,7 +42,7 @@ impl RunService {
             Ended::Now(_) | Ended::Before => Ok(()),
             Ended::NoRun => Err(Error::NotFound),
             Ended::Refused | Ended::Unknown => {
-                Err(StoreError::Unknown("the run may not be canceled yet".into()).into())
+                Err(StoreError::Unknown("the run may or may not be canceled".into()).into())
             }
         }
     }

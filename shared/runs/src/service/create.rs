@@ -1,4 +1,4 @@
-//! `POST /v1/runs`: accept a run, and have it executed here or by a worker.
+//! `POST /v1/runs`: accept a run, and execute it here or enqueue it for a worker.
 
 use super::{
     Live, RunService, Seat,
@@ -17,20 +17,20 @@ use tokio::task::JoinHandle;
 use tracing::Instrument;
 use uuid::Uuid;
 
-/// What a caller asks for.
+/// A request to create a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CreateRun {
     /// The input, by field of the app's Input node.
     pub input: Map<String, Value>,
     /// The caller's own identifier of its user.
     pub user_id: Option<String>,
-    /// The conversation that the run belongs to.
+    /// The session (conversation) that the run belongs to.
     pub session_id: Option<Uuid>,
-    /// Up to 16 labels.
+    /// Metadata of the caller: up to 16 names and values.
     pub metadata: BTreeMap<String, String>,
     /// Files of this app that the run may read.
     pub file_ids: Vec<FileId>,
-    /// Who executes the run.
+    /// Whether this process or a worker executes the run.
     pub mode: Mode,
     /// The caller's idempotency key.
     pub idempotency: Option<Idempotency>,
@@ -38,26 +38,26 @@ pub struct CreateRun {
     pub origin: Origin,
 }
 
-/// Who executes a run.
+/// Where a run is executed, and what its caller waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// This process, at once; the caller waits for the end.
+    /// This process executes it at once; the caller waits for the end.
     Sync,
-    /// This process, at once; the caller follows the events.
+    /// This process executes it at once; the caller follows the events.
     Stream,
-    /// A worker.
+    /// A worker executes it; the caller does not wait.
     Background,
 }
 
 /// An idempotency key, in the scope of app and caller.
 ///
-/// Who repeats a request is given its run. All who have no access key are one caller, so it is for who takes their keys to
-/// see to it that they are secrets.
+/// A repeated request gets the run of the first one. All callers without an access key count as one caller, so code
+/// that accepts idempotency keys from them must make sure that the keys are secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Idempotency {
     /// The `Idempotency-Key` header: 1 to 255 characters.
     pub key: String,
-    /// Who calls: the public part of the access key; empty without one.
+    /// The caller: the public part of the access key; empty without one.
     pub caller: String,
     /// SHA-256 over the parsed request (of uploaded files: name, type, size and content).
     pub request: [u8; 32],
@@ -65,7 +65,7 @@ pub struct Idempotency {
 
 /// An accepted run: it is on disk.
 pub struct Created {
-    /// The run, as created; if replayed, as it stands.
+    /// The run as created; if replayed, in its current state.
     pub run: Run,
     /// Whether an earlier request with the same idempotency key had created it.
     pub replayed: bool,
@@ -76,7 +76,7 @@ pub struct Created {
 /// Why a run was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The input does not fit the app, or a file is unknown: what is wrong, by field.
+    /// The input does not match the app's schema, or a file is unknown: the errors, by field.
     #[error("the request is not valid")]
     Invalid(FieldErrors),
     /// The idempotency key was used for another request, for this run.
@@ -85,19 +85,19 @@ pub enum Error {
         /// The run of the other request.
         run: RunId,
     },
-    /// The app executes as many runs as it may.
-    #[error("the app executes as many runs as it may")]
+    /// The app has reached its `limits.concurrent_runs` in this process.
+    #[error("concurrent run limit reached")]
     TooManyRuns {
         /// When to try again.
         retry_after: Duration,
     },
-    /// The app has stored as much as it may.
+    /// The app has reached its storage quota.
     #[error(transparent)]
     QuotaExceeded(#[from] QuotaExceeded),
-    /// The requests and runs of the process take as much memory as they may.
+    /// The run does not fit into the process's memory budget.
     #[error(transparent)]
     OutOfMemory(#[from] OutOfMemory),
-    /// The process is about to end.
+    /// The process is shutting down.
     #[error("the server is shutting down")]
     ShuttingDown,
     /// The store failed.
@@ -117,15 +117,16 @@ impl From<quota::Error> for Error {
 /// How long an idempotency key is kept.
 const KEY_LIFETIME: Duration = Duration::from_hours(24);
 
-/// How far away a moment is for which a run is left that its caller waits for: to find it again takes more than to keep it.
-const RESTS_FROM: Duration = Duration::from_mins(1);
+/// Minimum duration of a rest of a run whose caller waits for it: for less, claiming it again costs more than keeping
+/// it.
+const MIN_REST: Duration = Duration::from_mins(1);
 
-/// How long a caller waits whose app executes as many runs as it may.
+/// When a caller should try again after the app's limit of concurrent runs was reached.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 impl RunService {
-    /// Accepts a run. A sync or streamed run is being executed when this returns; dropping the future or what it
-    /// gives changes nothing about that.
+    /// Accepts a run. A sync or streamed run is already being executed when this returns; it goes on even if this
+    /// future or its result is dropped.
     ///
     /// Costs one write, two with an idempotency key; a background run also one message.
     pub async fn create(&self, app: &Arc<App>, request: CreateRun) -> Result<Created, Error> {
@@ -137,7 +138,7 @@ impl RunService {
         self.ports.engine.check_input(app, &request.input, &files).await.map_err(Error::Invalid)?;
         let memory = self.take_memory(app, &request.input)?;
         let (slot, _until_accepted) = match request.mode {
-            // It takes its own when it is executed.
+            // The worker takes memory when it executes the run.
             Mode::Background => (None, Some(memory)),
             Mode::Sync | Mode::Stream => {
                 let slot = self.slots.take(app, memory);
@@ -154,8 +155,8 @@ impl RunService {
         self.accept_in_task(app, new, claim, request.idempotency, request.mode, slot).await
     }
 
-    /// Waits until nothing of the run can go on by itself (it has ended, or waits for a person), or for `at_most`,
-    /// and gives the run as it stands.
+    /// Waits until the run cannot continue by itself (it has ended, or waits for a person), or for `at_most`. Returns
+    /// its current state.
     pub async fn settled(&self, created: Created, at_most: Duration) -> Result<Run, StoreError> {
         let give_up = tokio::time::Instant::now() + at_most;
         let mut run = created.run;
@@ -165,7 +166,8 @@ impl RunService {
         {
             run.update(&last);
         }
-        // Where the executor stopped before the end, this goes on as a reader; where time ran out, it looks once more.
+        // If the execution here stopped before the end, continue as a reader of the log; after a timeout, read once
+        // more.
         while !run.is_settled() {
             let Some(stored) = self.ports.runs.get(run.new.id).await? else { return Ok(run) };
             let seen = stored.last.as_ref().map_or(0, crate::Entry::last);
@@ -219,8 +221,7 @@ impl RunService {
         new
     }
 
-    /// Accepts a run in a task of its own: a caller that goes away in the middle must not leave an accepted run without
-    /// executor.
+    /// Accepts a run in a separate task: a caller that disconnects must not leave an accepted run without an executor.
     pub(super) async fn accept_in_task(
         &self,
         app: &Arc<App>,
@@ -261,13 +262,14 @@ impl RunService {
             CreateOutcome::Created(run) => run,
             CreateOutcome::Replayed(run) => {
                 let stored = self.ports.runs.get(run).await?;
-                let stored = stored.ok_or_else(|| StoreError::Unknown("the run is not there yet".into()))?;
+                let stored =
+                    stored.ok_or_else(|| StoreError::Unknown("the run is not created yet".into()))?;
                 let run = self.run_of(stored).await?;
                 return Ok(Created { run, replayed: true, execution: None, live: None });
             }
             CreateOutcome::Conflict(run) => return Err(Error::Conflict { run }),
             CreateOutcome::Unknown => {
-                return Err(StoreError::Unknown("the run may not be stored".into()).into());
+                return Err(StoreError::Unknown("the run may or may not be stored".into()).into());
             }
         };
         let created = Run::created(new.clone());
@@ -280,7 +282,7 @@ impl RunService {
         if followed {
             live.expect_follower();
         }
-        let seat = Seat { slot, place: None, rests_from: RESTS_FROM };
+        let seat = Seat { slot, place: None, rests_from: MIN_REST };
         let execution = self.execute(app, Arc::new(new), writer, Arc::clone(&live), followed, seat);
         Ok(Created {
             run: created,
@@ -290,7 +292,7 @@ impl RunService {
         })
     }
 
-    /// Drives the creator; the run's id may turn out to be that of an earlier request.
+    /// Drives the creator. The run's id may change to that of an earlier request with the same key.
     async fn create_with(
         &self,
         creator: &mut Creator,

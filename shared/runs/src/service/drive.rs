@@ -1,4 +1,4 @@
-//! Performs what the protocol's machines want, against the ports.
+//! Performs the operations of the protocol's machines with the ports.
 
 use super::Ports;
 use crate::{
@@ -7,10 +7,10 @@ use crate::{
 };
 use std::time::Duration;
 
-/// Unknown outcomes in a row after which a machine gives up. The waits in between add up to about 6 s.
-const PATIENCE: u32 = 7;
+/// Maximum number of failures in a row before a machine gives up. The waits in between add up to about 6 s.
+const MAX_FAILURES: u32 = 7;
 
-/// The run that a machine is about.
+/// The run that a machine works on.
 #[derive(Clone, Copy)]
 pub(crate) struct Target<'a> {
     pub(crate) app: AppId,
@@ -81,14 +81,15 @@ impl Ports {
     }
 }
 
-/// Turns failures of the store into replies, with a growing wait, until it is enough.
+/// Counts failures of the store: turns them into [`Reply::Unknown`] after a growing wait, up to a maximum in a row.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Patience {
     failures: u32,
 }
 
 impl Patience {
-    /// The reply; [`Reply::Unknown`] after a wait if the store failed; its error if it failed too often in a row.
+    /// Returns the reply; [`Reply::Unknown`] after a wait if the outcome is unknown; the error if the store failed for
+    /// sure, or too often in a row.
     pub(crate) async fn judge(&mut self, result: Result<Reply, StoreError>) -> Result<Reply, StoreError> {
         let error = match result {
             Ok(reply) => {
@@ -98,10 +99,10 @@ impl Patience {
             Err(error) => error,
         };
         self.failures += 1;
-        if self.failures > PATIENCE || matches!(error, StoreError::Failed(_)) {
+        if self.failures > MAX_FAILURES || matches!(error, StoreError::Failed(_)) {
             return Err(error);
         }
-        tracing::warn!(%error, failures = self.failures, "the store did not answer; looking again");
+        tracing::warn!(%error, failures = self.failures, "store unavailable, trying again");
         tokio::time::sleep(Duration::from_millis(25 << self.failures)).await;
         Ok(Reply::Unknown)
     }

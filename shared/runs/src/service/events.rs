@@ -1,4 +1,4 @@
-//! `GET /v1/runs/{run_id}/events` and `…/stream`: what happened.
+//! `GET /v1/runs/{run_id}/events` and `…/stream`: a run's events.
 
 use super::{Ports, RunService, create::Created, get, live::News};
 use crate::{App, Entry, LogRange, RunEvent, RunId, Sequence, StoreError};
@@ -14,35 +14,35 @@ use tokio::sync::broadcast;
 pub struct EventPage {
     /// The events.
     pub events: Vec<RunEvent>,
-    /// How many there are on all pages.
+    /// The number of events on all pages.
     pub total_count: u64,
 }
 
-/// Why there is no page.
+/// Why events were not listed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no such run of this app.
     #[error("no such run")]
     NotFound,
-    /// The events of the page have more than [`EVENTS_BYTES`].
-    #[error("the events of this page have more than the {} MiB that a page may have", EVENTS_BYTES >> 20)]
+    /// The events of the page exceed [`EVENTS_BYTES`].
+    #[error("the events of this page have more than {} MiB", EVENTS_BYTES >> 20)]
     TooLarge,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// How many bytes the events of a page have together; a page of one event may have more.
+/// Maximum bytes of all events of a page; a page of one event may exceed it.
 pub const EVENTS_BYTES: usize = 4 << 20;
 
-/// How many bytes of a log are read at once, and held for who follows a run and does not read on.
-const PIECE: usize = 64 << 10;
+/// Bytes of a log that are read at once, and held for a follower that does not read on.
+const PIECE_BYTES: usize = 64 << 10;
 
-/// How long a follower waits for news before it looks at the log by itself.
-const LOOK: Duration = Duration::from_secs(10);
+/// How long a follower waits for news before it reads the log.
+const READ_INTERVAL: Duration = Duration::from_secs(10);
 
 impl RunService {
-    /// A page of a run's events: `page` from 1, `page_size` up to 100, in sequence order or against it.
+    /// Returns a page of a run's events: `page` from 1, `page_size` up to 100, by ascending or descending sequence.
     pub async fn events(
         &self,
         app: &App,
@@ -65,7 +65,7 @@ impl RunService {
         let mut events: Vec<RunEvent> = Vec::new();
         let (mut next, mut bytes) = (after, 0);
         while next < upto {
-            let range = LogRange { from: next + 1, to: upto, bytes: PIECE };
+            let range = LogRange { from: next + 1, to: upto, bytes: PIECE_BYTES };
             let log = self.ports.runs.read_range(id, range).await?.ok_or(Error::NotFound)?;
             let Some(last) = log.entries.last().map(Entry::last) else { break };
             for event in log.entries.iter().flat_map(|entry| entry.events_after(next)) {
@@ -86,7 +86,8 @@ impl RunService {
         Ok(EventPage { events, total_count })
     }
 
-    /// The events of a run after `after` (0: all), as they happen, ending after the terminal one. Only what is on disk.
+    /// Returns the events of a run after the sequence `after` (0: all) as a stream that ends with the terminal event.
+    /// Events are only shown once they are on disk.
     pub async fn follow(
         &self,
         app: &App,
@@ -95,7 +96,7 @@ impl RunService {
     ) -> Result<BoxStream<'static, Result<RunEvent, StoreError>>, get::Error> {
         let head = self.ports.runs.head(id).await?;
         head.filter(|head| head.app == app.id).ok_or(get::Error::NotFound)?;
-        // Subscribed before the log is read, so that nothing falls in between.
+        // Subscribed before the log is read, so that no entry is missed in between.
         let live = self.live.find(id).map(|live| live.subscribe());
         Ok(Follower { ports: self.ports.clone(), run: id, after, live, lagging: true, over: false }.events())
     }
@@ -109,14 +110,14 @@ impl RunService {
     }
 }
 
-/// Follows one run's log: the entries of an execution in this process as it writes them, else the store.
+/// Follows the log of one run: gets entries from an execution in this process as it writes them, else reads the store.
 struct Follower {
     ports: Ports,
     run: RunId,
-    /// The last sequence that was given.
+    /// The last sequence that was returned.
     after: Sequence,
     live: Option<broadcast::Receiver<News>>,
-    /// Whether the store may have what `live` will not give.
+    /// Whether the store may have entries that `live` will not send.
     lagging: bool,
     over: bool,
 }
@@ -140,7 +141,7 @@ impl Follower {
         .boxed()
     }
 
-    /// The next events, at least one unless the stream is over.
+    /// Returns the next events, at least one unless the stream is over.
     async fn next(&mut self) -> Result<Vec<RunEvent>, StoreError> {
         loop {
             if self.lagging {
@@ -151,18 +152,18 @@ impl Follower {
                 }
             }
             let Some(live) = &mut self.live else {
-                self.ports.runs.changed(self.run, self.after, LOOK).await;
+                self.ports.runs.changed(self.run, self.after, READ_INTERVAL).await;
                 self.lagging = true;
                 continue;
             };
-            match tokio::time::timeout(LOOK, live.recv()).await {
+            match tokio::time::timeout(READ_INTERVAL, live.recv()).await {
                 Ok(Ok(News::Entry(entry))) if entry.first > self.after + 1 => self.lagging = true,
                 Ok(Ok(News::Entry(entry))) if entry.last() > self.after => {
                     return Ok(self.take(&[entry.as_ref()]));
                 }
                 Ok(Ok(News::Entry(_))) => {}
                 Ok(Ok(News::Look) | Err(broadcast::error::RecvError::Lagged(_))) => self.lagging = true,
-                // The execution is over: the run has ended, or others go on with it, or wrote last.
+                // The execution is over: the run has ended, or others execute it or wrote the last entry.
                 Ok(Err(broadcast::error::RecvError::Closed)) => {
                     self.live = None;
                     self.lagging = true;
@@ -173,13 +174,13 @@ impl Follower {
     }
 
     async fn read(&mut self) -> Result<Vec<RunEvent>, StoreError> {
-        let range = LogRange { bytes: PIECE, ..LogRange::from(self.after + 1) };
+        let range = LogRange { bytes: PIECE_BYTES, ..LogRange::from(self.after + 1) };
         let Some(log) = self.ports.runs.read_range(self.run, range).await? else {
             self.over = true;
             return Ok(Vec::new());
         };
         self.lagging = log.more;
-        // A follower may begin at the end, or beyond it.
+        // A follower may start at the end of the log, or beyond it.
         self.over = log.entries.is_empty() && log.record.status.is_terminal();
         let entries: Vec<&Entry> = log.entries.iter().collect();
         Ok(self.take(&entries))

@@ -1,4 +1,4 @@
-//! Executing a run: the engine, its journal, the lease and the clock, in one task.
+//! Executes a run: drives the engine, its journal, the lease and the timers in one task.
 
 use super::{
     Ports,
@@ -19,14 +19,14 @@ use std::{future::pending, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::D
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-/// What an execution that calls nothing outside may take before it is claimed, and between two entries.
-const GATHER: Duration = Duration::from_millis(100);
+/// How long events are gathered before the claim and between two entries, while the run does not call outside.
+const GATHER_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What lies at least between two entries of an execution, so that a cancel gets in.
-const BREATH: Duration = Duration::from_millis(20);
+/// Minimum interval between two entries of an execution, so that a cancel can be appended in between.
+const MIN_ENTRY_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How often an execution looks whether others wrote.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often an execution reads the log for entries of others.
+const READ_INTERVAL: Duration = Duration::from_secs(1);
 
 /// One execution of one run.
 pub(crate) struct Execution {
@@ -41,11 +41,11 @@ pub(crate) struct Execution {
     pub(crate) handing_over: CancellationToken,
     /// When the platform's time for this execution ends: it hands over then too.
     pub(crate) until: Option<Timestamp>,
-    /// What the run takes of the process's memory.
+    /// The memory that the run takes from the process's budget.
     pub(crate) memory: RunMemory,
-    /// Of a run that has lost workers, while it is on probation.
+    /// The place of a run that has lost workers, while it is on probation.
     pub(crate) place: Option<Place>,
-    /// How far away a moment is for which the run is left without a process.
+    /// Minimum duration of a rest.
     pub(crate) rests_from: Duration,
 }
 
@@ -55,7 +55,7 @@ enum Next {
 }
 
 impl Execution {
-    /// Executes the run until the writer stops. What came of it stands in the log.
+    /// Executes the run until the writer stops. The result is in the log.
     pub(crate) async fn run(mut self) -> Result<Writer, StoreError> {
         self.settle().await?;
         let mut journal = self.writer.take_absorbed();
@@ -92,7 +92,7 @@ impl Execution {
         Target { app: self.new.app, run: self.new.id, new: None }
     }
 
-    /// Does what the writer wants until it wants nothing.
+    /// Performs the writer's operations until it requests none.
     async fn settle(&mut self) -> Result<(), StoreError> {
         let mut patience = Patience::default();
         while let Some(op) = self.writer.next(self.ports.clock.now()) {
@@ -103,11 +103,11 @@ impl Execution {
         Ok(())
     }
 
-    /// Has the next entry begin with what the run keeps of the one that it retries.
+    /// Makes the next entry begin with what the run keeps of the run that it retries.
     async fn keep(&mut self, before: RunId) -> Result<Vec<Logged>, StoreError> {
         let log = self.read(before).await?.filter(|log| log.app == self.new.app);
         let Some(log) = log else {
-            // Begun from nothing it would pay for everything again.
+            // Starting from nothing would pay for all steps again.
             let error = RunError::new("retry_lost", "the run that this one retries is gone");
             self.writer.end(EventBody::RunFailed { error });
             self.settle().await?;
@@ -116,14 +116,14 @@ impl Execution {
         let kept = kept(events_of(log));
         self.writer.push(kept.iter().cloned(), self.writer.state().usage.clone());
         if self.writer.is_claimed() {
-            // Else the claim takes it along. No call outside before it is written.
+            // It must be written before any call outside. Without a claim so far, the claim's entry has it.
             self.writer.flush(false);
             self.settle().await?;
         }
         Ok(kept)
     }
 
-    /// Writes what is left and reads the whole log again: rare, so no copy is kept for it.
+    /// Writes pending events and reads the whole log again. This is rare, so no copy of the log is kept for it.
     async fn reread(&mut self) -> Result<Vec<Logged>, StoreError> {
         self.writer.flush(false);
         self.settle().await?;
@@ -131,7 +131,7 @@ impl Execution {
         Ok(self.read(self.new.id).await?.map(events_of).unwrap_or_default())
     }
 
-    /// The whole log of a run; nothing if there is none.
+    /// Reads the whole log of a run; `None` if there is no such run.
     async fn read(&self, run: RunId) -> Result<Option<LogRead>, StoreError> {
         let mut patience = Patience::default();
         let target = Target { run, ..self.target() };
@@ -144,22 +144,22 @@ impl Execution {
         }
     }
 
-    /// Executes the engine once, writing as it goes.
+    /// Executes the engine once, and writes its events while it runs.
     async fn attempt(&mut self, journal: &[Logged]) -> Result<Next, StoreError> {
         let (ports, new, live) = (&self.ports, &self.new, &self.live);
         let target = Target { app: new.app, run: new.id, new: None };
         let writer = &mut self.writer;
-        // This is the start over; left standing, it would throw away the first call in flight.
+        // This attempt is the restart; a flag that is still set would discard its first operation in flight.
         writer.take_restart();
         let shared = share(ports, new, journal, writer, Room::new(&self.app, journal, &self.memory));
-        // A panic of a node must not take the server along.
+        // A panic in a node must not end the server.
         let execution =
             AssertUnwindSafe(ports.engine.execute(&self.app, shared.context(self.rests_from))).catch_unwind();
         let mut engine = Some(Box::pin(execution));
-        let mut flight: Option<BoxFuture<'_, (Result<Reply, StoreError>, Patience)>> = None;
+        let mut in_flight: Option<BoxFuture<'_, (Result<Reply, StoreError>, Patience)>> = None;
         let mut patience = Patience::default();
-        let mut pace = Pace::new(self.followed, Instant::now());
-        // What the run keeps of the one that it retries is written first, and is not the engine's.
+        let mut timers = Timers::new(self.followed, Instant::now());
+        // Events that are kept of a retried run are written first, and do not count as the engine's.
         let written_before = writer.acknowledged() + writer.waiting();
         let mut answered = false;
         let mut expiring: Vec<RequestId> = Vec::new();
@@ -167,7 +167,7 @@ impl Execution {
         let mut leave = pin!(leave(&self.handing_over, self.until.map(|at| at.since(ports.clock.now()))));
         loop {
             if engine.is_some() && !writer.is_open() {
-                // The lease is lost: nothing more is begun, what is done is offered to the log.
+                // The lease is lost: nothing new is begun, finished work is still offered to the log.
                 engine = None;
                 writer.push_all(shared.take());
             }
@@ -175,21 +175,21 @@ impl Execution {
                 engine = None;
                 fail(writer, &shared, too_long(&self.app));
             } else if engine.is_some() {
-                // What waits for them is to be told.
+                // Nodes that wait for an expired answer must learn of it.
                 answered |= expire(writer, &shared, &mut expiring, ports.clock.now());
             }
-            if flight.is_none() {
+            if in_flight.is_none() {
                 let now = Instant::now();
                 let (waiting, urgent) = shared.waiting();
-                if pace.flush_at(waiting, urgent, writer.is_claimed()).is_some_and(|at| at <= now) {
+                if timers.flush_at(waiting, urgent, writer.is_claimed()).is_some_and(|at| at <= now) {
                     writer.push_all(shared.take());
                     writer.flush(true);
-                    pace.flushed(urgent, now);
+                    timers.flushed(urgent, now);
                 }
-                pace.want_of(writer, now);
-                pace.clear_suspect(writer, &mut self.place, now, ports.clock.now());
+                timers.renew_and_read(writer, now);
+                timers.clear_suspect(writer, &mut self.place, now, ports.clock.now());
                 if let Some(op) = writer.next(ports.clock.now()) {
-                    flight = Some(Box::pin(async move {
+                    in_flight = Some(Box::pin(async move {
                         let result = patience.judge(ports.perform(target, &op).await).await;
                         (result, patience)
                     }));
@@ -199,14 +199,14 @@ impl Execution {
                 shared.stop();
                 return Ok(Next::Over);
             }
-            // The engine has its turn below. If it says nothing in it, the claim is due all the same.
-            pace.polled = true;
+            // The engine is polled below. Even if that yields no events, the claim is due.
+            timers.polled = true;
             let deadline = engine.as_ref().and_then(|_| deadline(writer, &self.app, ports.clock.now()));
             let expiry = engine.as_ref().and_then(|_| expiry(writer, &expiring, ports.clock.now()));
             let mut wake_at = deadline.into_iter().chain(expiry).min();
-            if flight.is_none() {
+            if in_flight.is_none() {
                 let (waiting, urgent) = shared.waiting();
-                wake_at = pace.next(waiting && engine.is_some(), urgent, writer.is_claimed(), wake_at);
+                wake_at = timers.next(waiting && engine.is_some(), urgent, writer.is_claimed(), wake_at);
             }
             tokio::select! {
                 biased;
@@ -218,12 +218,12 @@ impl Execution {
                         // Decided on a log that has grown since.
                         _ if answered => return Ok(Next::StartOver),
                         Conclusion::Waits => writer.pause(),
-                        // Its time goes on meanwhile.
+                        // The run's time limit keeps running while it rests.
                         Conclusion::Rests(until) => rest(writer, &self.app, until, ports.clock.now()),
                     }
                 }
-                (result, judge) = poll_some(&mut flight) => {
-                    flight = None;
+                (result, judge) = poll_some(&mut in_flight) => {
+                    in_flight = None;
                     patience = judge;
                     writer.reply(result?, ports.clock.now());
                     show(live, new, writer);
@@ -254,7 +254,7 @@ impl Execution {
     }
 }
 
-/// Ends the run, with what the engine has said by now.
+/// Ends the run as failed, after the events that the engine has pushed so far.
 fn fail(writer: &mut Writer, shared: &Shared, error: RunError) {
     writer.push_all(shared.take());
     writer.end(EventBody::RunFailed { error });
@@ -264,34 +264,34 @@ fn events_of(log: LogRead) -> Vec<Logged> {
     log.entries.into_iter().flat_map(|entry| entry.events).collect()
 }
 
-/// What the engine and this execution share, from what the log has.
+/// Returns the state that the engine and this execution share, starting from the log.
 fn share(ports: &Ports, new: &Arc<NewRun>, journal: &[Logged], writer: &Writer, room: Room) -> Arc<Shared> {
     let (files, clock) = (Arc::clone(&ports.files), Arc::clone(&ports.clock));
     let usage = writer.state().usage.clone();
     Shared::new(Arc::clone(new), files, clock, journal, usage, writer.is_claimed(), room)
 }
 
-/// Has the log told of requests that have expired and are not `told` of yet; gives whether there are any.
-fn expire(writer: &mut Writer, shared: &Shared, told: &mut Vec<RequestId>, now: Timestamp) -> bool {
-    let news: Vec<_> = writer.state().expired(now).filter(|request| !told.contains(request)).collect();
-    if news.is_empty() {
+/// Writes the expiry of requests that have expired and are not in `recorded` yet. Returns whether there are any.
+fn expire(writer: &mut Writer, shared: &Shared, recorded: &mut Vec<RequestId>, now: Timestamp) -> bool {
+    let new: Vec<_> = writer.state().expired(now).filter(|request| !recorded.contains(request)).collect();
+    if new.is_empty() {
         return false;
     }
     let Taken { events, usage } = shared.take();
-    writer.push(events.into_iter().chain(news.iter().copied().map(expired)), usage);
+    writer.push(events.into_iter().chain(new.iter().copied().map(expired)), usage);
     writer.flush(true);
-    told.extend(news);
+    recorded.extend(new);
     true
 }
 
-/// Shows what is on disk to who follows the run, and to who counts.
+/// Passes entries that are on disk to the run's followers and to the metrics.
 fn show(live: &Live, new: &NewRun, writer: &mut Writer) {
     let written = writer.take_written();
     measure::written(new, writer.claim(), &written);
     live.publish(written);
 }
 
-/// Leaves the run until then, at most until its time is over.
+/// Lets the run rest until then, at most until its deadline.
 fn rest(writer: &mut Writer, app: &App, until: Timestamp, now: Timestamp) {
     match writer.state().deadline(app.longest_run()) {
         Some(deadline) if deadline <= now => writer.end(EventBody::RunFailed { error: timed_out(app) }),
@@ -299,7 +299,7 @@ fn rest(writer: &mut Writer, app: &App, until: Timestamp, now: Timestamp) {
     }
 }
 
-/// Gives the run back, which counts against it if it is not the whole process that ends.
+/// Gives the run back to the queue. This counts against it, unless the whole process ends.
 fn give_back(writer: &mut Writer, process: &CancellationToken) {
     if process.is_cancelled() {
         writer.leave();
@@ -308,7 +308,7 @@ fn give_back(writer: &mut Writer, process: &CancellationToken) {
     }
 }
 
-/// Returns when an execution is to hand over: the process does, or the execution's own time is over.
+/// Returns when an execution must hand over: the process ends, or the time of this execution is over.
 async fn leave(process: &CancellationToken, after: Option<Duration>) {
     match after {
         Some(after) => drop(tokio::time::timeout(after, process.cancelled()).await),
@@ -316,7 +316,7 @@ async fn leave(process: &CancellationToken, after: Option<Duration>) {
     }
 }
 
-/// Waits for a future that may not be there; for ever if it is not.
+/// Waits for an optional future; forever if there is none.
 async fn poll_some<F: Future + Unpin>(future: &mut Option<F>) -> F::Output {
     match future {
         Some(future) => future.await,
@@ -324,14 +324,14 @@ async fn poll_some<F: Future + Unpin>(future: &mut Option<F>) -> F::Output {
     }
 }
 
-/// What is to become of the run.
+/// What happens to the run after the engine has returned.
 #[expect(clippy::large_enum_variant, reason = "it is consumed at once")]
 enum Conclusion {
     /// It ends with this event.
     Ends(EventBody),
     /// It pauses.
     Waits,
-    /// It is left alone until then.
+    /// It rests until then.
     Rests(Timestamp),
 }
 
@@ -348,8 +348,7 @@ fn conclude(outcome: Result<Outcome, Box<dyn std::any::Any + Send>>) -> Conclusi
                 .or_else(|| panic.downcast_ref::<&str>().copied())
                 .unwrap_or("no message");
             tracing::error!(cause, "the engine panicked");
-            let error =
-                RunError::new("internal_error", "a node stopped unexpectedly; the server's log says why");
+            let error = RunError::new("internal_error", "a node stopped unexpectedly: see the server's log");
             EventBody::RunFailed { error }
         }
     })
@@ -366,28 +365,28 @@ fn timed_out(app: &App) -> RunError {
 }
 
 fn too_long(app: &App) -> RunError {
-    let most = app.limits.run_bytes;
+    let max = app.limits.run_bytes;
     let message =
-        format!("the run's log has more than the {most} bytes that its app allows (limits.run_bytes)");
+        format!("the run's log has more than the {max} bytes that its app allows (limits.run_bytes)");
     RunError::new("limit_exceeded", message)
 }
 
-/// When what is to happen.
-struct Pace {
+/// The timers of an execution.
+struct Timers {
     started: Instant,
     /// Whether a client waits for the first event.
     followed: bool,
-    /// Whether the engine had its first turn: many runs end in it.
+    /// Whether the engine has been polled once: many runs end in that.
     polled: bool,
     last_entry: Option<Instant>,
     last_gathered: Option<Instant>,
     renew_at: Option<Instant>,
-    look_at: Option<Instant>,
+    read_at: Option<Instant>,
     /// When the run's probation ends.
     clear_at: Option<Instant>,
 }
 
-impl Pace {
+impl Timers {
     fn new(followed: bool, now: Instant) -> Self {
         Self {
             started: now,
@@ -396,24 +395,24 @@ impl Pace {
             last_entry: None,
             last_gathered: None,
             renew_at: None,
-            look_at: None,
+            read_at: None,
             clear_at: None,
         }
     }
 
-    /// When the next entry is to be written, if one is wanted.
+    /// Returns when the next entry is to be written, if any.
     fn flush_at(&self, waiting: bool, urgent: bool, claimed: bool) -> Option<Instant> {
         if !self.polled {
             return None;
         }
         if !claimed {
-            return Some(if urgent || self.followed { self.started } else { self.started + GATHER });
+            return Some(if urgent || self.followed { self.started } else { self.started + GATHER_INTERVAL });
         }
-        let breath = self.last_entry.map_or(self.started, |at| at + BREATH);
+        let earliest = self.last_entry.map_or(self.started, |at| at + MIN_ENTRY_INTERVAL);
         if urgent {
-            return Some(breath);
+            return Some(earliest);
         }
-        waiting.then(|| self.last_gathered.map_or(breath, |at| breath.max(at + GATHER)))
+        waiting.then(|| self.last_gathered.map_or(earliest, |at| earliest.max(at + GATHER_INTERVAL)))
     }
 
     fn flushed(&mut self, urgent: bool, now: Instant) {
@@ -423,8 +422,8 @@ impl Pace {
         }
     }
 
-    /// Has the writer renew its lease and look for others in time.
-    fn want_of(&mut self, writer: &mut Writer, now: Instant) {
+    /// Makes the writer renew its lease, and read entries of others, when due.
+    fn renew_and_read(&mut self, writer: &mut Writer, now: Instant) {
         if !writer.is_claimed() {
             return;
         }
@@ -433,14 +432,14 @@ impl Pace {
             *renew_at = now + RENEWAL;
             writer.renew();
         }
-        let look_at = self.look_at.get_or_insert(now + LOOK);
-        if *look_at <= now {
-            *look_at = now + LOOK;
+        let read_at = self.read_at.get_or_insert(now + READ_INTERVAL);
+        if *read_at <= now {
+            *read_at = now + READ_INTERVAL;
             writer.look();
         }
     }
 
-    /// Ends the probation of a run that has made progress or has lasted: its place is the next one's then.
+    /// Ends the probation of a run that has made progress or has survived it, and frees its place.
     fn clear_suspect(
         &mut self,
         writer: &mut Writer,
@@ -459,26 +458,26 @@ impl Pace {
             *place = None;
             self.clear_at = None;
         } else if has_lasted {
-            // The record says so first: else the next one's doing would count against this run.
+            // The record is changed first: otherwise a crash that the next suspect causes would count against this run.
             writer.clear();
         }
     }
 
-    /// When there is something to do next.
+    /// Returns when the next timer fires.
     fn next(&self, waiting: bool, urgent: bool, claimed: bool, deadline: Option<Instant>) -> Option<Instant> {
         let flush_at = self.flush_at(waiting, urgent, claimed);
-        [flush_at, deadline, self.renew_at, self.look_at, self.clear_at].into_iter().flatten().min()
+        [flush_at, deadline, self.renew_at, self.read_at, self.clear_at].into_iter().flatten().min()
     }
 }
 
-/// When the next pending request expires that is not `expiring` already.
+/// Returns when the next pending request expires that is not in `expiring`.
 fn expiry(writer: &Writer, expiring: &[RequestId], now: Timestamp) -> Option<Instant> {
     let pending = writer.state().pending.iter().filter(|pending| !expiring.contains(&pending.request));
     let next = pending.filter_map(|pending| pending.expires_at).min()?;
     Some(Instant::now() + next.since(now))
 }
 
-/// When the run will have taken as long as its app allows.
+/// Returns when the run reaches `limits.run_seconds`.
 fn deadline(writer: &Writer, app: &App, now: Timestamp) -> Option<Instant> {
     let deadline = writer.state().deadline(app.longest_run())?;
     Some(Instant::now() + deadline.since(now))

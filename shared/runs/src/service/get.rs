@@ -3,7 +3,7 @@
 use super::RunService;
 use crate::{App, Entry, EventBody, LogState, Run, RunId, StoreError, StoredRun};
 
-/// Why there is no answer.
+/// Why a run was not returned.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no such run of this app.
@@ -15,13 +15,13 @@ pub enum Error {
 }
 
 impl RunService {
-    /// One run of an app, as its log says. One read; one more, or several, while a request has no answer.
+    /// Returns one run of an app, in the state of its log. Costs one read; while a question is open, at least one more.
     pub async fn get(&self, app: &App, id: RunId) -> Result<Run, Error> {
         let stored = self.ports.runs.get(id).await?.filter(|stored| stored.new.app == app.id);
         Ok(self.run_of(stored.ok_or(Error::NotFound)?).await?)
     }
 
-    /// The run that a store gave, with the questions that nobody has answered.
+    /// Returns a stored run as callers see it, with its unanswered questions.
     pub(crate) async fn run_of(&self, stored: StoredRun) -> Result<Run, StoreError> {
         let pending = stored.last.as_ref().map(|last| last.state.pending.clone()).unwrap_or_default();
         let mut run = Run::created(stored.new);
@@ -45,7 +45,7 @@ impl RunService {
 }
 
 impl Run {
-    /// Brings the run to where it stands after the last entry of its log.
+    /// Updates the run to its state after the last entry of its log.
     pub(crate) fn update(&mut self, last: &Entry) {
         let LogState { status, usage, .. } = &last.state;
         self.status = *status;

@@ -14,10 +14,10 @@ pub enum Error {
     /// There is no such run of this app.
     #[error("no such run")]
     NotFound,
-    /// Only somebody with an access key may give this answer.
-    #[error("an access key is needed")]
+    /// Only a caller with an access key may give this answer.
+    #[error("an access key is required")]
     KeyNeeded,
-    /// The run has ended, the request is unknown or answered, or the answer does not fit: what is wrong, by field.
+    /// The run has ended, the request is unknown or answered, or the answer is not valid: the errors, by field.
     #[error("the answer is not valid")]
     Invalid(FieldErrors),
     /// The store failed.
@@ -26,10 +26,10 @@ pub enum Error {
 }
 
 impl RunService {
-    /// Records the answer that `by` gives to a pending request, and wakes the run. `answer` sees the request, and gives what
-    /// is journaled or what is wrong by field.
+    /// Records the answer of `by` to a pending request, and wakes the run. `answer` gets the request, and returns the
+    /// answer to journal or the errors by field.
     ///
-    /// Without a key nobody approves, and only questions of runs that were created without a key are answered.
+    /// A caller without a key cannot approve, and can only answer questions of runs that were created without a key.
     pub async fn answer(
         &self,
         app: &App,
@@ -67,17 +67,19 @@ impl RunService {
             Answered::NotPending => Err(invalid(NOT_PENDING)),
             Answered::Ended => Err(invalid("the run has ended")),
             Answered::NoRun => Err(Error::NotFound),
-            Answered::Unknown => Err(StoreError::Unknown("the answer may not be recorded".into()).into()),
+            Answered::Unknown => {
+                Err(StoreError::Unknown("the answer may or may not be recorded".into()).into())
+            }
         }
     }
 }
 
-/// What the log tells of an answer: whether it approves, what it changes, and whose it is.
+/// Returns the event of an answer: whether it approves, what it changes, and who gave it.
 fn received(asked: &InputRequest, answer: &Answer, by: Actor) -> EventBody {
     let (mut approved, mut changes) = (None, Map::new());
     if asked.kind == InputRequestKind::ApprovalRequest {
         approved = answer.get("approved").and_then(Value::as_bool).or_else(|| {
-            // A request of an earlier release does not say which feedback approves.
+            // A request of an earlier release has no pattern.
             let pattern = asked.accept_pattern.as_deref()?;
             Some(answer.get("feedback").and_then(Value::as_str) == Some(pattern))
         });

@@ -8,16 +8,16 @@ use crate::{ListError, ListQuery, Run};
 pub struct Page {
     /// The runs.
     pub runs: Vec<Run>,
-    /// How many there are on all pages; [`COUNT_CAP`](crate::COUNT_CAP) if more.
+    /// The number of runs on all pages, up to [`COUNT_CAP`](crate::COUNT_CAP).
     pub total_count: u64,
-    /// Whether there are more than that.
+    /// Whether there are more runs than that.
     pub capped: bool,
-    /// Where the next page starts, if there is one.
+    /// Cursor of the next page, if there is one.
     pub next_cursor: Option<String>,
 }
 
 impl RunService {
-    /// A page of an app's runs.
+    /// Returns a page of an app's runs.
     pub async fn list(&self, query: &ListQuery) -> Result<Page, ListError> {
         let _permit = self.reads.acquire().await;
         let page = self.ports.runs.list(query).await?;

@@ -1,4 +1,4 @@
-//! The executions of this process: who follows or cancels a run reaches its executor without the store.
+//! The executions of this process, so that followers and cancels reach the executor of a run without the store.
 
 use crate::{Entry, Logged, RunId};
 use std::{
@@ -7,18 +7,18 @@ use std::{
 };
 use tokio::sync::{Notify, broadcast};
 
-/// Entries that a follower may lag behind before it reads the store again.
-const LAG: usize = 16;
+/// Maximum number of entries that a follower may lag behind before it reads the store again.
+const MAX_LAG: usize = 16;
 
-/// Larger entries are not kept for those who lag: they read the store.
-const SMALL: usize = 64 << 10;
+/// Larger entries are not kept in memory for followers that lag behind: they read the store.
+const MAX_ENTRY_BYTES: usize = 64 << 10;
 
-/// What a follower is told.
+/// What a follower receives.
 #[derive(Clone)]
 pub(crate) enum News {
-    /// This was written.
+    /// This entry was written.
     Entry(Arc<Entry>),
-    /// Something was written: look at the log.
+    /// An entry was written: read the log.
     Look,
 }
 
@@ -31,36 +31,36 @@ pub(crate) struct LiveRuns {
 /// One execution.
 #[derive(Default)]
 pub(crate) struct Live {
-    /// Woken when somebody else wrote to the run's log.
+    /// Woken when another participant wrote to the run's log.
     pub(crate) nudge: Notify,
-    /// Made for the first follower.
+    /// Created for the first follower.
     entries: OnceLock<broadcast::Sender<News>>,
     expected: Mutex<Option<broadcast::Receiver<News>>>,
 }
 
 impl Live {
-    /// Keeps what is written from now on for a follower that is about to come.
+    /// Keeps entries that are written from now on for the first follower.
     pub(crate) fn expect_follower(&self) {
         let receiver = self.subscribe();
         *self.expected.lock().unwrap_or_else(PoisonError::into_inner) = Some(receiver);
     }
 
-    /// The entries since [`Live::expect_follower`], for the follower that was expected.
+    /// Returns the entries since [`Live::expect_follower`], for the expected follower.
     pub(crate) fn take_expected(&self) -> Option<broadcast::Receiver<News>> {
         self.expected.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// The entries that the execution writes from now on.
+    /// Returns the entries that the execution writes from now on.
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<News> {
-        self.entries.get_or_init(|| broadcast::Sender::new(LAG)).subscribe()
+        self.entries.get_or_init(|| broadcast::Sender::new(MAX_LAG)).subscribe()
     }
 
-    /// Shows entries that are on disk to who follows.
+    /// Sends entries that are on disk to followers.
     pub(crate) fn publish(&self, entries: Vec<Arc<Entry>>) {
         if let Some(sender) = self.entries.get() {
             for entry in entries {
                 let bytes: usize = entry.events.iter().map(Logged::bytes).sum();
-                let _ = sender.send(if bytes <= SMALL { News::Entry(entry) } else { News::Look });
+                let _ = sender.send(if bytes <= MAX_ENTRY_BYTES { News::Entry(entry) } else { News::Look });
             }
         }
     }
@@ -73,12 +73,12 @@ impl LiveRuns {
         Entered { runs: Arc::clone(self), run, live }
     }
 
-    /// The execution of this run, if this process executes it.
+    /// Returns the execution of this run, if this process executes it.
     pub(crate) fn find(&self, run: RunId) -> Option<Arc<Live>> {
         self.lock().get(&run).cloned()
     }
 
-    /// Tells the execution of this run, if any, that somebody wrote to its log.
+    /// Notifies the execution of this run, if any, that another participant wrote to its log.
     pub(crate) fn nudge(&self, run: RunId) {
         if let Some(live) = self.find(run) {
             live.nudge.notify_one();
@@ -90,7 +90,7 @@ impl LiveRuns {
     }
 }
 
-/// Registers an execution while it lives.
+/// Keeps an execution registered until this is dropped.
 pub(crate) struct Entered {
     runs: Arc<LiveRuns>,
     run: RunId,
@@ -100,7 +100,7 @@ pub(crate) struct Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         let mut runs = self.runs.lock();
-        // A later execution of the same run may have taken the place.
+        // A later execution of the same run may have replaced this one.
         if runs.get(&self.run).is_some_and(|live| Arc::ptr_eq(live, &self.live)) {
             runs.remove(&self.run);
         }

@@ -1,6 +1,6 @@
-//! The use cases, written once against the ports, the same on every backend.
+//! The use cases, written against the ports and the same on every backend.
 //!
-//! One file an operation, each with its own error; `execute` is what they have a run done by.
+//! One file per operation, each with its own error type. `execute` executes a run.
 
 pub mod cancel;
 pub mod create;
@@ -36,46 +36,46 @@ use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
-/// The target of the `tracing` events that tell what can be counted and timed. Each is told once, by who wrote it to the
-/// log, on level debug: a process that makes no metrics of them pays nothing.
+/// The target of the `tracing` events for metrics. Each is emitted once, by the process that wrote the entry to the
+/// log, at level debug: a process that makes no metrics of them has no cost.
 ///
-/// | `measure` | fields beside `app` and `run` |
+/// | `measure` | fields in addition to `app` and `run` |
 /// | --- | --- |
 /// | `claimed` | `takeover`: whether another worker had the run under way; `wait_ms`: since its creation, for the first claim |
-/// | `ended` | `status`; `duration_ms`: since its creation, waiting for people and workers included |
+/// | `ended` | `status`; `duration_ms`: since its creation, including the time of waiting for people and workers |
 /// | `unreadable` | none: the sweeper could not read the run |
 pub const MEASURES: &str = "runyard::measures";
 
-/// The target of the `tracing` spans, on level debug: `run`, one execution of one run, in the span of who asked for it.
+/// The target of the `tracing` spans, at level debug: `run`, one execution of one run, as a child of its caller's span.
 pub const SPANS: &str = "runyard::spans";
 
-/// All that a service is plugged together from.
+/// The ports that a service uses.
 #[derive(Clone)]
 pub struct Ports {
     /// Keeps runs.
     pub runs: Arc<dyn RunStore>,
     /// Keeps files.
     pub files: Arc<dyn FileStore>,
-    /// Tells how much is stored.
+    /// Counts how much apps have stored.
     pub usage: Arc<dyn StorageUsage>,
-    /// Brings runs to workers.
+    /// Delivers runs to workers.
     pub queue: Arc<dyn RunQueue>,
     /// Finds apps.
     pub apps: Arc<dyn AppStore>,
     /// Executes workflows.
     pub engine: Arc<dyn Engine>,
-    /// Tells the time.
+    /// Returns the current time.
     pub clock: Arc<dyn Clock>,
     /// Makes ids.
     pub ids: Arc<dyn Ids>,
 }
 
-/// What an execution takes up in this process.
+/// The places that an execution takes in this process.
 struct Seat {
     slot: Slot,
-    /// Of a run that has lost workers.
+    /// The place of a run that has lost workers.
     place: Option<Place>,
-    /// How far away a moment is for which the run is left without a process.
+    /// Minimum duration of a rest.
     rests_from: Duration,
 }
 
@@ -96,21 +96,21 @@ pub struct RunService {
     reads: Arc<Semaphore>,
 }
 
-/// Pages of runs or events that are read at the same time; others wait. Each may hold tens of megabytes until it is written
-/// into its answer.
-const PAGES_AT_ONCE: usize = 4;
+/// Maximum number of pages of runs or events that are read at the same time; others wait. Each may hold tens of
+/// megabytes until it is serialized into its response.
+const MAX_CONCURRENT_PAGES: usize = 4;
 
-/// What a run takes by itself,
-const RUN: usize = 32 << 10;
+/// Bytes of memory that a run takes in addition to its input.
+const RUN_MEMORY: usize = 32 << 10;
 
-/// and how often its input is held: as it came, merged for the first nodes, and written to the log.
-const COPIES: usize = 3;
+/// Copies of the input that a run holds: as received, merged for the first nodes, and for the log.
+const INPUT_COPIES: usize = 3;
 
-/// What requests and runs may take together, unless it is said.
-const MEMORY: usize = 1 << 30;
+/// Default of the memory budget for requests and runs, in bytes.
+const DEFAULT_MEMORY: usize = 1 << 30;
 
 impl RunService {
-    /// A service on these ports.
+    /// Returns a service that uses these ports.
     pub fn new(ports: Ports) -> Self {
         Self {
             ports,
@@ -121,48 +121,47 @@ impl RunService {
             executions: TaskTracker::new(),
             handing_over: CancellationToken::new(),
             until: None,
-            memory: MemoryBudget::new(MEMORY),
+            memory: MemoryBudget::new(DEFAULT_MEMORY),
             quotas: Arc::default(),
-            reads: Arc::new(Semaphore::new(PAGES_AT_ONCE)),
+            reads: Arc::new(Semaphore::new(MAX_CONCURRENT_PAGES)),
         }
     }
 
-    /// The same service, with a limit, in bytes, on the memory of requests and runs together.
+    /// The same service, with a memory budget of `bytes` for requests and runs.
     pub fn with_memory(self, bytes: usize) -> Self {
         Self { memory: MemoryBudget::new(bytes), ..self }
     }
 
-    /// What requests and runs may take of the process's memory.
+    /// The memory budget for requests and runs.
     pub fn memory(&self) -> &Arc<MemoryBudget> {
         &self.memory
     }
 
-    /// The same service, for a request or message whose platform gives it no more time than that: what is executed on
-    /// its behalf journals what it has at `until`, and hands its run over to the queue.
+    /// The same service, for a request or message whose platform limits its time: at `until`, executions that it has
+    /// begun journal what is done and hand their runs over to the queue.
     pub fn until(&self, until: Timestamp) -> Self {
         Self { until: Some(until), ..self.clone() }
     }
 
-    /// The same service, for a process that executes the runs of many: a run that has lost two workers is executed by it
-    /// once it has lived for so long without, twice as long for each worker that the run lost after that. Whatever kills
-    /// the process more often is not taken for the run's doing.
+    /// The same service, for a process that executes many runs: it executes a run that has lost two workers only after
+    /// it has lived for `time`, doubled for each worker that the run has lost since. If something else kills the
+    /// process sooner than that, it is not blamed on the run.
     #[must_use]
     pub fn settling(self, time: Duration) -> Self {
         self.suspects.settle_in(time);
         self
     }
 
-    /// Returns once nothing is executed in this process: where a process stands still between two requests, it must not
-    /// answer before. What begins meanwhile is waited for as well.
+    /// Returns once nothing is executed in this process, including executions that begin in the meantime. A process
+    /// that is frozen between two requests must not respond before that.
     pub async fn idle(&self) {
-        // A closed tracker takes new tasks all the same, and is done whenever it is empty.
+        // A closed tracker still accepts new tasks; waiting ends once it is empty.
         self.executions.close();
         self.executions.wait().await;
     }
 
-    /// Stops accepting runs ([`create::Error::ShuttingDown`]), has every execution in this process hand its run over to
-    /// the queue, and returns when all have, and what was
-    /// counted in memory is stored.
+    /// Stops accepting runs ([`create::Error::ShuttingDown`]), and makes every execution in this process hand its run
+    /// over to the queue. Returns when all have done so, and counts that were only in memory are stored.
     pub async fn shut_down(&self) {
         self.handing_over.cancel();
         self.executions.close();
@@ -180,7 +179,7 @@ impl RunService {
         self.handing_over.clone().cancelled_owned()
     }
 
-    /// Executes a run in a task of its own, so that nobody's going away ends it.
+    /// Executes a run in a separate task, so that it does not end when its caller disconnects.
     fn execute(
         &self,
         app: &Arc<App>,
@@ -212,7 +211,7 @@ impl RunService {
                 let result = execution.run().await;
                 drop((entered, slot));
                 if let Err(error) = &result {
-                    tracing::error!(%run, %error, "the store failed; another worker takes the run over");
+                    tracing::error!(%run, %error, "store failed, another worker takes the run over");
                 }
                 result
             }
@@ -220,10 +219,10 @@ impl RunService {
         )
     }
 
-    /// Takes the memory that a run with this input begins with.
+    /// Takes the memory that a run with this input needs at its start.
     fn take_memory(&self, app: &App, input: &Map<String, Value>) -> Result<TakenMemory, OutOfMemory> {
         let input: usize = input.iter().map(|(key, value)| key.len() + Size::of(value).memory).sum();
-        self.memory.take(app.id, RUN + COPIES * input)
+        self.memory.take(app.id, RUN_MEMORY + INPUT_COPIES * input)
     }
 
     fn new_claim(&self) -> ClaimId {

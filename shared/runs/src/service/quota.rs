@@ -1,7 +1,7 @@
-//! `limits.stored_bytes`: how much an app may have stored before it is refused more.
+//! `limits.stored_bytes`: the storage quota of an app.
 //!
-//! Checked before a run is created or retried and while files are uploaded. Runs that were accepted go on:
-//! `limits.run_bytes` bounds them.
+//! Checked before a run is created or retried, and while files are uploaded. Accepted runs continue: `limits.run_bytes`
+//! bounds them.
 
 use super::RunService;
 use crate::{App, AppId, StoreError};
@@ -10,20 +10,20 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// The app has stored as much as it may.
+/// The app has reached its storage quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the app has stored {used} bytes, and `limits.stored_bytes` is {quota}")]
 pub struct QuotaExceeded {
-    /// Bytes that the app has stored, uploads under way and what was refused included.
+    /// Bytes that the app has stored, including uploads under way and the refused bytes.
     pub used: u64,
-    /// Bytes that it may have stored.
+    /// Bytes that the app may have stored.
     pub quota: u64,
 }
 
 /// Why an app may not store more.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It has stored as much as it may.
+    /// It has reached its storage quota.
     #[error(transparent)]
     Exceeded(#[from] QuotaExceeded),
     /// The store failed.
@@ -31,12 +31,12 @@ pub enum Error {
     Store(#[from] StoreError),
 }
 
-/// What this process knows of quotas beside what is stored.
+/// The state of quotas that is only in this process.
 #[derive(Default)]
 pub(super) struct Quotas {
-    /// Bytes of uploads under way, which no store has counted yet.
+    /// Bytes of uploads under way, which the store does not count yet.
     arriving: Mutex<HashMap<AppId, u64>>,
-    /// The apps of which was logged that they use 80 % of their quota, until they use less.
+    /// The apps for which a warning was logged, until they use less than 80 % of their quota.
     warned: Mutex<HashSet<AppId>>,
 }
 
@@ -56,7 +56,8 @@ impl Quotas {
     }
 }
 
-/// The bytes of one upload under way. Counted by the app's quota until it is dropped: after that the store counts them.
+/// The bytes of one upload under way. They count against the app's quota until this is dropped; after that, the store
+/// counts them.
 pub struct Arriving {
     quotas: Arc<Quotas>,
     app: AppId,
@@ -76,14 +77,14 @@ impl Drop for Arriving {
 }
 
 impl RunService {
-    /// How many bytes the app may still store: 1 at least, else [`Error::Exceeded`].
+    /// Returns how many bytes the app may still store, at least 1; [`Error::Exceeded`] if none.
     pub async fn left_to_store(&self, app: &App) -> Result<u64, Error> {
         let (used, quota) = (self.used_bytes(app).await?, app.limits.stored_bytes);
         self.quotas.warn(app, used, quota);
         quota.checked_sub(used).filter(|left| *left > 0).ok_or(QuotaExceeded { used, quota }.into())
     }
 
-    /// An upload of the app that is about to begin.
+    /// Begins to count an upload of the app.
     pub fn arriving(&self, app: &App) -> Arriving {
         Arriving { quotas: Arc::clone(&self.quotas), app: app.id, bytes: 0 }
     }

@@ -9,13 +9,13 @@ use crate::{App, EventBody, FieldErrors, Logged, RequestId, RunId, RunStatus, St
 use serde_json::Value;
 use std::{collections::HashSet, sync::Arc};
 
-/// Why a run is not retried.
+/// Why a run was not retried.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no such run of this app.
     #[error("no such run")]
     NotFound,
-    /// It has not ended, or has completed, or its version of the app is gone: what is wrong, by field.
+    /// It has not ended, or has completed, or its version of the app does not exist any more: the errors, by field.
     #[error("the run cannot be retried")]
     Invalid(FieldErrors),
     /// The new run was not accepted.
@@ -30,11 +30,11 @@ impl From<StoreError> for Error {
 }
 
 impl RunService {
-    /// Accepts a new run of somebody with an access key for a worker, with the input and the version of the app that `id` had. What the log of `id` recorded
-    /// as done is done in the new run too; what failed is tried again.
+    /// Accepts a new run for a worker, with the input and the app version of the run `id`. The caller must have an
+    /// access key. Steps that are done in the log of `id` are not repeated; failed ones are tried again.
     ///
-    /// The first entry of the new run's log, or the one after its claim, takes over what it keeps: from then on it needs
-    /// nothing of `id`.
+    /// The first entry of the new run's log, or the one after its claim, contains the steps that it keeps. From then on
+    /// the log of `id` is not needed.
     pub async fn retry(
         &self,
         app: &Arc<App>,
@@ -53,7 +53,7 @@ impl RunService {
             let status = run.reported_status().name();
             return Err(invalid(
                 "status",
-                format!("is {status}: a run that failed or was canceled is retried"),
+                format!("is {status}: only a failed or canceled run can be retried"),
             ));
         }
         let Some(app) = self.ports.apps.version(app.id, &run.new.app_version).await? else {
@@ -77,10 +77,10 @@ fn invalid(field: &str, problem: String) -> Error {
     Error::Invalid(FieldErrors::from([(field.to_owned(), problem)]))
 }
 
-/// Of a log, what a run keeps that retries it: each step that is done, and each question with its answer.
+/// Returns the events of a log that a retry keeps: each step that is done, and each question with its answer.
 ///
-/// Not kept is what failed, unless others went on from the failure; what was skipped, which costs nothing to tell again;
-/// and a question that nobody answered, which is asked anew.
+/// Not kept are failures, unless other nodes continued from them; skipped nodes, which cost nothing to skip again; and
+/// unanswered questions, which are asked again.
 pub(super) fn kept(log: Vec<Logged>) -> Vec<Logged> {
     let answered: HashSet<RequestId> = log
         .iter()
@@ -103,21 +103,21 @@ pub(super) fn kept(log: Vec<Logged>) -> Vec<Logged> {
     kept
 }
 
-/// Whether others went on from a failure.
+/// Whether other nodes continued from a failure.
 fn is_handled(logged: &Logged) -> bool {
     logged.journal.as_ref().is_some_and(|journal| journal["handled"] == true)
 }
 
-/// The keys of what a failure makes void: it is to be done again.
+/// Returns the keys of the steps that a failure makes void, so that they are done again.
 fn voided(failed: &Logged) -> Vec<String> {
     let void = failed.journal.as_ref().and_then(|journal| journal["void"].as_array());
     void.into_iter().flatten().filter_map(|key| key.as_str().map(str::to_owned)).collect()
 }
 
-/// The key of what stands last of all that is kept.
+/// The key of the event that follows the last kept event.
 const KEPT: &str = "retry";
 
-/// Whether a run's log has what it keeps.
+/// Whether a run's log contains what it keeps of the retried run.
 pub(super) fn has_kept(log: &[Logged]) -> bool {
     log.iter().any(|logged| logged.key.as_deref() == Some(KEPT))
 }
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_failed_is_done_again_and_what_others_went_on_from_is_not() {
+    fn failures_are_retried_unless_other_nodes_continued_from_them() {
         let node = json!({"id": "n", "name": "N", "type": "t"});
         let error = json!({"code": "node_failed", "message": "no"});
         let request =

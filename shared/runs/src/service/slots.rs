@@ -1,4 +1,4 @@
-//! How many runs of an app this process executes at the same time.
+//! Permits for the runs of an app that this process executes at the same time.
 
 use crate::{App, AppId, TakenMemory, room::RunMemory};
 use std::{
@@ -13,7 +13,7 @@ pub(crate) struct Slots {
 }
 
 impl Slots {
-    /// A slot of the app for a run that takes this memory, unless the app has as many as its limits allow.
+    /// Takes a permit of the app for a run with this memory; `None` if `limits.concurrent_runs` permits are taken.
     pub(crate) fn take(self: &Arc<Self>, app: &App, memory: TakenMemory) -> Option<Slot> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let count = taken.entry(app.id).or_default();
@@ -25,7 +25,7 @@ impl Slots {
     }
 }
 
-/// One execution's slot, until it is dropped.
+/// The permit of one execution, returned when this is dropped.
 pub(crate) struct Slot {
     slots: Arc<Slots>,
     app: AppId,

@@ -1,9 +1,9 @@
-//! Who may be executed beside whom, once workers were lost: rule 18.
+//! Which runs may be executed at the same time after workers were lost: rule 18.
 //!
-//! A process dies with everything that it executes, so its death accuses many runs of which one may be guilty. A run that
-//! has lost two workers is a *suspect*: suspects are executed one at a time, apart from everything else that has lost a
-//! worker, and not before the process has lived for a while without them. A process that dies then has died of the
-//! suspect; one that dies earlier has died of something else, and accuses nobody.
+//! When a process dies, all its runs lose their worker, although at most one of them caused it. A run that has lost two
+//! workers is a *suspect*: suspects are executed one at a time, apart from every other run that has lost a worker, and
+//! only once the process has lived for a while without them. If the process dies then, the suspect is taken for the
+//! cause; if it dies earlier, the suspects are not.
 
 use crate::{
     LogState, RunId,
@@ -16,25 +16,25 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// What a run has to outlive that has lost two workers, or fewer. A suspect then gives its place to the next: after a crash
-/// there may be many, and all but one of them are innocent.
-const PROBATION: Duration = Duration::from_millis(250);
+/// Minimum probation of a run that has lost workers. After it, a suspect gives its place to the next: after a crash
+/// there may be many suspects, and at most one of them caused it.
+const MIN_PROBATION: Duration = Duration::from_millis(250);
 
-/// The claim from which on probation takes twice as long each time: whatever takes long to kill a worker does not outlive
-/// its probation for ever.
+/// The epoch from which on each claim doubles the probation, so that a run that takes long to kill its worker does not
+/// survive every probation.
 const DOUBLES_AFTER: u32 = 3;
 
-/// It does not take longer than this,
-const LONGEST: Duration = Duration::from_secs(10);
+/// Maximum probation of a run that has been executed for a short time.
+const MAX_PROBATION: Duration = Duration::from_secs(10);
 
-/// or this part of the time for which the run has been executed so far.
-const PART_OF_ITS_TIME: u32 = 4;
+/// Maximum probation of a run that has been executed for longer: its executed time divided by this.
+const MAX_PROBATION_DIVISOR: u32 = 4;
 
-/// How soon a run that has to wait is looked at again,
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// How long a waiting run is delayed before it is delivered again.
+const RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// and for how much longer for each other that waits: so that they are looked at some 250 times a second, however many.
-const LONGER_FOR_EACH: Duration = Duration::from_millis(4);
+/// Additional delay for each other waiting run, so that all of them are delivered at most about 250 times per second.
+const RETRY_DELAY_PER_RUN: Duration = Duration::from_millis(4);
 
 /// The runs of this process that have lost workers.
 pub(crate) struct Suspects {
@@ -44,13 +44,14 @@ pub(crate) struct Suspects {
 
 #[derive(Default)]
 struct State {
-    /// For how long the process has to live before it executes a suspect; doubled with each worker lost after that.
+    /// How long the process must live before it executes a suspect; doubled for each worker that the suspect loses
+    /// after that.
     settles_in: Duration,
-    /// Whether a suspect is executed.
+    /// Whether a suspect is on probation.
     alone: bool,
-    /// How many runs are executed, and on probation, that have lost one worker.
+    /// How many runs that have lost one worker are on probation.
     lost_one: usize,
-    /// The runs that wait, and when each is looked at again.
+    /// The runs that wait, and when each is delivered again.
     waiting: HashMap<RunId, Instant>,
 }
 
@@ -58,9 +59,9 @@ struct State {
 pub(crate) enum Admission {
     /// It may; it keeps the place while it is on probation.
     Go(Option<Place>),
-    /// It comes again after this time.
+    /// It must wait, and be enqueued again with this delay.
     Wait(Duration),
-    /// It waits already, and comes again by itself.
+    /// It already waits: another message of it is enqueued.
     Waits,
 }
 
@@ -69,12 +70,12 @@ impl Suspects {
         Self { since: Instant::now(), state: Mutex::default() }
     }
 
-    /// Has a suspect wait until the process has lived for `time`.
+    /// Makes suspects wait until the process has lived for `time`.
     pub(crate) fn settle_in(&self, time: Duration) {
         self.lock().settles_in = time;
     }
 
-    /// Whether a run with this many `attempts` may be executed now.
+    /// Decides whether a run with these `attempts` may be executed now.
     pub(crate) fn admit(self: &Arc<Self>, run: RunId, attempts: u32) -> Admission {
         if attempts < LOST_ONE {
             return Admission::Go(None);
@@ -87,8 +88,8 @@ impl Suspects {
         let wait = if is_suspect && settled > now {
             settled - now
         } else if state.alone || (is_suspect && state.lost_one > 0) {
-            LOOK_AGAIN
-                + LONGER_FOR_EACH.saturating_mul(u32::try_from(state.waiting.len()).unwrap_or(u32::MAX))
+            RETRY_DELAY
+                + RETRY_DELAY_PER_RUN.saturating_mul(u32::try_from(state.waiting.len()).unwrap_or(u32::MAX))
         } else {
             state.waiting.remove(&run);
             if is_suspect {
@@ -98,7 +99,7 @@ impl Suspects {
             }
             return Admission::Go(Some(Place { suspects: Arc::clone(self), is_alone: is_suspect }));
         };
-        // A second message of the same run would be asked again and again beside the first.
+        // A second message of the same run would be enqueued again and again in addition to the first.
         if state.waiting.get(&run).is_some_and(|at| *at > now) {
             return Admission::Waits;
         }
@@ -106,7 +107,7 @@ impl Suspects {
         Admission::Wait(wait)
     }
 
-    /// The run does not come again.
+    /// Removes a run that will not be executed any more.
     pub(crate) fn forget(&self, run: RunId) {
         let mut state = self.lock();
         if !state.waiting.is_empty() {
@@ -119,14 +120,14 @@ impl Suspects {
     }
 }
 
-/// The place of a run that has lost workers, until this is dropped.
+/// The place of a run on probation, until this is dropped.
 pub(crate) struct Place {
     suspects: Arc<Suspects>,
     is_alone: bool,
 }
 
 impl Place {
-    /// Whether it is a suspect's.
+    /// Whether it is the place of a suspect.
     pub(crate) fn is_alone(&self) -> bool {
         self.is_alone
     }
@@ -143,12 +144,12 @@ impl Drop for Place {
     }
 }
 
-/// How long a run is on probation that stands so when it begins.
+/// Returns the probation of a run in this state.
 pub(crate) fn probation(state: &LogState, now: crate::Timestamp) -> Duration {
     let before = Duration::from_millis(state.active_ms.unsigned_abs());
     let executed = before + state.since.map_or(Duration::ZERO, |since| now.since(since));
     let doubled = state.epoch.saturating_sub(DOUBLES_AFTER).min(16);
-    PROBATION.saturating_mul(1 << doubled).min(LONGEST.max(executed / PART_OF_ITS_TIME))
+    MIN_PROBATION.saturating_mul(1 << doubled).min(MAX_PROBATION.max(executed / MAX_PROBATION_DIVISOR))
 }
 
 #[cfg(test)]
@@ -163,33 +164,33 @@ mod tests {
     fn place(admission: Admission) -> Option<Place> {
         match admission {
             Admission::Go(place) => place,
-            Admission::Wait(time) => panic!("it waits for {time:?}"),
-            Admission::Waits => panic!("it waits"),
+            Admission::Wait(time) => panic!("the run must wait for {time:?}"),
+            Admission::Waits => panic!("the run already waits"),
         }
     }
 
     fn wait(admission: &Admission) -> Duration {
         match admission {
             Admission::Wait(time) => *time,
-            Admission::Go(_) => panic!("it may be executed"),
-            Admission::Waits => panic!("it waits already"),
+            Admission::Go(_) => panic!("the run may be executed"),
+            Admission::Waits => panic!("the run already waits"),
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_suspect_is_alone_among_those_that_lost_a_worker() {
+    async fn a_suspect_is_executed_apart_from_runs_that_lost_a_worker() {
         let suspects = Arc::new(Suspects::new());
-        assert!(place(suspects.admit(run(1), 0)).is_none(), "nobody knows anything of it");
-        assert!(place(suspects.admit(run(2), LOST_ONE - 1)).is_none(), "it lost nobody");
+        assert!(place(suspects.admit(run(1), 0)).is_none(), "nothing is known about it");
+        assert!(place(suspects.admit(run(2), LOST_ONE - 1)).is_none(), "it has lost no worker");
         let one = place(suspects.admit(run(3), LOST_ONE)).expect("a place");
-        let two = place(suspects.admit(run(4), LOST_ONE)).expect("they may be several");
+        let two = place(suspects.admit(run(4), LOST_ONE)).expect("several are allowed");
         wait(&suspects.admit(run(5), SUSPECT));
         drop((one, two));
         let alone = place(suspects.admit(run(5), SUSPECT)).expect("a place");
         assert!(alone.is_alone());
         wait(&suspects.admit(run(6), SUSPECT + 1));
         wait(&suspects.admit(run(3), LOST_ONE));
-        assert!(place(suspects.admit(run(1), 0)).is_none(), "new work goes on");
+        assert!(place(suspects.admit(run(1), 0)).is_none(), "new work continues");
         drop(alone);
         assert!(place(suspects.admit(run(6), SUSPECT + 1)).is_some());
     }
@@ -203,17 +204,17 @@ mod tests {
         assert_eq!(wait(&suspects.admit(run(3), SUSPECT + 2)), Duration::from_secs(20));
         tokio::time::advance(Duration::from_secs(6)).await;
         assert!(place(suspects.admit(run(2), SUSPECT)).is_some());
-        assert!(matches!(suspects.admit(run(3), SUSPECT + 2), Admission::Waits), "it was told when");
+        assert!(matches!(suspects.admit(run(3), SUSPECT + 2), Admission::Waits), "it already waits");
         tokio::time::advance(Duration::from_secs(15)).await;
         assert!(place(suspects.admit(run(3), SUSPECT + 2)).is_some());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn many_that_wait_are_looked_at_less_often() {
+    async fn many_waiting_runs_are_delivered_less_often() {
         let suspects = Arc::new(Suspects::new());
         let place = place(suspects.admit(run(0), SUSPECT));
         let waits: Vec<_> = (1..=1_000).map(|number| wait(&suspects.admit(run(number), SUSPECT))).collect();
-        assert_eq!(waits[0], LOOK_AGAIN);
+        assert_eq!(waits[0], RETRY_DELAY);
         assert!(waits.is_sorted() && waits[999] >= Duration::from_secs(4), "{:?}", waits[999]);
         drop(place);
         tokio::time::advance(Duration::from_secs(5)).await;
@@ -227,13 +228,13 @@ mod tests {
     fn probation_grows_with_each_claim() {
         let at = |seconds: i64| crate::Timestamp(seconds * 1_000);
         let mut state = LogState { since: Some(at(100)), epoch: 2, ..LogState::default() };
-        assert_eq!(probation(&state, at(500)), PROBATION);
+        assert_eq!(probation(&state, at(500)), MIN_PROBATION);
         state.epoch = 3;
-        assert_eq!(probation(&state, at(500)), PROBATION);
+        assert_eq!(probation(&state, at(500)), MIN_PROBATION);
         state.epoch = 6;
-        assert_eq!(probation(&state, at(101)), PROBATION * 8);
+        assert_eq!(probation(&state, at(101)), MIN_PROBATION * 8);
         state.epoch = 1_000;
-        assert_eq!(probation(&state, at(101)), LONGEST);
+        assert_eq!(probation(&state, at(101)), MAX_PROBATION);
         assert_eq!(probation(&state, at(500)), Duration::from_secs(100));
         state.active_ms = 400_000;
         assert_eq!(probation(&state, at(500)), Duration::from_secs(200));

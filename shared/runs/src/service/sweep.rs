@@ -1,4 +1,4 @@
-//! What the sweeper does each minute.
+//! What the sweeper does every minute.
 
 use super::{RunService, drive::Target, measure};
 use crate::{
@@ -12,47 +12,47 @@ use std::{
     time::Duration,
 };
 
-/// Runs that are looked at at the same time.
-const AT_ONCE: usize = 64;
+/// Maximum number of runs that are handled at the same time.
+const MAX_CONCURRENT: usize = 64;
 
-/// What a sweep did.
+/// The result of a sweep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
-    /// Runs that were due. As many as the limit: there may be more, sweep again.
+    /// Runs that were due. If this equals the limit, there may be more: sweep again.
     pub looked_at: usize,
-    /// Runs that were brought to a worker again.
+    /// Runs that were enqueued for a worker again.
     pub requeued: usize,
-    /// Runs that were failed: expired, or lost by too many workers.
+    /// Runs that were ended as failed: they expired, or lost too many workers.
     pub failed: usize,
-    /// Runs that could not be read. They are looked at again later.
+    /// Runs that could not be read. They are tried again later.
     pub unreadable: usize,
     /// Runs and files that were deleted.
     pub deleted: usize,
 }
 
-/// When a run is looked at again that could not be read, and twice as long after each time that it could not.
-const LOOK_AGAIN: Duration = Duration::from_mins(1);
+/// How long an unreadable run is postponed; doubled after each further failure.
+const MIN_POSTPONED: Duration = Duration::from_mins(1);
 
-/// At the latest.
-const LOOK_AGAIN_MOST: Duration = Duration::from_hours(1);
+/// Maximum time that an unreadable run is postponed.
+const MAX_POSTPONED: Duration = Duration::from_hours(1);
 
-/// The number of unreadable runs that are remembered.
-const REMEMBERED: usize = 10_000;
+/// Maximum number of unreadable runs that are remembered.
+const MAX_REMEMBERED: usize = 10_000;
 
-/// How often each run could not be read.
+/// How often each run could not be read, in a row.
 #[derive(Default)]
 pub(super) struct Unreadable(Mutex<HashMap<RunId, u32>>);
 
 impl Unreadable {
-    /// In what time to look at the run again.
+    /// Counts a failure; returns how long to postpone the run.
     fn failed(&self, run: RunId) -> Duration {
         let mut runs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if runs.len() >= REMEMBERED {
+        if runs.len() >= MAX_REMEMBERED {
             runs.clear();
         }
         let failures = runs.entry(run).or_default();
         *failures += 1;
-        LOOK_AGAIN.saturating_mul(1 << (*failures - 1).min(10)).min(LOOK_AGAIN_MOST)
+        MIN_POSTPONED.saturating_mul(1 << (*failures - 1).min(10)).min(MAX_POSTPONED)
     }
 
     fn forget(&self, run: RunId) {
@@ -64,7 +64,7 @@ impl Unreadable {
 }
 
 impl RunService {
-    /// Looks at up to `limit` runs that are due, and removes up to `limit` runs and files that expired.
+    /// Handles up to `limit` runs that are due, and deletes up to `limit` expired runs and as many expired files.
     pub async fn sweep(&self, limit: usize) -> Result<Swept, StoreError> {
         let mut swept = Swept::default();
         let now = self.ports.clock.now();
@@ -79,8 +79,8 @@ impl RunService {
                 }
                 (app, run, one)
             })
-            .buffer_unordered(AT_ONCE);
-        let mut silent = None;
+            .buffer_unordered(MAX_CONCURRENT);
+        let mut unavailable = None;
         while let Some((app, run, one)) = sweeps.next().await {
             match one {
                 Ok(one) => {
@@ -95,17 +95,17 @@ impl RunService {
                     swept.unreadable += 1;
                     measure::unreadable(app, run);
                     let after = self.unreadable.failed(run);
-                    tracing::error!(%run, %app, %error, ?after, "a run cannot be read: it is looked at again later");
+                    tracing::error!(%run, %app, %error, ?after, "cannot read a due run, trying again later");
                     if let Err(error) = self.ports.runs.postpone(run, now, now + after).await {
-                        tracing::warn!(%run, %error, "nor can it be put off");
+                        tracing::warn!(%run, %error, "cannot postpone an unreadable run");
                     }
                 }
-                // The others may fare better.
-                Err(error) => silent = Some(error),
+                // The store may succeed for the other runs.
+                Err(error) => unavailable = Some(error),
             }
         }
         drop(sweeps);
-        if let Some(error) = silent {
+        if let Some(error) = unavailable {
             return Err(error);
         }
         swept.deleted += self.ports.runs.delete_expired(now, limit).await?;

@@ -12,17 +12,17 @@ use crate::{
 };
 use std::{sync::Arc, time::Duration};
 
-/// How far away a moment is for which a run is left that holds a worker: others need it meanwhile.
-const RESTS_FROM: Duration = Duration::from_secs(1);
+/// Minimum duration of a rest: other runs can use the worker in the meantime.
+const MIN_REST: Duration = Duration::from_secs(1);
 
-/// How long a run waits whose app executes as many runs as it may, or for which there is no memory.
-const WAIT_FOR_SLOT: Duration = Duration::from_millis(250);
+/// How long a run is delayed if its app has reached its limit of concurrent runs, or no memory is left.
+const WAIT_FOR_PERMIT: Duration = Duration::from_millis(250);
 
 impl RunService {
-    /// Executes one run as far as it goes here. Gives nothing: whatever comes of it stands in the log.
+    /// Executes one run as far as possible. Returns nothing: the result is in the log.
     ///
-    /// An error means that the store failed and the message should come again; a run that has ended, is held by
-    /// somebody alive, or waits for a person is simply done.
+    /// An error means that the store failed and the message should be delivered again. Returns `Ok` for a run that has
+    /// ended, is executed by another worker, or waits for a person.
     pub async fn work(&self, run: RunId) -> Result<(), StoreError> {
         if self.is_shutting_down() {
             return Ok(());
@@ -45,7 +45,7 @@ impl RunService {
         };
         let memory = self.take_memory(&app, &new.input).ok();
         let Some(slot) = memory.and_then(|memory| self.slots.take(&app, memory)) else {
-            return self.ports.queue.enqueue(app.id, run, WAIT_FOR_SLOT).await;
+            return self.ports.queue.enqueue(app.id, run, WAIT_FOR_PERMIT).await;
         };
         let place = match self.suspects.admit(run, attempts) {
             Admission::Go(place) => place,
@@ -56,11 +56,11 @@ impl RunService {
         if place.as_ref().is_some_and(Place::is_alone) {
             writer = writer.alone();
         }
-        let seat = Seat { slot, place, rests_from: RESTS_FROM };
+        let seat = Seat { slot, place, rests_from: MIN_REST };
         match self.execute(&app, new, writer, Arc::new(Live::default()), false, seat).await {
-            // It lost a worker since we looked at it.
+            // It has lost a worker since its record was read.
             Ok(Ok(writer)) if writer.stopped() == Some(&Stop::Suspected) => {
-                self.ports.queue.enqueue_first(app.id, run, WAIT_FOR_SLOT).await
+                self.ports.queue.enqueue_first(app.id, run, WAIT_FOR_PERMIT).await
             }
             Ok(result) => result.map(|_| ()),
             Err(error) => Err(StoreError::Failed(error.into())),

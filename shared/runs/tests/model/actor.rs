@@ -1,4 +1,4 @@
-//! Everybody but the executors: each drives one of the real machines, as `service/drive.rs` does.
+//! All participants except the executors: each drives one of the real machines, as `service/drive.rs` does.
 
 use crate::{engine, store::Role, worker::FIRST_ACTOR};
 use runyard_runs::{
@@ -13,7 +13,7 @@ use uuid::Uuid;
 pub struct Actor {
     pub run: RunId,
     pub doing: Doing,
-    /// What was asked of the store, and not answered yet.
+    /// The operation that has no reply yet.
     pub flight: Option<Op>,
     pub ahead: i64,
 }
@@ -26,7 +26,7 @@ pub enum Doing {
     Sweep(Sweep),
 }
 
-/// What came of it.
+/// The outcome of an actor's machine.
 #[derive(Clone, Debug)]
 pub enum Outcome {
     Create(CreateOutcome),
@@ -87,7 +87,7 @@ impl Actor {
         }
     }
 
-    /// Goes on until it wants something, or is done.
+    /// Continues until the machine requests an operation or is done; returns the outcome if it is done.
     pub fn advance(&mut self, now: Timestamp) -> Option<Outcome> {
         if self.flight.is_some() {
             return None;

@@ -1,11 +1,11 @@
-//! A deterministic engine: what `RunContext` and its `Shared` do, over a script, with keys as bits.
+//! A deterministic engine that executes a script as with `RunContext` and its `Shared`, with keys as bits.
 
 use crate::config::{Item, Script, rests_until};
 use runyard_runs::{EventBody, InputRequest, InputRequestKind, Logged, RequestId, Timestamp};
 use serde_json::Value;
 use uuid::Uuid;
 
-/// Keys that are recorded: calls, questions, answers, waits, a byte each.
+/// Recorded keys: a byte each for calls, questions, answers and waits.
 pub type Keys = u32;
 
 pub fn call_bit(call: u8) -> Keys {
@@ -28,7 +28,7 @@ pub fn request(ask: u8) -> RequestId {
     RequestId(Uuid::from_u128(0x1000 + u128::from(ask)))
 }
 
-/// The keys of what stands in a log.
+/// Returns the keys of events in a log.
 pub fn keys_of(events: &[Logged]) -> Keys {
     events.iter().filter_map(|logged| logged.key.as_deref()).map(bit_of).fold(0, |keys, bit| keys | bit)
 }
@@ -50,9 +50,9 @@ fn bit_of(key: &str) -> Keys {
 #[derive(Clone, Debug, Hash)]
 pub struct Engine {
     pub branches: Vec<Branch>,
-    /// What the log has, as far as it is known here.
+    /// The keys in the log, as far as they are known here.
     known: Keys,
-    /// What this execution recorded.
+    /// The keys that this execution recorded.
     keys: Keys,
     outbox: Vec<Logged>,
     pushed: u64,
@@ -74,24 +74,24 @@ pub enum Stands {
     Waits {
         target: u64,
     },
-    /// `outside` has returned; the call may begin at any moment.
+    /// `outside` has returned; the call may begin at any time.
     Granted,
     /// The call is being made.
     Calls,
-    /// Asked, and suspended for good.
+    /// Asked; suspended for the rest of this execution.
     Asked,
-    /// Waits for a moment.
+    /// Waits for a point in time.
     Rests,
     Done,
 }
 
-/// What the engine came to.
+/// The result of polling the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
     Waits,
     Completed,
     Suspended,
-    /// Nothing can go on before.
+    /// Nothing can continue before this time.
     Resting(Timestamp),
     /// It killed its worker.
     Died,
@@ -112,7 +112,7 @@ impl Engine {
         self.claimed |= claimed;
     }
 
-    /// Rule 11 switched off.
+    /// Switches rule 11 off.
     pub fn grant(&mut self, claim: bool, journal: bool) {
         self.claimed |= claim;
         if journal {
@@ -125,12 +125,12 @@ impl Engine {
         std::mem::take(&mut self.outbox)
     }
 
-    /// Whether something waits to be taken, and whether urgently.
+    /// Whether events wait to be taken, and whether a flush was requested.
     pub fn waiting(&self) -> (bool, bool) {
         (!self.outbox.is_empty(), self.flush)
     }
 
-    /// Goes as far as it can without the outside.
+    /// Continues as far as it can without calls outside.
     pub fn poll(&mut self, script: Script, now: Timestamp) -> Turn {
         for (number, items) in script.iter().enumerate() {
             loop {
@@ -187,11 +187,11 @@ impl Engine {
             return Turn::Waits;
         }
         let rests = self.branches.iter().zip(script).filter(|(branch, _)| branch.stands == Stands::Rests);
-        let moments = rests.filter_map(|(branch, items)| match items[usize::from(branch.at)] {
+        let times = rests.filter_map(|(branch, items)| match items[usize::from(branch.at)] {
             Item::Rest(rest) => Some(rests_until(rest)),
             _ => None,
         });
-        moments.min().map_or(Turn::Suspended, Turn::Resting)
+        times.min().map_or(Turn::Suspended, Turn::Resting)
     }
 
     pub fn begin(&mut self, branch: usize) {
@@ -219,7 +219,7 @@ fn checkpoint(key: String) -> Logged {
     Logged { body: EventBody::RunCheckpoint, key: Some(key), journal: Some(Value::Null) }
 }
 
-/// The event that tells of an answer.
+/// Returns the event of an answer.
 pub fn received(request_id: RequestId) -> EventBody {
     EventBody::InputReceived {
         request_id,

@@ -1,4 +1,4 @@
-//! Visits every state that a configuration can come to, and from each lets a faultless world go on to the end.
+//! Visits every reachable state of a configuration, and continues from each without faults to the end.
 
 use crate::{
     config::{Budget, Config},
@@ -12,40 +12,40 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a world may go on by itself: a run that loops until its last day takes fewer steps.
-const PATIENCE: usize = 3_000;
+/// Maximum number of steps of a continuation: a run that loops until it expires takes fewer.
+const MAX_STEPS: usize = 3_000;
 
-/// The most states that a test explores.
-const MOST: usize = 1_000_000;
+/// Maximum number of states that a test explores.
+const MAX_STATES: usize = 1_000_000;
 
-/// What an exploration saw.
+/// The size of an exploration.
 #[derive(Debug)]
 pub struct Report {
     pub states: usize,
     pub transitions: usize,
     pub depth: u32,
-    /// States on the ways to the end, beyond those.
+    /// States of the continuations.
     pub continued: usize,
     pub took: Duration,
 }
 
-/// A way to a state in which a property does not hold.
+/// A path to a state in which a property does not hold.
 pub struct Counterexample {
     pub property: Property,
     pub text: String,
 }
 
-/// 128 bits of a state. Two that differ collide once in 10^25 pairs.
+/// A 128-bit hash of a state. Two states that differ collide once in 10^25 pairs.
 #[derive(Clone, Copy)]
-struct Print(u128);
+struct Fingerprint(u128);
 
-impl Default for Print {
+impl Default for Fingerprint {
     fn default() -> Self {
         Self(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d)
     }
 }
 
-impl Print {
+impl Fingerprint {
     fn of(world: &World) -> u128 {
         let mut print = Self::default();
         world.hash(&mut print);
@@ -58,7 +58,7 @@ impl Print {
     }
 }
 
-impl Hasher for Print {
+impl Hasher for Fingerprint {
     fn finish(&self) -> u64 {
         u64::try_from(self.0 >> 64).unwrap_or(0)
     }
@@ -89,11 +89,11 @@ impl Hasher for Print {
     }
 }
 
-/// Prints are mixed well already.
+/// A hasher that does nothing: fingerprints are already well mixed.
 #[derive(Default)]
-struct Plain(u64);
+struct IdentityHasher(u64);
 
-impl Hasher for Plain {
+impl Hasher for IdentityHasher {
     fn finish(&self) -> u64 {
         self.0
     }
@@ -105,31 +105,31 @@ impl Hasher for Plain {
     }
 }
 
-type Prints = HashSet<u128, BuildHasherDefault<Plain>>;
+type Fingerprints = HashSet<u128, BuildHasherDefault<IdentityHasher>>;
 
 struct Explorer<'a> {
     config: &'a Config,
-    /// Only a violation of this is one.
+    /// The only property whose violations count; all if absent.
     only: Option<Property>,
-    /// By number: where a state came from, and by which of the actions there.
-    ways: Vec<(u32, u32)>,
-    proved: Prints,
+    /// By the number of a state: the number of the state before it, and the index of the action between them.
+    paths: Vec<(u32, u32)>,
+    proved: Fingerprints,
 }
 
-/// Explores `config` to the end, or to the first violation; of `only`, if given.
+/// Explores all states of `config`, or up to the first violation; with `only`, other properties are ignored.
 pub fn explore(config: &Config, only: Option<Property>) -> Result<Report, Counterexample> {
-    let mut explorer = Explorer { config, only, ways: vec![(0, 0)], proved: Prints::default() };
+    let mut explorer = Explorer { config, only, paths: vec![(0, 0)], proved: Fingerprints::default() };
     explorer.run()
 }
 
 impl Explorer<'_> {
     fn run(&mut self) -> Result<Report, Counterexample> {
         let started = Instant::now();
-        let mut seen = Prints::default();
+        let mut seen = Fingerprints::default();
         let mut waiting = VecDeque::new();
         let (mut transitions, mut depth) = (0, 0);
         let first = World::new(self.config);
-        seen.insert(Print::of(&first));
+        seen.insert(Fingerprint::of(&first));
         self.check(&first, 0)?;
         waiting.push_back((0_u32, 0_u32, first));
         while let Some((number, deep, world)) = waiting.pop_front() {
@@ -141,12 +141,15 @@ impl Explorer<'_> {
                 if let Some(violation) = self.found(&mut next) {
                     return Err(self.tell(number, Some(index), &violation, &[]));
                 }
-                if !seen.insert(Print::of(&next)) {
+                if !seen.insert(Fingerprint::of(&next)) {
                     continue;
                 }
-                let child = u32::try_from(self.ways.len()).expect("fewer than 4 billion states");
-                assert!(self.ways.len() < MOST, "more than {MOST} states: give the configuration less");
-                self.ways.push((number, index));
+                let child = u32::try_from(self.paths.len()).expect("fewer than 4 billion states");
+                assert!(
+                    self.paths.len() < MAX_STATES,
+                    "more than {MAX_STATES} states: reduce the configuration's budget"
+                );
+                self.paths.push((number, index));
                 self.check(&next, child)?;
                 waiting.push_back((child, deep + 1, next));
             }
@@ -160,13 +163,13 @@ impl Explorer<'_> {
         })
     }
 
-    /// What does not hold of what is looked for. Anything else is let pass: what follows may show it still.
+    /// Returns the first noted violation that counts. Others are ignored, since later states may still violate `only`.
     fn found(&self, world: &mut World) -> Option<Violation> {
         let found = std::mem::take(&mut world.store.found.0);
         found.into_iter().find(|violation| self.only.is_none_or(|only| only == violation.property))
     }
 
-    /// Whether all holds in a state, and on the way from there to the end.
+    /// Checks all properties in a state, and in its continuation to the end.
     fn check(&mut self, world: &World, number: u32) -> Result<(), Counterexample> {
         let mut world = world.clone();
         properties::state(&mut world, self.config);
@@ -180,20 +183,20 @@ impl Explorer<'_> {
         }
     }
 
-    /// Lets the world go on to its end without faults.
+    /// Continues to the end without faults; returns a violation on the way.
     fn goes_on(&mut self, mut world: World, path: &mut Vec<Action>) -> Option<Violation> {
-        // What was left of the budgets makes no difference any more.
+        // The rest of the budget makes no difference any more.
         world.left = Budget::default();
         world.network.clear();
         world.begun = [0; 4];
         let config = Config { budget: Budget::default(), ..self.config.clone() };
-        let mut prints = vec![Print::of(&world)];
+        let mut prints = vec![Fingerprint::of(&world)];
         while !self.proved.contains(&prints[prints.len() - 1]) {
-            if prints.len() > PATIENCE {
+            if prints.len() > MAX_STEPS {
                 return self
                     .only
                     .is_none_or(|only| only == Property::Ends)
-                    .then(|| Violation::new(Property::Ends, "it goes on for ever"));
+                    .then(|| Violation::new(Property::Ends, "it never ends"));
             }
             let action = world.goes_on(&config);
             match action {
@@ -210,13 +213,13 @@ impl Explorer<'_> {
             if action.is_none() {
                 break;
             }
-            prints.push(Print::of(&world));
+            prints.push(Fingerprint::of(&world));
         }
         self.proved.extend(prints);
         None
     }
 
-    /// Walks the way again and writes down what happened.
+    /// Repeats the path to a violation and describes its actions.
     fn tell(
         &self,
         mut number: u32,
@@ -224,15 +227,15 @@ impl Explorer<'_> {
         violation: &Violation,
         path: &[Action],
     ) -> Counterexample {
-        let mut way: Vec<u32> = last.into_iter().collect();
+        let mut path_back: Vec<u32> = last.into_iter().collect();
         while number != 0 {
-            let (from, index) = self.ways[number as usize];
-            way.push(index);
+            let (from, index) = self.paths[number as usize];
+            path_back.push(index);
             number = from;
         }
         let mut world = World::new(self.config);
         let mut text = format!("{:?}: {}\n", violation.property, violation.text);
-        for index in way.into_iter().rev() {
+        for index in path_back.into_iter().rev() {
             let action: Action = world.actions(self.config)[index as usize];
             let _ = writeln!(text, "  {}", world.tell(action, self.config));
             world.apply(action, self.config);

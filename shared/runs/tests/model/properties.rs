@@ -1,4 +1,4 @@
-//! What must hold, in every state, at every step, and in the end.
+//! The properties that must hold: in every state, at every step, and at the end.
 
 use crate::{
     actor::{Actor, Doing, Outcome, run_id},
@@ -18,51 +18,51 @@ use std::time::Duration;
 pub enum Property {
     /// The sequences of a log have no gap and no overlap.
     Gapless,
-    /// One terminal event at most, and nothing after it.
+    /// At most one terminal event, and nothing after it.
     Sealed,
-    /// After a claim nobody writes who claimed earlier; nobody executes who did not claim.
+    /// After a claim, no worker with an earlier claim writes; no worker writes without a claim.
     NoneSuperseded,
-    /// No call begins that the log had recorded by the claim, or by the same claim since.
+    /// No call begins whose result was in the log at the time of the claim, or was recorded by the same claim since.
     NotRecordedAgain,
     /// No call begins before the claim is in the log.
     ClaimedFirst,
     /// No call begins before what it depends on is in the log.
     JournaledFirst,
-    /// A claim that is superseded, or whose run has ended, begins one call more at most in each branch.
+    /// A claim that is superseded, or whose run has ended, begins at most one more call in each branch.
     OneLateStep,
-    /// A claim begins each call once.
+    /// A claim begins each call at most once.
     OncePerClaim,
-    /// Without suspicion each call begins once, and once more for each crash or hand-over.
+    /// If no live worker loses its lease, each call begins once, and once more for each crash or hand-over.
     PaidOnce,
-    /// No call begins before the moment that it waits for.
+    /// No call begins before the time that it waits for.
     NotBefore,
-    /// What waits for an answer alone does not wait for a moment.
+    /// A branch that only waits for an answer does not wait until a rest of another branch ends.
     AnswerIsHeard,
-    /// Nobody claims while another's lease lives.
+    /// No worker claims a run while another claim has a valid lease.
     LeaseRespected,
-    /// Nobody but its holder ends a lease that lives.
+    /// Only its owner ends a valid lease.
     LeaseKept,
-    /// The record says of status, questions and owner what the log says.
+    /// The record agrees with the log on status, questions and owner.
     RecordAgrees,
-    /// The record of an ended run says so.
+    /// The record of an ended run has a terminal status.
     EndIsHeard,
-    /// A run that has not ended is on the list of what is due, in time.
+    /// A run that has not ended is in the index of due runs, with a time before it expires.
     StaysDue,
-    /// What was shown is in the log, as it was shown.
+    /// Shown events are in the log, as they were shown.
     Shown,
-    /// A key has one run at most, that of the request that the key is bound to.
+    /// A key has at most one run: that of the request that the key is bound to.
     OneRunPerKey,
-    /// A client is told of its own request's run, and of a conflict if and only if there is one.
+    /// A client gets the run of its own request, and a conflict if and only if there is one.
     ToldRight,
-    /// What was acknowledged to a client is so: a run, a cancel, an answer.
+    /// A run, cancel or answer that was acknowledged to a client exists.
     AcknowledgedIsKept,
-    /// A question is answered once.
+    /// A question is answered at most once.
     AnsweredOnce,
-    /// No executor waits for nothing.
+    /// No executor waits forever.
     NobodyIdles,
-    /// From every state a fair world without faults comes to the end of every run.
+    /// From every state, every run ends if there are no further faults and all participants get their turn.
     Ends,
-    /// A run whose questions are all answered does not wait until its last day.
+    /// A run whose questions are all answered does not wait until it expires.
     Wakes,
     /// A run fails with `worker_lost` only if it kills its workers.
     NotLost,
@@ -71,8 +71,8 @@ pub enum Property {
 /// The answers among the keys.
 const ANSWERS: Keys = 0x00ff_0000;
 
-/// In what time an answer is heard, whatever gets lost; less than a rest.
-const HEARD: Duration = Duration::from_mins(8);
+/// How soon an answer takes effect, whatever is lost; less than a rest.
+const MAX_ANSWER_DELAY: Duration = Duration::from_mins(8);
 
 fn fails(property: Property, text: impl Into<String>) -> Result<(), Violation> {
     Err(Violation::new(property, text))
@@ -95,17 +95,17 @@ pub fn state(world: &mut World, config: &Config) {
 fn clients(world: &World, config: &Config) -> Result<(), Violation> {
     let (end, over) = world.shown;
     if over && world.store.run(run_id(0)).is_some_and(|run| run.end() > end) {
-        return fails(Property::Shown, "a client was told that this is all");
+        return fails(Property::Shown, "a follower's stream ended too early");
     }
     if config.requests.iter().all(|request| request.key.is_some()) {
         let bound = world.store.key.as_ref().map(|item| (item.run, item.request[0]));
         if world.store.runs.iter().any(|run| Some((run.id, run.request)) != bound) {
-            return fails(Property::OneRunPerKey, "there is a run that the key does not name");
+            return fails(Property::OneRunPerKey, "a run exists that the key is not bound to");
         }
     }
     for id in &world.accepted {
         if world.store.run(*id).is_none() {
-            return fails(Property::AcknowledgedIsKept, "a client was told of a run that is not there");
+            return fails(Property::AcknowledgedIsKept, "a client got the id of a run that does not exist");
         }
     }
     Ok(())
@@ -126,8 +126,9 @@ fn log(run: &Stored) -> Result<(), Violation> {
             }
             claim = Some(entry.writer);
         }
-        let earlier = run.log.iter().take_while(|there| there.first < entry.first);
-        let claims_again = entry.is_claim() && earlier.clone().any(|there| there.writer == entry.writer);
+        let earlier = run.log.iter().take_while(|existing| existing.first < entry.first);
+        let claims_again =
+            entry.is_claim() && earlier.clone().any(|existing| existing.writer == entry.writer);
         if claims_again || (is_worker && claim != Some(entry.writer)) {
             return fails(Property::NoneSuperseded, format!("{} after the claim {claim:?}", name(entry)));
         }
@@ -157,7 +158,7 @@ fn record(run: &Stored) -> Result<(), Violation> {
         && (!(over || state.is_asleep()) || record.owner.is_none())
         && (!over || record.due.is_none());
     if !agrees {
-        return fails(Property::RecordAgrees, format!("{record:?} beside {state:?}"));
+        return fails(Property::RecordAgrees, format!("{record:?} with {state:?}"));
     }
     Ok(())
 }
@@ -173,7 +174,7 @@ fn due(run: &Stored) -> Result<(), Violation> {
     let (record, state) = (&run.record, run.state());
     let in_time = |due| due < expires_at() || state.is_asleep();
     if !state.status.is_terminal() && !record.due.is_some_and(in_time) {
-        return fails(Property::StaysDue, format!("{record:?} beside {state:?}"));
+        return fails(Property::StaysDue, format!("{record:?} with {state:?}"));
     }
     Ok(())
 }
@@ -181,13 +182,13 @@ fn due(run: &Stored) -> Result<(), Violation> {
 /// What must hold when an entry is shown.
 pub fn shown(store: &Store, entry: &Entry) -> Result<(), Violation> {
     let run = store.run(entry.run);
-    if run.is_some_and(|run| run.log.iter().any(|there| **there == *entry)) {
+    if run.is_some_and(|run| run.log.iter().any(|existing| **existing == *entry)) {
         return Ok(());
     }
     fails(Property::Shown, format!("{} is not in the log", name(entry)))
 }
 
-/// What must hold when a call begins; whether the call is late.
+/// What must hold when a call begins. Also returns whether the call is late.
 pub fn begins(
     world: &World,
     worker: &Worker,
@@ -222,27 +223,27 @@ pub fn begins(
     let deadly = script.iter().flat_map(|branch| branch.iter()).any(|item| matches!(item, Item::Long(_)));
     let suspects = deadly || world.now != begins_at() || config.ahead != 0;
     let before = script[branch].iter().take_while(|item| **item != Item::Call(call));
-    let moment = before.filter_map(|item| match item {
+    let until = before.filter_map(|item| match item {
         Item::Rest(number) => Some(rests_until(*number)),
         _ => None,
     });
-    let moment = moment.max();
+    let until = until.max();
     let answered = log.iter().rfind(|entry| keys_of(&entry.events) & needs & ANSWERS != 0);
     let result = if recorded & needs != needs {
         violates(Property::JournaledFirst, "what it depends on is not in the log")
-    } else if moment
-        .is_some_and(|moment| world.now + Duration::from_millis(worker.ahead.unsigned_abs()) < moment)
+    } else if until
+        .is_some_and(|until| world.now + Duration::from_millis(worker.ahead.unsigned_abs()) < until)
     {
-        violates(Property::NotBefore, "its moment is still to come")
-    } else if moment.is_none()
+        violates(Property::NotBefore, "the time that it waits for has not come")
+    } else if until.is_none()
         && world.begun[usize::from(call)] == 1
-        && answered.is_some_and(|entry| entry.at + HEARD < world.now)
+        && answered.is_some_and(|entry| entry.at + MAX_ANSWER_DELAY < world.now)
     {
         violates(Property::AnswerIsHeard, "it was answered long ago")
     } else if own.iter().any(|entry| keys_of(&entry.events) & call_bit(call) != 0) {
-        violates(Property::NotRecordedAgain, "it is recorded")
+        violates(Property::NotRecordedAgain, "its result is already recorded")
     } else if is_late && worker.late[branch] > 0 {
-        violates(Property::OneLateStep, "it was late before")
+        violates(Property::OneLateStep, "the branch already had a late call")
     } else if worker.began & call_bit(call) != 0 {
         violates(Property::OncePerClaim, "this claim began it before")
     } else if !suspects && world.begun[usize::from(call)] > 1 + lost {
@@ -253,15 +254,15 @@ pub fn begins(
     (is_late, result)
 }
 
-/// What must hold when a client is answered.
+/// What must hold when a client gets a response.
 pub fn outcome(world: &World, actor: &Actor, outcome: &Outcome) -> Result<(), Violation> {
     let run = world.store.run(actor.run);
     match (&actor.doing, outcome) {
         (Doing::Create { request, key, .. }, Outcome::Create(outcome)) => {
-            let told = match outcome {
+            let is_right = match outcome {
                 CreateOutcome::Created(id) | CreateOutcome::Replayed(id) => {
                     let Some(run) = world.store.run(*id) else {
-                        return fails(Property::AcknowledgedIsKept, "a run that is not there");
+                        return fails(Property::AcknowledgedIsKept, "a run that does not exist");
                     };
                     run.request == key.unwrap_or(*request)
                 }
@@ -271,8 +272,8 @@ pub fn outcome(world: &World, actor: &Actor, outcome: &Outcome) -> Result<(), Vi
                 }
                 CreateOutcome::Unknown => true,
             };
-            if !told {
-                return fails(Property::ToldRight, format!("request {request} was told {outcome:?}"));
+            if !is_right {
+                return fails(Property::ToldRight, format!("request {request} got {outcome:?}"));
             }
         }
         (_, Outcome::Cancel(Ended::Now(_) | Ended::Before))
@@ -289,14 +290,14 @@ pub fn outcome(world: &World, actor: &Actor, outcome: &Outcome) -> Result<(), Vi
             Doing::Answer { writer, .. },
             Outcome::Answer(outcome @ (Answered::NotPending | Answered::Ended)),
         ) if run.is_some_and(|run| run.log.iter().any(|entry| entry.writer == *writer)) => {
-            return fails(Property::ToldRight, format!("an answer that was taken was told {outcome:?}"));
+            return fails(Property::ToldRight, format!("an answer that was recorded got {outcome:?}"));
         }
         _ => {}
     }
     Ok(())
 }
 
-/// What must hold once nothing is left to do.
+/// What must hold once no action is left.
 pub fn end(world: &mut World, config: &Config) {
     let results: Vec<_> = world.store.runs.iter().map(|run| ended(run, config)).collect();
     for result in results {
@@ -307,7 +308,7 @@ pub fn end(world: &mut World, config: &Config) {
 fn ended(run: &Stored, config: &Config) -> Result<(), Violation> {
     {
         let Some(last) = run.log.last().filter(|last| last.state.status.is_terminal()) else {
-            return fails(Property::Ends, "nothing is left to do, and the run has not ended");
+            return fails(Property::Ends, "no action is left, and the run has not ended");
         };
         let Some(EventBody::RunFailed { error }) = last.events.last().map(|logged| &logged.body) else {
             return Ok(());
@@ -319,9 +320,9 @@ fn ended(run: &Stored, config: &Config) -> Result<(), Violation> {
         let kills = config.script_of(run.id).iter().any(|branch| branch.iter().any(deadly));
         match error.code.as_str() {
             "expired" if waited => {}
-            "expired" if asked => return fails(Property::Wakes, "it waited until its last day"),
-            "expired" => return fails(Property::Ends, "it was not executed until its last day"),
-            "worker_lost" if !kills => return fails(Property::NotLost, "it lost fewer workers than that"),
+            "expired" if asked => return fails(Property::Wakes, "it waited until it expired"),
+            "expired" => return fails(Property::Ends, "it was not executed until it expired"),
+            "worker_lost" if !kills => return fails(Property::NotLost, "it does not kill its workers"),
             _ => {}
         }
     }

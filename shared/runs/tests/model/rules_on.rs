@@ -1,4 +1,4 @@
-//! The configurations, in which every property holds.
+//! Configurations in which every property holds.
 
 use crate::{
     config::{Budget, Config, Item, Request, Script},
@@ -6,11 +6,11 @@ use crate::{
 };
 use runyard_runs::protocol::{LOST_ONE, MAX_ATTEMPTS, SUSPECT};
 
-/// Explores it, and tells how much that was.
+/// Explores a configuration, and prints the size of the exploration.
 fn holds(name: &str, config: &Config) {
     match explore(config, None) {
         Ok(report) => eprintln!(
-            "{name}: {} states, {} transitions, depth {}, {} states beyond, {:.1} s",
+            "{name}: {} states, {} transitions, depth {}, {} states in continuations, {:.1} s",
             report.states,
             report.transitions,
             report.depth,
@@ -47,10 +47,10 @@ fn a_slow_worker_writes_while_another_claims() {
 }
 
 #[test]
-fn messages_are_lost_and_come_twice() {
+fn messages_are_lost_and_delivered_twice() {
     let budget =
         Budget { workers: 3, dropped: 1, duplicated: 2, lost: 1, ticks: 1, sweeps: 1, ..Budget::default() };
-    holds("messages_are_lost_and_come_twice", &Config { budget, ..Config::default() });
+    holds("messages_are_lost_and_delivered_twice", &Config { budget, ..Config::default() });
 }
 
 #[test]
@@ -60,10 +60,10 @@ fn clocks_differ() {
 }
 
 #[test]
-fn a_question_is_answered_by_two() {
+fn a_question_is_answered_twice_at_once() {
     let budget = Budget { workers: 3, lost: 2, dropped: 1, duplicated: 1, crashes: 1, ..Budget::default() };
     holds(
-        "a_question_is_answered_by_two",
+        "a_question_is_answered_twice_at_once",
         &Config { script: A_QUESTION, answers: vec![0, 0], budget, ..Config::default() },
     );
 }
@@ -79,10 +79,10 @@ fn a_question_is_answered_while_workers_are_lost() {
 }
 
 #[test]
-fn an_answer_comes_while_a_branch_goes_on() {
+fn an_answer_comes_while_a_branch_continues() {
     let budget = Budget { workers: 2, lost: 1, crashes: 1, dropped: 1, duplicated: 1, ..Budget::default() };
     holds(
-        "an_answer_comes_while_a_branch_goes_on",
+        "an_answer_comes_while_a_branch_continues",
         &Config { script: A_QUESTION_BESIDE_A_CALL, answers: vec![0, 0], budget, ..Config::default() },
     );
 }
@@ -97,12 +97,9 @@ fn two_questions_are_answered_at_once() {
 }
 
 #[test]
-fn a_cancel_comes_at_any_moment() {
+fn a_cancel_comes_at_any_time() {
     let budget = Budget { workers: 1, lost: 1, crashes: 1, deadlines: 1, ..Budget::default() };
-    holds(
-        "a_cancel_comes_at_any_moment",
-        &Config { cancels: 2, followed: true, budget, ..Config::default() },
-    );
+    holds("a_cancel_comes_at_any_time", &Config { cancels: 2, followed: true, budget, ..Config::default() });
 }
 
 #[test]
@@ -138,20 +135,20 @@ fn a_run_is_handed_over_while_it_is_answered() {
 }
 
 #[test]
-fn who_accepts_a_run_executes_it() {
+fn the_process_that_accepts_a_run_executes_it() {
     let budget =
         Budget { workers: 1, crashes: 1, lost: 1, ticks: 2, sweeps: 2, renewals: 1, ..Budget::default() };
     holds(
-        "who_accepts_a_run_executes_it",
+        "the_process_that_accepts_a_run_executes_it",
         &Config { requests: vec![SYNC], followed: true, budget, ..Config::default() },
     );
 }
 
 #[test]
-fn who_accepts_a_run_hands_it_over() {
+fn the_process_that_accepts_a_run_hands_it_over() {
     let budget = Budget { workers: 2, lost: 1, crashes: 1, hand_overs: 1, ..Budget::default() };
     holds(
-        "who_accepts_a_run_hands_it_over",
+        "the_process_that_accepts_a_run_hands_it_over",
         &Config { requests: vec![SYNC], cancels: 1, budget, ..Config::default() },
     );
 }
@@ -194,7 +191,7 @@ fn a_run_kills_its_workers() {
     }
 }
 
-/// The first kills its process, with everything that is executed in it.
+/// Kills its process, with every run that is executed in it.
 pub const A_KILLER: &[&[Item]] = &[&[Item::Kill(0)]];
 pub const AN_INNOCENT: &[&[Item]] = &[&[Item::Call(1)]];
 
@@ -252,17 +249,20 @@ fn a_run_rests() {
 }
 
 #[test]
-fn a_moment_passes_at_any_time() {
+fn the_time_of_a_rest_passes_at_any_time() {
     let budget = Budget { workers: 3, lost: 1, ticks: 2, sweeps: 2, ..Budget::default() };
     let script: Script = &[&[Item::Rest(1), Item::Call(0)], &[Item::Rest(0)]];
-    holds("a_moment_passes_at_any_time", &Config { script, tick: 601_000, budget, ..Config::default() });
+    holds(
+        "the_time_of_a_rest_passes_at_any_time",
+        &Config { script, tick: 601_000, budget, ..Config::default() },
+    );
 }
 
 #[test]
-fn a_rest_lasts_while_a_branch_goes_on() {
+fn a_rest_lasts_while_a_branch_continues() {
     let budget = Budget { workers: 3, crashes: 1, hand_overs: 1, ticks: 1, sweeps: 1, ..Budget::default() };
     let script: Script = &[&[Item::Rest(1), Item::Call(0)], &[Item::Call(1)]];
-    holds("a_rest_lasts_while_a_branch_goes_on", &Config { script, budget, ..Config::default() });
+    holds("a_rest_lasts_while_a_branch_continues", &Config { script, budget, ..Config::default() });
 }
 
 #[test]
@@ -289,10 +289,10 @@ fn a_resting_run_is_canceled() {
 }
 
 #[test]
-fn who_accepts_a_run_lets_it_rest() {
+fn the_process_that_accepts_a_run_lets_it_rest() {
     let budget = Budget { workers: 2, crashes: 1, lost: 1, ticks: 1, sweeps: 1, ..Budget::default() };
     holds(
-        "who_accepts_a_run_lets_it_rest",
+        "the_process_that_accepts_a_run_lets_it_rest",
         &Config { requests: vec![SYNC], script: A_REST, followed: true, budget, ..Config::default() },
     );
 }

@@ -1,4 +1,4 @@
-//! The simulated store: exactly what `RunStore` promises, nothing more.
+//! The simulated store: it keeps exactly the promises of `RunStore`.
 
 use crate::{
     config::{Off, expires_at},
@@ -24,14 +24,14 @@ pub struct Store {
 #[derive(Clone, Debug, Hash)]
 pub struct Stored {
     pub id: RunId,
-    /// The request (its hash) that created it.
+    /// The hash of the request that created it.
     pub request: u8,
     pub record: Record,
-    /// By the first sequence: a place is free if no entry has it as its first.
+    /// Sorted by first sequence: a slot is free if no entry has it as its first sequence.
     pub log: Vec<Arc<Entry>>,
 }
 
-/// Who asks: rules are switched off at the border between a machine and the store.
+/// The participant that requests an operation: some rules are switched off in the store, depending on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     Writer,
@@ -41,7 +41,7 @@ pub enum Role {
     Creator { request: u8 },
 }
 
-/// What the store answers if both conditions of a transaction fail: either may be told.
+/// What the store returns if both conditions of a transaction fail: it may be either.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tells {
     Taken,
@@ -60,7 +60,7 @@ impl Stored {
     }
 
     fn is_taken(&self, first: Sequence) -> bool {
-        self.log.iter().any(|there| there.first == first)
+        self.log.iter().any(|existing| existing.first == first)
     }
 
     fn append(&mut self, entry: &Arc<Entry>, off: Option<Off>) -> bool {
@@ -68,10 +68,10 @@ impl Stored {
             if off != Some(Off::PutIfAbsent) {
                 return false;
             }
-            self.log.retain(|there| there.first != entry.first);
+            self.log.retain(|existing| existing.first != entry.first);
         }
         self.log.push(Arc::clone(entry));
-        self.log.sort_by_key(|there| there.first);
+        self.log.sort_by_key(|existing| existing.first);
         true
     }
 }
@@ -81,7 +81,7 @@ impl Store {
         self.runs.iter().find(|run| run.id == id)
     }
 
-    /// Whether a transaction fails on both conditions.
+    /// Whether both conditions of a transaction fail.
     pub fn fails_twice(&self, run: RunId, op: &Op) -> bool {
         match (op, self.run(run)) {
             (Op::Commit(entry, _, guard), Some(run)) => {
@@ -173,7 +173,7 @@ impl Store {
                     && stored.record.owner.is_some()
                     && lives
                 {
-                    let text = "the sweeper ends a lease that lives";
+                    let text = "the sweeper ends a valid lease";
                     self.found.note(Err(Violation::new(Property::LeaseKept, text)));
                 }
                 change.apply(&mut stored.record);
@@ -188,7 +188,7 @@ impl Store {
             && let Role::Creator { request } = role
             && self.run(item.run).is_none()
         {
-            // Created under its own id, and bound only then.
+            // Created before the key is bound.
             let record = Record {
                 upto: 0,
                 status: runyard_runs::RunStatus::Created,
@@ -242,7 +242,7 @@ fn is_held_by_another(record: &Record, entry: &Entry) -> bool {
     record.owner.is_some_and(|owner| owner != entry.writer) && record.due.is_none_or(|due| due > entry.at)
 }
 
-/// What is written to the record while a rule is switched off, and whether the condition is ignored.
+/// Returns the change to the record while a rule is switched off, and whether the guard is ignored.
 fn mistaken(
     mut change: RecordChange,
     guard: Guard,

@@ -1,4 +1,4 @@
-//! One executor: the real `Writer`, and the decisions of `service/execute.rs` around it, step by step.
+//! An executor: the real `Writer`, with the decisions of `service/execute.rs` step by step.
 
 use crate::{
     config::{Config, Item, Off, expires_at},
@@ -12,7 +12,7 @@ use runyard_runs::{
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// The ids of workers lie below.
+/// The ids of workers are below this, those of other participants above.
 pub const FIRST_ACTOR: u128 = 0x1_0000_0000;
 
 #[derive(Clone, Debug, Hash)]
@@ -21,17 +21,17 @@ pub struct Worker {
     pub claim: ClaimId,
     pub writer: Writer,
     pub phase: Phase,
-    /// What was asked of the store, and not answered yet.
+    /// The operation that has no reply yet.
     pub flight: Option<Op>,
-    /// Whether it was told to hand over.
+    /// Whether it was requested to hand over.
     pub told: bool,
-    /// By how many ticks its clock is ahead.
+    /// By how many milliseconds its clock is ahead.
     pub ahead: i64,
     /// Calls that it began after others had superseded it or ended the run, by branch.
     pub late: [u8; 2],
     /// The calls that it began.
     pub began: Keys,
-    /// What it is executed beside.
+    /// The run's place among those that have lost workers.
     pub place: Place,
     /// When the lease was last taken or renewed.
     pub renewed_at: Timestamp,
@@ -40,13 +40,13 @@ pub struct Worker {
     sent: Option<(u64, u64)>,
 }
 
-/// The place of a run among those that have lost workers, as `service/suspects.rs` gives it.
+/// The place of a run among those that have lost workers, as in `service/suspects.rs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Place {
     None,
-    /// Of a run that has lost one worker.
+    /// The place of a run that has lost one worker.
     LostOne,
-    /// Of a suspect.
+    /// The place of a suspect.
     Alone,
 }
 
@@ -55,15 +55,15 @@ pub enum Place {
 pub enum Phase {
     /// The first `settle` of `run`.
     Opening,
-    /// The top of the loop of `run`.
+    /// The top of the loop in `run`.
     Enter,
-    /// `settle` for a claim that comes first.
+    /// `settle` for a claim before anything is executed.
     Claiming,
     /// `attempt`.
     Attempt(Attempt),
-    /// `settle` of `reread`.
+    /// `settle` in `reread`.
     Flushing,
-    /// The read of `reread`.
+    /// The read in `reread`.
     Rereading,
     /// A condemned run is ended.
     Ending(Ender),
@@ -78,7 +78,7 @@ pub struct Attempt {
     before: u64,
 }
 
-/// What is to become of the run.
+/// What happens to the run after the engine has returned.
 #[expect(clippy::large_enum_variant, reason = "it is consumed at once")]
 enum Conclusion {
     Ends(EventBody),
@@ -86,12 +86,12 @@ enum Conclusion {
     Rests(Timestamp),
 }
 
-/// What a worker's turn did to the world around it.
+/// The effects of a worker's turn on the world.
 #[derive(Debug, Default)]
 pub struct Turned {
-    /// Entries that are shown to who follows.
+    /// Entries that are shown to followers.
     pub shown: Vec<Arc<Entry>>,
-    /// A request that was abandoned half-way: it may be performed or not.
+    /// An operation that was abandoned without a reply: it may or may not be performed.
     pub abandoned: Option<Op>,
     pub died: bool,
 }
@@ -143,7 +143,7 @@ impl Worker {
         }
     }
 
-    /// The calls that may begin, or end: branch and item.
+    /// Returns the branch and the item of each branch in this state.
     pub fn calls(&self, config: &Config, stands: Stands) -> Vec<(usize, Item)> {
         let Some(engine) = self.engine() else { return Vec::new() };
         let branches = engine.branches.iter().enumerate().filter(|(_, branch)| branch.stands == stands);
@@ -152,7 +152,7 @@ impl Worker {
             .collect()
     }
 
-    /// Does all that it can do without a reply.
+    /// Continues as far as possible without a reply.
     pub fn advance(&mut self, now: Timestamp, config: &Config, turned: &mut Turned) {
         loop {
             match &mut self.phase {
@@ -235,7 +235,7 @@ impl Worker {
         };
     }
 
-    /// One turn of the loop of `attempt`; whether there may be another.
+    /// One iteration of the loop in `attempt`. Returns whether there may be another.
     fn attempt(&mut self, now: Timestamp, config: &Config, turned: &mut Turned) -> bool {
         let script = config.script_of(self.run);
         let Self { phase: Phase::Attempt(attempt), writer, flight, .. } = self else { return true };
@@ -283,7 +283,7 @@ impl Worker {
             match end {
                 Conclusion::Ends(body) => writer.end(body),
                 _ if attempt.answered && config.off != Some(Off::DecideAnew) => {
-                    // The request on its way is abandoned; the writer asks again.
+                    // The operation in flight is abandoned; the writer requests it again.
                     turned.abandoned = flight.take();
                     writer.flush(false);
                     self.phase = Phase::Flushing;
@@ -304,7 +304,7 @@ impl Worker {
         false
     }
 
-    /// Gives its place up once the run has made progress, or has been cleared.
+    /// Frees its place once the run has made progress, or has been cleared.
     pub fn leave_place(&mut self) {
         let attempts = self.writer.attempts();
         let cleared = self.place == Place::Alone && attempts == LOST_ONE;
@@ -313,7 +313,7 @@ impl Worker {
         }
     }
 
-    /// Its probation is over.
+    /// Ends its probation.
     pub fn outlive_probation(&mut self, config: &Config) {
         if self.place == Place::LostOne || config.off == Some(Off::ClearBeforeNext) {
             self.place = Place::None;
@@ -321,7 +321,7 @@ impl Worker {
         self.writer.clear();
     }
 
-    /// What waits is written, though nothing is urgent.
+    /// Writes waiting events although none is urgent.
     pub fn gather(&mut self) {
         let Self { phase: Phase::Attempt(attempt), writer, .. } = self else { return };
         if let Some(engine) = &mut attempt.engine {
@@ -330,7 +330,7 @@ impl Worker {
         }
     }
 
-    /// The run's time is over.
+    /// Ends the run at its deadline.
     pub fn time_out(&mut self) {
         let Self { phase: Phase::Attempt(attempt), writer, .. } = self else { return };
         if let Some(mut engine) = attempt.engine.take() {
@@ -339,7 +339,7 @@ impl Worker {
         }
     }
 
-    /// Takes the reply to what is in flight.
+    /// Takes the reply to the operation in flight.
     pub fn reply(&mut self, op: Op, reply: Reply, now: Timestamp, config: &Config, turned: &mut Turned) {
         let reply = self.mistaken(&op, reply, config);
         match &mut self.phase {
@@ -379,9 +379,9 @@ impl Worker {
             return;
         }
         match config.off {
-            // The pause is sent again as it was decided.
+            // The pause is sent again without a new decision.
             Some(Off::DecideAnew) if attempt.engine.is_none() => self.writer.pause(),
-            // The replay goes on as it was.
+            // The replay continues unchanged.
             Some(Off::DiscardReplay) => self.writer.flush(true),
             _ => {
                 self.writer.flush(false);
@@ -390,7 +390,7 @@ impl Worker {
         }
     }
 
-    /// The reply as a worker takes it for whom a rule is switched off.
+    /// Returns the reply as a worker misreads it while a rule is switched off.
     fn mistaken(&mut self, op: &Op, reply: Reply, config: &Config) -> Reply {
         let (Op::Append(entry) | Op::Commit(entry, ..)) = op else { return reply };
         let is_again = self.sent == Some((entry.first, entry.nonce));
@@ -405,7 +405,7 @@ impl Worker {
         }
     }
 
-    /// The engine's next call outside begins.
+    /// Begins the call of a branch.
     pub fn begin(&mut self, branch: usize) {
         if let Some(engine) = self.engine_mut() {
             engine.begin(branch);

@@ -1,4 +1,4 @@
-//! Everything there is at one moment, and what may happen next.
+//! A state of all participants, and the actions that are possible next.
 
 use crate::{
     actor::{Actor, Doing, Outcome, run_id},
@@ -22,21 +22,21 @@ use std::{
 pub struct World {
     pub store: Store,
     pub now: Timestamp,
-    /// Messages, each with the moment from which it may be delivered.
+    /// Messages, each with the time from which it may be delivered.
     pub queue: Vec<(RunId, Timestamp)>,
-    /// Requests whose reply nobody waits for; each may be performed at any moment, or never.
+    /// Operations whose reply is lost or not awaited; each may be performed at any time, or never.
     pub network: Vec<(RunId, Role, Op)>,
     pub workers: Vec<Arc<Worker>>,
     pub actors: Vec<Arc<Actor>>,
     pub left: Budget,
-    /// How many claims there were.
+    /// Number of claims so far.
     pub claims: u32,
     pub sweeps: u32,
-    /// How often each call began.
+    /// How often each call has begun.
     pub begun: [u8; 4],
-    /// Up to where a client was shown the first run, and whether it was told that this is all.
+    /// The last sequence of the first run that a follower was shown, and whether its stream has ended.
     pub shown: (Sequence, bool),
-    /// The runs that a client was told of.
+    /// The runs whose ids clients got.
     pub accepted: Vec<RunId>,
     pub runs: u8,
 }
@@ -49,16 +49,16 @@ pub enum Who {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// What is in flight is performed and answered.
+    /// The operation in flight is performed, and its reply arrives.
     Do(Who),
-    /// The same; of two conditions that fail, the other is told.
+    /// The same; of two failed conditions, the store reports the guard.
     DoRefused(Who),
-    /// The reply is lost; the request may be performed later.
+    /// The reply is lost; the operation may be performed later.
     Lose(Who),
-    /// The entry is appended, the record does not hear of it, and the reply is lost.
+    /// The entry is appended, the record is not changed, and the reply is lost.
     Split(Who),
     Crash(Who),
-    /// A request that somebody gave up is performed.
+    /// An abandoned operation is performed.
     Land(usize),
     Deliver(usize),
     Duplicate(usize),
@@ -74,7 +74,7 @@ pub enum Action {
     Clear(usize),
     Tick,
     Sweep(usize),
-    /// The client reads the events that are new to it.
+    /// The follower reads the events that are new to it.
     Read,
 }
 
@@ -85,7 +85,7 @@ pub struct Violation {
     pub text: String,
 }
 
-/// What was seen not to hold since it was last asked. No part of a state.
+/// The violations since they were last taken. Not part of a state.
 #[derive(Clone, Debug, Default)]
 pub struct Found(pub Vec<Violation>);
 
@@ -105,11 +105,12 @@ impl Violation {
     }
 
     pub fn lease(entry: &Entry) -> Self {
-        Self::new(Property::LeaseRespected, format!("{} claims while another's lease lives", name(entry)))
+        Self::new(Property::LeaseRespected, format!("{} claims while another lease is valid", name(entry)))
     }
 }
 
-const QUEUE: usize = 2;
+/// Maximum number of messages in the queue.
+const MAX_QUEUE: usize = 2;
 
 impl World {
     pub fn new(config: &Config) -> Self {
@@ -161,7 +162,7 @@ impl World {
         Timestamp(self.now.0 + ahead)
     }
 
-    /// What the clock says that is most ahead.
+    /// Returns the time of the clock that is most ahead.
     fn latest(&self, config: &Config) -> Timestamp {
         self.clock(config.ahead.max(0) * config.tick)
     }
@@ -179,14 +180,14 @@ impl World {
         }
     }
 
-    /// Everybody with a request in flight whose turn it may be.
+    /// Returns all participants that have an operation in flight and may act.
     fn busy(&self) -> impl Iterator<Item = Who> + '_ {
         let workers = (0..self.workers.len()).map(Who::Worker);
         let actors = (0..self.actors.len()).filter(|index| self.may_act(*index)).map(Who::Actor);
         workers.chain(actors).filter(|who| self.flight(*who).is_some())
     }
 
-    /// Nobody can know of a run before it is there, or of a question before it is asked.
+    /// Whether an actor may act: a run cannot be known before it exists, nor a question before it is asked.
     fn may_act(&self, index: usize) -> bool {
         let actor = &self.actors[index];
         let Some(run) = self.store.run(actor.run) else { return matches!(actor.doing, Doing::Create { .. }) };
@@ -200,7 +201,7 @@ impl World {
         }
     }
 
-    /// All that may happen now.
+    /// Returns all actions that are possible now.
     pub fn actions(&self, config: &Config) -> Vec<Action> {
         let mut actions = Vec::with_capacity(16);
         let left = &self.left;
@@ -275,7 +276,8 @@ impl World {
         if self.left.deadlines > 0 && worker.writer.is_claimed() && worker.engine().is_some() {
             actions.push(Action::TimeOut(index));
         }
-        // What kills does so on probation: one that is slower may accuse a suspect once.
+        // A run that kills its process does so during its probation: a slower one may make another suspect lose a
+        // worker.
         let lasts =
             !config.script_of(worker.run).iter().any(|branch| branch.iter().any(|item| item.is_deadly()));
         if self.left.clearances > 0 && lasts && worker.place != Place::None && worker.writer.is_claimed() {
@@ -290,7 +292,7 @@ impl World {
         }
     }
 
-    /// The place that a run gets if it may be executed now.
+    /// Returns the place of a run if it may be executed now.
     fn admits(&self, run: RunId, config: &Config) -> Option<Place> {
         let Some(stored) = self.store.run(run) else { return Some(Place::None) };
         let progress = stored.state().journaled > stored.record.attempts_at;
@@ -308,7 +310,7 @@ impl World {
         }
     }
 
-    /// Whether a look would show something to a worker.
+    /// Whether the log has entries that a worker has not read.
     fn sees_news(&self, index: usize) -> bool {
         let worker = &self.workers[index];
         if !worker.writer.is_claimed() || worker.flight.is_some() {
@@ -325,14 +327,14 @@ impl World {
         calls.iter().any(|(_, item)| matches!(item, Item::Long(_)))
     }
 
-    /// The runs that the sweeper finds.
+    /// Returns the indexes of the runs that are due for the sweeper.
     fn due<'a>(&'a self, config: &Config) -> impl Iterator<Item = usize> + 'a {
         let now = self.clock(config.ahead * config.tick);
         let due = move |run: &Stored| run.record.due.is_some_and(|due| due <= now);
         self.store.runs.iter().enumerate().filter(move |(_, run)| due(run)).map(|(index, _)| index)
     }
 
-    /// Does it.
+    /// Performs an action.
     pub fn apply(&mut self, action: Action, config: &Config) {
         match action {
             Action::Do(who) => self.answer(who, Tells::Taken, config),
@@ -435,7 +437,7 @@ impl World {
         }
     }
 
-    /// Whether the record may not hear of this.
+    /// Whether the change of the record may be lost for this operation.
     fn splits(&self, run: RunId, role: Role, op: &Op, config: &Config) -> bool {
         let Op::Commit(entry, ..) = op else { return false };
         match config.splits {
@@ -447,7 +449,7 @@ impl World {
         }
     }
 
-    /// What may still happen to a request that nobody waits for.
+    /// Keeps an operation whose reply is lost or not awaited: it may still be performed.
     fn strand(&mut self, run: RunId, role: Role, op: &Op, config: &Config) {
         if matches!(op, Op::Read { .. } | Op::Head) {
             return;
@@ -459,7 +461,7 @@ impl World {
             && entry.events.len() > 1
             && !entry.state.status.is_terminal()
         {
-            // It had been sent before the last event was there; what is sent again has both.
+            // As if it had been sent before the last event was pushed, and is sent again with it.
             let mut before = Entry::clone(entry);
             before.events.pop();
             *entry = Arc::new(before);
@@ -499,7 +501,7 @@ impl World {
             return reply;
         };
         let forgets = config.off == Some(Off::WakeOnAnswer) && role == Role::Answerer;
-        if self.queue.len() < QUEUE && !forgets && *delay <= LONGEST_DELAY {
+        if self.queue.len() < MAX_QUEUE && !forgets && *delay <= LONGEST_DELAY {
             self.queue.push((run, self.now + *delay));
             self.queue.sort_unstable();
         }
@@ -550,7 +552,7 @@ impl World {
         self.turn(self.workers.len() - 1, config, |_, _, _| {});
     }
 
-    /// Something happens to a worker, which then does all that it can.
+    /// Changes a worker, which then continues as far as it can.
     fn turn(
         &mut self,
         index: usize,
@@ -579,7 +581,7 @@ impl World {
             self.crash(Who::Worker(index), config);
         } else if is_over {
             self.workers.remove(index);
-            if suspected && self.queue.len() < QUEUE {
+            if suspected && self.queue.len() < MAX_QUEUE {
                 self.queue.push((run, self.now));
                 self.queue.sort_unstable();
             }
@@ -597,7 +599,8 @@ impl World {
         }
     }
 
-    /// The process ends with all its workers, and what they held is due: its lock tells.
+    /// Ends the process with all its workers. Their runs become due at once, since the process's lock shows that it
+    /// died.
     fn end_process(&mut self, config: &Config) {
         for index in 0..self.workers.len() {
             if let Some((run, role, op)) = self.take_flight(Who::Worker(index)) {
@@ -632,7 +635,7 @@ impl World {
         }
     }
 
-    /// What a fair and faultless world does next; `None` if nothing is left to do.
+    /// Returns the next action without faults, such that all participants get their turn; `None` if none is left.
     pub fn goes_on(&mut self, config: &Config) -> Option<Action> {
         self.left.workers = u8::MAX;
         let in_turn = (0..self.workers.len()).find_map(|index| {
@@ -658,7 +661,7 @@ impl World {
             return in_turn;
         }
         if let Some(worker) = self.workers.first() {
-            let text = format!("the executor {:?} waits for nothing: {:?}", worker.claim, worker.writer);
+            let text = format!("the executor {:?} waits forever: {:?}", worker.claim, worker.writer);
             self.store.found.note(Err(Violation::new(Property::NobodyIdles, text)));
             return None;
         }
@@ -683,7 +686,7 @@ impl World {
         self.goes_on(config)
     }
 
-    /// What an action is about, for a person.
+    /// Describes an action, for people.
     pub fn tell(&self, action: Action, config: &Config) -> String {
         let about = |who: Who| {
             let name = match who {
@@ -704,7 +707,7 @@ impl World {
             Action::Do(who) => about(who),
             Action::DoRefused(who) => format!("{} (refused)", about(who)),
             Action::Lose(who) => format!("{} (reply lost)", about(who)),
-            Action::Split(who) => format!("{} (the record does not hear of it)", about(who)),
+            Action::Split(who) => format!("{} (the record is not changed)", about(who)),
             Action::Crash(who) => format!("{} (crashes)", about(who)),
             Action::Land(index) => format!("late request: {}", brief(&self.network[index].2)),
             Action::Begin(index, branch) => {
@@ -716,7 +719,7 @@ impl World {
                 )
             }
             Action::Finish(index, _) => format!("{} finishes a call", about(Who::Worker(index))),
-            Action::HandOver(index) => format!("{} is told to hand over", about(Who::Worker(index))),
+            Action::HandOver(index) => format!("{} is requested to hand over", about(Who::Worker(index))),
             other => format!("{other:?}"),
         }
     }
