@@ -8,7 +8,7 @@ use std::sync::Arc;
 /// The ports on one stack. Cheap to clone.
 #[derive(Clone)]
 pub struct Aws {
-    home: Arc<Home>,
+    home: Arc<Shared>,
     runs: Arc<Runs>,
     files: Arc<Files>,
     queue: Arc<Queue>,
@@ -18,7 +18,7 @@ pub struct Aws {
 }
 
 /// The state that all ports share.
-pub(crate) struct Home {
+pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) clients: Clients,
     pub(crate) clock: Arc<dyn Clock>,
@@ -37,7 +37,7 @@ impl Aws {
     /// The same with existing clients.
     pub fn with_clients(config: Config, clients: Clients, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Self {
         let counts = Counts::new(&clients, &config.table, Arc::clone(&clock));
-        let home = Arc::new(Home { config, clients, clock, ids, counts });
+        let home = Arc::new(Shared { config, clients, clock, ids, counts });
         Self {
             runs: Arc::new(Runs::new(Arc::clone(&home))),
             files: Arc::new(Files::new(Arc::clone(&home))),

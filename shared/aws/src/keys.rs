@@ -6,7 +6,7 @@
 //! ```
 
 use crate::{
-    aws::Home,
+    aws::Shared,
     cache::Cache,
     error::store_error,
     item::{Item, Reader, bytes, number, text},
@@ -21,12 +21,12 @@ const CAPACITY: usize = 4096;
 
 /// [`KeyStore`] on DynamoDB, and the operator's commands on keys.
 pub struct Keys {
-    home: Arc<Home>,
+    home: Arc<Shared>,
     known: Cache<String, AccessKey>,
 }
 
 impl Keys {
-    pub(crate) fn new(home: Arc<Home>) -> Self {
+    pub(crate) fn new(home: Arc<Shared>) -> Self {
         let known = Cache::new(Arc::clone(&home.clock), CAPACITY);
         Self { home, known }
     }

@@ -7,7 +7,7 @@
 //! A turn that is too large for the table is stored in the bucket, under the prefix of its run.
 
 use crate::{
-    aws::Home,
+    aws::Shared,
     bodies::{self, Bodies, INLINE},
     error::store_error,
     item::{Item, Reader, number, text},
@@ -23,12 +23,12 @@ const TURNS_PER_QUERY: i32 = 25;
 
 /// [`MemoryStore`] on DynamoDB and S3.
 pub struct Memories {
-    home: Arc<Home>,
+    home: Arc<Shared>,
     bodies: Bodies,
 }
 
 impl Memories {
-    pub(crate) fn new(home: Arc<Home>) -> Self {
+    pub(crate) fn new(home: Arc<Shared>) -> Self {
         let bodies = Bodies::new(home.clients.s3.clone(), home.config.bucket.clone());
         Self { home, bodies }
     }

@@ -1,6 +1,6 @@
 //! The queue.
 
-use crate::{aws::Home, error::store_error};
+use crate::{aws::Shared, error::store_error};
 use async_trait::async_trait;
 use runyard_runs::{AppId, RunId, RunQueue, StoreError};
 use std::{sync::Arc, time::Duration};
@@ -16,11 +16,11 @@ const MAX_DELAY: Duration = Duration::from_mins(15);
 /// SQS delays a message by at most 900 s. For a longer delay nothing is sent: the sweeper enqueues the run when it is
 /// `due`, whereas a message that is delivered early makes a worker read the run and find nothing to do.
 pub struct Queue {
-    home: Arc<Home>,
+    home: Arc<Shared>,
 }
 
 impl Queue {
-    pub(crate) fn new(home: Arc<Home>) -> Self {
+    pub(crate) fn new(home: Arc<Shared>) -> Self {
         Self { home }
     }
 

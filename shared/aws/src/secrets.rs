@@ -4,7 +4,7 @@
 //! secrets reach processes that live for hours. They are never written anywhere; an error names the variable, a log
 //! line the reference.
 
-use crate::{aws::Home, error::store_error};
+use crate::{aws::Shared, error::store_error};
 use async_trait::async_trait;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use futures::future;
@@ -52,7 +52,7 @@ impl fmt::Debug for Secret {
 
 /// Reads and caches the secrets that apps refer to.
 pub struct Secrets {
-    home: Arc<Home>,
+    home: Arc<Shared>,
     manager: OnceLock<aws_sdk_secretsmanager::Client>,
     ssm: OnceLock<aws_sdk_ssm::Client>,
     known: Mutex<HashMap<SecretKey, Known>>,
@@ -69,7 +69,7 @@ struct Known {
 }
 
 impl Secrets {
-    pub(crate) fn new(home: Arc<Home>) -> Self {
+    pub(crate) fn new(home: Arc<Shared>) -> Self {
         Self { home, manager: OnceLock::new(), ssm: OnceLock::new(), known: Mutex::default() }
     }
 

@@ -8,14 +8,14 @@
 //! closed, even if its process died without counting it as closed.
 
 use crate::{
-    aws::Home,
+    aws::Shared,
     error::store_error,
     item::{Reader, number, text},
     table::{PK, SK, TTL},
 };
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::ReturnValue;
-use runyard_runs::{AppId, OpenStreams, StoreError, StreamPlace};
+use runyard_runs::{AppId, OpenStreams, StoreError, StreamPermit};
 use std::sync::Arc;
 
 /// Maximum duration of a stream, in milliseconds.
@@ -23,16 +23,16 @@ const PERIOD_MILLIS: i64 = 15 * 60 * 1000;
 
 /// [`OpenStreams`] on DynamoDB: a write and a read for each stream that opens, a write for each that closes.
 pub struct Streams {
-    home: Arc<Home>,
+    home: Arc<Shared>,
 }
 
 impl Streams {
-    pub(crate) fn new(home: Arc<Home>) -> Self {
+    pub(crate) fn new(home: Arc<Shared>) -> Self {
         Self { home }
     }
 
     /// Adds to the open streams of a period; returns their new number.
-    async fn add(&self, place: StreamPlace, streams: i64) -> Result<i64, StoreError> {
+    async fn add(&self, place: StreamPermit, streams: i64) -> Result<i64, StoreError> {
         let kept_until = (place.period + 3) * PERIOD_MILLIS / 1000;
         let updated = self
             .home
@@ -54,7 +54,7 @@ impl Streams {
     }
 
     /// Returns the number of open streams of a period.
-    async fn of(&self, place: StreamPlace) -> Result<i64, StoreError> {
+    async fn of(&self, place: StreamPermit) -> Result<i64, StoreError> {
         let found = self
             .home
             .clients
@@ -82,9 +82,9 @@ fn period(number: i64) -> String {
 
 #[async_trait]
 impl OpenStreams for Streams {
-    async fn enter(&self, app: AppId, limit: u32) -> Result<Option<StreamPlace>, StoreError> {
-        let now = StreamPlace { app, period: self.home.clock.now().0.div_euclid(PERIOD_MILLIS) };
-        let before = StreamPlace { period: now.period - 1, ..now };
+    async fn enter(&self, app: AppId, limit: u32) -> Result<Option<StreamPermit>, StoreError> {
+        let now = StreamPermit { app, period: self.home.clock.now().0.div_euclid(PERIOD_MILLIS) };
+        let before = StreamPermit { period: now.period - 1, ..now };
         // A process that dies during a stream leaves the count too high by one, never too low.
         let (opened, earlier) = tokio::try_join!(self.add(now, 1), self.of(before))?;
         if opened + earlier <= i64::from(limit) {
@@ -94,7 +94,7 @@ impl OpenStreams for Streams {
         Ok(None)
     }
 
-    async fn leave(&self, place: StreamPlace) -> Result<(), StoreError> {
+    async fn leave(&self, place: StreamPermit) -> Result<(), StoreError> {
         self.add(place, -1).await.map(drop)
     }
 }

@@ -9,7 +9,7 @@
 //! older, and at shutdown. A process that crashes loses its sum, so quotas are approximate here.
 
 use crate::{
-    aws::Home,
+    aws::Shared,
     cache::REMEMBERED,
     clients::Clients,
     error::store_error,
@@ -36,11 +36,11 @@ const CACHED_APPS: usize = 1024;
 
 /// [`StorageUsage`] on DynamoDB: one read per app every 15 s, concurrent with the read of the app.
 pub struct Usage {
-    home: Arc<Home>,
+    home: Arc<Shared>,
 }
 
 impl Usage {
-    pub(crate) fn new(home: Arc<Home>) -> Self {
+    pub(crate) fn new(home: Arc<Shared>) -> Self {
         Self { home }
     }
 }

@@ -22,7 +22,7 @@ const BATCH: usize = 256;
 /// The selected backend, and its settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    place: Place,
+    place: Location,
     /// Hosts that every app may call, even if they resolve to private addresses.
     allow_hosts: Vec<String>,
     /// The app that is served on a host that selects no app.
@@ -30,11 +30,11 @@ pub struct Config {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Place {
+enum Location {
     #[cfg(feature = "aws")]
     Aws(runyard_aws::Config),
     #[cfg(feature = "embedded")]
-    Embedded(crate::embedded::Place),
+    Embedded(crate::embedded::Location),
 }
 
 /// Why a backend cannot be opened.
@@ -73,10 +73,10 @@ impl Config {
         let place = match env.text(BACKEND).as_deref().unwrap_or("aws") {
             #[cfg(feature = "aws")]
             "aws" => {
-                Place::Aws(runyard_aws::Config::from_vars(&|name| env.text(name)).map_err(bad_variable)?)
+                Location::Aws(runyard_aws::Config::from_vars(&|name| env.text(name)).map_err(bad_variable)?)
             }
             #[cfg(feature = "embedded")]
-            "embedded" => Place::Embedded(crate::embedded::Place::from_env(env)?),
+            "embedded" => Location::Embedded(crate::embedded::Location::from_env(env)?),
             #[cfg(not(feature = "embedded"))]
             "embedded" => {
                 let problem = "is \"embedded\", which this executable does not include: build it with --features embedded";
@@ -143,7 +143,7 @@ impl Backend {
         let ids: Arc<dyn Ids> = Arc::new(SystemIds);
         match config.place {
             #[cfg(feature = "aws")]
-            Place::Aws(place) => {
+            Location::Aws(place) => {
                 let aws = Aws::connect(place, Arc::clone(&clock), Arc::clone(&ids)).await;
                 let apps: Arc<dyn AppStore> = Arc::new(AppsWithSecrets::new(aws.apps(), aws.secrets()));
                 let secrets = aws.secrets();
@@ -175,7 +175,7 @@ impl Backend {
                 Ok(Self { service, apps, keys, files, streams, clock, ids, upkeep: None })
             }
             #[cfg(feature = "embedded")]
-            Place::Embedded(place) => {
+            Location::Embedded(place) => {
                 let engine = engine::start(engine::Reach::Loopback, config.allow_hosts);
                 let check: Arc<dyn runyard_runs::Engine> = Arc::<runyard_engine::Engine>::clone(&engine);
                 let opened = crate::embedded::Opened::open(
@@ -236,7 +236,7 @@ impl Backend {
 
 #[cfg(all(test, feature = "aws"))]
 mod tests {
-    use super::{Backend, Config, Place};
+    use super::{Backend, Config, Location};
     use crate::env::Env;
     use runyard_aws::Emulator;
     use std::{sync::Arc, time::Duration};
@@ -279,7 +279,7 @@ mod tests {
             clippy::allow_attributes,
             reason = "irrefutable without the feature `embedded`"
         )]
-        let Place::Aws(place) = &mut config.place else { panic!("{config:?}") };
+        let Location::Aws(place) = &mut config.place else { panic!("{config:?}") };
         place.emulator = Some(Emulator { dynamodb: url.clone(), others: url });
         let opening = tokio::spawn(Backend::open(config));
         let mut received = Vec::new();

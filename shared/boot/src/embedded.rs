@@ -39,7 +39,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The settings of the embedded backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct Location {
     apps: PathBuf,
     data: PathBuf,
     worker: Option<Uri>,
@@ -47,7 +47,7 @@ pub(crate) struct Place {
     dev_key: Option<String>,
 }
 
-impl Place {
+impl Location {
     pub(crate) fn from_env(env: &Env) -> Result<Self, BadVariable> {
         let beside = |function: &str| {
             // `cargo lambda watch` sets `http://host:port/.rt/this-function`; Lambda itself sets no path.
@@ -85,13 +85,13 @@ pub(crate) struct Opened {
 
 impl Opened {
     pub(crate) async fn open(
-        place: Place,
+        place: Location,
         default_app: Option<String>,
         engine: Arc<dyn Engine>,
         clock: Arc<dyn Clock>,
         ids: Arc<dyn Ids>,
     ) -> Result<Self, Error> {
-        let Place { apps: folder, data, worker, sweeper, dev_key } = place;
+        let Location { apps: folder, data, worker, sweeper, dev_key } = place;
         let runtime = Handle::current();
         let opened = spawn_blocking(move || {
             // Each function is a separate process that opens it, and handles one request at a time.
@@ -240,19 +240,20 @@ async fn invoke(
 
 #[cfg(test)]
 mod tests {
-    use super::Place;
+    use super::Location;
     use crate::env::Env;
 
     #[test]
     fn the_worker_is_found_beside_this_function() {
-        let place = Place::from_env(&Env::of(&[("AWS_LAMBDA_RUNTIME_API", "http://127.0.0.1:9000/.rt/api")]))
-            .unwrap();
+        let place =
+            Location::from_env(&Env::of(&[("AWS_LAMBDA_RUNTIME_API", "http://127.0.0.1:9000/.rt/api")]))
+                .unwrap();
         let url = "http://127.0.0.1:9000/2015-03-31/functions/worker/invocations";
         assert_eq!(place.worker.unwrap().to_string(), url);
-        let lone = Place::from_env(&Env::of(&[("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")])).unwrap();
+        let lone = Location::from_env(&Env::of(&[("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")])).unwrap();
         assert_eq!(lone.worker, None);
         let env = Env::of(&[("RUNYARD_WORKER_URL", "http://127.0.0.1:1/x"), ("RUNYARD_DATA", "/tmp/d")]);
-        let given = Place::from_env(&env).unwrap();
+        let given = Location::from_env(&env).unwrap();
         assert_eq!(given.worker.unwrap().path(), "/x");
         assert_eq!(given.data.to_str(), Some("/tmp/d"));
     }

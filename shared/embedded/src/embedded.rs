@@ -15,7 +15,7 @@ use uuid::Uuid;
 /// When the last port is dropped, the WAL is copied into the database, and the database is closed.
 #[derive(Clone)]
 pub struct Embedded {
-    home: Arc<Home>,
+    home: Arc<Shared>,
     runs: Arc<Runs>,
     files: Arc<Files>,
     queue: Arc<Queue>,
@@ -75,7 +75,7 @@ pub enum Error {
 }
 
 /// State that the ports share.
-pub(crate) struct Home {
+pub(crate) struct Shared {
     pub(crate) dir: PathBuf,
     pub(crate) database: Database,
     pub(crate) waiters: Arc<Waiters>,
@@ -111,7 +111,7 @@ impl Embedded {
         let counters = Arc::new(Counters::default());
         let database = Database::open(&path, &options, Arc::clone(&waiters), Arc::clone(&counters))?;
         let worker = Worker::start(&workers_dir(data_dir), ids.random()).map_err(in_dir)?;
-        let home = Arc::new(Home { dir: data_dir.to_owned(), database, waiters, counters, worker, clock });
+        let home = Arc::new(Shared { dir: data_dir.to_owned(), database, waiters, counters, worker, clock });
         home.suspect_owners()?;
         home.suspect_lock_files()?;
         Ok(Self {
@@ -163,12 +163,12 @@ impl Embedded {
             .map_err(|error| StoreError::Unknown(error.into()))?
     }
 
-    pub(crate) fn home(&self) -> &Arc<Home> {
+    pub(crate) fn home(&self) -> &Arc<Shared> {
         &self.home
     }
 }
 
-impl Home {
+impl Shared {
     /// Checks every worker that has a lock file.
     fn suspect_lock_files(&self) -> Result<usize, StoreError> {
         let mut due = 0;
@@ -190,7 +190,7 @@ impl Home {
         if id == self.worker.id {
             return Ok(0);
         }
-        let Some(dead) = worker::Dead::find(&workers_dir(&self.dir), id).map_err(failed)? else {
+        let Some(dead) = worker::DeadWorker::find(&workers_dir(&self.dir), id).map_err(failed)? else {
             return Ok(0);
         };
         let now = self.clock.now();

@@ -6,7 +6,7 @@
 
 use crate::{
     database::Fault,
-    embedded::{Home, failed, uploads_dir},
+    embedded::{Shared, failed, uploads_dir},
     private,
     usage::Tally,
 };
@@ -32,11 +32,11 @@ const MAX_PIECE_BYTES: usize = 64 << 10;
 
 /// [`FileStore`] on the file system; name, type, size and expiry of a file are in SQLite.
 pub struct Files {
-    home: Arc<Home>,
+    home: Arc<Shared>,
 }
 
 impl Files {
-    pub(crate) fn new(home: Arc<Home>) -> Self {
+    pub(crate) fn new(home: Arc<Shared>) -> Self {
         Self { home }
     }
 }
@@ -132,7 +132,7 @@ impl Files {
 
 /// An upload in progress.
 struct Receiving {
-    home: Arc<Home>,
+    home: Arc<Shared>,
     file: NewFile,
     /// `None` while a thread writes, and after a write has failed.
     part: Option<Part>,
@@ -188,7 +188,7 @@ impl Part {
     }
 }
 
-async fn finish(home: Arc<Home>, file: NewFile, mut part: Part) -> Result<File, StoreError> {
+async fn finish(home: Arc<Shared>, file: NewFile, mut part: Part) -> Result<File, StoreError> {
     let size = part.size;
     let to = content_path(&home.dir, file.app, file.id);
     let part = blocking(move || {
@@ -216,7 +216,7 @@ async fn finish(home: Arc<Home>, file: NewFile, mut part: Part) -> Result<File, 
 }
 
 /// Removes the unfinished uploads of a dead process. Blocks.
-pub(crate) fn remove_uploads(home: &Home, worker: Uuid) -> Result<(), StoreError> {
+pub(crate) fn remove_uploads(home: &Shared, worker: Uuid) -> Result<(), StoreError> {
     let dir = uploads_dir(&home.dir).join(worker.to_string());
     let entries = match fs::read_dir(&dir) {
         Ok(entries) => entries,

@@ -1,6 +1,6 @@
 //! Access keys.
 
-use crate::{database::Fault, embedded::Home};
+use crate::{database::Fault, embedded::Shared};
 use async_trait::async_trait;
 use runyard_runs::{
     AccessKey, Credential, Ids, KeyStore, OrganizationId, ProjectId, Scope, StoreError, Timestamp,
@@ -20,13 +20,13 @@ const CAPACITY: usize = 1024;
 
 /// [`KeyStore`] on SQLite, and an operator's operations on keys.
 pub struct Keys {
-    home: Arc<Home>,
+    home: Arc<Shared>,
     /// Keys that exist. That a key does not exist is never cached: it may be created at any time.
     cached: Mutex<HashMap<String, (Instant, AccessKey)>>,
 }
 
 impl Keys {
-    pub(crate) fn new(home: Arc<Home>) -> Self {
+    pub(crate) fn new(home: Arc<Shared>) -> Self {
         Self { home, cached: Mutex::default() }
     }
 

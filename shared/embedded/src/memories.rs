@@ -1,6 +1,6 @@
 //! The memory of agents.
 
-use crate::{database::Fault, embedded::Home, usage::Tally};
+use crate::{database::Fault, embedded::Shared, usage::Tally};
 use async_trait::async_trait;
 use runyard_runs::{MemoryScope, MemoryStore, MemoryTurn, StoreError};
 use rusqlite::{Connection, params};
@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 /// [`MemoryStore`] on SQLite. Expired turns are removed together with expired runs.
 pub struct Memories {
-    home: Arc<Home>,
+    home: Arc<Shared>,
 }
 
 impl Memories {
-    pub(crate) fn new(home: Arc<Home>) -> Self {
+    pub(crate) fn new(home: Arc<Shared>) -> Self {
         Self { home }
     }
 }

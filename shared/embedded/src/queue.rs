@@ -53,13 +53,13 @@ impl Ready {
 }
 
 /// A run that a worker holds, until this is dropped.
-pub struct Taken {
+pub struct HeldRun {
     queue: Arc<Queue>,
     app: AppId,
     run: RunId,
 }
 
-impl Taken {
+impl HeldRun {
     /// The run.
     pub fn run(&self) -> RunId {
         self.run
@@ -71,7 +71,7 @@ impl Taken {
     }
 }
 
-impl Drop for Taken {
+impl Drop for HeldRun {
     fn drop(&mut self) {
         self.queue.lock().release(self.app);
         self.queue.changed.notify_one();
@@ -80,9 +80,9 @@ impl Drop for Taken {
 
 impl Queue {
     /// Waits for the next run of an app of which workers hold fewer than `limit` runs. Cancel-safe.
-    pub async fn take(self: &Arc<Self>, limit: usize) -> Taken {
+    pub async fn take(self: &Arc<Self>, limit: usize) -> HeldRun {
         let (app, run) = self.next(limit).await;
-        Taken { queue: Arc::clone(self), app, run }
+        HeldRun { queue: Arc::clone(self), app, run }
     }
 
     /// Waits for the next run of any app, for a caller that does not report when it is done. Cancel-safe.

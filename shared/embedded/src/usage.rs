@@ -5,7 +5,7 @@
 //! exact, and cost one statement per transaction and counter. Nothing is subtracted when runs expire: a counter is
 //! removed once its day is over.
 
-use crate::{database::Fault, embedded::Home};
+use crate::{database::Fault, embedded::Shared};
 use async_trait::async_trait;
 use runyard_runs::{AppId, RECORD_BYTES, StorageUsage, StoreError, Timestamp};
 use rusqlite::{Connection, params};
@@ -16,11 +16,11 @@ use std::{
 
 /// [`StorageUsage`] on SQLite, read from memory.
 pub struct Usage {
-    home: Arc<Home>,
+    home: Arc<Shared>,
 }
 
 impl Usage {
-    pub(crate) fn new(home: Arc<Home>) -> Self {
+    pub(crate) fn new(home: Arc<Shared>) -> Self {
         Self { home }
     }
 }

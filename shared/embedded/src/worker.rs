@@ -33,12 +33,12 @@ impl Worker {
 }
 
 /// A dead worker. Its lock is held here, so that no other process cleans up after it at the same time.
-pub(crate) struct Dead {
+pub(crate) struct DeadWorker {
     path: PathBuf,
     _lock: Option<File>,
 }
 
-impl Dead {
+impl DeadWorker {
     /// Returns worker `id` if it is dead.
     pub(crate) fn find(dir: &Path, id: Uuid) -> io::Result<Option<Self>> {
         let path = lock_path(dir, id);

@@ -5,7 +5,7 @@ use crate::{
     flow::NodeError,
     pattern::Pattern,
     python_text,
-    transform::{Data, Pointer},
+    transform::{CompiledPath, Data},
 };
 use serde_json::{Number, Value};
 use std::cmp::Ordering;
@@ -13,7 +13,7 @@ use std::cmp::Ordering;
 /// A compiled condition.
 #[derive(Debug)]
 pub(crate) struct Condition {
-    pub(crate) variable: Option<Pointer>,
+    pub(crate) variable: Option<CompiledPath>,
     pub(crate) test: Test,
     pub(crate) is_not: bool,
 }
@@ -26,7 +26,7 @@ pub(crate) enum Test {
     /// Compares with a value from the file.
     Literal(Comparison, Value),
     /// Compares with the value that another path selects.
-    Path(Comparison, Option<Pointer>, String),
+    Path(Comparison, Option<CompiledPath>, String),
     /// Matches a pattern, or holds the reason why the pattern is invalid.
     Pattern(Result<Box<Pattern>, String>),
 }
@@ -119,7 +119,7 @@ fn any_not(operands: &[Condition], value: &Value) -> Result<bool, NodeError> {
 }
 
 /// The single value that a path operator compares with.
-fn selected(pointer: Option<&Pointer>, text: &str, data: &Value) -> Result<Value, NodeError> {
+fn selected(pointer: Option<&CompiledPath>, text: &str, data: &Value) -> Result<Value, NodeError> {
     let Some(pointer) = pointer else {
         let message = format!("a path operator requires a JSONPath as its value, not {text}");
         return Err(NodeError::new("ValueError", message));

@@ -9,7 +9,7 @@ use crate::{
     pattern::Pattern,
     schema::Schema,
     template::Template,
-    transform::{Data, Pointer, Selector, Transformer},
+    transform::{CompiledPath, Data, Selector, Transformer},
 };
 use runyard_fuzzing::{Target, parts, text};
 use runyard_runs::{FieldErrors, MAX_INPUT_VALUES, WorkflowSource, parse_json};
@@ -79,7 +79,7 @@ pub fn selector(input: &[u8]) {
     let selector = Selector::new(std::iter::once(("x", &*written)));
     let _ = selector.over_limit().count();
     let _ = compute::fuzzed(|| selector.apply(Data::Json(&data)));
-    let pointer = Pointer::new(&written);
+    let pointer = CompiledPath::new(&written);
     let _ = compute::fuzzed(|| pointer.filter_all(Data::Json(&data)).map(|found| found.len()));
     let transformer = Transformer { path: Some(Arc::new(pointer)), selector: Some(Arc::new(selector)) };
     let _ = compute::fuzzed(|| transformer.apply(Data::Json(&data)));
@@ -96,7 +96,7 @@ pub fn template(input: &[u8]) {
     let variables = object(variables);
     let rendered = compute::fuzzed(|| template.render_here(&variables));
     if let Ok(rendered) = rendered {
-        assert!(rendered.len() as u64 <= compute::WHOLE.bytes + (1 << 20), "{} bytes", rendered.len());
+        assert!(rendered.len() as u64 <= compute::FULL_BUDGET.bytes + (1 << 20), "{} bytes", rendered.len());
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     flow::NodeError,
     load::{self, Fields, Mistakes, read_yaml},
     template::Template,
-    transform::{Data, Pointer, Selector, Transformer},
+    transform::{CompiledPath, Data, Selector, Transformer},
 };
 use serde_json::{Value, json};
 use std::{cell::RefCell, sync::Arc};
@@ -43,7 +43,7 @@ fn selectors_match_the_reference() {
     let different = differences(&rows[1..], |row| {
         let data = row.get("data").unwrap_or(all);
         if let Some(path) = row["path"].as_str() {
-            let transformer = Transformer { path: Some(Arc::new(Pointer::new(path))), selector: None };
+            let transformer = Transformer { path: Some(Arc::new(CompiledPath::new(path))), selector: None };
             return transformer.apply(Data::Json(data)).map_err(|error| kind(&error));
         }
         let text = row["text"].as_str().expect("text");

@@ -435,8 +435,7 @@ nodes:
 flows: {f: {nodes: [in1, agent]}}
 workflows: {w: {flow: f}}
 "#;
-    for (mode, remembered) in [("input_output", "first answer"), ("full", "Thought: t\nAnswer: first answer")]
-    {
+    for (mode, kept) in [("input_output", "first answer"), ("full", "Thought: t\nAnswer: first answer")] {
         let text = text.replace("SAVE", mode);
         let store: Arc<dyn MemoryStore> = Arc::new(ProcessMemory::default());
         let run = async |number: u128, user: &str, answer: &str| {
@@ -457,7 +456,7 @@ workflows: {w: {flow: f}}
             remembered,
             json!([
                 {"role": "user", "content": "question 1"},
-                {"role": "assistant", "content": remembered},
+                {"role": "assistant", "content": kept},
                 {"role": "user", "content": "question 2"},
             ])
         );

@@ -134,7 +134,7 @@ impl Access {
             return if app.public { Ok(()) } else { Err(Error::unauthorized(MISSING)) };
         };
         let now = api.keys.find(&key.id).await?;
-        let now = now.filter(|now| now.hash == key.hash && now.is_good(api.clock.now()));
+        let now = now.filter(|now| now.hash == key.hash && now.is_valid(api.clock.now()));
         covers(&now.ok_or_else(|| Error::unauthorized(INVALID))?, &app)
     }
 }

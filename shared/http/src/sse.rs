@@ -11,7 +11,7 @@ use http::{
     HeaderValue, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE},
 };
-use runyard_runs::{App, OpenStreams, RunEvent, RunId, RunStatus, StoreError, StreamPlace};
+use runyard_runs::{App, OpenStreams, RunEvent, RunId, RunStatus, StoreError, StreamPermit};
 use std::{convert::Infallible, future::Future, io::Write, pin::Pin, sync::Arc, time::Duration};
 use tokio::{
     runtime::Handle,
@@ -45,7 +45,7 @@ pub(crate) struct Source {
 }
 
 /// Returns a response that streams events. The route adds its own headers.
-pub(crate) fn response(api: &Api, source: Source, place: Place) -> Response {
+pub(crate) fn response(api: &Api, source: Source, place: OpenStream) -> Response {
     let leave = source.deadline.map(|deadline| deadline.hand_over_at.since(api.clock.now()));
     let shutting_down = api.service.shutting_down();
     let (access, watched) = (source.access, api.clone());
@@ -89,7 +89,7 @@ struct Sender {
     /// Completes once the caller is no longer allowed to read the events.
     refused: Pin<Box<dyn Future<Output = ()> + Send>>,
     over: bool,
-    place: Place,
+    place: OpenStream,
 }
 
 impl Sender {
@@ -182,14 +182,14 @@ fn write(frame: &mut Vec<u8>, event: &RunEvent) {
     }
 }
 
-/// The permit for one open stream, out of a limited number per app. Returned by [`Place::leave`], or when it is dropped,
+/// The permit for one open stream, out of a limited number per app. Returned by [`OpenStream::leave`], or when it is dropped,
 /// for example because the client disconnected.
-pub(crate) struct Place {
+pub(crate) struct OpenStream {
     streams: Arc<dyn OpenStreams>,
-    taken: Option<StreamPlace>,
+    taken: Option<StreamPermit>,
 }
 
-impl Place {
+impl OpenStream {
     /// Takes a permit for one more stream of the app; 429 if its limit is reached.
     pub(crate) async fn take(api: &Api, app: &App) -> Result<Self, Error> {
         let limit = api.config.streams_per_app;
@@ -212,7 +212,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for OpenStream {
     fn drop(&mut self) {
         let (streams, taken) = (Arc::clone(&self.streams), self.taken.take());
         if taken.is_none() {

@@ -448,7 +448,7 @@ struct Progress {
 }
 
 /// What the executor takes from the engine.
-pub(crate) struct Taken {
+pub(crate) struct PendingEvents {
     pub(crate) events: Vec<Logged>,
     pub(crate) usage: Usage,
 }
@@ -504,10 +504,10 @@ impl Shared {
         }
     }
 
-    pub(crate) fn take(&self) -> Taken {
+    pub(crate) fn take(&self) -> PendingEvents {
         let mut state = self.lock();
         state.flush = false;
-        Taken { events: std::mem::take(&mut state.outbox), usage: state.usage.clone() }
+        PendingEvents { events: std::mem::take(&mut state.outbox), usage: state.usage.clone() }
     }
 
     /// Whether events wait for [`Shared::take`], and whether a flush was requested.

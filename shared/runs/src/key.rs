@@ -26,7 +26,7 @@ pub struct AccessKey {
 
 impl AccessKey {
     /// Whether it is neither revoked nor expired.
-    pub fn is_good(&self, now: Timestamp) -> bool {
+    pub fn is_valid(&self, now: Timestamp) -> bool {
         self.revoked_at.is_none() && self.expires_at.is_none_or(|expires| now < expires)
     }
 }
@@ -103,7 +103,7 @@ impl Credential {
 
     /// Whether this is `key`, and `key` is valid at `now`. The hashes are compared in constant time.
     pub fn opens(&self, key: &AccessKey, now: Timestamp) -> bool {
-        bool::from(self.hash().ct_eq(&key.hash)) && key.is_good(now)
+        bool::from(self.hash().ct_eq(&key.hash)) && key.is_valid(now)
     }
 
     fn hash(&self) -> [u8; 32] {

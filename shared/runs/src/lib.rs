@@ -66,6 +66,6 @@ pub use store::{
     Append, BoxError, COUNT_CAP, Create, Head, IdempotencyItem, ListError, ListQuery, LogRange, LogRead,
     PAGE_BYTES, PageStart, RunPage, RunStore, Sort, SortBy, StoreError, StoredRun, Update,
 };
-pub use streams::{OpenStreams, ProcessStreams, StreamPlace};
+pub use streams::{OpenStreams, ProcessStreams, StreamPermit};
 pub use time::{Clock, SystemClock, Timestamp};
 pub use usage::{RECORD_BYTES, StorageUsage};

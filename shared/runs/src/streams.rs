@@ -15,15 +15,15 @@ use std::{
 #[async_trait]
 pub trait OpenStreams: Send + Sync + 'static {
     /// Takes a place for one more stream of the app; `None` if `max` are taken.
-    async fn enter(&self, app: AppId, max: u32) -> Result<Option<StreamPlace>, StoreError>;
+    async fn enter(&self, app: AppId, max: u32) -> Result<Option<StreamPermit>, StoreError>;
 
     /// Gives a place back. An error may be ignored: the place is freed later, as promised.
-    async fn leave(&self, place: StreamPlace) -> Result<(), StoreError>;
+    async fn leave(&self, place: StreamPermit) -> Result<(), StoreError>;
 }
 
 /// The place of an open stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StreamPlace {
+pub struct StreamPermit {
     /// The app that the stream belongs to.
     pub app: AppId,
     /// The counter that the stream is counted in; only for the store.
@@ -38,17 +38,17 @@ pub struct ProcessStreams {
 
 #[async_trait]
 impl OpenStreams for ProcessStreams {
-    async fn enter(&self, app: AppId, max: u32) -> Result<Option<StreamPlace>, StoreError> {
+    async fn enter(&self, app: AppId, max: u32) -> Result<Option<StreamPermit>, StoreError> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let count = open.entry(app).or_default();
         let place = (*count < max).then(|| {
             *count += 1;
-            StreamPlace { app, period: 0 }
+            StreamPermit { app, period: 0 }
         });
         Ok(place)
     }
 
-    async fn leave(&self, place: StreamPlace) -> Result<(), StoreError> {
+    async fn leave(&self, place: StreamPermit) -> Result<(), StoreError> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = open.get_mut(&place.app) {
             *count -= 1;

@@ -6,7 +6,7 @@ use super::{
     pointers,
 };
 use crate::{
-    aws::Home,
+    aws::Shared,
     bodies,
     error::store_error,
     item::{Reader, number, text},
@@ -40,7 +40,7 @@ const MAX_ATTEMPTS: u32 = 5;
 
 /// Deploys apps, rolls them back and lists them, for operators.
 pub struct Deployments {
-    home: Arc<Home>,
+    home: Arc<Shared>,
 }
 
 /// What a deployment or rollback did.
@@ -161,7 +161,7 @@ pub enum DeployError {
 }
 
 impl Deployments {
-    pub(crate) fn new(home: Arc<Home>) -> Self {
+    pub(crate) fn new(home: Arc<Shared>) -> Self {
         Self { home }
     }
 

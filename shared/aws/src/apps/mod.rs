@@ -6,7 +6,7 @@ mod item;
 pub use deploy::{Current, DeployError, Deployed, Deployments, Version};
 
 use crate::{
-    aws::Home,
+    aws::Shared,
     cache::Cache,
     error::store_error,
     item::{Item, text},
@@ -36,7 +36,7 @@ const MAX_HOST_BYTES: usize = 253;
 /// A host is served by the app that lists it in `hosts`; else by the one whose name is its first label
 /// (`echo.runs.example.com`); else by the default app; else, if only one app is deployed, by that one.
 pub struct Apps {
-    home: Arc<Home>,
+    home: Arc<Shared>,
     hosts: Cache<String, (AppId, String)>,
     /// The current version of each app.
     current: Cache<AppId, String>,
@@ -51,7 +51,7 @@ struct Versions {
 }
 
 impl Apps {
-    pub(crate) fn new(home: Arc<Home>) -> Self {
+    pub(crate) fn new(home: Arc<Shared>) -> Self {
         let hosts = Cache::new(Arc::clone(&home.clock), CACHED_HOSTS);
         let current = Cache::new(Arc::clone(&home.clock), CACHED_HOSTS);
         Self { home, hosts, current, versions: Mutex::default() }
@@ -183,7 +183,7 @@ impl Versions {
 }
 
 /// Reads an item consistently: a process that has not cached the previous deployment sees a new one at once.
-async fn get(home: &Home, partition: String, sort: String) -> Result<Option<Item>, StoreError> {
+async fn get(home: &Shared, partition: String, sort: String) -> Result<Option<Item>, StoreError> {
     let found = home
         .clients
         .dynamodb
@@ -199,7 +199,7 @@ async fn get(home: &Home, partition: String, sort: String) -> Result<Option<Item
 }
 
 /// Reads the pointers to current versions: all, or the first `limit`.
-async fn pointers(home: &Home, limit: Option<i32>) -> Result<Vec<Pointer>, StoreError> {
+async fn pointers(home: &Shared, limit: Option<i32>) -> Result<Vec<Pointer>, StoreError> {
     let query = home
         .clients
         .dynamodb
@@ -220,7 +220,7 @@ async fn pointers(home: &Home, limit: Option<i32>) -> Result<Vec<Pointer>, Store
     Ok(pointers)
 }
 
-async fn read_object(home: &Home, key: &str) -> Result<String, StoreError> {
+async fn read_object(home: &Shared, key: &str) -> Result<String, StoreError> {
     let object = home.clients.s3.get_object().bucket(&home.config.bucket).key(key).send().await;
     let content = object.map_err(store_error)?.body.collect().await;
     let content = content.map_err(|error| StoreError::Unknown(error.into()))?.to_vec();

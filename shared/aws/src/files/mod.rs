@@ -18,7 +18,7 @@ mod upload;
 pub use presign::{PresignedPost, PresignedPut};
 
 use crate::{
-    aws::Home,
+    aws::Shared,
     error::{code, store_error},
     item::{Item, Reader, number, text},
 };
@@ -52,13 +52,13 @@ const LIST_INTERVAL: Duration = Duration::from_hours(1);
 /// [`FileStore`] on S3, with the attributes of files in DynamoDB.
 #[derive(Clone)]
 pub struct Files {
-    home: Arc<Home>,
+    home: Arc<Shared>,
     /// When to next list expired objects, in milliseconds since 1970.
     list_at: Arc<AtomicI64>,
 }
 
 impl Files {
-    pub(crate) fn new(home: Arc<Home>) -> Self {
+    pub(crate) fn new(home: Arc<Shared>) -> Self {
         Self { home, list_at: Arc::new(AtomicI64::new(i64::MIN)) }
     }
 

@@ -8,7 +8,7 @@ mod list;
 mod read;
 mod write;
 
-use crate::{aws::Home, bodies::Bodies};
+use crate::{aws::Shared, bodies::Bodies};
 use async_trait::async_trait;
 use facts::KnownRuns;
 use runyard_runs::{
@@ -32,13 +32,13 @@ use std::{sync::Arc, time::Duration};
 /// Reads through an index (`list`, `due`) may lag slightly behind. An entry, an input or an output may be as large as an
 /// object in S3.
 pub struct Runs {
-    home: Arc<Home>,
+    home: Arc<Shared>,
     bodies: Bodies,
     known: KnownRuns,
 }
 
 impl Runs {
-    pub(crate) fn new(home: Arc<Home>) -> Self {
+    pub(crate) fn new(home: Arc<Shared>) -> Self {
         let bodies = Bodies::new(home.clients.s3.clone(), home.config.bucket.clone());
         Self { home, bodies, known: KnownRuns::default() }
     }

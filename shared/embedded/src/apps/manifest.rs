@@ -2,7 +2,7 @@
 
 use super::{
     problem::Complaint,
-    yaml::{self, Node, Place, Value},
+    yaml::{self, Node, Position, Value},
 };
 use runyard_runs::{AppId, Limits, OrganizationId, OutputCache, Price, ProjectId, SecretReference};
 use std::{
@@ -321,7 +321,7 @@ impl Reader {
         Some(fields)
     }
 
-    fn required(&mut self, fields: &Fields<'_>, at: Place, name: &str) -> Option<Uuid> {
+    fn required(&mut self, fields: &Fields<'_>, at: Position, name: &str) -> Option<Uuid> {
         let Some(node) = fields.get(name) else {
             return self.complain(at, format!("`{name}` cannot be blank: make a UUID with `uuidgen`"));
         };
@@ -424,7 +424,7 @@ impl Reader {
         self.complain(node.at, "must be an amount in US dollars from 0 to 1000000, as in `2.5`")
     }
 
-    fn complain<T>(&mut self, at: Place, message: impl Into<String>) -> Option<T> {
+    fn complain<T>(&mut self, at: Position, message: impl Into<String>) -> Option<T> {
         self.complaints.push(Complaint::at(at, message));
         None
     }

@@ -9,7 +9,7 @@ mod yaml;
 
 pub use problem::Problem;
 
-use crate::{Embedded, database::Fault, embedded::Home};
+use crate::{Embedded, database::Fault, embedded::Shared};
 use async_trait::async_trait;
 use load::Loaded;
 use runyard_runs::{App, AppId, AppStore, BoxError, StoreError};
@@ -29,7 +29,7 @@ pub struct Apps {
     dir: PathBuf,
     default_app: Option<String>,
     check: Check,
-    home: Arc<Home>,
+    home: Arc<Shared>,
     current: RwLock<Arc<Current>>,
     /// Cache of former versions that were requested.
     former: Mutex<HashMap<(AppId, String), Arc<App>>>,

@@ -1,6 +1,6 @@
 //! Problems of an app's files.
 
-use super::yaml::Place;
+use super::yaml::Position;
 use std::{
     fmt,
     path::{Path, PathBuf},
@@ -30,12 +30,12 @@ impl fmt::Display for Problem {
 /// A problem of a file whose path the caller knows.
 #[derive(Debug)]
 pub(super) struct Complaint {
-    place: Option<Place>,
+    place: Option<Position>,
     message: String,
 }
 
 impl Complaint {
-    pub(super) fn at(place: Place, message: impl Into<String>) -> Self {
+    pub(super) fn at(place: Position, message: impl Into<String>) -> Self {
         Self { place: Some(place), message: message.into() }
     }
 

@@ -5,13 +5,13 @@ use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
 /// A value and its position.
 pub(super) struct Node {
-    pub(super) at: Place,
+    pub(super) at: Position,
     pub(super) value: Value,
 }
 
 /// A line and a column, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Position {
     pub(super) line: usize,
     pub(super) column: usize,
 }
@@ -33,11 +33,11 @@ const MAX_DEPTH: usize = 64;
 
 /// Parses the only document of `text`; `None` if it is empty.
 pub(super) fn parse(text: &str) -> Result<Option<Node>, Complaint> {
-    let mut open: Vec<(Place, Open)> = Vec::new();
+    let mut open: Vec<(Position, Open)> = Vec::new();
     let mut root = None;
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| {
-            let at = Place { line: error.marker().line(), column: error.marker().col() + 1 };
+            let at = Position { line: error.marker().line(), column: error.marker().col() + 1 };
             Complaint::at(at, format!("invalid YAML: {}", error.info()))
         })?;
         let at = position(span);
@@ -93,6 +93,6 @@ enum Open {
     Map(Vec<(Node, Node)>, Option<Node>),
 }
 
-fn position(span: Span) -> Place {
-    Place { line: span.start.line(), column: span.start.col() + 1 }
+fn position(span: Span) -> Position {
+    Position { line: span.start.line(), column: span.start.col() + 1 }
 }

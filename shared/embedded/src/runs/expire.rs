@@ -1,7 +1,7 @@
 //! Removes expired data, in steps that are short enough for other writes to get in between.
 
 use super::{int, row::run_id, statement, write};
-use crate::{database::Fault, embedded::Home, usage::remove_past};
+use crate::{database::Fault, embedded::Shared, usage::remove_past};
 use runyard_runs::{AppId, RunId, StoreError, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ const ROWS_PER_STEP: i64 = 256;
 
 /// Removes ended runs that expired, then their logs, expired memory of agents, and the counters of past days. Returns
 /// the number of runs.
-pub(super) async fn delete_expired(home: &Home, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
+pub(super) async fn delete_expired(home: &Shared, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
     let database = &home.database;
     let mut deleted = 0;
     while deleted < limit {

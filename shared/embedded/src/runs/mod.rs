@@ -15,7 +15,7 @@ mod write;
 pub(crate) use orphans::{make_due, owning_workers};
 pub(crate) use waiters::Waiters;
 
-use crate::{database::Fault, embedded::Home};
+use crate::{database::Fault, embedded::Shared};
 use async_trait::async_trait;
 use runyard_runs::{
     AppId, Append, Create, Entry, Guard, Head, IdempotencyItem, ListError, ListQuery, LogRange, LogRead,
@@ -26,11 +26,11 @@ use std::{sync::Arc, time::Duration};
 
 /// [`RunStore`] on SQLite.
 pub struct Runs {
-    home: Arc<Home>,
+    home: Arc<Shared>,
 }
 
 impl Runs {
-    pub(crate) fn new(home: Arc<Home>) -> Self {
+    pub(crate) fn new(home: Arc<Shared>) -> Self {
         Self { home }
     }
 

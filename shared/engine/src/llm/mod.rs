@@ -28,7 +28,7 @@ pub(crate) mod sse;
 pub(crate) use aws::{Keys, path_segment};
 pub(crate) use error::LlmError;
 pub(crate) use google::Account;
-pub(crate) use openai::{Dialect, PLAIN, UsageRequest};
+pub(crate) use openai::{Dialect, OPENAI_DIALECT, UsageRequest};
 pub(crate) use prices::public as public_price;
 
 use crate::{egress::Http, services::CallSize};
@@ -78,7 +78,7 @@ pub(crate) struct Endpoint {
 impl Default for Endpoint {
     fn default() -> Self {
         Self {
-            protocol: Protocol::OpenAi(PLAIN),
+            protocol: Protocol::OpenAi(OPENAI_DIALECT),
             provider: "",
             url: String::new(),
             headers: Vec::new(),

@@ -42,7 +42,7 @@ pub(crate) enum UsageRequest {
 }
 
 /// `OpenAI`'s dialect.
-pub(crate) const PLAIN: Dialect = Dialect {
+pub(crate) const OPENAI_DIALECT: Dialect = Dialect {
     unknown: &["thinking"],
     renamed: &[],
     any_tool: "required",

@@ -12,7 +12,7 @@ use crate::{
     },
     fields::{Fields, USER_ID},
     form, idempotency, quota,
-    sse::{self, Place, Source},
+    sse::{self, OpenStream, Source},
     upload::Uploads,
     wire::{CreateRun, CreateRunForm, MOST_FILES, RunAnswer, RunEvent},
 };
@@ -128,7 +128,7 @@ pub(crate) async fn handle(
     }
     let key = key.map(|key| idempotency::of(key, &caller, &request, uploads.received()));
     if request.stream {
-        let mut place = Place::take(&api, &caller.app).await?;
+        let mut place = OpenStream::take(&api, &caller.app).await?;
         let created = match create(&api, &caller, request, key, uploads, deadline).await {
             Ok(created) => created,
             Err(error) => {

@@ -9,7 +9,7 @@ use crate::{
         Unauthorized,
     },
     query::Query,
-    sse::{self, Place, Source},
+    sse::{self, OpenStream, Source},
     wire::RunEvent,
 };
 use axum::{extract::State, response::Response};
@@ -63,7 +63,7 @@ pub(crate) async fn handle(
 ) -> Result<Response, Error> {
     let after = after(&uri, &headers)?;
     let events = api.service.follow(&caller.app, run, after).await?;
-    let place = Place::take(&api, &caller.app).await?;
+    let place = OpenStream::take(&api, &caller.app).await?;
     let deadline = Deadline::of(&extensions);
     let access = caller.access();
     Ok(sse::response(&api, Source { app: caller.app, run, events, deadline, access }, place))

@@ -3,7 +3,7 @@
 use super::{LEASE, LOST_ONE, Op, Reply, SUSPECT, attempts, one_more, terminal_change, verdict, wakes_at};
 use crate::{
     ClaimId, ENTRY_VERSION, Entry, EventBody, Field, Guard, LogRead, LogState, Logged, Record, RecordChange,
-    RunId, Sequence, Timestamp, Usage, engine::Taken,
+    RunId, Sequence, Timestamp, Usage, engine::PendingEvents,
 };
 use std::{sync::Arc, time::Duration};
 
@@ -179,7 +179,7 @@ impl Writer {
     }
 
     /// [`Writer::push`] of the engine's events and usage.
-    pub(crate) fn push_all(&mut self, taken: Taken) {
+    pub(crate) fn push_all(&mut self, taken: PendingEvents) {
         self.push(taken.events, taken.usage);
     }
 

@@ -1,7 +1,7 @@
 //! `POST /v1/runs`: accept a run, and execute it here or enqueue it for a worker.
 
 use super::{
-    Live, RunService, Seat,
+    ExecutionPlace, Live, RunService,
     drive::Target,
     quota::{self, QuotaExceeded},
 };
@@ -229,7 +229,7 @@ impl RunService {
         claim: Option<ClaimId>,
         key: Option<Idempotency>,
         mode: Mode,
-        slot: Option<super::Slot>,
+        slot: Option<super::RunPermit>,
     ) -> Result<Created, Error> {
         let (service, app) = (self.clone(), Arc::clone(app));
         let accepting = async move { service.accept(&app, new, claim, key, mode, slot).await };
@@ -246,7 +246,7 @@ impl RunService {
         claim: Option<ClaimId>,
         key: Option<Idempotency>,
         mode: Mode,
-        slot: Option<super::Slot>,
+        slot: Option<super::RunPermit>,
     ) -> Result<Created, Error> {
         let now = new.created_at;
         let item = key.map(|key| IdempotencyItem {
@@ -282,7 +282,7 @@ impl RunService {
         if followed {
             live.expect_follower();
         }
-        let seat = Seat { slot, place: None, rests_from: MIN_REST };
+        let seat = ExecutionPlace { slot, place: None, rests_from: MIN_REST };
         let execution = self.execute(app, Arc::new(new), writer, Arc::clone(&live), followed, seat);
         Ok(Created {
             run: created,

@@ -6,11 +6,11 @@ use super::{
     live::Live,
     measure,
     retry::{has_kept, kept},
-    suspects::{Place, probation},
+    suspects::{ProbationPlace, probation},
 };
 use crate::{
     App, EventBody, LogRead, Logged, NewRun, Outcome, RequestId, RunError, RunId, StoreError, Timestamp,
-    engine::{Room, Shared, Taken},
+    engine::{PendingEvents, Room, Shared},
     protocol::{Ender, LOST_ONE, Op, RENEWAL, Reply, Stop, Writer, expired},
     room::RunMemory,
 };
@@ -44,7 +44,7 @@ pub(crate) struct Execution {
     /// The memory that the run takes from the process's budget.
     pub(crate) memory: RunMemory,
     /// The place of a run that has lost workers, while it is on probation.
-    pub(crate) place: Option<Place>,
+    pub(crate) place: Option<ProbationPlace>,
     /// Minimum duration of a rest.
     pub(crate) rests_from: Duration,
 }
@@ -277,7 +277,7 @@ fn expire(writer: &mut Writer, shared: &Shared, recorded: &mut Vec<RequestId>, n
     if new.is_empty() {
         return false;
     }
-    let Taken { events, usage } = shared.take();
+    let PendingEvents { events, usage } = shared.take();
     writer.push(events.into_iter().chain(new.iter().copied().map(expired)), usage);
     writer.flush(true);
     recorded.extend(new);
@@ -443,7 +443,7 @@ impl Timers {
     fn clear_suspect(
         &mut self,
         writer: &mut Writer,
-        place: &mut Option<Place>,
+        place: &mut Option<ProbationPlace>,
         now: Instant,
         time: Timestamp,
     ) {

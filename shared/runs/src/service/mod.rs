@@ -12,9 +12,9 @@ pub mod input;
 pub mod list;
 mod live;
 mod measure;
+mod permits;
 pub mod quota;
 pub mod retry;
-mod slots;
 mod suspects;
 mod sweep;
 mod work;
@@ -28,10 +28,10 @@ use crate::{
 };
 use execute::Execution;
 use live::{Live, LiveRuns};
+use permits::{RunPermit, RunPermits};
 use serde_json::{Map, Value};
-use slots::{Slot, Slots};
 use std::{sync::Arc, time::Duration};
-use suspects::{Place, Suspects};
+use suspects::{ProbationPlace, Suspects};
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
@@ -71,10 +71,10 @@ pub struct Ports {
 }
 
 /// The places that an execution takes in this process.
-struct Seat {
-    slot: Slot,
+struct ExecutionPlace {
+    slot: RunPermit,
     /// The place of a run that has lost workers.
-    place: Option<Place>,
+    place: Option<ProbationPlace>,
     /// Minimum duration of a rest.
     rests_from: Duration,
 }
@@ -84,7 +84,7 @@ struct Seat {
 pub struct RunService {
     ports: Ports,
     live: Arc<LiveRuns>,
-    slots: Arc<Slots>,
+    slots: Arc<RunPermits>,
     suspects: Arc<Suspects>,
     unreadable: Arc<sweep::Unreadable>,
     executions: TaskTracker,
@@ -187,9 +187,9 @@ impl RunService {
         writer: Writer,
         live: Arc<Live>,
         followed: bool,
-        seat: Seat,
+        seat: ExecutionPlace,
     ) -> tokio::task::JoinHandle<Result<Writer, StoreError>> {
-        let Seat { slot, place, rests_from } = seat;
+        let ExecutionPlace { slot, place, rests_from } = seat;
         let execution = Execution {
             place,
             rests_from,

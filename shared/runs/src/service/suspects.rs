@@ -58,7 +58,7 @@ struct State {
 /// Whether a run may be executed now.
 pub(crate) enum Admission {
     /// It may; it keeps the place while it is on probation.
-    Go(Option<Place>),
+    Go(Option<ProbationPlace>),
     /// It must wait, and be enqueued again with this delay.
     Wait(Duration),
     /// It already waits: another message of it is enqueued.
@@ -97,7 +97,7 @@ impl Suspects {
             } else {
                 state.lost_one += 1;
             }
-            return Admission::Go(Some(Place { suspects: Arc::clone(self), is_alone: is_suspect }));
+            return Admission::Go(Some(ProbationPlace { suspects: Arc::clone(self), is_alone: is_suspect }));
         };
         // A second message of the same run would be enqueued again and again in addition to the first.
         if state.waiting.get(&run).is_some_and(|at| *at > now) {
@@ -121,19 +121,19 @@ impl Suspects {
 }
 
 /// The place of a run on probation, until this is dropped.
-pub(crate) struct Place {
+pub(crate) struct ProbationPlace {
     suspects: Arc<Suspects>,
     is_alone: bool,
 }
 
-impl Place {
+impl ProbationPlace {
     /// Whether it is the place of a suspect.
     pub(crate) fn is_alone(&self) -> bool {
         self.is_alone
     }
 }
 
-impl Drop for Place {
+impl Drop for ProbationPlace {
     fn drop(&mut self) {
         let mut state = self.suspects.lock();
         if self.is_alone {
@@ -161,7 +161,7 @@ mod tests {
         RunId(Uuid::from_u128(number))
     }
 
-    fn place(admission: Admission) -> Option<Place> {
+    fn place(admission: Admission) -> Option<ProbationPlace> {
         match admission {
             Admission::Go(place) => place,
             Admission::Wait(time) => panic!("the run must wait for {time:?}"),

@@ -1,10 +1,10 @@
 //! What a worker does with a message from the queue.
 
 use super::{
-    Live, RunService, Seat,
+    ExecutionPlace, Live, RunService,
     drive::Target,
     measure,
-    suspects::{Admission, Place},
+    suspects::{Admission, ProbationPlace},
 };
 use crate::{
     EventBody, RunError, RunId, StoreError,
@@ -53,10 +53,10 @@ impl RunService {
             Admission::Waits => return Ok(()),
         };
         let mut writer = Writer::open(run, self.new_claim(), new.expires_at);
-        if place.as_ref().is_some_and(Place::is_alone) {
+        if place.as_ref().is_some_and(ProbationPlace::is_alone) {
             writer = writer.alone();
         }
-        let seat = Seat { slot, place, rests_from: MIN_REST };
+        let seat = ExecutionPlace { slot, place, rests_from: MIN_REST };
         match self.execute(&app, new, writer, Arc::new(Live::default()), false, seat).await {
             // It has lost a worker since its record was read.
             Ok(Ok(writer)) if writer.stopped() == Some(&Stop::Suspected) => {

@@ -10,7 +10,7 @@ mod repair;
 
 pub(crate) use model::{Ask, Model};
 
-use super::{Found, Registered, find, mapping};
+use super::{Lookup, Registered, find, mapping};
 use crate::{
     flow::{Call, Halt, Kind, Node, NodeError, run_within},
     llm::{Piece, Reply},
@@ -73,12 +73,12 @@ nodes![
 /// The provider of a node type; the error says why it has none.
 fn provider_of(type_path: &str) -> Result<&'static Provider, String> {
     match find(type_path) {
-        Found::Native(registered) => {
+        Lookup::Native(registered) => {
             PROVIDERS.iter().find(|provider| provider.class == registered.class).copied().ok_or_else(|| {
                 format!("`type` must be the type of a model, such as `dynamiq.nodes.llms.OpenAI`, not `{type_path}`")
             })
         }
-        Found::Other(problem) => Err(problem),
+        Lookup::Other(problem) => Err(problem),
     }
 }
 

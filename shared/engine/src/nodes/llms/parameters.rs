@@ -1,6 +1,6 @@
 //! The parameters of a request: all except its messages.
 
-use super::provider::{Provider, Reasons};
+use super::provider::{Provider, Reasoning};
 use crate::{
     load::{Fields, misspelt},
     prompt::Prompt,
@@ -165,7 +165,7 @@ pub(super) fn read(provider: &Provider, fields: Fields<'_>, prompt: Option<&Prom
     for entry in fields.yaml.keys() {
         let key = entry.key.as_str();
         let is_own = OWN_KEYS.contains(&key)
-            || EFFORT_KEYS.contains(&key) && provider.reasons == Reasons::WithEffort
+            || EFFORT_KEYS.contains(&key) && provider.reasons == Reasoning::WithEffort
             || key == "reasoning_effort" && provider.class == "llms.Databricks";
         if !is_own {
             fields.yaml.ask(key);
@@ -225,19 +225,19 @@ pub(super) fn fit(
     let model = model.to_lowercase();
     let is_o = is_o_series(&model);
     let is_gpt = ["gpt-5", "gpt-6"].iter().any(|prefix| model.starts_with(prefix));
-    if provider.reasons == Reasons::Not || (!is_o && !is_gpt) {
+    if provider.reasons == Reasoning::Not || (!is_o && !is_gpt) {
         return Fit::default();
     }
     if let Some(limit) = parameters.remove("max_tokens") {
         parameters.insert("max_completion_tokens".into(), limit);
     }
-    let endless = if provider.reasons == Reasons::WithEffort { model != "o3-mini" } else { is_gpt };
+    let endless = if provider.reasons == Reasoning::WithEffort { model != "o3-mini" } else { is_gpt };
     if endless {
         parameters.remove("stop");
     }
     parameters.remove("presence_penalty");
     parameters.remove("frequency_penalty");
-    let effort = (provider.reasons == Reasons::WithEffort).then(|| effort(&model, is_gpt, fields));
+    let effort = (provider.reasons == Reasoning::WithEffort).then(|| effort(&model, is_gpt, fields));
     if is_o || effort != Some("none") {
         parameters.remove("temperature");
         parameters.remove("top_p");
