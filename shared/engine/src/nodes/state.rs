@@ -70,7 +70,7 @@ What a connection holds goes to its own origin (scheme, host and port) and nowhe
 
 - Errors, events, logs and traces show scheme and host of a URL. Values of environment variables and of connections are
   `***` there.
-- In outputs, answers of servers and texts of models, values are masked that are secret by their state_index or name: the
+- In outputs, answers of servers and texts of models, values are masked that are secret by their place or name: the
   headers of a connection; anything called a key, token, secret, password or the like, in a connection or among the
   variables; variables within a connection.
 - A node that needs a secret gets it from its connection: in the output of another node it would be masked.
