@@ -171,6 +171,19 @@ async fn data_of_earlier_releases_is_counted() {
     }
 }
 
+/// What is counted in memory only is stored when the database is closed.
+#[tokio::test]
+async fn counts_outlive_the_process() {
+    let (one, dir) = open();
+    let app = make::app();
+    for _ in 0..3 {
+        one.runs().create(&make::run(app), &make::record()).await.expect("it is created");
+    }
+    let bytes = one.usage().stored_bytes(app, make::NOW).await.expect("it is known");
+    drop(one);
+    assert_eq!(open_in(&dir).usage().stored_bytes(app, make::NOW).await.expect("it is known"), bytes);
+}
+
 /// Processes that share a data directory count each other's data when they write.
 #[tokio::test]
 async fn data_of_other_processes_is_counted() {

@@ -35,7 +35,7 @@ impl Database {
     ) -> Result<Self, Error> {
         let mut connection = schema::connect(path, options.writer_cache_kib)?;
         schema::prepare(&mut connection, path)?;
-        counters.load(&connection).map_err(StoreError::from)?;
+        counters.load(&connection, &Tally::default()).map_err(StoreError::from)?;
         let copies = schema::connect(path, 64)?;
         let readers = (0..options.readers.max(1))
             .map(|_| {

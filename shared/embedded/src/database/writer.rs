@@ -24,8 +24,12 @@ const MAX_BATCH: usize = 256;
 /// How often to check for writes of other processes while a task waits for them.
 const POLL_INTERVAL: Duration = Duration::from_millis(150);
 
-/// Minimum interval between reads of other processes' counters. A counter is exact whenever this process adds to it.
+/// Minimum interval between reads of other processes' counters of stored bytes.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Stored bytes are counted in memory this long, and up to this many bytes, before the counters in the database change.
+const COUNT_INTERVAL: Duration = Duration::from_secs(1);
+const COUNT_BYTES: i64 = 1 << 20;
 
 /// Pages of WAL, 8 MiB, after which they are copied into the database.
 const COPY_PAGES: i32 = 1024;
@@ -72,6 +76,8 @@ impl Writer {
                 queue,
                 waiters,
                 counters,
+                pending: Tally::default(),
+                counted: None,
                 reloaded,
                 checked: now,
                 data_version: 0,
@@ -148,6 +154,10 @@ struct Loop {
     queue: Receiver<Message>,
     waiters: Arc<Waiters>,
     counters: Arc<Counters>,
+    /// What is counted in `counters` and not in the database yet.
+    pending: Tally,
+    /// When the counters in the database were last changed.
+    counted: Option<Instant>,
     /// When other processes' counters were last read, and the `data_version` at that time.
     reloaded: (Instant, i64),
     /// When writes of other processes were last checked for.
@@ -178,6 +188,9 @@ impl Loop {
             if !self.waiters.is_empty() && self.checked.elapsed() >= POLL_INTERVAL {
                 self.check_others();
             }
+        }
+        if let Err((_, error)) = self.write_counters() {
+            tracing::warn!(%error, "cannot store the count of stored bytes");
         }
         let _ = copy(&self.connection, "TRUNCATE");
     }
@@ -241,11 +254,43 @@ impl Loop {
         for job in batch {
             job.work(&self.connection, &mut tally).map_err(|fault| self.roll_back(Stage::Work, fault))?;
         }
+        if self.must_count(&tally) {
+            tally.merge(&self.pending);
+            self.commit_counters(&tally)?;
+        } else {
+            self.statement("COMMIT").map_err(|fault| self.roll_back(Stage::Commit, fault))?;
+            self.counters.add(&tally);
+            self.pending.merge(&tally);
+        }
+        self.reload_counters();
+        Ok(())
+    }
+
+    /// Whether to change the counters in the database with a transaction that stores `tally`.
+    fn must_count(&self, tally: &Tally) -> bool {
+        !tally.is_empty()
+            && (self.counted.is_none_or(|at| at.elapsed() >= COUNT_INTERVAL)
+                || self.pending.bytes().saturating_add(tally.bytes()) >= COUNT_BYTES)
+    }
+
+    /// Adds `tally` to the counters in the database, and commits the transaction.
+    fn commit_counters(&mut self, tally: &Tally) -> Result<(), (Stage, Fault)> {
         let changed = tally.write(&self.connection).map_err(|fault| self.roll_back(Stage::Work, fault))?;
         self.statement("COMMIT").map_err(|fault| self.roll_back(Stage::Commit, fault))?;
         self.counters.set(changed);
-        self.reload_counters();
+        self.pending = Tally::default();
+        self.counted = Some(Instant::now());
         Ok(())
+    }
+
+    /// Writes what is counted in memory only.
+    fn write_counters(&mut self) -> Result<(), (Stage, Fault)> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        self.statement("BEGIN IMMEDIATE").map_err(|fault| (Stage::Begin, fault))?;
+        let pending = std::mem::take(&mut self.pending);
+        self.commit_counters(&pending)
     }
 
     /// Reads the counters again if other processes wrote: they may count for apps that this process never writes for.
@@ -257,7 +302,7 @@ impl Loop {
         self.reloaded.0 = Instant::now();
         match self.version() {
             Ok(now) if now == version => {}
-            Ok(now) => match self.counters.load(&self.connection) {
+            Ok(now) => match self.counters.load(&self.connection, &self.pending) {
                 Ok(()) => self.reloaded.1 = now,
                 Err(error) => {
                     tracing::warn!(%error, "cannot read the counters of other processes");
