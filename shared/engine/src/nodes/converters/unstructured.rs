@@ -196,7 +196,9 @@ fn add_parameter(key: &str, value: &Value, parameters: &mut Vec<(String, String)
     match value {
         Value::Null => {}
         Value::Array(items) => {
-            items.iter().for_each(|item| add_parameter(&format!("{key}[]"), item, parameters));
+            for item in items {
+                add_parameter(&format!("{key}[]"), item, parameters);
+            }
         }
         Value::String(text) => parameters.push((key.to_owned(), text.clone())),
         other => parameters.push((key.to_owned(), other.to_string())),
