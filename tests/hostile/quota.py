@@ -31,10 +31,7 @@ def fill(world):
 def uploads(world):
     """Uploads at the same time share what is left: together they store no more than that."""
     server, app = world.server, "quota-files"
-    _, headers = multipart({}, [])
-    edge = b"--edge-of-a-part"
-    head = edge + b'\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\n'
-    body = head + b"x" * (900 << 10) + b"\r\n" + edge + b"--\r\n"
+    body, headers = multipart({}, [("x", b"x" * (900 << 10))], part="file")
 
     def upload(_):
         return server.request("POST", "/v1/files", body, app=app, key=world.attacker, headers=headers)

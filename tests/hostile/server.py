@@ -205,14 +205,14 @@ class Server:
         return time.monotonic() - started
 
 
-def multipart(fields, files):
-    """Returns a multipart body and its headers."""
+def multipart(fields, files, part="files"):
+    """Returns a multipart body, with the files in parts of this name, and its headers."""
     boundary = "boundary-of-a-part"
     body = b""
     for name, value in fields.items():
         body += f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
     for name, content in files:
-        head = f'Content-Disposition: form-data; name="files"; filename="{name}"'
+        head = f'Content-Disposition: form-data; name="{part}"; filename="{name}"'
         body += f"--{boundary}\r\n{head}\r\n\r\n".encode() + content + b"\r\n"
     body += f"--{boundary}--\r\n".encode()
     return body, {"Content-Type": f"multipart/form-data; boundary={boundary}"}
