@@ -163,7 +163,8 @@ async fn an_app_leaves_room_for_others() {
     let greedy: Vec<_> = (0..10).map(|_| spin(1)).collect();
     until("one starts", || program.processes() == 1).await;
     assert_eq!(jobs.turn(2).await.run("echo", b"x").await.unwrap(), b"x");
-    assert_eq!(program.processes(), 1, "one app has at most half of the processes");
+    // The process of the echo may outlive its answer for a moment.
+    until("one app has at most half of the processes", || program.processes() == 1).await;
     greedy.iter().for_each(tokio::task::JoinHandle::abort);
     until("all are gone", || program.processes() == 0).await;
 }
